@@ -1,0 +1,14 @@
+"""The payment service of a ticketing platform: an order's card is charged exactly once, and the platform is told.
+
+    settings.py   the only reader of the environment; how its values are read is in setting_values.py
+    service.py    ports and actors put together under the supervisor
+    check.py      `run.py --check`: does each server answer?
+    core/         pure: what an order is, what a message does to it, what the world still owes it
+    actors/       the four actors (HTTP, NATS, Stripe, Mongo), their mailboxes, their supervisor
+    edge/         what comes in from outside is parsed here, once, into a type; what goes out is rendered here
+    ports/        what the actors need of the world, as Protocols, and the real ones
+    ops/          logs, metrics, health
+    embedded/     the embedded default of `make run`, and the Stripe sandbox; production never imports it
+
+Arrows run one way: run.py → service → actors → ports, edge → core.
+"""

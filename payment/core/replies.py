@@ -1,0 +1,172 @@
+"""What a person is told about an order, read off its document as it is written, never off a hope.
+
+`reply_to` is asked twice: when a request comes, and again after every write of its order while the request waits. The
+HTTP statuses these replies become are in `payment.edge.answers`.
+"""
+
+import enum
+import hashlib
+from datetime import datetime
+from typing import assert_never
+
+from msgspec import Struct
+
+from payment.core.messages import ChargeRequested, RefusalReason
+from payment.core.money import within_stripe_limits
+from payment.core.order import ATTEMPTS_LIMIT, GIVING_BACK, UNSETTLED, Attempt, AttemptState, Order, Payment
+
+
+class Paid(Struct, frozen=True):
+    """The order is paid by the request's own token. `replayed`: it already was when the request came."""
+
+    payment_id: str
+    order_id: str
+    stripe_id: str
+    replayed: bool = False
+
+
+class Pending(Struct, frozen=True):
+    """The intent is on paper, and its outcome is not known yet."""
+
+    payment_id: str
+    order_id: str
+
+
+class CardWasDeclined(Struct, frozen=True):
+    """This token was tried and declined, now or before; the order can be paid with another one."""
+
+    decline_code: str | None
+    text: str
+
+
+class TokenRefused(Struct, frozen=True):
+    """Stripe knows no such token, or it was used before; the order can be paid with another one."""
+
+    text: str
+
+
+class AmountRefused(Struct, frozen=True):
+    """Stripe can't take this amount, or this request, in this currency."""
+
+    text: str
+
+
+class Conflict(enum.Enum):
+    """Why the order can't be charged with this token, though it is the caller's own."""
+
+    CANCELLED = "the order has been cancelled"
+    EXPIRED = "the order has expired"
+    PAID = "the order has already been paid"
+    UNDER_WAY = "another attempt to pay this order is not settled yet"
+
+
+class Denied(enum.Enum):
+    """Why the caller hears nothing about the order."""
+
+    UNKNOWN = "no such order"
+    NOT_YOURS = "the order belongs to somebody else"
+    TOO_MANY_ATTEMPTS = "too many attempts to pay this order"
+
+
+class PaymentStatus(enum.Enum):
+    """What `GET /api/v1/payments/{id}` says of a payment."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+
+
+class Start(enum.Enum):
+    """Not a reply: nothing stands in the way of a new attempt."""
+
+    NEW_ATTEMPT = "new attempt"
+
+
+Reply = Paid | Pending | CardWasDeclined | TokenRefused | AmountRefused | Conflict | Denied
+
+NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again with a new card token."
+"""Told where Stripe failed for good: an error stored for the key, and no charge found."""
+
+
+def token_hash(token: str) -> str:
+    """What is kept of a card token once it can't be sent any more."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Reply | Start:
+    """What a request to charge comes to, by the document alone."""
+    if order is None or order.user_id is None:
+        return Denied.UNKNOWN
+    if order.user_id != request.user_id:
+        return Denied.NOT_YOURS
+    if order.cancelled:
+        return Conflict.CANCELLED
+    attempt = _attempt_with(order, token_hash(request.token))
+    if order.payment is not None and attempt is not None:
+        return _reply_of(order, order.payment, attempt, at)
+    return _why_not(order, at) or Start.NEW_ATTEMPT
+
+
+def payment_status(order: Order, at: datetime) -> PaymentStatus:
+    """The status of an order's payment over all its attempts."""
+    kept = order.kept
+    if order.cancelled:
+        return _cancelled_status(order)
+    if kept is not None:
+        return PaymentStatus.PAID
+    if order.unsettled is not None:
+        return PaymentStatus.PENDING
+    return PaymentStatus.DECLINED if order.open_at(at) else PaymentStatus.EXPIRED
+
+
+def _cancelled_status(order: Order) -> PaymentStatus:
+    """A refund not done comes first, then an outcome not known, then what is over."""
+    charged = [attempt.state for attempt in (*order.attempts, *order.strays) if attempt.state in GIVING_BACK]
+    if any(state is not AttemptState.REFUNDED for state in charged):
+        return PaymentStatus.REFUNDING
+    if order.unsettled is not None:
+        return PaymentStatus.PENDING
+    return PaymentStatus.REFUNDED if charged else PaymentStatus.CANCELLED
+
+
+def _attempt_with(order: Order, hashed: str) -> Attempt | None:
+    return next((attempt for attempt in reversed(order.attempts) if attempt.token_hash == hashed), None)
+
+
+def _why_not(order: Order, at: datetime) -> Reply | None:
+    if order.kept is not None:
+        return Conflict.PAID
+    if order.unsettled is not None:
+        return Conflict.UNDER_WAY
+    if not order.open_at(at):
+        return Conflict.EXPIRED
+    if len(order.attempts) >= ATTEMPTS_LIMIT:
+        return Denied.TOO_MANY_ATTEMPTS
+    if order.amount is None or order.currency is None or not within_stripe_limits(order.amount, order.currency):
+        return AmountRefused("The order's amount is outside what a card can be charged in its currency.")
+    return None
+
+
+def _reply_of(order: Order, payment: Payment, attempt: Attempt, at: datetime) -> Reply:
+    """The one answer a token has on an order, however often it comes: stored, never asked for again."""
+    if attempt.state in UNSETTLED:
+        return Pending(payment.id, order.id)
+    if payment.kept == attempt.number and attempt.charge_id is not None:
+        return Paid(payment.id, order.id, attempt.charge_id)
+    match attempt.refusal:
+        case RefusalReason.TOKEN | RefusalReason.TOKEN_USED:
+            return TokenRefused(attempt.text or "")
+        case RefusalReason.AMOUNT | RefusalReason.REQUEST:
+            return AmountRefused(attempt.text or "")
+        case RefusalReason.WITHHELD if not order.open_at(at):
+            return Conflict.EXPIRED
+        case None if attempt.code is not None:
+            return CardWasDeclined(attempt.decline_code, attempt.text or "")
+        case RefusalReason.WITHHELD | None:
+            return CardWasDeclined("processing_error", NOT_COMPLETED)
+        case _:
+            assert_never(attempt.refusal)

@@ -1,0 +1,46 @@
+"""The core can wait for nothing: a walk over what it imports and calls."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import payment.core
+
+FILES = sorted(Path(payment.core.__file__).parent.glob("**/*.py"))
+ALLOWED = {"collections.abc", "datetime", "decimal", "enum", "hashlib", "msgspec", "re", "typing"}
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where an arrow leads"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_core_imports_nothing_that_can_wait(path):
+    """Style 1: only values, text and arithmetic of the standard library, msgspec, and the core itself."""
+    modules = set(imports_of(ast.parse(path.read_text(encoding="utf-8"))))
+    assert {module for module in modules if not module.startswith("payment.core")} <= ALLOWED
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_core_asks_no_clock_and_awaits_nothing(path):
+    """Time arrives inside messages: no `datetime.now()` and its like, no coroutine, no input or output."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in CLOCKS
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+def test_walk_sees_the_whole_core():
+    """An empty walk would prove nothing."""
+    assert {"decide.py", "pending.py", "order.py", "messages.py", "money.py"} <= {path.name for path in FILES}
