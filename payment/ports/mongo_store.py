@@ -1,0 +1,221 @@
+"""MongoDB as the order store, by motor.
+
+Owns the client, the two collections (`orders`, `dead_letters`), their indexes, and what every error of the driver
+means. It must never report a write as not made when it may have been, read from anywhere but the primary, or read less
+than what a majority has: an intent that a failover rolls back would be a charge without a trace (F43).
+
+No transaction and no server-side session: one document is the truth, so a standalone mongod does (F27). Only operators
+that MongoDB 4.4 and all later ones have.
+
+Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import msgspec
+from bson.binary import Binary
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import ASCENDING, IndexModel, ReplaceOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from payment.core.order import Order
+from payment.core.schedule import LONGEST_DELAY
+from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+
+SERVER_SELECTION_TIMEOUT_MS = 2_000
+"""To find the primary. An election takes longer, but then callers are better told than kept."""
+
+CONNECT_TIMEOUT_MS = 2_000
+"""To open one connection."""
+
+SOCKET_TIMEOUT_MS = 7_000
+"""For one answer: longer than the write concern's own timeout, so that the server gets to say what happened."""
+
+WRITE_CONCERN_TIMEOUT_MS = 5_000
+"""For a majority to journal a write. Past it the write is unknown, and read again."""
+
+HEARTBEAT_MS = 1_000
+"""Between the driver's own looks at the servers: a primary that is back is found within a second."""
+
+POOL_CONNECTIONS = 8
+"""Two commits, the sweep, reads: all that can be under way at once."""
+
+DUPLICATE_KEY = 11000
+
+REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
+"""Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
+DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo, src/mongo/base/error_codes.yml."""
+
+CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
+
+Document = dict[str, Any]
+
+
+class MongoStore:
+    """The real `OrderStore`."""
+
+    def __init__(self, url: str, app_name: str) -> None:
+        """`url` holds the database in its path. Nothing is reached before the first call."""
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            url,
+            appname=app_name,
+            connect=False,
+            connectTimeoutMS=CONNECT_TIMEOUT_MS,
+            heartbeatFrequencyMS=HEARTBEAT_MS,
+            maxPoolSize=POOL_CONNECTIONS,
+            # A write is sent once: whether it was applied is found out by `writer`, not by sending it again.
+            retryWrites=False,
+            serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
+            socketTimeoutMS=SOCKET_TIMEOUT_MS,
+        )
+        database = self._client.get_default_database().with_options(
+            codec_options=CODEC,
+            read_concern=ReadConcern("majority"),
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS),
+        )
+        self._database = database
+        self._orders: AsyncIOMotorCollection[Document] = database["orders"]
+        self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
+        self._indexed = False
+
+    def __repr__(self) -> str:
+        return f"MongoStore({self._database.name!r})"
+
+    async def prepare(self) -> None:
+        try:
+            await self._database.command("ping")
+            if not self._indexed:
+                await self._orders.create_indexes(
+                    [
+                        # Sparse: only orders at which somebody must look are in it, however many are stored.
+                        IndexModel([("due", ASCENDING)], name="due", sparse=True),
+                        IndexModel([("payment.id", ASCENDING)], name="payment_id", sparse=True, unique=True),
+                    ]
+                )
+                self._indexed = True
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+        found = await self._find({"_id": {"$in": list(order_ids)}}, limit=len(order_ids))
+        return {order.id: order for order in found}
+
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+        found = await self._find({"payment.id": {"$in": list(payment_ids)}}, limit=len(payment_ids))
+        return {order.payment.id: order for order in found if order.payment is not None}
+
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+        horizon = now + LONGEST_DELAY
+        if holder is not None:
+            return await self._find({"due": {"$lte": horizon}, "holder": holder}, limit)
+        overdue = await self._find({"due": {"$lte": now}}, limit)
+        absurd = await self._find({"due": {"$gt": horizon}}, limit)
+        # A server that compares dates by the second (nx-27017 does) returns more than is due.
+        return [order for order in overdue if order.due is not None and order.due <= now] + absurd
+
+    async def _find(self, query: Document, limit: int) -> list[Order]:
+        cursor = self._orders.find(query, limit=limit)
+        if "due" in query:
+            cursor = cursor.sort("due", ASCENDING)
+        try:
+            documents = await cursor.to_list(length=limit)
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+        return [msgspec.convert(document, Order) for document in documents]
+
+    async def commit(self, orders: Sequence[Order]) -> list[Committed]:
+        results = [Committed.WRITTEN] * len(orders)
+        writes: list[ReplaceOne[Document]] = []
+        places: list[int] = []
+        for place, order in enumerate(orders):
+            document = _encoded(order)
+            if document is None:
+                results[place] = Committed.UNWRITABLE
+            else:
+                writes.append(ReplaceOne({"_id": order.id, "rev": order.rev - 1}, document, upsert=True))
+                places.append(place)
+        for place, result in zip(places, await self._write(writes), strict=True):
+            results[place] = result
+        return results
+
+    async def _write(self, writes: list[ReplaceOne[Document]]) -> list[Committed]:
+        """One round trip. Each write fails or not by itself; an error that is not about one of them is about all."""
+        if not writes:
+            return []
+        try:
+            await self._orders.bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            return _results(error.details, len(writes))
+        except PyMongoError:
+            return [Committed.UNKNOWN] * len(writes)
+        return [Committed.WRITTEN] * len(writes)
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        document = {
+            "_id": letter.identity,
+            "subject": letter.subject,
+            "data": Binary(letter.data),
+            "error": letter.error,
+            "at": letter.at,
+        }
+        try:
+            await self._dead_letters.insert_one(document)
+        except DuplicateKeyError:
+            return True
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+        return True
+
+    async def ping(self) -> str:
+        try:
+            await self._database.command("ping")
+            build = await self._database.command("buildInfo")
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+        return f"MongoDB {build.get('version', 'of unknown version')}, database {self._database.name}"
+
+    async def close(self) -> None:
+        self._client.close()
+
+
+def _encoded(order: Order) -> Any:
+    """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
+    fields = msgspec.to_builtins(order, builtin_types=(datetime,))
+    try:
+        return RawBSONDocument(bson.encode(fields, codec_options=CODEC), codec_options=CodecOptions(RawBSONDocument))
+    except (BSONError, OverflowError, UnicodeEncodeError):
+        return None
+
+
+def _results(details: Any, count: int) -> list[Committed]:
+    """What each write of a batch came to, off the server's list of errors."""
+    if details.get("writeConcernErrors"):
+        return [Committed.UNKNOWN] * count
+    results = [Committed.WRITTEN] * count
+    for failed in details.get("writeErrors", ()):
+        results[failed["index"]] = _result_of(failed.get("code"))
+    return results
+
+
+def _result_of(code: object) -> Committed:
+    if code == DUPLICATE_KEY:
+        return Committed.CONFLICT
+    return Committed.UNWRITABLE if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
+
+
+def _reason(error: PyMongoError) -> str:
+    """Why, for a person. The driver's own text may hold whole documents, so only what is known to be safe is kept."""
+    if isinstance(error, ServerSelectionTimeoutError):
+        return "no primary can be reached: " + str(error).partition(" (configured")[0].partition(", Timeout")[0][:200]
+    code = getattr(error, "code", None)
+    return type(error).__name__ if code is None else f"{type(error).__name__} (code {code})"

@@ -1,0 +1,74 @@
+"""The order store port: `payment.ports.mongo_store` is the real one.
+
+Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes of each document of a commit is a value.
+"""
+
+import enum
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from payment.core.order import Order
+
+
+class StoreUnavailable(Exception):
+    """The store can't be read now, or whether it can be written is unknown. Never holds a credential."""
+
+
+class Committed(enum.Enum):
+    """What became of one document of a commit."""
+
+    WRITTEN = "written"
+    """Confirmed by a majority, and journaled."""
+    CONFLICT = "conflict"
+    """Somebody else wrote a revision first, or this very write had been applied before and its answer lost."""
+    UNWRITABLE = "unwritable"
+    """This document can't be encoded or is refused by the store for good; the others of its commit are not touched."""
+    UNKNOWN = "unknown"
+    """It may have been written, or may yet be."""
+
+
+class DeadLetter(Struct, frozen=True):
+    """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once."""
+
+    identity: str
+    subject: str
+    data: bytes
+    error: str
+    at: datetime
+
+
+class OrderStore(Protocol):
+    """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has."""
+
+    async def prepare(self) -> None:
+        """Reach the store and make the indexes. Raises StoreUnavailable."""
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+        """The orders with these ids, as far as there are any. Raises StoreUnavailable."""
+
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+        """The orders whose payments have these ids, by payment id. Raises StoreUnavailable."""
+
+    async def commit(self, orders: Sequence[Order]) -> list[Committed]:
+        """Write each order if the stored one has the revision before its own (none, for revision 1).
+
+        Never raises StoreUnavailable: what is not known is `UNKNOWN`, document by document, in the order given.
+        """
+
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+        """Orders at which somebody must look: overdue at `now`, or due absurdly late.
+
+        With a `holder` (a client id): all that this holder has in its hands, due or not. Raises StoreUnavailable.
+        """
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        """Keep a dead letter. True once it is kept, now or before. Raises StoreUnavailable."""
+
+    async def ping(self) -> str:
+        """Reach the store once and say in a few words what was found. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Give back the connections."""
