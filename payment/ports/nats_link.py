@@ -1,0 +1,192 @@
+"""One TCP connection to one NATS server, from its opening to its end, and the words in which its trouble is told.
+
+Owns: dialling once, the pings that find a dead peer, and ending what waits on a connection that is over. Must never:
+put a URL's credentials into a message, or be opened twice. Change together with: `payment.ports.nats_connection`.
+
+nats-py's own reconnecting is left unused. It keeps unsent commands for the next connection, waits without a bound for a
+stopped peer's socket to close, and ends for ever on an authorization error. Here each connection is a new client, so
+that nothing can outlive the one it was sent on, and the first connection is made like every other.
+"""
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+
+from payment.ports.transport import TransportUnavailable
+
+CONNECT_TIMEOUT_S = 2
+"""For each step of a connection (TCP, greeting, TLS, first ping): a server that is there answers in milliseconds."""
+OPEN_TIMEOUT_S = 6.0
+"""For all steps together, twice over: nats-py dials a server a second time before it says no."""
+CLOSE_TIMEOUT_S = 2.0
+"""A stopped peer's socket can't be flushed; its connection is then dropped as it is."""
+PING_EVERY_S = 3.0
+PING_TIMEOUT_S = 4.0
+"""Together 7 s until a peer that keeps its socket open but answers nothing counts as gone."""
+LIBRARY_FLUSH_S = 60
+"""nats-py's own limit, out of reach: ours decides."""
+LIBRARY_PING_S = 3600
+"""nats-py's own pings, in effect off: ours are bounded even where the socket takes no more bytes."""
+
+
+class Waiting:
+    """A request under way: it can be ended early, with a reason."""
+
+    def __init__(self, subject: str, scope: asyncio.Timeout) -> None:
+        self.subject = subject
+        self.reason: str | None = None
+        self._scope = scope
+
+    def end(self, reason: str) -> None:
+        if not self._scope.expired():
+            self.reason = reason
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+class Link:
+    """One TCP connection from its opening to its end. It is never opened twice."""
+
+    def __init__(self, server: str, client_name: str) -> None:
+        self.client = Client()
+        self.address = address_of(server)
+        self.lost = asyncio.Event()
+        self.reason = f"NATS at {self.address}: the connection was closed"
+        self.waiting: set[Waiting] = set()
+        self._server = server
+        self._client_name = client_name
+        self._error: Exception | None = None
+
+    async def open(self) -> None:
+        """Raises TransportUnavailable, with the address and without credentials."""
+        opened = False
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self._connect()
+            opened = True
+        except (nats.errors.Error, OSError, ValueError) as error:
+            # `from None`: what nats-py or a URL parser says may quote the URL.
+            raise TransportUnavailable(f"NATS at {self.address}: {describe(self._error or error)}") from None
+        finally:
+            if not opened:
+                await self.close()
+
+    async def _connect(self) -> None:
+        await self.client.connect(
+            servers=[self._server],
+            name=self._client_name,
+            error_cb=self._on_error,
+            closed_cb=self._on_closed,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=LIBRARY_PING_S,
+            pending_size=0,
+        )
+
+    async def watch(self) -> None:
+        """Return when the connection is lost; it is asked for a sign of life every PING_EVERY_S."""
+        while not self.lost.is_set():
+            try:
+                async with asyncio.timeout(PING_EVERY_S):
+                    await self.lost.wait()
+            except TimeoutError:
+                # Its failure ends the link, and with it this loop.
+                with contextlib.suppress(TransportUnavailable):
+                    await self.round_trip(self.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
+
+    async def round_trip(self, work: Coroutine[Any, Any, None], timeout_s: float) -> None:
+        """Await one of nats-py's calls that end with a ping's answer; raises TransportUnavailable and ends the link.
+
+        A cancellation of the caller doesn't reach it: nats-py's reader dies, without a word, of the answer to a ping
+        that was given up. For the same reason a link whose ping was not answered in time is not used any more.
+        """
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may be gone
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(task)
+        except TimeoutError:
+            self._end(f"NATS at {self.address}: no answer to a ping within {timeout_s:g} s")
+            raise TransportUnavailable(self.reason) from None
+        except (nats.errors.Error, OSError) as error:
+            self._end(f"NATS at {self.address}: {describe(error)}")
+            raise TransportUnavailable(self.reason) from error
+
+    async def close(self) -> None:
+        """Flush what is pending and close the socket, within CLOSE_TIMEOUT_S."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                # nats-py fails an assertion when a client is closed that never came as far as a socket.
+                if self.client.is_connected or self.client.is_connecting:
+                    await self.client.close()
+        except (nats.errors.Error, OSError) as error:
+            self._error = error  # the connection is over either way: nobody waits for it any more
+        self._end(self.reason)
+
+    async def _on_error(self, error: Exception) -> None:
+        """What nats-py meets in the background. A denied request gets no answer, only this."""
+        text = str(error).lower()
+        if "permissions violation" not in text:
+            self._error = error
+            self.reason = f"NATS at {self.address}: {describe(error)}"
+            return
+        for waiting in tuple(self.waiting):
+            # nats-py hands the server's text over in lower case.
+            if f'"{waiting.subject.lower()}"' in text:
+                waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}")
+
+    async def _on_closed(self) -> None:
+        self._end(self.reason)
+
+    def _end(self, reason: str) -> None:
+        if not self.lost.is_set():
+            self.reason = reason
+            self.lost.set()
+        for waiting in tuple(self.waiting):
+            waiting.end(self.reason)
+
+
+def address_of(server: str) -> str:
+    """Host and port of a server's URL, and nothing else of it."""
+    try:
+        parts = urlsplit(server if "://" in server else f"nats://{server}")
+        host, port = parts.hostname or "", parts.port or 4222
+    except ValueError:
+        return "an address that can't be read"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def discovered_servers(client: Client) -> list[str]:
+    """The other servers of the cluster, as URLs with the credentials that this one took."""
+    own = client.connected_url
+    if own is None:
+        return []
+    userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
+    return [f"{own.scheme}://{userinfo}{found.netloc}" for found in client.discovered_servers]
+
+
+def describe(error: Exception) -> str:
+    """An error in words that hold no URL."""
+    match error:
+        case nats.errors.NoServersError():
+            return "can't be reached"
+        case ssl.SSLError():
+            return str(error.reason or error.strerror)
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case TimeoutError():
+            return "no answer in time"
+        case nats.errors.Error():
+            return str(error).removeprefix("nats: ").strip("'\" ")
+        case OSError():
+            return str(error.strerror or error)
+        case _:
+            return type(error).__name__

@@ -1,0 +1,1 @@
+"""What every implementation of a port must keep: one suite each, run on the real one and on its fake."""

@@ -1,0 +1,32 @@
+"""The fake transport keeps what the real ones keep."""
+
+from __future__ import annotations
+
+import pytest
+
+from payment.ports.clock import SystemClock
+from payment.ports.transport import EventTransport
+from tests.contract.transport_contract import TransportContract
+from tests.fakes.transport import FakeBroker, FakeTransport
+
+
+class FakeBench:
+    deduplicates = True
+
+    def __init__(self) -> None:
+        self._broker = FakeBroker(SystemClock(), ack_wait_s=1.0)
+
+    def transport(self, name: str, group: str = "payment-service") -> EventTransport:
+        return FakeTransport(self._broker, group)
+
+    async def kill(self) -> None:
+        self._broker.go_away()
+
+    async def start(self) -> None:
+        self._broker.come_back()
+
+
+class TestFakeTransport(TransportContract):
+    @pytest.fixture
+    def bench(self) -> FakeBench:
+        return FakeBench()
