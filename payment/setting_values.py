@@ -1,0 +1,194 @@
+"""How the text of an environment variable becomes a value: a reader for each kind. Pure, and only for `settings.py`.
+
+A reader gives the value or raises ValueError, whose text nobody shows. What may be shown of a bad value is decided
+here too: of an address, what is left without its credentials and options; of anything else that may hold a secret,
+nothing.
+"""
+
+import re
+from collections.abc import Callable
+from urllib.parse import SplitResult, urlsplit
+
+import jwt
+from jwt.algorithms import HMACAlgorithm
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from payment.core.money import is_currency
+
+NATS_PORT = 4222
+"""The port of a NATS address that names none."""
+
+DYNO_CHARS_MAX = 100
+"""Longest dyno name. Heroku's are a process type and a number or two."""
+
+NOT_SHOWN = "a value that is not shown"
+
+
+class Secret:
+    """Text that must not be shown: only `reveal` gives it. `shown` is what a person may see of it instead."""
+
+    __slots__ = ("_shown", "_text")
+
+    def __init__(self, text: str, shown: str = "***") -> None:
+        self._text = text
+        self._shown = shown
+
+    def reveal(self) -> str:
+        """The secret itself, for the one library that needs it."""
+        return self._text
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Secret({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __getstate__(self) -> object:
+        raise TypeError("a secret is not to be copied or written")
+
+
+def matching(pattern: str) -> Callable[[str], str]:
+    """A reader of text that matches a pattern as a whole."""
+    compiled = re.compile(pattern)
+
+    def read(value: str) -> str:
+        _check(compiled.fullmatch(value) is not None)
+        return value
+
+    return read
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A reader of whole numbers between two limits, both included."""
+
+    def read(value: str) -> int:
+        number = int(_DIGITS(value))
+        _check(least <= number <= most)
+        return number
+
+    return read
+
+
+def seconds(most: float) -> Callable[[str], float]:
+    """A reader of seconds: more than none, and up to a limit."""
+
+    def read(value: str) -> float:
+        number = float(_DECIMALS(value))
+        _check(0 < number <= most)
+        return number
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A reader of one of these words, which are lower-case; the value need not be."""
+
+    def read(value: str) -> str:
+        _check(value.lower() in words)
+        return value.lower()
+
+    return read
+
+
+def currency(value: str) -> str:
+    _check(is_currency(value.lower()))
+    return value.lower()
+
+
+def dyno(value: str) -> str:
+    """A dyno's name as part of a client id: `web-1` of `web.1`."""
+    _check(len(value) <= DYNO_CHARS_MAX)
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", value)
+
+
+def nats_servers(value: str) -> tuple[Secret, ...]:
+    """The addresses of one or more NATS servers, apart by commas."""
+    return tuple(_nats_server(server.strip()) for server in value.split(","))
+
+
+def mongo_url(value: str) -> Secret:
+    """A connection string with a database in its path."""
+    if value.startswith("mongodb+srv://"):
+        # Its servers and more options are in DNS, which is not asked here: only the shape can be checked.
+        _MONGO_SRV(value)
+        return Secret(value, masked(value))
+    try:
+        parts = parse_uri(_printable(value))
+    except (PyMongoError, OSError):
+        raise ValueError from None
+    _check(bool(parts["database"]) and not parts["collection"])
+    return Secret(value, masked(value))
+
+
+def jwt_key(value: str) -> Secret:
+    """A key as PyJWT takes it. A public key in its place would let everybody sign: PyJWT refuses to use one."""
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(value)
+    except jwt.InvalidKeyError:
+        raise ValueError from None
+    return Secret(value)
+
+
+def stripe_key(value: str) -> Secret:
+    """A secret or restricted key. A publishable one (`pk_…`) can't charge."""
+    return Secret(_STRIPE_KEY(value))
+
+
+def http_base(value: str) -> str:
+    """The address that an API's paths are appended to."""
+    url = _address(value)
+    _check(url.scheme in ("http", "https") and not (url.query or url.fragment or "@" in url.netloc))
+    return value.rstrip("/")
+
+
+def masked(value: str) -> str:
+    """What may be shown of an address, or of a list of them."""
+    # Greedy: a password may hold an `@`, a slash or a comma of its own.
+    rest = re.sub(r"^((?:[A-Za-z0-9+]{1,20}://)?).*@", r"\1***@", value, flags=re.DOTALL)
+    rest = rest.partition("?")[0]
+    return rest if _SHOWABLE.fullmatch(rest) else NOT_SHOWN
+
+
+def _nats_server(server: str) -> Secret:
+    """One address as nats-py understands it, which by itself takes `http://…` for a host of the name "http"."""
+    url = _address(server if "://" in server else f"nats://{server}")
+    _check(url.scheme in _NATS_SCHEMES and url.path in ("", "/") and not url.query and not url.fragment)
+    scheme = _NATS_SCHEMES[url.scheme]
+    credentials, at, _ = url.netloc.rpartition("@")
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    place = f"{host}:{url.port or NATS_PORT}"
+    return Secret(f"{scheme}://{credentials}{at}{place}", f"{scheme}://{'***@' if at else ''}{place}")
+
+
+def _address(value: str) -> SplitResult:
+    """The parts of an address. It has a host and, if it names one, a valid port."""
+    url = urlsplit(_printable(value))
+    _check(_HOST.fullmatch(url.hostname or "") is not None and url.port != 0)
+    return url
+
+
+def _printable(value: str) -> str:
+    _check(value.isprintable() and " " not in value)
+    return value
+
+
+def _check(holds: bool) -> None:
+    if not holds:
+        raise ValueError
+
+
+_NATS_SCHEMES = {"nats": "nats", "http": "nats", "tls": "tls", "https": "tls"}
+_DIGITS = matching("[0-9]{1,9}")
+_DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_STRIPE_KEY = matching("[sr]k_[!-~]+")
+_MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%[A-Za-z0-9]+)?")
+_PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
+_SHOWABLE = re.compile(rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_PLACE}(?:,{_PLACE})*(?:/[A-Za-z0-9._~-]*)*")

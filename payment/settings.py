@@ -1,0 +1,262 @@
+"""The settings of one process, read from its environment once. Nothing else in the service reads `os.environ`.
+
+`VARIABLES` is the whole list: what a variable means, what it wants and how it is read stand side by side, and the
+README's table is checked against it. Each has a field of its name in `Settings`, but for `DYNO`, which ends up in
+`nats_client_id`. A message about a bad value never holds a secret.
+
+Change together: `VARIABLES`, `Settings`, the README's table, and `app.json`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from payment import setting_values as values
+from payment.setting_values import NOT_SHOWN, Secret
+
+EX_CONFIG = 78
+"""The exit code of a process whose settings are wrong (sysexits.h)."""
+
+NAME_CHARS_MAX = 100
+"""Longest client id, queue group, cluster id or stream. Brokers make file names of them, which end at 255 bytes."""
+
+CHARGE_WAIT_S_MAX = 29.0
+"""Longest wait of a POST for its outcome: a Heroku router gives up after 30 s."""
+
+STRIPE_RATE_PER_S_MAX = 10_000
+"""Highest ceiling: a hundred times what Stripe allows a live account without asking."""
+
+SHOWN_CHARS_MAX = 80
+"""How much of a bad value a message repeats."""
+
+
+class Problem(Struct, frozen=True):
+    """One variable that is missing or malformed. `got` is fit to be shown; None where the variable is missing."""
+
+    variable: str
+    wants: str
+    got: str | None
+
+    def __str__(self) -> str:
+        return f"{self.variable} wants {self.wants}; " + ("it is not set" if self.got is None else f"got {self.got}")
+
+
+class SettingsError(Exception):
+    """The environment is no valid configuration. `problems` holds every variable that is wrong."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything the process was told, checked. Fields are named after their variables.
+
+    `nats_url` holds one `nats://` or `tls://` address with its port for each server; `nats_client_id` is this very
+    process's, with its dyno; `nats_cluster_id` is None for JetStream, `host` None for every interface,
+    `stripe_api_base` None for Stripe's own address.
+    """
+
+    nats_url: tuple[Secret, ...]
+    nats_cluster_id: str | None
+    nats_client_id: str
+    queue_group_name: str
+    mongo_url: Secret
+    jwt_key: Secret
+    stripe_key: Secret
+    port: int
+    host: str | None
+    stripe_api_base: str | None
+    currency: str
+    charge_wait_s: float
+    stripe_rate_per_s: int
+    nats_stream: str
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings. A variable that is set to nothing, or to blanks, counts as not set.
+
+        Raises:
+            SettingsError: with all problems at once.
+        """
+        found = {variable.name.lower(): variable.value_in(environ) for variable in VARIABLES}
+        problems = [value for value in found.values() if isinstance(value, Problem)]
+        if problems:
+            raise SettingsError(problems)
+        dyno = found.pop("dyno")
+        if dyno is not None:
+            found["nats_client_id"] = f"{found['nats_client_id']}-{dyno}"
+        return cls(**found)  # type: ignore[arg-type]  # a test compares VARIABLES with the fields above
+
+
+class Variable(Struct, frozen=True, kw_only=True):
+    """One environment variable. `wants` ends the sentence "NAME wants …"; `default` is what it is where it is not set.
+
+    `read` gives the setting, or raises ValueError. `show` gives what may be shown of a bad value.
+    """
+
+    name: str
+    meaning: str
+    example: str
+    wants: str
+    read: Callable[[str], object]
+    default: str | None = None
+    required: bool = False
+    show: Callable[[str], str] = repr
+
+    def value_in(self, environ: Mapping[str, str]) -> object:
+        """The setting that an environment makes of this variable, None where there is none, or a `Problem`."""
+        text = environ.get(self.name, "")
+        if not text.strip():
+            if self.required:
+                return Problem(self.name, self.wants, None)
+            return None if self.default is None else self.read(self.default)
+        try:
+            return self.read(text)
+        except ValueError:
+            return Problem(self.name, self.wants, self.show(text)[:SHOWN_CHARS_MAX])
+
+
+def _hide(_: str) -> str:
+    return NOT_SHOWN
+
+
+_PLAIN_NAME = values.matching(rf"[A-Za-z0-9_-]{{1,{NAME_CHARS_MAX}}}")
+_PLAIN_NAME_WANTS = f"a name of up to {NAME_CHARS_MAX} letters, digits, - and _"
+# JetStream makes subjects and file names of a durable, NATS Streaming parts its own fields with colons.
+_DURABLE = values.matching(rf"(?:(?![:.*>/\\])[!-~]){{1,{NAME_CHARS_MAX}}}")
+_DURABLE_WANTS = f"a name of up to {NAME_CHARS_MAX} ASCII characters without blanks and without : . * > / \\"
+
+VARIABLES = (
+    Variable(
+        name="NATS_URL",
+        meaning="Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`.",
+        example="http://nats-srv:4222",
+        wants="addresses like nats://[user:password@]host:4222, parted by commas",
+        read=values.nats_servers,
+        required=True,
+        show=values.masked,
+    ),
+    Variable(
+        name="NATS_CLUSTER_ID",
+        meaning="Set: events travel over NATS Streaming, with this cluster id. Not set: over JetStream.",
+        example="ticketing",
+        wants=_PLAIN_NAME_WANTS,
+        read=_PLAIN_NAME,
+    ),
+    Variable(
+        name="NATS_CLIENT_ID",
+        meaning="This process's name among all that use NATS.",
+        example="payment-service",
+        wants=_PLAIN_NAME_WANTS,
+        read=_PLAIN_NAME,
+        required=True,
+    ),
+    Variable(
+        name="QUEUE_GROUP_NAME",
+        meaning="The queue group and durable name, the same for all processes of this service.",
+        example="payment-service",
+        wants=_DURABLE_WANTS,
+        read=_DURABLE,
+        required=True,
+    ),
+    Variable(
+        name="MONGO_URL",
+        meaning="MongoDB's connection string, with the database in its path.",
+        example="mongodb://payment-mongo-srv:27017/payment",
+        wants="a valid connection string like mongodb://[user:password@]host:27017/database",
+        read=values.mongo_url,
+        required=True,
+        show=values.masked,
+    ),
+    Variable(
+        name="JWT_KEY",
+        meaning="The secret that the platform signs its tokens with (HS256).",
+        example="your-jwt-secret",
+        wants="a secret that is neither a public key nor a certificate",
+        read=values.jwt_key,
+        required=True,
+        show=_hide,
+    ),
+    Variable(
+        name="STRIPE_KEY",
+        meaning="Stripe's secret key.",
+        example="sk_test_...",
+        wants="a secret key: sk_… or rk_…, without blanks",
+        read=values.stripe_key,
+        required=True,
+        show=_hide,
+    ),
+    Variable(
+        name="PORT",
+        meaning="The port to listen on; 0 takes a free one.",
+        example="8080",
+        wants="a whole number from 0 to 65535",
+        read=values.whole(0, 65_535),
+        default="8080",
+    ),
+    Variable(
+        name="HOST",
+        meaning="The address to listen on. Not set: every interface, IPv4 and IPv6.",
+        example="127.0.0.1",
+        wants="an address or a host name, without blanks",
+        read=values.matching("[!-~]{1,255}"),
+    ),
+    Variable(
+        name="STRIPE_API_BASE",
+        meaning="Another address for Stripe's API: a sandbox, a proxy.",
+        example="http://127.0.0.1:12111",
+        wants="an http:// or https:// address without credentials",
+        read=values.http_base,
+        show=values.masked,
+    ),
+    Variable(
+        name="CURRENCY",
+        meaning="What prices are in where an order names no currency (ISO 4217).",
+        example="usd",
+        wants="the code of a currency that Stripe charges in",
+        read=values.currency,
+        default="usd",
+    ),
+    Variable(
+        name="CHARGE_WAIT_S",
+        meaning="How many seconds a POST waits for its outcome before it answers 202.",
+        example="20",
+        wants=f"a number of seconds above 0 and up to {CHARGE_WAIT_S_MAX:g}",
+        read=values.seconds(CHARGE_WAIT_S_MAX),
+        default="20",
+    ),
+    Variable(
+        name="STRIPE_RATE_PER_S",
+        meaning="The most requests a second to one Stripe endpoint, for this process; the pace itself is learned.",
+        example="100",
+        wants=f"a whole number from 1 to {STRIPE_RATE_PER_S_MAX}",
+        read=values.whole(1, STRIPE_RATE_PER_S_MAX),
+        default="100",
+    ),
+    Variable(
+        name="NATS_STREAM",
+        meaning="The JetStream stream to create for those of our subjects that no stream holds yet.",
+        example="ticketing",
+        wants=_DURABLE_WANTS,
+        read=_DURABLE,
+        default="ticketing",
+    ),
+    Variable(
+        name="LOG_LEVEL",
+        meaning="The least level that is logged.",
+        example="info",
+        wants="debug, info, warning, error or critical",
+        read=values.one_of("debug", "info", "warning", "error", "critical"),
+        default="info",
+    ),
+    Variable(
+        name="DYNO",
+        meaning="Set by Heroku: the process's name there, which is appended to `NATS_CLIENT_ID`.",
+        example="web.1",
+        wants=f"a name of up to {values.DYNO_CHARS_MAX} characters",
+        read=values.dyno,
+    ),
+)
+"""Every variable that is read, in the order of the README's table."""
