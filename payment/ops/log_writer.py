@@ -1,0 +1,122 @@
+"""Writes log lines to a descriptor without ever waiting for whoever reads them.
+
+A full pipe makes a plain `write` wait for its reader, and with it the whole event loop: charges would stop because a
+log collector did. So each write asks first whether there is room, keeps a bounded backlog in memory where there is
+none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
+
+It must never raise for the reader's sake, and never write half a line between two others. Any thread may call it, and
+it may be entered again from within itself: the garbage collector can report a lost task at any allocation.
+"""
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+CHUNK_BYTES = 4_096
+"""Written at once. Linux calls a pipe writable when this much fits (PIPE_BUF), so such a write can't block."""
+BACKLOG_BYTES = 1_048_576
+"""Kept while nobody reads: some seconds of full load, and a small part of the memory we may use."""
+CLOSING_S = 1.0
+"""How long the last lines may wait for their reader at exit: the platform's 30 s to stop are for charges."""
+
+
+class ByteStream(Protocol):
+    """A binary stream, such as `sys.stdout.buffer`."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+class LineWriter:
+    """Writes whole lines, in order, to a binary stream.
+
+    `say_lost` renders the line that tells how many lines are missing. A stream without a descriptor (a test's
+    `BytesIO`) is written to directly: it never blocks.
+    """
+
+    def __init__(self, stream: ByteStream, say_lost: Callable[[int], bytes]) -> None:
+        self._stream = stream
+        self._descriptor = _descriptor_of(stream)
+        self._say_lost = say_lost
+        self._room = select.poll()
+        if self._descriptor is not None:
+            stream.flush()  # What was printed before us goes out before us.
+            self._room.register(self._descriptor, select.POLLOUT)
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._waiting_bytes = 0
+        self._lost = 0
+        self._lock = threading.RLock()
+        self._draining = False
+
+    def write(self, line: bytes) -> None:
+        """Write a line (it ends with a newline), now or when there is room, or count it as lost."""
+        with self._lock:
+            if self._waiting_bytes + len(line) > BACKLOG_BYTES:
+                self._lost += 1
+            else:
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    self._append(self._say_lost(lost))
+                self._append(line)
+            self._drain(0.0)
+
+    def close(self, patience_s: float = CLOSING_S) -> None:
+        """Write what waits, for so long at most. The stream itself stays open: it is not ours."""
+        with self._lock:
+            self._drain(patience_s)
+
+    def _drain(self, patience_s: float) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            deadline = time.monotonic() + patience_s if patience_s else 0.0
+            while self._next_rest() and self._put(max(0.0, deadline - time.monotonic()) if patience_s else 0.0):
+                pass
+        finally:
+            self._draining = False
+
+    def _append(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._waiting_bytes += len(line)
+
+    def _next_rest(self) -> bytes:
+        if not self._rest and self._lines:
+            self._rest = self._lines.popleft()
+            self._waiting_bytes -= len(self._rest)
+        return self._rest
+
+    def _put(self, patience_s: float) -> bool:
+        """Write a piece, or drop what nobody can ever read; False where there is no room just now."""
+        if self._descriptor is None:
+            self._stream.write(self._rest)
+            self._rest = b""
+            return True
+        if not self._room.poll(patience_s * 1_000):
+            return False
+        try:
+            written = os.write(self._descriptor, self._rest[:CHUNK_BYTES])
+        except BlockingIOError:
+            return False  # Somebody made the descriptor non-blocking, and another writer took the room.
+        except OSError:
+            # The reader is gone for good, or the disk is full. There is nobody to tell but the count.
+            self._lost += 1
+            self._rest = b""
+            return True
+        self._rest = self._rest[written:]
+        return True
+
+
+def _descriptor_of(stream: ByteStream) -> int | None:
+    fileno = getattr(stream, "fileno", None)
+    if fileno is None:
+        return None
+    try:
+        return int(fileno())
+    except OSError:
+        return None  # `io.UnsupportedOperation`: it lives in memory.

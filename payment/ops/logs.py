@@ -1,0 +1,222 @@
+"""The log: one JSON object a line on stdout, or coloured lines where stdout is a terminal.
+
+Owns how a line is made: structlog's bound loggers and context in front, one renderer behind, and libraries' own loggers
+and uncaught exceptions led into the same stream. What may be said is in `payment.ops.vocabulary`; how secrets are kept
+out, in `payment.ops.redaction`; how a line is written without ever waiting for its reader, in `payment.ops.log_writer`.
+
+It must never raise into the code that logs. A line costs about 20 µs: a few for a charge, none for a retry.
+
+    log = get_logger()
+    log.info(Event.EVENT_PUBLISHED, subject="payment:created", order_id=order_id)
+    log.error(Event.ACTOR_CRASHED, actor="stripe", exc_info=error)
+"""
+
+import asyncio
+import atexit
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, cast
+
+import msgspec
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from payment.ops.log_writer import ByteStream, LineWriter
+from payment.ops.redaction import Redactor, plain_fields
+from payment.ops.vocabulary import Event
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+"""What `LOG_LEVEL` may be."""
+
+_LIBRARY_FLOOR = logging.INFO
+"""Libraries are never heard below this: at debug, pymongo and stripe write out whole documents and requests."""
+_OWN_FIELDS = frozenset(("ts", "level", "service", "client_id"))
+"""Made here, or settings that were parsed: no text from outside."""
+_CONSOLE_EVENT_CHARS = 20
+"""Width of the column of events on a terminal: the longer ones are rare."""
+
+_FORMATTING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a library's message may raise when its arguments do not fit it."""
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+"""A terminal would obey these: they are shown instead."""
+
+ExcInfo = bool | BaseException | tuple[type[BaseException] | None, BaseException | None, TracebackType | None] | None
+
+
+class _Sink:
+    """What structlog hands a finished line to: its methods are the levels, and all of them write."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.writer = writer
+        self.debug = self.info = self.warning = self.error = self.critical = writer.write
+
+    def __call__(self, *_names: object) -> "_Sink":
+        """It is its own factory: every logger writes to the one stream."""
+        return self
+
+
+class Renderer:
+    """The last processor: what was bound and said becomes one line of bytes."""
+
+    def __init__(
+        self, service: str, client_id: str, redactor: Redactor, *, colours: bool, now_s: Callable[[], float]
+    ) -> None:
+        self._identity = {"service": service, "client_id": client_id}
+        self._redactor = redactor
+        self._now_s = now_s
+        self._second = (-1, "")
+        self._encode = msgspec.json.Encoder().encode
+        self._console = _console() if colours else None
+
+    def __call__(self, _logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
+        event = fields.pop("event", Event.LIBRARY)
+        exception = _traceback(fields.pop("exc_info", None))
+        line: dict[str, object] = {"ts": self._timestamp(), "level": level, "event": str(event), **self._identity}
+        line.update(plain_fields(fields))
+        if exception is not None:
+            line["exception"] = exception
+        return self._for_console(line) if self._console else self._as_json(line)
+
+    def say_lost(self, lines: int) -> bytes:
+        """The line that stands where so many are missing."""
+        return self(None, "warning", {"event": Event.LOG_LINES_LOST, "count": lines})
+
+    def _timestamp(self) -> str:
+        """Now, UTC, ISO 8601 with milliseconds. All but the milliseconds is made once a second: a line is cheap."""
+        seconds, milliseconds = divmod(int(self._now_s() * 1_000), 1_000)
+        second, text = self._second
+        if seconds != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = (seconds, text)
+        return f"{text}.{milliseconds:03d}Z"
+
+    def _as_json(self, line: dict[str, object]) -> bytes:
+        """Nearly every line is innocent, and said as it stands."""
+        fit = self._redactor.fit
+        for name, value in line.items():
+            if name not in _OWN_FIELDS and not fit(value):
+                return self._encode(self._redactor.clean(line)) + b"\n"
+        try:
+            return self._encode(line) + b"\n"
+        except UnicodeEncodeError:  # Lone surrogates: cleaning makes it valid Unicode.
+            return self._encode(self._redactor.clean(line)) + b"\n"
+
+    def _for_console(self, line: dict[str, object]) -> bytes:
+        shown = {name: value for name, value in line.items() if name not in self._identity}
+        clean = {name: _visible(value) for name, value in self._redactor.clean(shown).items()}
+        console = cast("structlog.dev.ConsoleRenderer", self._console)
+        return (console(None, "", clean) + "\n").encode("utf-8", "backslashreplace")
+
+
+class LibraryHandler(logging.Handler):
+    """Leads what libraries say to their own loggers into ours, as `library` lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except _FORMATTING_ERRORS as error:
+            message = f"{record.msg} (its arguments do not fit: {type(error).__name__})"
+        level = max(_LIBRARY_FLOOR, min(record.levelno, logging.CRITICAL)) // 10 * 10
+        get_logger().log(level, Event.LIBRARY, logger=record.name, message=message, exc_info=record.exc_info)
+
+
+def configure(
+    level: str,
+    service: str,
+    client_id: str,
+    stream: ByteStream | None = None,
+    colours: bool | None = None,
+    secrets: Iterable[str] = (),
+    now_s: Callable[[], float] = time.time,
+) -> None:
+    """Send the log of this process to a binary stream (stdout's by default) from now on.
+
+    `colours` None: where the stream is a terminal. `secrets` are this process's own keys and passwords, which are
+    masked wherever they turn up, whatever their shape. `now_s` is the wall clock, in seconds since 1970.
+    """
+    stream = sys.stdout.buffer if stream is None else stream
+    if colours is None:
+        colours = bool(getattr(stream, "isatty", lambda: False)())
+    renderer = Renderer(service, client_id, Redactor(secrets), colours=colours, now_s=now_s)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Sink(LineWriter(stream, renderer.say_lost)),
+        cache_logger_on_first_use=False,
+    )
+    _hear_libraries(level)
+
+
+def _hear_libraries(level: str) -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(LibraryHandler())
+    # Their warnings are news to an operator, their informations only to who looks for a fault.
+    own = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(_LIBRARY_FLOOR if own <= logging.DEBUG else max(own, logging.WARNING))
+
+
+def get_logger() -> FilteringBoundLogger:
+    """The log. It follows `configure` even where it was fetched before."""
+    return cast("FilteringBoundLogger", structlog.get_logger())
+
+
+def log_context(**fields: object) -> AbstractContextManager[None]:
+    """Put these fields on every line that this task logs within the `with` block."""
+    return structlog.contextvars.bound_contextvars(**fields)
+
+
+def flush() -> None:
+    """Write what waits for a slow reader, for a second at most. The last thing a process does."""
+    sink = structlog.get_config()["logger_factory"]
+    if isinstance(sink, _Sink):
+        sink.writer.close()
+
+
+def install_hooks() -> None:
+    """Lead warnings and whatever nobody catches into the log too. For the process's entry point alone."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda _kind, error, _traceback: _report_uncaught("uncaught in the main thread", error)
+    threading.excepthook = lambda args: _report_uncaught("uncaught in a thread", args.exc_value)
+    sys.unraisablehook = lambda args: _report_uncaught(args.err_msg or "ignored by Python", args.exc_value)
+    atexit.register(flush)
+
+
+def loop_exception_handler(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """For `loop.set_exception_handler`: what asyncio would print to stderr. Of the context only its words are said."""
+    _report_uncaught(str(context.get("message", "")), context.get("exception"))
+
+
+def _report_uncaught(message: str, error: BaseException | None) -> None:
+    get_logger().critical(Event.UNCAUGHT_EXCEPTION, message=message, exc_info=error)
+
+
+def _traceback(exc_info: ExcInfo) -> str | None:
+    match exc_info:
+        case True:
+            error = sys.exception()
+        case BaseException():
+            error = exc_info
+        case (_, error, _):
+            pass
+        case _:
+            return None
+    return None if error is None else "".join(traceback.format_exception(error)).rstrip()
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=True, force_colors=True, sort_keys=False, timestamp_key="ts", pad_event_to=_CONSOLE_EVENT_CHARS
+    )
+
+
+def _visible(value: object) -> object:
+    return value.translate(_CONTROLS) if isinstance(value, str) else value

@@ -1,0 +1,179 @@
+"""Every metric of the service, in one place, on a registry of its own.
+
+Names begin with `payment_` and end in their unit. README's table is made from `table()`. Nothing outside this file
+makes a metric. It must never take a label from outside as it comes: routes are templates, subjects are the contract's,
+and every family has a bound on its label sets all the same.
+
+    metrics.charges("paid").inc()
+    metrics.stripe_call_seconds("charge").observe(took_s)
+"""
+
+from typing import Generic, NamedTuple, TypeVar
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+LABEL_SETS = 200
+"""Most label sets of one family: above what routes times statuses come to. What comes after counts as `other`."""
+OTHER = "other"
+
+_CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)
+"""From a round trip on this machine to a router's patience."""
+_COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0)
+"""From a journaled write on a local disk to the write concern's timeout."""
+_BATCH_DOCUMENTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+"""From an idle service to the largest group commit."""
+
+# Every `…_created` series doubles the exposition and tells nobody anything that the process's start does not.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class Family(Generic[M]):
+    """A metric with labels. Call it with their values; each child is made once and then found in a dictionary."""
+
+    def __init__(self, metric: M) -> None:
+        self.metric = metric
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        child = self._children.get(values)
+        return self._make(values) if child is None else child
+
+    def _make(self, values: tuple[str, ...]) -> M:
+        if len(self._children) >= LABEL_SETS:
+            values = (OTHER,) * len(values)
+        child = self._children[values] = self.metric.labels(*values)
+        return child
+
+
+class Row(NamedTuple):
+    """A metric as the documents list it. `name` is that of its samples: a counter's ends in `_total`."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+class Metrics:
+    """All metrics. Each attribute is one; those with labels are called with their values, in this order."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._rows: list[Row] = []
+        ProcessCollector(registry=self.registry)
+
+        # HTTP.
+        self.http_requests = self._counters(
+            "payment_http_requests_total", "Requests answered, by the route's template and status.", "route", "status"
+        )
+        self.http_request_seconds = self._histograms(
+            "payment_http_request_seconds", "Time from a request's head to its answer.", _CALL_SECONDS, "route"
+        )
+
+        # Charges.
+        self.charges = self._counters("payment_charges_total", "Charges that ended, by how.", "outcome")
+        self.charge_seconds = self._histogram(
+            "payment_charge_seconds", "Time from the first request for a charge to its end.", _CALL_SECONDS
+        )
+        self.stray_charges = self._counter(
+            "payment_stray_charges_total", "Succeeded charges that an order does not keep. Any is worth an alarm."
+        )
+        self.alarms = self._counters(
+            "payment_alarms_total", "What our own rules exclude, by the event that was logged.", "event"
+        )
+
+        # Refunds.
+        self.refunds = self._counters("payment_refunds_total", "Calls for a refund that ended, by how.", "outcome")
+        self.refunds_blocked = self._gauge(
+            "payment_refunds_blocked", "Refunds that failed, are pending or disputed. Above 0 a person has to look."
+        )
+
+        # Stripe.
+        self.stripe_calls = self._counters(
+            "payment_stripe_calls_total", "Calls to Stripe, by kind of endpoint and how they ended.", "kind", "ending"
+        )
+        self.stripe_call_seconds = self._histograms(
+            "payment_stripe_call_seconds", "Time of one call to Stripe.", _CALL_SECONDS, "kind"
+        )
+        self.stripe_pace_per_s = self._gauges(
+            "payment_stripe_pace_per_s", "Requests a second that we allow ourselves.", "kind"
+        )
+        self.stripe_waiting = self._gauges("payment_stripe_waiting", "Requests that wait for their turn.", "kind")
+
+        # The ledger.
+        self.ledger_batch_documents = self._histogram(
+            "payment_ledger_batch_documents", "Documents written in one group commit.", _BATCH_DOCUMENTS
+        )
+        self.ledger_commit_seconds = self._histogram(
+            "payment_ledger_commit_seconds", "Time of one group commit.", _COMMIT_SECONDS
+        )
+        self.ledger_commits = self._counters(
+            "payment_ledger_commits_total", "Documents sent: written, conflict, unknown or failed.", "result"
+        )
+        self.sweep_due = self._gauge("payment_sweep_due", "Orders that the last sweep found due.")
+
+        # Events.
+        self.events_received = self._counters(
+            "payment_events_received_total", "Inbound events: applied, stale or dead_letter.", "subject", "outcome"
+        )
+        self.events_published = self._counters(
+            "payment_events_published_total", "Events that the broker has stored.", "subject"
+        )
+        self.dead_letters = self._counters(
+            "payment_dead_letters_total", "Bad events stored whole in `dead_letters`.", "subject"
+        )
+
+        # The house.
+        self.actor_mailbox = self._gauges("payment_actor_mailbox_messages", "Messages that wait, by actor.", "actor")
+        self.actor_restarts = self._counters(
+            "payment_actor_restarts_total", "Restarts after a crash or a hang, by actor.", "actor"
+        )
+        self.dependency_up = self._gauges(
+            "payment_dependency_up", "1 where a dependency is up, 0 where it is not.", "dependency"
+        )
+
+    def render(self) -> bytes:
+        """The exposition, to be sent as `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    def table(self) -> tuple[Row, ...]:
+        """Every metric of ours, in the order above."""
+        return tuple(self._rows)
+
+    def markdown(self) -> str:
+        """The table for the documents."""
+        head = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+        rows = [f"| `{r.name}` | {r.kind} | {', '.join(f'`{x}`' for x in r.labels)} | {r.help} |" for r in self._rows]
+        return "\n".join(head + rows)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        self._rows.append(Row(name, "counter", (), text))
+        return Counter(name, text, registry=self.registry)
+
+    def _counters(self, name: str, text: str, *labels: str) -> Family[Counter]:
+        self._rows.append(Row(name, "counter", labels, text))
+        return Family(Counter(name, text, labels, registry=self.registry))
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        self._rows.append(Row(name, "gauge", (), text))
+        return Gauge(name, text, registry=self.registry)
+
+    def _gauges(self, name: str, text: str, *labels: str) -> Family[Gauge]:
+        self._rows.append(Row(name, "gauge", labels, text))
+        return Family(Gauge(name, text, labels, registry=self.registry))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        self._rows.append(Row(name, "histogram", (), text))
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
+
+    def _histograms(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
+        self._rows.append(Row(name, "histogram", labels, text))
+        return Family(Histogram(name, text, labels, buckets=buckets, registry=self.registry))

@@ -1,0 +1,179 @@
+"""What may be said in a log line, and in what words.
+
+Two independent guards. The first is structure: only the fields of `payment.ops.vocabulary.FIELDS` are said at all, and
+of a value only what is plain (text, numbers, times, enums, and short lists and mappings of these); bytes and objects
+are named by their type, never shown. The second looks at what is left, letter by letter, for the shapes that secrets
+have and for the very secrets this process was started with, so that one inside a library's message or an exception's
+text is masked too.
+
+It never raises: a value that can't be said is replaced by a word that says so. It must never import an actor or a port.
+"""
+
+import enum
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+from payment.ops.vocabulary import FIELDS
+
+MASK = "[redacted]"
+UNLISTED = "[unlisted]"
+"""Stands for the value of a field whose name is not in the vocabulary."""
+
+FIELD_CHARS = 2_000
+"""Longest text in a field: a Stripe or MongoDB error with its context, and not a document."""
+TRACEBACK_CHARS = 16_000
+"""Longest traceback: about a hundred frames. Its end is kept, which names the exception."""
+MARGIN_CHARS = 4_096
+"""Looked at beyond the longest text, and then dropped: a secret that the cut would split is whole before it."""
+COLLECTION_ITEMS = 50
+"""Most entries of a list or mapping: more settings than there are, so that all their problems fit."""
+NESTING_LEVELS = 3
+"""Deepest nesting of lists and mappings: deeper than anything the vocabulary needs."""
+SECRET_CHARS_MIN = 6
+"""Shorter known secrets are not looked for: masking each `a` would tell more than it hides."""
+
+_LARGEST_INT = 2**63 - 1
+
+_SHAPES = (
+    # Stripe's secret, restricted and webhook keys, and card tokens and sources.
+    (re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|whsec|tok|src|ek)_)[A-Za-z0-9_]+"), r"\1" + MASK),
+    # JSON Web Tokens and base64 of a JSON object, which a session cookie is: both begin with `{"` encoded.
+    (re.compile(r"eyJ[A-Za-z0-9+/_=.%-]{4,}"), MASK),
+    (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9+/_=.~%-]{6,}"), r"\1\2" + MASK),
+    # `user:password@` in an address. Greedy: a password may hold an `@` or a slash of its own.
+    (re.compile(r"://[^\s]{1,512}@"), f"://{MASK}@"),
+    (
+        re.compile(r"(?i)\b(passw(?:or)?d|pwd|secret|api_?key|jwt_key|stripe_key)(['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&]+"),
+        rf"\1\2{MASK}",
+    ),
+)
+
+_HINTS = ("k_", "whsec_", "tok_", "src_", "eyj", "bearer", "basic", "://", "passw", "pwd", "secret", "key")
+"""Lower-case words, of which a text that holds a shape holds at least one: a cheap first look."""
+
+
+class Redactor:
+    """Makes what is to be logged fit to be read by anybody.
+
+    `secrets` are this process's own: its keys and passwords, which may have any shape.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {form for secret in secrets for form in _forms(secret) if len(form) >= SECRET_CHARS_MIN}
+        # The longest first: a secret may be the beginning of another.
+        self._secrets = tuple(sorted(known, key=len, reverse=True))
+        self._words = tuple(form.lower() for form in self._secrets)
+
+    def suspicious(self, text: str) -> bool:
+        """Whether a text may hold a secret, for less than a microsecond where it is an id. It errs towards yes."""
+        lowered = text.lower()
+        # Every shape but the token's needs a mark of punctuation, and most of what we log are bare ids and words.
+        hints = ("eyj",) if text.isalnum() else _HINTS
+        for hint in hints:
+            if hint in lowered:
+                return True
+        for word in self._words:  # noqa: SIM110
+            if word in lowered:
+                return True
+        return False
+
+    def scrub(self, text: str) -> str:
+        """The text with every known secret and every shape of one masked."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        for shape, mask in _SHAPES:
+            text = shape.sub(mask, text)
+        return text
+
+    def short(self, text: str, limit_chars: int, *, keep_end: bool = False) -> str:
+        """The text, scrubbed, cut to a length, and valid Unicode."""
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        widest = limit_chars + MARGIN_CHARS
+        if len(text) > widest:
+            part = self.scrub(text[-widest:] if keep_end else text[:widest])
+            text = part[MARGIN_CHARS:] if keep_end else part[:-MARGIN_CHARS]
+            return f"…{text[-limit_chars:]}" if keep_end else f"{text[:limit_chars]}…"
+        text = self.scrub(text)
+        if len(text) > limit_chars:
+            return f"…{text[-limit_chars:]}" if keep_end else f"{text[:limit_chars]}…"
+        return text
+
+    def fit(self, value: object) -> bool:
+        """Whether a plain value can be said as it is: all but the fewest are."""
+        if type(value) is str:
+            return len(value) <= FIELD_CHARS and not self.suspicious(value)
+        return not isinstance(value, str | list | dict)
+
+    def clean(self, fields: Mapping[str, object]) -> dict[str, object]:
+        """The fields with every text in them scrubbed and cut. They have been through `plain_fields`."""
+        return {name: self._clean_field(name, value) for name, value in fields.items()}
+
+    def _clean_field(self, name: str, value: object) -> object:
+        if name == "exception" and isinstance(value, str):
+            return self.short(value, TRACEBACK_CHARS, keep_end=True)
+        return self._clean_value(value)
+
+    def _clean_value(self, value: object) -> object:
+        match value:
+            case str():
+                return self.short(value, FIELD_CHARS)
+            case list():
+                return [self._clean_value(item) for item in value]
+            case dict():
+                return {self.short(name, FIELD_CHARS): self._clean_value(item) for name, item in value.items()}
+            case _:
+                return value
+
+
+def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields as plain values; one whose name the vocabulary lacks loses its value."""
+    plain: dict[str, object] = {}
+    for name, value in fields.items():
+        if name not in FIELDS:
+            plain[name] = UNLISTED
+        elif type(value) is str or (type(value) is int and -_LARGEST_INT <= value <= _LARGEST_INT):
+            plain[name] = value  # Most fields by far: nothing to look at.
+        else:
+            plain[name] = plain_value(value)
+    return plain
+
+
+def plain_value(value: object, depth: int = 0) -> object:
+    """A value as JSON can hold it; what is not plain data is named by its type and never shown."""
+    match value:
+        case None | bool() | float():
+            return value
+        case enum.Enum():
+            return plain_value(value.value, depth)
+        case str():
+            return str(value)
+        case int():
+            return value if -_LARGEST_INT <= value <= _LARGEST_INT else str(value)[:40]
+        case datetime():
+            return timestamp(value)
+        case Mapping() | Sequence() | set() | frozenset() if not isinstance(value, bytes | bytearray | memoryview):
+            return _plain_collection(value, depth + 1)
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def _plain_collection(value: Mapping[object, object] | Iterable[object], depth: int) -> object:
+    if depth > NESTING_LEVELS:
+        return f"<{type(value).__name__}>"
+    if isinstance(value, Mapping):
+        # Names inside a mapping are held to the same list as the fields: nesting is no way around it.
+        inner = {str(name): item for name, item in list(value.items())[:COLLECTION_ITEMS]}
+        return {name: plain_value(item, depth) if name in FIELDS else UNLISTED for name, item in inner.items()}
+    return [plain_value(item, depth) for item in list(value)[:COLLECTION_ITEMS]]
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and a `Z`: `2024-05-01T12:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as given and as it may stand in an address, encoded or decoded."""
+    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), unquote(secret), unquote_plus(secret)}

@@ -1,0 +1,172 @@
+"""The words of the log: every event the service can say, and every field an event can carry.
+
+Owns both lists, each word with its meaning; README's tables and the tests are made from them. A log line never says
+anything else: a field that is not in `FIELDS` comes out masked (`payment.ops.redaction`), so nobody can log a card
+token, a header or a whole document by inventing a name for it.
+
+Change together: a new `log.…(Event.…, field=…)` call, and the event and its fields here. `tests/ops/test_vocabulary.py`
+reads every such call in the package and fails for a word that is missing here.
+"""
+
+import enum
+from typing import Self
+
+
+class Event(enum.StrEnum):
+    """What happened. The value is the `event` of the line; `meaning` says when it is said."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        word = str.__new__(cls, value)
+        word._value_ = value
+        word.meaning = meaning
+        return word
+
+    # The process.
+    SERVICE_STARTING = "service_starting", "The settings are valid and the actors are about to start."
+    SERVICE_READY = "service_ready", "Every actor has started and the port is open."
+    SERVICE_STOPPING = "service_stopping", "A signal or a failure ends the service: no new charge starts."
+    SERVICE_STOPPED = "service_stopped", "Every actor has stopped. It carries the exit code."
+    SETTINGS_INVALID = "settings_invalid", "Variables are missing or malformed; all of them are named. Exit 78."
+    CHECK_FINISHED = "check_finished", "`run.py --check` has reached, or could not reach, one dependency."
+
+    # Actors and their supervisor.
+    ACTOR_STARTED = "actor_started", "An actor takes messages."
+    ACTOR_STOPPED = "actor_stopped", "An actor has drained and given back what it held."
+    ACTOR_CRASHED = "actor_crashed", "An actor died of an exception that nobody expected. Its callers were told."
+    ACTOR_HUNG = "actor_hung", "An actor has shown no sign of life for too long and is being replaced."
+    ACTOR_RESTARTED = "actor_restarted", "An actor runs again after a crash or a hang."
+    ACTOR_GAVE_UP = "actor_gave_up", "Too many restarts within the window: the process ends with a non-zero code."
+    ACTOR_OVERRAN = "actor_overran", "An actor did not stop within its deadline and was cancelled."
+
+    # Dependencies.
+    DEPENDENCY_LOST = (
+        "dependency_lost",
+        "A dependency went away. Said once, and once more if it begins to stop charges.",
+    )
+    DEPENDENCY_BACK = "dependency_back", "A dependency is back, with how long it was gone."
+
+    # Charges and refunds.
+    CHARGE_FINISHED = "charge_finished", "The one line of each charge when it ends: how, how much and how long."
+    CHARGE_UNCLEAR = "charge_unclear", "Nobody knows whether a request took effect. It will be repeated or looked for."
+    CHARGE_ABANDONED = "charge_abandoned", "Stripe stored an error and knows no charge: payable again, and watched."
+    CHARGE_TAKEN_OVER = "charge_taken_over", "An attempt that another process, or an earlier run, began is looked for."
+    STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
+    IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
+    REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
+    REFUND_FINISHED = "refund_finished", "A charge was given back in full."
+    REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
+    PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
+
+    # Events of the platform.
+    EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
+    EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
+    EVENT_WAITING = "event_waiting", "A subject can't be published to. Said once; its events are kept."
+    STREAM_READY = "stream_ready", "The stream that holds a subject was found or made."
+    DEAD_LETTER_STORED = "dead_letter_stored", "A bad event was stored whole in `dead_letters` and acknowledged."
+
+    # HTTP.
+    HTTP_REQUEST = "http_request", "A request was answered."
+    REQUEST_REFUSED = "request_refused", "A request was refused, for a reason worth counting."
+
+    # The ledger.
+    COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."
+    COMMIT_CONFLICT = "commit_conflict", "Another process wrote an order first. It is decided again."
+    DOCUMENT_UNWRITABLE = "document_unwritable", "One document can't be encoded or written. It fails alone."
+    SWEEP_FINISHED = "sweep_finished", "The orders that were due were fed to the ledger."
+
+    # The log itself, and what others say in it.
+    LIBRARY = "library", "A library wrote to its own logger; `logger` and `message` are its own."
+    UNCAUGHT_EXCEPTION = "uncaught_exception", "An exception that nobody awaited or caught."
+    LOG_LINES_LOST = "log_lines_lost", "Whoever reads the log did not keep up: so many lines are missing before this."
+
+
+FIELDS: dict[str, str] = {
+    # On every line.
+    "ts": "When, UTC, ISO 8601 in milliseconds",
+    "level": "debug, info, warning, error or critical",
+    "event": "A word of the list of events",
+    "service": "The service's name",
+    "client_id": "The process: `NATS_CLIENT_ID`, with the dyno's name where there is one",
+    # What it is about.
+    "request_id": "The HTTP request's `X-Request-ID`",
+    "order_id": "The order",
+    "payment_id": "The order's payment, the same over all its attempts",
+    "user_id": "The user's id",
+    "charge_id": "Stripe's id of a charge",
+    "refund_id": "Stripe's id of a refund",
+    "attempt": "The attempt's number, from 1",
+    "send": "Which send of the attempt's request, from 1",
+    "subject": "The event's subject",
+    "stream": "The stream that holds a subject",
+    "identity": "Stream or channel and sequence number of a delivery",
+    "message_id": "The id an event is published under",
+    "dead_letter_id": "The dead letter's `_id`",
+    "dependency": "http, mongodb, nats or stripe",
+    "actor": "The actor's name",
+    # How it went.
+    "outcome": "How it ended",
+    "reason": "Why, in a sentence",
+    "error": "What went wrong, in a sentence",
+    "alarm": "True: a person has to look",
+    "amount": "Minor units, as Stripe counts them",
+    "currency": "ISO code, lower case",
+    "decline_code": "Stripe's reason for a declined card",
+    "obstacle": "Why a call to Stripe did nothing",
+    "evidence": "What an empty list of charges would prove",
+    "order_status": "The order's state after the step",
+    "message_kind": "The kind of message that was decided",
+    "effect": "The kind of work that the order was owed",
+    "kind": "The kind of Stripe endpoint",
+    "status": "The HTTP status of an answer",
+    "method": "The HTTP method",
+    "route": "The route's template, never the path that was sent",
+    "field": "The field of a request that was refused",
+    "blocks_charges": "True: no charge can start",
+    "phase": "starting, ready or stopping",
+    "signal": "The signal that ended the service",
+    "exit_code": "The process's exit code",
+    "problems": "What is wrong with the settings, a sentence each; never a secret's value",
+    "found": "What `--check` found, in a few words",
+    # How much and how many.
+    "attempts": "How many attempts the order has had",
+    "redelivered": "How often the event was delivered before",
+    "restarts": "How often the actor was restarted within the window",
+    "count": "How many",
+    "documents": "How many documents",
+    "waiting": "How many wait",
+    "per_s": "Requests a second",
+    "body_bytes": "Length of a body",
+    "port": "The port that is listened on",
+    "host": "The address that is listened on",
+    "address": "Where a dependency is, without credentials",
+    "version": "The version of the service",
+    # How long.
+    "stripe_ms": "Time at Stripe",
+    "mongo_ms": "Time in MongoDB",
+    "waiting_ms": "Time in our own queues",
+    "total_ms": "Time in all, from the request to the end",
+    "handling_ms": "Time from the delivery to the ack",
+    "gone_ms": "How long the dependency was away",
+    "silent_ms": "How long an actor has shown no sign of life",
+    "delay_ms": "How long until it is tried again",
+    "deadline_ms": "How long it had",
+    "took_ms": "How long it took",
+    # Others' lines.
+    "logger": "A library's logger",
+    "message": "What the library said",
+    "exception": "A traceback, with secrets masked",
+}
+
+
+def events_table() -> str:
+    """The events as a Markdown table, for the documents."""
+    rows = [f"| `{event.value}` | {event.meaning} |" for event in Event]
+    return "\n".join(["| event | said when |", "|---|---|", *rows])
+
+
+def fields_table() -> str:
+    """The fields as a Markdown table, for the documents."""
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in FIELDS.items()]
+    return "\n".join(["| field | meaning |", "|---|---|", *rows])

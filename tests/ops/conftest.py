@@ -1,0 +1,21 @@
+"""Whatever a test here does to the log of this process is undone after it."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from payment.ops.logs import LibraryHandler
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.setLevel(level)
+    for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
+        root.removeHandler(handler)

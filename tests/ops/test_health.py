@@ -1,0 +1,177 @@
+"""What `/readyz` says, and the two lines of an outage."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from payment.ops.health import SILENCE_S, Dependency, Health, Phase, Status
+from tests.ops.capture import Log
+
+START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+class HandClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.elapsed_s)
+
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.elapsed_s += seconds
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def health(clock: HandClock, log: Log) -> Health:
+    """All is well."""
+    health = Health(clock)
+    for dependency in Dependency:
+        health.mark_up(dependency)
+    health.ready()
+    return health
+
+
+def test_all_up_and_ready_is_ready(health: Health) -> None:
+    """200, ready, and each dependency with its time."""
+    view = health.view()
+    assert (view.status, view.http_status, view.phase) == (Status.READY, 200, Phase.READY)
+    assert list(view.dependencies) == ["http", "mongodb", "nats", "stripe"]
+    assert view.dependencies["nats"].since == "2024-05-01T12:00:00.000Z"
+    assert view.dependencies["nats"].why is None
+
+
+def test_starting_and_stopping_are_unavailable(clock: HandClock, health: Health) -> None:
+    """No charge is taken before every actor runs, nor after a SIGTERM."""
+    starting = Health(clock)
+    assert (starting.status, starting.view().http_status) == (Status.UNAVAILABLE, 503)
+    assert starting.view().dependencies["stripe"].why == "not reached yet"
+    health.stopping()
+    assert health.view().http_status == 503
+
+
+def test_without_mongodb_no_charge_is_taken(health: Health) -> None:
+    """F25: 503, and it names the one that is missing, with the reason."""
+    health.mark_down(Dependency.MONGODB, "no primary")
+    view = health.view()
+    assert (view.status, view.http_status) == (Status.UNAVAILABLE, 503)
+    assert view.dependencies["mongodb"].why == "no primary"
+    assert view.dependencies["nats"].up
+
+
+def test_without_nats_charges_are_taken_and_events_wait(health: Health) -> None:
+    """F28: 200 and degraded."""
+    health.mark_down(Dependency.NATS, "connection refused")
+    assert (health.status, health.view().http_status) == (Status.DEGRADED, 200)
+
+
+def test_a_refused_key_stops_charges_until_an_answer(health: Health) -> None:
+    """F36: 503 while Stripe refuses our key, and a lost answer in between does not soften that."""
+    health.mark_down(Dependency.STRIPE, "401: invalid key", blocks_charges=True)
+    health.mark_silent(Dependency.STRIPE, "timed out")
+    assert health.status is Status.UNAVAILABLE
+    assert health.view().dependencies["stripe"].why == "401: invalid key"
+    health.mark_up(Dependency.STRIPE)
+    assert health.status is Status.READY
+
+
+def test_stripe_is_away_once_it_was_silent_for_ten_seconds(clock: HandClock, health: Health, log: Log) -> None:
+    """One lost answer is no outage; ten seconds without any are, counted from the first."""
+    health.mark_silent(Dependency.STRIPE, "timed out")
+    clock.elapsed_s += SILENCE_S - 1
+    assert health.status is Status.READY
+    clock.elapsed_s += 1
+    assert health.status is Status.DEGRADED
+    assert health.view().dependencies["stripe"].why == "timed out"
+    clock.elapsed_s += 5
+    health.mark_up(Dependency.STRIPE)
+    assert log.events == ["dependency_lost", "dependency_back"]
+    assert log.lines[1]["gone_ms"] == 15_000
+
+
+def test_an_answer_ends_a_silence(clock: HandClock, health: Health) -> None:
+    """The ten seconds begin anew after each answer."""
+    health.mark_silent(Dependency.STRIPE, "timed out")
+    clock.elapsed_s += SILENCE_S - 1
+    health.mark_up(Dependency.STRIPE)
+    health.mark_silent(Dependency.STRIPE, "timed out")
+    clock.elapsed_s += SILENCE_S - 1
+    assert health.is_up(Dependency.STRIPE)
+
+
+def test_an_outage_is_two_lines_however_often_it_is_retried(clock: HandClock, health: Health, log: Log) -> None:
+    """One line when it goes, one when it is back with how long it was gone: not a line a retry."""
+    for attempt in range(20):
+        health.mark_down(Dependency.NATS, f"try {attempt} failed")
+        clock.elapsed_s += 0.5
+    for _ in range(3):
+        health.mark_up(Dependency.NATS)
+    assert log.events == ["dependency_lost", "dependency_back"]
+    assert log.lines[0]["dependency"] == "nats"
+    assert log.lines[1]["gone_ms"] == 10_000
+
+
+def test_the_reason_and_the_time_shown_are_the_latest_and_the_first(clock: HandClock, health: Health) -> None:
+    """`since` is when it went away; `why` is what is known last."""
+    clock.elapsed_s = 1
+    health.mark_down(Dependency.NATS, "refused")
+    clock.elapsed_s = 5
+    health.mark_down(Dependency.NATS, "no route")
+    view = health.view().dependencies["nats"]
+    assert (view.since, view.why) == ("2024-05-01T12:00:01.000Z", "no route")
+
+
+def test_an_outage_that_begins_to_stop_charges_is_said_again(health: Health, log: Log) -> None:
+    """Stripe silent, then refusing our key: the second is news of its own."""
+    health.mark_down(Dependency.STRIPE, "no answer")
+    health.mark_down(Dependency.STRIPE, "401", blocks_charges=True)
+    health.mark_down(Dependency.STRIPE, "401", blocks_charges=True)
+    assert [line["blocks_charges"] for line in log.lines] == [False, True]
+
+
+def test_what_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log) -> None:
+    """A service that starts without its database says so, and says when it comes."""
+    health = Health(clock)
+    health.mark_down(Dependency.MONGODB, "refused")
+    health.mark_down(Dependency.MONGODB, "refused")
+    clock.elapsed_s += 3
+    health.mark_up(Dependency.MONGODB)
+    assert log.events == ["dependency_lost", "dependency_back"]
+    assert log.lines[1]["gone_ms"] == 3_000
+
+
+def test_a_first_contact_is_no_return(clock: HandClock, log: Log) -> None:
+    """Nothing was away that had not been there."""
+    Health(clock).mark_up(Dependency.NATS)
+    assert log.events == []
+
+
+def test_no_credential_is_shown(health: Health) -> None:
+    """A reason may quote an address with a password in it."""
+    health.mark_down(Dependency.MONGODB, "mongodb://u:hunter2@db refused")
+    assert "hunter2" not in repr(health.view())
+
+
+def test_each_change_is_told_once(clock: HandClock, log: Log) -> None:
+    """A gauge follows the changes, not the reports."""
+    changes: list[tuple[Dependency, bool]] = []
+    health = Health(clock, on_change=lambda dependency, up: changes.append((dependency, up)))
+    for _ in range(2):
+        health.mark_up(Dependency.NATS)
+    for _ in range(2):
+        health.mark_down(Dependency.NATS, "refused")
+    assert changes == [(Dependency.NATS, True), (Dependency.NATS, False)]

@@ -1,0 +1,115 @@
+"""Writing to readers that are slow, gone, or no readers at all."""
+
+import io
+import os
+import select
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from payment.ops.log_writer import BACKLOG_BYTES, LineWriter
+
+
+class Pipe:
+    """A pipe whose reader reads when it is told to."""
+
+    def __init__(self) -> None:
+        self.out, into = os.pipe()
+        self.stream = os.fdopen(into, "wb", buffering=0)
+        self.writer = LineWriter(self.stream, lambda count: b"lost %d\n" % count)
+        self.reading = True
+
+    def read(self) -> bytes:
+        found = bytearray()
+        while select.select([self.out], [], [], 0)[0] and (piece := os.read(self.out, 1 << 20)):
+            found += piece
+        return bytes(found)
+
+    def stop_reading(self) -> None:
+        os.close(self.out)
+        self.reading = False
+
+    def close(self) -> None:
+        self.stream.close()
+        if self.reading:
+            os.close(self.out)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def test_lines_come_out_in_order(pipe: Pipe) -> None:
+    """A reader that keeps up gets each line at once."""
+    for number in range(3):
+        pipe.writer.write(b"line %d\n" % number)
+    assert pipe.read() == b"line 0\nline 1\nline 2\n"
+
+
+def test_a_full_pipe_never_blocks_and_nothing_is_lost_within_the_backlog(pipe: Pipe) -> None:
+    """What the pipe can't take waits, and goes out whole and in order when the reader reads again."""
+    lines = [b"%d %s\n" % (number, b"x" * 6_000) for number in range(60)]
+    for line in lines:
+        pipe.writer.write(line)
+    found = b""
+    while b"end\n" not in found:
+        found += pipe.read()
+        pipe.writer.write(b"end\n")
+    assert found.partition(b"end\n")[0] == b"".join(lines)
+
+
+def test_past_the_backlog_lines_are_dropped_counted_and_owned_up_to(pipe: Pipe) -> None:
+    """Memory stays bounded, and the reader learns where and how many lines are missing."""
+    line = b"x" * 9_999 + b"\n"
+    count = 2 * BACKLOG_BYTES // len(line)
+    for _ in range(count):
+        pipe.writer.write(line)
+    found = b""
+    while b"after\n" not in found:
+        found += pipe.read()
+        pipe.writer.write(b"after\n")
+    lines = found.splitlines(keepends=True)
+    kept = lines.count(line)
+    place = next(index for index, text in enumerate(lines) if text.startswith(b"lost"))
+    assert lines[place] == b"lost %d\n" % (count - kept)
+    assert lines[place + 1] == b"after\n"
+    assert kept * len(line) < BACKLOG_BYTES + 200_000
+
+
+def test_a_reader_that_is_gone_is_no_error(pipe: Pipe) -> None:
+    """A broken pipe must not end the service that writes to it."""
+    pipe.stop_reading()
+    for _ in range(3):
+        pipe.writer.write(b"nobody hears\n")
+    pipe.writer.close()
+
+
+def test_closing_waits_for_a_slow_reader_but_not_for_ever(pipe: Pipe) -> None:
+    """The end of the process is not held up by a reader that never reads."""
+    for _ in range(40):
+        pipe.writer.write(b"x" * 5_000 + b"\n")
+    begun = time.monotonic()
+    pipe.writer.close(patience_s=0.05)
+    assert time.monotonic() - begun < 1.0
+
+
+def test_a_line_logged_while_a_line_is_written_follows_it() -> None:
+    """The garbage collector may report a lost task in the midst of a write: it must neither lock nor interleave."""
+
+    class Reentrant(io.BytesIO):
+        entered = False
+
+        def write(self, data: bytes, /) -> int:  # type: ignore[override]
+            if not self.entered:
+                self.entered = True
+                writer.write(b"inner\n")
+            return super().write(data)
+
+    stream = Reentrant()
+    writer = LineWriter(stream, lambda count: b"")
+    writer.write(b"outer\n")
+    assert stream.getvalue() == b"outer\ninner\n"

@@ -1,0 +1,74 @@
+"""The metrics, as Prometheus reads them."""
+
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from payment.ops.metrics import CONTENT_TYPE, LABEL_SETS, Metrics, Row
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Each sample's value under its name and its labels' values."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_what_is_counted_is_exposed(metrics: Metrics) -> None:
+    """Counters, gauges and histograms come out under the names that the table gives."""
+    metrics.charges("paid").inc()
+    metrics.charges("paid").inc()
+    metrics.http_requests("/api/v1/payments", "201").inc()
+    metrics.stripe_pace_per_s("charge").set(25)
+    metrics.charge_seconds.observe(0.3)
+    found = samples(metrics)
+    assert found["payment_charges_total", "paid"] == 2
+    assert found["payment_http_requests_total", "/api/v1/payments", "201"] == 1
+    assert found["payment_stripe_pace_per_s", "charge"] == 25
+    assert found["payment_charge_seconds_count",] == 1
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+
+
+def test_every_metric_is_in_the_table_and_the_exposition() -> None:
+    """The documents are made from the table, so it must be all there is."""
+    metrics = Metrics()
+    names = {row.name for row in metrics.table()}
+    exposed = set(re.findall(r"^# TYPE (payment_\w+)", metrics.render().decode(), re.MULTILINE))
+    assert exposed == names
+    assert len(names) == len(metrics.table())
+    assert metrics.markdown().count("\n") == len(names) + 1
+
+
+@pytest.mark.parametrize("row", Metrics().table(), ids=lambda row: row.name)
+def test_names_say_what_is_measured_and_in_what(row: Row) -> None:
+    """A counter ends in `_total`, a histogram in its unit, and each has a sentence."""
+    assert re.fullmatch(r"payment(_[a-z]+)+", row.name)
+    assert row.name.endswith("_total") == (row.kind == "counter")
+    assert row.kind != "histogram" or row.name.endswith(("_seconds", "_documents"))
+    assert row.help.endswith(".")
+
+
+def test_a_child_is_made_once(metrics: Metrics) -> None:
+    """The hot path finds its child in a dictionary."""
+    assert metrics.stripe_calls("charge", "charged") is metrics.stripe_calls("charge", "charged")
+
+
+def test_label_sets_are_bounded(metrics: Metrics) -> None:
+    """F39: whatever is given as a label, memory stays bounded and nothing is lost from the sum."""
+    for number in range(LABEL_SETS + 50):
+        metrics.events_published(f"subject {number}").inc()
+    found = [value for name, value in samples(metrics).items() if name[0] == "payment_events_published_total"]
+    assert len(found) == LABEL_SETS + 1
+    assert sum(found) == LABEL_SETS + 50
+
+
+def test_two_services_in_one_process_do_not_meet() -> None:
+    """Each has a registry of its own: the simulation runs several."""
+    one, other = Metrics(), Metrics()
+    one.dependency_up("nats").set(1)
+    assert ("payment_dependency_up", "nats") not in samples(other)

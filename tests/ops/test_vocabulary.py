@@ -1,0 +1,59 @@
+"""The words of the log, and that the package says no others."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import payment
+from payment.ops.vocabulary import FIELDS, Event, events_table, fields_table
+
+PACKAGE = Path(next(iter(payment.__path__)))
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every call in the package that looks like `….info(Event.…, …)`."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _says_an_event(node):
+                yield f"{path.relative_to(PACKAGE.parent)}:{node.lineno}", node
+
+
+def _says_an_event(call: ast.Call) -> bool:
+    assert isinstance(call.func, ast.Attribute)
+    first = call.args[0] if call.args else None
+    return call.func.attr in LEVELS and isinstance(first, ast.Attribute) and ast.unparse(first.value).endswith("Event")
+
+
+def test_every_field_that_the_package_logs_is_listed() -> None:
+    """An unlisted field would come out masked: here it is found before anybody misses it."""
+    unlisted = [
+        f"{where}: {keyword.arg}"
+        for where, call in log_calls()
+        for keyword in call.keywords
+        if keyword.arg not in FIELDS and keyword.arg not in ("exc_info", None)
+    ]
+    assert unlisted == []
+
+
+def test_every_event_that_the_package_logs_exists() -> None:
+    """A name that is no event would raise only when it is first said, on the worst day of the year."""
+    names = {name for _, call in log_calls() if isinstance(name := getattr(call.args[0], "attr", None), str)}
+    assert names - set(Event.__members__) == set()
+
+
+@pytest.mark.parametrize("event", Event)
+def test_every_event_is_a_word_with_a_meaning(event: Event) -> None:
+    """Each is lower case with underscores, equals its value as text, and has a sentence that explains it."""
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", event)
+    assert event.name == event.value.upper()
+    assert event.meaning.endswith(".")
+
+
+def test_the_tables_list_every_word_once() -> None:
+    """The documents' tables are made from the lists, a row each."""
+    assert events_table().count("\n") == len(Event) + 1
+    assert fields_table().count("\n") == len(FIELDS) + 1
