@@ -1,0 +1,194 @@
+"""One group commit: letters of many orders are folded through `decide` and written together, until each is settled.
+
+For every order it goes round: read, decide, write, until the store has confirmed or refused its document. Only then is
+anything released: replies, acknowledgements, effects. A write whose answer is lost is neither repeated blindly nor
+forgotten: the document is read again, and `writer` tells whether it is this very write. Not knowing is never reported
+as not written.
+
+The commit touches nothing outside: it tells a `Desk` what became of each order, and the desk is the ledger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec import structs
+
+from payment.actors.lanes import LaneLetter
+from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived
+from payment.core.decide import decide
+from payment.core.messages import Due, LeaseRenewed, Message, Moment
+from payment.core.order import Order, Writer
+from payment.core.replies import Reply
+from payment.ports.clock import Clock
+from payment.ports.store import Committed, OrderStore, StoreUnavailable
+
+
+@dataclass(slots=True)
+class Work:
+    """One order of a commit: its letters, what was decided, and every write of it that may have been applied."""
+
+    order_id: str
+    letters: list[LaneLetter]
+    before: Order | None = None
+    after: Order | None = None
+    replies: dict[int, Reply] = field(default_factory=dict)
+    sent: dict[int, Order] = field(default_factory=dict)
+    store_ms: float = 0.0
+    """Time that this order has spent in calls to the store."""
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
+
+
+class Desk(Protocol):
+    """What a group commit needs of the ledger."""
+
+    def moment(self) -> Moment: ...
+
+    def next_write(self) -> Writer: ...
+
+    def cached(self, order_id: str) -> Order | None: ...
+
+    def forget(self, order_id: str) -> None: ...
+
+    def still_wanted(self, work: Work) -> list[LaneLetter]:
+        """The letters of this work that still ask for something; the others have been answered."""
+
+    def finished(self, work: Work) -> None:
+        """The document stands as `work.after`, confirmed or freshly read: release what follows from it."""
+
+    def unreadable(self, work: Work) -> None:
+        """The store is away and nothing of this work was ever sent."""
+
+    def unwritable(self, work: Work) -> None:
+        """The store refuses this document for good."""
+
+    async def store_away(self, reason: str, *, wait: bool) -> None:
+        """Note that the store is away. With `wait`, return when it can be reached again."""
+
+    def observed(self, results: Sequence[Committed]) -> None: ...
+
+
+class GroupCommit:
+    """Settles the works it is given. The store's outages are waited out only by works that may have been written."""
+
+    def __init__(self, store: OrderStore, clock: Clock, desk: Desk) -> None:
+        self._store = store
+        self._clock = clock
+        self._desk = desk
+
+    async def settle(self, works: list[Work]) -> None:
+        """Return when every work is finished, unwritable, or given up as unreadable."""
+        while works:
+            works = await self._read_and_decide(works)
+            works = await self._write(works)
+
+    async def _read_and_decide(self, works: list[Work]) -> list[Work]:
+        """Decide each on what is at hand, and afresh what would not change that. Returns what is to be written."""
+        to_write: list[Work] = []
+        unread: list[Work] = []
+        for work in works:
+            work.before = None if work.sent else self._desk.cached(work.order_id)
+            if work.before is not None:
+                self._fold(work)
+            (to_write if work.before is not None and work.changed else unread).append(work)
+        for work in await self._read(unread):
+            if self._was_applied(work):
+                continue
+            self._fold(work)
+            if work.changed:
+                to_write.append(work)
+            else:
+                self._desk.finished(work)
+        return to_write
+
+    async def _read(self, works: list[Work]) -> list[Work]:
+        """Read afresh; return what was read. While the store is away, only what may have been written waits for it."""
+        while works:
+            try:
+                orders = await self._store.load([work.order_id for work in works])
+            except StoreUnavailable as error:
+                for work in works:
+                    if not work.sent:
+                        self._desk.unreadable(work)
+                works = [work for work in works if work.sent]
+                await self._desk.store_away(str(error), wait=bool(works))
+                continue
+            for work in works:
+                work.before = orders.get(work.order_id)
+            break
+        return works
+
+    def _was_applied(self, work: Work) -> bool:
+        """Whether a write of ours whose answer was lost is what the store holds: then it counts as written."""
+        stored = work.before
+        if stored is None or stored.writer is None or stored.writer.number not in work.sent:
+            return False
+        ours = work.sent[stored.writer.number]
+        if ours.writer != stored.writer:
+            return False
+        work.after = stored
+        self._desk.finished(work)
+        return True
+
+    def _fold(self, work: Work) -> None:
+        """The order's letters, one after another, each decided on what the one before it left."""
+        work.letters = self._desk.still_wanted(work)
+        moment = self._desk.moment()
+        order = work.before
+        work.replies.clear()
+        for letter in work.letters:
+            step = decide(order, _message(letter), moment)
+            order = step.order
+            if step.reply is not None:
+                work.replies[id(letter)] = step.reply
+        work.after = order
+
+    async def _write(self, works: list[Work]) -> list[Work]:
+        """Write all that changed; return what has to go round again."""
+        if not works:
+            return []
+        documents = [self._stamped(work) for work in works]
+        started = self._clock.monotonic()
+        results = await self._store.commit(documents)
+        for work in works:
+            work.store_ms += (self._clock.monotonic() - started) * 1_000
+        self._desk.observed(results)
+        again: list[Work] = []
+        for work, result in zip(works, results, strict=True):
+            match result:
+                case Committed.WRITTEN:
+                    self._desk.finished(work)
+                case Committed.UNWRITABLE:
+                    work.sent.popitem()
+                    self._desk.unwritable(work)
+                case Committed.CONFLICT | Committed.UNKNOWN:
+                    self._desk.forget(work.order_id)
+                    again.append(work)
+        if Committed.UNKNOWN in results:
+            await self._desk.store_away("the outcome of a write is unknown", wait=True)
+        return again
+
+    def _stamped(self, work: Work) -> Order:
+        """The document with its revision and its writer, noted as sent before it is."""
+        assert work.after is not None
+        revision = (work.before.rev if work.before else 0) + 1
+        writer = self._desk.next_write()
+        work.after = structs.replace(work.after, rev=revision, writer=writer)
+        work.sent[writer.number] = work.after
+        for letter in work.letters:
+            if isinstance(letter, ChargeAsked):
+                letter.write_sent = True
+        return work.after
+
+
+def _message(letter: LaneLetter) -> Message:
+    match letter:
+        case ChargeAsked():
+            return letter.request
+        case EventArrived() | EffectEnded():
+            return letter.message
+        case Due() | LeaseRenewed():
+            return letter

@@ -1,0 +1,133 @@
+"""What the other actors have in their hands: which effects were released to whom, so that none is released twice.
+
+An effect stays in hand from its release until the write that its end led to is confirmed: not until the end is
+heard of, for only the written document says whether it is owed again. Renews the lease of what waits long.
+
+Change together: `LEASE` in `payment.core.schedule`, and `RENEW_WITHIN` here.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from payment.actors.forecast import Forecast
+from payment.actors.letters import NatsLetter, StripeLetter, Withdraw
+from payment.actors.mailbox import Mailbox
+from payment.core.effects import ChargeCard, Effect, PublishEvent, Watch
+from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed, Message
+from payment.core.order import Order
+from payment.core.pending import pending
+
+RENEW_WITHIN = timedelta(seconds=25)
+"""What is left of a lease when it is renewed: several ticks of the ledger, and an outage of the store in between."""
+
+NATS = "nats"
+STRIPE = "stripe"
+
+
+@dataclass(slots=True)
+class Held:
+    """One effect in an actor's hands. `place` is a charge's place in Stripe's queue."""
+
+    effect: Effect
+    actor: str
+    until: datetime
+    place: int | None = None
+    withdrawn: bool = False
+
+
+class Hands:
+    """Releases what is pending to the Stripe and NATS actors, and knows what they have not given back yet."""
+
+    def __init__(
+        self, process: str, stripe: Mailbox[StripeLetter], nats: Mailbox[NatsLetter], forecast: Forecast
+    ) -> None:
+        self._process = process
+        self._stripe = stripe
+        self._nats = nats
+        self._forecast = forecast
+        self._held: dict[str, dict[str, Held]] = {}
+
+    def ended(self, order_id: str, effect_id: str) -> None:
+        """The write that an effect's end led to is confirmed: it is in nobody's hands."""
+        held = self._held.get(order_id)
+        if held is not None and held.pop(effect_id, None) is not None and not held:
+            del self._held[order_id]
+
+    def release(self, order: Order) -> bool:
+        """Hand over what the written document owes and this process holds; withdraw what it owes no longer.
+
+        False: a mailbox was full. Nothing is lost by that, but somebody should ask again soon.
+        """
+        mine = {item.effect.id: item for item in pending(order) if item.holder == self._process}
+        held = self._held.get(order.id, {})
+        complete = True
+        for effect_id, item in mine.items():
+            if effect_id in held:
+                held[effect_id].until = item.at
+            elif not isinstance(item.effect, Watch):
+                complete &= self._hand_over(order.id, item.effect, item.at)
+        return self._withdraw(held, mine.keys()) and complete
+
+    def _hand_over(self, order_id: str, effect: Effect, until: datetime) -> bool:
+        match effect:
+            case Watch():
+                return True
+            case PublishEvent():
+                given, actor = self._nats.offer(effect), NATS
+            case _:
+                given, actor = self._stripe.offer(effect), STRIPE
+        if given:
+            place = self._forecast.place() if isinstance(effect, ChargeCard) else None
+            self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, place)
+        return given
+
+    def _withdraw(self, held: dict[str, Held], owed: Collection[str]) -> bool:
+        complete = True
+        for effect_id, item in held.items():
+            if isinstance(item.effect, ChargeCard) and not item.withdrawn and effect_id not in owed:
+                item.withdrawn = self._stripe.offer(Withdraw(effect_id))
+                complete &= item.withdrawn
+        return complete
+
+    def wait_s(self, order_id: str) -> float | None:
+        """How long the order's charge will wait for its turn yet. None: no charge of it is in our hands."""
+        for item in self._held.get(order_id, {}).values():
+            if item.place is not None:
+                return self._forecast.wait_s(item.place)
+        return None
+
+    def renewals(self, now: datetime) -> Iterator[LeaseRenewed]:
+        """For each order whose lease runs out soon: that this process still holds it."""
+        for order_id, held in self._held.items():
+            ids = tuple(effect_id for effect_id, item in held.items() if item.until - now < RENEW_WITHIN)
+            if ids:
+                yield LeaseRenewed(order_id, ids)
+
+    def renewal(self, order_id: str) -> LeaseRenewed | None:
+        """That this process still holds what it has of an order."""
+        held = self._held.get(order_id)
+        return LeaseRenewed(order_id, tuple(held)) if held else None
+
+    def lost(self, actor: str) -> list[tuple[str, Message]]:
+        """What is to be said of every effect that a dead actor had: effect id and message. They count as held still."""
+        return [
+            (effect_id, _fate_unknown(order_id, item.effect))
+            for order_id, held in self._held.items()
+            for effect_id, item in held.items()
+            if item.actor == actor
+        ]
+
+    def holds(self, order_id: str) -> bool:
+        """Whether any effect of this order is in our hands."""
+        return order_id in self._held
+
+    def __len__(self) -> int:
+        return sum(len(held) for held in self._held.values())
+
+
+def _fate_unknown(order_id: str, effect: Effect) -> Message:
+    """A call that was cancelled or never heard of again: for a charge that is an outcome, the rest can be repeated."""
+    if isinstance(effect, ChargeCard):
+        return ChargeUnclear(order_id, effect.attempt, effect.send)
+    return EffectReturned(order_id, effect.id)

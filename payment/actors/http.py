@@ -1,0 +1,321 @@
+"""The HTTP actor: takes requests, asks the ledger, and renders what it says.
+
+Its mailbox holds nothing: what it waits for are connections. It owns the listening socket, the connections and every
+request under way. It knows nothing of MongoDB or Stripe, and must never read more out of an answer than it says.
+
+    request ──▶ who asks? ──▶ what for? ──▶ ChargeAsked, PaymentAsked ──▶ ledger
+            ◀── payment.edge.answers  ◀──────────── the letter's future ◀──
+
+A client that goes away ends nothing: the letter stays, and the same request finds its outcome. An exception that nobody
+expected is answered with 500 and then ends this actor, as every other actor's does: its supervisor makes a new one, and
+whoever waits is told first. Change together: `payment.edge.routes`, `payment.edge.answers`, and `_handlers` here.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Never
+
+from aiohttp import web
+from msgspec import Struct
+from multidict import CIMultiDict
+from structlog.typing import FilteringBoundLogger
+
+from payment.actors.actor import Actor
+from payment.actors.http_waiting import WaitingRoom
+from payment.actors.http_wire import FLUSH_S, Listener, Refused, open_site, read_body
+from payment.actors.letters import (
+    Answer,
+    ChargeAsked,
+    LedgerLetter,
+    PaymentAsked,
+    PaymentView,
+    Unavailability,
+    Unavailable,
+)
+from payment.actors.mailbox import Mailbox
+from payment.core.messages import ChargeRequested
+from payment.edge.answers import (
+    AliveBody,
+    Case,
+    Rendered,
+    StuckBody,
+    bad_body,
+    charge_answer,
+    crashed,
+    error,
+    no_charges_now,
+    payment_answer,
+    plain,
+)
+from payment.edge.identity import Identity, NotAuthenticated, authenticate
+from payment.edge.openapi import document
+from payment.edge.requests import BadRequest, parse_charge
+from payment.edge.routes import OTHER, Operation, Route, is_payment_id, place_of
+from payment.ops.health import Dependency, Health, Phase, Status
+from payment.ops.logs import log_context
+from payment.ops.metrics import Metrics
+from payment.ops.vocabulary import Event
+from payment.ports.clock import Clock
+from payment.ports.ids import Ids
+from payment.setting_values import Secret
+
+LOOKUP_WAIT_S = 5.0
+"""How long a request to see a payment waits, in seconds: one indexed read, or the database is away."""
+ANSWER_GRACE_S = 2.0
+"""How much later than its deadline an answer of the ledger may be, in seconds, before we stop waiting for it."""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+"""What an `X-Request-ID` may be to be taken over: what routers and clients make, and nothing a log could choke on."""
+
+
+class HttpConfig(Struct, frozen=True):
+    """Where to listen (`host` None: every interface; `port` 0: any free one), and how a charge is taken."""
+
+    host: str | None
+    port: int
+    charge_wait_s: float
+    jwt_key: Secret
+
+
+class HandlerCrashed(Exception):
+    """A request's handler raised what nobody expected. The cause is attached; the text is fit for a log."""
+
+
+class Seen(Struct):
+    """What is known of a request from its beginning to its end."""
+
+    request_id: str
+    started_at: float
+    template: str = OTHER
+    payment_id: str = ""
+
+
+_SEEN = web.RequestKey("seen", Seen)
+
+_COMMON = (("Cache-Control", "no-store"), ("Server", "payment"), ("X-Content-Type-Options", "nosniff"))
+
+
+class HttpActor(Actor[Never]):
+    """Serves the contract's HTTP. `stuck` names the actors that have been at one thing for too long."""
+
+    def __init__(
+        self,
+        config: HttpConfig,
+        mailbox: Mailbox[Never],
+        ledger: Mailbox[LedgerLetter],
+        clock: Clock,
+        ids: Ids,
+        health: Health,
+        metrics: Metrics,
+        logger: FilteringBoundLogger,
+        stuck: Callable[[], list[str]],
+    ) -> None:
+        super().__init__("http", mailbox, clock)
+        self._config = config
+        self._ids = ids
+        self._health = health
+        self._metrics = metrics
+        self._log = logger
+        self._stuck = stuck
+        self._runner: web.ServerRunner | None = None
+        self._waiting = WaitingRoom(ledger, clock)
+        self._crash: asyncio.Future[Never] | None = None
+        self._draining = False
+        self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
+            Operation.CHARGE: self._charge,
+            Operation.SHOW_PAYMENT: self._show_payment,
+            Operation.ALIVE: self._show_alive,
+            Operation.READY: self._show_ready,
+            Operation.METRICS: self._show_metrics,
+            Operation.DOCUMENT: self._show_document,
+        }
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once `setup` is through."""
+        addresses = self._runner.addresses if self._runner else []
+        return int(addresses[0][1]) if addresses else self._config.port
+
+    # Lifecycle.
+
+    async def setup(self) -> None:
+        """Listen. Raises OSError where the port can't be had."""
+        self._crash = asyncio.get_running_loop().create_future()
+        self.spawn(self._fail_with_handlers(self._crash), name="handlers")
+        self.spawn(self._waiting.answer_overdue(), name="overdue")
+        self._runner = web.ServerRunner(Listener(self._serve, self._failed), shutdown_timeout=FLUSH_S)
+        await self._runner.setup()
+        await open_site(self._runner, self._config.host, self._config.port).start()
+        self._health.mark_up(Dependency.HTTP)
+
+    async def receive(self, item: Never) -> None:
+        """Nobody writes to this actor."""
+        raise TypeError("the HTTP actor takes no messages")
+
+    async def drain(self) -> None:
+        """Ask the ledger for nothing more, and wait until all that was asked is answered; then stop listening.
+
+        Until then it goes on listening: a refusal that says so is worth more than a connection that is refused.
+        """
+        self._draining = True
+        await self._waiting.emptied()
+        if self._runner is not None:
+            for site in self._runner.sites:
+                await site.stop()
+
+    async def teardown(self) -> None:
+        """Answer whoever still waits, write the answers out, and close every connection."""
+        self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
+        self._draining = True
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._health.phase is not Phase.STOPPING:
+            self._health.mark_down(Dependency.HTTP, "the HTTP server has stopped")
+
+    async def _fail_with_handlers(self, crash: "asyncio.Future[Never]") -> None:
+        await crash
+
+    # Every request.
+
+    async def _serve(self, request: web.BaseRequest) -> web.Response:
+        seen = self._seen(request)
+        with log_context(request_id=seen.request_id):
+            try:
+                answer, close = await self._answer(request, seen), self._draining
+            except Refused as refused:
+                answer, close = refused.answer, refused.close
+        response = self._respond(request, seen, answer)
+        if close:
+            response.force_close()
+        return response
+
+    async def _answer(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        route = _route(request, seen)
+        return await self._handlers[route.operation](request, seen)
+
+    def _seen(self, request: web.BaseRequest) -> Seen:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else self._ids.new()
+        seen = request[_SEEN] = Seen(request_id, self.clock.monotonic())
+        return seen
+
+    def _respond(self, request: web.BaseRequest, seen: Seen, answer: Rendered) -> web.Response:
+        row = answer.case.value
+        took_s = self.clock.monotonic() - seen.started_at
+        self._metrics.http_requests(seen.template, str(row.status)).inc()
+        self._metrics.http_request_seconds(seen.template).observe(took_s)
+        self._log.debug(
+            Event.HTTP_REQUEST,
+            request_id=seen.request_id,
+            method=request.method,
+            route=seen.template,
+            status=row.status,
+            took_ms=round(took_s * 1_000),
+        )
+        own = (("Content-Type", row.content_type), ("X-Request-ID", seen.request_id))
+        return web.Response(status=row.status, body=answer.body, headers=CIMultiDict(_COMMON + own + answer.headers))
+
+    def _failed(self, request: web.BaseRequest, known: Rendered | None, exc: BaseException | None) -> web.Response:
+        """The answer where `_serve` gave none: the client's fault, or our bug, which then ends this actor."""
+        seen = request.get(_SEEN) or self._seen(request)
+        if known is None:
+            self._die_of(exc, seen)
+        return self._respond(request, seen, known or crashed())
+
+    def _die_of(self, exc: BaseException | None, seen: Seen) -> None:
+        """End this actor with the exception as its cause; the supervisor logs it. It can die but once."""
+        if self._crash is None or self._crash.done():
+            self._log.error(Event.UNCAUGHT_EXCEPTION, request_id=seen.request_id, route=seen.template, exc_info=exc)
+            return
+        failure = HandlerCrashed(f"a request to {seen.template} crashed (request_id {seen.request_id})")
+        failure.__cause__ = exc
+        self._crash.set_exception(failure)
+
+    def _identify(self, request: web.BaseRequest) -> Identity:
+        headers = request.headers
+        cookies = "; ".join(headers.getall("Cookie", ()))
+        try:
+            now = self.clock.now()
+            return authenticate(headers.get("Authorization"), cookies, self._config.jwt_key.reveal(), now)
+        except NotAuthenticated as failure:
+            self._log.debug(Event.REQUEST_REFUSED, reason=failure.reason, status=401)
+            challenge = (("WWW-Authenticate", "Bearer"),)
+            raise Refused(error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)) from None
+
+    # Each operation.
+
+    async def _charge(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        user_id = self._identify(request).user_id
+        try:
+            form = parse_charge(await read_body(request, self.clock))
+        except BadRequest as bad:
+            return bad_body(bad.errors)
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            return no_charges_now(obstacle)
+        command = ChargeRequested(form.order_id, user_id, form.token, self._ids.new())
+        return await self._ask_to_charge(command, seen)
+
+    async def _ask_to_charge(self, command: ChargeRequested, seen: Seen) -> Rendered:
+        now = self.clock.monotonic()
+        deadline = now + self._config.charge_wait_s
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        letter = ChargeAsked(command, deadline, now, seen.request_id, future)
+        answer = await self._waiting.charge(letter, deadline + ANSWER_GRACE_S)
+        return charge_answer(answer, write_sent=letter.write_sent)
+
+    def _obstacle(self) -> str | None:
+        """Why no charge can be taken now, in words for anybody; None where they are taken."""
+        if self._draining or self._health.phase is Phase.STOPPING:
+            return Unavailability.STOPPING.value
+        if self._health.status is not Status.UNAVAILABLE:
+            return None
+        if self._health.phase is Phase.STARTING:
+            return "the service is starting"
+        if not self._health.is_up(Dependency.MONGODB):
+            return Unavailability.STORE_AWAY.value
+        return "no charge can be taken now"
+
+    async def _show_payment(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        user_id = self._identify(request).user_id
+        if not is_payment_id(seen.payment_id):
+            return payment_answer(None, user_id)
+        if self._draining:
+            return payment_answer(Unavailable(Unavailability.STOPPING), user_id)
+        future: asyncio.Future[PaymentView | Unavailable | None] = asyncio.get_running_loop().create_future()
+        until = self.clock.monotonic() + LOOKUP_WAIT_S
+        found = await self._waiting.look_up(PaymentAsked(seen.payment_id, future), until)
+        return payment_answer(found, user_id)
+
+    async def _show_alive(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        stuck = self._stuck()
+        return plain(Case.STUCK, StuckBody(tuple(stuck))) if stuck else plain(Case.ALIVE, AliveBody())
+
+    async def _show_ready(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        view = self._health.view()
+        return plain(Case.NOT_READY if view.status is Status.UNAVAILABLE else Case.READY, view)
+
+    async def _show_metrics(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        return plain(Case.METRICS, self._metrics.render())
+
+    async def _show_document(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        return plain(Case.DOCUMENT, document())
+
+
+def _route(request: web.BaseRequest, seen: Seen) -> Route:
+    """The route of a request; `seen` learns the template, and the payment id where there is one.
+
+    Raises:
+        Refused: there is nothing at the address, or not with this method.
+    """
+    found = place_of(request.rel_url.raw_path)
+    if found is None:
+        raise Refused(error(Case.NO_SUCH_ROUTE, "There is nothing at this address"))
+    place, seen.payment_id = found
+    seen.template = place.template
+    route = place.routes.get(request.method)
+    if route is None:
+        allow = (("Allow", place.allow),)
+        raise Refused(error(Case.BAD_METHOD, f"The address takes {place.allow} only", headers=allow))
+    return route

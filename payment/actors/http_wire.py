@@ -1,0 +1,241 @@
+"""HTTP as bytes: the listening socket, the limits of a connection, and how a body is read.
+
+Owns what aiohttp does before and after our handler: who speaks no proper HTTP is answered in the platform's shape too,
+and an exception that no handler expected becomes a 500 without a word of the inside, and is handed on. It must never
+decide what a request means: that is `payment.actors.http`.
+
+A connection that has sent part of a head is closed after `HEAD_S`, one that is idle after `KEEPALIVE_S`, and a body
+must be complete within `BODY_S`. The first two are aiohttp's and the event loop's own timers, the third is the clock's.
+"""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.helpers import set_exception
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+from payment.actors.deadline import DeadlineExceeded, within
+from payment.edge.answers import JSON, Case, Rendered, error
+from payment.ports.clock import Clock
+
+BODY_BYTES_MAX = 16_384
+"""Largest body. A charge's is about 100 bytes; the longest valid one, every character escaped, is under 4,096."""
+BODY_S = 10.0
+"""How long a body may take to arrive, in seconds. One packet is the rule; a phone in a tunnel may need some more."""
+HEAD_S = 20.0
+"""How long a head may take to arrive, in seconds, from its first byte: slower is an attack, not a phone."""
+KEEPALIVE_S = 95.0
+"""How long a connection may be idle. Longer than the router's 90 s: who closes first must not be us."""
+LINGER_S = 2.0
+"""How long the rest of a body that we refused is read and dropped, so that its sender gets to read the answer."""
+LINE_BYTES_MAX = 8_190
+"""Longest request line, and longest header: what the platform's router lets through."""
+HEADERS_MAX = 100
+"""Most headers of a request. Browsers and routers send about 30."""
+BACKLOG_CONNECTIONS = 1_024
+"""Connections that wait to be accepted: thousands press pay in one second, and the loop accepts them in bursts."""
+CONNECTIONS_MAX = 16_384
+"""Most connections at once: more than requests may wait, and each costs some 20 KB. What comes beyond is closed."""
+FLUSH_S = 2.0
+"""How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
+"""Makes the response where a handler did not: of an answer that is known, or of an exception that nobody expected."""
+
+
+class Refused(Exception):
+    """The request can't be taken, and this is its answer. `close`: the rest of it is not worth reading."""
+
+    def __init__(self, answer: Rendered, *, close: bool = False) -> None:
+        super().__init__(answer.case.name)
+        self.answer = answer
+        self.close = close
+
+
+class Listener(web.Server):
+    """Makes a `Connection` for each client that connects."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        fail: Fail,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        # A client that goes away does not end its request: an intent on paper is carried out and kept either way.
+        super().__init__(handler, handler_cancellation=False)
+        self.fail = fail
+        self._connections_max = connections_max
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self._connections) >= self._connections_max
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, self._loop, self.fail)
+
+
+class Connection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_fail", "_head_timer", "_listener")
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail) -> None:
+        super().__init__(
+            listener,
+            loop=loop,
+            keepalive_timeout=KEEPALIVE_S,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp means it: no access log is made then
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+        )
+        self._listener = listener
+        self._fail = fail
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._listener.full:
+            transport.close()
+        else:
+            super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._break_off_body()
+        if self._awaits_head():
+            if self._head_timer is None:
+                self._head_timer = self._loop.call_later(HEAD_S, self._head_is_late)
+        elif self._head_timer is not None:
+            self._stop_head_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp asks for where the client spoke no proper HTTP, or the handler raised."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("part of an answer has been sent: another one can't follow")
+        response = self._fail(request, _http_fault(exc) if status == 400 else None, exc or sys.exception())
+        response.force_close()
+        return response
+
+    def _break_off_body(self) -> None:
+        """Where what came is no proper body, tell whoever reads it: aiohttp's parser leaves its reader waiting."""
+        request = self._current_request
+        if request is None or not self._messages or request.content.is_eof():
+            return
+        fault, _ = self._messages[-1]
+        if isinstance(fault, _ErrInfo):
+            set_exception(request.content, RequestPayloadError(fault.message))
+
+    def _awaits_head(self) -> bool:
+        """Whether bytes have come and no request of them: nothing is being handled, and nothing waits to be."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self._awaits_head():
+            self.force_close()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def _http_fault(exc: BaseException | None) -> Rendered:
+    if isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and exc.message.startswith("Too many headers")):
+        return error(Case.HEAD_TOO_LARGE, "The request line or a header is too large, or there are too many")
+    return error(Case.BAD_HTTP, "The request is not proper HTTP")
+
+
+def open_site(runner: web.ServerRunner, host: str | None, port: int) -> web.BaseSite:
+    """Where to listen. `host` None: every interface, IPv4 and IPv6, on one socket, so that port 0 is one port too.
+
+    Raises:
+        OSError: the port is taken, or may not be had.
+    """
+    if host is not None:
+        return web.TCPSite(runner, host, port, backlog=BACKLOG_CONNECTIONS, reuse_address=True)
+    if socket.has_dualstack_ipv6():
+        listening = socket.create_server(
+            ("", port), family=socket.AF_INET6, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=True
+        )
+    else:
+        listening = socket.create_server(("", port), backlog=BACKLOG_CONNECTIONS)
+    return web.SockSite(runner, listening, backlog=BACKLOG_CONNECTIONS)
+
+
+async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
+    """The body of a request that must be JSON. Nearly always it has come with its head: then nothing waits here.
+
+    Raises:
+        Refused: it is declared as something else, is too large, or does not come whole and in time.
+    """
+    _check_head(request)
+    body = bytearray()
+    try:
+        if not _take(request, body):
+            await within(clock, BODY_S, _read_rest(request, body), name="body")
+    except DeadlineExceeded:
+        raise Refused(error(Case.TOO_SLOW, "The body did not come in time"), close=True) from None
+    except (RequestPayloadError, ConnectionError):
+        raise Refused(error(Case.BAD_HTTP, "The body broke off or is not proper HTTP"), close=True) from None
+    return bytes(body)
+
+
+def _check_head(request: web.BaseRequest) -> None:
+    """All that can be known before the body has come."""
+    headers = request.headers
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
+        raise Refused(_bad_media_type(f"The Content-Type must be {JSON}"))
+    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise Refused(_bad_media_type("The body must not be compressed or otherwise encoded"))
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise _too_large()
+    expectation = headers.get("Expect")
+    if expectation is not None and expectation.lower() != "100-continue":
+        raise Refused(error(Case.BAD_EXPECTATION, "Only 100-continue can be expected"), close=True)
+
+
+def _take(request: web.BaseRequest, body: bytearray) -> bool:
+    """Move what has come into `body`; True once that is all of it."""
+    content = request.content
+    if not content.at_eof():
+        body += content.read_nowait()
+    if len(body) > BODY_BYTES_MAX:
+        raise _too_large()
+    return content.at_eof()
+
+
+async def _read_rest(request: web.BaseRequest, body: bytearray) -> None:
+    if "Expect" in request.headers and not body:
+        transport = request.transport
+        if transport is not None:
+            transport.write(_CONTINUE)
+    while not _take(request, body):
+        body += await request.content.readany()
+
+
+def _bad_media_type(message: str) -> Rendered:
+    return error(Case.BAD_MEDIA_TYPE, message, headers=(("Accept", JSON),))
+
+
+def _too_large() -> Refused:
+    return Refused(error(Case.BODY_TOO_LARGE, f"The body must be at most {BODY_BYTES_MAX} bytes long"), close=True)

@@ -1,0 +1,86 @@
+"""The ledger's lanes: one for each order that has letters waiting, so that each order's changes come one after another.
+
+A lane whose write is under way keeps its later letters; other orders go on. Lanes are taken in the order in which
+their oldest letter came.
+"""
+
+from collections import deque
+
+from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived
+from payment.core.messages import Due, LeaseRenewed
+
+LETTERS_IN_A_FOLD_LIMIT = 64
+"""Letters of one order folded into one write. A hot order must not hold up the batch that it is in (F31)."""
+
+LaneLetter = ChargeAsked | EventArrived | EffectEnded | Due | LeaseRenewed
+
+
+class Lane:
+    """The letters of one order, oldest first."""
+
+    __slots__ = ("letters", "order_id", "under_way")
+
+    def __init__(self, order_id: str) -> None:
+        self.order_id = order_id
+        self.letters: deque[LaneLetter] = deque()
+        self.under_way = False
+
+    def take(self) -> list[LaneLetter]:
+        """Take the oldest letters out, as many as one write may fold."""
+        count = min(len(self.letters), LETTERS_IN_A_FOLD_LIMIT)
+        return [self.letters.popleft() for _ in range(count)]
+
+
+class Lanes:
+    """All lanes, and which of them are ready: they have letters, and no write under way."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._ready: dict[str, Lane] = {}
+
+    def add(self, order_id: str, letter: LaneLetter) -> None:
+        """Put a letter at the end of its order's lane."""
+        lane = self._lanes.get(order_id)
+        if lane is None:
+            lane = self._lanes[order_id] = Lane(order_id)
+        lane.letters.append(letter)
+        if not lane.under_way:
+            self._ready[order_id] = lane
+
+    def take_ready(self, limit: int) -> list[Lane]:
+        """Up to `limit` lanes, now under way; each must be given back with `done`."""
+        ids = [order_id for order_id, _ in zip(self._ready, range(limit), strict=False)]
+        lanes = [self._ready.pop(order_id) for order_id in ids]
+        for lane in lanes:
+            lane.under_way = True
+        return lanes
+
+    def done(self, lane: Lane) -> None:
+        """The lane's write is no longer under way."""
+        lane.under_way = False
+        if lane.letters:
+            self._ready[lane.order_id] = lane
+        else:
+            del self._lanes[lane.order_id]
+
+    def waiting(self) -> list[LaneLetter]:
+        """Every letter that waits in a lane."""
+        return [letter for lane in self._lanes.values() for letter in lane.letters]
+
+    def drop(self, letters: set[int]) -> None:
+        """Take out the letters with these identities (`id`), wherever they wait."""
+        for order_id, lane in list(self._lanes.items()):
+            lane.letters = deque(letter for letter in lane.letters if id(letter) not in letters)
+            if not lane.letters and not lane.under_way:
+                del self._lanes[order_id]
+                self._ready.pop(order_id, None)
+
+    @property
+    def any_ready(self) -> bool:
+        return bool(self._ready)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __contains__(self, order_id: str) -> bool:
+        return order_id in self._lanes

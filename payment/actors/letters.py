@@ -1,0 +1,141 @@
+"""What lies in the actors' mailboxes. Every arrow of state goes through the ledger (the Mongo actor's mailbox).
+
+    HTTP    ──  ChargeAsked, PaymentAsked  ──▶  ledger   answered through the letter's own future
+    NATS    ──  EventArrived, PoisonArrived ──▶  ledger   answered through the letter's `settle`
+    Stripe  ──  EffectEnded                ──▶  ledger
+    NATS    ──  EffectEnded                ──▶  ledger
+    ledger  ──  ChargeCard, FindCharges, RefundCharge, FindRefund, Withdraw  ──▶  Stripe
+    ledger  ──  PublishEvent               ──▶  NATS
+
+Only letters that hold a future or a callback are mutable things; whatever they carry is frozen.
+"""
+
+import asyncio
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from payment.core.effects import PublishEvent, StripeEffect
+from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
+from payment.core.replies import PaymentStatus, Reply
+
+
+class Unavailability(enum.Enum):
+    """Why a request came to nothing. The caller must know whether a charge may exist."""
+
+    BUSY = "too many requests are waiting"
+    STORE_AWAY = "the database can't be reached"
+    STOPPING = "the service is stopping"
+    CRASHED = "the request was interrupted"
+    WRITE_UNKNOWN = "the outcome of a write is unknown"
+    """The one of them after which nobody may say that nothing was charged."""
+
+
+class Unavailable(Struct, frozen=True):
+    """No answer by the document: the request was not taken, or what became of it is unknown."""
+
+    reason: Unavailability
+    retry_after_s: int = 1
+
+
+class Answer(Struct, frozen=True):
+    """What a request to charge came to. With a `Pending` comes `retry_after_s`: a true estimate, in whole seconds."""
+
+    reply: Reply | Unavailable
+    retry_after_s: int | None = None
+
+
+class PaymentView(Struct, frozen=True):
+    """A payment as its owner may see it. `stripe_id` is there once a charge pays the order, or did."""
+
+    payment_id: str
+    order_id: str
+    user_id: str
+    status: PaymentStatus
+    stripe_id: str | None
+
+
+@dataclass(slots=True, eq=False)
+class ChargeAsked:
+    """HTTP asks the ledger to charge an order. The ledger sets `answer` exactly once, and by `deadline` at the latest.
+
+    `deadline` is in seconds of the clock's `monotonic`: a request that is still pending then is told so (202).
+    """
+
+    request: ChargeRequested
+    deadline: float
+    asked_at: float
+    request_id: str
+    answer: "asyncio.Future[Answer]"
+    write_sent: bool = field(default=False)
+    """The request has entered a write: from here on nobody may say that nothing was charged."""
+
+
+@dataclass(slots=True, eq=False)
+class PaymentAsked:
+    """HTTP asks for a payment by its id. None: there is no such payment."""
+
+    payment_id: str
+    answer: "asyncio.Future[PaymentView | Unavailable | None]"
+
+
+class Handling(enum.Enum):
+    """What became of an event from the broker."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    DEAD_LETTER = "dead_letter"
+    NOT_NOW = "not_now"
+    """The store can't be written now: the broker is to deliver it again."""
+
+
+Settle = Callable[[Handling], None]
+
+
+@dataclass(slots=True, eq=False)
+class EventArrived:
+    """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to."""
+
+    message: OrderCreated | OrderCancelled
+    subject: str
+    identity: str
+    data: bytes
+    settle: Settle
+
+
+@dataclass(slots=True, eq=False)
+class PoisonArrived:
+    """The NATS actor brings an event that can't be read: it is kept whole, once, under its identity."""
+
+    subject: str
+    identity: str
+    data: bytes
+    error: str
+    settle: Settle
+
+
+class EffectEnded(Struct, frozen=True):
+    """An effect is out of an actor's hands: `message` says how it ended. `call_ms` is the time at the other side."""
+
+    effect_id: str
+    message: Message
+    call_ms: float = 0.0
+
+
+class Withdraw(Struct, frozen=True):
+    """An effect in the Stripe actor's hands is pending no longer: what was not sent yet must never be."""
+
+    effect_id: str
+
+
+class ActorRestarted(Struct, frozen=True):
+    """The supervisor has restarted an actor: what the dead one had in its hands ended nobody knows how."""
+
+    name: str
+
+
+LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | ActorRestarted
+StripeLetter = StripeEffect | Withdraw
+NatsLetter = PublishEvent

@@ -1,0 +1,185 @@
+"""What the ledger tells people: log lines, metrics, and the health of MongoDB, all read off confirmed documents.
+
+One line for each charge when it ends, one for each refund, an alarm for what should never be. It reads the difference
+between an order before and after, so that several messages folded into one write are told once each.
+"""
+
+from collections.abc import Sequence
+
+from payment.actors.commit import Work
+from payment.actors.letters import ChargeAsked, EffectEnded
+from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
+from payment.ops.health import Dependency, Health
+from payment.ops.logs import get_logger
+from payment.ops.metrics import Metrics
+from payment.ops.vocabulary import Event
+from payment.ports.clock import Clock
+from payment.ports.store import Committed
+
+TIMED_CHARGES_LIMIT = 20_000
+"""Charges whose times are being added up: above what may be in hand. Beyond it a line says 0 for what is not known."""
+
+SETTLED_BY_NOW = frozenset(
+    {AttemptState.ABANDONED, AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID}
+)
+
+
+class Times:
+    """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
+
+    __slots__ = ("mongo_ms", "request_id", "stripe_ms")
+
+    def __init__(self) -> None:
+        self.stripe_ms = 0.0
+        self.mongo_ms = 0.0
+        self.request_id: str | None = None
+
+
+class Report:
+    """The ledger's voice."""
+
+    def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._clock = clock
+        self._times: dict[tuple[str, int], Times] = {}
+
+    # ------------------------------------------------------------------------------------------------------ the store
+
+    def store_up(self) -> None:
+        self._health.mark_up(Dependency.MONGODB)
+
+    def store_down(self, reason: str) -> None:
+        self._health.mark_down(Dependency.MONGODB, reason)
+
+    def committed(self, results: Sequence[Committed]) -> None:
+        for result in results:
+            self._metrics.ledger_commits(result.value).inc()
+        self._metrics.ledger_batch_documents.observe(len(results))
+        if (conflicts := results.count(Committed.CONFLICT)) > 0:
+            get_logger().debug(Event.COMMIT_CONFLICT, documents=conflicts)
+        if (unknown := results.count(Committed.UNKNOWN)) > 0:
+            get_logger().warning(Event.COMMIT_UNKNOWN, documents=unknown)
+
+    def commit_done(self, seconds: float) -> None:
+        self._metrics.ledger_commit_seconds.observe(seconds)
+
+    def swept(self, orders: int) -> None:
+        self._metrics.sweep_due.set(orders)
+        if orders:
+            get_logger().debug(Event.SWEEP_FINISHED, count=orders)
+
+    def depth(self, mailbox: int) -> None:
+        self._metrics.actor_mailbox("mongo").set(mailbox)
+
+    def unwritable(self, work: Work) -> None:
+        get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=work.order_id, alarm=True)
+        self._metrics.alarms(Event.DOCUMENT_UNWRITABLE).inc()
+
+    # ----------------------------------------------------------------------------------------------------- the orders
+
+    def finished(self, work: Work) -> None:
+        """An order's document stands: say what ended with it."""
+        if work.after is None or work.after.payment is None:
+            return
+        self._add_times(work, work.after)
+        before = _by_name(work.before)
+        for name, attempt in _by_name(work.after).items():
+            was = before.get(name)
+            if was is not None and was.state is attempt.state:
+                continue
+            self._state_entered(work.after, attempt, was)
+
+    def _add_times(self, work: Work, order: Order) -> None:
+        current = order.unsettled or (order.attempts[-1] if order.attempts else None)
+        if current is None or len(self._times) >= TIMED_CHARGES_LIMIT:
+            return
+        if current.state not in UNSETTLED and (order.id, current.number) not in self._times:
+            return
+        times = self._times.setdefault((order.id, current.number), Times())
+        times.mongo_ms += work.store_ms
+        for letter in work.letters:
+            if isinstance(letter, EffectEnded):
+                times.stripe_ms += letter.call_ms
+            elif isinstance(letter, ChargeAsked) and times.request_id is None:
+                times.request_id = letter.request_id
+
+    def _state_entered(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
+        if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:
+            self._charge_finished(order, attempt)
+        match attempt.state:
+            case AttemptState.REFUNDING if was is None or was.state in SETTLED_BY_NOW - {AttemptState.PAID}:
+                self._alarm(Event.STRAY_CHARGE_FOUND, order, attempt)
+                self._metrics.stray_charges.inc()
+            case AttemptState.REFUNDED:
+                self._refunded(order, attempt, was)
+            case AttemptState.BLOCKED:
+                self._alarm(Event.REFUND_BLOCKED, order, attempt)
+                self._metrics.refunds("blocked").inc()
+                self._metrics.refunds_blocked.inc()
+            case AttemptState.REFUNDING if was is not None and was.state is AttemptState.BLOCKED:
+                self._metrics.refunds_blocked.dec()
+            case _:
+                return
+
+    def _charge_finished(self, order: Order, attempt: Attempt) -> None:
+        """The canonical line."""
+        times = self._times.pop((order.id, attempt.number), None) or Times()
+        ended = attempt.settled or self._clock.now()
+        total_ms = (ended - attempt.first_sent).total_seconds() * 1_000
+        outcome = "charged_too_late" if attempt.state is AttemptState.REFUNDING else attempt.state.value
+        self._metrics.charges(outcome).inc()
+        self._metrics.charge_seconds.observe(max(0.0, total_ms / 1_000))
+        get_logger().info(
+            Event.CHARGE_FINISHED,
+            order_id=order.id,
+            payment_id=order.payment.id if order.payment else None,
+            request_id=times.request_id,
+            attempt=attempt.number,
+            attempts=len(order.attempts),
+            send=attempt.sends,
+            outcome=outcome,
+            amount=attempt.amount,
+            currency=attempt.currency,
+            charge_id=attempt.charge_id,
+            decline_code=attempt.decline_code,
+            stripe_ms=round(times.stripe_ms, 1),
+            mongo_ms=round(times.mongo_ms, 1),
+            waiting_ms=round(max(0.0, total_ms - times.stripe_ms - times.mongo_ms), 1),
+            total_ms=round(total_ms, 1),
+        )
+
+    def _refunded(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
+        self._metrics.refunds("refunded").inc()
+        if was is not None and was.state is AttemptState.BLOCKED:
+            self._metrics.refunds_blocked.dec()
+        get_logger().info(
+            Event.REFUND_FINISHED,
+            order_id=order.id,
+            payment_id=order.payment.id if order.payment else None,
+            attempt=attempt.number,
+            amount=attempt.amount,
+            currency=attempt.currency,
+            charge_id=attempt.charge_id,
+            refund_id=attempt.refund.id if attempt.refund else None,
+        )
+
+    def _alarm(self, event: Event, order: Order, attempt: Attempt) -> None:
+        self._metrics.alarms(event).inc()
+        get_logger().error(
+            event,
+            alarm=True,
+            order_id=order.id,
+            payment_id=order.payment.id if order.payment else None,
+            attempt=attempt.number,
+            charge_id=attempt.charge_id,
+            reason=attempt.refund.text if attempt.refund else None,
+        )
+
+
+def _by_name(order: Order | None) -> dict[str, Attempt]:
+    """Every attempt and stray of an order, under a name that it keeps."""
+    if order is None:
+        return {}
+    attempts = {f"attempt {attempt.number}": attempt for attempt in order.attempts}
+    return attempts | {f"stray {stray.charge_id}": stray for stray in order.strays}

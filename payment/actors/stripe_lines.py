@@ -1,0 +1,85 @@
+"""Who waits for a turn at Stripe: a line for each kind of request, first come first served, at a pace of its own.
+
+A line never talks to Stripe. It knows which entry is next and when it may go; the Stripe actor does the rest.
+"""
+
+import asyncio
+import heapq
+
+from payment.actors.pace import Pace
+from payment.core.effects import StripeEffect
+
+
+class Entry:
+    """One effect, from its arrival until its end is told. Its place stays its own however often it has to go again."""
+
+    __slots__ = ("effect", "maybe_sent", "newer", "on_wire", "place", "received_at", "served", "tries", "withdrawn")
+
+    def __init__(self, effect: StripeEffect, place: int, received_at: float) -> None:
+        self.effect = effect
+        self.place = place
+        self.received_at = received_at
+        """Monotonic seconds: the age of a request in our hand, whatever the wall clock says meanwhile."""
+        self.on_wire = False
+        self.served = False
+        """It has had its turn once."""
+        self.maybe_sent = False
+        """Stripe spoke of an earlier request with its key: this send can't be called never made."""
+        self.withdrawn = False
+        self.tries = 0
+        self.newer: StripeEffect | None = None
+        """The same thing was asked for again meanwhile: done after this one, unless this one settles it."""
+
+    def __lt__(self, other: "Entry") -> bool:
+        return self.place < other.place
+
+
+class Line:
+    """The entries of one kind that are ready, and the pace at which they go."""
+
+    def __init__(self, kind: str, pace: Pace, under_way_limit: int) -> None:
+        self.kind = kind
+        self.pace = pace
+        self.under_way_limit = under_way_limit
+        self.under_way = 0
+        self.woken = asyncio.Event()
+        self.last_taken_at = pace.started_at
+        self._ready: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        """The entry may have its turn from now on."""
+        heapq.heappush(self._ready, entry)
+        self.woken.set()
+
+    def take(self, now: float) -> Entry:
+        """The first entry has its turn."""
+        entry = heapq.heappop(self._ready)
+        self.under_way += 1
+        self.last_taken_at = now
+        self.pace.took(now)
+        if self._ready:
+            self.pace.queued(now)
+        else:
+            self.pace.idle(now)
+        return entry
+
+    def left(self) -> None:
+        """A request of this line has come back."""
+        self.under_way -= 1
+        self.woken.set()
+
+    def remove(self, entry: Entry) -> bool:
+        """Take an entry out of the line. False: it does not stand there (it is on the wire, or sleeps)."""
+        if entry not in self._ready:
+            return False
+        self._ready.remove(entry)
+        heapq.heapify(self._ready)
+        return True
+
+    @property
+    def may_go(self) -> bool:
+        """Whether an entry is ready, and a request more may be under way."""
+        return bool(self._ready) and self.under_way < self.under_way_limit
+
+    def __len__(self) -> int:
+        return len(self._ready)

@@ -1,0 +1,159 @@
+"""`payment.actors.http_wire`: what is no proper HTTP, and connections that are slow, many or broken off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from payment.actors import http_wire
+from tests.actors.http_world import (
+    FORM,
+    REAL_S,
+    HttpWorld,
+    http_world,
+    raw_post,
+    read_answer,
+)
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[HttpWorld]:
+    async with http_world() as world:
+        yield world
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+BAD_HTTP = {
+    "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+    "half a request line": (b"GET\r\n\r\n", 400),
+    "an unknown method": (b"FROBNICATE / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "an unknown version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400),
+    "no Host": (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+    "a header without a colon": (GET + b"nonsense\r\n\r\n", 400),
+    "NUL in a header": (GET + b"X-A: a\x00b\r\n\r\n", 400),
+    "two lengths": (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    "a negative length": (GET + b"Content-Length: -1\r\n\r\n", 400),
+    "a length and chunks": (GET + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "a request line of 9 KB": (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+    "a header of 9 KB": (GET + b"X-A: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+    "200 headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"\r\n", 431),
+    "an address of another kind": (b"GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), BAD_HTTP.values(), ids=BAD_HTTP.keys())
+async def test_bad_http_is_refused_in_the_platforms_shape(world: HttpWorld, sent: bytes, status: int) -> None:
+    """aiohttp's own errors too, with a request id, and nothing of what was sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    writer.write(sent)
+    got = await asyncio.wait_for(read_answer(reader), REAL_S)
+    assert (got.status, len(got.errors)) == (status, 1), got
+    assert got.headers["X-Request-Id"]
+    assert len(got.body) < 200
+    assert await asyncio.wait_for(reader.read(), REAL_S) == b"", "the connection is closed"
+    writer.close()
+    assert not world.running.done()
+
+
+async def test_chunks_that_are_broken_are_400(world: HttpWorld) -> None:
+    """In the middle of a body whose beginning was right."""
+    got = await world.raw(raw_post(b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\nzz\r\n"))
+    assert (got.status, len(got.errors)) == (400, 1)
+
+
+async def test_chunks_that_break_while_they_are_read_are_400(world: HttpWorld) -> None:
+    """The head has been taken, the body is being waited for, and what comes is no chunk: nobody waits for long."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    writer.write(raw_post(b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n"))
+    await world.until(lambda: world.clock.sleepers == 2)
+    writer.write(b"zz\r\n")
+    got = await asyncio.wait_for(read_answer(reader), REAL_S)
+    assert (got.status, len(got.errors)) == (400, 1)
+    writer.close()
+
+
+async def test_a_client_that_hangs_up_in_its_body_does_no_harm(world: HttpWorld) -> None:
+    """No 500, no dead actor, no letter."""
+    _, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    writer.write(raw_post(b"Content-Length: 50\r\n", b"{"))
+    await world.until(lambda: world.clock.sleepers == 2)
+    writer.transport.abort()
+    await world.until(lambda: world.clock.sleepers == 1)
+    assert (await world.get("/healthz")).status == 200
+    assert b'status="500"' not in (await world.get("/metrics")).body
+    assert world.ledger.asked == []
+
+
+async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:
+    """Keep-alive, also over errors that leave the connection sound, and pipelined."""
+    body = msgspec.json.encode(FORM)
+    good = raw_post(b"Content-Length: %d\r\n" % len(body), body)
+    bad = raw_post(b"Content-Length: 2\r\n", b"[]")
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    writer.write(good + bad + GET + b"\r\n" + good)
+    assert [(await read_answer(reader)).status for _ in range(4)] == [201, 400, 200, 201]
+    writer.close()
+
+
+async def test_a_connection_outlives_the_routers() -> None:
+    """The router closes after 90 s: were we to close first, a request could meet a closed door."""
+    assert http_wire.KEEPALIVE_S > 90
+
+
+async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
+    """A slow head is on a timer from its first byte, and off it once it is whole."""
+    listener = http_wire.Listener(world.actor._serve, world.actor._failed)
+    connection = listener()
+    transport = _Transport()
+    connection.connection_made(transport)
+    await asyncio.sleep(0)
+    connection.data_received(b"GET /healthz HTTP/1.1\r\n")
+    assert connection._head_timer is not None
+    connection.data_received(b"Host: x\r\n\r\n")
+    assert connection._head_timer is None
+    await world.until(lambda: b"200 OK" in transport.written and connection._waiter is not None)
+    connection.data_received(b"GET")
+    timer = connection._head_timer
+    assert timer is not None
+    assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(http_wire.HEAD_S, abs=1)
+    timer._run()
+    assert transport.closed
+    connection.connection_lost(None)
+
+
+async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:
+    """F39: memory is bounded also against clients that only connect; one that leaves makes room for another."""
+    listener = http_wire.Listener(world.actor._serve, world.actor._failed, connections_max=1)
+    pairs = [(listener(), _Transport()) for _ in range(3)]
+    for connection, transport in pairs[:2]:
+        connection.connection_made(transport)
+    assert [transport.closed for _, transport in pairs] == [False, True, False]
+    for connection, _ in pairs[:2]:
+        connection.connection_lost(None)
+    await world.until(lambda: not listener.full)
+    pairs[2][0].connection_made(pairs[2][1])
+    assert not pairs[2][1].closed
+    pairs[2][0].connection_lost(None)
+
+
+class _Transport(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def writelines(self, list_of_data: object) -> None:
+        self.written += b"".join(list_of_data)  # type: ignore[call-overload]
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
