@@ -1,0 +1,117 @@
+"""The command line: `python -m payment.embedded.sandbox --port 0 --data DIR`.
+
+Prints one line with its address once it listens. SIGTERM and SIGINT end it cleanly, with exit code 0.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from payment.embedded.sandbox.app import Settings
+from payment.embedded.sandbox.books import BooksInUseError
+from payment.embedded.sandbox.endpoints import REFUND_DELAY_S
+from payment.embedded.sandbox.idempotency import KEY_LIFE_S
+from payment.embedded.sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
+from payment.embedded.sandbox.pace import RATE_PER_S
+from payment.embedded.sandbox.server import serving
+
+EXIT_UNAVAILABLE = 69
+"""EX_UNAVAILABLE: the port or the books are taken."""
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="payment.embedded.sandbox", description="A sandbox of Stripe's Charges API.")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where its books are kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=12111, help="port to listen on, 0 for a free one (%(default)s)")
+    parser.add_argument(
+        "--rate-per-s",
+        type=_positive,
+        default=RATE_PER_S,
+        help="requests a second to one endpoint, 0: any (%(default)s)",
+    )
+    parser.add_argument("--latency-ms", type=_positive, default=0.0, help="time each request takes (%(default)s)")
+    parser.add_argument(
+        "--key-life-s", type=_positive, default=KEY_LIFE_S, help="life of idempotency keys (%(default)s)"
+    )
+    parser.add_argument(
+        "--refund-delay-s", type=_positive, default=REFUND_DELAY_S, help="until late refunds settle (%(default)s)"
+    )
+    parser.add_argument("--require-key", metavar="KEY", help="the only secret key taken (any sk_test_ key)")
+    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port here")
+    parser.add_argument("--pid-file", type=Path, metavar="FILE", help="write the process id here")
+    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it is gone")
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return number
+
+
+def main() -> int:
+    parent_pid = os.getppid()
+    options = arguments()
+    try:
+        if options.die_with_parent:
+            tie_to_parent(parent_pid)
+        asyncio.run(_run(options, parent_pid))
+    except (BooksInUseError, ParentGoneError, OSError) as error:
+        print(f"stripe sandbox: {error}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    return 0
+
+
+async def _run(options: argparse.Namespace, parent_pid: int) -> None:
+    """Serve until a signal says to stop, or until the parent has gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = Settings(
+        latency_ms=options.latency_ms,
+        rate_per_s=options.rate_per_s,
+        key_life_s=options.key_life_s,
+        refund_delay_s=options.refund_delay_s,
+        require_key=options.require_key,
+    )
+    async with serving(options.data, settings, options.host, options.port) as (url, port):
+        with _notes({options.port_file: port, options.pid_file: os.getpid()}):
+            print(f"stripe sandbox listening on {url}", flush=True)
+            await _first(stop.wait(), *([parent_gone(parent_pid)] if options.die_with_parent else []))
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of them has ended, and end the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+@contextmanager
+def _notes(numbers: dict[Path | None, int]) -> Iterator[None]:
+    """Files that each hold a number while this process serves. They appear whole, for others may be waiting."""
+    notes = {path: number for path, number in numbers.items() if path is not None}
+    for path, number in notes.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}")
+        beside.write_text(f"{number}\n")
+        beside.replace(path)
+    try:
+        yield
+    finally:
+        for path in notes:
+            path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

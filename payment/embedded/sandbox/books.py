@@ -1,0 +1,261 @@
+"""Everything that must survive a restart or a kill -9, in one SQLite file: charges, refunds, used tokens, kept answers.
+
+SQLite runs in the event loop's own thread: a transaction takes tens of microseconds, less than handing it to another
+thread would. The write-ahead log is handed to the operating system with each commit and forced to the disk only at
+checkpoints (`synchronous=NORMAL`): a process that dies loses nothing, a machine that loses power may lose the last
+moments, which a sandbox can bear. The file is held exclusively: two sandboxes on one directory would not know of each
+other's requests under way.
+
+Change together: `SCHEMA` and its version; a file of another version is refused, not migrated.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from payment.embedded.sandbox.objects import Charge, Money, Refund
+
+FILE_NAME = "stripe-sandbox.sqlite3"
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE charges (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, token TEXT NOT NULL, transfer_group TEXT,
+    currency TEXT NOT NULL, kept INTEGER NOT NULL, object BLOB NOT NULL);
+CREATE INDEX charges_by_group ON charges (transfer_group, seq);
+CREATE TABLE refunds (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge TEXT NOT NULL, settles_at REAL, settles_as TEXT,
+    object BLOB NOT NULL);
+CREATE INDEX refunds_by_charge ON refunds (charge, seq);
+CREATE INDEX refunds_to_settle ON refunds (settles_at) WHERE settles_at IS NOT NULL;
+CREATE TABLE used_tokens (token TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, path TEXT NOT NULL, fingerprint TEXT NOT NULL, kept_at REAL NOT NULL,
+    request_id TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE strange_keys (
+    key TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (key, fingerprint)) WITHOUT ROWID;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+"""
+
+CHECKPOINT_PAGES = 4_000
+"""16 MB of log, some 600 charges: four times SQLite's default. A page written often is then copied less."""
+CACHE_KIB = 16_000
+"""Keeps the indexes' pages at hand; SQLite's default of 2 MB holds those of some thousand charges."""
+
+_T = TypeVar("_T")
+
+
+class BooksInUseError(Exception):
+    """The books can't be opened: another process has them, or they are not ours."""
+
+
+class KeptAnswer(Struct, frozen=True):
+    """The answer kept for an idempotency key, and the request that it was the answer to."""
+
+    path: str
+    fingerprint: str
+    kept_at: float
+    request_id: str
+    status: int
+    body: bytes
+
+
+class Page(Struct, frozen=True):
+    """Which part of a list is asked for: so many, after one id (older) or before one (newer)."""
+
+    limit: int
+    starting_after: str | None = None
+    ending_before: str | None = None
+
+
+class Books:
+    """One account's books. Every method is immediate; those that write must run inside `transaction()`."""
+
+    def __init__(self, directory: Path, wall_clock: Callable[[], float] = time.time) -> None:
+        """Open the books in a directory, or begin new ones. Raise BooksInUseError if that can't be done."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._clock = wall_clock
+        self._db = sqlite3.connect(directory / FILE_NAME, isolation_level=None, timeout=0)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise BooksInUseError(f"{directory / FILE_NAME}: {error}") from error
+        self._skipped_s = self._fact("skipped_s")
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"has version {version}, this program knows {SCHEMA_VERSION}")
+        if version == 0:
+            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, also over a kill -9."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def now(self) -> float:
+        """Seconds since 1970 by the sandbox's own clock, which may have been put forward."""
+        return self._clock() + self._skipped_s
+
+    def skip(self, seconds: float) -> None:
+        """Put the clock forward, for good."""
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES ('skipped_s', ?)", [self._skipped_s + seconds])
+        self._skipped_s += seconds
+
+    def count(self, fact: str) -> None:
+        self._db.execute(
+            "INSERT INTO facts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1",
+            [fact],
+        )
+
+    def _fact(self, name: str) -> float:
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
+        return float(row[0]) if row else 0.0
+
+    # Charges
+
+    def add_charge(self, charge: Charge, token: str) -> None:
+        self._db.execute(
+            "INSERT INTO charges (id, token, transfer_group, currency, kept, object) VALUES (?, ?, ?, ?, ?, ?)",
+            [charge.id, token, charge.transfer_group, charge.currency, _kept(charge), msgspec.json.encode(charge)],
+        )
+
+    def change_charge(self, charge: Charge) -> None:
+        self._db.execute(
+            "UPDATE charges SET kept = ?, object = ? WHERE id = ?",
+            [_kept(charge), msgspec.json.encode(charge), charge.id],
+        )
+
+    def charge(self, charge_id: str) -> Charge | None:
+        row = self._db.execute("SELECT object FROM charges WHERE id = ?", [charge_id]).fetchone()
+        return msgspec.json.decode(row[0], type=Charge) if row else None
+
+    def token_of(self, charge_id: str) -> str:
+        """The token that a charge on the books was made with."""
+        (token,) = self._db.execute("SELECT token FROM charges WHERE id = ?", [charge_id]).fetchone()
+        return str(token)
+
+    def charges(self, transfer_group: str | None, page: Page) -> tuple[list[Charge], bool]:
+        """One page, newest first, and whether there is more."""
+        return self._page("charges", "transfer_group", transfer_group, page, Charge)
+
+    def all_charges(self) -> list[Charge]:
+        rows = self._db.execute("SELECT object FROM charges ORDER BY seq")
+        return [msgspec.json.decode(row[0], type=Charge) for row in rows]
+
+    def kept(self) -> list[Money]:
+        """What was charged and not given back, by currency."""
+        rows = self._db.execute("SELECT currency, SUM(kept) FROM charges GROUP BY currency HAVING SUM(kept) > 0")
+        return [Money(amount, currency, {"card": amount}) for currency, amount in rows]
+
+    def use_token(self, token: str) -> bool:
+        """Use a single-use token up; False if it was used before."""
+        return self._db.execute("INSERT OR IGNORE INTO used_tokens VALUES (?)", [token]).rowcount == 1
+
+    # Refunds
+
+    def add_refund(self, refund: Refund, settles_at: float | None, settles_as: str | None) -> None:
+        self._db.execute(
+            "INSERT INTO refunds (id, charge, settles_at, settles_as, object) VALUES (?, ?, ?, ?, ?)",
+            [refund.id, refund.charge, settles_at, settles_as, msgspec.json.encode(refund)],
+        )
+
+    def settle_refund(self, refund: Refund) -> None:
+        """Write a refund's last state: it waits for nothing any more."""
+        self._db.execute(
+            "UPDATE refunds SET settles_at = NULL, settles_as = NULL, object = ? WHERE id = ?",
+            [msgspec.json.encode(refund), refund.id],
+        )
+
+    def refunds_to_settle(self) -> list[tuple[Refund, str]]:
+        """The refunds whose time has come, each with the status that it now takes."""
+        query = "SELECT object, settles_as FROM refunds WHERE settles_at <= ?"
+        rows = self._db.execute(query, [self.now()])
+        return [(msgspec.json.decode(data, type=Refund), status) for data, status in rows]
+
+    def refund(self, refund_id: str) -> Refund | None:
+        row = self._db.execute("SELECT object FROM refunds WHERE id = ?", [refund_id]).fetchone()
+        return msgspec.json.decode(row[0], type=Refund) if row else None
+
+    def refunds(self, charge_id: str | None, page: Page) -> tuple[list[Refund], bool]:
+        """One page, newest first, and whether there is more."""
+        return self._page("refunds", "charge", charge_id, page, Refund)
+
+    def all_refunds(self) -> list[Refund]:
+        rows = self._db.execute("SELECT object FROM refunds ORDER BY seq")
+        return [msgspec.json.decode(row[0], type=Refund) for row in rows]
+
+    # Idempotency keys
+
+    def answer_for(self, key: str) -> KeptAnswer | None:
+        query = "SELECT path, fingerprint, kept_at, request_id, status, body FROM answers WHERE key = ?"
+        row = self._db.execute(query, [key]).fetchone()
+        return KeptAnswer(*row) if row else None
+
+    def keep_answer(self, key: str, answer: KeptAnswer) -> None:
+        """Keep an answer; one that was kept for the same key and has expired makes room."""
+        row = [key, *(getattr(answer, name) for name in KeptAnswer.__struct_fields__)]
+        self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def note_strange_key(self, key: str, fingerprint: str) -> None:
+        """Note that a key came with parameters other than those it first came with."""
+        self._db.execute("INSERT OR IGNORE INTO strange_keys VALUES (?, ?)", [key, fingerprint])
+
+    def parameter_sets(self) -> dict[str, int]:
+        """Keys that were used with more than one set of parameters, and with how many."""
+        rows = self._db.execute("SELECT key, COUNT(*) + 1 FROM strange_keys GROUP BY key")
+        return dict(rows)
+
+    def keys_kept(self) -> int:
+        return int(self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+
+    def keys_reused_late(self) -> int:
+        """How often a key was used again after it had expired, and was executed anew."""
+        return int(self._fact("keys_reused_late"))
+
+    def _page(self, table: str, column: str, value: str | None, page: Page, kind: type[_T]) -> tuple[list[_T], bool]:
+        """`table` and `column` are this file's own words, never a caller's."""
+        where, values = _where(table, column, value, page)
+        order = "ASC" if page.ending_before is not None else "DESC"
+        query = f"SELECT object FROM {table}{where} ORDER BY seq {order} LIMIT ?"
+        rows: Sequence[tuple[bytes]] = self._db.execute(query, [*values, page.limit + 1]).fetchall()
+        found = [msgspec.json.decode(row[0], type=kind) for row in rows[: page.limit]]
+        return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
+
+
+def _where(table: str, column: str, value: str | None, page: Page) -> tuple[str, list[str]]:
+    conditions, values = [], []
+    if value is not None:
+        conditions.append(f"{column} = ?")
+        values.append(value)
+    for sign, mark in (("<", page.starting_after), (">", page.ending_before)):
+        if mark is not None:
+            conditions.append(f"seq {sign} (SELECT seq FROM {table} WHERE id = ?)")
+            values.append(mark)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _kept(charge: Charge) -> int:
+    return charge.amount_captured - charge.amount_refunded

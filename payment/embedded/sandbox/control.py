@@ -1,0 +1,133 @@
+"""`/_sandbox/`: what a test or a demo asks of the sandbox itself. Stripe has nothing of the kind, and no key is needed.
+
+    GET, POST, DELETE /_sandbox/faults    {"fault": "drop_after", "endpoint": "charges.create", "times": 1}
+    GET, POST /_sandbox/settings          {"latency_ms": 200, "rate_per_s": 100}
+    GET, POST /_sandbox/clock             {"skip_s": 90000}
+    GET /_sandbox/books                   every charge and refund, the keys, the requests counted since the start
+
+Change together: `faults.Fault`, which is the body of a fault.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from payment.embedded.sandbox.app import Sandbox
+from payment.embedded.sandbox.faults import ANY_ENDPOINT, Fault
+
+SKIP_MAX_S = 366 * 86_400
+"""A year: enough for every key to expire, and nowhere near the end of SQLite's or Python's time."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_T = TypeVar("_T")
+_JSON = "application/json"
+
+
+class SettingsChange(Struct, forbid_unknown_fields=True):
+    """What to change; what is left out stays."""
+
+    latency_ms: Annotated[float, Meta(ge=0)] | None = None
+    rate_per_s: Annotated[float, Meta(ge=0)] | None = None
+
+
+class ClockChange(Struct, forbid_unknown_fields=True):
+    """How far to put the clock forward: keys age, refunds settle."""
+
+    skip_s: Annotated[float, Meta(ge=0, le=SKIP_MAX_S)]
+
+
+class Control:
+    """The handlers of `/_sandbox/`."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def routes(self) -> list[web.RouteDef]:
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "faults", self.show_faults),
+            ("POST", "faults", self.add_fault),
+            ("DELETE", "faults", self.clear_faults),
+            ("GET", "settings", self.show_settings),
+            ("POST", "settings", self.change_settings),
+            ("GET", "clock", self.show_clock),
+            ("POST", "clock", self.skip),
+            ("GET", "books", self.show_books),
+        ]
+        return [web.route(method, f"/_sandbox/{name}", _guarded(handler)) for method, name, handler in table]
+
+    async def show_faults(self, _: web.Request) -> web.Response:
+        return _shown({"faults": self._sandbox.faults.waiting})
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        fault = await _body(request, Fault)
+        names = [endpoint.name for endpoint in self._sandbox.endpoints]
+        if fault.endpoint not in (*names, ANY_ENDPOINT):
+            return _refused(f"no endpoint {fault.endpoint}; there are {', '.join(names)} and {ANY_ENDPOINT}")
+        if not self._sandbox.faults.add(fault):
+            return _refused("too many faults are waiting")
+        return await self.show_faults(request)
+
+    async def clear_faults(self, request: web.Request) -> web.Response:
+        self._sandbox.faults.clear()
+        return await self.show_faults(request)
+
+    async def show_settings(self, _: web.Request) -> web.Response:
+        settings = self._sandbox.settings
+        return _shown({"latency_ms": settings.latency_ms, "rate_per_s": settings.rate_per_s})
+
+    async def change_settings(self, request: web.Request) -> web.Response:
+        change, settings = await _body(request, SettingsChange), self._sandbox.settings
+        if change.latency_ms is not None:
+            settings.latency_ms = change.latency_ms
+        if change.rate_per_s is not None:
+            settings.rate_per_s = change.rate_per_s
+            self._sandbox.pace.set_rate(change.rate_per_s)
+        return await self.show_settings(request)
+
+    async def show_clock(self, _: web.Request) -> web.Response:
+        return _shown({"now": self._sandbox.books.now()})
+
+    async def skip(self, request: web.Request) -> web.Response:
+        self._sandbox.books.skip((await _body(request, ClockChange)).skip_s)
+        return await self.show_clock(request)
+
+    async def show_books(self, _: web.Request) -> web.Response:
+        """All that the account has seen, oldest first. `keys.parameter_sets` names the keys with more than one set."""
+        self._sandbox.settle_refunds()
+        books = self._sandbox.books
+        keys = {
+            "kept": books.keys_kept(),
+            "reused_late": books.keys_reused_late(),
+            "parameter_sets": books.parameter_sets(),
+        }
+        requests = self._sandbox.counts
+        return _shown(
+            {"charges": books.all_charges(), "refunds": books.all_refunds(), "keys": keys, "requests": requests}
+        )
+
+
+def _guarded(handler: Handler) -> Handler:
+    """A control body that is not what it should be gets a 400, and what is wrong with it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except msgspec.DecodeError as error:
+            return _refused(str(error))
+
+    return handle
+
+
+async def _body(request: web.Request, kind: type[_T]) -> _T:
+    return msgspec.json.decode(await request.read(), type=kind)
+
+
+def _shown(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type=_JSON)
+
+
+def _refused(message: str) -> web.Response:
+    return web.Response(status=400, body=msgspec.json.encode({"error": {"message": message}}), content_type=_JSON)

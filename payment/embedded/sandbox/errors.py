@@ -1,0 +1,135 @@
+"""Stripe's error bodies, and the one exception that stands for a request that was refused.
+
+Shapes, types and codes are those of docs.stripe.com/api/errors, /error-codes and /rate-limits. A secret key is only
+ever repeated masked. Change together: `endpoints.py` and `params.py`, which raise these.
+"""
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+INVALID_REQUEST = "invalid_request_error"
+JSON_TYPE = "application/json"
+MASK_KEEPS_CHARS = 4
+"""Stripe shows the last four characters of a key that it refuses."""
+
+
+class Answer(Struct):
+    """A status, a body and headers: what a request gets, unless a fault breaks it on the way."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = {}
+    content_type: str = JSON_TYPE
+
+
+class ErrorDetail(Struct):
+    """The object under `error`. Stripe leaves out what does not apply."""
+
+    type: str
+    message: str
+    code: str | UnsetType = UNSET
+    param: str | UnsetType = UNSET
+    decline_code: str | UnsetType = UNSET
+    charge: str | UnsetType = UNSET
+    doc_url: str | UnsetType = UNSET
+
+    def answer(self, status: int, headers: dict[str, str] | None = None) -> Answer:
+        if self.code is not UNSET:
+            self.doc_url = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
+        return Answer(status, msgspec.json.encode({"error": self}), headers or {})
+
+
+class ApiError(Exception):
+    """A request that Stripe refuses without executing it. Nothing of it is kept, for its idempotency key neither."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        type: str = INVALID_REQUEST,
+        code: str | UnsetType = UNSET,
+        param: str | UnsetType = UNSET,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.answer = ErrorDetail(type, message, code, param).answer(status, headers)
+
+
+def missing(param: str, message: str | None = None) -> ApiError:
+    return ApiError(message or f"Missing required param: {param}.", code="parameter_missing", param=param)
+
+
+def no_such(kind: str, id: str, *, param: str, status: int = 400) -> ApiError:
+    """An id that names nothing: 404 where it stands in the path (`param` is `id`), 400 where it is a parameter."""
+    return ApiError(f"No such {kind}: '{id}'", status=status, code="resource_missing", param=param)
+
+
+def no_key() -> ApiError:
+    message = (
+        "You did not provide an API key. You need to provide your API key in the Authorization header, "
+        "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
+    )
+    return ApiError(message, status=401, headers={"WWW-Authenticate": 'Bearer realm="Stripe"'})
+
+
+def wrong_key(key: str) -> ApiError:
+    """Masked as Stripe does it: a log with this message must not hold a key."""
+    shown = key[-MASK_KEEPS_CHARS:] if len(key) > 3 * MASK_KEEPS_CHARS else ""
+    headers = {"WWW-Authenticate": 'Bearer realm="Stripe"'}
+    return ApiError(f"Invalid API Key provided: {'*' * 8}{shown}", status=401, headers=headers)
+
+
+def unknown_route(method: str, path: str) -> ApiError:
+    message = (
+        f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs "
+        "or we can help at https://support.stripe.com/."
+    )
+    return ApiError(message, status=404)
+
+
+def rate_limited() -> ApiError:
+    message = (
+        "Testmode request rate limit exceeded, the rate limits in testmode are lower than livemode. "
+        "You can learn more about rate limits here https://stripe.com/docs/rate-limits."
+    )
+    headers = {"Stripe-Rate-Limited-Reason": "endpoint-rate"}
+    return ApiError(message, status=429, code="rate_limit", headers=headers)
+
+
+def lock_timeout() -> ApiError:
+    """A 429 that says nothing about the rate: something else is working on the same object."""
+    message = (
+        "This object cannot be accessed right now because another API request or Stripe process "
+        "is currently accessing it. If you see this error intermittently, retry the request."
+    )
+    return ApiError(message, status=429, code="lock_timeout", headers={"Stripe-Should-Retry": "true"})
+
+
+def key_in_use(key: str) -> ApiError:
+    message = (
+        "There is currently another in-progress request using this Idempotent Key (that probably means you "
+        f"submitted twice, and the other request is still going through): {key}. Please try again later."
+    )
+    return ApiError(message, status=409, code="idempotency_key_in_use", headers={"Stripe-Should-Retry": "true"})
+
+
+def key_reused(key: str, sameness: str) -> ApiError:
+    """`sameness` says what differs: the parameters, or the endpoint."""
+    message = (
+        f"Keys for idempotent requests can only be used {sameness}. "
+        f"Try using a key other than '{key}' if you meant to execute a different request."
+    )
+    return ApiError(message, type="idempotency_error")
+
+
+def server_error() -> Answer:
+    """A 500. It is an answer, not an exception: Stripe keeps it for the key like any other."""
+    message = "An unknown error occurred"
+    return ErrorDetail("api_error", message).answer(500, {"Stripe-Should-Retry": "false"})
+
+
+def card_error(*, charge: str, code: str, decline_code: str, message: str, param: str | None) -> Answer:
+    """A 402: the card was declined, and the failed charge is on the books."""
+    named = param if param is not None else UNSET
+    return ErrorDetail("card_error", message, code, named, decline_code, charge).answer(402)

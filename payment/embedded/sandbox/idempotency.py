@@ -1,0 +1,96 @@
+"""One answer for an idempotency key, as docs.stripe.com/api/idempotent_requests has it.
+
+The first request with a key to be executed has its status and body kept, declines and 500s included; the same request
+again gets them again. Other parameters or another endpoint are refused, and so is a request while the first is still
+under way. What was refused before it was executed (400, 401, 409, 429) leaves no trace on the key. A key expires
+after 24 hours, and is then as new.
+
+It must never keep an answer outside the transaction that did what the answer says.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from payment.embedded.sandbox.books import Books, KeptAnswer
+from payment.embedded.sandbox.errors import Answer, ApiError, key_in_use, key_reused
+
+KEY_LIFE_S = 24 * 3600
+"""Stripe prunes keys when they are at least this old."""
+KEY_CHARS = 255
+"""Stripe's limit."""
+
+
+class KeyedRequest(Struct, frozen=True):
+    """A POST that came with an idempotency key. `request_id` is the id of this very request."""
+
+    key: str
+    path: str
+    fingerprint: str
+    request_id: str
+
+
+class IdempotencyKeys:
+    """Who may execute under which key. Kept answers live in the books, requests under way only here."""
+
+    def __init__(self, books: Books, key_life_s: float = KEY_LIFE_S) -> None:
+        self._books = books
+        self._key_life_s = key_life_s
+        self._under_way: dict[str, str] = {}
+
+    def replay(self, request: KeyedRequest) -> Answer | None:
+        """The kept answer, or None if this request is to be executed. Raise ApiError if it may not be."""
+        if len(request.key) > KEY_CHARS:
+            raise ApiError(f"Idempotency keys can be up to {KEY_CHARS} characters long.")
+        kept = self._books.answer_for(request.key)
+        if kept is None:
+            return None
+        if kept.kept_at + self._key_life_s <= self._books.now():
+            return None
+        self._refuse_other_request(request, kept)
+        headers = {"Original-Request": kept.request_id, "Idempotent-Replayed": "true"}
+        return Answer(kept.status, kept.body, headers)
+
+    def _refuse_other_request(self, request: KeyedRequest, kept: KeptAnswer) -> None:
+        if kept.fingerprint == request.fingerprint and kept.path == request.path:
+            return
+        self._note_other_request(request)
+        if kept.path != request.path:
+            sameness = f"for the same endpoint they were first used for ('{request.path}' vs '{kept.path}')"
+            raise key_reused(request.key, sameness)
+        raise key_reused(request.key, "with the same parameters they were first used with")
+
+    def _note_other_request(self, request: KeyedRequest) -> None:
+        with self._books.transaction():
+            self._books.note_strange_key(request.key, f"{request.path} {request.fingerprint}")
+
+    @contextmanager
+    def hold(self, request: KeyedRequest) -> Iterator[None]:
+        """Hold the key while its request is under way. Raise ApiError (409) if another one holds it."""
+        holder = self._under_way.get(request.key)
+        this = f"{request.path} {request.fingerprint}"
+        if holder is not None:
+            if holder != this:
+                self._note_other_request(request)
+            raise key_in_use(request.key)
+        self._under_way[request.key] = this
+        try:
+            yield
+        finally:
+            del self._under_way[request.key]
+
+    def keep(self, request: KeyedRequest, answer: Answer) -> None:
+        """Keep the answer to an executed request, inside the transaction of what it did."""
+        if self._books.answer_for(request.key) is not None:
+            self._books.count("keys_reused_late")
+        answer.headers["Original-Request"] = request.request_id
+        kept = KeptAnswer(
+            path=request.path,
+            fingerprint=request.fingerprint,
+            kept_at=self._books.now(),
+            request_id=request.request_id,
+            status=answer.status,
+            body=answer.body,
+        )
+        self._books.keep_answer(request.key, kept)

@@ -1,0 +1,207 @@
+"""Stripe's objects as they stand on the wire: charge, refund, balance, list. Fields we have no use for are null.
+
+A charge and a refund are kept in the books in this very form. What a charge becomes later (refunded, a refund failed)
+is changed by `endpoints.py`, on these fields.
+"""
+
+from random import Random
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from payment.embedded.sandbox.tokens import Decline, TestCard
+
+ID_BITS = 96
+"""Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""
+_ids = Random()
+CARD_EXPIRES = (12, 2034)
+"""Month and year on every test card: in the future, as Stripe asks."""
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{_ids.getrandbits(ID_BITS):024x}"
+
+
+class Card(Struct):
+    """The card that was charged, as `source`."""
+
+    id: str
+    brand: str
+    last4: str
+    funding: str
+    country: str
+    fingerprint: str
+    exp_month: int = CARD_EXPIRES[0]
+    exp_year: int = CARD_EXPIRES[1]
+    object: Literal["card"] = "card"
+    address_city: str | None = None
+    address_country: str | None = None
+    address_line1: str | None = None
+    address_line1_check: str | None = None
+    address_line2: str | None = None
+    address_state: str | None = None
+    address_zip: str | None = None
+    address_zip_check: str | None = None
+    customer: str | None = None
+    cvc_check: str | None = None
+    dynamic_last4: str | None = None
+    metadata: dict[str, str] = {}
+    name: str | None = None
+    tokenization_method: str | None = None
+
+
+class Outcome(Struct):
+    """Why a charge ended as it did, in the network's and in Stripe's words."""
+
+    network_status: str
+    reason: str | None
+    risk_level: str
+    seller_message: str
+    type: str
+    network_advice_code: str | None = None
+    network_decline_code: str | None = None
+    risk_score: int | None = None
+
+
+class ObjectList(Struct):
+    """One page of charges or refunds."""
+
+    data: list[Any]
+    has_more: bool
+    url: str
+    object: Literal["list"] = "list"
+
+
+class Charge(Struct, kw_only=True):
+    """A charge, succeeded or failed. Amounts in minor units, `created` in seconds since 1970."""
+
+    id: str
+    object: Literal["charge"] = "charge"
+    amount: int
+    amount_captured: int
+    amount_refunded: int = 0
+    application: str | None = None
+    application_fee: str | None = None
+    application_fee_amount: int | None = None
+    balance_transaction: str | None
+    billing_details: dict[str, None] = {}
+    calculated_statement_descriptor: str | None
+    captured: bool
+    created: int
+    currency: str
+    customer: str | None = None
+    description: str | None
+    destination: str | None = None
+    dispute: str | None = None
+    disputed: bool
+    failure_balance_transaction: str | None = None
+    failure_code: str | None
+    failure_message: str | None
+    fraud_details: dict[str, str] = {}
+    invoice: str | None = None
+    livemode: Literal[False] = False
+    metadata: dict[str, str]
+    on_behalf_of: str | None = None
+    order: str | None = None
+    outcome: Outcome
+    paid: bool
+    payment_intent: str | None = None
+    payment_method: str
+    payment_method_details: dict[str, Any]
+    receipt_email: str | None
+    receipt_number: str | None = None
+    receipt_url: str | None = None
+    refunded: bool = False
+    refunds: ObjectList | UnsetType = field(default=UNSET)
+    review: str | None = None
+    shipping: None = None
+    source: Card
+    source_transfer: str | None = None
+    statement_descriptor: str | None
+    statement_descriptor_suffix: str | None
+    status: Literal["succeeded", "failed"]
+    transfer_data: None = None
+    transfer_group: str | None
+
+
+class Refund(Struct, kw_only=True):
+    """A refund of a charge, or of a part of it."""
+
+    id: str
+    object: Literal["refund"] = "refund"
+    amount: int
+    balance_transaction: str | None
+    charge: str
+    created: int
+    currency: str
+    destination_details: dict[str, Any]
+    failure_balance_transaction: str | UnsetType = UNSET
+    failure_reason: str | UnsetType = UNSET
+    metadata: dict[str, str]
+    payment_intent: str | None = None
+    pending_reason: str | UnsetType = UNSET
+    reason: str | None
+    receipt_number: str | None = None
+    source_transfer_reversal: str | None = None
+    status: str
+    transfer_reversal: str | None = None
+
+
+class Money(Struct):
+    """An amount of one currency on the account."""
+
+    amount: int
+    currency: str
+    source_types: dict[str, int]
+
+
+class Balance(Struct):
+    """What the account holds: everything stays pending, for there are no payouts here."""
+
+    available: list[Money]
+    pending: list[Money]
+    livemode: Literal[False] = False
+    object: Literal["balance"] = "balance"
+
+
+def card_on_charge(card: TestCard) -> Card:
+    cvc_check = "fail" if card.decline is not None and card.decline.code == "incorrect_cvc" else None
+    return Card(
+        id=new_id("card"),
+        brand=card.brand,
+        last4=card.number_end,
+        funding=card.funding,
+        country=card.country,
+        fingerprint=f"sandbox{card.brand[:2].lower()}{card.number_end}",
+        cvc_check=cvc_check,
+    )
+
+
+def card_details(card: Card) -> dict[str, Any]:
+    """The same card as `payment_method_details` show it."""
+    brand = card.brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
+    shown = {
+        "brand": brand,
+        "country": card.country,
+        "exp_month": card.exp_month,
+        "exp_year": card.exp_year,
+        "fingerprint": card.fingerprint,
+        "funding": card.funding,
+        "last4": card.last4,
+        "network": brand,
+    }
+    return {"card": shown, "type": "card"}
+
+
+def outcome_of(card: TestCard) -> Outcome:
+    if card.decline is None:
+        return Outcome("approved_by_network", None, card.risk_level, "Payment complete.", "authorized")
+    return _outcome_of_decline(card.decline, card.risk_level)
+
+
+def _outcome_of_decline(decline: Decline, risk_level: str) -> Outcome:
+    if decline.blocked:
+        text = "Stripe blocked this payment as too risky."
+        return Outcome("not_sent_to_network", "highest_risk_level", risk_level, text, "blocked")
+    text = f"The bank returned the decline code `{decline.decline_code}`."
+    return Outcome("declined_by_network", decline.decline_code, risk_level, text, "issuer_declined")

@@ -1,0 +1,47 @@
+"""So many requests a second to each endpoint: a bucket for each, filled steadily, that holds one second's worth.
+
+Stripe gives each endpoint 25 a second (docs.stripe.com/rate-limits) and has written that its limiters are token
+buckets. Time is passed in.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+RATE_PER_S = 25.0
+"""Stripe's default for one endpoint."""
+
+
+class Bucket(Struct):
+    """How many requests may come at once, as of a moment."""
+
+    tokens: float
+    at: float
+
+
+class Pace:
+    """The limiter of every endpoint. A rate of 0 means no limit."""
+
+    def __init__(self, rate_per_s: float, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._buckets: dict[str, Bucket] = {}
+        self.rate_per_s = rate_per_s
+
+    def set_rate(self, rate_per_s: float) -> None:
+        """Change the limit from now on, with full buckets."""
+        self.rate_per_s = rate_per_s
+        self._buckets.clear()
+
+    def admits(self, endpoint: str) -> bool:
+        """Whether one more request to this endpoint is within the limit; if so, it counts."""
+        if not self.rate_per_s:
+            return True
+        now = self._monotonic()
+        burst = max(1.0, self.rate_per_s)
+        bucket = self._buckets.setdefault(endpoint, Bucket(burst, now))
+        bucket.tokens = min(burst, bucket.tokens + (now - bucket.at) * self.rate_per_s)
+        bucket.at = now
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True

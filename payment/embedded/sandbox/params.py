@@ -1,0 +1,113 @@
+"""A request's parameters, read strictly: what is unknown, missing or malformed is refused as Stripe refuses it.
+
+Form encoding nests with brackets (`metadata[orderId]=7`, `expand[0]=data.refunds`); of one name given twice the last
+counts. Nothing here knows what the parameters are for.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from urllib.parse import parse_qsl
+
+from payment.embedded.sandbox.errors import ApiError, missing
+
+FIELDS = 500
+"""More than any request can need (50 of metadata, some of `expand`): a bound on the work for a bad one."""
+METADATA_ENTRIES = 50
+METADATA_NAME_CHARS = 40
+METADATA_VALUE_CHARS = 500
+"""Stripe's limits on metadata: docs.stripe.com/api/metadata."""
+INTEGER_DIGITS = 18
+"""So that every integer read fits in 64 bits."""
+PAGE_DEFAULT = 10
+PAGE_MAX = 100
+
+
+class Params:
+    """One request's parameters, by name or by name and key: `amount`, `metadata[orderId]`."""
+
+    def __init__(self, encoded: bytes | str) -> None:
+        """Raise ApiError if this is not form encoding, or not UTF-8."""
+        text = _text(encoded)
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
+        except ValueError as error:
+            raise ApiError("Invalid request: its parameters are not form-encoded UTF-8.") from error
+        self._fields = dict(pairs)
+
+    def fingerprint(self) -> str:
+        """The same for two requests with the same parameters, in whatever order they stand."""
+        return blake2b(repr(sorted(self._fields.items())).encode(), digest_size=16).hexdigest()
+
+    def allow(self, *names: str) -> None:
+        """Refuse any parameter but these, and but `expand`."""
+        known = {*names, "expand"}
+        strangers = sorted(name for name in self._fields if name.partition("[")[0] not in known)
+        if strangers:
+            plural = "s" if len(strangers) > 1 else ""
+            message = f"Received unknown parameter{plural}: {', '.join(strangers)}"
+            raise ApiError(message, code="parameter_unknown", param=strangers[0])
+
+    def text(self, name: str) -> str | None:
+        """A text, or None where it is not given. Empty is refused, as Stripe does where nothing can be unset."""
+        value = self._fields.get(name)
+        if value == "":
+            message = f"You passed an empty string for '{name}'. You should remove it or supply a non-empty value."
+            raise ApiError(message, code="parameter_invalid_empty", param=name)
+        return value
+
+    def required(self, name: str) -> str:
+        value = self.text(name)
+        if value is None:
+            raise missing(name)
+        return value
+
+    def integer(self, name: str) -> int | None:
+        """An integer of at least 1, or None where it is not given."""
+        value = self.text(name)
+        if value is None:
+            return None
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > INTEGER_DIGITS:
+            raise ApiError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=name)
+        if int(value) < 1:
+            message = f"Invalid positive integer: {value}. This value must be greater than or equal to 1."
+            raise ApiError(message, code="parameter_invalid_integer", param=name)
+        return int(value)
+
+    def page_limit(self) -> int:
+        limit = self.integer("limit")
+        if limit is not None and limit > PAGE_MAX:
+            message = f"This value must be less than or equal to {PAGE_MAX}."
+            raise ApiError(message, code="parameter_invalid_integer", param="limit")
+        return limit or PAGE_DEFAULT
+
+    def metadata(self) -> dict[str, str]:
+        """Name to value; an empty value means a name that is not set."""
+        entries = {name: value for name, value in self._keyed("metadata") if value != ""}
+        if len(entries) > METADATA_ENTRIES:
+            raise ApiError(f"You can have up to {METADATA_ENTRIES} metadata keys.", param="metadata")
+        for name, value in entries.items():
+            if len(name) > METADATA_NAME_CHARS or len(value) > METADATA_VALUE_CHARS:
+                message = (
+                    f"Metadata keys can have up to {METADATA_NAME_CHARS} characters, "
+                    f"and their values up to {METADATA_VALUE_CHARS}."
+                )
+                raise ApiError(message, param="metadata")
+        return entries
+
+    def expands(self, path: str) -> bool:
+        """Whether `expand` asks for a field, such as `refunds` or `data.refunds`. Others are let pass."""
+        return any(value == path for _, value in self._keyed("expand"))
+
+    def _keyed(self, name: str) -> Iterable[tuple[str, str]]:
+        prefix = f"{name}["
+        for field, value in self._fields.items():
+            if field.startswith(prefix) and field.endswith("]"):
+                yield field[len(prefix) : -1], value
+
+
+def _text(encoded: bytes | str) -> str:
+    try:
+        return encoded if isinstance(encoded, str) else encoded.decode()
+    except UnicodeDecodeError as error:
+        raise ApiError("Invalid request: its parameters are not form-encoded UTF-8.") from error

@@ -1,0 +1,77 @@
+"""How an answer leaves: whole, or broken as a fault asks.
+
+It must never decide what happened, only how it looks from outside.
+"""
+
+import asyncio
+import socket
+import struct
+
+from aiohttp import web
+
+from payment.embedded.sandbox.errors import Answer
+from payment.embedded.sandbox.faults import FaultKind
+
+HANG_LOOK_S = 0.5
+"""How often a hanging request looks whether its client is still there: soon enough not to pile up."""
+RESET_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: closing sends a reset and not an end."""
+HTML_PAGE = b"<html><head><title>503</title></head><body><h1>503 Service Unavailable</h1></body></html>"
+
+
+def html_page() -> Answer:
+    return Answer(503, HTML_PAGE, content_type="text/html")
+
+
+async def send(
+    request: web.Request, answer: Answer, fault: FaultKind | None, closing: asyncio.Event
+) -> web.StreamResponse:
+    """Answer as the fault has it. What comes back for a broken connection is never sent."""
+    match fault:
+        case FaultKind.DROP_BEFORE | FaultKind.DROP_AFTER:
+            return _reset(request)
+        case FaultKind.HANG | FaultKind.HANG_AFTER:
+            return await _hang(request, closing)
+        case FaultKind.CUT_BODY:
+            return await _cut(request, answer)
+        case FaultKind.HTML | FaultKind.HTML_AFTER:
+            return _whole(html_page())
+        case _:
+            return _whole(answer)
+
+
+def _whole(answer: Answer) -> web.Response:
+    return web.Response(
+        status=answer.status, body=answer.body, headers=answer.headers, content_type=answer.content_type
+    )
+
+
+def _reset(request: web.Request) -> web.Response:
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
+        transport.abort()
+    return web.Response()
+
+
+async def _hang(request: web.Request, closing: asyncio.Event) -> web.Response:
+    """Say nothing until the client has gone away, or the sandbox ends."""
+    while request.transport is not None and not closing.is_set():
+        try:
+            await asyncio.wait_for(closing.wait(), HANG_LOOK_S)
+        except TimeoutError:
+            continue
+    return _reset(request)
+
+
+async def _cut(request: web.Request, answer: Answer) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_type = answer.content_type
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    await response.write(answer.body[: len(answer.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response

@@ -1,0 +1,135 @@
+"""The sandbox breaks in the way it was asked to: what the stripe library sees, and what is on the books."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import stripe
+
+from payment.embedded.sandbox.faults import FaultKind
+from tests.embedded.conftest import World
+
+AS_SEEN: list[tuple[str, type[Exception], int]] = [
+    ("drop_before", stripe.APIConnectionError, 0),
+    ("drop_after", stripe.APIConnectionError, 1),
+    ("error_before", stripe.APIError, 0),
+    ("error_after", stripe.APIError, 1),
+    ("rate_limit", stripe.RateLimitError, 0),
+    ("lock_timeout", stripe.RateLimitError, 0),
+    ("html", stripe.APIError, 0),
+    ("html_after", stripe.APIError, 1),
+    ("unauthorized", stripe.AuthenticationError, 0),
+]
+
+
+@pytest.mark.parametrize(("fault", "error", "charges"), AS_SEEN)
+async def test_a_fault_is_seen_as_asked(world: World, fault: str, error: type[Exception], charges: int) -> None:
+    """Each fault raises its error in the library, and has charged or not; the next request is whole (F09 to F14)."""
+    await world.control("faults", fault=fault, endpoint="charges.create")
+    with pytest.raises(error):
+        await world.charge(key="k1")
+    assert len((await world.audit())["charges"]) == charges
+    assert (await world.charge(key="k2")).status == "succeeded"
+
+
+async def test_a_cut_body_has_charged(world: World) -> None:
+    """F11: the headers come, half of the body, and then the end; the same key shows the charge that was made."""
+    await world.control("faults", fault="cut_body")
+    with pytest.raises(Exception) as broken:  # noqa: PT011 (the library lets aiohttp's own error through)
+        await world.charge(key="k")
+    assert "payload" in str(broken.value).lower()
+    assert (await world.charge(key="k")).id == (await world.audit())["charges"][0]["id"]
+
+
+@pytest.mark.parametrize(("fault", "charges"), [("error_before", 0), ("error_after", 1)])
+async def test_a_500_is_kept_for_its_key(world: World, fault: str, charges: int) -> None:
+    """F12: the same key gets the same 500 for ever, whether or not the card was charged."""
+    await world.control("faults", fault=fault)
+    for replayed in (None, "true"):
+        status, body, headers = await world.post("/v1/charges", "k", amount="1999", currency="usd", source="tok_visa")
+        assert (status, body["error"]["type"]) == (500, "api_error")
+        assert headers.get("Idempotent-Replayed") == replayed
+    assert len((await world.audit())["charges"]) == charges
+
+
+@pytest.mark.parametrize(("fault", "charges"), [("hang", 0), ("hang_after", 1)])
+async def test_a_hanging_request_never_ends(world: World, fault: str, charges: int) -> None:
+    """F09, F10: no answer comes; the client gives up, and the same key tells the truth."""
+    await world.control("faults", fault=fault)
+    asking = asyncio.create_task(world.charge(key="k"))
+    while "charges.create" not in (await world.audit())["requests"]:
+        continue
+    assert not asking.done()
+    asking.cancel()
+    assert len((await world.audit())["charges"]) == charges
+    assert (await world.charge(key="k")).status == "succeeded"
+    assert len((await world.audit())["charges"]) == 1
+
+
+async def test_a_delay_passes_before_the_charge(world: World) -> None:
+    """A slow charge is a charge under way: nothing is on the books until it is through."""
+    await world.control("faults", fault="delay", delay_ms=1500)
+    asking = asyncio.create_task(world.charge())
+    await world.gate.arrived.wait()
+    assert world.gate.slept_s == [1.5]
+    assert (await world.audit())["charges"] == []
+    world.gate.opened.set()
+    assert (await asking).status == "succeeded"
+
+
+async def test_a_fault_strikes_its_endpoint_so_many_times(world: World) -> None:
+    """Other endpoints are not touched; after `times` requests it is over; DELETE ends those that wait."""
+    await world.control("faults", fault="error_before", endpoint="charges.create", times=2)
+    await world.stripe.v1.charges.list_async()
+    for _ in range(2):
+        with pytest.raises(stripe.APIError):
+            await world.charge()
+    await world.charge()
+    await world.control("faults", fault="error_before", times=None)
+    async with world.raw.delete("/_sandbox/faults") as response:
+        assert await response.json() == {"faults": []}
+    await world.charge()
+
+
+async def test_an_improbable_fault_does_not_strike(world: World) -> None:
+    """A probability of nothing lets every request through, and waits."""
+    await world.control("faults", fault="drop_before", probability=0)
+    await world.charge()
+    assert len(world.sandbox.faults.waiting) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"fault": "flood"},
+        {"fault": "hang", "endpoint": "payouts.create"},
+        {"fault": "hang", "times": 0},
+        {"fault": "hang", "probability": 2},
+        {"fault": "hang", "wish": 1},
+        {},
+        [],
+    ],
+)
+async def test_a_fault_that_there_is_not_is_refused(world: World, body: Any) -> None:
+    """A misspelt fault must not look like a test that passed."""
+    async with world.raw.post("/_sandbox/faults", json=body) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["message"]
+    assert world.sandbox.faults.waiting == []
+
+
+async def test_the_books_count_every_request(world: World) -> None:
+    """Requests, statuses, replays and faults, by endpoint."""
+    await world.charge(key="k")
+    await world.charge(key="k")
+    await world.control("faults", fault="rate_limit")
+    with pytest.raises(stripe.RateLimitError):
+        await world.charge()
+    counts = (await world.audit())["requests"]["charges.create"]
+    assert counts == {"requests": 3, "200": 2, "replayed": 1, "429": 1, "fault:rate_limit": 1}
+
+
+def test_every_fault_is_tested() -> None:
+    """A new kind of fault gets a row above."""
+    by_itself = {"cut_body", "hang", "hang_after", "delay"}
+    assert {kind.value for kind in FaultKind} == {fault for fault, *_ in AS_SEEN} | by_itself

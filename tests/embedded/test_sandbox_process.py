@@ -1,0 +1,120 @@
+"""The sandbox as a program: it starts, remembers, and ends."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import stripe
+
+from tests.embedded.conftest import KEY
+
+DEADLINE_S = 20.0
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "payment.embedded.sandbox", "--port", "0", "--rate-per-s", "0"]
+PARENT = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
+
+
+class Program:
+    """A sandbox in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)).decode()
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
+
+    async def silent(self) -> bytes:
+        """What is still written, until nobody is left who could write."""
+        assert self.process.stdout is not None
+        return await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)
+
+
+@asynccontextmanager
+async def program(*command: str | Path) -> AsyncIterator[Program]:
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def charge(line: str, key: str) -> stripe.Charge:
+    http = stripe.AIOHTTPClient()
+    client = stripe.StripeClient(KEY, base_addresses={"api": line.split()[-1]}, http_client=http)
+    try:
+        return await client.v1.charges.create_async(
+            {"amount": 1999, "currency": "usd", "source": "tok_once_1", "transfer_group": "o1"},
+            {"idempotency_key": key},
+        )
+    finally:
+        await http.close_async()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+async def test_what_was_answered_is_remembered(tmp_path: Path, end: signal.Signals) -> None:
+    """F05: over a restart, and over a kill -9, a key still has its answer, and a token is still used up."""
+    async with program(*PROGRAM, "--data", tmp_path) as first:
+        made = await charge(await first.line(), "k")
+        first.process.send_signal(end)
+        assert await first.ended() == (0 if end != signal.SIGKILL else -signal.SIGKILL)
+        assert await first.silent() == b""
+    async with program(*PROGRAM, "--data", tmp_path) as second:
+        line = await second.line()
+        again = await charge(line, "k")
+        assert again.id == made.id
+        assert again.last_response is not None
+        assert again.last_response.headers["Idempotent-Replayed"] == "true"
+        with pytest.raises(stripe.InvalidRequestError, match="more than once"):
+            await charge(line, "another")
+
+
+async def test_it_notes_its_port_and_process_while_it_serves(tmp_path: Path) -> None:
+    """The files are there once it listens, and gone once it has ended."""
+    port_file, pid_file = tmp_path / "run" / "port", tmp_path / "run" / "pid"
+    async with program(*PROGRAM, "--data", tmp_path, "--port-file", port_file, "--pid-file", pid_file) as started:
+        line = await started.line()
+        assert line == f"stripe sandbox listening on http://127.0.0.1:{int(port_file.read_text())}\n"
+        assert int(pid_file.read_text()) == started.process.pid
+        started.process.terminate()
+        assert await started.ended() == 0
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+async def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """With `--die-with-parent` nothing is left behind, whatever happens to the one who started it."""
+    async with program(sys.executable, "-c", PARENT, *PROGRAM, "--data", tmp_path, "--die-with-parent") as parent:
+        assert "listening" in await parent.line()
+        os.kill(parent.process.pid, signal.SIGKILL)
+        await parent.ended()
+        assert await parent.silent() == b""
+
+
+async def test_two_on_the_same_books_are_one_too_many(tmp_path: Path) -> None:
+    """The second says what is wrong in one line and exits 69."""
+    async with program(*PROGRAM, "--data", tmp_path) as first:
+        await first.line()
+        async with program(*PROGRAM, "--data", tmp_path) as second:
+            assert "database is locked" in await second.line()
+            assert await second.silent() == b""
+            assert await second.ended() == 69
+
+
+@pytest.mark.parametrize("wrong", [["--rate-per-s", "-1"], ["--latency-ms", "inf"], ["--flavour", "mint"]])
+async def test_a_wrong_option_is_named(tmp_path: Path, wrong: list[str]) -> None:
+    """Usage goes to the terminal and the exit code is 2."""
+    async with program(*PROGRAM, "--data", tmp_path, *wrong) as started:
+        assert wrong[0].encode() in await started.silent()
+        assert await started.ended() == 2

@@ -1,0 +1,112 @@
+"""The sandbox's refunds, through the real stripe library."""
+
+from typing import Any
+
+import pytest
+import stripe
+
+from tests.embedded.conftest import World
+
+
+async def refund(world: World, charge: str, key: str | None = None, **params: Any) -> stripe.Refund:
+    options: Any = {"idempotency_key": key} if key else {}
+    return await world.stripe.v1.refunds.create_async({"charge": charge, **params}, options)
+
+
+async def test_a_refund_gives_the_whole_charge_back(world: World) -> None:
+    """Without an amount, all of it; the charge says so."""
+    charge = await world.charge()
+    given = await refund(world, charge.id, metadata={"orderId": "o1"}, reason="requested_by_customer")
+    assert (given.status, given.amount, given.charge, given.currency) == ("succeeded", 1999, charge.id, "usd")
+    assert given.metadata is not None
+    assert given.metadata.to_dict() == {"orderId": "o1"}
+    after = await world.stripe.v1.charges.retrieve_async(charge.id, {"expand": ["refunds"]})
+    assert (after.refunded, after.amount_refunded, after.status) == (True, 1999, "succeeded")
+    assert after.refunds is not None
+    assert [one.id for one in after.refunds.data] == [given.id]
+
+
+async def test_a_second_refund_is_already_refunded(world: World) -> None:
+    """F23: another key can't give the money back twice."""
+    charge = await world.charge()
+    await refund(world, charge.id)
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await refund(world, charge.id)
+    assert (refused.value.http_status, refused.value.code) == (400, "charge_already_refunded")
+    assert len((await world.audit())["refunds"]) == 1
+
+
+async def test_parts_can_be_given_back_until_nothing_is_left(world: World) -> None:
+    """Partial refunds add up, and none goes beyond the charge."""
+    charge = await world.charge()
+    await refund(world, charge.id, amount=999)
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await refund(world, charge.id, amount=1001)
+    assert refused.value.param == "amount"
+    rest = await refund(world, charge.id)
+    assert rest.amount == 1000
+    assert (await world.stripe.v1.charges.retrieve_async(charge.id)).refunded is True
+
+
+async def test_refunds_are_listed_by_charge_newest_first(world: World) -> None:
+    """`charge` selects; `expand` of a list of charges shows them too."""
+    charge, other = await world.charge(transfer_group="o1"), await world.charge()
+    first, second = await refund(world, charge.id, amount=100), await refund(world, charge.id, amount=200)
+    await refund(world, other.id)
+    page = await world.stripe.v1.refunds.list_async({"charge": charge.id})
+    assert [one.id for one in page.data] == [second.id, first.id]
+    charges = await world.stripe.v1.charges.list_async({"transfer_group": "o1", "expand": ["data.refunds"]})
+    assert charges.data[0].refunds is not None
+    assert [one.id for one in charges.data[0].refunds.data] == [second.id, first.id]
+    assert (await world.stripe.v1.refunds.retrieve_async(first.id)).amount == 100
+
+
+@pytest.mark.parametrize("charge", ["ch_none", "failed"])
+async def test_what_was_never_charged_is_not_refunded(world: World, charge: str) -> None:
+    """An unknown charge, or one that failed, is a 400."""
+    if charge == "failed":
+        with pytest.raises(stripe.CardError) as declined:
+            await world.charge(source="tok_chargeDeclined")
+        charge = declined.value.error.charge
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await refund(world, charge)
+    assert (refused.value.http_status, refused.value.param) == (400, "charge")
+
+
+async def test_a_disputed_charge_is_not_refunded(world: World) -> None:
+    """F44: the bank has the money already."""
+    charge = await world.charge(source="tok_createDispute")
+    assert charge.disputed is True
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await refund(world, charge.id)
+    assert refused.value.code == "charge_disputed"
+
+
+async def test_a_pending_refund_succeeds_later(world: World) -> None:
+    """F44: `tok_pendingRefund` begins as pending."""
+    charge = await world.charge(source="tok_pendingRefund")
+    given = await refund(world, charge.id)
+    assert given.status == "pending"
+    world.clock.now += 2
+    assert (await world.stripe.v1.refunds.retrieve_async(given.id)).status == "succeeded"
+
+
+async def test_a_refund_can_fail_after_it_succeeded(world: World) -> None:
+    """F44: `tok_refundFail` takes its success back, the charge holds its money again and can be refunded anew."""
+    charge = await world.charge(source="tok_refundFail")
+    given = await refund(world, charge.id)
+    assert given.status == "succeeded"
+    await world.control("clock", skip_s=3)
+    failed = await world.stripe.v1.refunds.retrieve_async(given.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
+    after = await world.stripe.v1.charges.retrieve_async(charge.id)
+    assert (after.refunded, after.amount_refunded) == (False, 0)
+    assert (await refund(world, charge.id)).id != given.id
+
+
+async def test_a_repeated_refund_is_one_refund(world: World) -> None:
+    """F23: one key, one refund."""
+    charge = await world.charge()
+    assert (await refund(world, charge.id, key="r1")).id == (await refund(world, charge.id, key="r1")).id
+    with pytest.raises(stripe.InvalidRequestError):
+        await refund(world, charge.id, reason="whim")
