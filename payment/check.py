@@ -1,0 +1,66 @@
+"""`python run.py --check`: are the settings valid, and does each server answer? For a person, or a release phase.
+
+It changes nothing: no index, no stream, no charge. It never prints a secret.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TextIO
+
+from payment.ports.cards import CardProcessor
+from payment.ports.store import OrderStore, StoreUnavailable
+from payment.ports.transport import EventTransport, TransportUnavailable
+from payment.service import card_processor, event_transport, real_ports
+from payment.settings import Settings
+
+EX_OK = 0
+EX_UNAVAILABLE = 69
+"""A server that is needed did not answer (sysexits.h)."""
+
+REACH_TIMEOUT_S = 10.0
+"""For one server: whoever waits for a release should not wait long for a host that isn't there."""
+
+
+class Unreachable(Exception):
+    """A server did not answer as it should. The text says how."""
+
+
+async def check(settings: Settings, out: TextIO) -> int:
+    """Reach MongoDB, NATS and Stripe at once, and print a line for each. Returns the exit code."""
+    ports = real_ports(settings)
+    transport, cards = event_transport(settings, ports.clock, ports.ids), card_processor(settings)
+    looks = {
+        "mongodb": lambda: _store(ports.store),
+        "nats": lambda: _transport(transport),
+        "stripe": lambda: _cards(cards),
+    }
+    found = await asyncio.gather(*(_look(look) for look in looks.values()))
+    for name, (well, words) in zip(looks, found, strict=True):
+        print(f"{name:8} {'ok' if well else 'FAILED':7} {words}", file=out)
+    await asyncio.gather(ports.store.close(), transport.close(), cards.close())
+    return EX_OK if all(well for well, _ in found) else EX_UNAVAILABLE
+
+
+async def _look(look: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT_S):
+            return True, await look()
+    except TimeoutError:
+        return False, f"no answer within {REACH_TIMEOUT_S:.0f} s"
+    except (StoreUnavailable, TransportUnavailable, Unreachable) as error:
+        return False, str(error)
+
+
+async def _store(store: OrderStore) -> str:
+    return await store.ping()
+
+
+async def _transport(transport: EventTransport) -> str:
+    return await transport.check()
+
+
+async def _cards(cards: CardProcessor) -> str:
+    problem = await cards.check()
+    if problem is not None:
+        raise Unreachable(problem.text)
+    return "Stripe answers and takes our key"

@@ -1,0 +1,213 @@
+"""The service put together: ports, mailboxes and the four actors, under their supervisor.
+
+This is the one place that knows all of them. Nothing is decided here, and nothing is reached before `run`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Never
+
+from payment.actors.forecast import Forecast
+from payment.actors.hands import NATS, STRIPE, Hands
+from payment.actors.http import HttpActor, HttpConfig
+from payment.actors.letters import ActorRestarted, LedgerLetter, NatsLetter, StripeLetter
+from payment.actors.lifecycle import ChildSpec
+from payment.actors.mailbox import Mailbox
+from payment.actors.mongo import Identity, MongoActor
+from payment.actors.nats import NatsActor
+from payment.actors.pace import START_PER_S
+from payment.actors.report import Report
+from payment.actors.stripe import (
+    CHARGES_UNDER_WAY_LIMIT,
+    LOOKUPS_UNDER_WAY_LIMIT,
+    REFUNDS_UNDER_WAY_LIMIT,
+    StripeActor,
+)
+from payment.actors.supervisor import Supervisor
+from payment.ops.health import Dependency, Health, Phase
+from payment.ops.logs import get_logger
+from payment.ops.metrics import Metrics
+from payment.ops.redaction import Redactor
+from payment.ops.vocabulary import Event
+from payment.ports.cards import CardProcessor
+from payment.ports.clock import Clock, SystemClock
+from payment.ports.ids import Ids, RandomIds
+from payment.ports.jetstream import JetStreamTransport
+from payment.ports.mongo_store import MongoStore
+from payment.ports.store import OrderStore
+from payment.ports.stripe_cards import API_VERSION, StripeCards
+from payment.ports.transport import EventTransport
+from payment.settings import Settings
+
+LEDGER_MAILBOX_LIMIT = 4_000
+"""Letters. A second or two of the ledger's work: more would only be answered too late."""
+
+STRIPE_MAILBOX_LIMIT = 16_000
+"""Effects. Above what may be in hand (12,000 orders), so that it is never what refuses."""
+
+NATS_MAILBOX_LIMIT = 16_000
+"""Events to publish, likewise."""
+
+CARD_CONNECTIONS_LIMIT = CHARGES_UNDER_WAY_LIMIT + LOOKUPS_UNDER_WAY_LIMIT + REFUNDS_UNDER_WAY_LIMIT + 1
+"""Connections to Stripe: one for each call that may be under way, and one for the check."""
+
+SETUP_DEADLINE_S = 5.0
+"""No setup waits for another machine: longer than this is a bug."""
+
+HANG_S = 15.0
+"""For one letter. Each is the work of a few milliseconds; a busy machine may stall a process for a few seconds."""
+
+READY_LOOK_EVERY_S = 0.02
+"""Between looks whether every actor is up: start to ready is measured in tenths of a second."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the service needs of the world; a simulation passes fakes.
+
+    Transport and cards are made anew for each new actor: connections do not outlive the actor that holds them.
+    """
+
+    store: OrderStore
+    transport: Callable[[], EventTransport]
+    cards: Callable[[], CardProcessor]
+    clock: Clock
+    ids: Ids
+
+
+def real_ports(settings: Settings) -> Ports:
+    """The real world, as the settings say. Nothing is reached yet."""
+    clock, ids = SystemClock(), RandomIds()
+    return Ports(
+        store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
+        transport=lambda: event_transport(settings, clock, ids),
+        cards=lambda: card_processor(settings),
+        clock=clock,
+        ids=ids,
+    )
+
+
+def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTransport:
+    """The broker's transport."""
+    servers = [server.reveal() for server in settings.nats_url]
+    return JetStreamTransport(
+        servers, settings.nats_client_id, settings.queue_group_name, settings.nats_stream, ids, clock
+    )
+
+
+def card_processor(settings: Settings) -> CardProcessor:
+    """Stripe, or whatever `STRIPE_API_BASE` names in its stead."""
+    return StripeCards(settings.stripe_key.reveal(), settings.stripe_api_base, max_connections=CARD_CONNECTIONS_LIMIT)
+
+
+class Service:
+    """One process of the service. Runs once."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self._settings = settings
+        self._ports = ports
+        self.metrics = Metrics()
+        self.health = Health(ports.clock, Redactor(secrets_of(settings)), self._dependency_changed)
+        self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", LEDGER_MAILBOX_LIMIT)
+        self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", STRIPE_MAILBOX_LIMIT)
+        self._nats: Mailbox[NatsLetter] = Mailbox("nats", NATS_MAILBOX_LIMIT)
+        self._http: Mailbox[Never] = Mailbox("http", 1)
+        self._forecast = Forecast(per_s=START_PER_S)
+        self._port = settings.port
+        self.supervisor = Supervisor(self._children(), ports.clock, ports.ids, on_restart=self._restarted)
+
+    async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> int:
+        """Run until `stop` is set, draining; `abort` cuts the drain short. Returns the exit code."""
+        stopping = asyncio.create_task(self._stopping(stop), name="stopping")
+        ready = asyncio.create_task(self._ready(), name="ready")
+        try:
+            return await self.supervisor.run(stop, abort)
+        finally:
+            self.health.stopping()
+            for task in (stopping, ready):
+                task.cancel()
+            await asyncio.gather(stopping, ready, return_exceptions=True)
+            await self._ports.store.close()
+
+    async def _stopping(self, stop: asyncio.Event) -> None:
+        """Readiness goes false at once, before anything else stops."""
+        await stop.wait()
+        self.health.stopping()
+        get_logger().info(Event.SERVICE_STOPPING)
+
+    async def _ready(self) -> None:
+        started = self._ports.clock.monotonic()
+        while not self.supervisor.ready:
+            await self._ports.clock.sleep(READY_LOOK_EVERY_S)
+        if self.health.phase is Phase.STARTING:
+            self.health.ready()
+            took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
+            get_logger().info(Event.SERVICE_READY, port=self._port, took_ms=took_ms)
+
+    def _children(self) -> list[ChildSpec]:
+        """In the order of their start; they drain in reverse, HTTP first."""
+        return [
+            ChildSpec("mongo", self._mongo_actor, SETUP_DEADLINE_S, drain_deadline_s=2.0, hang_s=HANG_S),
+            ChildSpec("stripe", self._stripe_actor, SETUP_DEADLINE_S, drain_deadline_s=6.0, hang_s=HANG_S),
+            ChildSpec("nats", self._nats_actor, SETUP_DEADLINE_S, drain_deadline_s=1.0, hang_s=HANG_S),
+            ChildSpec("http", self._http_actor, SETUP_DEADLINE_S, drain_deadline_s=6.0, hang_s=HANG_S),
+        ]
+
+    def _mongo_actor(self) -> MongoActor:
+        ports = self._ports
+        client_id = self._settings.nats_client_id
+        # A new incarnation for each actor: what the last one had in hand, nobody knows the fate of.
+        identity = Identity(f"{client_id}#{ports.ids.new()}", client_id, API_VERSION)
+        hands = Hands(identity.process, self._stripe, self._nats, self._forecast)
+        report = Report(self.health, self.metrics, ports.clock)
+        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids)
+
+    def _stripe_actor(self) -> StripeActor:
+        ports = self._ports
+        ceiling_per_s = float(self._settings.stripe_rate_per_s)
+        return StripeActor(
+            self._stripe,
+            self._ledger,
+            ports.cards(),
+            self._forecast,
+            ceiling_per_s,
+            self.health,
+            self.metrics,
+            ports.clock,
+        )
+
+    def _nats_actor(self) -> NatsActor:
+        ports = self._ports
+        currency = self._settings.currency
+        return NatsActor(self._nats, self._ledger, ports.transport(), currency, self.health, self.metrics, ports.clock)
+
+    def _http_actor(self) -> HttpActor:
+        settings, ports = self._settings, self._ports
+        config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, settings.jwt_key)
+        return HttpActor(
+            config,
+            self._http,
+            self._ledger,
+            ports.clock,
+            ports.ids,
+            self.health,
+            self.metrics,
+            get_logger(),
+            self.supervisor.stuck,
+        )
+
+    def _restarted(self, name: str) -> None:
+        """The ledger asks again for what a dead actor had in hand. Its own restart is a new incarnation already."""
+        self.metrics.actor_restarts(name).inc()
+        if name in (STRIPE, NATS):
+            self._ledger.offer(ActorRestarted(name))
+
+    def _dependency_changed(self, dependency: Dependency, up: bool) -> None:
+        self.metrics.dependency_up(dependency).set(1 if up else 0)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret text of the settings: what the log masks wherever it turns up."""
+    hidden = (settings.jwt_key, settings.stripe_key, settings.mongo_url, *settings.nats_url)
+    return [secret.reveal() for secret in hidden if str(secret) != secret.reveal()]

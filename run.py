@@ -1,0 +1,67 @@
+"""The process: settings → supervisor → exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from payment.check import check
+from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
+from payment.ops.vocabulary import Event
+from payment.service import Service, real_ports, secrets_of
+from payment.settings import EX_CONFIG, Settings, SettingsError
+
+SERVICE = "payment"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the service, or with `--check` only look whether it could run. Returns the exit code."""
+    checking = arguments == ["--check"]
+    if arguments and not checking:
+        print("usage: python run.py [--check]", file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        return _refuse(error, checking)
+    if checking:
+        configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
+        return asyncio.run(check(settings, sys.stdout))
+    configure(settings.log_level, SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
+    install_hooks()
+    return asyncio.run(_serve(settings))
+
+
+def _refuse(error: SettingsError, checking: bool) -> int:
+    if checking:
+        print(error)
+    else:
+        configure("info", SERVICE, "")
+        get_logger().error(Event.SETTINGS_INVALID, problems=[str(problem) for problem in error.problems])
+        flush()
+    return EX_CONFIG
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(loop_exception_handler)
+    stop, abort = asyncio.Event(), asyncio.Event()
+
+    def asked_to_stop() -> None:
+        (abort if stop.is_set() else stop).set()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, asked_to_stop)
+    get_logger().info(Event.SERVICE_STARTING)
+    service = Service(settings, real_ports(settings))
+    code = await service.run(stop, abort)
+    get_logger().info(Event.SERVICE_STOPPED, exit_code=code)
+    if service.supervisor.lingering:
+        # Something goes on after it was cancelled: only the end of the process ends it.
+        flush()
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
