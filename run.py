@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 
@@ -29,7 +30,14 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(check(settings, sys.stdout))
     configure(settings.log_level, SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
     install_hooks()
+    _raise_file_limit()
     return asyncio.run(_serve(settings))
+
+
+def _raise_file_limit() -> None:
+    """12,000 requests may wait, each on a connection of its own: the usual soft limit is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _refuse(error: SettingsError, checking: bool) -> int:

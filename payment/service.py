@@ -114,7 +114,7 @@ class Service:
         self._nats: Mailbox[NatsLetter] = Mailbox("nats", NATS_MAILBOX_LIMIT)
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._forecast = Forecast(per_s=START_PER_S)
-        self._port = settings.port
+        self._server: HttpActor | None = None
         self.supervisor = Supervisor(self._children(), ports.clock, ports.ids, on_restart=self._restarted)
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> int:
@@ -143,15 +143,20 @@ class Service:
         if self.health.phase is Phase.STARTING:
             self.health.ready()
             took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
-            get_logger().info(Event.SERVICE_READY, port=self._port, took_ms=took_ms)
+            port = self._server.port if self._server else self._settings.port
+            get_logger().info(Event.SERVICE_READY, port=port, took_ms=took_ms)
 
     def _children(self) -> list[ChildSpec]:
-        """In the order of their start; they drain in reverse, HTTP first."""
+        """In the order of their start. They drain in reverse, each while those before it still work.
+
+        Stripe drains first: no new charge starts, what is on the wire ends (a call takes 8 s at most), and HTTP is
+        still there to say so. What HTTP then tells as pending, what NATS still publishes, the ledger writes last.
+        """
         return [
             ChildSpec("mongo", self._mongo_actor, SETUP_DEADLINE_S, drain_deadline_s=2.0, hang_s=HANG_S),
-            ChildSpec("stripe", self._stripe_actor, SETUP_DEADLINE_S, drain_deadline_s=6.0, hang_s=HANG_S),
             ChildSpec("nats", self._nats_actor, SETUP_DEADLINE_S, drain_deadline_s=1.0, hang_s=HANG_S),
-            ChildSpec("http", self._http_actor, SETUP_DEADLINE_S, drain_deadline_s=6.0, hang_s=HANG_S),
+            ChildSpec("http", self._http_actor, SETUP_DEADLINE_S, drain_deadline_s=3.0, hang_s=HANG_S),
+            ChildSpec("stripe", self._stripe_actor, SETUP_DEADLINE_S, drain_deadline_s=8.5, hang_s=HANG_S),
         ]
 
     def _mongo_actor(self) -> MongoActor:
@@ -185,7 +190,7 @@ class Service:
     def _http_actor(self) -> HttpActor:
         settings, ports = self._settings, self._ports
         config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, settings.jwt_key)
-        return HttpActor(
+        self._server = HttpActor(
             config,
             self._http,
             self._ledger,
@@ -196,6 +201,7 @@ class Service:
             get_logger(),
             self.supervisor.stuck,
         )
+        return self._server
 
     def _restarted(self, name: str) -> None:
         """The ledger asks again for what a dead actor had in hand. Its own restart is a new incarnation already."""

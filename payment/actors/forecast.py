@@ -1,6 +1,7 @@
 """How long a charge that is queued now will wait for its turn at Stripe.
 
-Written by the Stripe actor, read by the ledger. It is a gauge, not a message: whoever would wait longer than `CHARGE_WAIT_S` is told so at once, with a true estimate.
+Written by the Stripe actor, read by the ledger. It is a gauge, not a message: whoever would wait longer than
+`CHARGE_WAIT_S` is told so at once, with a true estimate.
 """
 
 from dataclasses import dataclass

@@ -64,6 +64,9 @@ LOOKUP_WAIT_S = 5.0
 """How long a request to see a payment waits, in seconds: one indexed read, or the database is away."""
 ANSWER_GRACE_S = 2.0
 """How much later than its deadline an answer of the ledger may be, in seconds, before we stop waiting for it."""
+DRAIN_ANSWER_S = 1.0
+"""How long a drain leaves requests for a charge to hear its outcome, in seconds; then they are told that it is pending.
+What was on its way to Stripe has ended before: the Stripe actor drains first."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What an `X-Request-ID` may be to be taken over: what routers and clients make, and nothing a log could choke on."""
 
@@ -158,6 +161,7 @@ class HttpActor(Actor[Never]):
         Until then it goes on listening: a refusal that says so is worth more than a connection that is refused.
         """
         self._draining = True
+        self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
         if self._runner is not None:
             for site in self._runner.sites:

@@ -34,10 +34,10 @@ A = TypeVar("A")
 
 
 class _Place(Struct, frozen=True):
-    """One request that waits, until `until` (monotonic seconds)."""
+    """One request that waits, until `until` (monotonic seconds). `charge` is its letter, if it asks for a charge."""
 
     until: float
-    is_charge: bool
+    charge: ChargeAsked | None
 
 
 class WaitingRoom:
@@ -55,12 +55,12 @@ class WaitingRoom:
 
     async def charge(self, letter: ChargeAsked, until: float) -> Answer:
         """What the ledger says to a request to charge."""
-        answer = await self._ask(letter, letter.answer, _Place(until, is_charge=True))
+        answer = await self._ask(letter, letter.answer, _Place(until, charge=letter))
         return Answer(answer) if isinstance(answer, Unavailable) else answer
 
     async def look_up(self, letter: PaymentAsked, until: float) -> PaymentView | Unavailable | None:
         """What the ledger says to a request to see a payment. None: there is no such payment."""
-        return await self._ask(letter, letter.answer, _Place(until, is_charge=False))
+        return await self._ask(letter, letter.answer, _Place(until, charge=None))
 
     async def answer_overdue(self) -> None:
         """Answer whoever the ledger leaves waiting, for ever."""
@@ -70,6 +70,12 @@ class WaitingRoom:
             for answer, place in self._places.items():
                 if place.until <= now:
                     _settle(answer, place, Unavailability.BUSY)
+
+    def hurry(self, deadline: float) -> None:
+        """Whoever asked for a charge is told by then (monotonic seconds) how it stands: the house is being emptied."""
+        for place in self._places.values():
+            if place.charge is not None:
+                place.charge.deadline = min(place.charge.deadline, deadline)
 
     async def emptied(self) -> None:
         """Wait until nobody waits."""
@@ -104,7 +110,7 @@ def _settle(answer: "asyncio.Future[Any]", place: _Place, reason: Unavailability
     """
     if answer.done():
         return
-    if place.is_charge:
+    if place.charge is not None:
         answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))
     else:
         answer.set_result(Unavailable(reason))
