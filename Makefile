@@ -21,7 +21,7 @@ help:  ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.for-run  ## Run the service with everything it stands on, and show how to pay an order
-	@exec $(PY) -m payment.embedded run
+	@exec $(PY) -m payment.embedded run --die-with-parent
 
 test: lint types core fast slow  ## All checks: lint, types, tests (the fast ones first)
 

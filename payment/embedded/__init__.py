@@ -1,0 +1,28 @@
+"""The embedded default: the service with everything it stands on, for a person with Python and nothing else.
+
+    python -m payment.embedded run                          (what `make run` calls)
+    python -m payment.embedded order --price 19.99 --user u1
+
+`run` starts nats-server with JetStream, nx-27017 (MongoDB's protocol over SQLite) and the Stripe sandbox as child
+processes, then the service itself as another, `python run.py`, with its variables set. Data, ports, logs and the key
+that tokens are signed with stay in one folder, `.embedded`, so that the next run finds its work.
+
+    household.py    the run: servers, then the service, then the guide; who may end, and how all of it stops
+    plan.py         which servers are wanted, and the environment of each child: pure
+    servers.py      the command lines of the three servers, and their ports
+    child.py        one child process: started, awaited, stopped
+    lifeline.py     the few lines between fork and exec that tie a child to its parent's life
+    survivors.py    pid files, and the end of processes that an earlier run left behind
+    home.py         the folder: its layout, its lock, its state, its key
+    probe.py        whether a port is free, accepts, or answers `/readyz`
+    guide.py        what a person is shown once the service is ready
+    neighbours.py   the platform's side of the bus: publishes orders, reads payments
+    commands.py     order, cancel, token, events, status
+    __main__.py     the command line
+    sandbox/        the Stripe sandbox, a program of its own
+
+The service's log goes to stdout just as the service writes it: JSON lines, or colours on a terminal. All that this
+package itself says goes to stderr, the guide too, so that stdout holds nothing but JSON lines where it is no terminal.
+
+Production never imports it, and it never changes what the service does: all it gives it is an environment.
+"""

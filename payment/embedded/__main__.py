@@ -1,0 +1,115 @@
+"""The command line: `python -m payment.embedded run`, and the neighbours' commands beside it.
+
+Exit codes: 0 done, or stopped when asked to; 1 another run is at work here, or too few events came in time; 2 bad
+arguments; 69 something is not there; 78 this run must not begin; `run` also hands on the service's own.
+"""
+
+import argparse
+import asyncio
+import math
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from payment.embedded import commands
+from payment.embedded.guide import DEFAULT_HOME, Voice
+from payment.embedded.home import Home, HomeInUseError
+from payment.embedded.household import EX_UNAVAILABLE, run
+from payment.embedded.neighbours import NeighbourError
+from payment.embedded.plan import LiveKeyError
+from payment.embedded.sandbox.lifeline import ParentGoneError, tie_to_parent
+from payment.embedded.servers import ProgramMissingError
+from payment.settings import EX_CONFIG
+
+EXIT_IN_USE = 1
+ORDER_LIFE_S = 900.0
+"""How long the platform's orders can be paid."""
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--home", type=Path, default=Path(DEFAULT_HOME), help="the data's folder (%(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m payment.embedded", description="The service and all it stands on.")
+    subs = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return subs.add_parser(name, help=text, description=text, parents=[shared])
+
+    running = add("run", "start the servers and the service, and show how to pay an order")
+    running.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it is gone")
+    ordering = add("order", "publish order:created; print the order's id and the command that pays it")
+    ordering.add_argument("--price", type=_price, required=True, help="in major units, such as 19.99")
+    ordering.add_argument("--user", required=True, help="who orders")
+    ordering.add_argument("--currency", help="ISO code (the service's CURRENCY)")
+    ordering.add_argument("--expires-in-s", type=_number, default=ORDER_LIFE_S, help="payable for (%(default)s)")
+    ordering.add_argument("--id", help="the order's id (a new one)")
+    add("cancel", "publish order:cancelled; show the refund of a paid order").add_argument("id", help="the order's id")
+    add("token", "print a signed token").add_argument("--user", required=True, help="whose")
+    following = add("events", "print payment:created and payment:refunded as they come, one JSON object a line")
+    following.add_argument("--all", action="store_true", help="begin with those that are there already")
+    following.add_argument("--count", type=int, help="end after so many")
+    following.add_argument("--timeout-s", type=_number, help="end after so long")
+    add("status", "print an order's events and its payment").add_argument("id", help="the order's id")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    parent_pid = os.getppid()
+    options = arguments()
+    home, voice = Home(options.home), Voice(sys.stderr, os.environ)
+    try:
+        if options.what == "run":
+            if options.die_with_parent:
+                tie_to_parent(parent_pid)
+            return asyncio.run(run(home, os.environ, voice))
+        return _command(options, home)
+    except (HomeInUseError, ParentGoneError) as error:
+        voice.complain(str(error))
+        return EXIT_IN_USE
+    except LiveKeyError as error:
+        voice.complain(str(error))
+        return EX_CONFIG
+    except (NeighbourError, ProgramMissingError, OSError) as error:
+        voice.complain(str(error))
+        return EX_UNAVAILABLE
+
+
+def _command(options: argparse.Namespace, home: Home) -> int:
+    # A reader that has seen enough (`| head`) ends a command quietly, and so does Ctrl-C.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if options.what == "token":
+        return commands.token(options, home, os.environ)
+    work = {
+        "order": commands.order,
+        "cancel": commands.cancel,
+        "events": commands.events,
+        "status": commands.status,
+    }[options.what]
+    try:
+        return asyncio.run(work(options, home, os.environ))
+    except KeyboardInterrupt:
+        return 0 if options.what == "events" else 128 + signal.SIGINT
+
+
+def _price(text: str) -> float:
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
+    if not price.is_finite():
+        raise argparse.ArgumentTypeError(f"{text} is not a number that JSON can hold")
+    return float(price)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The neighbours' commands: order, cancel, token, events, status. Each gives an exit code.
+
+What a script wants goes to stdout (ids, commands, one JSON object a line), what is only for a person to stderr. Where
+things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where they are set, go first.
+"""
+
+import asyncio
+import math
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS
+from payment.embedded import probe
+from payment.embedded.guide import DIM, GOOD_CARD, Shell, Voice, pay_line, payment_line
+from payment.embedded.home import Home
+from payment.embedded.neighbours import AGAIN_S, Bus, NeighbourError, Order, connected, new_order_id, signed_token
+from payment.embedded.plan import NAME, SERVICE, given
+from payment.embedded.servers import Server
+
+TAKEN_IN_S = 5.0
+"""How long to wait for the service to take an event in: milliseconds, or it is not up."""
+REFUND_S = 10.0
+"""How long to wait for a refund to be announced. Stripe needs a second or two."""
+EXIT_TIMED_OUT = 1
+"""`events --count N --timeout-s S` saw fewer than N."""
+
+
+class Access(Struct, frozen=True):
+    """Where the run of a home folder is reached, and the key it believes."""
+
+    nats_url: str
+    key: str
+    host: str
+    port: int
+    queue_group: str
+
+    @classmethod
+    def of(cls, home: Home, environ: Mapping[str, str]) -> "Access":
+        """Raise NeighbourError where something is not known."""
+        state = home.read_state()
+        nats_url, key = given(environ, "NATS_URL"), given(environ, "JWT_KEY")
+        if state is not None and state.own_nats and nats_url is None:
+            nats_url = f"nats://{probe.LOOPBACK}:{state.ports[Server.NATS]}"
+        if key is None and (state is None or state.own_key):
+            key = home.read_key()
+        if nats_url is None or key is None:
+            raise NeighbourError(_unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None))
+        host = state.host if state else probe.LOOPBACK
+        port = state.ports[SERVICE] if state else int(environ.get("PORT", "8080"))
+        group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
+        return cls(nats_url, key, host, port, group)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    """Publish order:created; print the order's id, and the command that pays it."""
+    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
+    what = Order(
+        order_id=options.id or new_order_id(),
+        user_id=options.user,
+        price=options.price,
+        currency=options.currency,
+        expires_in_s=options.expires_in_s,
+    )
+    async with connected(access.nats_url) as bus:
+        stored = await bus.create(what)
+        if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
+            voice.complain("NATS has the order; the service has not taken it in yet")
+    print(what.order_id)
+    print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
+    return 0
+
+
+async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
+    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
+    async with connected(access.nats_url) as bus:
+        stored = await bus.cancel(options.id)
+        _print(stored.subject, msgspec.json.encode(stored.event))
+        if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
+            voice.complain("NATS has the event; the service has not taken it in yet")
+        paid = await _about(bus, OUTGOING_SUBJECTS[0], options.id)
+        if not paid:
+            voice.say("the order was not paid: nothing to give back")
+            return 0
+        refunds = await _wait_for(bus, OUTGOING_SUBJECTS[1], options.id)
+        if not refunds:
+            voice.complain(
+                f"no refund was announced within {REFUND_S:g} s; see {Shell.here(home.path).python} … status"
+            )
+        await _show(bus, access, options.id, voice)
+    return 0
+
+
+def token(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    """Print a signed token of a user."""
+    key = given(environ, "JWT_KEY") or home.read_key()
+    if key is None:
+        raise NeighbourError(_unknown("JWT_KEY", home, known=False))
+    print(signed_token(key, options.user))
+    return 0
+
+
+async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    """Print our events as they are published, one JSON object a line, until interrupted or enough."""
+    access, told = Access.of(home, environ), 0
+    deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
+    async with connected(access.nats_url) as bus:
+        read = {subject: 0 if options.all else await bus.last(subject) for subject in OUTGOING_SUBJECTS}
+        while time.monotonic() < deadline:
+            for subject in OUTGOING_SUBJECTS:
+                async for seq, payload in bus.past(subject, read[subject]):
+                    _print(subject, payload)
+                    read[subject], told = seq, told + 1
+                    if told == options.count:
+                        return 0
+            await asyncio.sleep(AGAIN_S)
+    return 0 if options.count is None else EXIT_TIMED_OUT
+
+
+async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
+    """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
+    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
+    async with connected(access.nats_url) as bus:
+        found = []
+        for subject in (*INCOMING_SUBJECTS, *OUTGOING_SUBJECTS):
+            found += [(seq, subject, payload) for seq, payload in await _about(bus, subject, options.id)]
+        for _, subject, payload in sorted(found):
+            _print(subject, payload)
+        if not found:
+            raise NeighbourError("no event of this order is known")
+        await _show(bus, access, options.id, voice)
+    return 0
+
+
+async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
+    """Show the payment of an order that has one: what a GET answers, and the command that asks so."""
+    created, paid = await _about(bus, ORDER_CREATED, order_id), await _about(bus, OUTGOING_SUBJECTS[0], order_id)
+    if not created or not paid:
+        voice.say("no payment is known of this order")
+        return
+    owner, payment_id = _fields(created[0][1]).get("userId"), str(_fields(paid[0][1]).get("id"))
+    signed = signed_token(access.key, str(owner))
+    location = payment_line(access.base_url, signed, payment_id)
+    path = f"/api/v1/payments/{payment_id}"
+    answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
+    print(answer[1] if answer else "null", flush=True)
+    voice.show(f"{voice.paint('again:', DIM)} {location}")
+
+
+async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[tuple[int, bytes]]:
+    """The events of an order on a subject, once there is one; none when patience ends."""
+    found, deadline = await _about(bus, subject, order_id), time.monotonic() + REFUND_S
+    while not found and time.monotonic() < deadline:
+        await asyncio.sleep(AGAIN_S)
+        found = await _about(bus, subject, order_id)
+    for _, payload in found:
+        _print(subject, payload)
+    return found
+
+
+async def _about(bus: Bus, subject: str, order_id: str) -> list[tuple[int, bytes]]:
+    """The sequence numbers and payloads of the events on a subject that are about an order."""
+    name = "orderId" if subject in OUTGOING_SUBJECTS else "id"
+    return [(seq, payload) async for seq, payload in bus.past(subject) if _fields(payload).get(name) == order_id]
+
+
+def _fields(payload: bytes) -> dict[str, object]:
+    """An event's fields; none where it is no object (the bus takes anything)."""
+    try:
+        return msgspec.json.decode(payload, type=dict[str, object])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _print(subject: str, payload: bytes) -> None:
+    """Print one event as one JSON object: its subject, then its own fields."""
+    print(msgspec.json.encode({"subject": subject, **_fields(payload)}).decode(), flush=True)
+
+
+def _unknown(variable: str, home: Home, *, known: bool) -> str:
+    if known:
+        return f"the run in {home.path} took {variable} from its environment: set it here too"
+    return f"there was no run in {home.path} yet: `make run` first, or set {variable}"

@@ -1,0 +1,104 @@
+"""What one run consists of, and what each child is told: pure functions of the environment that the run was given.
+
+A variable that is set is taken; what is missing is served by a server of ours. So `NATS_URL` or `MONGO_URL` set means
+no server of ours for it, and a test key in `STRIPE_KEY` means Stripe itself. Change together: payment/settings.py.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from payment.embedded.probe import LOOPBACK, choose_port
+from payment.embedded.servers import Server
+
+SANDBOX_KEY = "sk_test_embedded"
+"""What the sandbox is called with: it takes any test key."""
+SERVICE = "service"
+NAME = "payment-service"
+"""The client id and the queue group: the contract's examples."""
+SERVICE_PORT = 8080
+"""Tried first: the service's own default."""
+NOT_FOR_SERVERS = frozenset(("NATS_URL", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"))
+"""Variables that may hold secrets, which a server has no use for."""
+FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
+"""The variables that name a server which is not ours."""
+TEST_KEYS = ("sk_test_", "rk_test_")
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+class LiveKeyError(Exception):
+    """`STRIPE_KEY` holds a key that moves real money."""
+
+
+def given(environ: Mapping[str, str], name: str) -> str | None:
+    """A variable's value; None where it is not set, or set to blanks."""
+    return environ.get(name, "").strip() or None
+
+
+def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
+    """The servers of ours that a run needs.
+
+    Raises:
+        LiveKeyError: the demo orders of a run are not for real cards.
+    """
+    base, key = given(environ, "STRIPE_API_BASE"), given(environ, "STRIPE_KEY")
+    if key is not None and base is None and not key.startswith(TEST_KEYS):
+        raise LiveKeyError("STRIPE_KEY holds no test key: make run pays demo orders, and takes sk_test_… or nothing")
+    foreign = {
+        Server.NATS: given(environ, "NATS_URL") is not None,
+        Server.MONGO: given(environ, "MONGO_URL") is not None,
+        Server.STRIPE: base is not None or key is not None,
+    }
+    return tuple(server for server in Server if not foreign[server])
+
+
+def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: Mapping[str, int]) -> dict[str, int]:
+    """A port for each child: the one of the last run where it is free, so that what was printed then still works."""
+    ports: dict[str, int] = {}
+    told = given(environ, "PORT") or "0"
+    if told.isdecimal() and int(told) > 0:
+        ports[SERVICE] = int(told)
+    else:
+        ports[SERVICE] = choose_port(last.get(SERVICE), SERVICE_PORT, taken=set())
+    for server in wanted:
+        ports[server] = choose_port(last.get(server), taken=set(ports.values()))
+    return ports
+
+
+def service_command(program: Path) -> list[str]:
+    """The Procfile's command line, with this very Python."""
+    return [sys.executable, str(program)]
+
+
+def foreign_place(server: Server, told: Mapping[str, str]) -> str:
+    """Where something that is not ours is, for a person. An address may hold credentials: its variable is named."""
+    if server is Server.STRIPE and given(told, "STRIPE_API_BASE") is None:
+        return "Stripe itself, in test mode"
+    return f"as {FOREIGN[server]} says"
+
+
+def service_environ(environ: Mapping[str, str], ports: Mapping[str, int], key: str) -> dict[str, str]:
+    """The service's environment: the one we were given, and in it what is missing. `ports` holds our servers'."""
+    told = dict(environ)
+    if Server.NATS in ports:
+        told["NATS_URL"] = f"nats://{LOOPBACK}:{ports[Server.NATS]}"
+        told.pop("NATS_CLUSTER_ID", None)  # Our server speaks JetStream.
+    if Server.MONGO in ports:
+        told["MONGO_URL"] = f"mongodb://{LOOPBACK}:{ports[Server.MONGO]}/payment"
+    if Server.STRIPE in ports:
+        told["STRIPE_API_BASE"] = f"http://{LOOPBACK}:{ports[Server.STRIPE]}"
+    told["JWT_KEY"] = key
+    told["PORT"] = str(ports[SERVICE])
+    defaults = {"STRIPE_KEY": SANDBOX_KEY, "NATS_CLIENT_ID": NAME, "QUEUE_GROUP_NAME": NAME, "HOST": LOOPBACK}
+    told.update({name: value for name, value in defaults.items() if given(environ, name) is None})
+    return told
+
+
+def server_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in NOT_FOR_SERVERS}
+
+
+def reached_at(environ: Mapping[str, str]) -> str:
+    """The host under which the service is reached from here."""
+    host = given(environ, "HOST") or LOOPBACK
+    return LOOPBACK if host in EVERYWHERE else host
