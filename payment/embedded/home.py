@@ -56,7 +56,7 @@ class Home:
 
     def prepare(self) -> None:
         """Make the folders, for this user's eyes: the data hold card tokens."""
-        for folder in (self.path, self.logs, self.pids):
+        for folder in (self.path, self.logs, self.pids, self.data("mongo")):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     @contextmanager

@@ -49,7 +49,7 @@ def command(server: Server, home: Home, port: int) -> list[str]:
             # Its log comes twice, to a file and to stderr: one is enough. Its own pid file would stop the next start.
             pid_file = home.pids / "mongo.nx.pid"
             pid_file.unlink(missing_ok=True)
-            place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}.db"]
+            place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}/payment.db"]
             return [_program("nx-27017"), *place, "--pid-file", str(pid_file), "--log-file", "/dev/null"]
         case Server.STRIPE:
             return [sys.executable, "-m", "payment.embedded.sandbox", "--port", at, "--data", data]
