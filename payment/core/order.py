@@ -227,6 +227,9 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     refund: Refund | None = None
     task: Task | None = None
     settled: datetime | None = None
+    unsendable_since: datetime | None = None
+    """When somebody first saw, after `not_after`, that it can't be sent any more. From then on the last request may
+    live for so long; a single reading of a clock that is wrong can't make it look over."""
 
     def __repr__(self) -> str:
         return f"Attempt(number={self.number}, state={self.state.value!r}, sends={self.sends})"

@@ -82,8 +82,16 @@ def send_deadline(order: Order, attempt: Attempt) -> datetime:
 
 
 def final_at(attempt: Attempt) -> datetime:
-    """From when on no request of this attempt can be executing any more."""
-    return attempt.not_after + REQUEST_LIFE
+    """From when on no request of this attempt can be executing any more, as far as is known by now."""
+    return (attempt.unsendable_since or attempt.not_after) + REQUEST_LIFE
+
+
+def can_be_closed(attempt: Attempt, at: datetime) -> bool:
+    """Whether no request of this attempt can be executing: two looks, a request's life apart, agree that it is old.
+
+    One look alone would believe a clock that is a year ahead, and close an attempt that is under way (F38).
+    """
+    return attempt.unsendable_since is not None and at >= attempt.unsendable_since + REQUEST_LIFE
 
 
 def resend_delay(sends: int) -> timedelta:
@@ -93,11 +101,11 @@ def resend_delay(sends: int) -> timedelta:
 
 
 def next_look(attempt: Attempt, at: datetime) -> datetime:
-    """When to look for an attempt again: in as long as it is old, and exactly at the final time."""
-    age = max(at - attempt.last_sent, SHORTEST_LOOK_DELAY)
+    """When to look for an attempt again: in as long as it is old, but not past the times that matter."""
+    age = max(abs(at - attempt.last_sent), SHORTEST_LOOK_DELAY)
     later = at + min(age, LONGEST_LOOK_DELAY)
-    final = final_at(attempt)
-    return min(later, final) if at < final else later
+    milestones = (attempt.not_after, final_at(attempt))
+    return min([later, *(milestone for milestone in milestones if milestone > at)])
 
 
 def blocked_delay(times: int) -> timedelta:

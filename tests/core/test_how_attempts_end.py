@@ -11,15 +11,17 @@ from payment.core.pending import pending
 from payment.core.replies import Conflict, Pending, token_hash
 from payment.core.schedule import KEY_LIFE, REQUEST_LIFE
 from tests.core.builders import (
-    A,
-    B,
     BY_STATE,
     CREATED_IS_OUT,
+    DUE,
     ORDER,
     PAYMENT,
     REFUNDED_IS_OUT,
     T0,
     VERSION,
+    A,
+    B,
+    Story,
     abandoned,
     blocked,
     cancelled,
@@ -43,7 +45,6 @@ from tests.core.builders import (
     unclear,
     unclear_once,
     with_error_stored,
-    Story,
 )
 
 S = AttemptState
@@ -96,9 +97,19 @@ def test_due_charge_of_an_expired_order_is_looked_for_and_never_sent():
 
 def test_due_charge_of_an_old_key_is_looked_for_as_final_and_never_sent():
     """Charging, `Due`, old: nothing of it can be executing, so the list is asked as final (F17)."""
-    story = charging()
-    story.now = story.attempt().not_after + REQUEST_LIFE
-    assert story.due().one(FindCharges).evidence is Evidence.FINAL
+    story = charging().later(days=1).due().tell(found(Evidence.PROBE))
+    assert story.attempt().unsendable_since == story.now
+    story.later(hours=24).tell(DUE, found(Evidence.PROBE))
+    assert story.later(hours=1).tell(DUE).one(FindCharges).evidence is Evidence.FINAL
+
+
+def test_one_look_by_a_clock_that_is_ahead_closes_nothing():
+    """Charging, `Due`, by a clock a year ahead: looked for; what it saw counts for nothing later (F38)."""
+    story = charging().later(days=365).tell(DUE, found(Evidence.PROBE)).later(days=-364)
+    story.tell(DUE)
+    assert story.one(FindCharges).evidence is Evidence.PROBE
+    assert story.attempt().unsendable_since == story.now
+    assert story.tell(charged()).state() is S.PAID
 
 
 def test_key_between_young_and_old_is_neither_sent_nor_judged():
@@ -183,7 +194,7 @@ def test_abandoned_attempt_is_watched_until_it_is_old_and_then_closed():
 @pytest.mark.parametrize("state", [S.CHARGING, S.ERROR_STORED, S.ABANDONED])
 def test_empty_list_asked_as_final_closes(state):
     """Charging, error stored, abandoned; empty list asked as final: closed, nothing owed."""
-    story = BY_STATE[state]().later(days=2, minutes=2).due()
+    story = BY_STATE[state]().grown_old()
     assert story.one(FindCharges).evidence is Evidence.FINAL
     assert story.tell(found(Evidence.FINAL)).state() is S.CLOSED
     assert pending(story.doc) == ()

@@ -146,7 +146,7 @@ class World:
         return [hand for hand in self.hands if id(hand) not in ended]
 
     def perform(self, hand: Hand, will: str, answer: str = "told") -> None:
-        """Carry an effect out. `will` is Stripe's, `answer` what becomes of its answer: told, lost, late (not yet sent)."""
+        """Carry an effect out. `will` is what Stripe would do, `answer` what becomes of the request and its answer."""
         for message in self._performed(hand.effect, will, answer):
             self.mail.append((hand, message))
 

@@ -1,0 +1,121 @@
+"""Giving back, telling the platform, and leases: the part of `decide` that comes after a charge, as transcripts."""
+
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ChargeCard, FindCharges, PublishEvent
+from payment.core.messages import EffectReturned, EventPublished, LeaseRenewed
+from payment.core.order import AttemptState
+from payment.core.pending import pending
+from payment.core.schedule import LEASE
+from tests.core.builders import (
+    CREATED_IS_OUT,
+    DUE,
+    ORDER,
+    REFUNDED_IS_OUT,
+    T0,
+    B,
+    blocked,
+    cancelled,
+    charged,
+    charging,
+    given_back,
+    paid,
+    refund_blocked,
+    refund_error_stored,
+    refund_not_found,
+    refunded,
+    refunding,
+)
+
+S = AttemptState
+
+
+def test_cancel_after_paid_publishes_refunded_after_created():
+    """F21, F42: both events go out, in order, under ids of their own."""
+    story = paid().tell(cancelled(), refunded())
+    first = story.one(PublishEvent)
+    second = story.tell(CREATED_IS_OUT).one(PublishEvent)
+    assert (first.subject, second.subject) == (PAYMENT_CREATED, PAYMENT_REFUNDED)
+    assert first.message_id != second.message_id
+    assert (second.stripe_id, second.refund_id) == ("ch_1", "re_1")
+
+
+def test_stray_given_back_on_a_cancelled_order_is_not_its_refund():
+    """payment:refunded speaks of the charge that paid."""
+    story = paid().tell(CREATED_IS_OUT, charged("ch_2"), cancelled(), refunded("ch_2", "re_2"))
+    assert story.owed(PublishEvent) == []
+    assert story.tell(refunded("ch_1", "re_1")).one(PublishEvent).refund_id == "re_1"
+
+
+def test_refund_of_a_charge_that_is_kept_or_unknown_changes_nothing():
+    """Nothing of it was asked for: the document has no refund that could have ended."""
+    story = paid()
+    before = story.doc
+    assert story.tell(refunded("ch_1"), refunded("ch_unknown"), blocked("ch_unknown")).doc is before
+
+
+def test_refund_that_is_done_stands():
+    """F23: what comes late of a refund that is done changes nothing, its id least of all."""
+    story = given_back()
+    before = story.doc
+    story.tell(blocked(), refund_error_stored(), refund_not_found(), refunded(refund_id="re_other"), cancelled())
+    assert story.doc is before
+
+
+def test_word_of_an_earlier_refund_key_changes_nothing():
+    """Somebody has gone on to the next key since."""
+    story = refunding().tell(refund_error_stored(), refund_not_found())
+    before = story.doc
+    assert story.tell(refund_error_stored(number=1), refund_not_found(number=1)).doc is before
+
+
+def test_blocked_refund_tells_what_stripe_said():
+    """F44: its id and Stripe's words are kept; it is never called done."""
+    story = refund_blocked()
+    assert (story.attempt().refund.id, story.attempt().refund.text) == ("re_1", "the refund is pending")
+    assert story.owed(PublishEvent) == []
+    assert story.tell(refunded()).state() is S.REFUNDED
+
+
+def test_published_event_is_owed_no_longer():
+    """F06, F07: marked once; the broker's word about what was never asked changes nothing."""
+    story = paid().tell(CREATED_IS_OUT)
+    before = story.doc
+    assert (pending(before), before.outbox[0].published) == ((), T0)
+    assert story.tell(CREATED_IS_OUT, REFUNDED_IS_OUT, EventPublished(ORDER, "other")).doc is before
+
+
+# ------------------------------------------------------------------------------------------------------------- leases
+
+
+def test_lease_is_renewed_by_its_holder_alone():
+    """Work that waits in this process's own queue is renewed; another's is left alone."""
+    story = charging().later(seconds=40)
+    renewal = LeaseRenewed(ORDER, (story.one(ChargeCard).id,))
+    before = story.doc
+    assert story.tell(renewal, by=B).doc is before
+    assert story.tell(renewal).doc.due == story.now + LEASE
+    assert story.tell(LeaseRenewed(ORDER, ("charge:other",))).doc.due == story.now + LEASE
+
+
+def test_lease_of_an_event_is_renewed_and_given_back_too():
+    """F28: NATS is away, and the event waits in its actor's hands."""
+    story = paid().later(seconds=40)
+    publish = story.one(PublishEvent).id
+    assert story.tell(LeaseRenewed(ORDER, (publish,))).doc.due == story.now + LEASE
+    story.tell(EffectReturned(ORDER, publish))
+    assert (story.doc.due, story.doc.holder) == (story.now, None)
+    assert story.tell(DUE, by=B).doc.due == story.now + LEASE
+
+
+def test_returned_look_is_due_at_once_for_whoever_looks():
+    """An actor gives back what it did not finish."""
+    story = charging().due(by=B)
+    story.tell(EffectReturned(ORDER, story.one(FindCharges).id), by=B)
+    assert (story.doc.due, story.doc.holder) == (story.now, None)
+
+
+def test_due_before_its_time_changes_nothing():
+    """F08: a second sweep, a duplicate."""
+    story = charging().later(seconds=30)
+    before = story.doc
+    assert story.tell(DUE).doc is before
+    assert story.tell(DUE, by=B).doc is before
