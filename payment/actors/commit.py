@@ -5,6 +5,9 @@ anything released: replies, acknowledgements, effects. A write whose answer is l
 forgotten: the document is read again, and `writer` tells whether it is this very write. Not knowing is never reported
 as not written.
 
+What goes round for too long while others are written is left to go on by itself, more slowly: one order that the store
+keeps failing must not hold up those beside it (F31).
+
 The commit touches nothing outside: it tells a `Desk` what became of each order, and the desk is the ledger.
 """
 
@@ -23,17 +26,33 @@ from payment.core.replies import Reply
 from payment.ports.clock import Clock
 from payment.ports.store import Committed, OrderStore, StoreUnavailable
 
+ROUNDS_TOGETHER_LIMIT = 3
+"""Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A write that may have been applied: what it was decided on, and the document."""
+
+    before: Order | None
+    after: Order
+
 
 @dataclass(slots=True)
 class Work:
-    """One order of a commit: its letters, what was decided, and every write of it that may have been applied."""
+    """One order of a commit: its letters, what was decided, and every write of it that may have been applied.
+
+    A letter is taken out of `letters` when it is answered: what is left when the ledger dies still waits.
+    """
 
     order_id: str
     letters: list[LaneLetter]
     before: Order | None = None
     after: Order | None = None
     replies: dict[int, Reply] = field(default_factory=dict)
-    sent: dict[int, Order] = field(default_factory=dict)
+    sent: dict[int, Sent] = field(default_factory=dict)
+    unknowns: int = 0
+    """Writes of it whose outcome was not told."""
     store_ms: float = 0.0
     """Time that this order has spent in calls to the store."""
 
@@ -65,6 +84,9 @@ class Desk(Protocol):
     def unwritable(self, work: Work) -> None:
         """The store refuses this document for good."""
 
+    def straggling(self, work: Work) -> None:
+        """The store takes other documents, and this one neither goes in nor is refused: try it again later."""
+
     async def store_away(self, reason: str, *, wait: bool) -> None:
         """Note that the store is away. With `wait`, return when it can be reached again."""
 
@@ -80,10 +102,13 @@ class GroupCommit:
         self._desk = desk
 
     async def settle(self, works: list[Work]) -> None:
-        """Return when every work is finished, unwritable, or given up as unreadable."""
-        while works:
-            works = await self._read_and_decide(works)
-            works = await self._write(works)
+        """Return when every work is finished, unwritable, given up as unreadable, or left to straggle."""
+        for _ in range(ROUNDS_TOGETHER_LIMIT):
+            works = await self._write(await self._read_and_decide(works))
+            if not works:
+                return
+        for work in works:
+            self._desk.straggling(work)
 
     async def _read_and_decide(self, works: list[Work]) -> list[Work]:
         """Decide each on what is at hand, and afresh what would not change that. Returns what is to be written."""
@@ -94,7 +119,7 @@ class GroupCommit:
             if work.before is not None:
                 self._fold(work)
             (to_write if work.before is not None and work.changed else unread).append(work)
-        for work in await self._read(unread):
+        for work in await self._read(unread, to_write):
             if self._was_applied(work):
                 continue
             self._fold(work)
@@ -104,15 +129,19 @@ class GroupCommit:
                 self._desk.finished(work)
         return to_write
 
-    async def _read(self, works: list[Work]) -> list[Work]:
-        """Read afresh; return what was read. While the store is away, only what may have been written waits for it."""
+    async def _read(self, works: list[Work], decided: list[Work]) -> list[Work]:
+        """Read afresh; return what was read. While the store is away, only what may have been written waits for it.
+
+        Nor does what was decided already, on a cached document: when the store is back it would be too late for it.
+        """
         while works:
             try:
                 orders = await self._store.load([work.order_id for work in works])
             except StoreUnavailable as error:
-                for work in works:
+                for work in (*decided, *works):
                     if not work.sent:
                         self._desk.unreadable(work)
+                decided.clear()
                 works = [work for work in works if work.sent]
                 await self._desk.store_away(str(error), wait=bool(works))
                 continue
@@ -127,9 +156,10 @@ class GroupCommit:
         if stored is None or stored.writer is None or stored.writer.number not in work.sent:
             return False
         ours = work.sent[stored.writer.number]
-        if ours.writer != stored.writer:
+        if ours.after.writer != stored.writer:
             return False
-        work.after = stored
+        # What it was decided on then: the difference between the two is what this write has done.
+        work.before, work.after = ours.before, stored
         self._desk.finished(work)
         return True
 
@@ -166,8 +196,11 @@ class GroupCommit:
                     self._desk.unwritable(work)
                 case Committed.CONFLICT | Committed.UNKNOWN:
                     self._desk.forget(work.order_id)
+                    work.unknowns += result is Committed.UNKNOWN
                     again.append(work)
-        if Committed.UNKNOWN in results:
+        if all(result is Committed.UNKNOWN for result in results) and any(work.unknowns == 1 for work in again):
+            # The store is most likely gone: to say so now is better than after the next read has timed out. But one
+            # document that it fails again and again is no outage.
             await self._desk.store_away("the outcome of a write is unknown", wait=True)
         return again
 
@@ -177,7 +210,7 @@ class GroupCommit:
         revision = (work.before.rev if work.before else 0) + 1
         writer = self._desk.next_write()
         work.after = structs.replace(work.after, rev=revision, writer=writer)
-        work.sent[writer.number] = work.after
+        work.sent[writer.number] = Sent(work.before, work.after)
         for letter in work.letters:
             if isinstance(letter, ChargeAsked):
                 letter.write_sent = True

@@ -5,6 +5,7 @@ their oldest letter came.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived
 from payment.core.messages import Due, LeaseRenewed
@@ -18,17 +19,23 @@ LaneLetter = ChargeAsked | EventArrived | EffectEnded | Due | LeaseRenewed
 class Lane:
     """The letters of one order, oldest first."""
 
-    __slots__ = ("letters", "order_id", "under_way")
+    __slots__ = ("letters", "order_id", "singly", "under_way")
 
     def __init__(self, order_id: str) -> None:
         self.order_id = order_id
         self.letters: deque[LaneLetter] = deque()
         self.under_way = False
+        self.singly = False
+        """One of its letters makes a document that can't be written: each is folded alone, to find out which."""
 
     def take(self) -> list[LaneLetter]:
         """Take the oldest letters out, as many as one write may fold."""
-        count = min(len(self.letters), LETTERS_IN_A_FOLD_LIMIT)
+        count = min(len(self.letters), 1 if self.singly else LETTERS_IN_A_FOLD_LIMIT)
         return [self.letters.popleft() for _ in range(count)]
+
+    def put_back(self, letters: Iterable[LaneLetter]) -> None:
+        """Put letters that were taken out back to where they came from: before those that came meanwhile."""
+        self.letters = deque((*letters, *self.letters))
 
 
 class Lanes:

@@ -17,7 +17,8 @@ from payment.ports.clock import Clock
 from payment.ports.store import Committed
 
 TIMED_CHARGES_LIMIT = 20_000
-"""Charges whose times are being added up: above what may be in hand. Beyond it a line says 0 for what is not known."""
+"""Charges whose times are being added up: above what may be in hand. Beyond it the oldest are forgotten (another
+process has ended them), and a line says 0 for what is not known."""
 
 SETTLED_BY_NOW = frozenset(
     {AttemptState.ABANDONED, AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID}
@@ -92,11 +93,15 @@ class Report:
 
     def _add_times(self, work: Work, order: Order) -> None:
         current = order.unsettled or (order.attempts[-1] if order.attempts else None)
-        if current is None or len(self._times) >= TIMED_CHARGES_LIMIT:
+        if current is None:
             return
-        if current.state not in UNSETTLED and (order.id, current.number) not in self._times:
-            return
-        times = self._times.setdefault((order.id, current.number), Times())
+        name = (order.id, current.number)
+        if name not in self._times:
+            if current.state not in UNSETTLED:
+                return
+            if len(self._times) >= TIMED_CHARGES_LIMIT:
+                del self._times[next(iter(self._times))]
+        times = self._times.setdefault(name, Times())
         times.mongo_ms += work.store_ms
         for letter in work.letters:
             if isinstance(letter, EffectEnded):

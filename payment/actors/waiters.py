@@ -6,6 +6,7 @@ known by then: the queue at Stripe is longer than that, or nobody will look agai
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from payment.actors.hands import Hands
@@ -18,29 +19,45 @@ UNKNOWN_RETRY_AFTER_S = 2
 """When to ask again about an outcome that depends on an answer we have no estimate for."""
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """The requests that wait for one order, and the newest revision by which all of them were judged."""
+
+    rev: int
+    letters: list[ChargeAsked] = field(default_factory=list)
+
+
 class Waiters:
     """The requests that wait, by order. Answers each exactly once."""
 
     def __init__(self, clock: Clock, hands: Hands) -> None:
         self._clock = clock
         self._hands = hands
-        self._waiting: dict[str, list[ChargeAsked]] = {}
+        self._waiting: dict[str, _Waiting] = {}
 
     def add(self, order: Order, letter: ChargeAsked) -> None:
         """A request's intent, or one that it joins, is on paper as pending: let it wait, if that makes sense."""
-        self._waiting.setdefault(order.id, []).append(letter)
-        self.written(order)
+        if not self._answered(order, letter, self._clock.monotonic(), self._clock.now()):
+            self._waiting.setdefault(order.id, _Waiting(order.rev)).letters.append(letter)
 
     def written(self, order: Order) -> None:
-        """The order was written, or read afresh: answer everybody whom it tells the outcome."""
-        letters = self._waiting.get(order.id)
-        if letters is None:
+        """The order was written, or read afresh: answer everybody whom it tells the outcome.
+
+        A read that was overtaken by a write says nothing: by it a new attempt would look as if it had never been. And
+        by a revision that they know only those are judged whose time is up: thousands may wait for one order (F31).
+        """
+        waiting = self._waiting.get(order.id)
+        if waiting is None or order.rev < waiting.rev:
             return
         now, at = self._clock.monotonic(), self._clock.now()
-        waiting = [letter for letter in letters if not self._answered(order, letter, now, at)]
-        if waiting:
-            self._waiting[order.id] = waiting
-        else:
+        news = order.rev > waiting.rev
+        waiting.rev = order.rev
+        waiting.letters = [
+            letter
+            for letter in waiting.letters
+            if not ((news or now >= letter.deadline) and self._answered(order, letter, now, at))
+        ]
+        if not waiting.letters:
             del self._waiting[order.id]
 
     def _answered(self, order: Order, letter: ChargeAsked, now: float, at: datetime) -> bool:
@@ -71,7 +88,9 @@ class Waiters:
         """The orders that somebody has waited for until the deadline."""
         now = self._clock.monotonic()
         return [
-            order_id for order_id, letters in self._waiting.items() if any(now >= letter.deadline for letter in letters)
+            order_id
+            for order_id, waiting in self._waiting.items()
+            if any(now >= letter.deadline for letter in waiting.letters)
         ]
 
     def elsewhere(self) -> list[str]:
@@ -82,31 +101,33 @@ class Waiters:
         """The last look failed: whoever's time is up hears that the outcome is unknown, which it is."""
         now = self._clock.monotonic()
         for order_id in order_ids:
-            for letter in self._waiting.get(order_id, []):
+            waiting = self._waiting.get(order_id)
+            if waiting is None:
+                continue
+            for letter in waiting.letters:
                 if now >= letter.deadline:
                     tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
-        self._forget_answered()
+            waiting.letters = [letter for letter in waiting.letters if not letter.answer.done()]
+            if not waiting.letters:
+                del self._waiting[order_id]
 
     def fail(self) -> None:
         """The ledger ends: every request that still waits has an intent on paper, and no outcome."""
-        for letters in self._waiting.values():
-            for letter in letters:
+        for waiting in self._waiting.values():
+            for letter in waiting.letters:
                 tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
         self._waiting.clear()
 
-    def _forget_answered(self) -> None:
-        for order_id, letters in list(self._waiting.items()):
-            waiting = [letter for letter in letters if not letter.answer.done()]
-            if waiting:
-                self._waiting[order_id] = waiting
-            else:
-                del self._waiting[order_id]
-
     def __len__(self) -> int:
-        return sum(len(letters) for letters in self._waiting.values())
+        return sum(len(waiting.letters) for waiting in self._waiting.values())
 
 
 def tell(letter: ChargeAsked, reply: Reply | Unavailable, retry_after_s: int | None = None) -> None:
     """Answer a request, unless nobody waits for the answer any more."""
     if not letter.answer.done():
         letter.answer.set_result(Answer(reply, retry_after_s))
+
+
+def turn_away(letter: ChargeAsked, reason: Unavailability) -> None:
+    """Tell a request that it came to nothing; or, once it has entered a write, that nobody knows."""
+    tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN if letter.write_sent else reason))

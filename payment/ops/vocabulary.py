@@ -29,7 +29,6 @@ class Event(enum.StrEnum):
     SERVICE_STOPPING = "service_stopping", "A signal or a failure ends the service: no new charge starts."
     SERVICE_STOPPED = "service_stopped", "Every actor has stopped. It carries the exit code."
     SETTINGS_INVALID = "settings_invalid", "Variables are missing or malformed; all of them are named. Exit 78."
-    CHECK_FINISHED = "check_finished", "`run.py --check` has reached, or could not reach, one dependency."
 
     # Actors and their supervisor.
     ACTOR_STARTED = "actor_started", "An actor takes messages."
@@ -43,15 +42,13 @@ class Event(enum.StrEnum):
     # Dependencies.
     DEPENDENCY_LOST = (
         "dependency_lost",
-        "A dependency went away. Said once, and once more if it begins to stop charges.",
+        "A dependency went away. Said once; again if it begins to stop charges, or needs a person.",
     )
     DEPENDENCY_BACK = "dependency_back", "A dependency is back, with how long it was gone."
 
     # Charges and refunds.
     CHARGE_FINISHED = "charge_finished", "The one line of each charge when it ends: how, how much and how long."
     CHARGE_UNCLEAR = "charge_unclear", "Nobody knows whether a request took effect. It will be repeated or looked for."
-    CHARGE_ABANDONED = "charge_abandoned", "Stripe stored an error and knows no charge: payable again, and watched."
-    CHARGE_TAKEN_OVER = "charge_taken_over", "An attempt that another process, or an earlier run, began is looked for."
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
     REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
@@ -62,9 +59,6 @@ class Event(enum.StrEnum):
     # Events of the platform.
     EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
     EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
-    EVENT_WAITING = "event_waiting", "A subject can't be published to. Said once; its events are kept."
-    STREAM_READY = "stream_ready", "The stream that holds a subject was found or made."
-    DEAD_LETTER_STORED = "dead_letter_stored", "A bad event was stored whole in `dead_letters` and acknowledged."
 
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."
@@ -74,6 +68,10 @@ class Event(enum.StrEnum):
     COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."
     COMMIT_CONFLICT = "commit_conflict", "Another process wrote an order first. It is decided again."
     DOCUMENT_UNWRITABLE = "document_unwritable", "One document can't be encoded or written. It fails alone."
+    DOCUMENT_UNREADABLE = (
+        "document_unreadable",
+        "ALARM: a stored document is no order. Nothing is done for it. Said once.",
+    )
     SWEEP_FINISHED = "sweep_finished", "The orders that were due were fed to the ledger."
 
     # The log itself, and what others say in it.

@@ -22,13 +22,15 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import ASCENDING, IndexModel, ReplaceOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
+from payment.ops.logs import get_logger
+from payment.ops.vocabulary import Event
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -50,6 +52,18 @@ POOL_CONNECTIONS = 8
 """Two commits, the sweep, reads: all that can be under way at once."""
 
 DUPLICATE_KEY = 11000
+
+SQLITE_DUPLICATE = "UNIQUE constraint failed"
+"""How nx-27017 0.7 says so: without a code, and for a bulk write as a whole, of which it has done the first part."""
+
+UNREADABLE_NAMED_LIMIT = 1_000
+"""Unreadable documents named in the log. More of them is one disaster, not a thousand."""
+
+DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
+"""Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
+
+DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
+"""MongoDB's own limit for one document. The driver refuses a longer one together with its whole batch."""
 
 REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
 """Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
@@ -87,6 +101,7 @@ class MongoStore:
         self._orders: AsyncIOMotorCollection[Document] = database["orders"]
         self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
         self._indexed = False
+        self._unreadable: set[str] = set()
 
     def __repr__(self) -> str:
         return f"MongoStore({self._database.name!r})"
@@ -107,11 +122,13 @@ class MongoStore:
             raise StoreUnavailable(_reason(error)) from None
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
-        found = await self._find({"_id": {"$in": list(order_ids)}}, limit=len(order_ids))
+        ids = _storable(order_ids)
+        found = await self._find({"_id": {"$in": ids}}, limit=len(ids)) if ids else []
         return {order.id: order for order in found}
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
-        found = await self._find({"payment.id": {"$in": list(payment_ids)}}, limit=len(payment_ids))
+        ids = _storable(payment_ids)
+        found = await self._find({"payment.id": {"$in": ids}}, limit=len(ids)) if ids else []
         return {order.payment.id: order for order in found if order.payment is not None}
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
@@ -131,7 +148,21 @@ class MongoStore:
             documents = await cursor.to_list(length=limit)
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
-        return [msgspec.convert(document, Order) for document in documents]
+        return [order for document in documents if (order := self._order(document)) is not None]
+
+    def _order(self, document: Document) -> Order | None:
+        """The order that a document holds. None for one that somebody has made unreadable: said once, never guessed at.
+
+        Whoever writes to it collides with it, and so nothing is done for such an order until a person has mended it.
+        """
+        try:
+            return msgspec.convert(document, Order)
+        except msgspec.ValidationError as error:
+            name = str(document.get("_id"))
+            if name not in self._unreadable and len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
+                self._unreadable.add(name)
+                get_logger().error(Event.DOCUMENT_UNREADABLE, order_id=name, error=str(error), alarm=True)
+            return None
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         results = [Committed.WRITTEN] * len(orders)
@@ -156,24 +187,37 @@ class MongoStore:
             await self._orders.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             return _results(error.details, len(writes))
+        except OperationFailure as error:
+            return await self._refused(writes, error)
         except PyMongoError:
             return [Committed.UNKNOWN] * len(writes)
         return [Committed.WRITTEN] * len(writes)
+
+    async def _refused(self, writes: list[ReplaceOne[Document]], error: OperationFailure) -> list[Committed]:
+        """The server has refused the whole call. Where one of its documents collided, each is told apart by itself.
+
+        One that had been written before is then a conflict, which its writer recognises.
+        """
+        if not _is_duplicate(error):
+            return [Committed.UNKNOWN] * len(writes)
+        if len(writes) == 1:
+            return [Committed.CONFLICT]
+        return [result for write in writes for result in await self._write([write])]
 
     async def bury(self, letter: DeadLetter) -> bool:
         document = {
             "_id": letter.identity,
             "subject": letter.subject,
-            "data": Binary(letter.data),
+            "data": Binary(letter.data[:DEAD_LETTER_BYTES_MAX]),
+            "bytes": len(letter.data),
             "error": letter.error,
             "at": letter.at,
         }
         try:
             await self._dead_letters.insert_one(document)
-        except DuplicateKeyError:
-            return True
         except PyMongoError as error:
-            raise StoreUnavailable(_reason(error)) from None
+            if not _is_duplicate(error):
+                raise StoreUnavailable(_reason(error)) from None
         return True
 
     async def ping(self) -> str:
@@ -192,9 +236,28 @@ def _encoded(order: Order) -> Any:
     """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
     try:
-        return RawBSONDocument(bson.encode(fields, codec_options=CODEC), codec_options=CodecOptions(RawBSONDocument))
+        encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):
         return None
+    if len(encoded) > DOCUMENT_BYTES_MAX:
+        return None
+    return RawBSONDocument(encoded, codec_options=CodecOptions(RawBSONDocument))
+
+
+def _storable(ids: Sequence[str]) -> list[str]:
+    """Each id once, without those that no document can have: to ask for them would be an error of the driver."""
+    return [each for each in dict.fromkeys(ids) if each.isascii() or _is_unicode(each)]
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which UTF-8 has no bytes for."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_duplicate(error: PyMongoError) -> bool:
+    if not isinstance(error, OperationFailure):
+        return False
+    return error.code == DUPLICATE_KEY or SQLITE_DUPLICATE in str((error.details or {}).get("errmsg", ""))
 
 
 def _results(details: Any, count: int) -> list[Committed]:

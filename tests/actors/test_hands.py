@@ -1,0 +1,167 @@
+"""What is in the actors' hands: released once, renewed, withdrawn, given up for lost."""
+
+from datetime import timedelta
+from typing import Any
+
+from payment.actors.forecast import Forecast
+from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
+from payment.actors.letters import Withdraw
+from payment.actors.mailbox import Mailbox
+from payment.core.effects import ChargeCard, FindCharges, PublishEvent
+from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
+from payment.core.schedule import LEASE
+from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charging, paid, unclear
+
+
+class Bench:
+    def __init__(self, process: str = A, room: int = 10) -> None:
+        self.stripe: Mailbox[Any] = Mailbox("stripe", room)
+        self.nats: Mailbox[Any] = Mailbox("nats", room)
+        self.forecast = Forecast(per_s=10.0)
+        self.hands = Hands(process, self.stripe, self.nats, self.forecast)
+
+    def release(self, story: Story) -> bool:
+        return self.hands.release(story.doc)
+
+
+class TestRelease:
+    def test_what_is_owed_is_released_once(self) -> None:
+        """However often its document is written or read while it is in hand."""
+        bench = Bench()
+        story = charging()
+        assert bench.release(story)
+        assert bench.release(story)
+        effect = bench.stripe.get_nowait()
+        assert isinstance(effect, ChargeCard)
+        assert bench.stripe.get_nowait() is None
+        assert (len(bench.hands), bench.hands.holds(ORDER)) == (1, True)
+
+    def test_what_another_process_holds_is_not_released(self) -> None:
+        """F04: not ours, not even under our client id from an earlier run."""
+        for process in (B, "web-1#run2"):
+            bench = Bench(process)
+            assert bench.release(charging())
+            assert (bench.stripe.depth, len(bench.hands)) == (0, 0)
+
+    def test_an_end_makes_room_for_the_next_send_under_the_same_key(self) -> None:
+        """It stays in hand until the write that its end led to."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        first = bench.stripe.get_nowait()
+        assert isinstance(first, ChargeCard)
+        story.tell(unclear())
+        bench.release(story)
+        assert bench.stripe.get_nowait() is None
+        bench.hands.ended(ORDER, first.id)
+        bench.release(story)
+        second = bench.stripe.get_nowait()
+        assert isinstance(second, ChargeCard)
+        assert (second.id, second.send, len(bench.hands)) == (first.id, 2, 1)
+
+    def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
+        """F32: an earlier incarnation's effects end in our mailbox too."""
+        bench = Bench()
+        bench.release(charging())
+        bench.hands.ended(ORDER, "charge:other")
+        bench.hands.ended("other", "charge:other")
+        assert len(bench.hands) == 1
+
+    def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
+        """F39: not held, and no place in the forecast taken."""
+        bench = Bench(room=1)
+        bench.stripe.offer("full")
+        story = charging()
+        assert not bench.release(story)
+        assert (len(bench.hands), bench.forecast.placed) == (0, 0)
+        bench.stripe.get_nowait()
+        assert bench.release(story)
+        assert len(bench.hands) == 1
+
+    def test_events_go_to_the_nats_actor(self) -> None:
+        """And to nobody else."""
+        bench = Bench()
+        bench.release(paid())
+        assert isinstance(bench.nats.get_nowait(), PublishEvent)
+        assert bench.stripe.depth == 0
+
+
+class TestWithdraw:
+    def test_a_charge_that_is_owed_no_longer_is_withdrawn_once(self) -> None:
+        """F20: and stays in hand until its end is heard of."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        effect = bench.stripe.get_nowait()
+        assert effect is not None
+        story.tell(cancelled())
+        bench.release(story)
+        bench.release(story)
+        assert bench.stripe.get_nowait() == Withdraw(effect.id)
+        assert (bench.stripe.get_nowait(), len(bench.hands)) == (None, 1)
+
+    def test_a_withdrawal_that_found_no_room_is_repeated(self) -> None:
+        """F20: False until it is in."""
+        bench = Bench(room=1)
+        story = charging()
+        bench.release(story)
+        story.tell(cancelled())
+        assert not bench.release(story)
+        bench.stripe.get_nowait()
+        assert bench.release(story)
+        assert isinstance(bench.stripe.get_nowait(), Withdraw)
+
+
+class TestTime:
+    def test_a_lease_is_renewed_before_it_runs_out(self) -> None:
+        """Not before it is needed, and no more once the new lease is written."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        soon = T0 + LEASE - RENEW_WITHIN
+        assert list(bench.hands.renewals(soon)) == []
+        (renewal,) = bench.hands.renewals(soon + timedelta(seconds=1))
+        assert isinstance(renewal, LeaseRenewed)
+        assert bench.hands.renewal(ORDER) == renewal
+        story.later(seconds=40).tell(renewal)
+        bench.release(story)
+        assert list(bench.hands.renewals(soon + timedelta(seconds=1))) == []
+        assert bench.hands.renewal("other") is None
+
+    def test_a_charge_knows_how_long_its_queue_is(self) -> None:
+        """F14: by its own place; what is no charge has none."""
+        bench = Bench()
+        for _ in range(50):
+            bench.forecast.place()
+        bench.release(charging())
+        assert bench.hands.wait_s(ORDER) == 5.0
+        bench.forecast.passed = 50
+        assert bench.hands.wait_s(ORDER) == 0.0
+        assert bench.hands.wait_s("other") is None
+        looking = Bench()
+        looking.release(charging().later(minutes=2).due(by=A))
+        assert looking.hands.wait_s(ORDER) in (None, 0.0)
+
+
+class TestLost:
+    def test_a_dead_actor_s_charge_is_unclear_and_the_rest_is_returned(self) -> None:
+        """F32: they count as held until that is written."""
+        bench = Bench()
+        bench.release(charging())
+        assert bench.hands.lost(NATS) == []
+        ((effect_id, message),) = bench.hands.lost(STRIPE)
+        assert (effect_id, message) == ("charge:charge-payment-1-1", ChargeUnclear(ORDER, 1, 1))
+        assert len(bench.hands) == 1
+        published = Bench()
+        published.release(paid())
+        ((effect_id, message),) = published.hands.lost(NATS)
+        assert message == EffectReturned(ORDER, effect_id)
+
+    def test_a_look_is_returned(self) -> None:
+        """It is safe to repeat."""
+        bench = Bench(B)
+        story = charging().due(by=B)
+        bench.release(story)
+        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        ((effect_id, message),) = bench.hands.lost(STRIPE)
+        assert message == EffectReturned(ORDER, effect_id)

@@ -1,0 +1,87 @@
+"""Lanes: each order's letters one after another, others meanwhile."""
+
+from payment.actors.lanes import LETTERS_IN_A_FOLD_LIMIT, Lane, Lanes
+from payment.core.messages import Due
+
+
+def lanes_with(*order_ids: str) -> Lanes:
+    lanes = Lanes()
+    for order_id in order_ids:
+        lanes.add(order_id, Due(order_id))
+    return lanes
+
+
+def ids(lanes: list[Lane]) -> list[str]:
+    return [lane.order_id for lane in lanes]
+
+
+class TestTurns:
+    def test_lanes_are_taken_in_the_order_of_their_oldest_letter(self) -> None:
+        """As many as one commit takes; the rest stay ready."""
+        lanes = lanes_with("a", "b", "a", "c")
+        assert ids(lanes.take_ready(2)) == ["a", "b"]
+        assert lanes.any_ready
+        assert ids(lanes.take_ready(5)) == ["c"]
+        assert not lanes.any_ready
+
+    def test_a_lane_under_way_keeps_its_later_letters(self) -> None:
+        """F31: it is ready again only when its write is done, and stands behind those that came meanwhile."""
+        lanes = lanes_with("a")
+        (lane,) = lanes.take_ready(1)
+        first = lane.take()
+        lanes.add("a", Due("a"))
+        lanes.add("b", Due("b"))
+        assert ids(lanes.take_ready(5)) == ["b"]
+        lanes.done(lane)
+        assert ids(lanes.take_ready(5)) == ["a"]
+        assert len(first) == len(lane.take()) == 1
+
+    def test_a_lane_that_is_done_and_empty_is_forgotten(self) -> None:
+        """F39: memory is bounded by what waits."""
+        lanes = lanes_with("a")
+        (lane,) = lanes.take_ready(1)
+        lane.take()
+        assert "a" in lanes
+        lanes.done(lane)
+        assert ("a" in lanes, len(lanes), lanes.any_ready) == (False, 0, False)
+
+    def test_one_fold_takes_a_bounded_number_of_letters(self) -> None:
+        """F31: a hot order must not hold up its batch."""
+        lanes = lanes_with(*["hot"] * (LETTERS_IN_A_FOLD_LIMIT + 1))
+        (lane,) = lanes.take_ready(1)
+        assert len(lane.take()) == LETTERS_IN_A_FOLD_LIMIT
+        lanes.done(lane)
+        (lane,) = lanes.take_ready(1)
+        assert len(lane.take()) == 1
+
+    def test_letters_are_taken_singly_once_one_of_them_is_bad(self) -> None:
+        """F41: put back in front of those that came meanwhile."""
+        lane = Lane("a")
+        letters = [Due("a"), Due("a"), Due("a")]
+        lane.letters.extend(letters)
+        taken = lane.take()
+        lane.letters.append(Due("late"))
+        lane.singly = True
+        lane.put_back(taken)
+        assert [letter.order_id for letter in lane.letters] == ["a", "a", "a", "late"]
+        assert lane.take() == [Due("a")]
+
+
+class TestDrop:
+    def test_dropped_letters_leave_no_empty_lane_ready(self) -> None:
+        """Neither an order that nobody asks about any more, nor a turn for it."""
+        lanes = lanes_with("a", "b", "b")
+        kept = lanes.waiting()[-1]
+        gone = {id(letter) for letter in lanes.waiting() if letter is not kept}
+        lanes.drop(gone)
+        assert lanes.waiting() == [kept]
+        assert ids(lanes.take_ready(5)) == ["b"]
+
+    def test_a_lane_under_way_outlives_its_dropped_letters(self) -> None:
+        """It is given back with `done` in any case."""
+        lanes = lanes_with("a")
+        (lane,) = lanes.take_ready(1)
+        lanes.drop({id(letter) for letter in lanes.waiting()})
+        assert (lane.take(), "a" in lanes) == ([], True)
+        lanes.done(lane)
+        assert len(lanes) == 0

@@ -1,0 +1,306 @@
+"""The ledger when the store is away, answers lost, or one document can't be written."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from payment.actors.letters import Handling, Unavailability, Unavailable
+from payment.core.effects import ChargeCard, FindCharges
+from payment.core.messages import CardCharged, OrderCancelled
+from payment.core.order import AttemptState, Order
+from payment.core.replies import Conflict, Paid
+from tests.actors.ledger_world import Ledger, World, reply, waits, world
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+@pytest.fixture
+async def ledger(house: World) -> Ledger:
+    return await house.ledger()
+
+
+def reason(letter: object) -> Unavailability:
+    answer = reply(letter)  # type: ignore[arg-type]
+    assert isinstance(answer, Unavailable), answer
+    return answer.reason
+
+
+class TestAway:
+    async def test_before_it_was_reached_nothing_is_taken(self, house: World) -> None:
+        """F25: at the start, too: 503 at once, events come again, and all is well when it is there."""
+        house.store.away = "not there yet"
+        ledger = await house.ledger()
+        letter, view = ledger.asked(), ledger.view("pay-o1")
+        await ledger.tell(letter, view, ledger.arrived(ledger.created()), ledger.poison())
+        assert reason(letter) is Unavailability.STORE_AWAY
+        assert view.answer.result() == Unavailable(Unavailability.STORE_AWAY)
+        assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW, Handling.NOT_NOW]
+        assert not ledger.up
+        house.store.away = None
+        await house.clock.advance(1.0)
+        assert ledger.up
+        await ledger.order()
+        assert isinstance((await ledger.ask(), ledger.one_to_stripe())[1], ChargeCard)
+
+    async def test_it_goes_away_and_comes_back(self, house: World, ledger: Ledger) -> None:
+        """F25: the first to notice is told, the rest at once, nothing was charged; it goes on within a second."""
+        await ledger.order("o1", "o2")
+        ledger.actor.desk.forget("o1")
+        house.store.away = "gone"
+        first = await ledger.ask("o1")
+        assert reason(first) is Unavailability.STORE_AWAY
+        assert not ledger.up
+        loads = house.store.calls["load"]
+        second = await ledger.ask("o2")
+        assert reason(second) is Unavailability.STORE_AWAY
+        await ledger.tell(ledger.arrived(ledger.created("o3"), "created o3"))
+        assert ledger.settled == [("created o3", Handling.NOT_NOW)]
+        assert house.store.calls["load"] == loads
+        await house.clock.advance(30)
+        assert ledger.to_stripe() == []
+        house.store.away = None
+        await house.clock.advance(1.0)
+        assert ledger.up
+        await ledger.ask("o1")
+        assert isinstance(ledger.one_to_stripe(), ChargeCard)
+
+    async def test_outcomes_are_kept_until_it_is_back(self, house: World, ledger: Ledger) -> None:
+        """F25: what actors bring waits, in order; the request hears that its outcome is unknown, then it is paid."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.away = "gone"
+        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await house.clock.advance(21)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert len(ledger.to_nats()) == 1
+
+    async def test_a_long_outage_is_no_hang_and_piles_nothing_up(self, house: World, ledger: Ledger) -> None:
+        """F25, F39: an hour away: not stuck, one letter a lane, and the work goes on where it was."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        ledger.to_stripe()
+        house.store.away = "gone"
+        await ledger.ask("o2")
+        await house.clock.advance(3_600)
+        assert ledger.actor.stuck_for_s() <= 0
+        assert len(ledger.actor._lanes.waiting()) <= 2
+        house.store.away = None
+        await house.clock.advance(3)
+        assert ledger.actor.stuck_for_s() <= 0
+        assert ledger.up
+
+    async def test_a_call_that_never_comes_back_is_a_hang(self, house: World, ledger: Ledger) -> None:
+        """F32: the driver's deadlines have failed: the supervisor sees it."""
+        house.store.stall("commit")
+        await ledger.tell(ledger.arrived(ledger.created()))
+        await house.clock.advance(100)
+        assert ledger.actor.stuck_for_s() > 15
+
+    async def test_poison_is_kept_once_and_put_off_while_it_is_away(self, house: World, ledger: Ledger) -> None:
+        """F30: settled only once it is in `dead_letters`, whole."""
+        await ledger.tell(ledger.poison("a", b"\xff\x00"), ledger.poison("b"))
+        assert ledger.settled == [("a", Handling.DEAD_LETTER), ("b", Handling.DEAD_LETTER)]
+        assert house.store.database.dead_letters["a"].data == b"\xff\x00"
+        house.store.away = "gone"
+        await ledger.tell(ledger.poison("c"), ledger.poison("d"))
+        assert ledger.settled[2:] == [("c", Handling.NOT_NOW), ("d", Handling.NOT_NOW)]
+        assert not ledger.up
+
+    async def test_a_flood_of_poison_writes_one_at_a_time(self, house: World, ledger: Ledger) -> None:
+        """F30: the orders behind it go on meanwhile."""
+        house.store.stall("bury")
+        await ledger.tell(*(ledger.poison(f"bad {number}") for number in range(500)))
+        assert house.store.calls["bury"] == 1
+        await ledger.tell(ledger.arrived(ledger.created(), "created"))
+        assert ledger.settled == [("created", Handling.APPLIED)]
+
+    async def test_the_sweep_waits_and_takes_up_what_is_due_then(self, house: World, ledger: Ledger) -> None:
+        """F25: an outage at the start does not lose what an earlier run left."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.end()
+        house.store.away = "gone"
+        ledger.to_stripe()
+        await ledger.start()
+        await house.clock.advance(5)
+        house.store.away = None
+        await house.clock.advance(1)
+        assert isinstance(ledger.one_to_stripe(), FindCharges)
+
+
+class TestUnknown:
+    async def test_a_write_whose_answer_is_lost_is_recognised(self, house: World, ledger: Ledger) -> None:
+        """F26: read again, it is this very write: one attempt, one charge, and the health is back at once."""
+        await ledger.order()
+        house.store.lose_answers = 1
+        letter = await ledger.ask()
+        await house.clock.settle()
+        charge = ledger.one_to_stripe()
+        assert (charge.send, len(ledger.doc().attempts), waits(letter), ledger.up) == (1, 1, True, True)
+
+    async def test_an_event_whose_answer_is_lost_counts_as_applied(self, house: World, ledger: Ledger) -> None:
+        """F26: acknowledged as what it was."""
+        house.store.lose_answers = 1
+        await ledger.tell(ledger.arrived(ledger.created(), "created"))
+        assert ledger.settled == [("created", Handling.APPLIED)]
+        assert ledger.doc().rev == 1
+
+    async def test_an_outcome_whose_answer_is_lost_is_told_and_counted(self, house: World, ledger: Ledger) -> None:
+        """F26: 201, one event, one line and one count for the charge, as for any other."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.lose_answers = 1
+        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        assert reply(letter) == Paid("pay-o1", "o1", "ch_1")
+        assert len(ledger.to_nats()) == 1
+        assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
+
+    async def test_a_write_that_was_lost_is_made_again(self, house: World, ledger: Ledger) -> None:
+        """F26: not applied, so decided and written again, once."""
+        await ledger.order()
+        house.store.lose_writes = 1
+        await ledger.ask()
+        assert ledger.one_to_stripe().send == 1
+        assert ledger.doc().rev == 2
+
+    async def test_a_write_that_lands_late_is_recognised_too(self, house: World, ledger: Ledger) -> None:
+        """F26: its repetition collides with it, and finds it."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        landed: list[bool] = []
+
+        def land(_: Order) -> None:
+            house.store.before_write = lambda _: None
+            landed.extend(house.store.land())
+
+        house.store.before_write = land
+        letter = await ledger.ask()
+        assert landed == [True]
+        assert ledger.one_to_stripe().send == 1
+        assert (ledger.doc().rev, len(ledger.doc().attempts), waits(letter)) == (2, 1, True)
+
+    async def test_a_write_that_lands_after_its_repetition_is_refused(self, house: World, ledger: Ledger) -> None:
+        """F26: the revision fences our own ghost."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        await ledger.ask()
+        assert house.store.land() == [False]
+        assert len(ledger.doc().attempts) == 1
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_unknown_is_never_told_as_nothing_charged(self, house: World, ledger: Ledger) -> None:
+        """F26: the write may have been made and the store is gone: at the deadline the outcome is unknown."""
+        await ledger.order("o1", "o2")
+        house.store.writes_away = house.store.away = "gone"
+        written = await ledger.ask("o1", wait_s=5.0)
+        assert waits(written)
+        not_sent = await ledger.ask("o2")
+        assert reason(not_sent) is Unavailability.STORE_AWAY
+        await house.clock.advance(6)
+        assert reason(written) is Unavailability.WRITE_UNKNOWN
+        house.store.writes_away = house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.to_stripe() == [], "its caller has been told: it starts nothing any more"
+        assert ledger.doc().payment is None
+
+    async def test_a_crash_while_the_answer_is_awaited_is_unknown(self, house: World, ledger: Ledger) -> None:
+        """F26, F32: the write was on its way."""
+        await ledger.order()
+        house.store.stall("answer")
+        letter = await ledger.ask()
+        await ledger.end()
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.go_on()
+        await ledger.start()
+        await house.clock.advance(2)
+        assert isinstance(ledger.one_to_stripe(), FindCharges)
+
+    async def test_no_majority_for_writes_is_not_a_busy_loop(self, house: World, ledger: Ledger) -> None:
+        """F43: reads pass and no write is confirmed: tried about once a second; nothing is released."""
+        await ledger.order()
+        house.store.writes_away = "no majority"
+        letter = await ledger.ask()
+        await house.clock.advance(10)
+        assert house.store.calls["commit"] < 50
+        assert (ledger.to_stripe(), waits(letter)) == ([], True)
+        house.store.writes_away = None
+        await house.clock.advance(3)
+        assert ledger.one_to_stripe().send == 1
+
+
+class TestOneDocument:
+    async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
+        """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""
+        await ledger.order("bad1", "bad2", "bad3", "good")
+        house.store.unknown_ids = {"bad1", "bad2", "bad3"}
+        bad = [ledger.asked(f"bad{number}") for number in (1, 2, 3)]
+        await ledger.tell(*bad, ledger.arrived(ledger.created("o2"), "o2"))
+        await house.clock.advance(0.1)
+        assert ledger.up
+        for number in range(10):
+            order_id = f"late{number}"
+            await ledger.tell(ledger.arrived(ledger.created(order_id), order_id))
+        assert [name for name, _ in ledger.settled] == ["o2", *(f"late{number}" for number in range(10))]
+        await ledger.ask("good")
+        assert ledger.one_to_stripe().order_id == "good"
+        before = house.store.calls["commit"]
+        await house.clock.advance(10)
+        assert house.store.calls["commit"] - before < 60
+        assert ledger.up
+        assert waits(*bad)
+        await house.clock.advance(11)
+        assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
+        house.store.unknown_ids = set()
+        await house.clock.advance(2)
+        assert ledger.to_stripe() == []
+
+    async def test_an_event_that_can_not_be_stored_goes_alone_to_the_dead_letters(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41: a 64-bit overflow fails by itself; the others of its batch are written."""
+        huge = ledger.arrived(ledger.created("huge", amount=2**70), "huge")
+        await ledger.tell(huge, ledger.arrived(ledger.created("o1"), "o1"))
+        assert sorted(ledger.settled) == [("huge", Handling.DEAD_LETTER), ("o1", Handling.APPLIED)]
+        assert house.store.database.dead_letters["huge"].data == b"{}"
+        assert ledger.up
+
+    async def test_the_culprit_among_several_letters_is_found(self, house: World, ledger: Ledger) -> None:
+        """F41: a request whose token the store refuses is told; the event and the request beside it go through."""
+        house.store.unwritable = lambda order: any(attempt.token == "tok_bad" for attempt in order.attempts)
+        bad, good = ledger.asked(token="tok_bad"), ledger.asked(token="tok_2")
+        await ledger.tell(ledger.arrived(ledger.created(), "created"), bad, good)
+        assert ledger.settled == [("created", Handling.APPLIED)]
+        assert reason(bad) is Unavailability.CRASHED
+        assert ledger.one_to_stripe().token == "tok_2"
+        assert waits(good)
+
+    async def test_an_outcome_that_can_not_be_stored_is_not_held_for_ever(self, house: World, ledger: Ledger) -> None:
+        """F41: the deadline that is stored brings somebody to look again."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.unwritable = lambda order: order.kept is not None
+        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        assert len(ledger.hands) == 0
+        house.store.unwritable = lambda _: False
+        await house.clock.advance(62)
+        assert ledger.to_stripe() != []
+
+    async def test_a_cancel_in_the_fold_of_a_refused_request_is_kept(self, house: World, ledger: Ledger) -> None:
+        """F41: nothing of what came with a bad letter is lost."""
+        await ledger.order()
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = ledger.asked()
+        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"), ledger.asked(token="tok_2"))
+        assert reason(letter) is Unavailability.CRASHED
+        assert ledger.settled == [("cancel", Handling.APPLIED)]
+        assert reply(await ledger.ask()) is Conflict.CANCELLED

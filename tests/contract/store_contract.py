@@ -1,0 +1,279 @@
+"""What every `OrderStore` keeps, as tests: MongoDB's protocol, spoken by two unrelated servers, and the fake run them.
+
+A subclass gives the fixture `bench`. All orders are made by the core, as the ledger would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pytest
+from msgspec import structs
+
+from payment.core.decide import decide
+from payment.core.messages import (
+    CardCharged,
+    CardDeclined,
+    ChargeRefunded,
+    ChargeRequested,
+    EventPublished,
+    Message,
+    Moment,
+    OrderCancelled,
+    OrderCreated,
+)
+from payment.core.order import Order, Writer
+from payment.core.schedule import LONGEST_DELAY
+from payment.ports.store import Committed, DeadLetter, OrderStore
+
+T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+MOMENT = Moment(T0, "web-1#run1", "2026-01-01")
+WRITTEN, CONFLICT, UNWRITABLE = Committed.WRITTEN, Committed.CONFLICT, Committed.UNWRITABLE
+
+
+class Bench(Protocol):
+    """A database under test, empty at first."""
+
+    finds_upper_case_ids: bool
+    """nx-27017 never finds an `_id` of 24 hexadecimal digits that has a capital among them. MongoDB does."""
+
+    def store(self) -> OrderStore:
+        """A store of its own on it, as another process would have. The bench closes it."""
+
+
+def order(order_id: str, *messages: Message, at: datetime = T0, rev: int = 1) -> Order:
+    """An order that was created and then told these messages, as revision `rev`."""
+    created = OrderCreated(order_id, 3, "user-1", at + timedelta(days=1), 1999, "usd")
+    made: Order | None = None
+    for message in (created, *messages):
+        made = decide(made, message, structs.replace(MOMENT, at=at)).order
+    assert made is not None
+    return structs.replace(made, rev=rev, writer=Writer("web-1#run1", rev))
+
+
+def charging(order_id: str, at: datetime = T0, *, rev: int = 1) -> Order:
+    """An order with a charge under way: due a lease after `at`, held by web-1."""
+    return order(order_id, ChargeRequested(order_id, "user-1", "tok_1", f"pay-{order_id}"), at=at, rev=rev)
+
+
+def rich(order_id: str) -> Order:
+    """Declined, then paid, then cancelled and refunded; every field that there is, in use."""
+    made = order(
+        order_id,
+        ChargeRequested(order_id, "user-1", "tok_1", f"pay-{order_id}"),
+        CardDeclined(order_id, 1, "card_declined", "insufficient_funds", "Zu wenig Geld, \u00fc\u2713 \U0001f600"),
+        ChargeRequested(order_id, "user-1", "tok_2", f"pay-{order_id}"),
+        CardCharged(order_id, 2, "ch_1"),
+        CardCharged(order_id, 7, "ch_stray"),
+        EventPublished(order_id, "payment:created"),
+        OrderCancelled(order_id, 2**53 - 1),
+        ChargeRefunded(order_id, "ch_1", "re_1"),
+    )
+    assert made.strays
+    assert len(made.outbox) == 2
+    return made
+
+
+def due_at(made: Order, due: datetime, holder: str | None = None) -> Order:
+    return structs.replace(made, due=due, holder=holder)
+
+
+class StoreContract:
+    """Each test has a database of its own."""
+
+    @pytest.fixture
+    async def store(self, bench: Bench) -> AsyncIterator[OrderStore]:
+        store = bench.store()
+        await store.prepare()
+        yield store
+        await store.close()
+
+    @pytest.fixture
+    async def other(self, bench: Bench) -> AsyncIterator[OrderStore]:
+        store = bench.store()
+        yield store
+        await store.close()
+
+    async def test_preparing_twice_is_preparing_once(self, store: OrderStore, other: OrderStore) -> None:
+        """Each process prepares at its start, and again after each outage."""
+        await store.prepare()
+        await other.prepare()
+        assert await store.commit([order("o1")]) == [WRITTEN]
+
+    async def test_it_says_what_it_is(self, store: OrderStore) -> None:
+        """For --check."""
+        assert len(await store.ping()) > 5
+
+    async def test_what_is_written_is_read_by_all(self, store: OrderStore, other: OrderStore) -> None:
+        """Every field comes back equal: times, unicode, nested attempts, 53-bit versions, revision and writer."""
+        made = rich("o1")
+        assert await store.commit([made, charging("o2")]) == [WRITTEN, WRITTEN]
+        assert await other.load(["o1", "o2", "o3", "o1"]) == {"o1": made, "o2": charging("o2")}
+        assert await store.load([]) == {}
+        assert await store.commit([]) == []
+
+    async def test_an_order_that_only_a_cancel_announced_comes_back(self, store: OrderStore) -> None:
+        """F22: most fields are absent."""
+        made = decide(None, OrderCancelled("o1", 1), MOMENT).order
+        assert made is not None
+        made = structs.replace(made, rev=1)
+        await store.commit([made])
+        assert await store.load(["o1"]) == {"o1": made}
+
+    async def test_only_the_next_revision_is_written(self, store: OrderStore, other: OrderStore) -> None:
+        """F34: the fence: a stale one, a repeated one and one that skips are conflicts; the stored one stands."""
+        first, second = order("o1"), charging("o1", rev=2)
+        assert await store.commit([first]) == [WRITTEN]
+        assert await store.commit([second]) == [WRITTEN]
+        for stale in (first, second, order("o1", rev=2), order("o1", rev=4)):
+            assert await other.commit([stale]) == [CONFLICT]
+        assert await other.load(["o1"]) == {"o1": second}
+
+    async def test_each_conflict_is_told_at_its_index(self, store: OrderStore) -> None:
+        """The others of the batch are written. (A conflict with this very write counts as written: `writer` tells.)"""
+        await store.commit([order("o2"), order("o4")])
+        batch = [order("o1"), charging("o2"), charging("o3"), charging("o4"), order("o5")]
+        results = await store.commit(batch)
+        stored = await store.load([made.id for made in batch])
+        assert [results[1], results[3]] == [CONFLICT, CONFLICT]
+        assert (stored["o2"], stored["o4"]) == (order("o2"), order("o4"))
+        for place in (0, 2, 4):
+            assert stored[batch[place].id] == batch[place]
+            assert results[place] in (WRITTEN, CONFLICT)
+        assert WRITTEN in results
+
+    async def test_of_two_who_insert_at_once_one_wins(self, store: OrderStore, other: OrderStore) -> None:
+        """F01, F02: for each of twenty orders exactly one."""
+        ids = [f"race{number}" for number in range(20)]
+        for order_id in ids:
+            mine, theirs = order(order_id), charging(order_id)
+            results = await asyncio.gather(store.commit([mine]), other.commit([theirs]))
+            assert sorted(result.value for (result,) in results) == ["conflict", "written"]
+            winner = mine if results[0] == [WRITTEN] else theirs
+            assert await store.load([order_id]) == {order_id: winner}
+
+    async def test_of_two_who_change_at_once_one_wins(self, store: OrderStore, other: OrderStore) -> None:
+        """F02: both have read revision 1."""
+        await store.commit([order(f"o{number}") for number in range(10)])
+        mine = [charging(f"o{number}", rev=2) for number in range(10)]
+        theirs = [order(f"o{number}", OrderCancelled(f"o{number}", 9), rev=2) for number in range(10)]
+        results = await asyncio.gather(store.commit(mine), other.commit(theirs))
+        for pair in zip(*results, strict=True):
+            assert sorted(result.value for result in pair) == ["conflict", "written"]
+
+    async def test_a_document_that_can_not_be_written_fails_alone(self, store: OrderStore) -> None:
+        """F41: too large a number, a lone surrogate: those beside it are written."""
+        huge = structs.replace(order("huge"), amount=2**70)
+        torn = structs.replace(order("torn"), currency="\ud800")
+        assert await store.commit([order("o1"), huge, torn, order("o2")]) == [WRITTEN, UNWRITABLE, UNWRITABLE, WRITTEN]
+        assert set(await store.load(["o1", "huge", "torn", "o2"])) == {"o1", "o2"}
+
+    async def test_an_id_that_can_not_be_encoded_is_not_there(self, store: OrderStore) -> None:
+        """F41: asking for it is no error, and hides nothing else."""
+        await store.commit([charging("o1")])
+        assert await store.load(["\ud800", "o1"]) == {"o1": charging("o1")}
+        assert set(await store.load_by_payment(["\ud800", "pay-o1"])) == {"pay-o1"}
+
+    @pytest.mark.parametrize(
+        "order_id",
+        [
+            "5f1f1f1f1f1f1f1f1f1f1f1f",
+            "5F1F1F1F1F1F1F1F1F1F1F1F",
+            "5f1f1f1f1F1F1F1F1F1F1F1F",
+            "5",
+            "$where",
+            "a.b",
+            "nul\0nul",
+            "\u00e4\u2713" * 50,
+            "x" * 255,
+        ],
+    )
+    async def test_an_id_is_text_whatever_it_looks_like(self, bench: Bench, store: OrderStore, order_id: str) -> None:
+        """Written, read, changed and refused like any other."""
+        if len(order_id) == 24 and order_id != order_id.lower() and not bench.finds_upper_case_ids:
+            pytest.xfail("the server does not find such an id")
+        assert await store.commit([order(order_id)]) == [WRITTEN]
+        assert await store.load([order_id]) == {order_id: order(order_id)}
+        assert await store.commit([charging(order_id, rev=2)]) == [WRITTEN]
+        assert await store.commit([charging(order_id, rev=2)]) == [CONFLICT]
+        assert await store.load([order_id]) == {order_id: charging(order_id, rev=2)}
+
+    async def test_ids_that_differ_by_case_are_two(self, bench: Bench, store: OrderStore) -> None:
+        """Nobody gets the other one's order, not even from a server that mixes them up."""
+        lower, upper = "abcdefabcdefabcdefabcdef", "ABCDEFABCDEFABCDEFABCDEF"
+        assert await store.commit([order(lower), charging(upper)]) == [WRITTEN, WRITTEN]
+        assert await store.load([lower]) == {lower: order(lower)}
+        assert upper not in (await store.load([lower]))
+        assert lower not in {name for name, made in (await store.load([upper])).items() if made.id == upper}
+        if not bench.finds_upper_case_ids:
+            pytest.xfail("the server does not find the one in capitals")
+        assert await store.load([upper]) == {upper: charging(upper)}
+        assert await store.load([lower, upper]) == {lower: order(lower), upper: charging(upper)}
+
+    async def test_payments_are_found_by_their_ids(self, store: OrderStore) -> None:
+        """Orders without a payment are not; unknown ids are left out."""
+        await store.commit([charging("o1"), rich("o2"), order("o3")])
+        found = await store.load_by_payment(["pay-o2", "pay-o1", "pay-o3", ""])
+        assert {payment_id: made.id for payment_id, made in found.items()} == {"pay-o1": "o1", "pay-o2": "o2"}
+
+    async def test_what_is_due_comes_earliest_first_and_no_more_than_asked(self, store: OrderStore) -> None:
+        """To the millisecond, also where a server compares whole seconds; orders without a deadline never."""
+        times = {"late": 0, "later": -60_000, "now": 250, "not yet": 251, "tomorrow": 86_400_000}
+        second = T0.replace(microsecond=0)
+        orders = [due_at(order(name), second + timedelta(milliseconds=at)) for name, at in times.items()]
+        await store.commit([*orders, order("never")])
+        now = second + timedelta(milliseconds=250)
+        # Tomorrow is later than the longest delay there is.
+        assert [made.id for made in await store.due(now, None, 10)] == ["later", "late", "now", "tomorrow"]
+        assert [made.id for made in await store.due(now, None, 2)][:2] == ["later", "late"]
+
+    async def test_an_absurd_deadline_is_due(self, store: OrderStore) -> None:
+        """F38: a clock was wrong; the longest delay that there is is not absurd."""
+        horizon = T0 + LONGEST_DELAY
+        await store.commit(
+            [
+                due_at(order("next year"), T0 + timedelta(days=365)),
+                due_at(order("horizon"), horizon - timedelta(seconds=2)),
+                due_at(order("beyond"), horizon + timedelta(seconds=2)),
+            ]
+        )
+        assert {made.id for made in await store.due(T0, None, 10)} == {"next year", "beyond"}
+
+    async def test_a_holder_finds_all_that_it_has_in_hand(self, store: OrderStore) -> None:
+        """F04: by its client id, due or not; nobody else's."""
+        lease = T0 + timedelta(minutes=1)
+        await store.commit(
+            [
+                due_at(order("mine"), lease, "web-1"),
+                due_at(order("overdue"), T0 - timedelta(days=1), "web-1"),
+                due_at(order("theirs"), T0 - timedelta(days=1), "web-2"),
+                due_at(order("nobody's"), T0 - timedelta(days=1)),
+            ]
+        )
+        assert [made.id for made in await store.due(T0, "web-1", 10)] == ["overdue", "mine"]
+        assert [made.id for made in await store.due(T0, "web-1", 1)] == ["overdue"]
+        assert await store.due(T0, "web-3", 10) == []
+
+    async def test_what_is_done_is_due_no_more(self, store: OrderStore) -> None:
+        """The field goes with the replacement."""
+        await store.commit([charging("o1")])
+        assert len(await store.due(T0 + timedelta(minutes=2), None, 10)) == 1
+        await store.commit([order("o1", rev=2)])
+        assert await store.due(T0 + timedelta(minutes=2), None, 10) == []
+
+    async def test_a_dead_letter_is_kept_once_and_whole(self, store: OrderStore, other: OrderStore) -> None:
+        """F30: however often it is delivered, to whichever process."""
+        data = bytes(range(256)) * 40
+        letter = DeadLetter("orders:1", "order:created", data, "not JSON: \u2713", T0)
+        assert await store.bury(letter)
+        assert await other.bury(letter)
+        assert await store.bury(structs.replace(letter, identity="orders:2", data=b'{"$date": 1}'))
+
+    async def test_a_hundred_orders_go_in_one_commit(self, store: OrderStore) -> None:
+        """And come back in one read."""
+        batch = [charging(f"o{number}") for number in range(100)]
+        assert await store.commit(batch) == [WRITTEN] * 100
+        assert await store.load([made.id for made in batch]) == {made.id: made for made in batch}

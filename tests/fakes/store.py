@@ -1,0 +1,223 @@
+"""An order store in memory that keeps the port's promises, and breaks down exactly as a test says.
+
+Owns the documents (`FakeDatabase`, shared by the stores of several processes) and the script of faults of each store.
+Documents are kept as encoded copies, so nothing that a test or an actor holds can change them. No wall time, no
+randomness, no sleep: a simulation drives it. Change together with: `payment.ports.store`, and `mongo_store`'s filters.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import msgspec
+from bson.codec_options import CodecOptions
+
+from payment.core.order import Order
+from payment.core.schedule import LONGEST_DELAY
+from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+
+CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
+
+
+class FakeDatabase:
+    """What is on disk, shared by the stores of several processes."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.dead_letters: dict[str, DeadLetter] = {}
+        self.revisions: list[Order] = []
+        """Every document ever written, in order."""
+
+    def get(self, order_id: str) -> Order | None:
+        encoded = self.documents.get(order_id)
+        return None if encoded is None else _decoded(encoded)
+
+    def orders(self) -> list[Order]:
+        return [_decoded(encoded) for encoded in self.documents.values()]
+
+    def put(self, order: Order) -> None:
+        """Write whatever the revision: a test's own hand, or a restored backup."""
+        self.documents[order.id] = _encoded(order)
+        self.revisions.append(order)
+
+    def replace(self, order: Order, encoded: bytes) -> bool:
+        """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): false where the upsert collides on `_id`."""
+        stored = self.get(order.id)
+        if stored is not None and stored.rev != order.rev - 1:
+            return False
+        if stored is None and self._payment_is_another_s(order):
+            return False
+        self.documents[order.id] = encoded
+        self.revisions.append(_decoded(encoded))
+        return True
+
+    def _payment_is_another_s(self, order: Order) -> bool:
+        payment = order.payment
+        return payment is not None and any(other.payment and other.payment.id == payment.id for other in self.orders())
+
+
+class FakeStore:
+    """One process's `OrderStore` over a database. Each list of faults is used up, one call a fault."""
+
+    def __init__(self, database: FakeDatabase | None = None) -> None:
+        self.database = FakeDatabase() if database is None else database
+        self.away: str | None = None
+        """Why the store can't be reached: reads raise, writes are unknown and not applied."""
+        self.writes_away: str | None = None
+        """Reads pass, and every write ends unknown without being applied: no majority."""
+        self.lose_answers = 0
+        """So many commits from now on are applied, and their answers lost."""
+        self.lose_writes = 0
+        """So many commits from now on are not applied, and nobody is told so."""
+        self.hold_writes = 0
+        """So many commits from now on end unknown, and are applied only by `land`."""
+        self.unknown_ids: set[str] = set()
+        """Documents whose writes always end unknown, not applied, while those beside them are written."""
+        self.unwritable: Callable[[Order], bool] = lambda _order: False
+        self.before_write: Callable[[Order], None] = lambda _order: None
+        """Somebody else's chance to write first."""
+        self.calls: Counter[str] = Counter()
+        """How often each operation was called, whatever came of it."""
+        self.log: list[str] = []
+        """What was confirmed to the caller, in order: `load`, `commit id@rev`, …"""
+        self.prepared = 0
+        self.closed = False
+        self._open = asyncio.Event()
+        self._open.set()
+        self._stalled: set[str] = set()
+        self._held: deque[Order] = deque()
+
+    # ------------------------------------------------------------------------------------------------------ the script
+
+    def stall(self, *operations: str) -> None:
+        """Let these operations (or all) wait until `go_on`, before they do anything.
+
+        "answer" is the way back of a commit: its documents are written, and nobody knows yet.
+        """
+        self._stalled = set(operations)
+        self._open.clear()
+
+    def go_on(self) -> None:
+        self._open.set()
+
+    @property
+    def held(self) -> int:
+        """How many documents are still on their way."""
+        return len(self._held)
+
+    def land(self) -> list[bool]:
+        """Apply the writes that were held, now: which of them the revision let through."""
+        landed = [self.database.replace(order, _encoded(order)) for order in self._held]
+        self._held.clear()
+        return landed
+
+    # -------------------------------------------------------------------------------------------------------- the port
+
+    async def prepare(self) -> None:
+        await self._called("prepare")
+        self.prepared += 1
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+        await self._called("load")
+        found = (self.database.get(order_id) for order_id in dict.fromkeys(order_ids))
+        return {order.id: order for order in found if order is not None}
+
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+        await self._called("load_by_payment")
+        wanted = set(payment_ids)
+        by_payment = {order.payment.id: order for order in self.database.orders() if order.payment}
+        return {payment_id: order for payment_id, order in by_payment.items() if payment_id in wanted}
+
+    async def commit(self, orders: Sequence[Order]) -> list[Committed]:
+        self.calls["commit"] += 1
+        await self._wait("commit")
+        fate = self._fate()
+        results = [self._write(order, fate) for order in orders]
+        for order, result in zip(orders, results, strict=True):
+            self.log.append(f"{result.value} {order.id}@{order.rev}")
+        await self._wait("answer")
+        await asyncio.sleep(0)
+        return results
+
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+        await self._called("due")
+        dated = sorted((order.due, order.id) for order in self.database.orders() if order.due is not None)
+        orders = [order for _, order_id in dated if (order := self.database.get(order_id)) is not None]
+        horizon = now + LONGEST_DELAY
+        if holder is not None:
+            own = [order for order in orders if order.holder == holder and _due(order) <= horizon]
+            return own[:limit]
+        overdue = [order for order in orders if _due(order) <= now][:limit]
+        return overdue + [order for order in orders if _due(order) > horizon][:limit]
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        await self._called("bury")
+        self.database.dead_letters.setdefault(letter.identity, letter)
+        self.log.append(f"buried {letter.identity}")
+        return True
+
+    async def ping(self) -> str:
+        await self._called("ping")
+        return "a fake store"
+
+    async def close(self) -> None:
+        self.closed = True
+
+    # ------------------------------------------------------------------------------------------------------- the faults
+
+    async def _called(self, operation: str) -> None:
+        self.calls[operation] += 1
+        await self._wait(operation)
+        await asyncio.sleep(0)
+        if self.away is not None:
+            raise StoreUnavailable(self.away)
+        if self.writes_away is not None and operation == "bury":
+            raise StoreUnavailable(self.writes_away)
+        self.log.append(operation)
+
+    async def _wait(self, operation: str) -> None:
+        if not self._stalled or operation in self._stalled:
+            await self._open.wait()
+
+    def _fate(self) -> str:
+        """What becomes of this commit as a whole."""
+        if self.away is not None or self.writes_away is not None:
+            return "lost"
+        for name, fate in (("lose_writes", "lost"), ("hold_writes", "held"), ("lose_answers", "unanswered")):
+            if getattr(self, name) > 0:
+                setattr(self, name, getattr(self, name) - 1)
+                return fate
+        return "written"
+
+    def _write(self, order: Order, fate: str) -> Committed:
+        try:
+            encoded = _encoded(order)
+        except (bson.errors.BSONError, OverflowError, UnicodeEncodeError):
+            return Committed.UNWRITABLE
+        if fate == "lost" or order.id in self.unknown_ids:
+            return Committed.UNKNOWN
+        if fate == "held":
+            self._held.append(order)
+            return Committed.UNKNOWN
+        self.before_write(order)
+        if self.unwritable(order):
+            written = Committed.UNWRITABLE
+        else:
+            written = Committed.WRITTEN if self.database.replace(order, encoded) else Committed.CONFLICT
+        return Committed.UNKNOWN if fate == "unanswered" else written
+
+
+def _due(order: Order) -> datetime:
+    assert order.due is not None
+    return order.due
+
+
+def _encoded(order: Order) -> bytes:
+    return bson.encode(msgspec.to_builtins(order, builtin_types=(datetime,)), codec_options=CODEC)
+
+
+def _decoded(encoded: bytes) -> Order:
+    return msgspec.convert(bson.decode(encoded, codec_options=CODEC), Order)
