@@ -41,8 +41,9 @@ core: $(VENV)/.for-test  ## The core's tests, with every branch of it covered
 fast: $(VENV)/.for-test  ## The other tests that need no server
 	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/core
 
+# They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
-	$(PY) -m pytest -m "servers or slow" --ignore=tests/core
+	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 2 --dist loadscope
 
 docs: $(VENV)/.for-test  ## Write the parts of the documents that are made from the code
 	$(PY) -m tools.documents write
