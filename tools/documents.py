@@ -11,11 +11,19 @@ from pathlib import Path
 
 from payment.ops import vocabulary
 from payment.ops.metrics import Metrics
+from tools import made as texts
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "ARCHITECTURE.md")
 
 MAKERS: dict[str, Callable[[], str]] = {
+    "variables": texts.variables,
+    "routes": texts.routes_table,
+    "charge answers": texts.charge_answers,
+    "limits": texts.limits,
+    "states": texts.states,
+    "sandbox faults": texts.sandbox_faults,
+    "sandbox declines": texts.sandbox_declines,
     "metrics": lambda: Metrics().markdown(),
     "log events": vocabulary.events_table,
     "log fields": vocabulary.fields_table,

@@ -1,12 +1,26 @@
-"""The parts of the documents that are made from the code."""
+"""The parts of the documents that are made from the code, and what the documents say by hand of the tree beside it.
 
+The last tests read the real documents: a table of README is compared with the code once more here, by names alone, so
+that a maker that leaves something out is found too.
+"""
+
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tools.documents import made, problems, write
+from payment.core.order import TABLE, AttemptState
+from payment.edge.routes import ROUTES
+from payment.ops.metrics import Metrics
+from payment.ops.vocabulary import FIELDS, Event
+from payment.settings import VARIABLES
+from tools.documents import DOCUMENTS, MAKERS, ROOT, made, problems, write
+from tools.made import LIMITS, states
 
-MAKERS = {"colours": lambda: "red\nblue"}
+HAND_WRITTEN = (*DOCUMENTS, "CHANGELOG.md")
+FOLDERS = ("payment", "tests", "tools", ".ci")
+COLOURS = {"colours": lambda: "red\nblue"}
 STALE = "Before.\n<!-- made: colours -->\ngreen\n<!-- /made -->\nAfter.\n"
 FRESH = "Before.\n<!-- made: colours -->\nred\nblue\n<!-- /made -->\nAfter.\n"
 
@@ -20,17 +34,117 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_part_is_made_anew_and_the_rest_is_left() -> None:
     """Only what stands between the marks changes, and making twice changes nothing."""
-    assert made(STALE, MAKERS) == FRESH
-    assert made(FRESH, MAKERS) == FRESH
+    assert made(STALE, COLOURS) == FRESH
+    assert made(FRESH, COLOURS) == FRESH
 
 
 def test_a_stale_part_is_found_and_mended(root: Path) -> None:
     """`make docs-check` fails until `make docs` was run."""
-    assert problems(root, MAKERS) == ["README.md: stale; run make docs"]
-    write(root, MAKERS)
-    assert problems(root, MAKERS) == []
+    assert problems(root, COLOURS) == ["README.md: stale; run make docs"]
+    write(root, COLOURS)
+    assert problems(root, COLOURS) == []
 
 
 def test_a_part_without_a_maker_and_a_maker_without_a_part_are_found(root: Path) -> None:
     """Nothing goes stale unseen."""
     assert problems(root, {"shapes": lambda: ""}) == ["README.md: nobody makes colours", "no document shows shapes"]
+
+
+def test_the_documents_say_what_the_code_says() -> None:
+    """No made part of README.md or ARCHITECTURE.md is stale, unknown or missing."""
+    assert problems(ROOT, MAKERS) == []
+
+
+def part(document: str, name: str) -> str:
+    """A made part of a real document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return text.split(f"<!-- made: {name} -->\n", 1)[1].split("<!-- /made -->", 1)[0]
+
+
+def first_cells(name: str) -> list[str]:
+    """What stands in the first column of one of README's made tables."""
+    rows = part("README.md", name).strip().splitlines()[2:]
+    return [row.split(" | ")[0].strip("| `") for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("variables", [variable.name for variable in VARIABLES]),
+        ("routes", [f"{route.method} {route.template}" for route in ROUTES]),
+        ("metrics", [row.name for row in Metrics().table()]),
+        ("log events", [event.value for event in Event]),
+        ("log fields", list(FIELDS)),
+    ],
+)
+def test_a_table_of_readme_lists_exactly_what_there_is(name: str, words: list[str]) -> None:
+    """Variables, routes, metrics, log events and fields: nothing is left out, nothing is made up."""
+    assert first_cells(name) == words
+
+
+def test_the_diagram_shows_every_state_and_every_change() -> None:
+    """As many arrows as the table of states has pairs of different states, and one for the beginning."""
+    changes = {(state, after) for (state, _), after in TABLE.items() if state is not after}
+    assert states().count(" --> ") == len(changes) + 1
+    assert all(f'"{state.value}" as {state.name}' in states() for state in AttemptState)
+
+
+def test_the_limits_are_named_as_they_are() -> None:
+    """Each has its constant, and no sentence lost its number."""
+    for module, name, what, _ in LIMITS:
+        assert hasattr(module, name)
+        assert "{}" in what
+
+
+def document(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".sh"})
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", HAND_WRITTEN)
+def test_links_lead_somewhere(name: str) -> None:
+    """A relative link names a file that exists, an anchor a heading."""
+    text = document(name)
+    anchors = {f"#{slug(heading)}" for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("https://"):
+            assert target in anchors or (ROOT / target).exists(), f"{name}: nothing is at {target}"
+
+
+@pytest.mark.parametrize("name", HAND_WRITTEN)
+def test_files_that_are_named_exist(name: str) -> None:
+    """A path is one from the root; a bare file name is that of some file."""
+    names = {path.name for path in sources(*FOLDERS)} | {path.name for path in ROOT.iterdir()}
+    for path in set(re.findall(r"(?<![\w/.:-])[\w.][\w./-]*\.(?:py|sh|md|txt|cfg)\b", document(name))):
+        assert (ROOT / path).exists() or path in names, f"{name}: there is no {path}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_constants_that_are_named_exist(name: str) -> None:
+    """A name in capitals is a variable, a state or a constant of the code."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources("payment"))
+    for constant in set(re.findall(r"`(?:[a-z_]+\.)*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`", document(name))):
+        assert re.search(rf"\b{constant}\b", code), f"{name}: nothing is called {constant}"
+
+
+@pytest.mark.parametrize("package", ["core", "actors", "edge", "ports", "ops"])
+def test_the_map_names_every_module(package: str) -> None:
+    """A newcomer finds each of them in ARCHITECTURE.md."""
+    modules = {path.name for path in (ROOT / "payment" / package).glob("[!_]*.py")}
+    assert {name for name in modules if not re.search(rf"\b{name}", document("ARCHITECTURE.md"))} == set()
+
+
+def test_every_fault_that_a_test_names_is_explained() -> None:
+    """F07 in a docstring means the row of ARCHITECTURE.md's table."""
+    named = {fault for path in sources("payment", "tests") for fault in re.findall(r"\bF\d\d\b", path.read_text())}
+    rows = re.findall(r"^\| (F\d\d(?:, F\d\d)*) \|", document("ARCHITECTURE.md"), re.MULTILINE)
+    assert named <= {fault for row in rows for fault in row.split(", ")}

@@ -1,0 +1,41 @@
+"""The command blocks of README.md, and who runs each: the comment on the line before says so.
+
+<!-- run: NAME -->         tests/tools/test_readme_commands.py runs it, under this name
+<!-- run by: FILE -->      that file does, word for word
+"""
+
+import re
+from typing import NamedTuple
+
+from tools.documents import ROOT
+
+_BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<text>.*?)\n```$", re.DOTALL | re.MULTILINE)
+_RUN = re.compile(r"<!-- (?P<how>run|run by): (?P<what>.+) -->")
+COMMANDS = ("sh", "bash", "console", "")
+
+
+class Block(NamedTuple):
+    """One block of commands. `how` is `run`, `run by`, or empty where nobody is named; `what` is the name after it."""
+
+    how: str
+    what: str
+    text: str
+
+
+def command_blocks(document: str) -> list[Block]:
+    """Every block of a document that is not a sample of something else (JSON, text)."""
+    blocks = []
+    for found in _BLOCK.finditer(document):
+        if found["language"] in COMMANDS:
+            who = _RUN.fullmatch(found["before"])
+            blocks.append(Block(who["how"] if who else "", who["what"] if who else "", found["text"]))
+    return blocks
+
+
+def readme_blocks() -> list[Block]:
+    return command_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def block(name: str) -> str:
+    """The commands that are run under a name."""
+    return next(each.text for each in readme_blocks() if (each.how, each.what) == ("run", name))

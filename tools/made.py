@@ -1,0 +1,151 @@
+"""The texts that `tools.documents` puts into the documents: tables and a diagram, each read off the code.
+
+Nothing is said here that the code says: names, meanings, numbers and states are the code's own. Only the reasons
+beside the limits are repeated from their comments, in fewer words.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from types import ModuleType
+
+from payment import settings
+from payment.actors import http_waiting, http_wire, mongo, pace, restarts, supervisor
+from payment.core import order, schedule
+from payment.core.order import TABLE, AttemptState, Trigger
+from payment.edge import answers, json_text, routes
+from payment.embedded.sandbox.faults import FaultKind
+from payment.embedded.sandbox.tokens import DECLINES
+from payment.ports import mongo_store, stripe_cards
+from payment.settings import VARIABLES, Variable
+
+
+def table(head: str, rows: Iterable[str]) -> str:
+    """A Markdown table; `head` and rows hold their cells parted by ` | `."""
+    columns = head.count(" | ") + 1
+    return "\n".join([f"| {head} |", "|" + "---|" * columns, *(f"| {row} |" for row in rows)])
+
+
+def variables() -> str:
+    """Every variable that is read."""
+    return table("variable | meaning | example | default", map(_variable, VARIABLES))
+
+
+def _variable(variable: Variable) -> str:
+    absent = "required" if variable.required else ""
+    absent = absent if variable.default is None else f"`{variable.default}`"
+    return f"`{variable.name}` | {variable.meaning} | `{variable.example}` | {absent}"
+
+
+def routes_table() -> str:
+    """Every address."""
+    rows = (
+        f"`{route.method} {route.template}` | {route.summary} | {_statuses(route.cases)}" for route in routes.ROUTES
+    )
+    return table("route | what it does | statuses", rows)
+
+
+def _statuses(cases: Iterable[answers.Case]) -> str:
+    return ", ".join(map(str, sorted({case.value.status for case in cases})))
+
+
+def charge_answers() -> str:
+    """Every answer to a request to charge."""
+    charge = next(route for route in routes.ROUTES if route.operation is routes.Operation.CHARGE)
+    cases = sorted((*charge.cases, *routes.ANY_REQUEST), key=lambda case: case.value.status)
+    rows = (f"{case.value.status} | {case.value.meaning} | {_headers(case)}" for case in cases)
+    return table("status | meaning | headers", rows)
+
+
+def _headers(case: answers.Case) -> str:
+    return ", ".join(f"`{name}`" for name in case.value.headers)
+
+
+def states() -> str:
+    """The diagram of an attempt's states, in Mermaid. What leaves a state as it is has no arrow."""
+    arrows: dict[tuple[AttemptState, AttemptState], list[Trigger]] = {}
+    for (state, trigger), after in TABLE.items():
+        if after is not state:
+            arrows.setdefault((state, after), []).append(trigger)
+    names = [f'    state "{state.value}" as {state.name}' for state in AttemptState]
+    lines = [
+        f"    {state.name} --> {after.name}: {'<br/>'.join(trigger.value for trigger in triggers)}"
+        for (state, after), triggers in arrows.items()
+    ]
+    start = f"    [*] --> {AttemptState.CHARGING.name}: ChargeRequested"
+    return "\n".join(["```mermaid", "stateDiagram-v2", *names, start, *lines, "```"])
+
+
+def sandbox_faults() -> str:
+    """What can be asked of the sandbox."""
+    return ", ".join(f"`{kind.value}`" for kind in FaultKind) + "."
+
+
+def sandbox_declines() -> str:
+    """The sandbox's declining tokens, with their decline codes."""
+    return ", ".join(f"`tok_{name}` ({decline.decline_code})" for name, (_, decline) in DECLINES.items()) + "."
+
+
+LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
+    (order, "ATTEMPTS_LIMIT", "{} attempts on one order", "More is somebody trying out cards."),
+    (settings, "CHARGE_WAIT_S_MAX", "{} s that a POST may wait", "Heroku's router gives up after 30 s."),
+    (
+        http_waiting,
+        "WAITING_REQUESTS",
+        "{} requests that wait at once",
+        "10,000 may be charges when a sale begins; the others are look-ups. One more gets 503 at once.",
+    ),
+    (
+        mongo,
+        "ORDERS_IN_HAND_LIMIT",
+        "{} orders in hand",
+        "Memory. A crowd past that gets 503 before anything of it is on paper.",
+    ),
+    (
+        pace,
+        "START_PER_S",
+        "{} requests a second to one Stripe endpoint at first",
+        "What every account has. The pace rises until Stripe answers 429, never above `STRIPE_RATE_PER_S`.",
+    ),
+    (stripe_cards, "CALL_TIMEOUT_S", "{} s for one call to Stripe", "Charges take 1 to 3 s; a hung one is repeated."),
+    (schedule, "KEY_LIFE", "{} in which a key may be sent", "Stripe forgets keys after 24 h; an hour for clocks."),
+    (
+        schedule,
+        "REQUEST_LIFE",
+        "{} that a request may be under way",
+        "Longer than keys live. After that, what was never found is closed.",
+    ),
+    (
+        schedule,
+        "LEASE",
+        "{} until another process takes work over",
+        "Longer than a call to Stripe. A process that starts again takes its own work at once.",
+    ),
+    (
+        mongo_store,
+        "WRITE_CONCERN_TIMEOUT_MS",
+        "{} ms for a majority to journal a write",
+        "Past it the write is unknown, and read again.",
+    ),
+    (http_wire, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
+    (http_wire, "LINE_BYTES_MAX", "{} bytes of one header", "What the platform's router lets through."),
+    (http_wire, "KEEPALIVE_S", "{} s of an idle connection", "Longer than the router's 90 s: we must not close first."),
+    (json_text, "ID_BYTES_MAX", "{} bytes of an id", "What MongoDB, Stripe's metadata and headers all carry."),
+    (restarts, "RESTARTS_MAX", "{} restarts of actors in a minute", "More means that the whole process is ill."),
+    (supervisor, "STOP_TOTAL_S", "{} s from SIGTERM to the end", "Platforms kill after 30 s."),
+)
+"""The numbers that a user or an operator meets: module, constant, what it limits, and why there is a limit."""
+
+
+def limits() -> str:
+    """The table of limits."""
+    rows = (
+        f"{what.format(_shown(getattr(module, name)))} | `{module.__name__}.{name}` | {why}"
+        for module, name, what, why in LIMITS
+    )
+    return table("limit | constant | why", rows)
+
+
+def _shown(value: float | timedelta) -> str:
+    if isinstance(value, timedelta):
+        return f"{value / timedelta(hours=1):g} h" if value >= timedelta(hours=1) else f"{value.seconds} s"
+    return f"{value:,}".removesuffix(".0")
