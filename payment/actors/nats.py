@@ -15,7 +15,8 @@ from collections import deque
 from payment.actors.actor import Actor
 from payment.actors.letters import EffectEnded, EventArrived, Handling, LedgerLetter, NatsLetter, PoisonArrived
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import PublishEvent
+from payment.actors.nats_outgoing import Outgoing
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
 from payment.core.messages import EventPublished
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED, BadEvent, event_payload, parse_event
 from payment.ops.health import Dependency, Health
@@ -25,15 +26,17 @@ from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 from payment.ports.transport import Delivery, EventTransport, TransportUnavailable
 
-PUBLISHES_UNDER_WAY_LIMIT = 128
-"""Publishes without an acknowledgement. More than that only queues at the broker."""
-
 REDELIVERY_FIRST_S = 0.5
 REDELIVERY_LONGEST_S = 5.0
 """Before an event that can't be written now comes again: it doubles from the one to the other (contract)."""
 
-REPUBLISH_AFTER_S = 1.0
-"""Before an event that the broker did not take is tried again, unless the connection comes back sooner."""
+HANDLED_AGAIN_AFTER_S = 60.0
+"""A redelivery is let pass while its event is being handled, but not for longer than this: a ledger that died may have
+lost the letter, and then nobody would ever settle it. Longer than a write with its retries; handling twice is harmless
+(F29)."""
+
+SAID_NOTHING_S = 30.0
+"""A publish ends after 5 s in every transport, an acknowledgement is only written: what is older has lost its way."""
 
 
 class NatsActor(Actor[NatsLetter]):
@@ -55,19 +58,20 @@ class NatsActor(Actor[NatsLetter]):
         self._default_currency = default_currency
         self._health = health
         self._metrics = metrics
-        self._to_publish: deque[PublishEvent] = deque()
-        self._publishing = 0
-        self._publish_again = asyncio.Event()
+        self._outgoing = {subject: Outgoing(clock) for subject in (PAYMENT_CREATED, PAYMENT_REFUNDED)}
         self._settled: deque[tuple[Delivery, Handling]] = deque()
         self._settled_some = asyncio.Event()
-        self._in_progress: set[str] = set()
+        self._acknowledging_since: float | None = None
+        self._in_progress: dict[str, float] = {}
+        """Since when, in monotonic seconds, by the event's identity: the first is the oldest."""
 
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
         subscriptions = {ORDER_CREATED: self._arrived, ORDER_CANCELLED: self._arrived}
         self.spawn(self._transport.run(subscriptions, self), name="transport")
-        self.spawn(self._publish_all(), name="publish")
+        for subject, outgoing in self._outgoing.items():
+            self.spawn(self._publish_all(outgoing), name=f"publish {subject}")
         self.spawn(self._acknowledge_all(), name="acknowledge")
 
     async def drain(self) -> None:
@@ -77,42 +81,46 @@ class NatsActor(Actor[NatsLetter]):
     async def teardown(self) -> None:
         await self._transport.close()
 
+    def stuck_for_s(self) -> float:
+        """Not only `receive`: a publish or an acknowledgement that no timeout ends is no sign of life either (F32).
+
+        Waiting for room in the ledger's mailbox is none of these: that is the back pressure.
+        """
+        ages_s = [outgoing.oldest_s for outgoing in self._outgoing.values()]
+        if self._acknowledging_since is not None:
+            ages_s.append(self.clock.monotonic() - self._acknowledging_since)
+        return max(super().stuck_for_s(), max(ages_s) - SAID_NOTHING_S)
+
     def connected(self) -> None:
         self._health.mark_up(Dependency.NATS)
-        self._publish_again.set()
+        for outgoing in self._outgoing.values():
+            outgoing.connection_back()
 
     def disconnected(self, reason: str) -> None:
-        self._health.mark_down(Dependency.NATS, reason)
+        self._health.mark_down(Dependency.NATS, reason, again=True)
 
     # ----------------------------------------------------------------------------------------------------- events out
 
     async def receive(self, item: NatsLetter) -> None:
-        self._to_publish.append(item)
-        self._publish_again.set()
+        self._outgoing[item.subject].add(item)
 
-    async def _publish_all(self) -> None:
+    async def _publish_all(self, outgoing: Outgoing) -> None:
         while True:
-            await self._publish_again.wait()
-            self._publish_again.clear()
-            while self._to_publish and self._publishing < PUBLISHES_UNDER_WAY_LIMIT:
-                self._publishing += 1
-                self.spawn(self._publish(self._to_publish.popleft()), name="publish")
+            effect = await outgoing.next()
+            self.spawn(self._publish(outgoing, effect), name="publish")
 
-    async def _publish(self, effect: PublishEvent) -> None:
+    async def _publish(self, outgoing: Outgoing, effect: PublishEvent) -> None:
         started = self.clock.monotonic()
         try:
             await self._transport.publish(effect.subject, event_payload(effect), effect.message_id)
         except TransportUnavailable:
-            # The transport has said so, once. What it does not take waits here, whichever subject it is of.
-            self._publishing -= 1
-            await self.clock.sleep(REPUBLISH_AFTER_S)
-            self._to_publish.append(effect)
-            self._publish_again.set()
+            # The transport has said so, once. What it does not take waits.
+            outgoing.refused(effect)
             return
-        self._publishing -= 1
-        self._publish_again.set()
+        outgoing.taken(effect)
         self._say_published(effect, self.clock.monotonic() - started)
         await self._ledger.put(EffectEnded(effect.id, EventPublished(effect.order_id, effect.subject)))
+        outgoing.done(effect)
 
     def _say_published(self, effect: PublishEvent, took_s: float) -> None:
         self._metrics.events_published(effect.subject).inc()
@@ -128,10 +136,22 @@ class NatsActor(Actor[NatsLetter]):
 
     async def _arrived(self, delivery: Delivery) -> None:
         """Parse an event, once, and wait until the ledger has room for it: that is the back pressure."""
-        if delivery.identity in self._in_progress:
+        if self._is_in_progress(delivery.identity):
             return  # redelivered while it is being handled: the acknowledgement of the first delivery counts for both
-        self._in_progress.add(delivery.identity)
-        await self._ledger.put(self._letter(delivery))
+        self._in_progress[delivery.identity] = self.clock.monotonic()
+        try:
+            await self._ledger.put(self._letter(delivery))
+        except asyncio.CancelledError:
+            # The connection broke while there was no room: the ledger has not got it, and it will come again.
+            self._in_progress.pop(delivery.identity, None)
+            raise
+
+    def _is_in_progress(self, identity: str) -> bool:
+        """Whether the ledger has this event; what it has had for too long is forgotten, for it may be lost."""
+        long_ago = self.clock.monotonic() - HANDLED_AGAIN_AFTER_S
+        while self._in_progress and (oldest := next(iter(self._in_progress.items())))[1] <= long_ago:
+            del self._in_progress[oldest[0]]
+        return identity in self._in_progress
 
     def _letter(self, delivery: Delivery) -> EventArrived | PoisonArrived:
         started = self.clock.monotonic()
@@ -154,7 +174,7 @@ class NatsActor(Actor[NatsLetter]):
         self, delivery: Delivery, handling: Handling, started: float, order_id: str | None, error: str | None
     ) -> None:
         """The ledger is done with an event: acknowledge it, or ask for it again later."""
-        self._in_progress.discard(delivery.identity)
+        self._in_progress.pop(delivery.identity, None)
         self._settled.append((delivery, handling))
         self._settled_some.set()
         if handling is Handling.NOT_NOW:
@@ -180,7 +200,9 @@ class NatsActor(Actor[NatsLetter]):
             self._settled_some.clear()
             while self._settled:
                 delivery, handling = self._settled.popleft()
+                self._acknowledging_since = self.clock.monotonic()
                 await self._acknowledge(delivery, handling)
+                self._acknowledging_since = None
 
     async def _acknowledge(self, delivery: Delivery, handling: Handling) -> None:
         try:

@@ -14,20 +14,24 @@ RISE = 1.2
 FALL = 2 / 3
 """On a refusal."""
 
-FALL_AT_MOST_EVERY_S = 0.5
-"""Requests that left together are refused together: they tell of one excess, not of many."""
+FALL_SETTLES_S = 0.5
+"""Requests that left before the pace fell, or this soon after, are refused for the excess before it: they tell of one
+excess, not of many."""
 
-CAREFUL_FROM = 0.9
-"""Of the pace that was refused last: from there on the ceiling is felt for, not run into."""
+CAREFUL_FROM = 0.95
+"""Of the pace that was refused last: from there on the limit is felt for, not run into."""
 
-CAREFUL_RISE = 1.02
-"""Times a second, then."""
+CAREFUL_RISE = 1.005
+"""Times a second, then: ten seconds from there to the limit, so that seldom more than one request in 200 is refused."""
 
 REFUSAL_REMEMBERED_S = 30.0
 """After so long the ceiling may be another one."""
 
 SLOWEST_PER_S = 1.0
 """Never slower: it has to notice that it may be faster again."""
+
+INSTANT_S = 1e-6
+"""A wait so short is none: it is what is left of sums of floats, and no clock can be waited for that exactly."""
 
 BURST_S = 0.2
 """Requests that were not made in so much time may be made at once: an idle service must not make one wait."""
@@ -48,7 +52,8 @@ class Pace:
 
     def wait_s(self, now: float) -> float:
         """How long until the next request may leave; 0 is now."""
-        return max(0.0, self._next_at - now, self._not_before - now)
+        wait_s = max(self._next_at, self._not_before) - now
+        return wait_s if wait_s > INSTANT_S else 0.0
 
     def took(self, now: float) -> None:
         """A request leaves now."""
@@ -66,11 +71,14 @@ class Pace:
         """Nothing waits: the pace stays as it is, and time without a queue is no time to rise in."""
         self._risen_at = now
 
-    def refused(self, now: float, retry_after_s: float | None) -> bool:
-        """Stripe refused a request for its rate. True if the pace fell."""
+    def refused(self, now: float, left_at: float, retry_after_s: float | None) -> bool:
+        """Stripe refused a request for its rate, one that left at `left_at`. True if the pace fell.
+
+        What had left before the pace last fell says nothing of the pace since.
+        """
         if retry_after_s is not None:
             self._not_before = max(self._not_before, now + retry_after_s)
-        if now - self._fell_at < FALL_AT_MOST_EVERY_S:
+        if left_at <= self._fell_at + FALL_SETTLES_S:
             return False
         self._fell_at = now
         self._refused_per_s = self.per_s

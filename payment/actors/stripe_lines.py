@@ -9,29 +9,55 @@ import heapq
 from payment.actors.pace import Pace
 from payment.core.effects import StripeEffect
 
+GONE_PLACES_KEPT = 64
+"""Places of entries taken out of a line, beyond as many as still stand in it, before they are swept together. Taking
+out must cost the same however long the line is: at a drain, or when orders expire, thousands leave it at once."""
+
 
 class Entry:
     """One effect, from its arrival until its end is told. Its place stays its own however often it has to go again."""
 
-    __slots__ = ("effect", "maybe_sent", "newer", "on_wire", "place", "received_at", "served", "tries", "withdrawn")
+    __slots__ = (
+        "alarmed",
+        "effect",
+        "maybe_sent",
+        "newer",
+        "place",
+        "received_at",
+        "sent_at",
+        "served",
+        "tries",
+        "withdrawn",
+    )
 
     def __init__(self, effect: StripeEffect, place: int, received_at: float) -> None:
         self.effect = effect
         self.place = place
         self.received_at = received_at
         """Monotonic seconds: the age of a request in our hand, whatever the wall clock says meanwhile."""
-        self.on_wire = False
+        self.sent_at: float | None = None
+        """Monotonic seconds, from its turn on; None while it waits."""
         self.served = False
         """It has had its turn once."""
         self.maybe_sent = False
         """Stripe spoke of an earlier request with its key: this send can't be called never made."""
         self.withdrawn = False
+        self.alarmed = False
+        """Somebody was called to look: not again for each repetition."""
         self.tries = 0
         self.newer: StripeEffect | None = None
         """The same thing was asked for again meanwhile: done after this one, unless this one settles it."""
 
-    def __lt__(self, other: "Entry") -> bool:
-        return self.place < other.place
+    @property
+    def on_wire(self) -> bool:
+        """It is having its turn: what it does to the world can't be called back."""
+        return self.sent_at is not None
+
+    def becomes(self, effect: StripeEffect, received_at: float) -> None:
+        """The newer word for the same thing takes its place."""
+        self.effect = effect
+        self.received_at = received_at
+        self.newer = None
 
 
 class Line:
@@ -44,16 +70,19 @@ class Line:
         self.under_way = 0
         self.woken = asyncio.Event()
         self.last_taken_at = pace.started_at
-        self._ready: list[Entry] = []
+        self._ready: dict[int, Entry] = {}
+        self._places: list[int] = []
+        """A heap. A place whose entry is not among the ready ones any more is passed over."""
 
     def add(self, entry: Entry) -> None:
         """The entry may have its turn from now on."""
-        heapq.heappush(self._ready, entry)
+        self._ready[entry.place] = entry
+        heapq.heappush(self._places, entry.place)
         self.woken.set()
 
     def take(self, now: float) -> Entry:
         """The first entry has its turn."""
-        entry = heapq.heappop(self._ready)
+        entry = self._ready.pop(self._first())
         self.under_way += 1
         self.last_taken_at = now
         self.pace.took(now)
@@ -68,13 +97,11 @@ class Line:
         self.under_way -= 1
         self.woken.set()
 
-    def remove(self, entry: Entry) -> bool:
-        """Take an entry out of the line. False: it does not stand there (it is on the wire, or sleeps)."""
-        if entry not in self._ready:
-            return False
-        self._ready.remove(entry)
-        heapq.heapify(self._ready)
-        return True
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, if it stands in the line."""
+        self._ready.pop(entry.place, None)
+        if len(self._places) > 2 * len(self._ready) + GONE_PLACES_KEPT:
+            self._places = sorted(self._ready)
 
     @property
     def may_go(self) -> bool:
@@ -83,3 +110,8 @@ class Line:
 
     def __len__(self) -> int:
         return len(self._ready)
+
+    def _first(self) -> int:
+        while (place := heapq.heappop(self._places)) not in self._ready:
+            continue
+        return place
