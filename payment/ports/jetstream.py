@@ -36,8 +36,9 @@ from payment.ports.transport import DeliveryHandler, TransportListener, Transpor
 from payment.ports.transport_health import TransportHealth
 
 PUBLISHED_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED)
-ACK_WAIT_S = 30.0
-"""Until an event without an acknowledgement comes again: longer than a ledger write with its retries takes."""
+ACK_WAIT_S = 8.0
+"""Until an event without an acknowledgement comes again. What a killed process had in hand waits for so long, so it is
+short; one that is still being handled by then is known by its identity, and not handled twice (F29)."""
 BATCH_EVENTS = 100
 """Of one pull: what a process may hold without having handed it on; the others of its group go short by no more."""
 PULL_EXPIRES_S = 30.0

@@ -237,6 +237,22 @@ class TestSweep:
         await house.clock.advance(120)
         assert ledger.to_nats() == []
 
+    async def test_an_event_that_comes_first_does_not_hide_what_an_earlier_run_left(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F04, F08: the order's lane is busy with a redelivered event while the start sweep asks for what is ours."""
+        await ledger.order()
+        await ledger.ask()
+        ledger.to_stripe()
+        await ledger.end()
+        house.store.stall("due", "load")
+        await ledger.start()
+        await ledger.order()
+        assert ledger.to_stripe() == []
+        house.store.go_on()
+        await house.clock.settle()
+        assert isinstance(ledger.one_to_stripe(), FindCharges)
+
     async def test_thousands_of_an_earlier_run_are_taken_up_at_once(self, house: World) -> None:
         """F04: at the start all that this client id left, up to a bound."""
         ledger = await house.ledger(stripe_room=5_000)

@@ -1,0 +1,143 @@
+"""The four laws, read off Stripe's and the bus's own books and off what clients were told.
+
+Owns: the judgement, once things have come to rest. Must never ask the service, and never count what the service says of
+itself as evidence, but for L4: what became of each event stands in its documents. Change together with: faults.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.flows.bus import PAID, REFUNDED, Published
+from tests.flows.client import Answer
+
+NOTHING_CHARGED = "nothing was charged"
+Document = dict[str, Any]
+
+
+@dataclass
+class Told:
+    """What the world was told of one order, and what we told the service."""
+
+    created: bool = False
+    cancelled: bool = False
+    answers: list[Answer] = field(default_factory=list)
+    broken: int = 0
+    """Requests whose connection ended without an answer."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everybody's books at rest: Stripe's, the stream's, the documents, and what clients were told, by order id."""
+
+    books: Document
+    events: list[Published]
+    orders: dict[str, Document]
+    told: dict[str, Told]
+
+    def charges(self, order: str) -> list[Document]:
+        """The order's succeeded charges."""
+        charges: list[Document] = self.books["charges"]
+        return [each for each in charges if each["transfer_group"] == order and each["status"] == "succeeded"]
+
+    def events_of(self, order: str) -> list[Published]:
+        return [event for event in self.events if event.payload["orderId"] == order]
+
+
+def broken_laws(evidence: Evidence) -> list[str]:
+    """Every breach of a law, in words; none is what should come back."""
+    breaches = _key_breaches(evidence.books)
+    for order, told in evidence.told.items():
+        for law in (_charged_once, _announced, _cancelled_keeps_nothing, _nothing_lost):
+            breaches += [f"{law.__name__}: order {order}: {words}" for words in law(order, told, evidence)]
+    return breaches
+
+
+def _key_breaches(books: Document) -> list[str]:
+    """No key was ever sent with two sets of parameters, nor after its life."""
+    keys = books["keys"]
+    breaches = [f"key {key} has {sets} parameter sets" for key, sets in keys["parameter_sets"].items()]
+    return breaches + ([f"{keys['reused_late']} keys were sent after their life"] if keys["reused_late"] else [])
+
+
+def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
+    """L1: charges minus full refunds are never above one, and no refund is of more than was charged."""
+    charges = evidence.charges(order)
+    kept = [charge for charge in charges if not charge["refunded"]]
+    too_much = [charge for charge in charges if charge["amount_refunded"] > charge["amount"]]
+    return ([f"{len(kept)} charges are kept"] if len(kept) > 1 else []) + [
+        f"refunded too much: {each}" for each in too_much
+    ]
+
+
+def _announced(order: str, _: Told, evidence: Evidence) -> list[str]:
+    """L2: a kept charge has its PaymentCreated; a PaymentCreated has its charge; repeats are the same event."""
+    ids = {charge["id"] for charge in evidence.charges(order)}
+    created = [event for event in evidence.events_of(order) if event.subject == PAID]
+    breaches = [
+        f"announced without a charge: {event.payload}" for event in created if event.payload["stripeId"] not in ids
+    ]
+    kept = {charge["id"] for charge in evidence.charges(order) if not charge["refunded"]}
+    silent = kept - {event.payload["stripeId"] for event in created}
+    breaches += [f"charged and never announced: {charge}" for charge in silent]
+    if len({event.data for event in created}) > 1:
+        breaches.append("announced as two different payments")
+    return breaches
+
+
+def _cancelled_keeps_nothing(order: str, told: Told, evidence: Evidence) -> list[str]:
+    """L3: a cancelled order keeps no money; its refund is announced, after its payment and never before."""
+    events = evidence.events_of(order)
+    subjects = [event.subject for event in events]
+    charges = evidence.charges(order)
+    if not told.cancelled:
+        return ["a refund is announced of an order that nobody cancelled"] if REFUNDED in subjects else []
+    breaches = [f"kept by a cancelled order: {charge['id']}" for charge in charges if not charge["refunded"]]
+    if charges and REFUNDED not in subjects:
+        breaches.append("given back and not announced")
+    if PAID in subjects and REFUNDED in subjects and subjects.index(REFUNDED) < subjects.index(PAID):
+        breaches.append("the refund is announced before the payment")
+    refunds = {refund["id"] for refund in evidence.books["refunds"]}
+    done = [event.payload["refundId"] for event in events if event.subject == REFUNDED]
+    return breaches + [f"no such refund: {refund}" for refund in done if refund not in refunds]
+
+
+def _nothing_lost(order: str, told: Told, evidence: Evidence) -> list[str]:
+    """L4: each event is in the documents; each 201 is true; each 202 resolves; "nothing was charged" was true."""
+    document = evidence.orders.get(order)
+    if document is None:
+        return ["its events are lost"] if told.created or told.cancelled else []
+    breaches = ["its creation is lost"] if told.created and "userId" not in document else []
+    if told.cancelled and document["status"] != "cancelled":
+        breaches.append("its cancel is lost")
+    ids = {charge["id"] for charge in evidence.charges(order)}
+    said = [answer.body["stripeId"] for answer in told.answers if answer.status in (200, 201)]
+    breaches += [f"said to be paid by {charge}, which is none" for charge in said if charge not in ids]
+    # On a cancelled order a send that was lost is looked for until no request can be executing any more: two days.
+    charging = [each["number"] for each in attempts(document) if each["state"] == "charging"]
+    unresolved = [] if told.cancelled else charging
+    breaches += [f"attempt {number} never resolved" for number in unresolved]
+    if ids and told.answers and not told.broken and all(_denies(answer) for answer in told.answers):
+        breaches.append("charged, though every answer said that nothing was")
+    wrong = [answer.status for answer in told.answers if answer.status == 500]
+    return breaches + [f"answered {status}" for status in wrong]
+
+
+def _denies(answer: Answer) -> bool:
+    return answer.status == 503 and NOTHING_CHARGED in answer.message
+
+
+def attempts(document: Document) -> list[Document]:
+    found: list[Document] = document.get("payment", {}).get("attempts", [])
+    return found
+
+
+def tally(evidence: Evidence) -> str:
+    """How much there was to judge, for whoever reads the test's output."""
+    statuses = Counter(answer.status for told in evidence.told.values() for answer in told.answers)
+    states = Counter(each["state"] for document in evidence.orders.values() for each in attempts(document))
+    requests = evidence.books["requests"].get("charges.create", {})
+    broken = sum(told.broken for told in evidence.told.values())
+    return f"answers {dict(statuses)}, broken off {broken}, attempts {dict(states)}, charges.create {requests}"

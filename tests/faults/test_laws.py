@@ -1,0 +1,156 @@
+"""kill -9 at random instants under load, with a Stripe that fails in every way; then the four laws, off the books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.faults.laws import Evidence, Told, attempts, broken_laws, tally
+from tests.flows.bus import Bus
+from tests.flows.client import Answer, Client
+from tests.flows.house import House, ServiceProcess
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+ORDERS_IN_A_ROUND = 40
+KILL_AFTER_S = (0.05, 1.2)  # after the first request: from the first intent to when most are paid
+ASK_AGAIN_S = 0.15  # after a 202, a 503 or a broken connection: an eager client
+PATIENCE_S = 3.0  # of one client in one round: a stored error with no charge is settled after a minute only
+REST_DEADLINE_S = 45.0  # a hanging call takes 8 s to be given up, and a stored error is looked for at once
+REST_LOOK_S = 0.25  # all documents that are due are read each time
+ACK_WAIT_S = 5.0  # what a killed process left is delivered again after that, instead of the service's own 8 s
+FAULTS = {
+    "drop_before": 0.05,
+    "drop_after": 0.08,
+    "error_before": 0.02,
+    "error_after": 0.04,
+    "cut_body": 0.06,
+    "rate_limit": 0.03,
+    "lock_timeout": 0.02,
+    "html": 0.02,
+    "html_after": 0.03,
+}
+DELAYED = 0.2  # of all requests are held for DELAY_MS: a kill finds some of them on the wire
+DELAY_MS = 300
+
+
+class Crowd:
+    """The neighbours and clients of one round, who do at random what all of them may do."""
+
+    def __init__(self, house: House, bus: Bus, random: Random, told: dict[str, Told]) -> None:
+        self.house, self.bus, self.random, self.told = house, bus, random, told
+        self.processes: list[ServiceProcess] = []
+
+    async def one(self) -> None:
+        """An order, from its creation to an answer that ends it; some cancelled at some point, some declined first."""
+        order = self.house.new_order()
+        told = self.told[order] = Told(created=True)
+        await self.bus.create(order)
+        cancel_in_s = self.random.uniform(0, 0.8) if self.random.random() < 0.25 else None
+        tokens = ["tok_chargeDeclined"] if self.random.random() < 0.15 else []
+        cancel = asyncio.create_task(self._cancel(order, cancel_in_s))
+        for token in [*tokens, "tok_visa"]:
+            await self._pay(order, token, told)
+        await cancel
+
+    async def _cancel(self, order: str, in_s: float | None) -> None:
+        if in_s is None:
+            return
+        await asyncio.sleep(in_s)
+        self.told[order].cancelled = True
+        await self.bus.cancel(order)
+
+    async def _pay(self, order: str, token: str, told: Told) -> None:
+        """The same request again and again, by any process, until an answer ends it."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            answer = await self._ask(self.random.choice(self.processes), order, token, told)
+            if answer is not None and answer.status not in (202, 404, 503):
+                return
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _ask(self, process: ServiceProcess, order: str, token: str, told: Told) -> Answer | None:
+        try:
+            async with Client(process.port) as client:
+                answer = await client.pay(order, token)
+        except aiohttp.ClientConnectorError:
+            return None  # nobody listens: nothing was asked
+        except aiohttp.ClientError:
+            told.broken += 1
+            return None
+        told.answers.append(answer)
+        return answer
+
+
+def turn_faults_on(house: House) -> None:
+    for fault, probability in FAULTS.items():
+        house.stripe.fault(fault, "*", None, probability=probability)
+    house.stripe.fault("delay", "*", None, probability=DELAYED, delay_ms=DELAY_MS)
+    house.stripe.fault("hang_after", "charges.create", 1, probability=0.05)
+
+
+async def a_round(crowd: Crowd, victims: int, random: Random) -> None:
+    """A crowd, a kill -9 at a random instant, and a start at once on the same client id."""
+    turn_faults_on(crowd.house)
+    rush = asyncio.gather(*(crowd.one() for _ in range(ORDERS_IN_A_ROUND)))
+    for victim in random.sample(crowd.processes, victims):
+        await asyncio.sleep(random.uniform(*KILL_AFTER_S))
+        victim.kill()
+        await asyncio.to_thread(victim.start)
+    await rush
+    crowd.house.stripe.well()
+
+
+def restless(document: dict[str, Any]) -> bool:
+    """Whether anybody has anything to do for an order now: a watch that lies ahead is rest."""
+    due = document.get("due")
+    if due is None:
+        return False
+    tasks = [each["task"] for each in attempts(document) if "task" in each]
+    published = all("task" not in event for event in document.get("outbox", []))
+    return not (published and tasks and all(task["kind"] == "watch" for task in tasks) and due > datetime.now(UTC))
+
+
+async def at_rest(house: House, bus: Bus) -> None:
+    """Return when nobody has anything to do; AssertionError, with what is left, after the deadline."""
+    end = time.monotonic() + REST_DEADLINE_S
+    while True:
+        left = [document for document in house.orders.find({"due": {"$exists": True}}) if restless(document)]
+        events = await bus.unacknowledged(house.name)
+        if not left and not events:
+            return
+        assert time.monotonic() < end, f"no rest: {events} events and {left}"
+        await asyncio.sleep(REST_LOOK_S)
+
+
+async def evidence_of(house: House, bus: Bus, told: dict[str, Told]) -> Evidence:
+    orders = {document["_id"]: document for document in house.orders.find()}
+    return Evidence(house.stripe.books(), await bus.events(), orders, told)
+
+
+@pytest.mark.parametrize(("processes", "seeds"), [(1, (1, 2, 3)), (2, (4, 5, 6))], ids=["one process", "two processes"])
+async def test_the_four_laws_hold_over_kill_9_at_random_instants(
+    processes: int, seeds: tuple[int, ...], house: House, bus: Bus
+) -> None:
+    """F03 to F13, F15, F20 to F24: whatever instant a process dies at, the books must show all four laws at rest."""
+    told: dict[str, Told] = {}
+    running = [house.service(CHARGE_WAIT_S="3") for _ in range(processes)]
+    await asyncio.gather(*(asyncio.to_thread(process.start) for process in running))
+    await bus.shorten_ack_wait(house.name, ACK_WAIT_S)
+    for seed in seeds:
+        crowd = Crowd(house, bus, Random(seed), told)
+        crowd.processes = running
+        await a_round(crowd, processes, Random(seed))
+    await at_rest(house, bus)
+    evidence = await evidence_of(house, bus, told)
+    print(tally(evidence))
+    assert broken_laws(evidence) == []
+    assert sum(len(evidence.charges(order)) for order in told) > ORDERS_IN_A_ROUND
+    crashes = [line for each in running for line in each.lines() if line["event"] == "actor_crashed"]
+    assert crashes == []

@@ -1,0 +1,112 @@
+"""MongoDB and NATS go away and come back, by their rows in faults.md."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.laws import NOTHING_CHARGED
+from tests.faults.steps import (
+    WELL_WITHIN_S,
+    asked,
+    dependency,
+    document,
+    one_charge,
+    pay,
+    placed,
+)
+from tests.flows.bus import PAID, REFUNDED, Bus
+from tests.flows.house import House
+from tests.servers.proxy import Proxy
+
+pytestmark = [pytest.mark.servers]
+
+
+async def test_a_refund_waits_for_nats_and_comes_after_its_payment(house: House, bus: Bus) -> None:
+    """F21, F28: with NATS away the charge goes on; both events go out in order when it is back, well within 10 s."""
+    async with Proxy(house.servers.nats.port) as way:
+        process = await house.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
+        order = await placed(house, bus)
+        way.stop_listening()
+        way.cut()
+        await dependency(process, "nats", up=False)
+        status, shown = process.readyz() or (0, {})
+        assert (status, shown["status"]) == (200, "degraded")
+        assert (await pay(process, order)).status == 201
+        await bus.cancel(order)
+        back = time.monotonic()
+        await way.start()
+        await bus.told(order, PAID, REFUNDED, deadline_s=WELL_WITHIN_S)
+        print(f"NATS back: all out after {time.monotonic() - back:.2f} s")
+        await dependency(process, "nats", up=True)
+        lost = process.said("dependency_lost", dependency="nats")
+        assert (len(lost), len(process.said("dependency_back", dependency="nats"))) == (1, 1)
+        process.kill()
+
+
+async def test_a_nats_server_killed_and_started_again_loses_nothing(house: House, bus: Bus) -> None:
+    """F28: a new server process on the same data must be found again, for events in and out."""
+    process = await house.start()
+    order = await placed(house, bus)
+    house.servers.nats.kill()
+    assert (await pay(process, order)).status == 201
+    await asyncio.to_thread(house.servers.nats.start)
+    back = time.monotonic()
+    await bus.told(order, PAID, deadline_s=WELL_WITHIN_S)
+    await pay(process, await placed(house, bus))
+    print(f"nats-server back: in and out after {time.monotonic() - back:.2f} s")
+
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(how: str, house: House, bus: Bus) -> None:
+    """F25: 503 "nothing was charged", `/readyz` names it, events wait, no 500; well again within 10 s by itself."""
+    process = await house.start(CHARGE_WAIT_S="2")
+    order, later = await placed(house, bus), house.new_order()
+    mongo = house.servers.mongo
+    mongo.kill() if how == "killed" else mongo.pause()
+    refused = await pay(process, order)
+    assert refused.status == 503
+    await dependency(process, "mongodb", up=False)
+    status, shown = process.readyz() or (0, {})
+    assert (status, shown["status"]) == (503, "unavailable")
+    again = await pay(process, order)
+    assert (again.status, NOTHING_CHARGED in again.message) == (503, True)
+    assert int(again.headers["Retry-After"]) >= 1
+    await bus.create(later)
+    if how == "killed":
+        await asyncio.to_thread(mongo.start)
+    else:
+        mongo.resume()
+    back = time.monotonic()
+    await dependency(process, "mongodb", up=True)
+    await document(house, later)
+    took_s = time.monotonic() - back
+    print(f"MongoDB {how} and back: well after {took_s:.2f} s")
+    assert took_s < WELL_WITHIN_S
+    assert (await pay(process, order)).status in (200, 201)
+    one_charge(house, order)
+    assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
+
+
+async def test_a_lost_answer_to_a_write_is_never_a_second_charge(house: House, bus: Bus) -> None:
+    """F26: MongoDB wrote the intent and its answer was lost: nobody denies a charge, and one comes."""
+    async with Proxy(house.servers.mongo.port) as way:
+        process = await house.start(MONGO_URL=house.mongo_url(way.port))
+        order = await placed(house, bus)
+        way.drop_answers()
+        request = asked(process, order)
+        await way.wait_for(lambda proxy: proxy.dropped_bytes > 0)
+        await dependency(process, "mongodb", up=False)
+        way.cut()
+        way.resume()
+        answer = await request
+        if answer.status == 503 and NOTHING_CHARGED in answer.message:
+            assert house.stripe.charges(order) == []
+        await dependency(process, "mongodb", up=True)
+        settled = await pay(process, order)
+        assert settled.status in (200, 201)
+        assert settled.body["stripeId"] == one_charge(house, order)["id"]
+        await bus.told(order, PAID)
+        process.kill()
