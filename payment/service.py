@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Never
 
+from payment.actors.desk import Identity
 from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.letters import ActorRestarted, LedgerLetter, NatsLetter, StripeLetter
 from payment.actors.lifecycle import ChildSpec
 from payment.actors.mailbox import Mailbox
-from payment.actors.mongo import Identity, MongoActor
+from payment.actors.mongo import MongoActor
 from payment.actors.nats import NatsActor
 from payment.actors.pace import START_PER_S
 from payment.actors.report import Report
@@ -36,6 +37,7 @@ from payment.ports.ids import Ids, RandomIds
 from payment.ports.jetstream import JetStreamTransport
 from payment.ports.mongo_store import MongoStore
 from payment.ports.store import OrderStore
+from payment.ports.streaming import StreamingTransport
 from payment.ports.stripe_cards import API_VERSION, StripeCards
 from payment.ports.transport import EventTransport
 from payment.settings import Settings
@@ -89,8 +91,12 @@ def real_ports(settings: Settings) -> Ports:
 
 
 def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTransport:
-    """The broker's transport."""
+    """The broker's transport: NATS Streaming where a cluster id is set, else JetStream."""
     servers = [server.reveal() for server in settings.nats_url]
+    if settings.nats_cluster_id is not None:
+        return StreamingTransport(
+            servers, settings.nats_cluster_id, settings.nats_client_id, settings.queue_group_name, ids, clock
+        )
     return JetStreamTransport(
         servers, settings.nats_client_id, settings.queue_group_name, settings.nats_stream, ids, clock
     )
@@ -115,6 +121,7 @@ class Service:
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._forecast = Forecast(per_s=START_PER_S)
         self._server: HttpActor | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(self._children(), ports.clock, ports.ids, on_restart=self._restarted)
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> int:
@@ -125,9 +132,10 @@ class Service:
             return await self.supervisor.run(stop, abort)
         finally:
             self.health.stopping()
-            for task in (stopping, ready):
+            tasks = (stopping, ready, *self._telling)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(stopping, ready, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._ports.store.close()
 
     async def _stopping(self, stop: asyncio.Event) -> None:
@@ -206,8 +214,11 @@ class Service:
     def _restarted(self, name: str) -> None:
         """The ledger asks again for what a dead actor had in hand. Its own restart is a new incarnation already."""
         self.metrics.actor_restarts(name).inc()
-        if name in (STRIPE, NATS):
-            self._ledger.offer(ActorRestarted(name))
+        if name in (STRIPE, NATS) and not self._ledger.offer(ActorRestarted(name)):
+            # However full its mailbox is: what it is never told of it would take for in hand, and renew, for ever.
+            telling = asyncio.create_task(self._ledger.put(ActorRestarted(name)), name=f"{name} restarted")
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
 
     def _dependency_changed(self, dependency: Dependency, up: bool) -> None:
         self.metrics.dependency_up(dependency).set(1 if up else 0)

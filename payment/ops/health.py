@@ -126,8 +126,11 @@ class Health:
         state.since = self._clock.now()
         self._on_change(dependency, True)
 
-    def mark_down(self, dependency: Dependency, why: str, *, blocks_charges: bool = False) -> None:
-        """It is away, for this reason. `blocks_charges`: no charge can be taken (Stripe refuses our key)."""
+    def mark_down(self, dependency: Dependency, why: str, *, blocks_charges: bool = False, again: bool = False) -> None:
+        """It is away, for this reason. `blocks_charges`: no charge can be taken (Stripe refuses our key).
+
+        `again`: the reason is news and is logged, though the loss may have been. For who says each reason once.
+        """
         state = self._states[dependency]
         blocks_charges = blocks_charges or dependency in ALWAYS_BLOCKS
         worse = blocks_charges and not state.blocks_charges
@@ -137,7 +140,7 @@ class Health:
             state.gone_at_s, state.since = self._clock.monotonic(), self._clock.now()
             self._on_change(dependency, False)
         state.up, state.blocks_charges = False, blocks_charges
-        if worse or not state.told:
+        if worse or again or not state.told:
             state.told = True
             get_logger().warning(
                 Event.DEPENDENCY_LOST, dependency=dependency, reason=state.why, blocks_charges=blocks_charges

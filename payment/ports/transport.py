@@ -42,7 +42,10 @@ class TransportListener(Protocol):
         """Events can be published and are being received."""
 
     def disconnected(self, reason: str) -> None:
-        """They can't, for this reason. Said once, however long it lasts. Never holds a credential."""
+        """They can't, for this reason. Never holds a credential.
+
+        Said once, however long it lasts; and once more where it turns out to need a person, who can act on the reason.
+        """
 
 
 class EventTransport(Protocol):

@@ -1,7 +1,8 @@
 """What a transport's listener is told, and when: each change once, no retry ever.
 
-Owns: the listener's calls. Must never: call it twice for one change, or for a hiccup that passes within GRACE_S.
-Change together with: `payment.ports.transport` (what the calls promise).
+Owns: the listener's calls. Must never: call it twice for one change, or for a hiccup that passes within GRACE_S; but a
+loss that needs a person is told a second time, with what there is to do (`persists`). Change together with:
+`payment.ports.transport` (what the calls promise).
 
 A transport is well when its connection stands and each of its subjects works. One subject in trouble (no stream may be
 made for it, say) is told as `disconnected` with that subject's reason, while the others go on. Where a connection comes
@@ -35,6 +36,7 @@ class TransportHealth:
         self._listener = listener
         self._clock = clock
         self._told = Told.NOTHING
+        self._told_that_it_lasts = False
         self._untried = set(self._subjects)
         self._since: dict[str, float] = {}
 
@@ -44,6 +46,13 @@ class TransportHealth:
         self._since.clear()
         if self._told is not Told.LOST:
             self._told = Told.LOST
+            self._told_that_it_lasts = False
+            self._listener.disconnected(reason)
+
+    def persists(self, reason: str) -> None:
+        """What is lost won't come back by itself, for this reason, whatever it was lost for: said once a loss."""
+        if self._told is Told.LOST and not self._told_that_it_lasts:
+            self._told_that_it_lasts = True
             self._listener.disconnected(reason)
 
     def failed(self, subject: str, reason: str) -> None:

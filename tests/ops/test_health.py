@@ -143,6 +143,14 @@ def test_an_outage_that_begins_to_stop_charges_is_said_again(health: Health, log
     assert [line["blocks_charges"] for line in log.lines] == [False, True]
 
 
+def test_a_reason_that_is_news_is_said_again(health: Health, log: Log) -> None:
+    """F40: an outage that turns out to need a person must be in the log with what there is to do."""
+    health.mark_down(Dependency.NATS, "connection reset", again=True)
+    health.mark_down(Dependency.NATS, "another client has our id", again=True)
+    assert [line["reason"] for line in log.lines] == ["connection reset", "another client has our id"]
+    assert health.view().dependencies["nats"].why == "another client has our id"
+
+
 def test_what_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log) -> None:
     """A service that starts without its database says so, and says when it comes."""
     health = Health(clock)

@@ -41,7 +41,7 @@ def test_a_line_is_one_json_object_with_who_when_and_what() -> None:
 def test_times_are_said_in_utc_and_newlines_never_break_a_line() -> None:
     """A value with a newline stays one line; a datetime is ISO 8601 with a Z."""
     log = Log()
-    logs.get_logger().info(Event.EVENT_WAITING, reason="one\ntwo", found=datetime(2024, 5, 1, tzinfo=UTC))
+    logs.get_logger().info(Event.EVENT_PUBLISHED, reason="one\ntwo", found=datetime(2024, 5, 1, tzinfo=UTC))
     assert len(log.text.splitlines()) == 1
     assert log.lines[0]["reason"] == "one\ntwo"
     assert log.lines[0]["found"] == "2024-05-01T00:00:00.000Z"
@@ -136,7 +136,7 @@ def test_a_group_and_a_chain_of_exceptions_are_told_whole() -> None:
 def test_a_terminal_gets_colours_and_obeys_nothing_from_outside() -> None:
     """People get columns and colours; an escape sequence in a value is shown, not performed."""
     log = Log(colours=True)
-    logs.get_logger().info(Event.EVENT_WAITING, reason="\x1b[2Jgone")
+    logs.get_logger().info(Event.EVENT_PUBLISHED, reason="\x1b[2Jgone")
     assert "event_waiting" in log.text
     assert "\x1b[2J" not in log.text
     assert "\\x1b[2Jgone" in log.text
@@ -150,7 +150,7 @@ def test_anything_at_all_can_be_logged_without_raising() -> None:
     cycle: list[object] = []
     cycle.append(cycle)
     for value in ("\ud800", 2**80, float("nan"), b"raw", object(), cycle, {"reason": "\udfff"}, {1, 2}, "x" * 100_000):
-        logs.get_logger().info(Event.EVENT_WAITING, reason=value)
+        logs.get_logger().info(Event.EVENT_PUBLISHED, reason=value)
     assert len(log.lines) == 9
     assert log.lines[3]["reason"] == "<bytes>"
     assert all(len(line) < 10_000 for line in log.text.splitlines())

@@ -78,25 +78,25 @@ def as_loop(secret: str) -> None:
 
 
 PATHS: dict[str, Callable[[str], object]] = {
-    "a field": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason=secret),
-    "a bound field": lambda secret: logs.get_logger().bind(reason=secret).info(Event.EVENT_WAITING),
+    "a field": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason=secret),
+    "a bound field": lambda secret: logs.get_logger().bind(reason=secret).info(Event.EVENT_PUBLISHED),
     "the context": as_context,
     "the event itself": lambda secret: logs.get_logger().info(secret),
-    "an unlisted field": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, token=secret),
+    "an unlisted field": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, token=secret),
     "a list": lambda secret: logs.get_logger().info(Event.SETTINGS_INVALID, problems=[secret, (secret,)]),
-    "a mapping": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason={"error": {"reason": secret}}),
-    "a name in a mapping": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason={"source": secret}),
-    "bytes": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason=secret.encode()),
-    "an object": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason=Holder(secret)),
+    "a mapping": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason={"error": {"reason": secret}}),
+    "a name in a mapping": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason={"source": secret}),
+    "bytes": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason=secret.encode()),
+    "an object": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason=Holder(secret)),
     "an exception": lambda secret: logs.get_logger().error(Event.ACTOR_CRASHED, exc_info=raised(secret)),
     "an exception as a field": lambda secret: logs.get_logger().error(Event.ACTOR_CRASHED, error=raised(secret)),
     "an exception's text": lambda secret: logs.get_logger().error(Event.ACTOR_CRASHED, error=str(raised(secret))),
     "a library": as_library,
     "the loop's handler": as_loop,
     "after much text": lambda secret: logs.get_logger().info(
-        Event.EVENT_WAITING, reason="x " * (FIELD_CHARS // 2 - 8) + secret
+        Event.EVENT_PUBLISHED, reason="x " * (FIELD_CHARS // 2 - 8) + secret
     ),
-    "beside a lone surrogate": lambda secret: logs.get_logger().info(Event.EVENT_WAITING, reason="\ud800 " + secret),
+    "beside a lone surrogate": lambda secret: logs.get_logger().info(Event.EVENT_PUBLISHED, reason="\ud800 " + secret),
 }
 
 

@@ -52,6 +52,18 @@ def test_a_loss_is_told_once_however_many_tries_fail(health: TransportHealth, li
     assert listener.heard == ["gone", "up"]
 
 
+def test_a_loss_that_needs_a_person_is_told_once_more(health: TransportHealth, listener: Listener) -> None:
+    """F40: with what there is to do, and no third time in this loss; in the next one again."""
+    health.persists("nothing is lost yet")
+    for _ in range(2):
+        health.lost("gone")
+        health.persists("client id taken")
+        health.persists("client id taken")
+        health.well("in")
+        health.well("out")
+    assert listener.heard == ["gone", "client id taken", "up"] * 2
+
+
 async def test_a_hiccup_is_not_told(health: TransportHealth, listener: Listener, clock: FakeClock) -> None:
     """A consumer that was made again within the grace is nobody's news."""
     health.well("in")

@@ -1,0 +1,98 @@
+"""What can go wrong between a client and NATS Streaming, and what the server means by the words it says.
+
+Owns: the exceptions of this package and the table of the server's error strings. Source: nats-streaming-server 0.25.6.
+"""
+
+import enum
+
+
+class StanError(Exception):
+    """The base of all errors of this package. Each text can be shown: none holds an address or a credential."""
+
+
+class CodecError(StanError):
+    """These bytes are not the message that they should be, or a message can't be encoded."""
+
+
+class Unreachable(StanError):
+    """No answer, or no connection. What was asked may have been done all the same."""
+
+
+class NobodyListens(Unreachable):
+    """NATS itself is there, and says that nobody listens on the subject."""
+
+
+class NotStreaming(StanError):
+    """NATS is there, but no NATS Streaming of this cluster id: nobody listens, or somebody else answers."""
+
+
+class SessionLost(StanError):
+    """The session is over. What waited for an acknowledgement in it may have been stored."""
+
+
+class InvalidName(StanError):
+    """The server would refuse this client id, channel or durable."""
+
+
+class Refused(StanError):
+    """The server said no. `said` are its own words."""
+
+    def __init__(self, said: str) -> None:
+        verdict, meaning = SAYINGS.get(said, (Verdict.LATER, ""))
+        super().__init__(f"NATS Streaming says '{said}'" + (f": {meaning}" if meaning else ""))
+        self.said = said
+        self.verdict = verdict
+
+
+class ClientIdTaken(Refused):
+    """A living client has our client id: it answered the server's heartbeat just now."""
+
+
+class Verdict(enum.Enum):
+    """What to do about an error of the server."""
+
+    LATER = "later"
+    """Try again: it may pass."""
+    SESSION_GONE = "session gone"
+    """Open a new session."""
+    MISTAKE = "mistake"
+    """Ours, or in the configuration of either side: it won't pass by itself."""
+
+
+def refused(said: str) -> Refused:
+    """The exception for an error string of the server."""
+    return ClientIdTaken(said) if said == CLIENT_ID_TAKEN else Refused(said)
+
+
+CLIENT_ID_TAKEN = "stan: clientID already registered"
+NO_CONNECT_REQUEST = "stan: invalid connection request"
+"""The answer to an empty request: it registers nothing, and so serves to ask whether NATS Streaming is there."""
+
+SAYINGS: dict[str, tuple[Verdict, str]] = {
+    CLIENT_ID_TAKEN: (Verdict.LATER, "another living client has this client id"),
+    "stan: unknown clientID": (Verdict.SESSION_GONE, "the server doesn't know this session any more"),
+    "client has been replaced or is no longer registered": (
+        Verdict.SESSION_GONE,
+        "the server lost this session, or another client has taken its client id",
+    ),
+    # The channel's name is checked here before anything is sent: what is left is a session that the server forgot.
+    "stan: invalid publish request": (Verdict.SESSION_GONE, "the server doesn't know this session any more"),
+    "stan: invalid clientID: only alphanumeric and `-` or `_` characters allowed": (Verdict.MISTAKE, ""),
+    "stan: clientID missing": (Verdict.MISTAKE, ""),
+    NO_CONNECT_REQUEST: (Verdict.MISTAKE, ""),
+    "stan: duplicate durable registration": (Verdict.LATER, "this durable is still online under our client id"),
+    "stan: durable name of a durable queue subscriber can't contain the character ':'": (Verdict.MISTAKE, ""),
+    "stan: invalid subject": (Verdict.MISTAKE, ""),
+    "stan: invalid start position": (Verdict.MISTAKE, ""),
+    "stan: invalid ack wait time, should be >= 1s": (Verdict.MISTAKE, ""),
+    "stan: invalid MaxInflight, should be >= 1": (Verdict.MISTAKE, ""),
+    "stan: invalid subscription request": (Verdict.MISTAKE, ""),
+    "stan: invalid unsubscribe request": (Verdict.MISTAKE, ""),
+    "stan: invalid close request": (Verdict.MISTAKE, ""),
+    "stan: invalid subscription": (Verdict.LATER, "the server doesn't have this subscription"),
+    "stan: unknown channel": (Verdict.LATER, ""),
+    "stan: channel is being deleted": (Verdict.LATER, ""),
+    "too many channels": (Verdict.MISTAKE, "its limit max_channels is reached"),
+    "too many subscriptions per channel": (Verdict.MISTAKE, "its limit max_subs is reached"),
+}
+"""Each error string of the server, with what to do and what it means where its own words don't say so."""

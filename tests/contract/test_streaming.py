@@ -1,0 +1,72 @@
+"""NATS Streaming keeps the transports' contract, against the real server, with a file store and with a memory store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from payment.ports.clock import SystemClock
+from payment.ports.ids import RandomIds
+from payment.ports.streaming import StreamingTransport
+from payment.ports.transport import EventTransport
+from tests.contract.transport_contract import CREATED, Members, TransportContract
+from tests.servers.nats_streaming import CLUSTER_ID, NatsStreamingServer
+
+pytestmark = pytest.mark.servers
+
+
+class StreamingBench:
+    """`client_id` of each transport is the name it is asked for."""
+
+    deduplicates = False
+
+    def __init__(self, server: NatsStreamingServer, ack_wait_s: int = 1) -> None:
+        self.server = server
+        self.ack_wait_s = ack_wait_s
+
+    def transport(self, name: str, group: str = "payment-service") -> EventTransport:
+        return StreamingTransport(
+            [self.server.url], CLUSTER_ID, name, group, RandomIds(), SystemClock(), ack_wait_s=self.ack_wait_s
+        )
+
+    async def kill(self) -> None:
+        self.server.kill()
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.server.start)
+
+
+@pytest.fixture
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NatsStreamingServer]:
+    server = NatsStreamingServer(tmp_path, memory=getattr(request, "param", "file") == "memory")
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+class TestStreaming(TransportContract):
+    @pytest.fixture
+    def bench(self, server: NatsStreamingServer) -> StreamingBench:
+        return StreamingBench(server)
+
+    # What differs: NATS Streaming knows no message ids.
+    test_the_same_message_id_is_delivered_once = None
+
+    async def test_what_is_published_again_arrives_again(self, members: Members) -> None:
+        """F07: the same message id is no reason to drop it: consumers see a duplicate with the same payment id."""
+        one = await members.join(CREATED)
+        for message_id, data in (("a", b"paid"), ("a", b"paid"), ("b", b"last")):
+            await one.transport.publish(CREATED, data, message_id)
+        await one.got_data(b"last")
+        assert one.data == [b"paid", b"paid", b"last"]
+        assert one.got[0].identity != one.got[1].identity
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+class TestStreamingInMemory(TestStreaming):
+    """A restart forgets everything: what the contract says of events that were there before it can't be kept."""
+
+    test_an_ack_that_can_not_be_sent_is_a_redelivery = None

@@ -1,0 +1,46 @@
+"""A member of a queue group in a process of its own, to be killed and stopped: prints what happens as JSON lines.
+
+python -m tests.ports.streaming_member URL CLIENT_ID ACK_WAIT_S ack|keep
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from payment.ports.clock import SystemClock
+from payment.ports.ids import RandomIds
+from payment.ports.streaming import StreamingTransport
+from payment.ports.transport import Delivery
+from tests.contract.transport_contract import CREATED
+from tests.servers.nats_streaming import CLUSTER_ID
+
+
+def say(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+class Listener:
+    def connected(self) -> None:
+        say(told="connected")
+
+    def disconnected(self, reason: str) -> None:
+        say(told="disconnected", reason=reason)
+
+
+async def main(url: str, client_id: str, ack_wait_s: str, manner: str) -> None:
+    transport = StreamingTransport(
+        [url], CLUSTER_ID, client_id, "payment-service", RandomIds(), SystemClock(), ack_wait_s=int(ack_wait_s)
+    )
+
+    async def arrived(delivery: Delivery) -> None:
+        say(got=delivery.data.decode())
+        if manner == "ack":
+            await delivery.ack()
+
+    await transport.run({CREATED: arrived}, Listener())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
