@@ -137,7 +137,7 @@ def test_a_terminal_gets_colours_and_obeys_nothing_from_outside() -> None:
     """People get columns and colours; an escape sequence in a value is shown, not performed."""
     log = Log(colours=True)
     logs.get_logger().info(Event.EVENT_PUBLISHED, reason="\x1b[2Jgone")
-    assert "event_waiting" in log.text
+    assert "event_published" in log.text
     assert "\x1b[2J" not in log.text
     assert "\\x1b[2Jgone" in log.text
     with pytest.raises(json.JSONDecodeError):
