@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 from pymongo import MongoClient, ReplaceOne, WriteConcern
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import PyMongoError
 
 from tests.servers.mongo import MongoJavaServer, MongoServer, NxServer
 from tests.servers.process import LOOPBACK, ServerFailedError, ServerProcess, accepts, free_port
 from tests.servers.proxy import Proxy
 from tests.servers.requirements import find_program, missing, require_program
 
-DUPLICATE_KEY = 11000
+pytestmark = pytest.mark.servers
+
 OPERATION_TIMEOUT_MS = 1000  # a paused server must be told from one that is slow on a busy machine
 
 
@@ -42,18 +43,6 @@ def write(client: MongoClient[dict[str, object]], *revisions: tuple[str, int]) -
         [ReplaceOne({"_id": i, "rev": rev}, {"_id": i, "rev": rev + 1}, upsert=True) for i, rev in revisions],
         ordered=False,
     )
-
-
-def test_of_a_batch_only_the_stale_revision_is_refused(mongo: MongoServer) -> None:
-    """A stale rev must come back as E11000 with its index, and the rest of its batch must be written."""
-    with client_of(mongo) as client:
-        write(client, ("a", 0))
-        with pytest.raises(BulkWriteError) as refused:
-            write(client, ("b", 0), ("a", 0), ("c", 0))
-        errors = [(error["index"], error["code"]) for error in refused.value.details["writeErrors"]]
-        found = {order["_id"]: order["rev"] for order in client.get_default_database().orders.find()}
-    assert errors == [(1, DUPLICATE_KEY)]
-    assert found == {"a": 1, "b": 1, "c": 1}
 
 
 def test_what_was_acknowledged_survives_kill_9(mongo: MongoServer) -> None:
