@@ -4,24 +4,27 @@
 # pinned in requirements-dev.txt. They do so again only when a file that says what to install has changed.
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13      another Python, beside the usual one
+#   make run BROKER=streaming                        events over NATS Streaming, instead of JetStream
 
 VENV   ?= .venv
 # The first of these that runs and is new enough: a version manager's `python3` may be there and refuse to run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
+BROKER ?= jetstream
+
 BIN  := $(VENV)/bin
 PY   := $(BIN)/python
 WHAT := setup.cfg pyproject.toml requirements.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all lint types fast core slow docs docs-check format requirements clean
+.PHONY: help run test all lint types fast core slow docs docs-check format bench-streaming requirements clean
 
 help:  ## What there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.for-run  ## Run the service with everything it stands on, and show how to pay an order
-	@exec $(PY) -m payment.embedded run --die-with-parent
+	@exec $(PY) -m payment.embedded run --die-with-parent --broker "$(BROKER)"
 
 test: lint types core fast slow  ## All checks: lint, types, tests (the fast ones first)
 
@@ -54,6 +57,9 @@ docs-check: $(VENV)/.for-test  ## Fail where a document says something else than
 format: $(VENV)/.for-test  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-streaming: $(VENV)/.for-test  ## Measure events over NATS Streaming, beside node-nats-streaming (bench/README.md)
+	$(PY) -m bench.streaming
 
 requirements:  ## Resolve setup.cfg afresh and pin what comes of it
 	.ci/pin $(PYTHON)

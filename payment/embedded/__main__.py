@@ -15,13 +15,13 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from payment.embedded import commands
+from payment.embedded.bus import NeighbourError
 from payment.embedded.guide import DEFAULT_HOME, Voice
 from payment.embedded.home import Home, HomeInUseError
 from payment.embedded.household import EX_UNAVAILABLE, run
-from payment.embedded.neighbours import NeighbourError
 from payment.embedded.plan import LiveKeyError
 from payment.embedded.sandbox.lifeline import ParentGoneError, tie_to_parent
-from payment.embedded.servers import ProgramMissingError
+from payment.embedded.servers import Broker, ProgramMissingError
 from payment.settings import EX_CONFIG
 
 EXIT_IN_USE = 1
@@ -40,6 +40,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     running = add("run", "start the servers and the service, and show how to pay an order")
     running.add_argument("--die-with-parent", action="store_true", help="stop when the process that started it is gone")
+    running.add_argument(
+        "--broker",
+        type=Broker,
+        choices=list(Broker),
+        default=Broker.JETSTREAM,
+        metavar="|".join(Broker),
+        help="what carries the events (%(default)s); with NATS_URL set, NATS_CLUSTER_ID says so",
+    )
     ordering = add("order", "publish order:created; print the order's id and the command that pays it")
     ordering.add_argument("--price", type=_price, required=True, help="in major units, such as 19.99")
     ordering.add_argument("--user", required=True, help="who orders")
@@ -64,7 +72,7 @@ def main() -> int:
         if options.what == "run":
             if options.die_with_parent:
                 tie_to_parent(parent_pid)
-            return asyncio.run(run(home, os.environ, voice))
+            return asyncio.run(run(home, os.environ, voice, options.broker))
         return _command(options, home)
     except (HomeInUseError, ParentGoneError) as error:
         voice.complain(str(error))

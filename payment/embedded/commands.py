@@ -1,7 +1,8 @@
 """The neighbours' commands: order, cancel, token, events, status. Each gives an exit code.
 
 What a script wants goes to stdout (ids, commands, one JSON object a line), what is only for a person to stderr. Where
-things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where they are set, go first.
+things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where they are set, go first, and so does
+`NATS_CLUSTER_ID` beside the former.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from msgspec import Struct
 
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS
 from payment.embedded import probe
+from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order
 from payment.embedded.guide import DIM, GOOD_CARD, Shell, Voice, pay_line, payment_line
 from payment.embedded.home import Home
-from payment.embedded.neighbours import AGAIN_S, Bus, NeighbourError, Order, connected, new_order_id, signed_token
+from payment.embedded.neighbours import connected, new_order_id, signed_token
 from payment.embedded.plan import NAME, SERVICE, given
 from payment.embedded.servers import Server
 
@@ -34,6 +36,7 @@ class Access(Struct, frozen=True):
     """Where the run of a home folder is reached, and the key it believes."""
 
     nats_url: str
+    cluster_id: str
     key: str
     host: str
     port: int
@@ -44,6 +47,7 @@ class Access(Struct, frozen=True):
         """Raise NeighbourError where something is not known."""
         state = home.read_state()
         nats_url, key = given(environ, "NATS_URL"), given(environ, "JWT_KEY")
+        cluster_id = (given(environ, "NATS_CLUSTER_ID") if nats_url else None) or (state.cluster_id if state else "")
         if state is not None and state.own_nats and nats_url is None:
             nats_url = f"nats://{probe.LOOPBACK}:{state.ports[Server.NATS]}"
         if key is None and (state is None or state.own_key):
@@ -53,7 +57,7 @@ class Access(Struct, frozen=True):
         host = state.host if state else probe.LOOPBACK
         port = state.ports[SERVICE] if state else int(environ.get("PORT", "8080"))
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
-        return cls(nats_url, key, host, port, group)
+        return cls(nats_url, cluster_id, key, host, port, group)
 
     @property
     def base_url(self) -> str:
@@ -70,10 +74,10 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
         currency=options.currency,
         expires_in_s=options.expires_in_s,
     )
-    async with connected(access.nats_url) as bus:
+    async with connected(access.nats_url, access.cluster_id) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            voice.complain("NATS has the order; the service has not taken it in yet")
+            voice.complain("the bus has the order; the service has not taken it in yet")
     print(what.order_id)
     print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
     return 0
@@ -82,11 +86,11 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
 async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url) as bus:
+    async with connected(access.nats_url, access.cluster_id) as bus:
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            voice.complain("NATS has the event; the service has not taken it in yet")
+            voice.complain("the bus has the event; the service has not taken it in yet")
         paid = await _about(bus, OUTGOING_SUBJECTS[0], options.id)
         if not paid:
             voice.say("the order was not paid: nothing to give back")
@@ -113,13 +117,13 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     """Print our events as they are published, one JSON object a line, until interrupted or enough."""
     access, told = Access.of(home, environ), 0
     deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
-    async with connected(access.nats_url) as bus:
+    async with connected(access.nats_url, access.cluster_id) as bus:
         read = {subject: 0 if options.all else await bus.last(subject) for subject in OUTGOING_SUBJECTS}
         while time.monotonic() < deadline:
             for subject in OUTGOING_SUBJECTS:
-                async for seq, payload in bus.past(subject, read[subject]):
-                    _print(subject, payload)
-                    read[subject], told = seq, told + 1
+                async for event in bus.past(subject, read[subject]):
+                    _print(subject, event.payload)
+                    read[subject], told = event.seq, told + 1
                     if told == options.count:
                         return 0
             await asyncio.sleep(AGAIN_S)
@@ -129,10 +133,10 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
 async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url) as bus:
+    async with connected(access.nats_url, access.cluster_id) as bus:
         found = []
         for subject in (*INCOMING_SUBJECTS, *OUTGOING_SUBJECTS):
-            found += [(seq, subject, payload) for seq, payload in await _about(bus, subject, options.id)]
+            found += [(event.rank, subject, event.payload) for event in await _about(bus, subject, options.id)]
         for _, subject, payload in sorted(found):
             _print(subject, payload)
         if not found:
@@ -147,7 +151,7 @@ async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
     if not created or not paid:
         voice.say("no payment is known of this order")
         return
-    owner, payment_id = _fields(created[0][1]).get("userId"), str(_fields(paid[0][1]).get("id"))
+    owner, payment_id = _fields(created[0].payload).get("userId"), str(_fields(paid[0].payload).get("id"))
     signed = signed_token(access.key, str(owner))
     location = payment_line(access.base_url, signed, payment_id)
     path = f"/api/v1/payments/{payment_id}"
@@ -156,21 +160,21 @@ async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
     voice.show(f"{voice.paint('again:', DIM)} {location}")
 
 
-async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[tuple[int, bytes]]:
+async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[Held]:
     """The events of an order on a subject, once there is one; none when patience ends."""
     found, deadline = await _about(bus, subject, order_id), time.monotonic() + REFUND_S
     while not found and time.monotonic() < deadline:
         await asyncio.sleep(AGAIN_S)
         found = await _about(bus, subject, order_id)
-    for _, payload in found:
-        _print(subject, payload)
+    for event in found:
+        _print(subject, event.payload)
     return found
 
 
-async def _about(bus: Bus, subject: str, order_id: str) -> list[tuple[int, bytes]]:
-    """The sequence numbers and payloads of the events on a subject that are about an order."""
+async def _about(bus: Bus, subject: str, order_id: str) -> list[Held]:
+    """The events on a subject that are about an order."""
     name = "orderId" if subject in OUTGOING_SUBJECTS else "id"
-    return [(seq, payload) async for seq, payload in bus.past(subject) if _fields(payload).get(name) == order_id]
+    return [event async for event in bus.past(subject) if _fields(event.payload).get(name) == order_id]
 
 
 def _fields(payload: bytes) -> dict[str, object]:

@@ -75,7 +75,7 @@ def payment_line(base_url: str, token: str, payment_id: str) -> str:
 
 
 class Guide(Struct, frozen=True, kw_only=True):
-    """All that the guide needs to know. Without orders (events don't travel over JetStream) it shows none."""
+    """All that the guide needs to know. Without orders (none could be published) it shows none."""
 
     base_url: str
     took_s: float

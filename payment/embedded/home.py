@@ -5,7 +5,8 @@
     lock         held by the one run there may be at a time
     pids/        one file for each child; see survivors.py
     logs/        what the servers print, of this run and of the one before
-    nats/ mongo/ stripe/   their data
+    nats/ streaming/ mongo/ stripe/   their data
+    bin/         the NATS Streaming server, where a run had to install it
 
 A secret that came from the environment is never written here. Change together: `State`, household.py, commands.py.
 """
@@ -31,11 +32,13 @@ class HomeInUseError(Exception):
 
 
 class State(Struct):
-    """What outlives a run. `ports` are by child; `own_nats` and `own_key` say whether the last run used ours."""
+    """What outlives a run. `ports` are by child; `own_nats` and `own_key` say whether the last run used ours;
+    `cluster_id` is NATS Streaming's, or empty where events travelled over JetStream."""
 
     ports: dict[str, int] = msgspec.field(default_factory=dict)
     host: str = ""
     queue_group: str = ""
+    cluster_id: str = ""
     own_nats: bool = True
     own_key: bool = True
 
@@ -47,6 +50,7 @@ class Home:
         self.path = path
         self.logs = path / "logs"
         self.pids = path / "pids"
+        self.programs = path / "bin"
 
     def data(self, name: str) -> Path:
         return self.path / name

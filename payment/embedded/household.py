@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import payment
-from payment.embedded import plan, probe
+from payment.embedded import broker_program, plan, probe
+from payment.embedded.bus import NeighbourError, Order
 from payment.embedded.child import Child, start_log_anew
 from payment.embedded.guide import Guide, Shell, Voice
 from payment.embedded.home import Home, State
-from payment.embedded.neighbours import NeighbourError, Order, connected, new_order_id, signed_token
-from payment.embedded.servers import Server, command
+from payment.embedded.neighbours import connected, new_order_id, signed_token
+from payment.embedded.servers import Broker, Server, command
 from payment.embedded.survivors import end_survivors
 
 EX_UNAVAILABLE = 69
@@ -66,7 +67,7 @@ class Stop:
             self.hurry.set()
 
 
-async def run(home: Home, environ: Mapping[str, str], voice: Voice) -> int:
+async def run(home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker = Broker.JETSTREAM) -> int:
     """Run until told to stop; the exit code. Ends first what an earlier run could not.
 
     Raises:
@@ -80,7 +81,10 @@ async def run(home: Home, environ: Mapping[str, str], voice: Voice) -> int:
         with home.locked():
             for name in await end_survivors(home.pids):
                 voice.say(f"ended the {name} that an earlier run had left behind")
-            return await Household(home, environ, voice, began_s).live(stop)
+            wanted = plan.servers_wanted(environ)
+            if Server.NATS in wanted and broker is Broker.STREAMING:
+                await broker_program.provide(home, plan.server_environ(environ), voice, stop.asked)
+            return 0 if stop.asked.is_set() else await Household(home, environ, voice, broker, began_s).live(stop)
 
 
 @asynccontextmanager
@@ -98,20 +102,22 @@ async def _signals(stop: Stop) -> AsyncIterator[None]:
 class Household:
     """The children of one run, and what they were told."""
 
-    def __init__(self, home: Home, environ: Mapping[str, str], voice: Voice, began_s: float) -> None:
+    def __init__(self, home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker, began_s: float) -> None:
         self._home = home
         self._voice = voice
+        self._broker = broker
         self._began_s = began_s
         state = home.read_state() or State()
         wanted = plan.servers_wanted(environ)
         self._ports = plan.choose_ports(environ, wanted, state.ports)
         self._key = plan.given(environ, "JWT_KEY") or home.key()
-        self._told = plan.service_environ(environ, self._ports, self._key)
+        self._told = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
             State(
                 ports={**state.ports, **self._ports},
                 host=plan.reached_at(self._told),
                 queue_group=self._told["QUEUE_GROUP_NAME"],
+                cluster_id=self._cluster_id,
                 own_nats=Server.NATS in wanted,
                 own_key=plan.given(environ, "JWT_KEY") is None,
             )
@@ -137,21 +143,22 @@ class Household:
             await asyncio.gather(*(child.stop(SERVER_STOP_S, stop.hurry) for child in self._servers.values()))
 
     def _server(self, server: Server, environ: Mapping[str, str]) -> Child:
-        line = command(server, self._home, self._ports[server])
+        line = command(server, self._broker, self._home, self._ports[server])
         start_log_anew(self._home.log(server))
         return Child(server, line, plan.server_environ(environ), self._home, logged=True)
 
     async def _keep(self, server: Server) -> int:
         """Keep a server up; returns an exit code once it can't be."""
         child, ends = self._servers[server], deque[float](maxlen=RESTARTS_MAX + 1)
+        label = server.label(self._broker)
         while True:
             await child.start()
             code = await self._watch(server, child)
             ends.append(time.monotonic())
             if len(ends) > RESTARTS_MAX and ends[-1] - ends[0] < RESTART_WINDOW_S:
-                self._voice.complain(f"{server.label} does not stay up; its last words stand in {child.log}")
+                self._voice.complain(f"{label} does not stay up; its last words stand in {child.log}")
                 return EX_UNAVAILABLE
-            self._voice.complain(f"{server.label} ended with code {code}; starting it again (log: {child.log})")
+            self._voice.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
             await asyncio.sleep(RESTART_DELAY_S)
 
     async def _watch(self, server: Server, child: Child) -> int:
@@ -214,10 +221,8 @@ class Household:
 
     async def _place_orders(self) -> tuple[str, str]:
         """Publish two orders, and wait until the service has taken them in."""
-        if plan.given(self._told, "NATS_CLUSTER_ID"):
-            raise NeighbourError("events travel over NATS Streaming here, and this command speaks JetStream")
         first, second = new_order_id(), new_order_id()
-        async with connected(self._told["NATS_URL"]) as bus:
+        async with connected(self._told["NATS_URL"], self._cluster_id) as bus:
             for order_id in (first, second):
                 stored = await bus.create(self._demo_order(order_id))
                 if not await bus.taken_in(stored, self._told["QUEUE_GROUP_NAME"], PATIENCE_S):
@@ -228,13 +233,18 @@ class Household:
         return Order(order_id=order_id, user_id=DEMO_USER, price=DEMO_PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
 
     @property
+    def _cluster_id(self) -> str:
+        return plan.given(self._told, "NATS_CLUSTER_ID") or ""
+
+    @property
     def _base_url(self) -> str:
         host = plan.reached_at(self._told)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[plan.SERVICE]}"
 
     def _where(self, server: Server) -> str:
         if server in self._servers:
-            return f"{server.label} on port {self._ports[server]}, data in {self._home.data(server)}/"
+            where = f"port {self._ports[server]}, data in {server.data(self._broker, self._home)}/"
+            return f"{server.label(self._broker)} on {where}"
         return plan.foreign_place(server, self._told)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from payment.embedded.probe import LOOPBACK, choose_port
-from payment.embedded.servers import Server
+from payment.embedded.servers import CLUSTER_ID, Broker, Server
 
 SANDBOX_KEY = "sk_test_embedded"
 """What the sandbox is called with: it takes any test key."""
@@ -77,12 +77,14 @@ def foreign_place(server: Server, told: Mapping[str, str]) -> str:
     return f"as {FOREIGN[server]} says"
 
 
-def service_environ(environ: Mapping[str, str], ports: Mapping[str, int], key: str) -> dict[str, str]:
+def service_environ(
+    environ: Mapping[str, str], ports: Mapping[str, int], key: str, broker: Broker = Broker.JETSTREAM
+) -> dict[str, str]:
     """The service's environment: the one we were given, and in it what is missing. `ports` holds our servers'."""
     told = dict(environ)
     if Server.NATS in ports:
         told["NATS_URL"] = f"nats://{LOOPBACK}:{ports[Server.NATS]}"
-        told.pop("NATS_CLUSTER_ID", None)  # Our server speaks JetStream.
+        told["NATS_CLUSTER_ID"] = CLUSTER_ID if broker is Broker.STREAMING else ""  # Blank counts as not set.
     if Server.MONGO in ports:
         told["MONGO_URL"] = f"mongodb://{LOOPBACK}:{ports[Server.MONGO]}/payment"
     if Server.STRIPE in ports:

@@ -58,10 +58,14 @@ class StreamingDelivery:
     def __init__(self, message: MsgProto, subscription: Subscription, cluster_id: str) -> None:
         self.subject = message.subject
         self.data = message.data
-        self.identity = f"{cluster_id}:{message.subject}:{message.sequence}:{message.timestamp}"
         self.redelivered = subscription.redelivered(message)
         self._message = message
         self._subscription = subscription
+        self._cluster_id = cluster_id
+
+    @property
+    def identity(self) -> str:
+        return f"{self._cluster_id}:{self.subject}:{self._message.sequence}:{self._message.timestamp}"
 
     async def ack(self) -> None:
         """Tell the server, in the session it came in. Without that one the event comes again; nothing raises."""

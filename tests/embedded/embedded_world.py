@@ -43,6 +43,8 @@ def program(*words: str, home: Path) -> list[str]:
 class EmbeddedRun:
     """One `run`. Its output goes to two files, as it does where somebody keeps the log."""
 
+    RUN: tuple[str, ...] = ("run",)
+
     def __init__(self, folder: Path, **environ: str) -> None:
         self.home = folder / "home"
         self.environ = environment(**environ)
@@ -57,7 +59,7 @@ class EmbeddedRun:
     def start(self, *, ready: bool = True) -> "EmbeddedRun":
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
-                program("run", home=self.home), stdout=out, stderr=err, env=self.environ, cwd=ROOT
+                program(*self.RUN, home=self.home), stdout=out, stderr=err, env=self.environ, cwd=ROOT
             )
         if ready:
             wait_until(lambda: "Ctrl-C. The next run" in self.said or self.process.poll() is not None, "the guide")

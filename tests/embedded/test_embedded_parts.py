@@ -12,9 +12,9 @@ import pytest
 
 from payment.embedded import lifeline, plan, probe
 from payment.embedded.__main__ import arguments
+from payment.embedded.bus_jetstream import acknowledged
 from payment.embedded.guide import Shell, Voice, pay_line
 from payment.embedded.home import Home, HomeInUseError, State
-from payment.embedded.neighbours import acknowledged
 from payment.embedded.servers import Server
 from payment.embedded.survivors import Note, began, end_survivors, write_note
 from payment.settings import Settings

@@ -15,6 +15,7 @@ from tests.faults.laws import Evidence, Told, attempts, broken_laws, tally
 from tests.flows.bus import Bus
 from tests.flows.client import Answer, Client
 from tests.flows.house import House, ServiceProcess
+from tests.flows.streaming import NodeBus
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -43,7 +44,7 @@ DELAY_MS = 300
 class Crowd:
     """The neighbours and clients of one round, who do at random what all of them may do."""
 
-    def __init__(self, house: House, bus: Bus, random: Random, told: dict[str, Told]) -> None:
+    def __init__(self, house: House, bus: Bus | NodeBus, random: Random, told: dict[str, Told]) -> None:
         self.house, self.bus, self.random, self.told = house, bus, random, told
         self.processes: list[ServiceProcess] = []
 
@@ -117,7 +118,7 @@ def restless(document: dict[str, Any]) -> bool:
     return not (published and tasks and all(task["kind"] == "watch" for task in tasks) and due > datetime.now(UTC))
 
 
-async def at_rest(house: House, bus: Bus) -> None:
+async def at_rest(house: House, bus: Bus | NodeBus) -> None:
     """Return when nobody has anything to do; AssertionError, with what is left, after the deadline."""
     end = time.monotonic() + REST_DEADLINE_S
     while True:
@@ -129,7 +130,7 @@ async def at_rest(house: House, bus: Bus) -> None:
         await asyncio.sleep(REST_LOOK_S)
 
 
-async def evidence_of(house: House, bus: Bus, told: dict[str, Told]) -> Evidence:
+async def evidence_of(house: House, bus: Bus | NodeBus, told: dict[str, Told]) -> Evidence:
     orders = {document["_id"]: document for document in house.orders.find()}
     return Evidence(house.stripe.books(), await bus.events(), orders, told)
 

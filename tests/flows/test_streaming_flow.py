@@ -11,22 +11,14 @@ import pytest
 
 from tests.flows.bus import CANCELLED, CREATED, PAID, REFUNDED, order_cancelled, order_created
 from tests.flows.client import Client
-from tests.flows.house import House, Servers, ServiceProcess
+from tests.flows.house import House, ServiceProcess
+from tests.flows.streaming import StreamingServers
 from tests.flows.waiting import eventually
 from tests.neighbours.neighbour import NodeNeighbour
-from tests.servers.nats_streaming import NatsStreamingServer
 
 pytestmark = pytest.mark.servers
 
 CHARGE_WAIT_S = "2"
-
-
-class StreamingServers(Servers):
-    """The house's servers with NATS Streaming in NATS's place."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.nats: Any = NatsStreamingServer(folder)
 
 
 class Platform:

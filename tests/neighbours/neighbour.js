@@ -4,7 +4,7 @@
 //
 // Commands come on stdin, one JSON object a line: {"publish": subject, "data": text}. What happens goes to stdout, one
 // JSON object a line: {"ready": true}, {"published": subject, "error"?: text}, {"got": subject, "data": text,
-// "sequence": number, "redelivered": bool}, {"lost": reason}. It ends with its stdin, closing its session first.
+// "sequence": number, "redelivered": bool, "time": when it was stored}, {"lost": reason}. It ends with its stdin, closing its session first.
 
 'use strict'
 
@@ -40,7 +40,8 @@ function listen (subject) {
       got: subject,
       data: message.getData(),
       sequence: message.getSequence(),
-      redelivered: message.isRedelivered()
+      redelivered: message.isRedelivered(),
+      time: message.getTimestampRaw()
     })
     message.ack()
   })

@@ -48,8 +48,11 @@ class Field(NamedTuple):
     kind: Kind
 
 
-class Message(Struct, frozen=True):
-    """The base of all messages. A field that is absent on the wire has its type's zero."""
+class Message(Struct, frozen=True, gc=False):
+    """The base of all messages. A field that is absent on the wire has its type's zero.
+
+    The garbage collector need not look at them: numbers, texts and bytes hold nothing that could lead back.
+    """
 
     FIELDS: ClassVar[tuple[Field, ...]] = ()
 
@@ -86,28 +89,33 @@ def decode(form: type[M], data: bytes) -> M:
         reader = readers.get(key)
         if reader is None:
             _check_unknown(form, key)
-            _, at = _raw(data, at, key & 7)
+            at = _skip(data, at, key & 7)
             continue
         name, read = reader
-        raw, at = _raw(data, at, key & 7)
+        raw: Any
+        raw, at = _varint(data, at)  # the value, or how many bytes it has
+        if key & 7 == LENGTH:
+            begin, at = at, at + raw
+            if at > end:
+                raise CodecError("it ends in the middle of a field")
+            raw = data[begin:at]
         values[name] = raw if read is None else read(name, raw)
     return form(**values)
 
 
-def _raw(data: bytes, at: int, wire: int) -> tuple[Any, int]:
-    """What stands in a field, a number or bytes, and where the next begins."""
-    if wire == VARINT:
-        return _varint(data, at)
-    if wire == LENGTH:
-        size, at = _varint(data, at)
+def _skip(data: bytes, at: int, wire: int) -> int:
+    """Where the next field begins."""
+    size = 0
+    if wire in (VARINT, LENGTH):
+        number, at = _varint(data, at)
+        size = number if wire == LENGTH else 0
     elif wire in FIXED_BYTES:
         size = FIXED_BYTES[wire]
     else:
         raise CodecError(f"wire type {wire} is none that proto3 has")
-    raw = data[at : at + size]
-    if len(raw) < size:
+    if at + size > len(data):
         raise CodecError("it ends in the middle of a field")
-    return raw, at + size
+    return at + size
 
 
 def _check_unknown(form: type[Message], key: int) -> None:

@@ -1,0 +1,53 @@
+"""Where a measurement was made: the machine and the versions of what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NODE_CLIENT = "node-nats-streaming"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine() -> dict[str, object]:
+    """The processor, its cores, the memory, and how busy all of it was at the beginning."""
+    return {
+        "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory": _field(Path("/proc/meminfo"), "MemTotal"),
+        "system": platform.platform(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(server: Path) -> dict[str, str]:
+    """Of everything that takes part."""
+    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+    return {
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "python": platform.python_version(),
+        "nats-py": version("nats-py"),
+        "node": _said("node", "--version"),
+        NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
+        server.name: re.findall(r"\d+\.\d+\.\d+", _said(str(server), "--version"))[0],
+    }
+
+
+def _field(path: Path, name: str) -> str:
+    """The first value of a name in a file of /proc; empty where there is none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,107 @@
+"""The four laws over NATS Streaming, with a neighbour written in Node: kill -9 of us, and of the server under load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.laws import Told, broken_laws, tally
+from tests.faults.steps import WELL_WITHIN_S
+from tests.faults.test_laws import Crowd, a_round, at_rest, evidence_of
+from tests.flows.client import Client
+from tests.flows.house import House, ServiceProcess
+from tests.flows.streaming import NodeBus, StreamingServers
+from tests.flows.waiting import eventually
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+SEEDS = (7,)
+CLUSTER = {"NATS_CLUSTER_ID": "ticketing", "CHARGE_WAIT_S": "3"}
+PAYING = 40  # orders that are being paid when the server dies
+WAITING = 200  # orders that have just been announced then
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingServers]:
+    started = StreamingServers(tmp_path_factory.mktemp("servers"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def bus(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBus]:
+    async with NodeBus(servers, tmp_path) as bus:
+        yield bus
+
+
+async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(house: House, bus: NodeBus) -> None:
+    """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets what it had left at once."""
+    told: dict[str, Told] = {}
+    process = await house.start(**CLUSTER)
+    for seed in SEEDS:
+        crowd = Crowd(house, bus, Random(seed), told)
+        crowd.processes = [process]
+        await a_round(crowd, 1, Random(seed))
+    await at_rest(house, bus)
+    evidence = await evidence_of(house, bus, told)
+    print(tally(evidence))
+    assert broken_laws(evidence) == []
+    assert sum(len(evidence.charges(order)) for order in told) > len(told) // 2
+    assert process.said("actor_crashed") == []
+
+
+async def test_the_server_restarted_under_load_loses_nothing(
+    servers: StreamingServers, house: House, bus: NodeBus
+) -> None:
+    """F28, F40: killed while events come in and charges go on, it is back within 10 s, and so are all events."""
+    process = await house.start(**CLUSTER)
+    paying, waiting = [[house.new_order() for _ in range(count)] for count in (PAYING, WAITING)]
+    for order in paying:
+        await bus.create(order)
+    await eventually(lambda: known(house, paying), "the first orders are known")
+    for order in waiting:
+        await bus.create(order)
+
+    async def stored() -> bool:
+        return bus.neighbour.published == PAYING + WAITING
+
+    async with asyncio.TaskGroup() as group:
+        for order in paying:
+            group.create_task(paid(process, order))
+        await eventually(stored, "the server has acknowledged every order")
+        servers.nats.kill()
+        await asyncio.to_thread(servers.nats.start)
+        back = time.monotonic()
+        await eventually(lambda: ready(process), "ready again", WELL_WITHIN_S)
+        print(f"NATS Streaming back: ready after {time.monotonic() - back:.2f} s")
+    await eventually(lambda: known(house, waiting), "all orders are known", 20.0)
+    before = await bus.events()
+    bus.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
+    bus.neighbour.start()
+
+    async def announced() -> bool:
+        heard = [event.payload["orderId"] for event in [*before, *await bus.events()]]
+        return set(paying) <= set(heard)
+
+    await eventually(announced, "every payment is announced")
+
+
+async def known(house: House, orders: list[str]) -> bool:
+    return house.orders.count_documents({"_id": {"$in": orders}}) == len(orders)
+
+
+async def ready(process: ServiceProcess) -> bool:
+    found = process.readyz()
+    return found is not None and found[1]["status"] == "ready"
+
+
+async def paid(process: ServiceProcess, order: str) -> None:
+    """Paid at the first request: without NATS the payment's announcement waits, and nobody else does."""
+    async with Client(process.port) as client:
+        assert (await client.pay(order)).status == 201
