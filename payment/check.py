@@ -4,6 +4,7 @@ It changes nothing: no index, no stream, no charge. It never prints a secret.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import TextIO
 
@@ -12,10 +13,6 @@ from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportUnavailable
 from payment.service import card_processor, event_transport, real_ports
 from payment.settings import Settings
-
-EX_OK = 0
-EX_UNAVAILABLE = 69
-"""A server that is needed did not answer (sysexits.h)."""
 
 REACH_TIMEOUT_S = 10.0
 """For one server: whoever waits for a release should not wait long for a host that isn't there."""
@@ -38,7 +35,7 @@ async def check(settings: Settings, out: TextIO) -> int:
     for name, (well, words) in zip(looks, found, strict=True):
         print(f"{name:8} {'ok' if well else 'FAILED':7} {words}", file=out)
     await asyncio.gather(ports.store.close(), transport.close(), cards.close())
-    return EX_OK if all(well for well, _ in found) else EX_UNAVAILABLE
+    return os.EX_OK if all(well for well, _ in found) else os.EX_UNAVAILABLE
 
 
 async def _look(look: Callable[[], Awaitable[str]]) -> tuple[bool, str]:

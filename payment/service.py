@@ -12,7 +12,12 @@ from payment.actors.desk import Identity
 from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
-from payment.actors.letters import ActorRestarted, LedgerLetter, NatsLetter, StripeLetter
+from payment.actors.letters import (
+    ActorRestarted,
+    LedgerLetter,
+    NatsLetter,
+    StripeLetter,
+)
 from payment.actors.lifecycle import ChildSpec
 from payment.actors.mailbox import Mailbox
 from payment.actors.mongo import MongoActor
@@ -114,6 +119,8 @@ class Service:
         self._settings = settings
         self._ports = ports
         self.metrics = Metrics()
+        for dependency in Dependency:
+            self.metrics.dependency_up(dependency).set(0)
         self.health = Health(ports.clock, Redactor(secrets_of(settings)), self._dependency_changed)
         self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", LEDGER_MAILBOX_LIMIT)
         self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", STRIPE_MAILBOX_LIMIT)
@@ -122,25 +129,24 @@ class Service:
         self._forecast = Forecast(per_s=START_PER_S)
         self._server: HttpActor | None = None
         self._telling: set[asyncio.Task[None]] = set()
-        self.supervisor = Supervisor(self._children(), ports.clock, ports.ids, on_restart=self._restarted)
+        self.supervisor = Supervisor(
+            self._children(), ports.clock, ports.ids, on_restart=self._restarted, on_stopping=self._stopping
+        )
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event) -> int:
         """Run until `stop` is set, draining; `abort` cuts the drain short. Returns the exit code."""
-        stopping = asyncio.create_task(self._stopping(stop), name="stopping")
         ready = asyncio.create_task(self._ready(), name="ready")
         try:
             return await self.supervisor.run(stop, abort)
         finally:
-            self.health.stopping()
-            tasks = (stopping, ready, *self._telling)
+            tasks = (ready, *self._telling)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._ports.store.close()
 
-    async def _stopping(self, stop: asyncio.Event) -> None:
+    def _stopping(self) -> None:
         """Readiness goes false at once, before anything else stops."""
-        await stop.wait()
         self.health.stopping()
         get_logger().info(Event.SERVICE_STOPPING)
 

@@ -96,7 +96,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     ),
     (
         mongo,
-        "ORDERS_IN_HAND_LIMIT",
+        "CHARGES_IN_HAND_LIMIT",
         "{} orders in hand",
         "Memory. A crowd past that gets 503 before anything of it is on paper.",
     ),

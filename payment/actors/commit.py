@@ -18,7 +18,11 @@ from typing import Protocol
 from msgspec import structs
 
 from payment.actors.lanes import LaneLetter
-from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived
+from payment.actors.letters import (
+    ChargeAsked,
+    EffectEnded,
+    EventArrived,
+)
 from payment.core.decide import decide
 from payment.core.messages import Due, LeaseRenewed, Message, Moment
 from payment.core.order import Order, Writer

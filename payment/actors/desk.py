@@ -16,12 +16,18 @@ from payment.actors.burials import Burials
 from payment.actors.commit import Work
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
-from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived, Handling, PoisonArrived, Unavailability
+from payment.actors.letters import (
+    ChargeAsked,
+    EffectEnded,
+    EventArrived,
+    Handling,
+    PoisonArrived,
+)
 from payment.actors.report import Report
 from payment.actors.waiters import Waiters, tell, turn_away
 from payment.core.messages import Moment
 from payment.core.order import Order, Writer
-from payment.core.replies import Conflict, Paid, Pending
+from payment.core.replies import Conflict, Paid, Pending, Unavailability
 from payment.ports.clock import Clock
 from payment.ports.store import Committed
 

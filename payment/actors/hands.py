@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from payment.actors.forecast import Forecast
-from payment.actors.letters import NatsLetter, StripeLetter, Withdraw
+from payment.actors.letters import (
+    NatsLetter,
+    StripeLetter,
+    Withdraw,
+)
 from payment.actors.mailbox import Mailbox
 from payment.core.effects import ChargeCard, Effect, PublishEvent, Watch
 from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed, Message
@@ -48,13 +52,16 @@ class Hands:
         self._forecast = forecast
         self._held: dict[str, dict[str, Held]] = {}
         self._count = 0
+        self._charges = 0
 
     def ended(self, order_id: str, effect_id: str) -> None:
         """The write that an effect's end led to is confirmed: it is in nobody's hands."""
         held = self._held.get(order_id)
-        if held is None or held.pop(effect_id, None) is None:
+        item = held.pop(effect_id, None) if held is not None else None
+        if item is None:
             return
         self._count -= 1
+        self._charges -= isinstance(item.effect, ChargeCard)
         if not held:
             del self._held[order_id]
 
@@ -85,6 +92,7 @@ class Hands:
             place = self._forecast.place() if isinstance(effect, ChargeCard) else None
             self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, place)
             self._count += 1
+            self._charges += isinstance(effect, ChargeCard)
         return given
 
     def _withdraw(self, held: dict[str, Held], owed: Collection[str]) -> bool:
@@ -126,6 +134,11 @@ class Hands:
     def holds(self, order_id: str) -> bool:
         """Whether any effect of this order is in our hands."""
         return order_id in self._held
+
+    @property
+    def charges(self) -> int:
+        """How many charges are in the Stripe actor's hands. What waits for NATS or for a refund is not among them."""
+        return self._charges
 
     def __len__(self) -> int:
         # Asked for each request while thousands are held: counted, not added up.

@@ -25,16 +25,13 @@ from payment.actors.actor import Actor
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import FLUSH_S, Listener, Refused, open_site, read_body
 from payment.actors.letters import (
-    Answer,
     ChargeAsked,
     LedgerLetter,
     PaymentAsked,
-    PaymentView,
-    Unavailability,
-    Unavailable,
 )
 from payment.actors.mailbox import Mailbox
 from payment.core.messages import ChargeRequested
+from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
 from payment.edge.answers import (
     AliveBody,
     Case,

@@ -12,15 +12,12 @@ from msgspec import Struct
 
 from payment.actors.actor import ActorCrashed
 from payment.actors.letters import (
-    Answer,
     ChargeAsked,
     LedgerLetter,
     PaymentAsked,
-    PaymentView,
-    Unavailability,
-    Unavailable,
 )
 from payment.actors.mailbox import Mailbox
+from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
 from payment.ports.clock import Clock
 
 WAITING_REQUESTS = 12_000

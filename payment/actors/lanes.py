@@ -7,7 +7,11 @@ their oldest letter came.
 from collections import deque
 from collections.abc import Iterable
 
-from payment.actors.letters import ChargeAsked, EffectEnded, EventArrived
+from payment.actors.letters import (
+    ChargeAsked,
+    EffectEnded,
+    EventArrived,
+)
 from payment.core.messages import Due, LeaseRenewed
 
 LETTERS_IN_A_FOLD_LIMIT = 64

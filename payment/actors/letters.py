@@ -19,42 +19,7 @@ from msgspec import Struct
 
 from payment.core.effects import PublishEvent, StripeEffect
 from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
-from payment.core.replies import PaymentStatus, Reply
-
-
-class Unavailability(enum.Enum):
-    """Why a request came to nothing. The caller must know whether a charge may exist."""
-
-    BUSY = "too many requests are waiting"
-    STORE_AWAY = "the database can't be reached"
-    STOPPING = "the service is stopping"
-    CRASHED = "the request was interrupted"
-    WRITE_UNKNOWN = "the outcome of a write is unknown"
-    """The one of them after which nobody may say that nothing was charged."""
-
-
-class Unavailable(Struct, frozen=True):
-    """No answer by the document: the request was not taken, or what became of it is unknown."""
-
-    reason: Unavailability
-    retry_after_s: int = 1
-
-
-class Answer(Struct, frozen=True):
-    """What a request to charge came to. With a `Pending` comes `retry_after_s`: a true estimate, in whole seconds."""
-
-    reply: Reply | Unavailable
-    retry_after_s: int | None = None
-
-
-class PaymentView(Struct, frozen=True):
-    """A payment as its owner may see it. `stripe_id` is there once a charge pays the order, or did."""
-
-    payment_id: str
-    order_id: str
-    user_id: str
-    status: PaymentStatus
-    stripe_id: str | None
+from payment.core.replies import Answer, PaymentView, Unavailable
 
 
 @dataclass(slots=True, eq=False)

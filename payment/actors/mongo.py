@@ -35,8 +35,6 @@ from payment.actors.letters import (
     LedgerLetter,
     PaymentAsked,
     PoisonArrived,
-    Unavailability,
-    Unavailable,
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.report import Report
@@ -44,6 +42,7 @@ from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
 from payment.core.messages import Due
 from payment.core.order import Order
+from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.store import OrderStore, StoreUnavailable
@@ -54,9 +53,9 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 COMMITS_UNDER_WAY_LIMIT = 2
 """Commits. One fills while the other is written; more would only make both smaller."""
 
-ORDERS_IN_HAND_LIMIT = 12_000
-"""Orders that are decided about or have an effect in an actor's hands. 10,000 charges may wait for Stripe; a crowd past
-that is told to come back, before anything of it is on paper (F39)."""
+CHARGES_IN_HAND_LIMIT = 12_000
+"""Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
+told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
 
 TICK_S = 0.25
 """How often deadlines of waiting requests are looked at: a 202 may be this much late."""
@@ -73,8 +72,9 @@ SWEPT_ORDERS_LIMIT = 500
 STRAGGLERS_EVERY_S = 1.0
 """Between tries of documents that neither go in nor are refused, while others are written."""
 
-OWN_ORDERS_AT_START_LIMIT = 5_000
-"""Orders of an earlier run taken up at once. Those beyond it are taken up when their leases run out."""
+OWN_ORDERS_AT_START_LIMIT = 15_000
+"""Orders of an earlier run taken up at once: all the charges that it may have held, and what it had to publish besides.
+Those beyond it are taken up when their leases run out."""
 
 STORE_PROBE_EVERY_S = 0.5
 """Between pings while the store is away: it is noticed back within a second."""
@@ -180,7 +180,7 @@ class MongoActor(Actor[LedgerLetter]):
     def _charge_asked(self, letter: ChargeAsked) -> None:
         if not self._store_up.is_set():
             tell(letter, Unavailable(Unavailability.STORE_AWAY))
-        elif len(self._hands) + len(self._lanes) >= ORDERS_IN_HAND_LIMIT:
+        elif self._hands.charges + len(self._lanes) >= CHARGES_IN_HAND_LIMIT:
             tell(letter, Unavailable(Unavailability.BUSY))
         else:
             self._lanes.add(letter.request.order_id, letter)

@@ -13,7 +13,14 @@ import asyncio
 from collections import deque
 
 from payment.actors.actor import Actor
-from payment.actors.letters import EffectEnded, EventArrived, Handling, LedgerLetter, NatsLetter, PoisonArrived
+from payment.actors.letters import (
+    EffectEnded,
+    EventArrived,
+    Handling,
+    LedgerLetter,
+    NatsLetter,
+    PoisonArrived,
+)
 from payment.actors.mailbox import Mailbox
 from payment.actors.nats_outgoing import Outgoing
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent

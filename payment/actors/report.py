@@ -28,9 +28,11 @@ SETTLED_BY_NOW = frozenset(
 class Times:
     """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
 
-    __slots__ = ("mongo_ms", "request_id", "stripe_ms")
+    __slots__ = ("asked_at", "mongo_ms", "request_id", "stripe_ms")
 
     def __init__(self) -> None:
+        self.asked_at: float | None = None
+        """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
         self.stripe_ms = 0.0
         self.mongo_ms = 0.0
         self.request_id: str | None = None
@@ -44,6 +46,7 @@ class Report:
         self._metrics = metrics
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
+        self._blocked: set[str | None] = set()
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -87,6 +90,7 @@ class Report:
         before = _by_name(work.before)
         for name, attempt in _by_name(work.after).items():
             was = before.get(name)
+            self._note_blocked(attempt)
             if was is not None and was.state is attempt.state:
                 continue
             self._state_entered(work.after, attempt, was)
@@ -107,7 +111,7 @@ class Report:
             if isinstance(letter, EffectEnded):
                 times.stripe_ms += letter.call_ms
             elif isinstance(letter, ChargeAsked) and times.request_id is None:
-                times.request_id = letter.request_id
+                times.request_id, times.asked_at = letter.request_id, letter.asked_at
 
     def _state_entered(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:
@@ -117,24 +121,20 @@ class Report:
                 self._alarm(Event.STRAY_CHARGE_FOUND, order, attempt)
                 self._metrics.stray_charges.inc()
             case AttemptState.REFUNDED:
-                self._refunded(order, attempt, was)
+                self._refunded(order, attempt)
             case AttemptState.BLOCKED:
                 self._alarm(Event.REFUND_BLOCKED, order, attempt)
                 self._metrics.refunds("blocked").inc()
-                self._metrics.refunds_blocked.inc()
-            case AttemptState.REFUNDING if was is not None and was.state is AttemptState.BLOCKED:
-                self._metrics.refunds_blocked.dec()
             case _:
                 return
 
     def _charge_finished(self, order: Order, attempt: Attempt) -> None:
         """The canonical line."""
         times = self._times.pop((order.id, attempt.number), None) or Times()
-        ended = attempt.settled or self._clock.now()
-        total_ms = (ended - attempt.first_sent).total_seconds() * 1_000
+        total_ms = self._total_ms(times, attempt)
         outcome = "charged_too_late" if attempt.state is AttemptState.REFUNDING else attempt.state.value
         self._metrics.charges(outcome).inc()
-        self._metrics.charge_seconds.observe(max(0.0, total_ms / 1_000))
+        self._metrics.charge_seconds.observe(total_ms / 1_000)
         get_logger().info(
             Event.CHARGE_FINISHED,
             order_id=order.id,
@@ -154,10 +154,25 @@ class Report:
             total_ms=round(total_ms, 1),
         )
 
-    def _refunded(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
+    def _total_ms(self, times: Times, attempt: Attempt) -> float:
+        """From the request until its outcome is on paper; of a charge that somebody else began, since its intent."""
+        if times.asked_at is not None:
+            return (self._clock.monotonic() - times.asked_at) * 1_000
+        return max(0.0, (self._clock.now() - attempt.first_sent).total_seconds() * 1_000)
+
+    def _note_blocked(self, attempt: Attempt) -> None:
+        """The gauge counts charges by name, so that it is right whoever blocks and unblocks them, and after a restart.
+
+        A blocked refund is looked at once an hour at the latest: by then every run knows it.
+        """
+        if attempt.state is AttemptState.BLOCKED:
+            self._blocked.add(attempt.charge_id)
+        else:
+            self._blocked.discard(attempt.charge_id)
+        self._metrics.refunds_blocked.set(len(self._blocked))
+
+    def _refunded(self, order: Order, attempt: Attempt) -> None:
         self._metrics.refunds("refunded").inc()
-        if was is not None and was.state is AttemptState.BLOCKED:
-            self._metrics.refunds_blocked.dec()
         get_logger().info(
             Event.REFUND_FINISHED,
             order_id=order.id,

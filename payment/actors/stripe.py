@@ -20,7 +20,12 @@ from typing import assert_never
 
 from payment.actors.actor import Actor
 from payment.actors.forecast import Forecast
-from payment.actors.letters import EffectEnded, LedgerLetter, StripeLetter, Withdraw
+from payment.actors.letters import (
+    EffectEnded,
+    LedgerLetter,
+    StripeLetter,
+    Withdraw,
+)
 from payment.actors.mailbox import Mailbox
 from payment.actors.pace import Pace
 from payment.actors.stripe_desk import StripeDesk
@@ -176,7 +181,7 @@ class StripeActor(Actor[StripeLetter]):
         else:
             call_ms = (self.clock.monotonic() - began) * 1_000
             self._report.called(line.kind, entry, outcome, call_ms)
-            self._report.hear(outcome)
+            self._report.hear(outcome, line.kind)
             if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.RATE_LIMITED:
                 self._slow_down(line, began, outcome.retry_after_s)
             self._ended(entry, outcome, call_ms)

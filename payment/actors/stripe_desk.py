@@ -106,7 +106,9 @@ class StripeDesk:
         delay_s = _backoff_s(entry.tries)
         if not_yet is not None:
             entry.maybe_sent |= not_yet.obstacle is Obstacle.KEY_IN_USE
-            line_waits = not_yet.obstacle in THE_LINE_WAITS
+            # A key that is refused for look-ups or refunds alone is no reason for a line to stand still at its head.
+            one_permission = not_yet.obstacle is Obstacle.KEY_REFUSED and not isinstance(entry.effect, ChargeCard)
+            line_waits = not_yet.obstacle in THE_LINE_WAITS and not one_permission
             delay_s = 0.0 if line_waits else max(delay_s, not_yet.retry_after_s or 0.0)
         if entry.newer is not None:
             self._renew(entry, entry.newer)

@@ -31,6 +31,8 @@ from payment.ports.cards import (
     FindRefundOutcome,
     Found,
     NotRefunded,
+    NotYet,
+    Obstacle,
     Refunded,
     RefundOutcome,
     Refused,
@@ -72,6 +74,8 @@ def alarm_of(effect: StripeEffect, outcome: Outcome) -> Event | None:
     """Which alarm an outcome gives, if any: it can't happen, or it is ours to mend."""
     match outcome:
         case Refused(reason=RefusalReason.REQUEST):
+            return Event.REQUEST_ALARM
+        case NotYet(obstacle=Obstacle.KEY_REFUSED) if not isinstance(effect, ChargeCard):
             return Event.REQUEST_ALARM
         case Unclear(alarm=True):
             writes = isinstance(effect, ChargeCard | RefundCharge)

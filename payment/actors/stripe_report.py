@@ -36,9 +36,12 @@ class StripeReport:
         """Stripe has answered, and not long ago left us without an answer."""
         return self._health.is_up(Dependency.STRIPE)
 
-    def hear(self, outcome: Outcome | None) -> None:
-        """What an outcome says of Stripe itself; None is the answer to a check."""
+    def hear(self, outcome: Outcome | None, kind: str | None = None) -> None:
+        """What an outcome says of Stripe itself. Without a `kind` of line it is a check's; None: all is well."""
         match outcome:
+            case NotYet(obstacle=Obstacle.KEY_REFUSED) if kind not in (None, "charge"):
+                # A restricted key that may charge: one permission is missing, which is alarmed, and charges go on.
+                self._unanswered = 0
             case NotYet(obstacle=Obstacle.KEY_REFUSED):
                 self._unanswered = max(self._unanswered, TROUBLE_FROM)
                 self._health.mark_down(Dependency.STRIPE, outcome.text, blocks_charges=True)

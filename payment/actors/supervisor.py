@@ -204,8 +204,10 @@ class Supervisor:
         ids: Ids,
         on_restart: Callable[[str], None] = lambda _name: None,
         log: LifecycleLog | None = None,
+        on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_restart` is told a name when that actor is up again, before it receives anything.
+        """`on_restart` is told a name when that actor is up again, before it receives anything; `on_stopping`, once,
+        that the house is about to be emptied, whether somebody asked for it or it gave up.
 
         Raises:
             ValueError: the drain deadlines together exceed DRAIN_TOTAL_S, so that the last would be cut short.
@@ -217,6 +219,7 @@ class Supervisor:
         self._clock = clock
         self._children = tuple(Child(spec, house) for spec in children)
         self._trouble = asyncio.Event()
+        self._on_stopping = on_stopping
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
         """Start, watch, and after `stop` drain and close all. `abort`, the second request, cuts the drains short.
@@ -227,6 +230,7 @@ class Supervisor:
         try:
             await first_of(stop.wait(), self._trouble.wait(), self._start_in_order())
             await first_of(stop.wait(), self._trouble.wait())
+            self._on_stopping()
             cut = asyncio.Event() if abort is None else abort
             await first_of(cut.wait(), self._clock.sleep(DRAIN_TOTAL_S), self._drain_in_reverse())
         finally:

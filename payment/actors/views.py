@@ -7,9 +7,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from payment.actors.letters import PaymentAsked, PaymentView, Unavailability, Unavailable
+from payment.actors.letters import PaymentAsked
 from payment.core.order import Order
-from payment.core.replies import payment_status
+from payment.core.replies import PaymentView, Unavailability, Unavailable, payment_status
 from payment.ports.clock import Clock
 from payment.ports.store import OrderStore, StoreUnavailable
 

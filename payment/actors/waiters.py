@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from payment.actors.hands import Hands
-from payment.actors.letters import Answer, ChargeAsked, Unavailability, Unavailable
+from payment.actors.letters import ChargeAsked
 from payment.core.order import Order, TaskKind
-from payment.core.replies import Pending, Reply, Start, reply_to
+from payment.core.replies import Answer, Pending, Reply, Start, Unavailability, Unavailable, reply_to
 from payment.ports.clock import Clock
 
 UNKNOWN_RETRY_AFTER_S = 2

@@ -37,7 +37,7 @@ def moved(order: Order, attempt: Attempt, trigger: Trigger, moment: Moment) -> A
     """
     state = next_state(attempt.state, trigger)
     if state is not attempt.state:
-        return _entered(order, attempt, state, moment)
+        return _entered(attempt, state, moment)
     if state in UNSETTLED or state is AttemptState.ABANDONED:
         return _went_on(order, attempt, trigger, moment)
     return _refund_went_on(attempt, trigger, moment)
@@ -54,7 +54,7 @@ def with_refund(attempt: Attempt, moment: Moment) -> Attempt:
     return structs.replace(attempt, refund=refund, task=watch(later, moment))
 
 
-def _entered(order: Order, attempt: Attempt, state: AttemptState, moment: Moment) -> Attempt:
+def _entered(attempt: Attempt, state: AttemptState, moment: Moment) -> Attempt:
     """A state has been entered: what it means for the attempt's fields and task."""
     settled = attempt.settled or moment.at
     entered = structs.replace(attempt, state=state, task=None)

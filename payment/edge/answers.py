@@ -15,16 +15,19 @@ from typing import Literal, assert_never
 import msgspec
 from msgspec import Struct
 
-from payment.actors.letters import Answer, PaymentView, Unavailability, Unavailable
 from payment.core.replies import (
     AmountRefused,
+    Answer,
     CardWasDeclined,
     Conflict,
     Denied,
     Paid,
     PaymentStatus,
+    PaymentView,
     Pending,
     TokenRefused,
+    Unavailability,
+    Unavailable,
 )
 from payment.edge.requests import FieldError
 
@@ -36,7 +39,7 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 RETRY_AFTER_S = 1
 """When to ask again, where nothing better is known: what is away is looked for about once a second."""
 
-NOTHING_CHARGED = "nothing was charged"
+NOTHING_CHARGED = "nothing was charged by this request"
 OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
 
 

@@ -31,7 +31,6 @@ from payment.ops.log_writer import ByteStream, LineWriter
 from payment.ops.redaction import Redactor, plain_fields
 from payment.ops.vocabulary import Event
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
 """What `LOG_LEVEL` may be."""
 
 _LIBRARY_FLOOR = logging.INFO

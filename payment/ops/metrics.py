@@ -91,9 +91,12 @@ class Metrics:
         )
 
         # Refunds.
-        self.refunds = self._counters("payment_refunds_total", "Calls for a refund that ended, by how.", "outcome")
+        self.refunds = self._counters(
+            "payment_refunds_total", "Refunds, by what came of them: refunded or blocked.", "outcome"
+        )
         self.refunds_blocked = self._gauge(
-            "payment_refunds_blocked", "Refunds that failed, are pending or disputed. Above 0 a person has to look."
+            "payment_refunds_blocked",
+            "Refunds known to be stuck: failed, pending, disputed. Above 0 a person has to look.",
         )
 
         # Stripe.
@@ -116,7 +119,7 @@ class Metrics:
             "payment_ledger_commit_seconds", "Time of one group commit.", _COMMIT_SECONDS
         )
         self.ledger_commits = self._counters(
-            "payment_ledger_commits_total", "Documents sent: written, conflict, unknown or failed.", "result"
+            "payment_ledger_commits_total", "Documents sent: written, conflict, unknown or unwritable.", "result"
         )
         self.sweep_due = self._gauge("payment_sweep_due", "Orders that the last sweep found due.")
 

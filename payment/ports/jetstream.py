@@ -26,7 +26,6 @@ from payment.ports.jetstream_api import (
     NS_PER_S,
     Consumer,
     JetStreamApi,
-    JetStreamRefused,
     Streams,
     durable_name,
     parse_answer,
@@ -209,6 +208,7 @@ class JetStreamTransport:
         self._clock = clock
         self._ack_wait_s = ack_wait_s
         self._homeless: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._doubted = {subject: asyncio.Event() for subject in PUBLISHED_SUBJECTS}
         self._pulls: set[Pull] = set()
         self._stopped = False
@@ -222,6 +222,7 @@ class JetStreamTransport:
 
         async def work() -> None:
             self._homeless.clear()
+            self._refused.clear()
             consuming = [self._consume(each, handler, streams, health) for each, handler in subscriptions.items()]
             publishing = [self._keep_placed(each, streams, health) for each in PUBLISHED_SUBJECTS]
             tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing)]
@@ -241,13 +242,14 @@ class JetStreamTransport:
         try:
             answer = await self._connection.request(subject, data, PUBLISH_TIMEOUT_S, {"Nats-Msg-Id": message_id})
             parse_answer(answer.data, Published)
-        except JetStreamRefused:
-            raise
-        except TransportUnavailable:
-            # Nobody, or somebody other than a stream, answers: its stream may be gone.
+        except TransportUnavailable as error:
+            # The stream is full, or nobody, or somebody other than a stream, answers: its stream may be gone.
             if subject in self._doubted:
+                self._refused[subject] = str(error)
                 self._doubted[subject].set()
             raise
+        if self._refused.pop(subject, None) is not None:
+            self._doubted[subject].set()
 
     async def stop_consuming(self) -> None:
         """Pull no more; what was fetched and not handed over goes back at once, to be delivered to others."""
@@ -329,5 +331,9 @@ class JetStreamTransport:
                 continue
             failures = 0
             self._homeless.pop(subject, None)
-            health.well(subject)
+            if subject in self._refused:
+                # Its stream is there and takes nothing: until it takes something, that is what there is to say.
+                health.failed(subject, self._refused[subject])
+            else:
+                health.well(subject)
             await self._doubted[subject].wait()

@@ -134,16 +134,16 @@ class MongoStore:
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
         horizon = now + LONGEST_DELAY
         if holder is not None:
-            return await self._find({"due": {"$lte": horizon}, "holder": holder}, limit)
-        overdue = await self._find({"due": {"$lte": now}}, limit)
-        absurd = await self._find({"due": {"$gt": horizon}}, limit)
+            return await self._find({"due": {"$lte": horizon}, "holder": holder}, limit, "due")
+        overdue = await self._find({"due": {"$lte": now}}, limit, "due")
+        absurd = await self._find({"due": {"$gt": horizon}}, limit, "due")
         # A server that compares dates by the second (nx-27017 does) returns more than is due.
         return [order for order in overdue if order.due is not None and order.due <= now] + absurd
 
-    async def _find(self, query: Document, limit: int) -> list[Order]:
+    async def _find(self, query: Document, limit: int, sort: str | None = None) -> list[Order]:
         cursor = self._orders.find(query, limit=limit)
-        if "due" in query:
-            cursor = cursor.sort("due", ASCENDING)
+        if sort is not None:
+            cursor = cursor.sort(sort, ASCENDING)
         try:
             documents = await cursor.to_list(length=limit)
         except PyMongoError as error:

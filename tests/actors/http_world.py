@@ -11,9 +11,13 @@ from aiohttp import ClientSession, TCPConnector
 
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_waiting import LEDGER_RESERVE
-from payment.actors.letters import Answer, ChargeAsked, LedgerLetter, PaymentAsked, PaymentView, Unavailable
+from payment.actors.letters import (
+    ChargeAsked,
+    LedgerLetter,
+    PaymentAsked,
+)
 from payment.actors.mailbox import Mailbox
-from payment.core.replies import Paid, PaymentStatus, Reply
+from payment.core.replies import Answer, Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics

@@ -10,7 +10,6 @@ from payment.actors.desk import Identity
 from payment.actors.forecast import Forecast
 from payment.actors.hands import Hands
 from payment.actors.letters import (
-    Answer,
     ChargeAsked,
     EffectEnded,
     EventArrived,
@@ -26,6 +25,7 @@ from payment.actors.mongo import MongoActor
 from payment.actors.report import Report
 from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
 from payment.core.order import Order
+from payment.core.replies import Answer
 from payment.ops.health import Dependency, Health
 from payment.ops.metrics import Metrics
 from tests.fakes.clock import FakeClock

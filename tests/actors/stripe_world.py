@@ -7,7 +7,12 @@ from typing import TypeVar
 from msgspec import structs
 
 from payment.actors.forecast import Forecast
-from payment.actors.letters import EffectEnded, LedgerLetter, StripeLetter, Withdraw
+from payment.actors.letters import (
+    EffectEnded,
+    LedgerLetter,
+    StripeLetter,
+    Withdraw,
+)
 from payment.actors.mailbox import Mailbox
 from payment.actors.stripe import StripeActor
 from payment.core.effects import ChargeCard, FindCharges, FindRefund, RefundCharge

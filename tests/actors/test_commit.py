@@ -5,7 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.letters import ActorRestarted, EffectEnded, Handling, Unavailability, Unavailable, Withdraw
+from payment.actors.letters import (
+    ActorRestarted,
+    EffectEnded,
+    Handling,
+    Withdraw,
+)
 from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
 from payment.core.messages import (
     CardCharged,
@@ -20,7 +25,7 @@ from payment.core.messages import (
     OrderCreated,
 )
 from payment.core.order import AttemptState, OrderStatus
-from payment.core.replies import CardWasDeclined, Conflict, Denied, Paid
+from payment.core.replies import CardWasDeclined, Conflict, Denied, Paid, Unavailability, Unavailable
 from tests.actors.ledger_world import USER, Ledger, World, reply, waits, world
 
 

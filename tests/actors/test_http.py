@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from payment.actors.http import HandlerCrashed
-from payment.actors.letters import Answer, ChargeAsked, PaymentAsked
-from payment.core.replies import Denied, Paid, PaymentStatus, Pending
+from payment.actors.letters import ChargeAsked, PaymentAsked
+from payment.core.replies import Answer, Denied, Paid, PaymentStatus, Pending
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.ops.health import Dependency
 from tests.actors.http_world import (

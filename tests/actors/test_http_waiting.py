@@ -11,8 +11,9 @@ from payment.actors import http_waiting
 from payment.actors.actor import ActorCrashed
 from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S
 from payment.actors.http_waiting import LEDGER_RESERVE, OVERDUE_EVERY_S, WaitingRoom
-from payment.actors.letters import Answer, ChargeAsked, Unavailability, Unavailable
+from payment.actors.letters import ChargeAsked
 from payment.core.messages import ChargeRequested
+from payment.core.replies import Answer, Unavailability, Unavailable
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from tests.actors.http_world import (
     CHARGE_WAIT_S,

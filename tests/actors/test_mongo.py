@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from payment.actors.letters import Handling, Unavailability, Unavailable
+from payment.actors.letters import Handling
 from payment.core.effects import ChargeCard, FindCharges
 from payment.core.messages import CardCharged, OrderCancelled
 from payment.core.order import AttemptState, Order
-from payment.core.replies import Conflict, Paid
+from payment.core.replies import Conflict, Paid, Unavailability, Unavailable
 from tests.actors.ledger_world import Ledger, World, reply, waits, world
 
 

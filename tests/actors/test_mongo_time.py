@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.letters import EffectEnded, PaymentView, Unavailability, Unavailable
-from payment.actors.mongo import ORDERS_IN_HAND_LIMIT
+from payment.actors.letters import EffectEnded
+from payment.actors.mongo import CHARGES_IN_HAND_LIMIT
 from payment.core.effects import ChargeCard, FindCharges, PublishEvent
 from payment.core.messages import (
     CardCharged,
@@ -18,7 +18,7 @@ from payment.core.messages import (
     Evidence,
 )
 from payment.core.order import TaskKind
-from payment.core.replies import Paid, PaymentStatus, Pending
+from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
 from tests.actors.ledger_world import Ledger, World, reply, waits, world
 
 
@@ -111,7 +111,7 @@ class TestDeadline:
         ledger = await house.ledger()
         ids = [f"o{number}" for number in range(15)]
         await ledger.order(*ids)
-        ledger.hands._count = ORDERS_IN_HAND_LIMIT - 10  # as many as these are held already
+        ledger.hands._charges = CHARGES_IN_HAND_LIMIT - 10  # as many as these are held already
         letters = [ledger.asked(order_id) for order_id in ids]
         await ledger.tell(*letters)
         busy = [letter for letter in letters if letter.answer.done()]

@@ -8,7 +8,14 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from payment.actors.letters import EffectEnded, EventArrived, Handling, LedgerLetter, NatsLetter, PoisonArrived
+from payment.actors.letters import (
+    EffectEnded,
+    EventArrived,
+    Handling,
+    LedgerLetter,
+    NatsLetter,
+    PoisonArrived,
+)
 from payment.actors.mailbox import Mailbox
 from payment.actors.nats import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent

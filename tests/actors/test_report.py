@@ -56,6 +56,7 @@ class TestCharges:
         story = charging()
         bench.finished(None, story.doc, store_ms=3.0)
         story.later(milliseconds=500)
+        bench.clock.oversleep(0.5)
         bench.story(story, charged(), call_ms=320.0)
         (line,) = bench.lines("charge_finished")
         assert (line["outcome"], line["amount"], line["currency"], line["charge_id"]) == ("paid", 1999, "usd", "ch_1")

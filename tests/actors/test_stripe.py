@@ -265,12 +265,22 @@ async def test_a_stripe_that_comes_back_is_noticed_without_traffic(world: Stripe
     await world.clock.advance(60)
     assert world.stripe.calls["check"] == 1
     world.stripe.go_away(Fate.KEY_REFUSED)
-    world.ask(finding())
+    world.ask(world.charge())
     await world.clock.advance(1)
     assert not world.stripe_up
     world.stripe.come_back()
     await world.clock.advance(4)
     assert world.stripe_up
+
+
+async def test_a_key_that_may_not_refund_stops_no_charge(world: StripeWorld) -> None:
+    """F36: a restricted key lacks one permission: it is alarmed, tried again, and charges go on."""
+    world.stripe.script("refund", *[Fate.KEY_REFUSED] * 3)
+    world.ask(refunding("ch_1"))
+    for _ in range(10):
+        await world.clock.advance(0.5)
+        assert world.stripe_up
+    assert world.stripe.calls["refund"] > 3
 
 
 async def test_a_call_that_no_timeout_ends_is_a_hang(world: StripeWorld) -> None:

@@ -6,17 +6,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from payment.actors.letters import Answer, PaymentView, Unavailability, Unavailable
 from payment.core.replies import (
     AmountRefused,
+    Answer,
     CardWasDeclined,
     Conflict,
     Denied,
     Paid,
     PaymentStatus,
+    PaymentView,
     Pending,
     Reply,
     TokenRefused,
+    Unavailability,
+    Unavailable,
 )
 from payment.edge.answers import (
     NOTHING_CHARGED,

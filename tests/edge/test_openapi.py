@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payment.actors import http_wire
-from payment.actors.letters import Unavailability, Unavailable
-from payment.core.replies import AmountRefused, CardWasDeclined, Conflict, Denied, Paid, Pending, TokenRefused
+from payment.core.replies import (
+    AmountRefused,
+    CardWasDeclined,
+    Conflict,
+    Denied,
+    Paid,
+    Pending,
+    TokenRefused,
+    Unavailability,
+    Unavailable,
+)
 from payment.edge.answers import Case
 from payment.edge.openapi import document
 from payment.edge.requests import BadRequest, parse_charge

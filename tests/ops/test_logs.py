@@ -41,10 +41,10 @@ def test_a_line_is_one_json_object_with_who_when_and_what() -> None:
 def test_times_are_said_in_utc_and_newlines_never_break_a_line() -> None:
     """A value with a newline stays one line; a datetime is ISO 8601 with a Z."""
     log = Log()
-    logs.get_logger().info(Event.EVENT_PUBLISHED, reason="one\ntwo", found=datetime(2024, 5, 1, tzinfo=UTC))
+    logs.get_logger().info(Event.EVENT_PUBLISHED, reason="one\ntwo", outcome=datetime(2024, 5, 1, tzinfo=UTC))
     assert len(log.text.splitlines()) == 1
     assert log.lines[0]["reason"] == "one\ntwo"
-    assert log.lines[0]["found"] == "2024-05-01T00:00:00.000Z"
+    assert log.lines[0]["outcome"] == "2024-05-01T00:00:00.000Z"
 
 
 def test_what_is_below_the_level_is_not_said() -> None:

@@ -64,3 +64,10 @@ def test_no_word_is_listed_that_nothing_says() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in (*PACKAGE.rglob("*.py"), PACKAGE.parent / "run.py"))
     said = set(re.findall(r"\bEvent\.([A-Z_]+)", source))
     assert set(Event.__members__) - said == set()
+
+
+def test_no_field_is_listed_that_nothing_logs() -> None:
+    """The same of the fields, but for those that every line has, or that come from outside a log call."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (*PACKAGE.rglob("*.py"), PACKAGE.parent / "run.py"))
+    written = set(re.findall(r"\b([a-z_]+)=", source)) | set(re.findall(r'"([a-z_]+)"', source.split("FIELDS:")[0]))
+    assert set(FIELDS) - written <= {"ts", "level", "event", "service", "exception"}
