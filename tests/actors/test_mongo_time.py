@@ -119,6 +119,16 @@ class TestDeadline:
         assert len(ledger.to_stripe()) == 10
         assert ledger.doc(busy[0].request.order_id).payment is None
 
+    async def test_what_waits_for_nats_takes_no_charges_place(self, house: World) -> None:
+        """F28: while NATS is away payments wait to be told of, and charging goes on."""
+        ledger = await house.ledger()
+        ids = [f"o{number}" for number in range(15)]
+        await ledger.order(*ids)
+        for order_id in ids:
+            await ledger.ask(order_id)
+            await ledger.ended(ledger.one_to_stripe(), CardCharged(order_id, 1, f"ch_{order_id}"))
+        assert (len(ledger.hands), ledger.hands.charges) == (15, 0)
+
 
 class TestLeases:
     async def test_what_waits_long_is_renewed_in_groups(self, house: World, ledger: Ledger) -> None:

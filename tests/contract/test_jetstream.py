@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -145,6 +146,26 @@ class TestStreams:
         await one.publish(REFUNDED, b"1")
         assert sorted(await admin.subjects("ticketing") or ()) == sorted(SUBJECTS)
         assert (await admin.ask("STREAM.INFO.ticketing"))["config"]["max_msgs"] == 5000
+
+    async def test_a_stream_that_is_full_is_said_once_and_so_is_its_relief(
+        self, members: Members, admin: Admin
+    ) -> None:
+        """What can't be published waits, and is said: the stream is there, and takes nothing (F28)."""
+        await admin.make_stream("ticketing", *SUBJECTS, max_msgs=1, discard="new")
+        one = await members.join(CREATED, CANCELLED)
+        await one.publish(PAID, b"1")
+        attempts = 0
+        while len(one.told) < 2:
+            with pytest.raises(TransportUnavailable, match="maximum messages exceeded"):
+                await one.publish(PAID, f"{attempts}!".encode())
+            attempts += 1
+            with contextlib.suppress(TimeoutError):
+                await one.until(lambda: len(one.told) > 1, deadline_s=0.2)
+        assert "payment:created: " in one.told[1]
+        await admin.ask("STREAM.UPDATE.ticketing", {"name": "ticketing", "subjects": SUBJECTS, "discard": "new"})
+        await one.publish(PAID, b"2")
+        await one.up()
+        assert len(one.told) == 3
 
     async def test_a_consumer_that_is_there_is_used_as_it_is(self, members: Members, admin: Admin) -> None:
         """A durable of our name with other settings, limits on pulls among them, is neither changed nor refused."""
