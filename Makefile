@@ -42,7 +42,7 @@ core: $(VENV)/.for-test  ## The core's tests, with every branch of it covered
 	$(PY) -m pytest tests/core --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 fast: $(VENV)/.for-test  ## The other tests that need no server
-	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/core
+	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/core --numprocesses 2 --dist loadscope
 
 # They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
