@@ -181,7 +181,7 @@ class StripeActor(Actor[StripeLetter]):
         else:
             call_ms = (self.clock.monotonic() - began) * 1_000
             self._report.called(line.kind, entry, outcome, call_ms)
-            self._report.hear(outcome, line.kind)
+            self._report.hear(outcome, line.kind, call_ms / 1_000)
             if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.RATE_LIMITED:
                 self._slow_down(line, began, outcome.retry_after_s)
             self._ended(entry, outcome, call_ms)

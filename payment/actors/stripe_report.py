@@ -36,18 +36,23 @@ class StripeReport:
         """Stripe has answered, and not long ago left us without an answer."""
         return self._health.is_up(Dependency.STRIPE)
 
-    def hear(self, outcome: Outcome | None, kind: str | None = None) -> None:
-        """What an outcome says of Stripe itself. Without a `kind` of line it is a check's; None: all is well."""
+    def hear(self, outcome: Outcome | None, kind: str | None = None, call_s: float = 0.0) -> None:
+        """What an outcome says of Stripe itself. Without a `kind` of line it is a check's; None: all is well.
+
+        `call_s` is how long the call took: one that was never answered tells of a silence that began with it.
+        """
         match outcome:
             case NotYet(obstacle=Obstacle.KEY_REFUSED) if kind not in (None, "charge"):
                 # A restricted key that may charge: one permission is missing, which is alarmed, and charges go on.
-                self._unanswered = 0
+                # Where the key itself is refused, this says nothing new, and the charges go on probing.
+                if self.well:
+                    self._unanswered = 0
             case NotYet(obstacle=Obstacle.KEY_REFUSED):
                 self._unanswered = max(self._unanswered, TROUBLE_FROM)
                 self._health.mark_down(Dependency.STRIPE, outcome.text, blocks_charges=True)
             case NotYet(obstacle=Obstacle.UNREACHABLE) | Unclear(stored=False, alarm=False):
                 self._unanswered += 1
-                self._health.mark_silent(Dependency.STRIPE, outcome.text)
+                self._health.mark_silent(Dependency.STRIPE, outcome.text, call_s)
             case _:  # whatever it said of the request, Stripe was there to say it
                 self._unanswered = 0
                 self._health.mark_up(Dependency.STRIPE)

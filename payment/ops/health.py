@@ -87,6 +87,8 @@ class _State(Struct):
     gone_at_s: float = 0.0
     silent_at_s: float | None = None
     silent_why: str = ""
+    answered_at_s: float = 0.0
+    """When it answered last: a slow call among good ones is no silence."""
 
 
 class Health:
@@ -117,6 +119,7 @@ class Health:
         """It answered. Cheap, and so may be said for each answer."""
         state = self._states[dependency]
         state.silent_at_s = None
+        state.answered_at_s = self._clock.monotonic()
         if state.up:
             return
         gone_ms = round((self._clock.monotonic() - state.gone_at_s) * 1_000)
@@ -146,14 +149,14 @@ class Health:
                 Event.DEPENDENCY_LOST, dependency=dependency, reason=state.why, blocks_charges=blocks_charges
             )
 
-    def mark_silent(self, dependency: Dependency, why: str) -> None:
-        """One call had no answer. It counts as down once `SILENCE_S` have passed with no answer at all."""
+    def mark_silent(self, dependency: Dependency, why: str, waited_s: float = 0.0) -> None:
+        """One call had no answer, after `waited_s`. It is down once `SILENCE_S` have passed with no answer at all."""
         state = self._states[dependency]
         if not state.up and state.told:
             self._still_down(dependency, state, why)
             return
         if state.silent_at_s is None:
-            state.silent_at_s = self._clock.monotonic()
+            state.silent_at_s = max(self._clock.monotonic() - waited_s, state.answered_at_s)
         state.silent_why = why
         self._judge_silence(dependency, state)
 

@@ -283,6 +283,16 @@ async def test_a_key_that_may_not_refund_stops_no_charge(world: StripeWorld) -> 
     assert world.stripe.calls["refund"] > 3
 
 
+async def test_a_refused_key_is_probed_whatever_else_is_owed(world: StripeWorld) -> None:
+    """F36: refunds that are refused too do not make the charges hammer Stripe."""
+    world.stripe.go_away(Fate.KEY_REFUSED)
+    for name in range(10):
+        world.ask(world.charge(str(name)))
+    world.ask(refunding("ch_1"))
+    await world.clock.advance(12)
+    assert world.stripe.calls["charge"] <= 14
+
+
 async def test_a_call_that_no_timeout_ends_is_a_hang(world: StripeWorld) -> None:
     """F32: an actor that only waits for a lost call shows no sign of life; a busy one does."""
     world.stripe.script("charge", Stall(asyncio.Event()))

@@ -183,3 +183,18 @@ def test_each_change_is_told_once(clock: HandClock, log: Log) -> None:
     for _ in range(2):
         health.mark_down(Dependency.NATS, "refused")
     assert changes == [(Dependency.NATS, True), (Dependency.NATS, False)]
+
+
+def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, clock: HandClock) -> None:
+    """A call that hung for 8 s is 8 s of silence; but none of it lies before the last answer."""
+    health.mark_up(Dependency.STRIPE)
+    clock.elapsed_s += 8
+    health.mark_silent(Dependency.STRIPE, "timed out", 8.0)
+    clock.elapsed_s += 1.9
+    assert health.is_up(Dependency.STRIPE)
+    clock.elapsed_s += 0.2
+    assert not health.is_up(Dependency.STRIPE)
+    health.mark_up(Dependency.STRIPE)
+    health.mark_silent(Dependency.STRIPE, "timed out", 8.0)
+    clock.elapsed_s += 9
+    assert health.is_up(Dependency.STRIPE)
