@@ -4,6 +4,9 @@
     events.py      the platform's events → OrderCreated, OrderCancelled; our effects → the events we publish
     requests.py    the body of POST /api/v1/payments → ChargeForm
     identity.py    a JWT in a header or a cookie → Identity
+    answers.py     replies and refusals → status, headers and body, one table of cases
+    routes.py      which method at which address is which operation, for the server and its document alike
+    openapi.py     those two tables → the OpenAPI document
 
 Everything here is a function of its arguments: no clock, no I/O, nothing that waits. Whatever bytes come in, the result
 is a value or the one exception that the function names. No error text repeats a value that came from outside.
