@@ -54,6 +54,8 @@ class Work:
     before: Order | None = None
     after: Order | None = None
     replies: dict[int, Reply] = field(default_factory=dict)
+    applied: set[int] = field(default_factory=set)
+    """The letters (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
     sent: dict[int, Sent] = field(default_factory=dict)
     unknowns: int = 0
     """Writes of it whose outcome was not told."""
@@ -173,8 +175,11 @@ class GroupCommit:
         moment = self._desk.moment()
         order = work.before
         work.replies.clear()
+        work.applied.clear()
         for letter in work.letters:
             step = decide(order, _message(letter), moment)
+            if step.order is not order:
+                work.applied.add(id(letter))
             order = step.order
             if step.reply is not None:
                 work.replies[id(letter)] = step.reply

@@ -143,7 +143,7 @@ class LedgerDesk:
         while work.letters:
             letter = work.letters.pop(0)
             if isinstance(letter, EventArrived):
-                letter.settle(Handling.APPLIED if work.changed else Handling.STALE)
+                letter.settle(Handling.APPLIED if id(letter) in work.applied else Handling.STALE)
             elif isinstance(letter, ChargeAsked):
                 self._reply(work, letter)
 

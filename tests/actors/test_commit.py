@@ -135,7 +135,7 @@ class TestTwice:
         await ledger.tell(ledger.arrived(created, "a"), ledger.arrived(created, "a again"))
         await ledger.tell(ledger.arrived(created, "b"))
         assert ledger.doc().rev == 1
-        assert ledger.settled[-1] == ("b", Handling.STALE)
+        assert ledger.settled == [("a", Handling.APPLIED), ("a again", Handling.STALE), ("b", Handling.STALE)]
 
     async def test_two_processes_get_the_same_event_at_once(self, house: World, ledger: Ledger) -> None:
         """F01: the insert of one collides, is read again, and is stale."""
