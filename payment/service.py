@@ -70,6 +70,15 @@ READY_LOOK_EVERY_S = 0.02
 
 
 @dataclass(frozen=True)
+class MailboxLimits:
+    """How many letters each mailbox holds. A simulation makes them narrow, to see what full ones do."""
+
+    ledger: int = LEDGER_MAILBOX_LIMIT
+    stripe: int = STRIPE_MAILBOX_LIMIT
+    nats: int = NATS_MAILBOX_LIMIT
+
+
+@dataclass(frozen=True)
 class Ports:
     """What the service needs of the world; a simulation passes fakes.
 
@@ -115,16 +124,24 @@ def card_processor(settings: Settings) -> CardProcessor:
 class Service:
     """One process of the service. Runs once."""
 
-    def __init__(self, settings: Settings, ports: Ports) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ports: Ports,
+        limits: MailboxLimits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`limits` and `metrics` are for a simulation, which runs thousands of services: the defaults are right."""
+        limits = limits or MailboxLimits()
         self._settings = settings
         self._ports = ports
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         for dependency in Dependency:
             self.metrics.dependency_up(dependency).set(0)
         self.health = Health(ports.clock, Redactor(secrets_of(settings)), self._dependency_changed)
-        self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", LEDGER_MAILBOX_LIMIT)
-        self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", STRIPE_MAILBOX_LIMIT)
-        self._nats: Mailbox[NatsLetter] = Mailbox("nats", NATS_MAILBOX_LIMIT)
+        self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", limits.ledger)
+        self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", limits.stripe)
+        self._nats: Mailbox[NatsLetter] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._forecast = Forecast(per_s=START_PER_S)
         self._server: HttpActor | None = None

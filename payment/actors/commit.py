@@ -129,11 +129,20 @@ class GroupCommit:
             if self._was_applied(work):
                 continue
             self._fold(work)
-            if work.changed:
+            if work.changed or self._must_fence(work):
                 to_write.append(work)
             else:
                 self._desk.finished(work)
         return to_write
+
+    def _must_fence(self, work: Work) -> bool:
+        """Whether a write of ours may yet land on what was read, and somebody is about to hear that nothing changed.
+
+        Time alone can make it so: an order that expired between a write and its repetition. The document is written as
+        it stands, one revision on, and the write on its way is refused.
+        """
+        revision = work.before.rev + 1 if work.before else None
+        return bool(work.replies) and any(sent.after.rev == revision for sent in work.sent.values())
 
     async def _read(self, works: list[Work], decided: list[Work]) -> list[Work]:
         """Read afresh; return what was read. While the store is away, only what may have been written waits for it.

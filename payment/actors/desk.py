@@ -187,7 +187,7 @@ class LedgerDesk:
         self._lane_done(work.order_id)
 
     def _put_away(self, order_id: str, culprit: LaneLetter) -> None:
-        """An event goes to the dead letters, a request is refused, and an effect is held by nobody any more."""
+        """An event goes to the dead letters, a request is refused, and an effect is left to its lease."""
         match culprit:
             case EventArrived():
                 error = "the order that it makes can't be stored"
@@ -195,7 +195,7 @@ class LedgerDesk:
             case ChargeAsked():
                 turn_away(culprit, Unavailability.CRASHED)
             case EffectEnded():
-                self._hands.ended(order_id, culprit.effect_id)
+                self._hands.forfeit(order_id, culprit.effect_id)
             case _:
                 return
 

@@ -17,7 +17,7 @@ from payment.actors.letters import (
     Withdraw,
 )
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import ChargeCard, Effect, PublishEvent, Watch
+from payment.core.effects import ChargeCard, Effect, Pending, PublishEvent, Watch
 from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order
 from payment.core.pending import pending
@@ -51,6 +51,8 @@ class Hands:
         self._nats = nats
         self._forecast = forecast
         self._held: dict[str, dict[str, Held]] = {}
+        self._forfeited: dict[str, dict[str, datetime]] = {}
+        """By order: effects that ended, and whose document can't be written; until when their leases run."""
         self._count = 0
         self._charges = 0
 
@@ -65,6 +67,17 @@ class Hands:
         if not held:
             del self._held[order_id]
 
+    def forfeit(self, order_id: str, effect_id: str) -> None:
+        """An effect has ended, and the document that would say so can't be written.
+
+        It must not be released again as if it had never been: a charge was perhaps made. When its lease has run out,
+        somebody looks first, or counts the next send on paper.
+        """
+        item = self._held.get(order_id, {}).get(effect_id)
+        if item is not None:
+            self._forfeited.setdefault(order_id, {})[effect_id] = item.until
+            self.ended(order_id, effect_id)
+
     def release(self, order: Order) -> bool:
         """Hand over what the written document owes and this process holds; withdraw what it owes no longer.
 
@@ -72,13 +85,22 @@ class Hands:
         """
         mine = {item.effect.id: item for item in pending(order) if item.holder == self._process}
         held = self._held.get(order.id, {})
+        forfeited = self._still_forfeited(order.id, mine)
         complete = True
         for effect_id, item in mine.items():
             if effect_id in held:
                 held[effect_id].until = item.at
-            elif not isinstance(item.effect, Watch):
+            elif effect_id not in forfeited and not isinstance(item.effect, Watch):
                 complete &= self._hand_over(order.id, item.effect, item.at)
         return self._withdraw(held, mine.keys()) and complete
+
+    def _still_forfeited(self, order_id: str, owed: dict[str, Pending]) -> Collection[str]:
+        """The order's forfeited effects that it owes under their old leases; the others are forgotten."""
+        forfeited = self._forfeited.pop(order_id, {})
+        still = {name: until for name, until in forfeited.items() if name in owed and owed[name].at <= until}
+        if still:
+            self._forfeited[order_id] = still
+        return still
 
     def _hand_over(self, order_id: str, effect: Effect, until: datetime) -> bool:
         match effect:

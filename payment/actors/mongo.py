@@ -107,6 +107,8 @@ class MongoActor(Actor[LedgerLetter]):
         self._views = Views(store, clock, self._note_away)
         self._burials = Burials(store, clock, self._note_away)
         self._commits: dict[int, float] = {}
+        self._slow_commits: dict[int, float] = {}
+        """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
         self._work_ready = asyncio.Event()
         self._store_up = asyncio.Event()
         self.desk = LedgerDesk(
@@ -153,7 +155,8 @@ class MongoActor(Actor[LedgerLetter]):
 
     def stuck_for_s(self) -> float:
         # While the store is away, commits wait for it: that is no sign of a hang.
-        oldest = min(self._commits.values(), default=None) if self._store_up.is_set() else None
+        begun = (*self._commits.values(), *self._slow_commits.values())
+        oldest = min(begun, default=None) if self._store_up.is_set() else None
         age = 0.0 if oldest is None else self.clock.monotonic() - oldest
         return max(super().stuck_for_s(), age - COMMIT_STUCK_S)
 
@@ -245,7 +248,11 @@ class MongoActor(Actor[LedgerLetter]):
         while True:
             await self.clock.sleep(STRAGGLERS_EVERY_S)
             if works := self.desk.take_stragglers():
-                await GroupCommit(self._store, self.clock, self.desk).settle(works)
+                self._slow_commits[id(works)] = self.clock.monotonic()
+                try:
+                    await GroupCommit(self._store, self.clock, self.desk).settle(works)
+                finally:
+                    del self._slow_commits[id(works)]
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -278,6 +285,7 @@ class MongoActor(Actor[LedgerLetter]):
                 continue
             self._report.store_up()
             self._commits = dict.fromkeys(self._commits, self.clock.monotonic())  # their time begins anew
+            self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
             self._store_up.set()
             return
 

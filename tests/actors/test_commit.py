@@ -91,12 +91,52 @@ class TestOrder:
         assert len(ledger.to_nats()) == 1
         assert isinstance(reply(letter), Paid)
 
+    async def test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more(self, ledger: Ledger) -> None:
+        """F26: its write is held up until the order has expired; what was told 409 must not begin an attempt later."""
+        await ledger.tell(ledger.arrived(ledger.created(days=3 / 86_400)))
+        ledger.store.hold_writes = 1
+        ledger.store.stall("prepare")
+        letter = await ledger.ask()
+        await ledger.clock.advance(5.0)
+        ledger.store.go_on()
+        await ledger.clock.settle()
+        assert reply(letter) is Conflict.EXPIRED
+        assert ledger.store.land() == [False]
+        assert ledger.doc().payment is None
+
+    async def test_an_outcome_that_can_t_be_written_is_not_released_again(self, ledger: Ledger) -> None:
+        """F41: the card was charged; a second release of that send could end as "never sent". Its lease runs out."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        ledger.store.unwritable = lambda _order: True
+        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        ledger.store.unwritable = lambda _order: False
+        await ledger.ask()
+        assert ledger.to_stripe() == []
+        await ledger.clock.advance(62.0)
+        again = ledger.one_to_stripe()
+        assert (again.key, again.send, ledger.doc().attempts[0].sends) == (charge.key, 2, 2)
+        await ledger.ended(again, CardCharged("o1", 1, "ch_1"))
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+
     async def test_an_answer_that_writes_nothing_is_read_afresh(self, house: World, ledger: Ledger) -> None:
         """A cached document is good for a write that `rev` fences, not for a 403 or a 409."""
         await ledger.order()
         other = await house.ledger("web-2", own_store=True)
         await other.cancel()
         assert reply(await ledger.ask(user="somebody")) is Denied.NOT_YOURS
+        assert reply(await ledger.ask()) is Conflict.CANCELLED
+
+    async def test_a_paid_order_that_another_process_cancelled_is_paid_no_more(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F21: the request that was answered with 201 comes again; the document that said so is still cached."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        other = await house.ledger("web-2", own_store=True)
+        await other.cancel()
         assert reply(await ledger.ask()) is Conflict.CANCELLED
 
     async def test_a_request_that_meets_its_cancel_in_one_write_hears_of_it(self, ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from payment.actors.mailbox import Mailbox
 from payment.core.effects import ChargeCard, FindCharges, PublishEvent
 from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
+from payment.ports.stripe_cards import CALL_TIMEOUT_S
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charging, paid, unclear
 
 
@@ -113,6 +114,10 @@ class TestWithdraw:
 
 
 class TestTime:
+    def test_a_lease_outlasts_a_call_and_what_is_left_of_it_when_it_is_renewed(self) -> None:
+        """F34: else a second process would take up what is still on its way to Stripe."""
+        assert RENEW_WITHIN + timedelta(seconds=CALL_TIMEOUT_S) < LEASE
+
     def test_a_lease_is_renewed_before_it_runs_out(self) -> None:
         """Not before it is needed, and no more once the new lease is written."""
         bench = Bench()

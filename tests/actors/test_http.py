@@ -157,6 +157,7 @@ async def test_a_drain_waits_for_what_is_under_way_and_takes_no_more(world: Http
     assert not draining.done()
     refused = await world.post()
     assert (refused.status, NOTHING_CHARGED in refused.message) == (503, True)
+    assert "stopping" in refused.message
     assert refused.headers["Connection"] == "close"
     assert (await world.get("/readyz")).status == 503
     assert (await world.show()).status == 503

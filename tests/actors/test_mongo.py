@@ -104,6 +104,16 @@ class TestAway:
         await house.clock.advance(100)
         assert ledger.actor.stuck_for_s() > 15
 
+    async def test_a_straggler_that_never_comes_back_is_a_hang_too(self, house: World, ledger: Ledger) -> None:
+        """F32: what the store kept failing is tried again aside, and a call of that may hang like any other."""
+        await ledger.order("o1")
+        house.store.unknown_ids = {"o1"}
+        await ledger.tell(ledger.asked("o1"))
+        await house.clock.advance(0.1)
+        house.store.stall("commit")
+        await house.clock.advance(100)
+        assert ledger.actor.stuck_for_s() > 15
+
     async def test_poison_is_kept_once_and_put_off_while_it_is_away(self, house: World, ledger: Ledger) -> None:
         """F30: settled only once it is in `dead_letters`, whole."""
         await ledger.tell(ledger.poison("a", b"\xff\x00"), ledger.poison("b"))

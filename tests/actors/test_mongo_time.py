@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from payment.actors.letters import EffectEnded
 from payment.actors.mongo import CHARGES_IN_HAND_LIMIT
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent
+from payment.core.effects import ChargeCard, FindCharges, FindRefund, PublishEvent
 from payment.core.messages import (
     CardCharged,
     ChargesFound,
@@ -16,6 +16,7 @@ from payment.core.messages import (
     EffectReturned,
     EventPublished,
     Evidence,
+    RefundBlocked,
 )
 from payment.core.order import TaskKind
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
@@ -233,6 +234,31 @@ class TestSweep:
         assert ledger.to_stripe() == []
         await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
         assert len(ledger.to_nats()) == 1
+
+    async def test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand(self, house: World, ledger: Ledger) -> None:
+        """F28, F44: NATS is away with the one effect of an order in its hands; the other is looked at in its time."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        await ledger.cancel()
+        await ledger.ended(ledger.one_to_stripe(), RefundBlocked("o1", "ch_1", "re_1", "it is pending"))
+        assert ledger.to_stripe() == []
+        await house.clock.advance(90)
+        assert isinstance(ledger.one_to_stripe(), FindRefund)
+
+    async def test_the_sweep_goes_on_after_an_outage(self, house: World, ledger: Ledger) -> None:
+        """F25: what a neighbour leaves behind after it is taken up as before it."""
+        neighbour = await house.ledger("web-2", own_store=True)
+        house.store.away = "gone"
+        await house.clock.advance(3)
+        house.store.away = None
+        await house.clock.advance(3)
+        await neighbour.order()
+        await neighbour.ask()
+        neighbour.to_stripe()
+        await neighbour.end()
+        await house.clock.advance(63)
+        assert isinstance(ledger.one_to_stripe(), FindCharges)
 
     async def test_an_event_that_was_not_published_goes_out_after_a_restart(self, house: World, ledger: Ledger) -> None:
         """F06, F28: the outbox is in the document."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
 from payment.actors.stripe_outcomes import Outcome, alarm_of, message_of, undone
 from payment.core.effects import ChargeCard, StripeEffect
@@ -75,6 +76,8 @@ def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
     """A refusal of this request says nothing about the one that Stripe was executing (409)."""
     refused = Refused(RefusalReason.TOKEN_USED, "t")
     assert message_of(CHARGE, refused, maybe_sent=True) == ChargeUnclear("o1", 2, 3)
+    first = structs.replace(CHARGE, send=1)
+    assert message_of(first, refused, maybe_sent=True) == ChargeUnclear("o1", 2, 1)
     assert message_of(CHARGE, Charged("ch_1"), maybe_sent=True) == CardCharged("o1", 2, "ch_1")
 
 

@@ -96,6 +96,18 @@ class TestOutcomes:
         bench.waiters.written(at_rev(story.tell(charged(attempt=2)), 5))
         assert isinstance(told(letter), Paid)
 
+    async def test_nor_does_it_to_those_whose_time_is_up(self, bench: Bench) -> None:
+        """Their last look was overtaken by a write: what is newer answers them, and is known already."""
+        story = charging()
+        before = at_rev(story, 2)
+        story.tell(declined(), request("tok_2"))
+        letter = bench.add(story, rev=4, token="tok_2", wait_s=5)
+        await bench.clock.advance(6)
+        bench.waiters.written(before)
+        assert told(letter) is None
+        bench.waiters.written(at_rev(story, 4))
+        assert isinstance(told(letter), Pending)
+
     async def test_each_hears_of_its_own_token(self, bench: Bench) -> None:
         """A joiner of a declined token hears 402, whoever waits for the next one waits on."""
         story = charging()

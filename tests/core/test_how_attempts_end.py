@@ -11,6 +11,7 @@ from payment.core.pending import pending
 from payment.core.replies import Conflict, Pending, token_hash
 from payment.core.schedule import KEY_LIFE, REQUEST_LIFE
 from tests.core.builders import (
+    A_AGAIN,
     BY_STATE,
     CREATED_IS_OUT,
     DUE,
@@ -112,6 +113,12 @@ def test_one_look_by_a_clock_that_is_ahead_closes_nothing():
     assert story.tell(charged()).state() is S.PAID
 
 
+def test_first_look_by_whatever_clock_is_no_final_one():
+    """Charging, `Due`, a year after its key grew old: nobody has seen it old before, so it proves nothing (F38)."""
+    assert charging().later(days=365).tell(DUE).one(FindCharges).evidence is Evidence.PROBE
+    assert with_error_stored().later(days=365).tell(DUE).one(FindCharges).evidence is not Evidence.FINAL
+
+
 def test_key_between_young_and_old_is_neither_sent_nor_judged():
     """Past 23 hours a key is not sent; until 25 hours later an empty list proves nothing (F17)."""
     story = charging().later(hours=23).due()
@@ -153,6 +160,13 @@ def test_error_replayed_for_the_key_is_looked_for_as_stored():
     story.tell(found(Evidence.PROBE)).due()
     assert story.one(FindCharges).evidence is Evidence.STORED
     assert story.now >= T0 + timedelta(seconds=65)
+
+
+def test_look_taken_over_within_the_minute_after_a_stored_error_proves_nothing():
+    """Error stored, its look left by an earlier run: the next one asks at once, and not yet as stored (F12)."""
+    story = with_error_stored().later(seconds=59).tell(DUE, by=A_AGAIN)
+    assert story.one(FindCharges).evidence is Evidence.PROBE
+    assert story.tell(found(Evidence.PROBE), by=A_AGAIN).state() is S.ERROR_STORED
 
 
 @pytest.mark.parametrize("state", [S.CHARGING, S.ERROR_STORED])
@@ -228,6 +242,15 @@ def test_refund_done_on_a_paid_order_is_nobodys_event():
     story = abandoned().tell(request("tok_2"), charged("ch_2", 2), CREATED_IS_OUT, charged("ch_1", 1), refunded("ch_1"))
     assert (story.state(1), story.state(2)) == (S.REFUNDED, S.PAID)
     assert [event.subject for event in story.doc.outbox] == [PAYMENT_CREATED]
+
+
+def test_refund_done_on_an_open_order_is_nobodys_event():
+    """A late charge is given back while the order is still to be paid: its payment is yet to come (F18)."""
+    story = BY_STATE[S.DECLINED]().tell(charged("ch_late"), refunded("ch_late"))
+    assert (story.state(), story.doc.outbox, story.doc.due) == (S.REFUNDED, (), None)
+    story.ask("tok_2")
+    story.tell(charged("ch_2", attempt=2), CREATED_IS_OUT, cancelled(), refunded("ch_2", "re_2"))
+    assert [(event.subject, event.stripe_id) for event in story.doc.outbox][1:] == [(PAYMENT_REFUNDED, "ch_2")]
 
 
 def test_error_replayed_for_the_refunds_key_looks_at_the_charge():

@@ -39,6 +39,7 @@ from tests.core.builders import (
     refused,
     request,
     unclear,
+    with_error_stored,
     withheld,
 )
 
@@ -172,6 +173,12 @@ def test_reply_to_an_amount_outside_stripes_limits_comes_before_stripe(amount, c
     story = Story(created(amount=amount, currency=currency))
     assert isinstance(story.ask(), AmountRefused)
     assert story.doc.attempts == ()
+
+
+@pytest.mark.parametrize("story", [charging, with_error_stored])
+def test_reply_to_another_token_while_an_attempt_is_unsettled(story):
+    """Whatever is known of the first attempt: until it is settled, no second one begins beside it (F12)."""
+    assert story().ask("tok_2") is Conflict.UNDER_WAY
 
 
 def test_reply_past_the_limit_of_attempts():

@@ -73,12 +73,13 @@ def test_longest_delay_is_longer_than_every_other():
 
 
 def test_key_may_be_sent_while_it_is_young_and_its_order_open():
-    """F17, F20, F36: each of the limits by itself."""
+    """F17, F20, F36, F38: each of the limits by itself."""
     story = charging()
     order, attempt = story.doc, story.attempt()
     assert may_send(order, attempt, T0)
     assert may_send(order, attempt, T0 + KEY_LIFE - SECOND)
     assert not may_send(order, attempt, T0 + KEY_LIFE)
+    assert not may_send(order, attempt, T0 - CLOCK_TOLERANCE - SECOND)
     assert not may_send(story.tell(cancelled()).doc, attempt, T0)
     soon = Story(created(expires_at=T0 + SECOND), request())
     assert not may_send(soon.doc, soon.attempt(), T0 + SECOND)

@@ -1,0 +1,145 @@
+"""What `MongoStore` says to the server, and what it makes of answers that no real server gives on demand."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec import structs
+
+from payment.core.decide import decide
+from payment.core.messages import Moment, OrderCreated
+from payment.core.order import Order
+from payment.ports.mongo_store import DOCUMENT_BYTES_MAX, MongoStore
+from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+from tests.servers.scripted_mongo import ScriptedMongo
+
+WRITTEN_ANSWER = {"ok": 1.0, "n": 2, "nModified": 1}
+T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN = (
+    Committed.WRITTEN,
+    Committed.CONFLICT,
+    Committed.UNWRITABLE,
+    Committed.UNKNOWN,
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedMongo]:
+    server = ScriptedMongo()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def store(server: ScriptedMongo) -> AsyncIterator[MongoStore]:
+    store = MongoStore(await server.start(), "test")
+    yield store
+    await store.close()
+
+
+def order(order_id: str, *, rev: int = 1, user: str = "user-1") -> Order:
+    created = OrderCreated(order_id, 3, user, T0 + timedelta(days=1), 1999, "usd")
+    made = decide(None, created, Moment(T0, "web-1#run1", "2026-01-01")).order
+    assert made is not None
+    return structs.replace(made, rev=rev)
+
+
+def letter() -> DeadLetter:
+    return DeadLetter("stream:1", "order:created", b"{", "not JSON", T0)
+
+
+async def test_a_write_is_confirmed_by_a_majority_that_journaled_it(server: ScriptedMongo, store: MongoStore) -> None:
+    """F43: what a failover may roll back, nothing is done for; a wait for ever is none either."""
+    assert await store.commit([order("o1")]) == [WRITTEN]
+    assert await store.bury(letter())
+    concerns = [command["writeConcern"] for command in server.named("update") + server.named("insert")]
+    assert concerns == [{"w": "majority", "j": True, "wtimeout": 5_000}] * 2
+
+
+async def test_a_write_is_fenced_by_its_revision_and_stands_alone(server: ScriptedMongo, store: MongoStore) -> None:
+    """F34, F41: each document replaces the revision before its own, whatever becomes of those beside it."""
+    await store.commit([order("o1"), order("o2", rev=7)])
+    [update] = server.named("update")
+    assert [each["q"] for each in update["updates"]] == [{"_id": "o1", "rev": 0}, {"_id": "o2", "rev": 6}]
+    assert all(each["upsert"] and not each.get("multi") for each in update["updates"])
+    assert update["ordered"] is False
+
+
+async def test_a_read_shows_what_a_majority_has_whatever_the_url_says(server: ScriptedMongo) -> None:
+    """F43: an intent that was seen and then rolled back would be a charge without a trace."""
+    store = MongoStore(f"{await server.start()}?readPreference=secondary&readConcernLevel=local&w=1", "test")
+    await store.load(["o1"])
+    await store.load_by_payment(["pay-1"])
+    await store.due(T0, None, 10)
+    await store.due(T0, "web-1", 10)
+    await store.close()
+    finds = server.named("find")
+    assert len(finds) == 5
+    assert all(find["readConcern"] == {"level": "majority"} for find in finds)
+    assert not any("$readPreference" in find for find in finds), "a primary is asked without one"
+
+
+async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: a collision is a conflict, a fault of the document is for good, and what nobody knows is unknown."""
+    errors = [{"index": index, "code": code, "errmsg": "no"} for index, code in ((1, 11000), (2, 10334), (3, 91))]
+    server.answers["update"] = [WRITTEN_ANSWER | {"writeErrors": errors}]
+    results = await store.commit([order(f"o{number}") for number in range(5)])
+    assert results == [WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN, WRITTEN]
+
+
+async def test_what_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
+    """F26: the server says that it was written, and that it may yet be rolled back."""
+    failure = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
+    server.answers["update"] = [WRITTEN_ANSWER | {"writeConcernError": failure}]
+    assert await store.commit([order("o1"), order("o2")]) == [UNKNOWN, UNKNOWN]
+
+
+async def test_a_write_without_an_answer_is_unknown_and_is_sent_once(server: ScriptedMongo, store: MongoStore) -> None:
+    """F26: whether it was applied is found out by reading, not by sending it again."""
+    server.answers["update"] = [None]
+    assert await store.commit([order("o1")]) == [UNKNOWN]
+    assert len(server.named("update")) == 1
+
+
+async def test_a_write_that_the_server_would_not_take_now_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
+    """F26: a primary that steps down says so of the command as a whole."""
+    server.answers["update"] = [{"ok": 0.0, "code": 189, "codeName": "PrimarySteppedDown", "errmsg": "stepping down"}]
+    assert await store.commit([order("o1"), order("o2")]) == [UNKNOWN, UNKNOWN]
+
+
+async def test_a_document_that_is_too_long_is_not_sent_with_the_others(
+    server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F41: the driver would refuse its whole batch."""
+    long = order("o1", user="u" * DOCUMENT_BYTES_MAX)
+    assert await store.commit([long, order("o2")]) == [UNWRITABLE, WRITTEN]
+    assert [each["q"]["_id"] for each in server.named("update")[0]["updates"]] == ["o2"]
+
+
+async def test_a_dead_letter_that_was_not_stored_is_not_called_kept(server: ScriptedMongo, store: MongoStore) -> None:
+    """F30: only the same letter, stored before, is as good as stored now."""
+    server.answers["insert"] = [
+        None,
+        {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]},
+    ]
+    with pytest.raises(StoreUnavailable):
+        await store.bury(letter())
+    assert await store.bury(letter())
+
+
+async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(
+    server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F05, F38: a server that compares by the second (nx-27017 does) may return what is due a moment later."""
+    now, later, absurd = (_due(T0, each) for each in (0.0, 0.4, 400 * 86_400.0))
+    server.answers["find"] = [_found(now, later), _found(absurd)]
+    due = await store.due(T0, None, 10)
+    assert [each.due for each in due] == [T0, T0 + timedelta(days=400)]
+
+
+def _due(at: datetime, after_s: float) -> dict[str, object]:
+    return {"_id": f"o{after_s}", "status": "created", "version": 1, "rev": 1, "due": at + timedelta(seconds=after_s)}
+
+
+def _found(*documents: dict[str, object]) -> dict[str, object]:
+    return {"ok": 1.0, "cursor": {"id": 0, "ns": "payment.orders", "firstBatch": list(documents)}}

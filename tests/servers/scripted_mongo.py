@@ -1,0 +1,127 @@
+"""A MongoDB of a few lines: it notes each command that arrives, and answers as it was told to.
+
+For what no real server can be made to do on demand: an error of the write concern, a refusal in other words, no answer.
+It calls itself the primary of a replica set, and keeps no documents. It speaks MongoDB's wire protocol as far as the
+driver needs it: the first handshake (OP_QUERY), and commands (OP_MSG) with their document sequences.
+"""
+
+import asyncio
+import itertools
+import struct
+from typing import Any
+
+import bson
+
+OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
+HEADER = struct.Struct("<iiii")
+BODY = 0
+
+HELLO = {
+    "ismaster": True,
+    "secondary": False,
+    "setName": "rs",
+    "setVersion": 1,
+    "helloOk": False,
+    "maxBsonObjectSize": 16 * 1024 * 1024,
+    "maxMessageSizeBytes": 48_000_000,
+    "maxWriteBatchSize": 100_000,
+    "minWireVersion": 0,
+    "maxWireVersion": 9,
+    "ok": 1.0,
+}
+WRITTEN = {"n": 1, "nModified": 1}
+"""How many documents a write has met. We do not read it, but the driver fails where it is missing."""
+HANDSHAKES = ("hello", "ismaster", "isMaster")
+
+Command = dict[str, Any]
+
+
+class ScriptedMongo:
+    """`commands` are those that arrived, but for handshakes. `answers` are what the next ones get, by command name.
+
+    An answer of None closes the connection instead. A command without one gets `{"ok": 1}`, and a find nothing.
+    """
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.answers: dict[str, list[Command | None]] = {}
+        self._numbers = itertools.count(1)
+        self._server: asyncio.Server | None = None
+        self._address = ""
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> str:
+        """The URL of a database of it, on a free loopback port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"mongodb://{self._address}/payment"
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in tuple(self._writers):
+            writer.close()
+        await self._server.wait_closed()
+
+    def named(self, name: str) -> list[Command]:
+        """The commands of one name that have arrived."""
+        return [command for command in self.commands if name in command]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while True:
+                length, number, _, code = HEADER.unpack(await reader.readexactly(HEADER.size))
+                payload = await reader.readexactly(length - HEADER.size)
+                answer = self._answer(_query(payload) if code == OP_QUERY else _message(payload))
+                if answer is None:
+                    return
+                writer.write(self._packed(code, number, bson.encode(answer)))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    def _answer(self, command: Command) -> Command | None:
+        name = next(iter(command))
+        if name in HANDSHAKES:
+            return HELLO | {"hosts": [self._address], "me": self._address, "primary": self._address}
+        self.commands.append(command)
+        if self.answers.get(name):
+            return self.answers[name].pop(0)
+        if name == "find":
+            return {"ok": 1.0, "cursor": {"id": 0, "ns": f"payment.{command['find']}", "firstBatch": []}}
+        return {"ok": 1.0} | WRITTEN
+
+    def _packed(self, code: int, number: int, document: bytes) -> bytes:
+        if code == OP_QUERY:
+            head, code = struct.pack("<iqii", 8, 0, 0, 1), OP_REPLY
+        else:
+            head = struct.pack("<iB", 0, BODY)
+        length = HEADER.size + len(head) + len(document)
+        return HEADER.pack(length, next(self._numbers), number, code) + head + document
+
+
+def _query(payload: bytes) -> Command:
+    """The command of an OP_QUERY: flags, a name that ends with NUL, two numbers, the document."""
+    start = payload.index(b"\0", 4) + 1 + 8
+    return bson.decode(payload[start:])
+
+
+def _message(payload: bytes) -> Command:
+    """The command of an OP_MSG, its document sequences put back into it as lists."""
+    command: Command = {}
+    sequences: Command = {}
+    at = 4
+    while at < len(payload):
+        kind, size = payload[at], int.from_bytes(payload[at + 1 : at + 5], "little")
+        section = payload[at + 1 : at + 1 + size]
+        if kind == BODY:
+            command = bson.decode(section)
+        else:
+            name, _, documents = section[4:].partition(b"\0")
+            sequences[name.decode()] = list(bson.decode_iter(documents))
+        at += 1 + size
+    return command | sequences
