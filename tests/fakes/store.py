@@ -30,28 +30,36 @@ class FakeDatabase:
         self.dead_letters: dict[str, DeadLetter] = {}
         self.revisions: list[Order] = []
         """Every document ever written, in order."""
+        self._decoded: dict[str, tuple[bytes, Order]] = {}
 
     def get(self, order_id: str) -> Order | None:
-        encoded = self.documents.get(order_id)
-        return None if encoded is None else _decoded(encoded)
+        document = self.documents.get(order_id)
+        return None if document is None else self._read(order_id, document)
 
     def orders(self) -> list[Order]:
-        return [_decoded(encoded) for encoded in self.documents.values()]
+        return [self._read(order_id, document) for order_id, document in self.documents.items()]
+
+    def _read(self, order_id: str, document: bytes) -> Order:
+        """A document is decoded once, however often it is read: orders are frozen."""
+        kept = self._decoded.get(order_id)
+        if kept is None or kept[0] is not document:
+            kept = self._decoded[order_id] = (document, _decoded(document))
+        return kept[1]
 
     def put(self, order: Order) -> None:
         """Write whatever the revision: a test's own hand, or a restored backup."""
-        self.documents[order.id] = _encoded(order)
+        self.documents[order.id] = encoded(order)
         self.revisions.append(order)
 
-    def replace(self, order: Order, encoded: bytes) -> bool:
+    def replace(self, order: Order, document: bytes) -> bool:
         """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): false where the upsert collides on `_id`."""
         stored = self.get(order.id)
         if stored is not None and stored.rev != order.rev - 1:
             return False
         if stored is None and self._payment_is_another_s(order):
             return False
-        self.documents[order.id] = encoded
-        self.revisions.append(_decoded(encoded))
+        self.documents[order.id] = document
+        self.revisions.append(self._read(order.id, document))
         return True
 
     def _payment_is_another_s(self, order: Order) -> bool:
@@ -110,7 +118,7 @@ class FakeStore:
 
     def land(self) -> list[bool]:
         """Apply the writes that were held, now: which of them the revision let through."""
-        landed = [self.database.replace(order, _encoded(order)) for order in self._held]
+        landed = [self.database.replace(order, encoded(order)) for order in self._held]
         self._held.clear()
         return landed
 
@@ -144,14 +152,7 @@ class FakeStore:
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
         await self._called("due")
-        dated = sorted((order.due, order.id) for order in self.database.orders() if order.due is not None)
-        orders = [order for _, order_id in dated if (order := self.database.get(order_id)) is not None]
-        horizon = now + LONGEST_DELAY
-        if holder is not None:
-            own = [order for order in orders if order.holder == holder and _due(order) <= horizon]
-            return own[:limit]
-        overdue = [order for order in orders if _due(order) <= now][:limit]
-        return overdue + [order for order in orders if _due(order) > horizon][:limit]
+        return due_orders(self.database, now, holder, limit)
 
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
@@ -194,7 +195,7 @@ class FakeStore:
 
     def _write(self, order: Order, fate: str) -> Committed:
         try:
-            encoded = _encoded(order)
+            document = encoded(order)
         except (bson.errors.BSONError, OverflowError, UnicodeEncodeError):
             return Committed.UNWRITABLE
         if fate == "lost" or order.id in self.unknown_ids:
@@ -206,7 +207,7 @@ class FakeStore:
         if self.unwritable(order):
             written = Committed.UNWRITABLE
         else:
-            written = Committed.WRITTEN if self.database.replace(order, encoded) else Committed.CONFLICT
+            written = Committed.WRITTEN if self.database.replace(order, document) else Committed.CONFLICT
         return Committed.UNKNOWN if fate == "unanswered" else written
 
 
@@ -215,7 +216,20 @@ def _due(order: Order) -> datetime:
     return order.due
 
 
-def _encoded(order: Order) -> bytes:
+def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit: int) -> list[Order]:
+    """`OrderStore.due`, on what the database holds at this instant."""
+    orders = sorted(
+        (order for order in database.orders() if order.due is not None), key=lambda each: (_due(each), each.id)
+    )
+    horizon = now + LONGEST_DELAY
+    if holder is not None:
+        return [order for order in orders if order.holder == holder and _due(order) <= horizon][:limit]
+    overdue = [order for order in orders if _due(order) <= now][:limit]
+    return overdue + [order for order in orders if _due(order) > horizon][:limit]
+
+
+def encoded(order: Order) -> bytes:
+    """A document as the store keeps it. Raises what `bson` raises for what can't be kept."""
     return bson.encode(msgspec.to_builtins(order, builtin_types=(datetime,)), codec_options=CODEC)
 
 

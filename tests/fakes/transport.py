@@ -8,6 +8,7 @@ Change together with: that suite, and `payment.ports.transport`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,9 +79,21 @@ class FakeBroker:
         """All that was ever stored under a subject."""
         return list(self._logs.get(subject, ()))
 
+    def stored(self, subject: str) -> int:
+        """How many events were ever stored under a subject."""
+        return len(self._logs.get(subject, ()))
+
     def unacknowledged(self, group: str, subject: str) -> int:
         """How many of a group's deliveries still wait for their ack."""
         return len(self._group(group, subject).due)
+
+    def undelivered(self, group: str, subject: str) -> int:
+        """How many of a subject's events the group has not had yet."""
+        return self.stored(subject) - self._group(group, subject).following
+
+    def due_in_s(self, group: str, subject: str) -> float:
+        """In how many seconds the group gets its first unacknowledged event again. Infinite: there is none."""
+        return min(self._group(group, subject).due.values(), default=math.inf) - self.clock.monotonic()
 
     def go_away(self, reason: str = "the broker is away") -> None:
         self.away = reason
