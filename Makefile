@@ -5,6 +5,8 @@
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13      another Python, beside the usual one
 #   make run BROKER=streaming                        events over NATS Streaming, instead of JetStream
+#   make simulate SEED=4711                          that schedule again, to the byte
+#   make mutants MUTANTS="new-key-on-retry"          this one only
 
 VENV   ?= .venv
 # The first of these that runs and is new enough: a version manager's `python3` may be there and refuse to run.
@@ -13,12 +15,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/pyt
 
 BROKER ?= jetstream
 
+# What `make simulate` runs by itself, and how many schedules cover the core.
+FULL_SEEDS ?= 100000
+COVERAGE_SEEDS ?= 4000
+
 BIN  := $(VENV)/bin
 PY   := $(BIN)/python
 WHAT := setup.cfg pyproject.toml requirements.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all lint types fast core slow docs docs-check format bench-streaming requirements clean
+.PHONY: help run test all lint types fast core slow docs docs-check format simulate simulate-coverage mutants bench profile bench-streaming torture requirements clean
 
 help:  ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +54,24 @@ fast: $(VENV)/.for-test  ## The other tests that need no server
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
 	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 2 --dist loadscope
 
+# Without SEED or SEEDS it is a full run: what it met goes into the report that tests/FAULTS.md is made from.
+simulate: $(VENV)/.for-test  ## Schedules full of faults, in virtual time; SEED=… replays one, SEEDS=… runs so many
+ifdef SEED
+	$(PY) -m tests.simulation --seed $(SEED)
+else ifdef SEEDS
+	$(PY) -m tests.simulation --seeds $(SEEDS)
+else
+	$(PY) -m tests.simulation --seeds $(FULL_SEEDS) --report tests/simulation/report.json
+endif
+
+simulate-coverage: $(VENV)/.for-test  ## How much of the core the simulation alone covers, by branches
+	$(PY) -m coverage run --rcfile=tests/simulation/coverage.cfg --data-file=.coverage.simulation --source=payment.core \
+		-m tests.simulation --in-process --seeds $(COVERAGE_SEEDS)
+	$(PY) -m coverage report --rcfile=tests/simulation/coverage.cfg --data-file=.coverage.simulation --fail-under=100
+
+mutants: $(VENV)/.for-test  ## Plant small wrongs in copies of the code, and see that the tests catch each
+	$(PY) -m tests.mutants $(MUTANTS)
+
 docs: $(VENV)/.for-test  ## Write the parts of the documents that are made from the code
 	$(PY) -m tools.documents write
 
@@ -58,14 +82,27 @@ format: $(VENV)/.for-test  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# ONLY=cpu,lone selects scenarios; QUICK=1 does fewer rounds. Takes some 20 minutes, and wants the machine for itself.
+bench: $(VENV)/.for-test  ## Measure the service beside others, every goal in one table (bench/README.md)
+	$(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
+
+profile: $(VENV)/.for-test  ## Where the time of a charge goes, by layer and by function
+	$(PY) -m bench.where
+
 bench-streaming: $(VENV)/.for-test  ## Measure events over NATS Streaming, beside node-nats-streaming (bench/README.md)
 	$(PY) -m bench.streaming
+
+# A round that failed is played again by ROUNDS=1 and its SEED; RECORD is where it is written down what came of it.
+ROUNDS ?= 10
+AT_ONCE ?= 1
+torture: $(VENV)/.for-test  ## kill -9 and SIGSTOP of everything under load, ROUNDS times; then the four laws
+	$(PY) -m tests.torture --rounds $(ROUNDS) --at-once $(AT_ONCE) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD))
 
 requirements:  ## Resolve setup.cfg afresh and pin what comes of it
 	.ci/pin $(PYTHON)
 
 clean:  ## Remove what make has made, but for the data in .embedded
-	rm -rf .venv* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.simulation
 	find payment tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What `make test` installs holds what `make run` needs, so the first may stand for the second.

@@ -1,0 +1,140 @@
+"""`python -m tests.simulation`: many seeds on all cores, or one of them replayed. Exit code 1: a law was broken.
+
+Change together with: the targets `simulate` and `simulate-coverage` of the Makefile, and README's section on them.
+"""
+
+import argparse
+import gc
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.simulation.faults import FAULTS
+from tests.simulation.reach import SEEDS_THAT_MEET_ALL, Reach
+from tests.simulation.runner import Failure, run_chunk, run_seeds, smallest, told, verdict
+from tests.simulation.simulate import simulate
+from tests.simulation.transcript import transcript
+
+REPORT = Path(__file__).with_name("report.json")
+"""What the last full run met: tests/FAULTS.md is made from it."""
+SEEDS = SEEDS_THAT_MEET_ALL
+BAR_CHARS = 30
+PLAIN_LINE_EVERY_S = 10.0
+"""How often a run says how far it is where there is no terminal."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.seed is not None:
+        return replay(options.seed)
+    if options.in_process:
+        return check_here(options.first, options.seeds)
+    return run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this seed, and print its transcript")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds to run (default {SEEDS})")
+    parser.add_argument("--first", type=int, default=0, help="the first of them (default 0)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--minutes", type=float, help="begin nothing new after so many minutes")
+    parser.add_argument("--report", type=Path, help="write what was met to this file, as JSON")
+    parser.add_argument("--in-process", action="store_true", help="one core, in this process: for coverage")
+    return parser
+
+
+def replay(seed: int) -> int:
+    """Print one schedule, to the byte as it was before."""
+    outcome = simulate(seed)
+    violation = verdict(outcome)
+    sys.stdout.write(transcript(outcome.plan, outcome.journal, violation))
+    return 1 if violation else 0
+
+
+def check_here(first: int, count: int) -> int:
+    """Run seeds without workers."""
+    gc.disable()
+    failure = run_chunk(first, count).failure
+    if failure is not None:
+        print(f"seed {failure.seed}: {failure.violation}")
+    return 1 if failure else 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Many seeds, with progress, a report, and the failure's smallest form."""
+    progress = Progress(options.seeds)
+    reach = Reach()
+    failure: Failure | None = None
+    until_s = None if options.minutes is None else progress.began_s + 60 * options.minutes
+    for part in run_seeds(options.first, options.seeds, options.workers, until_s):
+        reach.add(part.reach)
+        failure = failure or part.failure
+        progress.show(reach.seeds)
+    progress.end()
+    if failure is not None:
+        _tell_failure(failure)
+        return 1
+    return _conclude(reach, progress.passed_s, options)
+
+
+def _conclude(reach: Reach, passed_s: float, options: argparse.Namespace) -> int:
+    print(f"{reach.seeds} seeds in {passed_s:.0f} s ({reach.seeds / passed_s:.0f} a second): every law held.")
+    print("Rows met, in seeds: " + ", ".join(f"{name} {times}" for name, times in reach.as_report()["rows"].items()))
+    if options.report is not None:
+        about = {"first_seed": options.first, "seconds": round(passed_s, 1), "workers": options.workers}
+        options.report.write_text(json.dumps(about | {"violations": 0} | reach.as_report(), indent=1) + "\n")
+    full = reach.seeds >= SEEDS_THAT_MEET_ALL
+    wrong = [f"{what} was never met" for what in reach.unmet(FAULTS)] if full else []
+    for words in wrong:
+        print(f"REACH: {words}")
+    return 1 if wrong else 0
+
+
+def _tell_failure(failure: Failure) -> None:
+    """The seed, the law, and the transcript of the smallest plan that still breaks it."""
+    gc.disable()
+    print(f"\nseed {failure.seed}: {failure.violation}")
+    print(f"replay it: make simulate SEED={failure.seed}\nmaking it smaller…", flush=True)
+    text = told(failure.seed, smallest(failure.seed, failure.violation))
+    folder = Path(tempfile.mkdtemp(prefix="simulation-"))
+    whole, small = folder / f"seed-{failure.seed}.txt", folder / f"seed-{failure.seed}-smallest.txt"
+    whole.write_text(told(failure.seed))
+    small.write_text(text)
+    print(text)
+    print(f"{small}\n{whole}")
+
+
+@dataclass
+class Progress:
+    """How far a run is: a bar with an estimate on a terminal, a line now and then elsewhere."""
+
+    seeds: int
+    began_s: float = field(default_factory=time.monotonic)
+    shown_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def passed_s(self) -> float:
+        return max(time.monotonic() - self.began_s, 0.001)
+
+    def show(self, done: int) -> None:
+        left_s = self.passed_s / max(done, 1) * (self.seeds - done)
+        text = f"{done}/{self.seeds} seeds, {done / self.passed_s:.0f} a second, {left_s:.0f} s left"
+        if sys.stdout.isatty():
+            filled = BAR_CHARS * done // max(self.seeds, 1)
+            print(f"\r[{'#' * filled}{'.' * (BAR_CHARS - filled)}] {text}\x1b[K", end="", flush=True)
+        elif time.monotonic() - self.shown_s >= PLAIN_LINE_EVERY_S:
+            self.shown_s = time.monotonic()
+            print(text, flush=True)
+
+    def end(self) -> None:
+        if sys.stdout.isatty():
+            print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""What an onlooker has noted of a journal so far: everybody's books, kept from the entries alone.
+
+The checks, the history check and the reach read it. It never asks the service, the fakes or the world, and judges
+nothing. `note` is called once for each entry, after the checks have seen it: so a check sees what stood before.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from payment.core.order import Attempt, Order, Task
+from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
+from tests.simulation.clock import BEGINNING
+from tests.simulation.events import POISONS
+from tests.simulation.journal import (
+    AnyEntry,
+    Buried,
+    Exited,
+    Killed,
+    LeftUntold,
+    Looked,
+    Paused,
+    Pressed,
+    Rests,
+    Saw,
+    Started,
+    Stored,
+    StripeAnswered,
+    StripeAsked,
+    StripeCharged,
+    StripeRefunded,
+    StripeSent,
+    Struck,
+    Told,
+    Woken,
+    Wrote,
+)
+
+POISONOUS = frozenset(POISONS.values())
+CLOCK_FAULTS = frozenset({"clock jumps ahead", "clock jumps back"})
+
+
+class Revision(NamedTuple):
+    """A document as the store held it from one entry on."""
+
+    came_at: int
+    at_s: float
+    order: Order
+
+
+class Asked:
+    """One request of a customer (a POST or a GET), and its answer if one came."""
+
+    __slots__ = ("answer", "answered_at", "asked", "began_at", "lost")
+
+    def __init__(self, asked: Pressed | Looked, began_at: int) -> None:
+        self.asked = asked
+        self.began_at = began_at
+        self.answer: Told | Saw | None = None
+        self.answered_at: int | None = None
+        self.lost = False
+
+    @property
+    def open(self) -> bool:
+        return self.answer is None and not self.lost
+
+
+class Books:
+    """Everything that stands on somebody's books before the entry at `index`."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.orders: dict[str, Order] = {}
+        self.revisions: defaultdict[str, list[Revision]] = defaultdict(list)
+        self.born_s: dict[str, float] = {}
+        """When the attempt with a key first stood in the store, by true time."""
+        self.begun: list[tuple[int, str, Attempt]] = []
+        """Each attempt, with the entry that brought it."""
+        self.fingerprints: dict[str, str] = {}
+        self.in_flight: dict[tuple[str, str], float] = {}
+        """Requests with a key that left a process (its name, the key) and have no answer yet."""
+        self.looked_at: dict[tuple[str, str], int] = {}
+        """When (as an entry's number) a process last heard a whole list of an order's charges."""
+        self.charges: dict[str, StripeCharged] = {}
+        self.refunds: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.returned: set[str] = set()
+        """Charges of which Stripe once said that they were given back. That a bank undoes it days later is not told to
+        anybody who only asks (F44)."""
+        self.incoming: dict[tuple[str, int], Stored] = {}
+        self.outgoing: list[Stored] = []
+        self.buried: dict[str, Buried] = {}
+        self.asked: dict[int, Asked] = {}
+        self.struck: Counter[str] = Counter()
+        self.paused: dict[str, float] = {}
+        self.ever_paused = False
+        self.ever_killed = False
+        self.running: set[str] = set()
+        self.resting = False
+        self.rested = False
+
+    @property
+    def clock_jumped(self) -> bool:
+        return any(fault in self.struck for fault in CLOCK_FAULTS)
+
+    def charges_of(self, order_id: str) -> list[StripeCharged]:
+        """The order's succeeded charges."""
+        return [each for each in self.charges.values() if each.order_id == order_id and each.succeeded]
+
+    def has_charged(self, key: str) -> bool:
+        """Whether a request with this key has charged."""
+        return any(each.key == key and each.succeeded for each in self.charges.values())
+
+    def attempts_of(self, order_id: str) -> int:
+        """How many attempts stand in the order's document."""
+        order = self.orders.get(order_id)
+        return len(order.attempts) if order else 0
+
+    def given_back(self, charge_id: str) -> bool:
+        """Whether Stripe has said that the charge was given back."""
+        return charge_id in self.returned
+
+    def on_its_way_back(self, charge_id: str) -> bool:
+        """Whether a refund of the charge is done or under way."""
+        return any(status != "failed" for status in self.refunds.get(charge_id, {}).values())
+
+    def with_key(self, order_id: str, key: str) -> Attempt | None:
+        """The attempt with this key, in the document as it stands."""
+        order = self.orders.get(order_id)
+        return next((each for each in order.attempts if each.key == key), None) if order else None
+
+    def requests(self, order_id: str) -> Iterator[Asked]:
+        """The POSTs for an order, in their order."""
+        return (
+            each for each in self.asked.values() if isinstance(each.asked, Pressed) and each.asked.order_id == order_id
+        )
+
+    def in_force(self, order_id: str, since: int, until: int) -> Iterator[Order | None]:
+        """The revisions that stood at any time between two entries; None where there was no document yet."""
+        revisions = self.revisions.get(order_id, [])
+        first = max((n for n, each in enumerate(revisions) if each.came_at <= since), default=None)
+        if first is None:
+            yield None
+            first = 0
+        for revision in revisions[first:]:
+            if revision.came_at <= until:
+                yield revision.order
+
+    def note(self, entry: AnyEntry) -> None:
+        noter = _NOTERS.get(type(entry))
+        if noter is not None:
+            noter(self, entry)
+        self.index += 1
+
+    # ------------------------------------------------------------------------------------------------ one for each type
+
+    def _wrote(self, entry: Wrote) -> None:
+        order = entry.order
+        known = len(self.orders[order.id].attempts) if order.id in self.orders else 0
+        for attempt in order.attempts[known:]:
+            self.born_s[attempt.key] = entry.at_s
+            self.begun.append((self.index, order.id, attempt))
+        self.orders[order.id] = order
+        self.revisions[order.id].append(Revision(self.index, entry.at_s, order))
+
+    def _asked_stripe(self, entry: StripeAsked) -> None:
+        if entry.key is not None:
+            self.fingerprints.setdefault(entry.key, entry.fingerprint)
+
+    def _sent(self, entry: StripeSent) -> None:
+        if entry.key is not None:
+            self.in_flight[entry.who, entry.key] = entry.at_s
+
+    def _answered(self, entry: StripeAnswered) -> None:
+        if entry.key is not None:
+            self.in_flight.pop((entry.who, entry.key), None)
+        elif entry.kind == "find" and entry.outcome.startswith("Found"):
+            self.looked_at[entry.who, entry.order_id] = self.index
+
+    def _charged(self, entry: StripeCharged) -> None:
+        self.charges[entry.charge_id] = entry
+
+    def _refunded(self, entry: StripeRefunded) -> None:
+        self.refunds[entry.charge_id][entry.refund_id] = entry.status
+        if entry.status == "succeeded":
+            self.returned.add(entry.charge_id)
+
+    def _stored(self, entry: Stored) -> None:
+        if entry.subject in INCOMING_SUBJECTS:
+            self.incoming[entry.subject, entry.sequence] = entry
+        else:
+            self.outgoing.append(entry)
+
+    def _buried(self, entry: Buried) -> None:
+        self.buried[entry.identity] = entry
+
+    def _began(self, entry: Pressed | Looked) -> None:
+        self.asked[entry.request_no] = Asked(entry, self.index)
+
+    def _told(self, entry: Told | Saw) -> None:
+        asked = self.asked[entry.request_no]
+        asked.answer, asked.answered_at = entry, self.index
+
+    def _untold(self, entry: LeftUntold) -> None:
+        self.asked[entry.request_no].lost = True
+
+    def _struck(self, entry: Struck) -> None:
+        self.struck[entry.fault] += 1
+
+    def _started(self, entry: Started) -> None:
+        self.running.add(entry.who)
+
+    def _ended(self, entry: Killed | Exited) -> None:
+        self.ever_killed = self.ever_killed or isinstance(entry, Killed)
+        self.running.discard(entry.who)
+        self.paused.pop(entry.who, None)
+        for who, key in [each for each in self.in_flight if each[0] == entry.who]:
+            del self.in_flight[who, key]
+
+    def _paused(self, entry: Paused) -> None:
+        self.ever_paused = True
+        self.paused[entry.who] = entry.at_s
+
+    def _woken(self, entry: Woken) -> None:
+        self.paused.pop(entry.who, None)
+
+    def _rests(self, entry: Rests) -> None:
+        self.resting, self.rested = True, entry.done
+
+
+_NOTERS: dict[type, Callable[[Books, Any], None]] = {
+    Wrote: Books._wrote,
+    StripeAsked: Books._asked_stripe,
+    StripeSent: Books._sent,
+    StripeAnswered: Books._answered,
+    StripeCharged: Books._charged,
+    StripeRefunded: Books._refunded,
+    Stored: Books._stored,
+    Buried: Books._buried,
+    Pressed: Books._began,
+    Looked: Books._began,
+    Told: Books._told,
+    Saw: Books._told,
+    LeftUntold: Books._untold,
+    Struck: Books._struck,
+    Started: Books._started,
+    Killed: Books._ended,
+    Exited: Books._ended,
+    Paused: Books._paused,
+    Woken: Books._woken,
+    Rests: Books._rests,
+}
+
+
+def true_time(at_s: float) -> datetime:
+    """The true time at so many seconds after the world began."""
+    return BEGINNING + timedelta(seconds=at_s)
+
+
+def seconds_of(at: datetime) -> float:
+    """The inverse of `true_time`."""
+    return (at - BEGINNING).total_seconds()
+
+
+def tasks_of(order: Order) -> list[Task]:
+    """Everything that somebody has in hand for an order, or will."""
+    tasks = [*(each.task for each in (*order.attempts, *order.strays)), *(each.task for each in order.outbox)]
+    return [task for task in tasks if task is not None]
+
+
+def is_poison(entry: Stored) -> bool:
+    return entry.data in POISONOUS
+
+
+def order_of(entry: Stored) -> str:
+    """The order that an event, other than a poison, is about."""
+    payload = json.loads(entry.data)
+    return str(payload["id"] if entry.subject in INCOMING_SUBJECTS else payload["orderId"])
+
+
+def stands_applied(books: Books, event: Stored) -> bool:
+    """Whether the store's document shows what an event of the orders service says."""
+    order = books.orders.get(order_of(event))
+    if order is None:
+        return False
+    return order.user_id is not None if event.subject == ORDER_CREATED else order.cancelled

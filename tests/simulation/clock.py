@@ -1,0 +1,86 @@
+"""A process's clock, its ids, and the small draws of a world.
+
+Each process reads the one virtual time; its wall clock may stand off from the true one by `offset`, which is what a
+clock jump is (F38). A small draw (a latency, a jitter) is a function of the seed and of what it is for, so that taking
+a fault out of a plan leaves the draws of everything else as they were.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+from payment.ports.clock import whole_milliseconds
+from tests.simulation.loop import START_S, VirtualLoop
+
+BEGINNING = datetime(2030, 1, 1, 12, tzinfo=UTC)
+"""The true time when a world begins."""
+
+
+class Chances:
+    """The small draws of one world."""
+
+    def __init__(self, seed: int) -> None:
+        self._key = (seed % 2**64).to_bytes(8, "big")
+        self._counts: dict[str, int] = {}
+
+    def at(self, what: str) -> float:
+        """A number from 0 up to but not including 1: always the same for the same thing."""
+        return int.from_bytes(blake2b(what.encode(), digest_size=6, key=self._key).digest(), "big") / 2**48
+
+    def next(self, what: str) -> float:
+        """The next number for a thing."""
+        count = self._counts[what] = self._counts.get(what, 0) + 1
+        return self.at(f"{what} {count}")
+
+    def latency_s(self, what: str) -> float:
+        """How long the next message of a kind is on its way: milliseconds, and now and then a good part of a second."""
+        drawn = self.next(what)
+        return 0.001 + 0.02 * drawn if drawn < 0.9 else 0.02 + 4.0 * (drawn - 0.9)
+
+
+class SimClock:
+    """`payment.ports.clock.Clock` over the loop's virtual time."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.offset = timedelta()
+
+    def now(self) -> datetime:
+        return whole_milliseconds(BEGINNING + timedelta(seconds=self._loop.time() - START_S) + self.offset)
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """As `asyncio.sleep`, in fewer steps: nothing is called more often."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+
+def _wake(woken: "asyncio.Future[None]") -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+class SimIds:
+    """`payment.ports.ids.Ids` of one run of a process."""
+
+    def __init__(self, chances: Chances, process: str, incarnation: int) -> None:
+        self._chances = chances
+        self._prefix = f"{process[1:]:0>2}{incarnation:04d}"
+        self._jitter = f"jitter {process} {incarnation}"
+        self._made = 0
+
+    def new(self) -> str:
+        self._made += 1
+        return f"{self._prefix}{self._made:026d}"
+
+    def jitter(self) -> float:
+        return self._chances.next(self._jitter)

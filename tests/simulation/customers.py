@@ -1,0 +1,197 @@
+"""The customers: they press pay, lose patience, repeat, look at their payment. And the HTTP that they speak.
+
+Each `PressPlan` is one errand: one order, one token, until its outcome is known. What is not known (202, "outcome
+unknown", no answer) is repeated, a few times while faults are on, and at rest until it is known (L4). A customer
+belongs to the world: no fault of a process touches one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jwt
+
+from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, Told
+from tests.simulation.network import Attempt
+from tests.simulation.plan import OrderPlan, PressPlan
+from tests.simulation.process import JWT_KEY
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+REPEAT_AFTER_S = 1.0
+"""About how long a customer waits before the same request again, in seconds."""
+PATIENCE_AT_REST_S = 12.0
+"""At rest nobody gives up before the service does."""
+LONGEST_WISH_S = 6 * 3600.0
+"""Nobody waits longer than this, whatever a Retry-After says."""
+LOST_PATIENCE = "patience ran out"
+UNKNOWN = b"outcome unknown"
+JSON = "Content-Type: application/json"
+RETRYABLE = frozenset({404, 409})
+"""Answers after which a customer may try again: the order may become known, another attempt may settle."""
+
+Heard = Callable[[int, bytes, int | None], None]
+
+
+@functools.cache
+def bearer(user: str) -> str:
+    return jwt.encode({"id": user, "email": f"{user}@example.com", "iat": 1}, JWT_KEY, algorithm="HS256")
+
+
+class Request:
+    """One HTTP request and its answer, on a connection of its own. `ended` is called once."""
+
+    def __init__(
+        self,
+        world: World,
+        host: str,
+        head: str,
+        body: bytes,
+        patience_s: float,
+        heard: Heard,
+        lost: Callable[[str], None],
+    ) -> None:
+        self._heard, self._lost = heard, lost
+        self._buffer = b""
+        self._over = False
+        self._timer = world.later(patience_s, self._give_up)
+        text = f"{head}\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self._attempt: Attempt = world.network.connect(host, self, text.encode() + body)
+
+    def received(self, data: bytes) -> None:
+        self._buffer += data
+        head, parted, body = self._buffer.partition(b"\r\n\r\n")
+        if not parted or self._over:
+            return
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers.get("content-length", "0"))
+        if len(body) < length:
+            return
+        self._end()
+        retry_after = headers.get("retry-after")
+        self._heard(int(status_line.split(" ")[1]), body[:length], int(retry_after) if retry_after else None)
+
+    def lost(self, reason: str) -> None:
+        if not self._over:
+            self._end()
+            self._lost(reason)
+
+    def _give_up(self) -> None:
+        self.lost(LOST_PATIENCE)
+
+    def _end(self) -> None:
+        self._over = True
+        self._timer.cancel()
+        self._attempt.hang_up()
+
+
+class Errand:
+    """One customer who wants to pay one order with one token."""
+
+    def __init__(self, world: World, order: OrderPlan, press: PressPlan) -> None:
+        self.known = False
+        """The customer knows how it ended."""
+        self.started = False
+        self._world = world
+        self._order = order
+        self._press = press
+        self._left = press.retries
+        self._looks = press.looks
+        self.under_way = False
+        self._repeated = 0
+        """How often it has repeated its request at rest."""
+        self.again_at_s = 0.0
+        """When it repeats its request at rest: not before the service wished."""
+        self._payment_id: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Something of it is still to be done."""
+        return self.under_way or (self.started and not self.known)
+
+    def begin(self) -> None:
+        self.started = True
+        self._send()
+
+    def insist(self) -> None:
+        """At rest: repeat until it is known, as often as the service wished."""
+        if self.waits and not self.under_way and self._world.now_s >= self.again_at_s:
+            self._send()
+
+    def _send(self) -> None:
+        if self.known or self.under_way:
+            return
+        self.under_way = True
+        world, order, press = self._world, self._order, self._press
+        number, host = world.next_request(), world.some_process()
+        world.journal.add(Pressed(world.now_s, press.customer, number, order.id, press.user, press.token, host))
+        world.requested(host)
+
+        def heard(status: int, body: bytes, retry_after_s: int | None) -> None:
+            world.journal.add(
+                Told(
+                    world.now_s, press.customer, number, order.id, press.user, press.token, status, body, retry_after_s
+                )
+            )
+            self._told(status, body, retry_after_s)
+
+        body = json.dumps({"orderId": order.id, "token": press.token}).encode()
+        head = f"POST /api/v1/payments HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}\r\n{JSON}"
+        patience_s = PATIENCE_AT_REST_S if world.at_rest else press.patience_s
+        Request(world, host, head, body, patience_s, heard, lambda reason: self._untold(number, reason))
+
+    def _told(self, status: int, body: bytes, retry_after_s: int | None) -> None:
+        self.under_way = False
+        if status in (200, 201, 202):
+            self._payment_id = json.loads(body)["id"]
+            self._look_later()
+        unknown = status in (202, 500) or (status == 503 and UNKNOWN in body)
+        self.known = not unknown
+        self.again_at_s = self._world.now_s + min(max(float(retry_after_s or 0), self._wait_s()), LONGEST_WISH_S)
+        if unknown or ((status == 503 or status in RETRYABLE) and self._left > 0):
+            self._again(min(float(retry_after_s or 0), 5.0))
+
+    def _wait_s(self) -> float:
+        """At rest each repetition waits longer than the one before: what takes hours is not asked for every second."""
+        if self._world.at_rest:
+            self._repeated += 1
+        return min(1.5**self._repeated, LONGEST_WISH_S) if self._repeated else 0.0
+
+    def _untold(self, number: int, reason: str) -> None:
+        self.under_way = False
+        self._world.journal.add(LeftUntold(self._world.now_s, self._press.customer, number, reason))
+        self._again(0.0)
+
+    def _again(self, after_s: float) -> None:
+        if self._left > 0 and not self._world.at_rest:
+            self._left -= 1
+            self.known = False
+            wait_s = after_s + REPEAT_AFTER_S * (0.2 + self._world.chances.next("repeat"))
+            self._world.later(wait_s, self._send)
+
+    def _look_later(self) -> None:
+        if self._looks > 0:
+            self._looks -= 1
+            self._world.later(REPEAT_AFTER_S * self._world.chances.next("look"), self.look)
+
+    def look(self) -> None:
+        """GET the payment, if its id is known."""
+        if self._payment_id is None:
+            return
+        world, press, payment_id = self._world, self._press, self._payment_id
+        number, host = world.next_request(), world.some_process()
+        world.journal.add(Looked(world.now_s, press.customer, number, payment_id, press.user, host))
+
+        def heard(status: int, body: bytes, _retry_after_s: int | None) -> None:
+            world.journal.add(Saw(world.now_s, press.customer, number, payment_id, press.user, status, body))
+
+        def lost(reason: str) -> None:
+            world.journal.add(LeftUntold(world.now_s, press.customer, number, reason))
+
+        head = f"GET /api/v1/payments/{payment_id} HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}"
+        Request(world, host, head, b"", press.patience_s, heard, lost)

@@ -1,0 +1,96 @@
+"""How a seed becomes a plan. Small on purpose: rare things meet in small schedules, and small ones are quick.
+
+Each seed enables a random subset of the faults, and draws a few strikes of each: so two rare faults meet more often
+than if all were always possible. Change together: `plan.py`.
+"""
+
+from tests.simulation.dice import HOUR_S, Dice
+from tests.simulation.events import POISONS
+from tests.simulation.faults import FAULTS
+from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike
+
+BUSY_S = 3.0
+"""In which customers press and events come, and most faults strike, in seconds."""
+CALM_S = 1.0
+"""Between the last press and the rest."""
+LONGEST_WAIT_S = 75.0
+"""A pause longer than every lease is waited for; what lasts longer ends with the faults."""
+NAMES = tuple(FAULTS)
+NIGHT = "nobody runs for hours"
+
+GOOD = ("tok_visa", "tok_amex")
+TOKENS = (
+    *GOOD,
+    *GOOD,
+    *GOOD,
+    "tok_once_a",
+    "tok_once_b",
+    "tok_chargeDeclined",
+    "tok_chargeDeclinedExpiredCard",
+    "tok_unknown",
+    "tok_pendingRefund",
+    "tok_refundFail",
+    "tok_createDispute",
+)
+PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"))
+"""The fourth is below Stripe's minimum (F35)."""
+EXPIRIES_S = (3.0, 15.0, 900.0, 900.0, 2 * HOUR_S, 240 * HOUR_S, 240 * HOUR_S)
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    processes = 1 if seed % 8 < 3 else 2 if seed % 8 < 7 else 3
+    dice = Dice(seed, processes, BUSY_S)
+    orders = tuple(_order(dice, f"o{number + 1}") for number in range(1 + dice.below(3)))
+    enabled = _enabled(dice)
+    strikes = tuple(FAULTS[name].draw(dice) for name in enabled for _ in range(_times(dice, name)))
+    return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes))
+
+
+def _enabled(dice: Dice) -> tuple[str, ...]:
+    if dice.chance(0.05):
+        return ()
+    count = 1 + dice.below(6)
+    return tuple(sorted(dice.random.sample(NAMES, count)))
+
+
+def _times(dice: Dice, name: str) -> int:
+    return 1 if name == NIGHT else 1 + dice.below(3)
+
+
+def _ends_s(strikes: tuple[Strike, ...]) -> float:
+    """Whatever lasts is waited for, as far as that is affordable: a night is, for nobody runs meanwhile."""
+    ends = [BUSY_S + CALM_S]
+    for strike in strikes:
+        if strike.fault == NIGHT:
+            ends.append(strike.at_s + strike.for_s + CALM_S)
+        elif strike.fault == "process paused":
+            ends.append(min(strike.at_s + strike.for_s, LONGEST_WAIT_S) + CALM_S)
+    return round(max(ends), 3)
+
+
+def _order(dice: Dice, order_id: str) -> OrderPlan:
+    user = f"u{1 + dice.below(2)}"
+    price, currency = PRICES[0] if dice.chance(0.7) else dice.one_of(PRICES)
+    presses = tuple(_press(dice, user, f"c{order_id[1:]}{'abc'[number]}") for number in range(1 + dice.below(3)))
+    return OrderPlan(order_id, user, price, currency, dice.one_of(EXPIRIES_S), _events(dice), presses)
+
+
+def _events(dice: Dice) -> tuple[EventPlan, ...]:
+    events = []
+    created_s = dice.between(0.0, 1.0)
+    if not dice.chance(0.04):
+        events.append(EventPlan(created_s, "created", 1 + dice.chance(0.15)))
+    if dice.chance(0.4):
+        cancelled_s = dice.between(0.0, BUSY_S) if dice.chance(0.8) else created_s
+        events.append(EventPlan(cancelled_s, "cancelled", 1 + dice.chance(0.15)))
+    if dice.chance(0.1):
+        events.append(EventPlan(dice.between(0.0, BUSY_S), dice.one_of(tuple(POISONS))))
+    return tuple(events)
+
+
+def _press(dice: Dice, owner: str, customer: str) -> PressPlan:
+    user = owner if dice.chance(0.95) else "somebody else"
+    patience_s = dice.one_of((0.3, 2.0, 9.0, 9.0))
+    at_s = dice.between(0.4, BUSY_S - 0.5)
+    return PressPlan(at_s, customer, user, dice.one_of(TOKENS), patience_s, dice.below(4), dice.below(2))

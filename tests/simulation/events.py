@@ -1,0 +1,37 @@
+"""What the orders service publishes: created, cancelled, and events that can never be applied (F30)."""
+
+import json
+from datetime import timedelta
+
+from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
+from tests.simulation.clock import BEGINNING
+from tests.simulation.plan import EventPlan, OrderPlan
+
+POISONS: dict[str, bytes] = {
+    "not json": b"{",
+    "no price": b'{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "2030-01-01T13:00:00Z"}',
+    "bad time": b'{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "soon", "price": 1}',
+}
+"""Names of events that go to the dead letters, and their bytes."""
+
+
+def subject_of(event: EventPlan) -> str:
+    return ORDER_CANCELLED if event.what == "cancelled" else ORDER_CREATED
+
+
+def payload(order: OrderPlan, event: EventPlan) -> bytes:
+    if event.what in POISONS:
+        return POISONS[event.what]
+    if event.what == "cancelled":
+        return json.dumps({"id": order.id, "version": 3, "ticket": {"id": f"ticket of {order.id}"}}).encode()
+    expires_at = BEGINNING + timedelta(seconds=order.expires_in_s)
+    return json.dumps(
+        {
+            "id": order.id,
+            "version": 0,
+            "status": "created",
+            "userId": order.user,
+            "expiresAt": expires_at.isoformat(),
+            "ticket": {"id": f"ticket of {order.id}", "price": order.price, "currency": order.currency},
+        }
+    ).encode()

@@ -1,0 +1,98 @@
+"""The faults of the store and of the bus (F01, F07, F08, F25, F26, F28, F29, F41, F43)."""
+
+from __future__ import annotations
+
+from tests.simulation.calls import Call
+from tests.simulation.fault import AtCall, Lasting
+from tests.simulation.plan import Strike
+
+COMMIT = ("store.commit",)
+
+
+class StoreAway(Lasting):
+    name, rows, condition, longest_s = "store away", ("F25",), "store away", 8.0
+
+
+class WritesAway(Lasting):
+    name, rows, condition, longest_s = "store takes no writes", ("F25",), "store writes away", 8.0
+
+
+class WriteUnanswered(AtCall):
+    name, rows, hooks = "answer of a write lost", ("F26",), COMMIT
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_answer = True
+
+
+class WriteLost(AtCall):
+    name, rows, hooks = "write lost", ("F26", "F43"), COMMIT
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_request = True
+
+
+class WriteHeld(AtCall):
+    name, rows, hooks, amount = "write lands late", ("F26", "F34"), COMMIT, (0.5, 40.0)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.late_s = strike.amount
+
+
+class WriteTwice(AtCall):
+    name, rows, hooks = "write arrives twice", ("F26",), COMMIT
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.copies = 2
+
+
+class ReadLost(AtCall):
+    name, rows, hooks = "read fails", ("F25",), ("store.load", "store.load_by_payment", "store.due", "store.bury")
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_answer = True
+
+
+class Unwritable(AtCall):
+    name, rows, hooks = "document refused", ("F41",), COMMIT
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.unwritable = True
+
+
+class BusAway(Lasting):
+    name, rows, condition, longest_s = "bus away", ("F28",), "bus away", 10.0
+
+
+class PublishUnanswered(AtCall):
+    name, rows, hooks = "answer to a publish lost", ("F07",), ("bus.publish",)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_answer = True
+
+
+class PublishLost(AtCall):
+    name, rows, hooks = "publish lost", ("F28",), ("bus.publish",)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_request = True
+
+
+class AckLost(AtCall):
+    name, rows, hooks = "ack lost", ("F08",), ("bus.ack",)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.loses_request = True
+
+
+class DeliveredTwice(AtCall):
+    name, rows, hooks = "event delivered twice", ("F01",), ("bus.deliver",)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.copies = 2
+
+
+class DeliveredLate(AtCall):
+    name, rows, hooks, amount = "event delivered late", ("F29",), ("bus.deliver",), (0.5, 20.0)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.late_s = strike.amount

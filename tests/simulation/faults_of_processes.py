@@ -1,0 +1,98 @@
+"""The faults of a process: killed, paused, stopped, its clock, its actors, its mailboxes (F03 to F08, F32 to F39)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from payment.service import MailboxLimits
+from tests.simulation.calls import Call
+from tests.simulation.dice import HOUR_S, Dice
+from tests.simulation.fault import AtCall, AtProcess, Fault
+from tests.simulation.plan import Strike
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+
+class KillNine(AtProcess):
+    name, rows = "process killed", ("F03", "F04", "F05", "F06", "F07", "F08", "F33")
+    lasts_s = (0.1, 12.0)
+
+    def hit(self, world: World, process: Process, strike: Strike) -> None:
+        process.kill()
+        world.later(strike.for_s, process.start)
+
+
+class Standstill(AtProcess):
+    name, rows, lasts_s = "process paused", ("F34",), (0.5, 90.0)
+
+    def hit(self, world: World, process: Process, strike: Strike) -> None:
+        process.pause()
+        owner = process.owner
+        world.later(strike.for_s, lambda: process.wake() if process.owner is owner else None)
+
+
+class Terminated(AtProcess):
+    name, rows = "SIGTERM", ("F33",)
+
+    def hit(self, world: World, process: Process, strike: Strike) -> None:
+        process.stop()
+
+
+class ClockAhead(AtProcess):
+    # An attempt that begins then is watched until its own time is over: a year of looks says no more than three days.
+    name, rows, lasts_s = "clock jumps ahead", ("F38",), (60.0, 72 * HOUR_S)
+
+    def hit(self, world: World, process: Process, strike: Strike) -> None:
+        process.jump(strike.for_s)
+
+
+class ClockBack(AtProcess):
+    name, rows, lasts_s = "clock jumps back", ("F38",), (60.0, 400 * 24 * HOUR_S)
+
+    def hit(self, world: World, process: Process, strike: Strike) -> None:
+        process.jump(-strike.for_s)
+
+
+class Night(Fault):
+    """Every process is gone, or (`amount` 1) stands, for so long that keys grow old."""
+
+    name, rows = "nobody runs for hours", ("F17", "F34")
+
+    def draw(self, dice: Dice) -> Strike:
+        for_s = dice.spread(120.0, 30 * HOUR_S) if dice.chance(0.5) else dice.between(22 * HOUR_S, 27 * HOUR_S)
+        return Strike(self.name, at_s=dice.time(), for_s=for_s, amount=float(dice.below(2)))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.nobody_runs(strike.for_s, paused=bool(strike.amount))
+
+
+class ActorCrash(AtCall):
+    name, rows = "actor crashes", ("F32",)
+    hooks = ("store.commit", "store.load", "store.due", "stripe.charge", "stripe.refund", "stripe.find", "bus.publish")
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.surprises = True
+
+
+class ActorHang(AtCall):
+    name, rows = "actor hangs", ("F32",)
+    hooks = ("store.commit", "stripe.charge", "stripe.refund", "bus.publish")
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.hangs = True
+
+
+class NarrowMailboxes(Fault):
+    """A process begins with mailboxes that are nearly always full. `amount` is the ledger's room for requests."""
+
+    name, rows = "narrow mailboxes", ("F39",)
+
+    def draw(self, dice: Dice) -> Strike:
+        return Strike(self.name, who=dice.process(), amount=float(dice.one_of((1, 2, 258, 259))))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        process = world.target(strike, call)
+        if process is not None:
+            process.limits = MailboxLimits(ledger=int(strike.amount), stripe=1, nats=1)

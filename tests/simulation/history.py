@@ -1,0 +1,287 @@
+"""Whether what customers were told is explained by one order of events for each order.
+
+The events of an order are the revisions that the store held, in the order in which it held them. A reply is explained
+when some revision that was in force between the request and its answer says it: so all replies on one order, whichever
+process gave them, fit one line of events, and none is older than its question (linearizable reads of the document). A
+reply's meaning is stated here once more, by the contract's table and not by the service's code.
+
+Change together with: the contract's HTTP table, `payment.edge.answers`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import structs
+
+from payment.core.messages import RefusalReason
+from payment.core.money import within_stripe_limits
+from payment.core.order import (
+    ATTEMPTS_LIMIT,
+    GIVING_BACK,
+    UNSETTLED,
+    Attempt,
+    AttemptState,
+    Order,
+    OrderStatus,
+)
+from tests.simulation.books import Asked, Books, seconds_of
+from tests.simulation.checks import Breach, rest, step
+from tests.simulation.journal import Looked, Pressed, Saw, Told
+
+NOTHING_CHARGED = "nothing was charged by this request"
+OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
+TICK_S = 0.002
+"""Wall clocks are read in whole milliseconds."""
+CARD_REFUSED = (RefusalReason.TOKEN, RefusalReason.TOKEN_USED)
+AMOUNT_REFUSED = (RefusalReason.AMOUNT, RefusalReason.REQUEST)
+
+
+def token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Question:
+    """What one answer is judged by, beside a revision."""
+
+    def __init__(self, told: Told, expired_at_s: float | None) -> None:
+        self.user = told.user
+        self.hash = token_hash(told.token)
+        self.body: dict[str, Any] = json.loads(told.body)
+        self.expired_at_s = expired_at_s
+        """A time by which an order must have expired for it to be said; None: clocks were wrong, any time will do."""
+
+    @property
+    def message(self) -> str:
+        return str(self.body["errors"][0]["message"])
+
+    def attempt(self, order: Order) -> Attempt | None:
+        """The last attempt with this token."""
+        return next((each for each in reversed(order.attempts) if each.token_hash == self.hash), None)
+
+    def expired(self, order: Order) -> bool:
+        if self.expired_at_s is None:
+            return True
+        return order.expires_at is not None and seconds_of(order.expires_at) <= self.expired_at_s + TICK_S
+
+
+Meaning = Callable[[Order | None, Question], bool]
+"""Whether a revision says what an answer said."""
+
+
+def _owned(order: Order | None, asked: Question) -> bool:
+    return order is not None and order.user_id is not None and order.user_id == asked.user
+
+
+def _paid(order: Order | None, asked: Question) -> bool:
+    if order is None or not _owned(order, asked) or order.cancelled or order.payment is None:
+        return False
+    kept = order.kept
+    said = {"id": order.payment.id, "orderId": order.id, "stripeId": kept.charge_id if kept else "", "status": "paid"}
+    return kept is not None and kept.token_hash == asked.hash and asked.body == said
+
+
+def _pending(order: Order | None, asked: Question) -> bool:
+    if order is None or not _owned(order, asked) or order.cancelled or order.payment is None:
+        return False
+    attempt = asked.attempt(order)
+    said = {"id": order.payment.id, "orderId": order.id, "status": "pending"}
+    return attempt is not None and attempt.state in UNSETTLED and asked.body == said
+
+
+def _settled(order: Order | None, asked: Question) -> Attempt | None:
+    """The asked token's attempt, if it is over and does not pay the order."""
+    if order is None or not _owned(order, asked) or order.cancelled:
+        return None
+    attempt = asked.attempt(order)
+    if attempt is None or attempt.state in UNSETTLED or attempt is order.kept:
+        return None
+    return attempt
+
+
+def _declined(order: Order | None, asked: Question) -> bool:
+    attempt = _settled(order, asked)
+    if attempt is None or attempt.refusal not in (None, RefusalReason.WITHHELD):
+        return False
+    said = asked.body["errors"][0].get("decline_code")
+    return bool(said == (attempt.decline_code if attempt.code is not None else "processing_error"))
+
+
+def _bad_token(order: Order | None, asked: Question) -> bool:
+    attempt = _settled(order, asked)
+    named: bool = asked.body["errors"][0].get("field") == "token"
+    return bool(named) and attempt is not None and attempt.refusal in CARD_REFUSED
+
+
+def _not_yours(order: Order | None, asked: Question) -> bool:
+    return order is not None and order.user_id is not None and order.user_id != asked.user
+
+
+def _unknown(order: Order | None, _asked: Question) -> bool:
+    return order is None or order.user_id is None
+
+
+def _conflict(order: Order | None, asked: Question) -> bool:
+    if order is None or not _owned(order, asked):
+        return False
+    if "cancelled" in asked.message:
+        return order.cancelled
+    other = asked.attempt(order) is None and not order.cancelled
+    if "already been paid" in asked.message:
+        return other and order.kept is not None
+    if "not settled" in asked.message:
+        return other and order.unsettled is not None
+    attempt = _settled(order, asked)
+    withheld = attempt is not None and attempt.refusal is RefusalReason.WITHHELD
+    return "expired" in asked.message and asked.expired(order) and (other or withheld)
+
+
+def _bad_amount(order: Order | None, asked: Question) -> bool:
+    if order is None or not _owned(order, asked) or order.cancelled or order.amount is None or order.currency is None:
+        return False
+    attempt = asked.attempt(order)
+    if attempt is not None:
+        return attempt.refusal in AMOUNT_REFUSED
+    return not within_stripe_limits(order.amount, order.currency)
+
+
+def _too_many(order: Order | None, asked: Question) -> bool:
+    return order is not None and _owned(order, asked) and len(order.attempts) >= ATTEMPTS_LIMIT
+
+
+def _unavailable(_order: Order | None, asked: Question) -> bool:
+    """Said of no revision. What "nothing was charged" promises is judged by the attempts that were begun."""
+    return NOTHING_CHARGED in asked.message or OUTCOME_UNKNOWN in asked.message
+
+
+MEANINGS: dict[int, Meaning] = {
+    200: _paid,
+    201: _paid,
+    202: _pending,
+    400: _bad_token,
+    402: _declined,
+    403: _not_yours,
+    404: _unknown,
+    409: _conflict,
+    422: _bad_amount,
+    429: _too_many,
+    503: _unavailable,
+}
+"""What each status says of a revision. One that is not here is not in the contract for a proper request."""
+
+
+@step(Told, law="a reply is explained by a revision that was in force while it was asked")
+def replies_are_explained(entry: Told, books: Books) -> Iterator[Breach]:
+    meaning = MEANINGS.get(entry.status)
+    if meaning is None:
+        yield entry.order_id, f"{entry.who} got {entry.status}: {entry.body!r}"
+        return
+    asked = Question(entry, None if books.clock_jumped else entry.at_s)
+    in_force = list(_with_folds(books, entry.order_id, books.asked[entry.request_no].began_at))
+    if not any(meaning(order, asked) for order in in_force):
+        yield entry.order_id, f"{_said(entry)}, and the store said no such thing: {_shown(in_force)}"
+    elif entry.status == 201 and all(_paid(order, asked) for order in in_force):
+        yield entry.order_id, f"{_said(entry)}, and had been paid before: 200 is for that"
+
+
+def _with_folds(books: Books, order_id: str, since: int) -> Iterator[Order | None]:
+    """The revisions in force; and of a write that brought a cancel together with other events, how it stood before."""
+    before: Order | None = None
+    for number, order in enumerate(books.in_force(order_id, since, books.index)):
+        if number and order is not None and order.cancelled and not (before is not None and before.cancelled):
+            yield structs.replace(order, status=OrderStatus.CREATED)
+        yield order
+        before = order
+
+
+def _said(entry: Told) -> str:
+    return f"{entry.who} was told {entry.status} {entry.body.decode()!r} on request {entry.request_no}"
+
+
+def _shown(in_force: list[Order | None]) -> str:
+    return "; ".join("no document" if order is None else _summary(order) for order in in_force)
+
+
+def _summary(order: Order) -> str:
+    states = ", ".join(f"{each.number} {each.state.value}" for each in order.attempts) or "no attempt"
+    return f"rev {order.rev} {order.status.value}, {states}"
+
+
+# ------------------------------------------------------------------------------ what begins an attempt, what is denied
+
+
+@rest(law='no attempt begins for a request that was told "nothing was charged"')
+def attempts_have_a_request(books: Books) -> Iterator[Breach]:
+    for index, order_id, attempt in books.begun:
+        asking = [each for each in books.requests(order_id) if each.began_at < index and _asks_for(each, attempt)]
+        if not asking:
+            yield order_id, f"attempt {attempt.number} was begun, and nobody asked for it"
+        elif all(_was_denied(each, index) for each in asking):
+            yield order_id, f'attempt {attempt.number} was begun; each who asked was told "nothing was charged"'
+
+
+def _asks_for(asked: Asked, attempt: Attempt) -> bool:
+    return isinstance(asked.asked, Pressed) and token_hash(asked.asked.token) == attempt.token_hash
+
+
+def _was_denied(asked: Asked, index: int) -> bool:
+    """Its own answer says that it did nothing; or it was answered before, without a word of an unknown outcome."""
+    if not isinstance(asked.answer, Told) or asked.answered_at is None:
+        return False
+    if asked.answer.status == 503:
+        return NOTHING_CHARGED in asked.answer.body.decode()
+    return asked.answered_at < index
+
+
+# ----------------------------------------------------------------------------------------------------------------- GET
+
+
+def _statuses(order: Order, *, expired: bool | None) -> set[str]:
+    """What may be said of a payment. `expired` None: clocks were wrong, and both may be said."""
+    charged = [each.state for each in (*order.attempts, *order.strays) if each.state in GIVING_BACK]
+    if order.cancelled:
+        if any(state is not AttemptState.REFUNDED for state in charged):
+            return {"refunding"}
+        if order.unsettled is not None:
+            return {"pending"}
+        return {"refunded" if charged else "cancelled"}
+    if order.kept is not None:
+        return {"paid"}
+    if order.unsettled is not None:
+        return {"pending"}
+    return {"declined", "expired"} if expired is None else {"expired" if expired else "declined"}
+
+
+@step(Saw, law="what is seen of a payment is explained by a revision that was in force while it was looked at")
+def views_are_explained(entry: Saw, books: Books) -> Iterator[Breach]:
+    asked = books.asked[entry.request_no]
+    assert isinstance(asked.asked, Looked)
+    body = json.loads(entry.body)
+    if entry.status == 503:
+        return
+    revisions = list(_with_payment(books, entry.payment_id, asked.began_at))
+    owners = {order.user_id for order in revisions}
+    if entry.status == 403 and owners - {entry.user}:
+        return
+    if entry.status != 200 or owners != {entry.user}:
+        yield "", f"{entry.who} looked at {entry.payment_id} and got {entry.status}: {body}"
+        return
+    said = {status for order in revisions for status in _seen(order, entry.at_s, books)}
+    if body["status"] not in said or body["orderId"] != revisions[0].id:
+        yield revisions[0].id, f"{entry.who} saw {body}; the store said {sorted(said)}"
+
+
+def _with_payment(books: Books, payment_id: str, since: int) -> Iterator[Order]:
+    for order_id, order in books.orders.items():
+        if order.payment is not None and order.payment.id == payment_id:
+            found = books.in_force(order_id, since, books.index)
+            yield from (each for each in found if each is not None and each.payment is not None)
+
+
+def _seen(order: Order, at_s: float, books: Books) -> set[str]:
+    if books.clock_jumped or order.expires_at is None:
+        return _statuses(order, expired=None)
+    # It was read at some time before the answer came: near its end an order may be either.
+    ends_s = seconds_of(order.expires_at)
+    return _statuses(order, expired=True if at_s > ends_s + 60 else False if at_s < ends_s else None)

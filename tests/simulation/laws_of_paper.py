@@ -1,0 +1,197 @@
+"""Nothing leaves the building before it is on paper: the laws of documents, acks, events and processes.
+
+Each is about one entry and what stood before it. Change together with: `checks`, `payment.core.order`.
+"""
+
+import json
+from collections.abc import Iterator
+
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
+from payment.core.order import ATTEMPTS_LIMIT, TABLE, UNSETTLED, Attempt, AttemptState, Order
+from payment.edge.events import INCOMING_SUBJECTS
+from tests.simulation.books import Books, is_poison, order_of, stands_applied, tasks_of
+from tests.simulation.checks import Breach, step
+from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, Wrote
+
+FROZEN = ("number", "key", "amount", "currency", "api_version", "token_hash", "first_sent", "endpoint")
+"""What an attempt is begun with and never changes."""
+NEEDS_SOMEBODY = UNSETTLED | {AttemptState.ABANDONED, AttemptState.REFUNDING, AttemptState.BLOCKED}
+RESTARTS_EXHAUSTED = 70
+"""The exit code of a process whose actors crashed too often."""
+
+
+@step(Wrote, law="rev only grows, by one each write")
+def revision_grows(entry: Wrote, books: Books) -> Iterator[Breach]:
+    before = books.orders.get(entry.order.id)
+    was = before.rev if before else 0
+    if entry.order.rev != was + 1:
+        yield entry.order.id, f"rev {was} was followed by {entry.order.rev}"
+
+
+@step(Wrote, law="what is absorbing stays, and what an attempt began with is frozen")
+def nothing_is_unsaid(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order, before = entry.order, books.orders.get(entry.order.id)
+    if before is None:
+        return
+    if before.cancelled and not order.cancelled:
+        yield order.id, "it was cancelled, and is not any more"
+    if order.version < before.version:
+        yield order.id, f"its version went back from {before.version} to {order.version}"
+    if len(order.attempts) < len(before.attempts) or len(order.strays) < len(before.strays):
+        yield order.id, "an attempt or a stray charge was forgotten"
+    if before.payment and order.payment and before.payment.id != order.payment.id:
+        yield order.id, "the id of its payment changed"
+    if before.payment and before.payment.kept and (not order.payment or order.payment.kept != before.payment.kept):
+        yield order.id, "another attempt is kept than before"
+    for old, new in zip(before.attempts, order.attempts, strict=False):
+        yield from ((order.id, words) for words in _changed(old, new))
+
+
+def _changed(old: Attempt, new: Attempt) -> Iterator[str]:
+    for name in FROZEN:
+        if getattr(old, name) != getattr(new, name):
+            yield f"attempt {old.number}: {name} changed from {getattr(old, name)!r} to {getattr(new, name)!r}"
+    if old.state not in UNSETTLED and new.state in UNSETTLED:
+        yield f"attempt {old.number} was {old.state.value}, and is unsettled again"
+    if old.charge_id not in (None, new.charge_id):
+        yield f"attempt {old.number}: the charge {old.charge_id} was forgotten"
+    if new.sends < old.sends or new.not_after > old.not_after:
+        yield f"attempt {old.number}: sends or not_after went the wrong way"
+
+
+@step(Wrote, law="a new attempt begins only on an open order with nothing unsettled (F02, F15, F19, F22)")
+def attempts_begin_rightly(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order, before = entry.order, books.orders.get(entry.order.id)
+    new = order.attempts[len(before.attempts) if before else 0 :]
+    for attempt in new:
+        yield from ((order.id, f"attempt {attempt.number} began {why}") for why in _why_not(order, before, attempt))
+    if sum(attempt.state in UNSETTLED for attempt in order.attempts) > 1:
+        yield order.id, "two attempts are unsettled at once"
+
+
+def _why_not(order: Order, before: Order | None, attempt: Attempt) -> Iterator[str]:
+    if order.user_id is None:
+        yield "before the order was created"
+    if before is not None and before.cancelled:
+        yield "on a cancelled order"
+    if before is not None and before.kept is not None:
+        yield "on a paid order"
+    if before is not None and before.unsettled is not None:
+        unsettled = next(each for each in order.attempts if each.number == before.unsettled.number)
+        if unsettled.state in UNSETTLED:
+            yield f"while attempt {before.unsettled.number} was unsettled"
+    if attempt.number > ATTEMPTS_LIMIT:
+        yield "past the limit of attempts"
+    if any(each.token_hash == attempt.token_hash for each in order.attempts[: attempt.number - 1]):
+        yield "with a token that had been tried before"
+
+
+@step(Wrote, law="due is there exactly when something is owed, and names the earliest")
+def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    order = entry.order
+    earliest = min((task.due for task in tasks_of(order)), default=None)
+    if order.due != earliest:
+        yield order.id, f"due is {order.due}, the earliest task is due at {earliest}"
+    for attempt in (*order.attempts, *order.strays):
+        if (attempt.task is not None) != (attempt.state in NEEDS_SOMEBODY):
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, its task {attempt.task}"
+    unpublished = [event for event in order.outbox if event.published is None]
+    if any((event.task is not None) != (event is unpublished[0]) for event in unpublished):
+        yield order.id, "not exactly the first unpublished event is being published"
+
+
+@step(Wrote, law="an attempt's charge is kept or given back, never neither")
+def charges_have_a_place(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    order = entry.order
+    for attempt in (*order.attempts, *order.strays):
+        kept = attempt is order.kept and not order.cancelled
+        if attempt.charge_id and kept != (attempt.state is AttemptState.PAID):
+            yield order.id, f"charge {attempt.charge_id} is {attempt.state.value}; kept: {kept}"
+        if attempt.charge_id is None and attempt.state in (AttemptState.PAID, AttemptState.REFUNDING):
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value} without a charge"
+
+
+@step(Met, law="no pair of state and trigger is met that the table calls unreachable")
+def pairs_are_in_the_table(entry: Met, _books: Books) -> Iterator[Breach]:
+    if (entry.state, entry.trigger) not in _TABLE:
+        yield "", f"{entry.who}: {entry.state.value} met {entry.trigger.value!r}"
+
+
+_TABLE = dict(TABLE)
+"""As the code says it: the simulation puts a watched one in its place."""
+
+
+# ------------------------------------------------------------------------------------------------------------- the bus
+
+
+@step(Acked, law="no ack before its effect stands in the store (F08, F25)")
+def acks_follow_writes(entry: Acked, books: Books) -> Iterator[Breach]:
+    event = books.incoming.get((entry.subject, entry.sequence))
+    if event is None:
+        yield "", f"{entry.subject} {entry.sequence} was acknowledged, and never stored"
+        return
+    buried = any(letter.data == event.data and letter.subject == event.subject for letter in books.buried.values())
+    if not buried and (is_poison(event) or not stands_applied(books, event)):
+        about = "" if is_poison(event) else order_of(event)
+        yield about, f"{entry.who} acknowledged {entry.subject} {entry.sequence}, and the store does not show it"
+
+
+@step(Buried, law="only what can't be applied becomes a dead letter (F30, F41)")
+def only_poison_is_buried(entry: Buried, books: Books) -> Iterator[Breach]:
+    event = next((each for each in books.incoming.values() if each.data == entry.data), None)
+    if event is None:
+        yield "", f"{entry.identity} is a dead letter, and never came"
+    elif not is_poison(event) and "document refused" not in books.struck:
+        yield order_of(event), f"{entry.identity} is a dead letter, and nothing is wrong with it: {entry.error}"
+
+
+@step(Stored, law="no event on the bus that the store does not hold (L2, F06, F42)")
+def events_follow_writes(entry: Stored, books: Books) -> Iterator[Breach]:
+    if entry.subject in INCOMING_SUBJECTS:
+        return
+    payload = json.loads(entry.data)
+    order_id = payload["orderId"]
+    order = books.orders.get(order_id)
+    held = [
+        {"id": order.payment.id, "orderId": order.id, "stripeId": event.stripe_id}
+        | ({"refundId": event.refund_id} if event.refund_id else {})
+        for event in (order.outbox if order and order.payment else ())
+        if order and order.payment and event.subject == entry.subject
+    ]
+    if payload not in held:
+        yield order_id, f"{entry.who} published {entry.subject} {payload}; the store holds {held}"
+    if entry.message_id != f"{entry.subject}:{payload['id']}":
+        yield order_id, f"{entry.subject} has the message id {entry.message_id!r}"
+
+
+@step(Stored, law="payment:refunded after payment:created (F21)")
+def events_keep_their_order(entry: Stored, books: Books) -> Iterator[Breach]:
+    if entry.subject != PAYMENT_REFUNDED:
+        return
+    payload = json.loads(entry.data)
+    order = books.orders.get(payload["orderId"])
+    owes_created = order is not None and any(event.subject == PAYMENT_CREATED for event in order.outbox)
+    if owes_created and not any(
+        each.subject == PAYMENT_CREATED and json.loads(each.data)["id"] == payload["id"] for each in books.outgoing
+    ):
+        yield payload["orderId"], "its refund is announced before its payment"
+
+
+# ------------------------------------------------------------------------------------------------------- the processes
+
+
+@step(Said, law="no exception that nobody expected (F32)")
+def nothing_crashes_by_itself(entry: Said, books: Books) -> Iterator[Breach]:
+    if entry.event == "uncaught_exception":
+        yield entry.who, f"uncaught: {entry.fields}"
+    if entry.event == "actor_crashed" and "Surprise" not in str(entry.fields):
+        yield entry.who, f"an actor crashed: {entry.fields}"
+    if entry.event == "actor_hung" and "actor hangs" not in books.struck:
+        yield entry.who, f"an actor hung: {entry.fields}"
+
+
+@step(Exited, law="a process ends when it is told to, or after too many crashes (F32, F33)")
+def exits_have_a_cause(entry: Exited, books: Books) -> Iterator[Breach]:
+    crashed = books.struck["actor crashes"] + books.struck["actor hangs"] > 0
+    if entry.code != 0 and not (entry.code == RESTARTS_EXHAUSTED and crashed):
+        yield entry.who, f"it exited with {entry.code}"

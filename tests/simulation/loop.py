@@ -1,0 +1,282 @@
+"""An event loop in virtual time, in which every handle belongs to somebody who can be killed or paused.
+
+Time stands still while anything can run, and then jumps to the next timer: there is no selector, no thread, no socket.
+Who a handle belongs to is read off its context (`OWNER`), which tasks inherit, so that all that a process ever starts
+is its own. Handles of one owner run in asyncio's own order; which owner is next, and for how many handles, is drawn.
+
+A dead owner's handles are kept and never run: that is kill -9 between any two awaits, without one `finally` of it. A
+paused owner's are kept until it wakes. The loop must never look at a wall clock, nor at the order of a set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+START_S = 1_000.0
+"""What the virtual clock reads when a world begins."""
+
+BURST_HANDLES = 6
+"""At most so many handles of one owner run before another's turn may come. Small: races are between neighbours."""
+
+HANDLES_AT_ONCE_LIMIT = 20_000
+"""Most handles, in one turn and in turns of one instant, each: a schedule has a few thousand in all. Code that goes
+round without ever waiting for time would hang the whole run else."""
+
+R = TypeVar("R")
+
+
+class Spinning(Exception):
+    """Something goes round and round at one instant: time can't pass any more."""
+
+
+class Ready(asyncio.Handle):
+    """A handle without what asyncio's own has for debugging: half of a simulation's time goes into handles."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = _nothing
+        self._args = ()
+
+
+class Timer(asyncio.TimerHandle):
+    """Likewise, with a time."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+        self._when = when
+
+    cancel = Ready.cancel
+
+
+def _nothing(*_: object) -> None:
+    """What a cancelled handle does."""
+
+
+class Owner:
+    """Somebody to whom handles belong: a run of a process, or the world itself."""
+
+    __slots__ = ("alive", "at_handle", "context", "listed", "name", "paused", "ran", "ready")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self.ready: deque[Ready | Timer] = deque()
+        self.listed = False
+        self.ran = 0
+        """How many of its handles have run."""
+        self.at_handle: tuple[int, Callable[[], None]] | None = None
+        """What is done to it after so many handles."""
+        self.context: Context = copy_context()
+        self.context.run(OWNER.set, self)
+
+    def after_handles(self, count: int, act: Callable[[], None]) -> None:
+        """Call `act` once `count` more of its handles have run; 0: before the next one."""
+        self.at_handle = (self.ran + max(count, 1), act)
+
+
+OWNER: ContextVar[Owner] = ContextVar("owner")
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """`draw` gives numbers from 0 up to but not including 1. `uncaught` is told what asyncio would print."""
+
+    def __init__(self, draw: Callable[[], float], uncaught: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self.set_debug(False)
+        self._now_s = START_S
+        self._draw = draw
+        self._uncaught = uncaught
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers_made = 0
+        self._runnable: list[Owner] = []
+        self._turns_at_once = 0
+        self._over = False
+        self.world = Owner("world")
+        self.current = self.world
+        self.crash: BaseException | None = None
+        """What the world's own code raised: a bug of the simulation."""
+        self.servers: Any = None
+        """Whoever makes servers: `network.Network`."""
+
+    # ------------------------------------------------------------------------------------------------ asyncio's own API
+
+    def time(self) -> float:
+        return self._now_s
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        if context is None:
+            context = copy_context()
+        handle = Ready(callback, args, context)
+        owner = context.get(OWNER) or self.world
+        owner.ready.append(handle)
+        if not owner.listed:
+            self._list(owner)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = Timer(when, callback, args, copy_context() if context is None else context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        return self.servers.listen(self.current, protocol_factory, host, port)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if self.current is self.world and not self._over and "never retrieved" not in context.get("message", ""):
+            self.crash = error or RuntimeError(str(context.get("message")))
+            self._over = True
+        elif not self._over:
+            self._uncaught(context)
+
+    # --------------------------------------------------------------------------------------------------------- running
+
+    def run_world(self, main: Callable[[], None], limit_s: float) -> bool:
+        """Call `main`, and run until `end` is called (True), nothing can run any more, or `limit_s` have passed.
+
+        Raises:
+            Spinning: an owner never waits.
+            BaseException: what the world's own code raised.
+        """
+        self.call_soon(main, context=self.world.context)
+        self._thread_id = threading.get_ident()
+        events._set_running_loop(self)
+        try:
+            while not self._over:
+                if self._runnable:
+                    self._turn()
+                elif not self._advance(START_S + limit_s):
+                    return False
+        finally:
+            self._over = True
+            events._set_running_loop(None)
+            self._thread_id = None  # type: ignore[assignment]
+        if self.crash is not None:
+            raise self.crash
+        return True
+
+    def end(self) -> None:
+        """End the world: nothing runs after the present handle."""
+        self._over = True
+
+    def start(self, owner: Owner, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Start a task that belongs to an owner."""
+        return asyncio.Task(work, loop=self, context=owner.context)
+
+    def kill(self, owner: Owner) -> None:
+        """Nothing of it runs any more. All of it is kept, so that nothing of it is even finalised meanwhile."""
+        owner.alive = False
+
+    def pause(self, owner: Owner) -> None:
+        owner.paused = True
+
+    def wake(self, owner: Owner) -> None:
+        owner.paused = False
+        self._list(owner)
+
+    def _list(self, owner: Owner) -> None:
+        if owner.alive and not owner.paused and not owner.listed and owner.ready:
+            owner.listed = True
+            self._runnable.append(owner)
+
+    def _turn(self) -> None:
+        """Let one owner run some of its handles: all, where nobody else has any."""
+        owners = self._runnable
+        self._turns_at_once += 1
+        if self._turns_at_once > HANDLES_AT_ONCE_LIMIT:
+            raise Spinning(f"{', '.join(owner.name for owner in owners)}: no end of turns at one instant")
+        owner = owners[0] if len(owners) == 1 else owners[int(self._draw() * len(owners))]
+        left = 1 + int(self._draw() * BURST_HANDLES) if len(owners) > 1 else 0
+        self.current = owner
+        ready = owner.ready
+        while ready:
+            handle = ready.popleft()
+            if not handle._cancelled:
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self.call_exception_handler({"message": "a callback raised", "exception": error})
+                owner.ran += 1
+                if owner.at_handle is not None and owner.ran >= owner.at_handle[0]:
+                    self._strike(owner)
+                if not owner.alive or owner.paused or self._over:
+                    break
+            left -= 1
+            if left <= 0:
+                if len(owners) > 1:
+                    break
+                if left < -HANDLES_AT_ONCE_LIMIT:
+                    raise Spinning(f"{owner.name}: no end of handles at one instant")
+        self.current = self.world
+        if not ready or not owner.alive or owner.paused:
+            owners.remove(owner)
+            owner.listed = False
+
+    def _strike(self, owner: Owner) -> None:
+        assert owner.at_handle is not None
+        _, act = owner.at_handle
+        owner.at_handle = None
+        self.call_soon(act, context=self.world.context)
+        # What the world does to it comes before anything else that anybody does.
+        self._run_world_first()
+
+    def _run_world_first(self) -> None:
+        self.current, before = self.world, self.current
+        act = self.world.ready.pop()
+        act._context.run(act._callback, *act._args)
+        self.current = before
+
+    def _advance(self, limit_s: float) -> bool:
+        """Jump to the next timer, and make all that are due then ready. False: there is none before the limit."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers or timers[0][0] > limit_s:
+            return False
+        if timers[0][0] > self._now_s:
+            self._now_s = timers[0][0]
+            self._turns_at_once = 0
+        now_s = self._now_s
+        while timers and timers[0][0] <= now_s:
+            handle = heapq.heappop(timers)[2]
+            if not handle._cancelled:
+                owner = handle._context.get(OWNER) or self.world
+                owner.ready.append(handle)
+                if not owner.listed:
+                    self._list(owner)
+        return True

@@ -1,0 +1,223 @@
+"""The network between customers and processes: connections in memory, with latency, broken when a process dies.
+
+The server's side is an `asyncio.Transport` under aiohttp's unmodified protocol, in the context of the process that
+listens. The client's side is whatever has `received` and `lost`; it belongs to the world. A paused process's kernel
+still accepts: what was sent waits for it. One connection has one latency, so that its bytes keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tests.simulation.clock import Chances
+from tests.simulation.loop import Owner, VirtualLoop
+
+REFUSED = "connection refused"
+RESET = "connection reset"
+CLOSED = "connection closed"
+
+
+class ClientSide(Protocol):
+    """Who connects."""
+
+    def received(self, data: bytes) -> None:
+        """Some bytes of the answer have come."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is no more. Not called after `Connection.hang_up`."""
+
+
+class Listening:
+    """What `loop.create_server` returns."""
+
+    def __init__(self, network: Network, owner: Owner, factory: Callable[[], asyncio.Protocol], host: str) -> None:
+        self.owner = owner
+        self.factory = factory
+        self.sockets = (self,)
+        self._network = network
+        self._host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return (self._host, 80)
+
+    def close(self) -> None:
+        self._network.stop_listening(self._host, self)
+
+    async def wait_closed(self) -> None:
+        return
+
+
+class Connection(asyncio.Transport):
+    """The server's side of one connection."""
+
+    def __init__(self, network: Network, owner: Owner, client: ClientSide, latency_s: float) -> None:
+        super().__init__()
+        self.owner = owner
+        self._network = network
+        self._loop = network.loop
+        self._client: ClientSide | None = client
+        self._latency_s = latency_s
+        self._protocol: asyncio.Protocol | None = None
+        self._closing = False
+
+    # What the client does, in the world's context.
+
+    def send(self, data: bytes) -> None:
+        self._loop.call_later(self._latency_s, self._deliver, data, context=self.owner.context)
+
+    def hang_up(self) -> None:
+        """The client is gone, and wants to hear nothing more."""
+        self._client = None
+        self._loop.call_later(self._latency_s, self._end_of_input, context=self.owner.context)
+
+    # What happens in the process's context.
+
+    def accept(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        self._protocol = factory()
+        self._protocol.connection_made(self)
+
+    def _deliver(self, data: bytes) -> None:
+        if self._protocol is not None and not self._closing:
+            self._protocol.data_received(data)
+
+    def _end_of_input(self) -> None:
+        if self._protocol is not None and not self._closing:
+            self._protocol.eof_received()
+            self.close()
+
+    def write(self, data: Any) -> None:
+        if not self._closing:
+            self._to_client(self._hand_over, bytes(data))
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._connection_lost)
+            self._to_client(self._tell_lost, CLOSED)
+
+    abort = close
+
+    def _connection_lost(self) -> None:
+        self._network.forget(self)
+        if self._protocol is not None:
+            self._protocol.connection_lost(None)
+            self._protocol = None
+
+    def _to_client(self, act: Callable[..., None], *args: object) -> None:
+        self._loop.call_later(self._latency_s, act, *args, context=self._loop.world.context)
+
+    # What happens in the world's context.
+
+    def reset(self) -> None:
+        """The process has died: its kernel says so."""
+        self._to_client(self._tell_lost, RESET)
+
+    def _hand_over(self, data: bytes) -> None:
+        if self._client is not None:
+            self._client.received(data)
+
+    def _tell_lost(self, reason: str) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            client.lost(reason)
+
+    # What asyncio asks of a transport beside that.
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("customer", 1) if name == "peername" else default
+
+    def pause_reading(self) -> None:
+        """Requests are small: none fills a buffer."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The network takes everything at once."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class Network:
+    """Who listens where, and all connections."""
+
+    def __init__(self, loop: VirtualLoop, chances: Chances) -> None:
+        self.loop = loop
+        self._chances = chances
+        self._listening: dict[str, Listening] = {}
+        self._connections: dict[Connection, None] = {}
+        loop.servers = self
+
+    def listen(self, owner: Owner, factory: Callable[[], asyncio.Protocol], host: str, _port: int) -> Listening:
+        if host in self._listening:
+            raise OSError(98, f"{host} is in use")
+        made = self._listening[host] = Listening(self, owner, factory, host)
+        return made
+
+    def stop_listening(self, host: str, listening: Listening) -> None:
+        if self._listening.get(host) is listening:
+            del self._listening[host]
+
+    def connect(self, host: str, client: ClientSide, data: bytes) -> Attempt:
+        """Connect and send, in the world's context."""
+        return Attempt(self, host, client, data, self._chances.latency_s(f"connection to {host}"))
+
+    def opened(self, host: str, client: ClientSide, latency_s: float) -> Connection | None:
+        listening = self._listening.get(host)
+        if listening is None:
+            return None
+        made = Connection(self, listening.owner, client, latency_s)
+        self._connections[made] = None
+        self.loop.call_soon(made.accept, listening.factory, context=listening.owner.context)
+        return made
+
+    def forget(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+
+    def drop(self, owner: Owner) -> None:
+        """A process is no more: nobody listens, and whoever is connected hears so."""
+        for host, listening in list(self._listening.items()):
+            if listening.owner is owner:
+                del self._listening[host]
+        for connection in list(self._connections):
+            if connection.owner is owner:
+                self.forget(connection)
+                connection.reset()
+
+
+class Attempt:
+    """One client's connection, from its first packet on."""
+
+    def __init__(self, network: Network, host: str, client: ClientSide, data: bytes, latency_s: float) -> None:
+        self._network = network
+        self._host = host
+        self._client = client
+        self._data = data
+        self._latency_s = latency_s
+        self._connection: Connection | None = None
+        self._given_up = False
+        network.loop.call_later(latency_s, self._arrive)
+
+    def _arrive(self) -> None:
+        if self._given_up:
+            return
+        self._connection = self._network.opened(self._host, self._client, self._latency_s)
+        if self._connection is None:
+            self._network.loop.call_later(self._latency_s, self._refused)
+        else:
+            self._connection.send(self._data)
+
+    def _refused(self) -> None:
+        if not self._given_up:
+            self._client.lost(REFUSED)
+
+    def hang_up(self) -> None:
+        self._given_up = True
+        if self._connection is not None:
+            self._connection.hang_up()

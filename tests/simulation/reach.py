@@ -1,0 +1,97 @@
+"""What a run has met: rows of the fault table, faults, states, and pairs of state and trigger; and what it should have.
+
+Pairs are counted from `Met` entries: `simulate` puts a dict that notes each look-up in place of
+`payment.core.order.TABLE`, for a pair is a thing between two documents that no document shows, and a counter inside the
+core would be there for the simulation alone.
+
+What is never met in `SEEDS_THAT_MEET_ALL` seeds fails a run, unless it stands here with its reason. A pair that is not
+in the table fails its seed (`laws_of_paper`). Change together with: `rows`, `payment.core.order.TABLE`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct, field
+
+from payment.core.order import LATE_OUTCOMES, TABLE, AttemptState, Trigger
+from tests.simulation.journal import AnyEntry, Met, Struck
+from tests.simulation.rows import EXPRESSED, rows_met
+
+SEEDS_THAT_MEET_ALL = 5_000
+"""So many seeds must meet all that can be met."""
+
+ALL_ROWS = tuple(f"F{number:02d}" for number in range(1, 45))
+
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "F16": ("impossible by design: every journal is checked for it", "tests/actors/test_stripe_outcomes.py"),
+    "F31": ("it is about the time that others take, and here time costs nothing", "tests/actors/test_lanes.py"),
+    "F37": ("identities end at the edge, before any order", "tests/edge/test_identity.py"),
+    "F40": ("sessions are the NATS Streaming client's, below the port", "tests/ports/test_streaming_losses.py"),
+}
+"""Rows that the simulation does not express: why, and the test that covers each."""
+
+STALE = "what another process may still bring of an attempt that has moved on: it changes nothing, and few of them meet"
+UNMET_PAIRS: dict[tuple[AttemptState, Trigger], str] = {
+    (state, trigger): STALE
+    for (state, trigger), after in TABLE.items()
+    if after is state and trigger in LATE_OUTCOMES and state is not AttemptState.CHARGING
+}
+"""Pairs of the table that need not be met in so many seeds, each with the reason. `tests/core/test_table.py` walks all
+of them. They are counted, and stand in the report, like all others."""
+
+
+def pair_name(state: AttemptState, trigger: Trigger) -> str:
+    return f"{state.value} + {trigger.value}"
+
+
+class Reach(Struct):
+    """How often each thing was met. Rows and faults count seeds, states and pairs count times."""
+
+    seeds: int = 0
+    entries: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    pairs: Counter[str] = field(default_factory=Counter)
+
+    def note(self, journal: Iterable[AnyEntry]) -> None:
+        """Count one schedule."""
+        entries = list(journal)
+        self.seeds += 1
+        self.entries += len(entries)
+        self.rows.update(rows_met(entries))
+        self.faults.update({entry.fault for entry in entries if isinstance(entry, Struck)})
+        for entry in entries:
+            if isinstance(entry, Met):
+                self.states[entry.state.value] += 1
+                self.pairs[pair_name(entry.state, entry.trigger)] += 1
+
+    def add(self, other: "Reach") -> None:
+        """Count another part of the same run."""
+        self.seeds += other.seeds
+        self.entries += other.entries
+        for mine, theirs in ((self.rows, other.rows), (self.faults, other.faults)):
+            mine.update(theirs)
+        for mine, theirs in ((self.states, other.states), (self.pairs, other.pairs)):
+            mine.update(theirs)
+
+    def unmet(self, faults: Iterable[str]) -> list[str]:
+        """What should have been met and was not, in words. `faults` are all that can strike."""
+        missing = [f"row {name}" for name in ALL_ROWS if name in EXPRESSED and not self.rows[name]]
+        missing += [f"fault {name!r}" for name in faults if not self.faults[name]]
+        missing += [f"state {state.value!r}" for state in AttemptState if not self.states[state.value]]
+        pairs = {pair_name(*pair) for pair in TABLE if pair not in UNMET_PAIRS}
+        return missing + [f"pair {name!r}" for name in sorted(pairs) if not self.pairs[name]]
+
+    def as_report(self) -> dict[str, Any]:
+        """Plain values, with a zero for whatever was not met."""
+        pairs = (pair_name(*pair) for pair in TABLE)
+        return {
+            "seeds": self.seeds,
+            "entries": self.entries,
+            "rows": {name: self.rows[name] for name in ALL_ROWS if name in EXPRESSED},
+            "faults": dict(sorted(self.faults.items())),
+            "states": {state.value: self.states[state.value] for state in AttemptState},
+            "pairs": {name: self.pairs[name] for name in pairs},
+        }

@@ -1,0 +1,140 @@
+"""The rest: faults are off, and time runs until nothing is due, nothing is on its way and nobody waits.
+
+Most of that time nothing happens: what waits for its hour is jumped to, with all processes paused, or one started
+anew, just before. So an idle day costs nothing, and processes that stood still for long are what the rest is full of.
+Change together: what "at rest" means, and the laws that hold then (`checks`).
+"""
+
+from typing import TYPE_CHECKING
+
+from payment.core.order import AttemptState, Order
+from tests.simulation.clock import BEGINNING
+from tests.simulation.journal import Rests
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+STEP_S = 0.9
+"""Between looks whether all is at rest, in seconds: so long what wakes for its hour needs to see to it."""
+CALM_STEP_S = 1.4
+"""The last look comes after everybody has swept once more."""
+JUMP_OVER_S = 6.0
+"""What is due later than this is jumped to."""
+HANG_SHOWS_S = 100.0
+"""Who stands still now and then is not judged by its supervisor: a hang is waited for, not jumped over."""
+LIMIT_S = 80 * 3600.0
+"""Past this nothing of a schedule can be due any more: keys live 24 h, requests 25 h, looks are 6 h apart."""
+CALM_STEPS = 1
+"""So many looks in a row must find everything at rest, before the last."""
+AHEAD = "clock jumps ahead"
+"""What was written by a clock that ran ahead is due so much later."""
+STEPS_LIMIT = 4_000
+
+
+class NoRest(Exception):
+    """The world does not come to rest."""
+
+
+class Rest:
+    """Drives the world from the end of the faults to its end."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._calm = 0
+        self._steps = 0
+        self._began_s = 0.0
+        self._limit_s = LIMIT_S + sum(strike.for_s for strike in world.plan.strikes if strike.fault == AHEAD)
+
+    def begin(self) -> None:
+        world = self._world
+        world.journal.add(Rests(world.now_s, "world", False))
+        self._began_s = world.now_s
+        world.faults_off()
+        for errand in world.errands:
+            errand.insist()
+        world.later(STEP_S, self._step)
+
+    def _step(self) -> None:
+        world = self._world
+        self._steps += 1
+        if world.now_s - self._began_s > self._limit_s or self._steps > STEPS_LIMIT:
+            raise NoRest(self.why())
+        if self._at_rest():
+            return self._calm_down()
+        self._calm = 0
+        for errand in world.errands:
+            errand.insist()
+        next_s = self._next_s()
+        if next_s is None:
+            self._wake_all()
+        elif next_s > world.now_s + (HANG_SHOWS_S if world.carrier.hung else JUMP_OVER_S):
+            return self._jump(next_s)
+        world.later(STEP_S, self._step)
+        return None
+
+    def _calm_down(self) -> None:
+        """All is at rest. Who was asleep wakes, and nothing may come of that."""
+        self._calm += 1
+        if self._calm > CALM_STEPS:
+            return self._end()
+        self._wake_all()
+        self._world.later(CALM_STEP_S, self._step)
+        return None
+
+    def _at_rest(self) -> bool:
+        world = self._world
+        busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
+        return not busy and all(blocked(order) for order in world.orders_due())
+
+    def why(self) -> str:
+        """What keeps the world from its rest."""
+        world = self._world
+        due = [f"{order.id} is due at {order.due}" for order in world.orders_due() if not blocked(order)]
+        waiting = ["a customer waits" for errand in world.errands if errand.waits]
+        unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
+        flying = [f"{len(world.carrier.flying)} requests are on their way"] if world.carrier.flying else []
+        return "; ".join((*due, *waiting, *unsettled, *flying))
+
+    def _wake_all(self) -> None:
+        for process in self._world.processes:
+            process.wake()
+
+    def _next_s(self) -> float | None:
+        """When something happens that is waited for; None: at once."""
+        world = self._world
+        if any(errand.under_way for errand in world.errands):
+            return None
+        repeats = [errand.again_at_s for errand in world.errands if errand.waits]
+        times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
+        landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
+        return min((*times, *landing, *repeats, *world.bus.next_s()), default=None)
+
+    def _jump(self, next_s: float) -> None:
+        """Let time pass with nobody running, to shortly before or after what is next."""
+        world = self._world
+        for process in world.processes:
+            process.pause()
+        until_s = next_s - 0.3 + 1.5 * world.chances.next("jump")
+        world.later(max(until_s - world.now_s, 0.0), self._go_on)
+
+    def _go_on(self) -> None:
+        """One process is enough to see to what is due; which one, and whether it is a new one, is drawn."""
+        world = self._world
+        process = world.processes[int(world.chances.next("awake") * len(world.processes))]
+        if world.chances.next("anew") < 0.2:
+            process.kill()
+            process.start()
+        process.wake()
+        world.later(STEP_S, self._step)
+
+    def _end(self) -> None:
+        world = self._world
+        world.journal.add(Rests(world.now_s, "world", True))
+        world.loop.end()
+
+
+def blocked(order: Order) -> bool:
+    """Whether all that is due of an order is a refund that Stripe itself keeps blocking (F44): it may take for ever."""
+    attempts = [each for each in (*order.attempts, *order.strays) if each.task is not None]
+    events = [event for event in order.outbox if event.task is not None]
+    return not events and all(each.state is AttemptState.BLOCKED for each in attempts)

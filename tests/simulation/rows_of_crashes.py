@@ -1,0 +1,117 @@
+"""When the rows about processes that die, stop, stand or crash are met.
+
+Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
+"""
+
+from collections.abc import Iterator
+
+from payment.core.order import AttemptState, Order, TaskKind
+from tests.simulation.books import Books, is_poison, stands_applied, tasks_of
+from tests.simulation.journal import (
+    Delivered,
+    Killed,
+    Pressed,
+    Said,
+    Stopping,
+    Woken,
+)
+from tests.simulation.rows import row
+
+
+def _held_by(order: Order, who: str) -> bool:
+    """Whether a process has something of an order in its hands, by the document."""
+    return any(_is(task.holder, who) for task in tasks_of(order))
+
+
+def _is(holder: str | None, who: str) -> bool:
+    return holder is not None and holder.partition("#")[0] == who
+
+
+def _charging(books: Books, who: str) -> Iterator[str]:
+    """The keys of charges that a process holds and that are not settled."""
+    for order in books.orders.values():
+        for attempt in order.attempts:
+            task = attempt.task
+            held = task is not None and task.kind is TaskKind.CHARGE and _is(task.holder, who)
+            if attempt.state is AttemptState.CHARGING and held:
+                yield attempt.key
+
+
+def _publishing(books: Books, who: str) -> Iterator[str]:
+    """The message ids of events that a process is to publish and that are not marked as published."""
+    for order in books.orders.values():
+        for event in order.outbox:
+            if order.payment and event.task and _is(event.task.holder, who):
+                yield f"{event.subject}:{order.payment.id}"
+
+
+def _writer(order: Order) -> str | None:
+    return order.writer.process if order.writer else None
+
+
+@row("F03", Killed)
+def killed_before_the_intent(entry: Killed, books: Books) -> bool:
+    """A process dies with a request in its hands of which the store knows nothing."""
+    asked = (each.asked for each in books.asked.values() if each.open and isinstance(each.asked, Pressed))
+    return any(each.process == entry.who and not books.attempts_of(each.order_id) for each in asked)
+
+
+@row("F04", Killed)
+def killed_before_stripe(entry: Killed, books: Books) -> bool:
+    """A process dies with an intent on paper that has not arrived at Stripe."""
+    return any(key not in books.fingerprints for key in _charging(books, entry.who))
+
+
+@row("F05", Killed)
+def killed_after_the_charge(entry: Killed, books: Books) -> bool:
+    """A process dies after Stripe has charged and before the store says so."""
+    return any(books.has_charged(key) for key in _charging(books, entry.who))
+
+
+@row("F06", Killed)
+def killed_before_the_publish(entry: Killed, books: Books) -> bool:
+    """A process dies with an event on paper that is not on the bus."""
+    out = {each.message_id for each in books.outgoing}
+    return any(message_id not in out for message_id in _publishing(books, entry.who))
+
+
+@row("F07", Killed)
+def killed_after_the_publish(entry: Killed, books: Books) -> bool:
+    """A process dies with an event on the bus that is not marked as published."""
+    out = {each.message_id for each in books.outgoing}
+    return any(message_id in out for message_id in _publishing(books, entry.who))
+
+
+@row("F08", Delivered)
+def delivered_after_its_effect(entry: Delivered, books: Books) -> bool:
+    """An event is delivered again after a process died, or an ack was lost, though its effect stands in the store."""
+    event = books.incoming.get((entry.subject, entry.sequence))
+    if event is None or entry.nth == 1 or is_poison(event) or not stands_applied(books, event):
+        return False
+    return books.ever_killed or "ack lost" in books.struck
+
+
+@row("F32", Said)
+def an_actor_failed(entry: Said, _books: Books) -> bool:
+    """The supervisor says that an actor crashed or hung."""
+    return entry.event in ("actor_crashed", "actor_hung")
+
+
+@row("F33", Stopping)
+def stopped_mid_charge(entry: Stopping, books: Books) -> bool:
+    """SIGTERM while a charge of the process is with Stripe."""
+    return any(who == entry.who for who, _ in books.in_flight)
+
+
+@row("F34", Woken)
+def woken_after_a_take_over(entry: Woken, books: Books) -> bool:
+    """A process wakes, and what it had in its hands another one has written since."""
+    since_s = books.paused.get(entry.who)
+    if since_s is None:
+        return False
+    for revisions in books.revisions.values():
+        before = [each for each in revisions if each.at_s <= since_s]
+        others = [each for each in revisions if each.at_s > since_s and not _is(_writer(each.order), entry.who)]
+        if before and others and _held_by(before[-1].order, entry.who):
+            return True
+    return False

@@ -1,0 +1,110 @@
+"""A process's way to the one store: `payment.ports.store.OrderStore` over a `FakeDatabase`, by calls that travel.
+
+Reads and writes act at the instant of their arrival. While the store is away nothing is applied: reads raise, writes
+end unknown. What the store applies it tells the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from bson.errors import BSONError
+
+from payment.core.order import Order
+from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+from tests.fakes.store import due_orders, encoded
+from tests.simulation.calls import Call, Reply
+from tests.simulation.journal import Buried, Wrote
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+R = TypeVar("R")
+
+STORE_TIMEOUT_S = 5.0
+"""How long the adapter waits for an answer of the store, in seconds."""
+
+
+class SimStore:
+    """One process's store."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+        self._database = world.database
+
+    async def prepare(self) -> None:
+        await self._read("store.prepare", lambda: None)
+
+    async def ping(self) -> str:
+        return await self._read("store.ping", lambda: "a simulated store")
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+        def find() -> dict[str, Order]:
+            found = (self._database.get(order_id) for order_id in dict.fromkeys(order_ids))
+            return {order.id: order for order in found if order is not None}
+
+        return await self._read("store.load", find)
+
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+        def find() -> dict[str, Order]:
+            by_payment = {order.payment.id: order for order in self._database.orders() if order.payment}
+            return {each: by_payment[each] for each in dict.fromkeys(payment_ids) if each in by_payment}
+
+        return await self._read("store.load_by_payment", find)
+
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+        return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        def keep() -> bool:
+            if letter.identity not in self._database.dead_letters:
+                self._database.dead_letters[letter.identity] = letter
+                told = (letter.identity, letter.subject, letter.data, letter.error)
+                self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
+            return True
+
+        return await self._read("store.bury", keep)
+
+    async def commit(self, orders: Sequence[Order]) -> list[Committed]:
+        call = self._world.happens("store.commit", self._process)
+
+        def lost() -> list[Committed]:
+            return [Committed.UNKNOWN for _ in orders]
+
+        def act(reply: Reply[list[Committed]]) -> None:
+            if self._world.is_on("store away") or self._world.is_on("store writes away"):
+                return reply(lost())
+            return reply([self._write(call, order, first=order is orders[0]) for order in orders])
+
+        return await self._world.carrier.travel(call, act, lost, STORE_TIMEOUT_S)
+
+    async def close(self) -> None:
+        return
+
+    def _write(self, call: Call, order: Order, *, first: bool) -> Committed:
+        try:
+            document = encoded(order)
+        except (BSONError, OverflowError, UnicodeEncodeError):
+            return Committed.UNWRITABLE
+        if call.unwritable and first:
+            return Committed.UNWRITABLE
+        if not self._database.replace(order, document):
+            return Committed.CONFLICT
+        self._world.wrote(Wrote(self._world.now_s, self._process.name, order, call.loses_answer))
+        return Committed.WRITTEN
+
+    async def _read(self, hook: str, find: Callable[[], R]) -> R:
+        call = self._world.happens(hook, self._process)
+
+        def act(reply: Reply[R]) -> None:
+            away = self._world.is_on("store away")
+            reply(StoreUnavailable("the store is away") if away else find())  # type: ignore[arg-type]
+
+        def lost() -> Exception:
+            return StoreUnavailable("no answer in time")
+
+        return await self._world.carrier.travel(call, act, lost, STORE_TIMEOUT_S)

@@ -1,0 +1,141 @@
+"""What customers were told is explained by the store's revisions, or it is caught: answers are changed by hand here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from payment.core.order import AttemptState
+from tests.simulation.checks import violations
+from tests.simulation.journal import LeftUntold, Pressed, Saw, Told, Wrote
+from tests.simulation.planted import Journal, at, broken, changed, earlier, good, without
+
+EXPLAINED = "a reply is explained"
+SEEN = "what is seen of a payment"
+NOT_DENIED = "no attempt begins"
+DENIED = "L4: whoever was told that a card was not charged"
+
+
+def to(customer: str) -> Callable[[Told], bool]:
+    return lambda entry: entry.who == customer
+
+
+def error(message: str, **more: str) -> bytes:
+    return json.dumps({"errors": [{"message": message} | more]}).encode()
+
+
+def told(customer: str, status: int, body: bytes) -> Callable[[Journal], Journal]:
+    return lambda journal: changed(journal, Told, to(customer), status=status, body=body)
+
+
+def pressed_before(journal: Journal, customer: str) -> int:
+    return at(journal, Pressed, lambda entry: entry.who == customer)
+
+
+PAID_ELSEWHERE = b'{"id": "p", "orderId": "o1", "stripeId": "ch_77", "status": "paid"}'
+
+PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
+    "201 before its write": (
+        EXPLAINED,
+        lambda j: earlier(j, Told, to("c1"), pressed_before(j, "c1") + 1),
+    ),
+    "201 with another's charge": (EXPLAINED, told("c1", 201, PAID_ELSEWHERE)),
+    "201 again, where 200 is due": (EXPLAINED, lambda j: changed(j, Told, to("c1z"), status=201)),
+    "201 for a declined card": (EXPLAINED, lambda j: changed(j, Told, to("c3"), status=201, body=PAID_ELSEWHERE)),
+    "202 once it is settled": (
+        EXPLAINED,
+        lambda j: changed(j, Told, to("c1z"), status=202, body=_pending_of(j, "c1z")),
+    ),
+    "402 for a card that was charged": (
+        EXPLAINED,
+        told("c1", 402, error("Declined", decline_code="generic_decline")),
+    ),
+    "402 with another decline": (EXPLAINED, told("c3", 402, error("Declined", decline_code="lost_card"))),
+    "400 for a good token": (EXPLAINED, told("c1", 400, error("No such token", field="token"))),
+    "403 to the owner": (EXPLAINED, told("c1", 403, error("The order belongs to somebody else"))),
+    "404 for an order that is there": (EXPLAINED, told("c1", 404, error("No such order"))),
+    "409 cancelled, before the cancel": (EXPLAINED, told("c2", 409, error("The order has been cancelled"))),
+    "409 expired, before its time": (EXPLAINED, told("c1", 409, error("The order has expired"))),
+    "409 paid, to who pays": (EXPLAINED, told("c1", 409, error("The order has already been paid"))),
+    "409 under way, with nothing under way": (
+        EXPLAINED,
+        told("c1z", 409, error("Another attempt to pay this order is not settled yet")),
+    ),
+    "422 for a good amount": (EXPLAINED, told("c1", 422, error("The order's amount can't be charged"))),
+    "429 on a first attempt": (EXPLAINED, told("c1", 429, error("Too many attempts to pay this order"))),
+    "503 without a word of what is known": (EXPLAINED, told("c1", 503, error("Later"))),
+    "500": (EXPLAINED, told("c1", 500, error("Something went wrong on our side; outcome unknown"))),
+    "nothing was charged, and then it is": (
+        NOT_DENIED,
+        told("c2", 503, error("The database can't be reached; nothing was charged by this request")),
+    ),
+    "a charge that nobody asked for": (NOT_DENIED, lambda j: without(j, Pressed, lambda e: e.who == "c3z")),
+    "a card is denied and kept": (DENIED, told("c1", 402, error("Declined", decline_code="lost_card"))),
+    "a paid order is seen as declined": (SEEN, lambda j: _seen(j, "c1", "declined")),
+    "a payment is seen by a stranger": (SEEN, lambda j: changed(j, Saw, lambda _: True, user="u2")),
+    "a payment is hidden from its owner": (SEEN, lambda j: changed(j, Saw, lambda _: True, status=404)),
+}
+
+
+def _pending_of(journal: Journal, customer: str) -> bytes:
+    body = json.loads(journal[at(journal, Told, to(customer))].body)
+    return json.dumps({"id": body["id"], "orderId": body["orderId"], "status": "pending"}).encode()
+
+
+def _seen(journal: Journal, customer: str, status: str) -> Journal:
+    number = at(journal, Saw, lambda entry: entry.who == customer)
+    body = json.loads(journal[number].body) | {"status": status}
+    return changed(journal, Saw, lambda entry: entry.who == customer, body=json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(("law", "plant"), PLANTED.values(), ids=PLANTED.keys())
+def test_an_answer_that_nothing_explains_is_caught(law: str, plant: Callable[[Journal], Journal]) -> None:
+    """Each status of the contract, said where the store never said so."""
+    journal = plant(good())
+    pressed = {entry.request_no for entry in journal if isinstance(entry, Pressed)}
+    posts = [entry for entry in journal if not isinstance(entry, Told) or entry.request_no in pressed]
+    assert any(each.startswith(law) for each in broken(posts))
+
+
+def test_an_answer_may_be_as_old_as_its_question() -> None:
+    """A reply that was true when it was asked is explained, though the order was paid before it arrived."""
+    journal = good()
+    answer = journal.pop(at(journal, Told, to("c1")))
+    pending = changed([answer], Told, to("c1"), status=202, body=_pending_of(good(), "c1"))[0]
+    journal.insert(len(journal) - 1, pending)
+    assert not any(each.startswith(EXPLAINED) for each in broken(journal))
+
+
+def test_an_answer_may_not_be_older_than_its_question() -> None:
+    """The state that stood before the request began explains nothing."""
+    journal = good()
+    pressed = at(journal, Pressed, lambda entry: entry.who == "c1z")
+    paid = next(
+        n
+        for n, entry in enumerate(journal)
+        if isinstance(entry, Wrote) and entry.order.id == "o1" and entry.order.attempts[:1]
+        if entry.order.attempts[0].state is AttemptState.PAID
+    )
+    assert paid < pressed
+    changed(journal, Told, to("c1z"), status=202, body=_pending_of(journal, "c1z"))
+    assert any(each.startswith(EXPLAINED) for each in broken(journal))
+
+
+def test_who_heard_nothing_explains_an_attempt() -> None:
+    """A request whose connection broke may well have begun one."""
+    journal = good()
+    number = at(journal, Told, to("c2"))
+    answer = journal[number]
+    journal[number] = LeftUntold(answer.at_s, "c2", answer.request_no, "connection reset")
+    assert not any(each.startswith(NOT_DENIED) for each in broken(journal))
+
+
+def test_a_violation_names_customer_answer_and_revisions() -> None:
+    """Who reads it sees what contradicts what, without the transcript."""
+    journal = told("c1", 404, error("No such order"))(good())
+    words = next(str(each) for each in violations(journal) if each.law.startswith(EXPLAINED))
+    assert "c1 was told 404" in words
+    assert "1 charging" in words
+    assert "o1" in words

@@ -1,0 +1,149 @@
+"""Whole worlds: the same seed is the same world to the byte, everywhere; and what single strikes do to a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tests.simulation.draw import draw
+from tests.simulation.journal import (
+    AnyEntry,
+    Exited,
+    Killed,
+    Paused,
+    Rests,
+    Said,
+    Started,
+    Stopping,
+    Stored,
+    StripeCharged,
+    StripeRefunded,
+    Told,
+    Woken,
+)
+from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike, decoded, encoded
+from tests.simulation.simulate import simulate
+
+SEEDS_TWICE = range(12)
+DIGESTS = """
+import sys
+from tests.simulation.simulate import simulate
+print([simulate(int(seed)).digest for seed in sys.argv[1:]])
+"""
+
+
+def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = None, patience_s: float = 9.0) -> Plan:
+    events = [EventPlan(0.5, "created")] + ([EventPlan(cancelled_s, "cancelled")] if cancelled_s else [])
+    press = PressPlan(1.0, "c1", "u1", "tok_visa", patience_s, retries=2)
+    order = OrderPlan("o1", "u1", 19.99, "usd", 900.0, tuple(events), (press,))
+    return Plan(7, processes, (order,), strikes, (), ends_s=6.0)
+
+
+def of(journal: list[AnyEntry], *kinds: type[AnyEntry]) -> list[AnyEntry]:
+    return [entry for entry in journal if isinstance(entry, kinds)]
+
+
+def names(journal: list[AnyEntry], *kinds: type[AnyEntry]) -> list[str]:
+    return [type(entry).__name__ for entry in of(journal, *kinds)]
+
+
+def statuses(journal: list[AnyEntry]) -> list[int]:
+    return [entry.status for entry in journal if isinstance(entry, Told)]
+
+
+def test_an_undisturbed_order_is_paid_and_told() -> None:
+    """Created, pressed, charged, published: through the real actors and aiohttp's own server protocol."""
+    outcome = simulate(7, one_order())
+    assert outcome.trouble is None
+    assert statuses(outcome.journal) == [201]
+    assert [entry.succeeded for entry in outcome.journal if isinstance(entry, StripeCharged)] == [True]
+    stored = [entry.subject for entry in outcome.journal if isinstance(entry, Stored)]
+    assert stored == ["order:created", "payment:created"]
+
+
+def test_a_cancel_after_the_payment_gives_the_money_back() -> None:
+    """F21, in virtual time."""
+    outcome = simulate(7, one_order(cancelled_s=3.0))
+    assert [entry.status for entry in outcome.journal if isinstance(entry, StripeRefunded)] == ["succeeded"]
+    assert [entry.subject for entry in outcome.journal if isinstance(entry, Stored)][-1] == "payment:refunded"
+
+
+@pytest.mark.parametrize("handles", range(0, 14, 2))
+def test_killed_some_handles_after_a_charge_left_it_charges_once(handles: int) -> None:
+    """F04, F05: the next run finds what the killed one began."""
+    strike = Strike("process killed", on="stripe.charge", nth=1, for_s=1.0, amount=float(handles))
+    outcome = simulate(7, one_order(strike))
+    assert outcome.trouble is None
+    assert names(outcome.journal, Killed, Started) == ["Started", "Killed", "Started"]
+    assert len(of(outcome.journal, StripeCharged)) == 1
+    assert statuses(outcome.journal)[-1] in (200, 201)
+
+
+def test_a_paused_process_wakes_with_its_work_in_its_hands() -> None:
+    """F34: meanwhile another one took over; one charge is kept."""
+    strike = Strike("process paused", on="stripe.charge", nth=1, for_s=70.0, amount=2.0)
+    outcome = simulate(7, one_order(strike, processes=2))
+    assert outcome.trouble is None
+    assert names(outcome.journal, Paused, Woken)[:2] == ["Paused", "Woken"]
+    assert len(of(outcome.journal, StripeCharged)) == 1
+
+
+def test_a_process_that_is_told_to_stop_exits_with_0_and_is_started_again() -> None:
+    """F33."""
+    outcome = simulate(7, one_order(Strike("SIGTERM", at_s=1.2, who="p1")))
+    assert names(outcome.journal, Stopping, Exited, Started) == ["Started", "Stopping", "Exited", "Started"]
+    assert [entry.code for entry in outcome.journal if isinstance(entry, Exited)] == [0]
+    assert statuses(outcome.journal)[-1] in (200, 201)
+
+
+def test_nobody_runs_for_a_day_and_keys_grow_old_within_no_time() -> None:
+    """F17: an idle day is jumped over."""
+    lost = Strike("request to Stripe lost", on="stripe.charge", nth=1)
+    night = Strike("nobody runs for hours", at_s=2.0, for_s=86_400.0)
+    outcome = simulate(7, replace(one_order(lost, night), ends_s=86_405.0))
+    assert outcome.trouble is None
+    assert outcome.journal[-1] == Rests(outcome.journal[-1].at_s, "world", True)
+    assert outcome.journal[-1].at_s > 86_400.0
+
+
+def test_a_seed_is_the_same_world_twice_to_the_byte() -> None:
+    """Whatever ran before it in the same process."""
+    once = [simulate(seed).digest for seed in SEEDS_TWICE]
+    again = [simulate(seed).digest for seed in reversed(SEEDS_TWICE)]
+    assert again == once[::-1]
+
+
+@pytest.mark.slow
+def test_a_seed_is_the_same_world_in_every_process_whatever_its_hash_seed() -> None:
+    """No order of a set, no address, no wall time gets into a journal."""
+    command = [sys.executable, "-c", DIGESTS, *map(str, range(30))]
+    said = [
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": hash_seed}, capture_output=True, check=True).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+
+
+def test_a_traceback_in_a_journal_does_not_say_where_the_code_lies() -> None:
+    """A copy in another folder gives the same bytes."""
+    hang = Strike("actor hangs", on="stripe.charge", nth=1)
+    said = str(of(simulate(7, one_order(hang)).journal, Said))
+    assert 'File "payment/actors/supervisor.py"' in said
+    assert str(Path(__file__).parents[2]) not in said
+
+
+def test_a_plan_can_be_written_down_and_read_again() -> None:
+    """A shrunk plan is replayed from its text."""
+    for seed in SEEDS_TWICE:
+        plan = draw(seed)
+        assert decoded(encoded(plan)) == plan
+
+
+def test_a_plan_of_its_own_gives_the_world_of_its_seed() -> None:
+    """What the shrinker starts from is what the seed ran."""
+    assert simulate(5, draw(5)).digest == simulate(5).digest

@@ -1,0 +1,240 @@
+"""One world: one store, one Stripe, one bus, the processes, the customers and the orders service, on one virtual clock.
+
+It carries a plan out and knows nothing of right or wrong: that is for the checks, on the journal. Everything that it
+does is a function of the plan. Faults act through its few verbs: conditions that last (`switch_on`), strikes at a
+call or at a time, and what can be done to a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from payment.core.order import Order
+from tests.fakes.store import FakeDatabase
+from tests.simulation.bus import SimBus
+from tests.simulation.calls import Call, Carrier, Surprise
+from tests.simulation.clock import Chances, SimClock
+from tests.simulation.customers import Errand
+from tests.simulation.events import payload, subject_of
+from tests.simulation.faults import FAULTS
+from tests.simulation.journal import Journal, Said, Struck, Wrote
+from tests.simulation.loop import START_S, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
+from tests.simulation.process import Process
+from tests.simulation.stripe import SimStripe
+
+ACK_WAIT_S = 8.0
+"""How long the bus waits for an ack. The contract asks for 5 s or more."""
+RESTART_AFTER_S = 0.5
+"""How soon the platform starts a process again that has ended by itself."""
+ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
+FOLDER = re.compile(r'File "[^"]*/(?=(?:payment|tests|asyncio|aiohttp)/)')
+"""Where the code lies is no part of a world: a copy of it elsewhere runs the same one."""
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loop = VirtualLoop(random.Random(plan.seed).random, self.uncaught)
+        self.chances = Chances(plan.seed)
+        self.journal = Journal(lambda: self.now_s)
+        self.clock = SimClock(self.loop)
+        self.database = FakeDatabase()
+        self.stripe = SimStripe(self)
+        self.bus = SimBus(self, ACK_WAIT_S)
+        self.network = Network(self.loop, self.chances)
+        self.carrier = Carrier(self.loop, self.chances.latency_s)
+        self.processes = [Process(self, f"p{number + 1}") for number in range(plan.processes)]
+        self.errands = [Errand(self, order, press) for order in plan.orders for press in order.presses]
+        self.at_rest = False
+        self.night = False
+        """Nobody runs, whoever would start or wake."""
+        self.changes = 0
+        """Counts what matters: while it stands still, nothing happens."""
+        self._conditions: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._armed: defaultdict[tuple[str, int], list[Strike]] = defaultdict(list)
+        self._requests = 0
+
+    @property
+    def now_s(self) -> float:
+        return round(self.loop.time() - START_S, 6)
+
+    def later(self, seconds: float, act: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+        """Do something in the world's own name."""
+        return self.loop.call_later(seconds, act, *args, context=self.loop.world.context)
+
+    # -------------------------------------------------------------------------------------------------- the plan begins
+
+    def begin(self) -> None:
+        """Start all that the plan says. Called in the world's own name."""
+        for strike in self.plan.strikes:
+            if strike.on:
+                self._armed[strike.on, strike.nth].append(strike)
+            elif strike.at_s <= 0:
+                self.strike(strike, None)
+            else:
+                self.later(strike.at_s, self._strike_in_time, strike)
+        for process in self.processes:
+            self.later(0.3 * self.chances.next("start"), process.start)
+        for order in self.plan.orders:
+            for event in order.events:
+                self.later(event.at_s, self._publish, order, event)
+        for errand, at_s in zip(self.errands, self._press_times(), strict=True):
+            self.later(at_s, errand.begin)
+
+    def _press_times(self) -> list[float]:
+        return [press.at_s for order in self.plan.orders for press in order.presses]
+
+    def _publish(self, order: OrderPlan, event: EventPlan) -> None:
+        for copy in range(event.copies):
+            data = payload(order, event)
+            self.later(copy * self.chances.next("copy"), self.bus.put, "orders", subject_of(event), data)
+
+    # ------------------------------------------------------------------------------------------------------- the faults
+
+    def happens(self, hook: str, process: Process) -> Call:
+        """A call is made: count it, and let strike what was planned for this one."""
+        nth = self._counts[hook] = self._counts[hook] + 1
+        call = Call(hook, process, nth)
+        if hook not in QUIET:
+            self.changes += 1
+        for strike in self._armed.get((hook, nth), ()):
+            self.strike(strike, call)
+        return call
+
+    def requested(self, host: str) -> None:
+        """A customer sent a request to a process."""
+        process = self.named(host)
+        if process is not None:
+            self.happens("http.request", process)
+
+    def strike(self, strike: Strike, call: Call | None) -> None:
+        fault = FAULTS[strike.fault]
+        where = f"{strike.on} {strike.nth}" if strike.on else strike.who
+        detail = f"{where} for {strike.for_s:g} s, {strike.amount:g}".strip()
+        self.journal.add(Struck(self.now_s, "world", fault.name, fault.rows, detail))
+        self.changes += 1
+        fault.do(self, strike, call)
+
+    def _strike_in_time(self, strike: Strike) -> None:
+        if not self.at_rest:
+            self.strike(strike, None)
+
+    def is_on(self, condition: str) -> bool:
+        return self._conditions[condition] > 0
+
+    def switch_on(self, condition: str, for_s: float) -> None:
+        """Let a condition last. Several of one kind may overlap."""
+        self._conditions[condition] += 1
+        if condition == "bus away":
+            self.bus.go_away()
+        self.later(for_s, self._switch_off, condition)
+
+    def _switch_off(self, condition: str) -> None:
+        if self._conditions[condition] > 0:
+            self._conditions[condition] -= 1
+            if condition == "bus away" and not self.is_on(condition):
+                self.bus.come_back()
+
+    def nobody_runs(self, for_s: float, *, paused: bool) -> None:
+        """Every process stands, or is killed, and those that are to start or wake meanwhile do so in the morning."""
+        if self.night:
+            return
+        self.night = True
+        for process in self.processes:
+            (process.pause if paused else process.kill)()
+        self.later(for_s, self._morning)
+
+    def _morning(self) -> None:
+        self.night = False
+        for process in self.processes:
+            process.wake()
+            process.start()
+
+    def faults_off(self) -> None:
+        """From here on everything is reachable, and every process runs by a right clock."""
+        self.at_rest = True
+        self._armed.clear()
+        self._conditions.clear()
+        self.night = False
+        self.bus.come_back()
+        for process in self.processes:
+            process.clock.offset *= 0
+            process.owner.at_handle = None
+            process.wake()
+            if process.limits is not None:
+                process.limits = None
+                process.stop()
+            process.start()
+
+    def target(self, strike: Strike, call: Call | None) -> Process | None:
+        """The process that a strike is about: the one it names, else the one whose call it is."""
+        if strike.who:
+            return self.named(strike.who)
+        return call.process if call is not None else None
+
+    # ------------------------------------------------------------------------------------------------ what others ask
+
+    def named(self, name: str) -> Process | None:
+        return next((each for each in self.processes if each.name == name), None)
+
+    def some_process(self) -> str:
+        """Where the router sends the next request."""
+        return self.processes[int(self.chances.next("router") * len(self.processes))].name
+
+    def next_request(self) -> int:
+        self._requests += 1
+        return self._requests
+
+    def wrote(self, entry: Wrote) -> None:
+        self.changes += 1
+        self.journal.add(entry)
+
+    def exited(self, process: Process) -> None:
+        """The platform starts it again."""
+        self.later(RESTART_AFTER_S, process.start)
+
+    def orders_due(self) -> list[Order]:
+        return [order for order in self.database.orders() if order.due is not None]
+
+    # ---------------------------------------------------------------------------------------------------------- the log
+
+    def said(self, level: str, fields: dict[str, Any]) -> None:
+        """A line of a process's log."""
+        event = str(fields.pop("event", ""))
+        error = fields.pop("exc_info", None)
+        plain = {name: value if type(value) in PLAIN else str(value) for name, value in fields.items()}
+        if isinstance(error, BaseException):
+            plain["exception"] = told(error)
+        self.journal.add(Said(self.now_s, self.loop.current.name, level, event, plain))
+
+    def uncaught(self, context: dict[str, Any], name: str | None = None) -> None:
+        """What asyncio would have printed."""
+        fields: dict[str, Any] = {"message": ADDRESS.sub("0x", str(context.get("message", "")))}
+        error = context.get("exception")
+        if error is not None:
+            fields["exception"] = told(error)
+        self.journal.add(Said(self.now_s, name or self.loop.current.name, "critical", "uncaught_exception", fields))
+
+
+PLAIN = (str, int, float, bool, type(None))
+QUIET = frozenset({"store.due", "store.prepare", "store.ping", "stripe.check"})
+"""Calls that an idle process makes again and again."""
+
+
+def told(error: BaseException) -> str:
+    """An exception with its traceback; of one that the simulation itself raised its words do."""
+    if isinstance(error, Surprise):
+        return f"Surprise: {error}"
+    text = FOLDER.sub('File "', "".join(traceback.format_exception(error)))
+    return ADDRESS.sub("0x", text.rstrip())
