@@ -1,0 +1,99 @@
+"""`make mutants`: plant each mutant in a copy of the tree, run what should catch it, and say which survive.
+
+    python -m tests.mutants                      all of them
+    python -m tests.mutants NAME NAME            these only
+    python -m tests.mutants --seeds 0            by their named tests alone
+
+Exits with 1 when one survives, or when something that should have run did not; with 2 when the tests fail without a
+mutant, so that nothing can be said.
+"""
+
+import argparse
+import queue
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tests.mutants import report
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.copies import make_copy
+from tests.mutants.hunt import Result, hunted, passes_unchanged
+from tests.mutants.mutant import Mutant
+
+SEEDS = 5_000
+"""Within which the simulation must find a wrong."""
+
+WORKERS = 2
+"""Mutants under way at once, each in a copy of its own: one for each core of a small machine."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    mutants = [mutant for mutant in MUTANTS if not arguments.names or mutant.name in arguments.names]
+    if unknown := set(arguments.names) - {mutant.name for mutant in MUTANTS}:
+        print(f"there is no mutant named {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copies = [make_copy(Path(folder) / str(number)) for number in range(arguments.workers)]
+        if fault := passes_unchanged(copies[0], sorted({mutant.test for mutant in mutants})):
+            print(fault, file=sys.stderr)
+            return 2
+        results = _hunt(mutants, copies, arguments.seeds)
+    report.write((report.known() if arguments.names else {}) | results, arguments.seeds)
+    return _said(results)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutants", description="Plant wrongs, and see that they are caught.")
+    parser.add_argument("names", nargs="*", help="mutants by name; all of them if none is named")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="most seeds of the simulation for each; 0 for none")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="mutants under way at once")
+    return parser.parse_args()
+
+
+def _hunt(mutants: list[Mutant], copies: list[Path], seeds: int) -> dict[str, Result]:
+    """Each mutant in whichever copy is free."""
+    free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def hunt(mutant: Mutant) -> Result:
+        copy = free.get()
+        try:
+            return hunted(mutant, copy, seeds)
+        finally:
+            free.put(copy)
+
+    results: dict[str, Result] = {}
+    began = time.monotonic()
+    with ThreadPoolExecutor(len(copies)) as pool:
+        for done in as_completed([pool.submit(hunt, mutant) for mutant in mutants]):
+            result = done.result()
+            results[result.name] = result
+            _progress(result, len(results), len(mutants), time.monotonic() - began)
+    return results
+
+
+def _progress(result: Result, done: int, count: int, spent_s: float) -> None:
+    """One line that rewrites itself on a terminal; elsewhere, a line for each tenth mutant, and each not caught."""
+    left_s = spent_s / done * (count - done)
+    if sys.stderr.isatty():
+        line = f"{done}/{count} mutants, about {left_s / 60:.0f} min left: {result.name}"
+        print(f"\r{line[:100]:<100}", end="" if done < count else "\n", file=sys.stderr, flush=True)
+    elif not result.sound or done % 10 == 0 or done == count:
+        print(f"{done}/{count} mutants, about {left_s / 60:.0f} min left", file=sys.stderr, flush=True)
+
+
+def _said(results: dict[str, Result]) -> int:
+    """Say which survived; the exit code."""
+    unsound = [result for result in results.values() if not result.sound]
+    for result in unsound:
+        print(f"{result.name}: test {result.test.value}, simulation {result.simulation.value}\n{result.detail}")
+    print(f"{len(results) - len(unsound)} of {len(results)} mutants caught; the table: {report.TABLE}")
+    return 1 if unsound else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Every mutant, room by room."""
+
+from tests.mutants import core_attempts, core_orders, http, ledger, nats, store, stripe, supervisor
+from tests.mutants.mutant import Mutant
+
+ROOMS: dict[str, tuple[Mutant, ...]] = {
+    "how an attempt ends": core_attempts.MUTANTS,
+    "what an order is owed and told": core_orders.MUTANTS,
+    "the ledger": ledger.MUTANTS,
+    "Stripe": stripe.MUTANTS,
+    "NATS": nats.MUTANTS,
+    "MongoDB": store.MUTANTS,
+    "HTTP": http.MUTANTS,
+    "the house": supervisor.MUTANTS,
+}
+
+MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)

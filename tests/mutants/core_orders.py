@@ -1,0 +1,292 @@
+"""Wrongs in what an order is owed and told: deadlines, leases, events, replies, money (payment/core)."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+DECIDE = "payment/core/decide.py"
+MONEY = "payment/core/money.py"
+PENDING = "payment/core/pending.py"
+REPLIES = "payment/core/replies.py"
+SCHEDULE = "payment/core/schedule.py"
+TASKS = "payment/core/tasks.py"
+
+MUTANTS = (
+    Mutant(
+        name="intent-without-due",
+        wrong="The intent to charge is stored without a time at which somebody looks again.",
+        endangers="L4 F04 F05",
+        test="tests/core/test_how_attempts_end.py::test_charge_requested_on_an_open_order_begins_charging",
+        edits=(
+            Edit(
+                PENDING,
+                "    owed = pending(order)\n",
+                "    owed = [item for item in pending(order) if not isinstance(item.effect, ChargeCard)]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="due-removed-with-one-of-two",
+        wrong="When the first of two effects is done the deadline goes, with the other still to do.",
+        endangers="L3 L4 F21",
+        test="tests/core/test_how_attempts_end.py::test_paid_attempt_of_an_order_that_is_cancelled_is_given_back",
+        edits=(
+            Edit(
+                PENDING,
+                "    if not owed:\n",
+                "    if not owed or any(event.published for event in order.outbox):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="due-is-the-latest",
+        wrong="The deadline of an order is that of its latest task, not of its earliest.",
+        endangers="F06 F21",
+        test="tests/core/test_decide.py::test_one_list_settles_every_attempt_that_it_shows",
+        edits=(Edit(PENDING, "first = min(owed, key", "first = max(owed, key"),),
+    ),
+    Mutant(
+        name="lease-ignored",
+        wrong="Whoever looks at an order takes its tasks, though another process holds them.",
+        endangers="F02 F34",
+        test="tests/core/test_schedule.py::test_task_is_anybodys_from_its_deadline_on",
+        edits=(Edit(SCHEDULE, "    return overdue or _left", "    overdue = True\n    return overdue or _left"),),
+    ),
+    Mutant(
+        name="every-lease-is-our-own",
+        wrong="What any other process holds counts as left by an earlier run of this one.",
+        endangers="F02 F34",
+        test="tests/core/test_attempts.py::test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_looks_first",
+        edits=(Edit(SCHEDULE, "return client_id_of(task.holder) == moment.client_id", "return True"),),
+    ),
+    Mutant(
+        name="lease-outlived-by-one-instant",
+        wrong="A task is still its holder's at the very time at which its lease runs out.",
+        endangers="L4 F05",
+        test="tests/core/test_schedule.py::test_task_is_anybodys_from_its_deadline_on",
+        edits=(Edit(SCHEDULE, "overdue = task.due <= moment.at or", "overdue = task.due < moment.at or"),),
+        beyond="The next sweep takes it a second later: no law knows the difference.",
+    ),
+    Mutant(
+        name="lease-shorter-than-a-call",
+        wrong="A lease runs out while the call that it protects may still be under way.",
+        endangers="F02 F34",
+        test="tests/actors/test_hands.py::TestTime::test_a_lease_outlasts_a_call_and_what_is_left_of_it_when_it_is_renewed",
+        edits=(Edit(SCHEDULE, "LEASE = timedelta(seconds=60)", "LEASE = timedelta(seconds=6)"),),
+        beyond="It costs work done twice under one key, and no money.",
+    ),
+    Mutant(
+        name="lease-of-another-renewed",
+        wrong="A process renews the lease of a task that another has taken over since.",
+        endangers="L4 F34",
+        test="tests/core/test_refunds_and_events.py::test_lease_is_renewed_by_its_holder_alone",
+        edits=(
+            Edit(
+                "payment/core/attempts.py",
+                "    if task is None or task.holder != moment.process:\n        return task\n"
+                "    return structs.replace(task, due=moment.at + LEASE)",
+                "    if task is None:\n        return task\n    return structs.replace(task, due=moment.at + LEASE)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="absurd-deadline-believed",
+        wrong="A deadline a year ahead, written by a clock that was wrong, is waited for.",
+        endangers="L4 F38",
+        test="tests/core/test_schedule.py::test_task_absurdly_far_off_counts_as_due",
+        edits=(Edit(SCHEDULE, " or task.due > moment.at + LONGEST_DELAY", ""),),
+    ),
+    Mutant(
+        name="refunded-before-created",
+        wrong="payment:refunded goes out without waiting for payment:created.",
+        endangers="L2 F21",
+        test="tests/core/test_refunds_and_events.py::test_cancel_after_paid_publishes_refunded_after_created",
+        edits=(
+            Edit(
+                TASKS,
+                "first = next((event for event in order.outbox if",
+                "first = next((event for event in reversed(order.outbox) if",
+            ),
+        ),
+    ),
+    Mutant(
+        name="one-message-id-for-both-events",
+        wrong="payment:created and payment:refunded share a message id: the stream drops the second.",
+        endangers="L2 F42",
+        test="tests/core/test_pending.py::test_event_is_known_by_subject_and_payment_together",
+        edits=(
+            Edit("payment/core/effects.py", 'return f"{self.subject}:{self.payment_id}"', "return self.payment_id"),
+        ),
+    ),
+    Mutant(
+        name="every-refund-announced",
+        wrong="Giving back a charge that nobody was told of is announced as payment:refunded.",
+        endangers="L2 F18",
+        test="tests/core/test_how_attempts_end.py::test_refund_done_on_an_open_order_is_nobodys_event",
+        edits=(
+            Edit(
+                "payment/core/refunds.py",
+                "if not order.cancelled or any(event.subject == PAYMENT_REFUNDED for event in order.outbox):",
+                "if any(event.subject == PAYMENT_REFUNDED for event in order.outbox):",
+            ),
+        ),
+    ),
+    Mutant(
+        name="created-undoes-cancelled",
+        wrong="A created that comes after its cancel makes the order payable.",
+        endangers="L3 F22",
+        test="tests/core/test_decide.py::test_cancel_before_created_wins",
+        edits=(
+            Edit(
+                DECIDE,
+                "        announced = order\n",
+                "        announced = structs.replace(order, status=OrderStatus.CREATED)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="created-again-overwrites",
+        wrong="A created that is delivered again is applied again.",
+        endangers="F01 F08",
+        test="tests/core/test_decide.py::test_created_again_changes_nothing_whatever_it_says",
+        edits=(
+            Edit(
+                DECIDE,
+                "    elif order.user_id is None:\n        announced = order\n    else:\n        return order\n",
+                "    else:\n        announced = order\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="cancel-by-version",
+        wrong="A cancel whose version is no higher than the order's is taken for stale.",
+        endangers="L3 L4 F21 F22",
+        test="tests/core/test_decide.py::test_cancel_counts_at_any_version_and_once",
+        edits=(
+            Edit(
+                DECIDE,
+                "    if order.cancelled:\n        return order\n",
+                "    if order.cancelled or message.version <= order.version:\n        return order\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="paid-though-cancelled",
+        wrong="A repeated request hears that the order is paid after it was cancelled.",
+        endangers="L4 F21",
+        test="tests/core/test_how_attempts_end.py::test_request_on_a_cancelled_order_is_a_conflict_in_every_state",
+        edits=(
+            Edit(
+                REPLIES,
+                "    if order.cancelled:\n        return Conflict.CANCELLED\n",
+                "    if order.cancelled and order.kept is None:\n        return Conflict.CANCELLED\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="owner-unchecked",
+        wrong="Anybody may pay an order, and learns how its payment stands.",
+        endangers="L4",
+        test="tests/core/test_replies.py::test_reply_to_somebody_else_tells_nothing_of_the_order",
+        edits=(Edit(REPLIES, "if order.user_id != request.user_id:", "if not request.user_id:"),),
+    ),
+    Mutant(
+        name="expired-order-chargeable",
+        wrong="A new attempt begins on an order that has expired.",
+        endangers="F36",
+        test="tests/core/test_replies.py::test_reply_on_an_expired_order_with_a_new_token_is_expired",
+        edits=(Edit(REPLIES, "    if not order.open_at(at):\n", "    if order.cancelled:\n"),),
+    ),
+    Mutant(
+        name="open-at-its-expiry",
+        wrong="An order is still payable at the very instant at which it expires.",
+        endangers="F36",
+        test="tests/core/test_replies.py::test_status_past_the_expiry_is_expired",
+        edits=(Edit("payment/core/order.py", "at < self.expires_at", "at <= self.expires_at"),),
+        beyond="One instant: no law knows the difference.",
+    ),
+    Mutant(
+        name="second-token-beside-an-unsettled-attempt",
+        wrong="Another token may be charged while an error is stored for the first and nobody knows what it did.",
+        endangers="L1 F12",
+        test="tests/core/test_replies.py::test_reply_to_another_token_while_an_attempt_is_unsettled",
+        edits=(
+            Edit(
+                REPLIES,
+                "    if order.unsettled is not None:\n        return Conflict.UNDER_WAY\n",
+                "    if order.unsettled is not None and order.unsettled.state is AttemptState.CHARGING:\n"
+                "        return Conflict.UNDER_WAY\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="declined-token-tried-again",
+        wrong="A token that was declined on this order begins a new attempt.",
+        endangers="F15",
+        test="tests/core/test_replies.py::test_reply_to_a_declined_token_is_the_stored_answer",
+        edits=(
+            Edit(
+                REPLIES,
+                "if order.payment is not None and attempt is not None:",
+                "if order.payment is not None and attempt is not None and attempt.code is None:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="one-attempt-too-many",
+        wrong="A twenty-first attempt is let begin.",
+        endangers="L4",
+        test="tests/core/test_replies.py::test_reply_past_the_limit_of_attempts",
+        edits=(Edit(REPLIES, "len(order.attempts) >= ATTEMPTS_LIMIT", "len(order.attempts) > ATTEMPTS_LIMIT"),),
+        beyond="The limit is the contract's, no law's.",
+    ),
+    Mutant(
+        name="price-rounded",
+        wrong="A price between two amounts is rounded to one of them.",
+        endangers="F30 F35",
+        test="tests/core/test_money.py::test_what_is_no_amount_is_a_bad_price",
+        edits=(Edit(MONEY, 'TOLERANCE_MINOR = Decimal("0.000001")', 'TOLERANCE_MINOR = Decimal("0.5")'),),
+    ),
+    Mutant(
+        name="float-noise-cut-off",
+        wrong="19.989999999999998 is cut down instead of being 19.99.",
+        endangers="F30 F35",
+        test="tests/core/test_money.py::test_a_price_becomes_the_exact_amount",
+        edits=(Edit(MONEY, "rounding=decimal.ROUND_HALF_EVEN", "rounding=decimal.ROUND_DOWN"),),
+    ),
+    Mutant(
+        name="yen-have-cents",
+        wrong="Japanese yen are charged a hundredfold, as if they had two decimals.",
+        endangers="F35",
+        test="tests/core/test_money.py::test_a_price_becomes_the_exact_amount",
+        edits=(Edit(MONEY, "gnf jpy kmf", "gnf kmf"),),
+        beyond="Amounts by currency are tables, checked against tables.",
+    ),
+    Mutant(
+        name="dinars-to-the-last-digit",
+        wrong="A three-decimal amount that does not end in 0 is sent to Stripe.",
+        endangers="F35",
+        test="tests/core/test_money.py::test_what_is_no_amount_is_a_bad_price",
+        edits=(Edit(MONEY, "return 3, 10", "return 3, 1"),),
+        beyond="Amounts by currency are tables, checked against tables.",
+    ),
+    Mutant(
+        name="minimum-refused",
+        wrong="The smallest amount that Stripe takes is refused.",
+        endangers="F35",
+        test="tests/core/test_money.py::test_stripe_takes_amounts_between_its_limits",
+        edits=(Edit(MONEY, "return minimum <= amount <=", "return minimum < amount <="),),
+        beyond="Amounts by currency are tables, checked against tables.",
+    ),
+    Mutant(
+        name="amount-unchecked",
+        wrong="An amount that Stripe can't take is sent to it.",
+        endangers="F35",
+        test="tests/core/test_replies.py::test_reply_to_an_amount_outside_stripes_limits_comes_before_stripe",
+        edits=(
+            Edit(
+                REPLIES,
+                "order.currency is None or not within_stripe_limits(order.amount, order.currency):",
+                "order.currency is None or not within_stripe_limits(50, order.currency):",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,146 @@
+"""Wrongs at the door: who is let in, and what is said of a charge."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+ANSWERS = "payment/edge/answers.py"
+IDENTITY = "payment/edge/identity.py"
+WAITING = "payment/actors/http_waiting.py"
+
+NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
+
+MUTANTS = (
+    Mutant(
+        name="signature-unchecked",
+        wrong="A token is believed without its signature.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_no_other_algorithm_counts",
+        edits=(
+            Edit(
+                IDENTITY,
+                "key, algorithms=[ALGORITHM])",
+                'key, algorithms=[ALGORITHM], options={"verify_signature": False})',
+            ),
+        ),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="other-algorithms-taken",
+        wrong="Tokens signed by other algorithms than HS256 are taken.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_no_other_algorithm_counts",
+        edits=(
+            Edit(IDENTITY, "algorithms=[ALGORITHM])", 'algorithms=[ALGORITHM, "HS384", "HS512", "none"])'),
+            Edit(
+                IDENTITY,
+                "_JWS = jwt.PyJWS(algorithms=[])\n",
+                "_JWS = jwt.PyJWS()\n_JWS.unregister_algorithm(ALGORITHM)\n",
+            ),
+        ),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="expired-token-taken",
+        wrong="A token is taken after it has expired.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_a_token_ends_when_it_expires",
+        edits=(Edit(IDENTITY, 'if "exp" in claims and not now_s <', 'if "exp" in claims and now_s < 0 <'),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="token-good-at-its-expiry",
+        wrong="A token is still good at the very second at which it expires.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_a_token_ends_when_it_expires",
+        edits=(Edit(IDENTITY, 'not now_s < _seconds(claims["exp"])', 'not now_s <= _seconds(claims["exp"])'),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="not-yet-valid-token-taken",
+        wrong="A token is taken before its time.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_a_token_begins_when_it_says",
+        edits=(Edit(IDENTITY, 'if "nbf" in claims and now_s <', 'if "nbf" in claims and 0 <'),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="cookie-beside-a-bad-bearer",
+        wrong="Where the bearer token is bad the cookie is tried.",
+        endangers="F37",
+        test="tests/edge/test_identity.py::test_the_bearer_token_excludes_the_cookie",
+        edits=(
+            Edit(
+                IDENTITY,
+                '    if scheme.lower() == "bearer":\n',
+                '    if scheme.lower() == "bearer" and cookie is None:\n',
+            ),
+        ),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="payment-shown-to-anybody",
+        wrong="A payment is shown to somebody else than its owner.",
+        endangers="L4",
+        test="tests/edge/test_answers.py::test_nobody_else_sees_the_payment",
+        edits=(Edit(ANSWERS, "case PaymentView() if found.user_id != user_id:", "case PaymentView() if not user_id:"),),
+    ),
+    Mutant(
+        name="nothing-charged-after-a-write",
+        wrong='"Nothing was charged" is said where a write was sent and its fate is unknown.',
+        endangers="L4 F26",
+        test="tests/edge/test_answers.py::test_nothing_charged_is_said_only_where_no_write_was_sent",
+        edits=(
+            Edit(
+                ANSWERS,
+                "if write_sent or what.reason is Unavailability.WRITE_UNKNOWN:",
+                "if what.reason is Unavailability.WRITE_UNKNOWN and not write_sent:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="nothing-charged-while-it-waits",
+        wrong='"Nothing was charged" is said to a request that the ledger still has.',
+        endangers="L4 F32",
+        test="tests/actors/test_http.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
+        edits=(
+            Edit(
+                WAITING,
+                "answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))",
+                "answer.set_result(Answer(Unavailable(reason)))",
+            ),
+        ),
+    ),
+    Mutant(
+        name="charged-said-twice",
+        wrong="A repeated request hears 201 again, as if it had charged again.",
+        endangers="L4",
+        test="tests/edge/test_answers.py::test_a_charge_that_was_made_before_is_200_with_the_same_body",
+        edits=(Edit(ANSWERS, "    if reply.replayed:\n", "    if reply.replayed and not reply.stripe_id:\n"),),
+    ),
+    Mutant(
+        name="requests-fill-the-mailbox",
+        wrong="Requests take the room in the ledger's mailbox that outcomes and events need.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events",
+        edits=(Edit(WAITING, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
+        beyond="No simulated crowd is ten times the load that we bear.",
+    ),
+    Mutant(
+        name="charges-taken-while-stopping",
+        wrong="A request is taken while the house is being emptied.",
+        endangers="F33",
+        test="tests/actors/test_http.py::test_a_drain_waits_for_what_is_under_way_and_takes_no_more",
+        edits=(
+            Edit(
+                "payment/actors/http.py",
+                "        if self._draining or self._health.phase is Phase.STOPPING:\n            return",
+                "        if self._health.phase is Phase.STARTING:\n            return",
+            ),
+            Edit(
+                "payment/actors/http.py",
+                "        if self._health.status is not Status.UNAVAILABLE:\n            return None\n",
+                "        if self._health.is_up(Dependency.MONGODB):\n            return None\n",
+            ),
+        ),
+        beyond="It may then be told less than we know, and nothing false.",
+    ),
+)

@@ -1,0 +1,310 @@
+"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, who is told."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+BURIALS = "payment/actors/burials.py"
+COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
+HANDS = "payment/actors/hands.py"
+LANES = "payment/actors/lanes.py"
+MONGO = "payment/actors/mongo.py"
+WAITERS = "payment/actors/waiters.py"
+
+BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
+AT_THE_DESK = "    def observed(self, results: Sequence[Committed]) -> None:\n"
+
+
+def _early(condition: str, what: str) -> tuple[Edit, ...]:
+    """Edits that do something with each document before it is written, where a condition holds of it."""
+    early = (
+        "        for document in documents:\n"
+        f"            if {condition}:\n"
+        "                self._desk.too_early(document)\n"
+    )
+    method = f"    def too_early(self, order: Order) -> None:\n        {what}\n\n"
+    return Edit(COMMIT, BEFORE_THE_WRITE, early + BEFORE_THE_WRITE), Edit(DESK, AT_THE_DESK, method + AT_THE_DESK)
+
+
+MUTANTS = (
+    Mutant(
+        name="ack-before-the-write",
+        wrong="An event is acknowledged when its write is sent, not when it is confirmed.",
+        endangers="L4 F08 F25",
+        test="tests/actors/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        edits=(
+            Edit(COMMIT, "    EventArrived,\n)", "    EventArrived,\n    Handling,\n)"),
+            Edit(
+                COMMIT,
+                "                letter.write_sent = True\n",
+                "                letter.write_sent = True\n"
+                "            elif isinstance(letter, EventArrived):\n"
+                "                letter.settle(Handling.APPLIED)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="charge-before-the-write",
+        wrong="A charge is handed to Stripe's line before its intent is confirmed.",
+        endangers="L1 L2 F03 F43",
+        test="tests/actors/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        edits=_early("not document.outbox", "self._hands.release(order)"),
+    ),
+    Mutant(
+        name="publish-before-the-write",
+        wrong="payment:created goes out before the document that says so is confirmed.",
+        endangers="L2 F06 F43",
+        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        edits=_early("document.outbox", "self._hands.release(order)"),
+    ),
+    Mutant(
+        name="reply-before-the-write",
+        wrong="201 is said before the document that says paid is confirmed.",
+        endangers="L4 F43",
+        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        edits=_early("document.payment", "self._waiters.written(order)"),
+    ),
+    Mutant(
+        name="unknown-write-taken-as-written",
+        wrong="A write whose answer was lost is taken for confirmed.",
+        endangers="L1 L4 F26 F43",
+        test="tests/actors/test_mongo.py::TestUnknown::test_a_write_that_was_lost_is_made_again",
+        edits=(
+            Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.UNKNOWN:"),
+            Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.CONFLICT:"),
+        ),
+    ),
+    Mutant(
+        name="conflict-taken-as-written",
+        wrong="What another process wrote first is taken for our own write.",
+        endangers="L1 L4 F02 F34",
+        test="tests/actors/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        edits=(
+            Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.CONFLICT:"),
+            Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.UNKNOWN:"),
+        ),
+    ),
+    Mutant(
+        name="own-write-not-recognised",
+        wrong="After a lost answer nobody asks whether the stored document is this very write.",
+        endangers="F26",
+        test="tests/actors/test_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
+        edits=(Edit(COMMIT, "or stored.writer.number not in work.sent:", "or work.sent:"),),
+        beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
+    ),
+    Mutant(
+        name="own-write-by-its-number-alone",
+        wrong="A write of another process with the same number is taken for our own.",
+        endangers="L1 L4 F26",
+        test="tests/actors/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
+    ),
+    Mutant(
+        name="cache-kept-after-a-conflict",
+        wrong="What collided is decided again on the cached document that made it collide.",
+        endangers="L4 F02 F34",
+        test="tests/actors/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
+        edits=(
+            Edit(COMMIT, "work.before = None if work.sent else self._desk.cached(", "work.before = self._desk.cached("),
+            Edit(COMMIT, "                    self._desk.forget(work.order_id)\n", ""),
+        ),
+    ),
+    Mutant(
+        name="answered-from-the-cache",
+        wrong="A step that writes nothing is decided on a cached document: 200 after another process cancelled.",
+        endangers="L4 F21",
+        test="tests/actors/test_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
+        edits=(
+            Edit(
+                COMMIT,
+                "            (to_write if work.before is not None and work.changed else unread).append(work)\n",
+                "            if work.before is not None and not work.changed:\n"
+                "                self._desk.finished(work)\n"
+                "            else:\n"
+                "                (to_write if work.before is not None else unread).append(work)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="lane-not-held-during-a-write",
+        wrong="A later letter of an order is decided while the order's write is under way.",
+        endangers="L4 F02",
+        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(LANES, "            lane.under_way = True\n", "            lane.under_way = False\n"),),
+    ),
+    Mutant(
+        name="write-not-noted-as-sent",
+        wrong='"Nothing was charged" is said to a request that has entered a write.',
+        endangers="L4 F26",
+        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(
+            Edit(COMMIT, "                letter.write_sent = True\n", "                letter.write_sent = False\n"),
+        ),
+    ),
+    Mutant(
+        name="sweep-ends-with-an-outage",
+        wrong="The sweep ends when the store is away once: what is due after that is never taken up.",
+        endangers="L4 F25",
+        test="tests/actors/test_mongo_time.py::TestSweep::test_the_sweep_goes_on_after_an_outage",
+        edits=(
+            Edit(
+                MONGO,
+                "                await self.desk.store_away(str(error), wait=True)\n                continue\n",
+                "                await self.desk.store_away(str(error), wait=True)\n                return\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="sweep-for-itself-alone",
+        wrong="The sweep looks for the work of this client id only: a dead neighbour's is left.",
+        endangers="L4 F05",
+        test="tests/actors/test_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
+        edits=(
+            Edit(
+                MONGO,
+                "self._store.due(self.clock.now(), own, limit)",
+                "self._store.due(self.clock.now(), self._identity.client_id, limit)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="sweep-that-drops",
+        wrong="An order with something in hand is passed over by the sweep, whatever else of it is due.",
+        endangers="L4 F28",
+        test="tests/actors/test_mongo_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand",
+        edits=(
+            Edit(
+                MONGO,
+                "                self._lanes.add(order.id, renewal)\n"
+                "            self._lanes.add(order.id, Due(order.id))\n",
+                "                self._lanes.add(order.id, renewal)\n                continue\n"
+                "            self._lanes.add(order.id, Due(order.id))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="full-mailbox-held-as-given",
+        wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
+        endangers="L4 F39",
+        test="tests/actors/test_hands.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
+        edits=(Edit(HANDS, "        if given:\n", "        if given or actor:\n"),),
+    ),
+    Mutant(
+        name="full-mailbox-not-noted",
+        wrong="What found no room in a mailbox is not offered again soon.",
+        endangers="F39",
+        test="tests/actors/test_mongo_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
+        edits=(
+            Edit(
+                DESK,
+                "            if not self._hands.release(order):\n                self._unreleased.add(order.id)\n",
+                "            self._hands.release(order)\n",
+            ),
+        ),
+        beyond="It costs a lease's time: the deadline stands.",
+    ),
+    Mutant(
+        name="lease-not-renewed",
+        wrong="What waits long in this process's own queue loses its lease.",
+        endangers="F14 F34",
+        test="tests/actors/test_hands.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
+        edits=(Edit(HANDS, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
+        beyond="It costs looks, and no money.",
+    ),
+    Mutant(
+        name="lost-charge-called-never-sent",
+        wrong="Of a charge that a dead actor had in its hands it is said that it was never sent.",
+        endangers="L1 L2 F32",
+        test="tests/actors/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
+        edits=(
+            Edit(HANDS, "import ChargeUnclear, EffectReturned", "import ChargeWithheld, EffectReturned"),
+            Edit(HANDS, "return ChargeUnclear(", "return ChargeWithheld("),
+        ),
+    ),
+    Mutant(
+        name="withdrawal-not-sent",
+        wrong="What an order owes no longer is left in Stripe's line.",
+        endangers="F20",
+        test="tests/actors/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
+        edits=(Edit(HANDS, "and effect_id not in owed:", "and effect_id in owed:"),),
+    ),
+    Mutant(
+        name="cancelled-in-the-same-write-told-paid",
+        wrong="A request folded into one write with the order's cancel hears that it is paid.",
+        endangers="L4 F21",
+        test="tests/actors/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
+        edits=(
+            Edit(
+                DESK,
+                "elif isinstance(reply, Paid) and work.after is not None and work.after.cancelled:",
+                "elif work.after is None:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="overtaken-read-believed",
+        wrong="A read that a write has overtaken answers whoever waits.",
+        endangers="L4 F02",
+        test="tests/actors/test_waiters.py::TestOutcomes::test_nor_does_it_to_those_whose_time_is_up",
+        edits=(Edit(WAITERS, "if waiting is None or order.rev < waiting.rev:", "if waiting is None:"),),
+    ),
+    Mutant(
+        name="dead-letter-not-kept",
+        wrong="A bad event is acknowledged though it could not be stored.",
+        endangers="L4 F30",
+        test="tests/actors/test_mongo.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        edits=(
+            Edit(
+                BURIALS,
+                "            self._away(str(error))\n            return Handling.NOT_NOW\n",
+                "            self._away(str(error))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="dead-letters-under-one-name",
+        wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
+        endangers="L4 F30",
+        test="tests/actors/test_mongo.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        edits=(Edit(BURIALS, "DeadLetter(letter.identity, ", "DeadLetter(letter.subject, "),),
+    ),
+    Mutant(
+        name="bad-document-takes-its-fold-along",
+        wrong="Where one letter makes a document that can't be written, those folded with it are lost.",
+        endangers="L4 F41",
+        test="tests/actors/test_mongo.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
+        edits=(
+            Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > LETTERS_LOST:\n"),
+            Edit(DESK, "CACHED_ORDERS_LIMIT = 5_000\n", "CACHED_ORDERS_LIMIT = 5_000\nLETTERS_LOST = 64\n"),
+        ),
+    ),
+    Mutant(
+        name="callers-under-way-forgotten",
+        wrong="A ledger that dies answers those who wait in lanes, not those whose write was under way.",
+        endangers="L4 F32",
+        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(MONGO, "[*self._lanes.waiting(), *self.desk.letters_under_way()]", "[*self._lanes.waiting()]"),),
+    ),
+    Mutant(
+        name="restart-under-the-same-name",
+        wrong="A ledger that was restarted takes what its predecessor had in hand for its own.",
+        endangers="L1 F32",
+        test="tests/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
+        edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
+    ),
+    Mutant(
+        name="charges-taken-without-a-store",
+        wrong="A request is taken in while the store is known to be away.",
+        endangers="F25",
+        test="tests/actors/test_mongo.py::TestAway::test_before_it_was_reached_nothing_is_taken",
+        edits=(
+            Edit(
+                MONGO,
+                "        if not self._store_up.is_set():\n"
+                "            tell(letter, Unavailable(Unavailability.STORE_AWAY))\n"
+                "        elif",
+                "        if",
+            ),
+        ),
+        beyond="Nothing of it is on paper: it is answered too late, which no law forbids.",
+    ),
+)

@@ -1,0 +1,120 @@
+"""Wrongs between us and MongoDB: what fences a write, what confirms it, and what a read may show."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+STORE = "payment/ports/mongo_store.py"
+
+REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
+
+MUTANTS = (
+    Mutant(
+        name="no-rev-in-the-filter",
+        wrong="A document is replaced whatever its revision: the last writer wins.",
+        endangers="L1 L4 F02 F34",
+        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        edits=(Edit(STORE, '{"_id": order.id, "rev": order.rev - 1}', '{"_id": order.id}'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="read-before-the-majority",
+        wrong="Reads see what a failover may yet roll back.",
+        endangers="L1 L2 F43",
+        test="tests/ports/test_mongo_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
+        edits=(Edit(STORE, 'ReadConcern("majority")', 'ReadConcern("local")'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="read-from-a-secondary",
+        wrong="Reads may go to a server that lags behind.",
+        endangers="L4 F43",
+        test="tests/ports/test_mongo_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
+        edits=(Edit(STORE, "ReadPreference.PRIMARY,", "ReadPreference.SECONDARY_PREFERRED,"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="confirmed-by-one",
+        wrong="A write counts as confirmed when one server has it.",
+        endangers="L1 L2 F43",
+        test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
+        edits=(Edit(STORE, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="confirmed-before-the-journal",
+        wrong="A write counts as confirmed before it is journaled.",
+        endangers="L1 L2 F43",
+        test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
+        edits=(Edit(STORE, "j=True, ", ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="ordered-batch",
+        wrong="The first document of a batch that collides stops those behind it, which count as written.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        edits=(Edit(STORE, "bulk_write(writes, ordered=False)", "bulk_write(writes, ordered=True)"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="write-concern-error-ignored",
+        wrong="A write that no majority has confirmed counts as written.",
+        endangers="L1 F26 F43",
+        test="tests/ports/test_mongo_store.py::test_what_no_majority_has_confirmed_is_unknown",
+        edits=(
+            Edit(STORE, '    if details.get("writeConcernErrors"):\n', '    if details.get("writeConcernError"):\n'),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="lost-answer-called-not-written",
+        wrong="A write whose answer was lost is said to be refused.",
+        endangers="L1 L4 F26",
+        test="tests/ports/test_mongo_store.py::test_a_write_without_an_answer_is_unknown_and_is_sent_once",
+        edits=(
+            Edit(
+                STORE,
+                "        except PyMongoError:\n            return [Committed.UNKNOWN]",
+                "        except PyMongoError:\n            return [Committed.UNWRITABLE]",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="not-due-at-its-time",
+        wrong="An order is not found at the very time at which it is due.",
+        endangers="L4 F05",
+        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        edits=(Edit(STORE, "order.due <= now] + absurd", "order.due < now] + absurd"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="absurdly-due-not-found",
+        wrong="What a clock that was wrong has put off for a year is not found.",
+        endangers="L4 F38",
+        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        edits=(Edit(STORE, "order.due <= now] + absurd", "order.due <= now]"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="dead-letter-lost-in-an-outage",
+        wrong="A dead letter that could not be stored counts as kept.",
+        endangers="L4 F30",
+        test="tests/ports/test_mongo_store.py::test_a_dead_letter_that_was_not_stored_is_not_called_kept",
+        edits=(
+            Edit(
+                STORE,
+                "            if not _is_duplicate(error):\n                raise",
+                "            if _is_duplicate(error):\n                raise",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="long-document-fails-its-batch",
+        wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
+        edits=(Edit(STORE, "    if len(encoded) > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
+        beyond=REAL_ONES,
+    ),
+)

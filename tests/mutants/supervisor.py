@@ -1,0 +1,103 @@
+"""Wrongs of the house: who is replaced, when, and what becomes of what the dead had in hand."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+SERVICE = "payment/service.py"
+SUPERVISOR = "payment/actors/supervisor.py"
+
+MUTANTS = (
+    Mutant(
+        name="restart-not-told",
+        wrong="The ledger is not told that an actor was replaced: what the dead one had in hand stays in its hands.",
+        endangers="L4 F32",
+        test="tests/actors/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_callers_are_told",
+        edits=(Edit(SUPERVISOR, "            self._house.on_restart(self.name)\n", ""),),
+    ),
+    Mutant(
+        name="restart-told-if-there-is-room",
+        wrong="With the ledger's mailbox full, nobody tells it that an actor was replaced.",
+        endangers="L4 F32 F39",
+        test="tests/test_service.py::test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is",
+        edits=(Edit(SERVICE, "self._ledger.put(ActorRestarted(name)), name", "asyncio.sleep(0), name"),),
+        beyond="No simulated load fills the ledger's mailbox of 4,000.",
+    ),
+    Mutant(
+        name="never-gives-up",
+        wrong="An actor that dies again and again is replaced for ever.",
+        endangers="F32",
+        test="tests/actors/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        edits=(Edit(SUPERVISOR, "if self._restarts > RESTARTS_MAX:", "if self._restarts > 100 * RESTARTS_MAX:"),),
+        beyond="A process that does not exit breaks no law.",
+    ),
+    Mutant(
+        name="gives-up-one-early",
+        wrong="The fifth restart within the window already ends the process.",
+        endangers="F32",
+        test="tests/actors/test_supervisor.py::test_restarts_wait_longer_and_longer",
+        edits=(Edit(SUPERVISOR, "if self._restarts > RESTARTS_MAX:", "if self._restarts >= RESTARTS_MAX:"),),
+        beyond="A process that exits and is started again breaks no law.",
+    ),
+    Mutant(
+        name="pause-taken-for-a-hang",
+        wrong="After the whole process was paused its actors are taken for hung, and replaced.",
+        endangers="F34",
+        test="tests/actors/test_supervisor.py::test_a_process_that_stood_still_does_not_blame_its_actors",
+        edits=(Edit(SUPERVISOR, "judge_from_s = now_s + self.spec.hang_s", "judge_from_s = now_s"),),
+        beyond="A restart too many breaks no law.",
+    ),
+    Mutant(
+        name="hang-not-noticed",
+        wrong="An actor that hangs is left hanging.",
+        endangers="L4 F32",
+        test="tests/actors/test_supervisor.py::test_a_hung_actor_is_noticed_and_replaced",
+        edits=(
+            Edit(
+                SUPERVISOR,
+                "            if silent_s > self.spec.hang_s and",
+                "            if silent_s > 1_000 * self.spec.hang_s and",
+            ),
+        ),
+    ),
+    Mutant(
+        name="drain-in-the-order-of-the-start",
+        wrong="The ledger is drained first, while those who tell it outcomes still work.",
+        endangers="F33",
+        test="tests/actors/test_supervisor.py::test_it_starts_in_order_and_stops_in_reverse",
+        edits=(
+            Edit(
+                SUPERVISOR,
+                "        for child in reversed(self._children):\n            await child.drain()",
+                "        for child in self._children:\n            await child.drain()",
+            ),
+        ),
+        beyond="What is not drained is resumed: no law knows the difference.",
+    ),
+    Mutant(
+        name="gave-up-and-said-all-is-well",
+        wrong="A process that gave up exits with 0, and nobody starts it again.",
+        endangers="L4 F32",
+        test="tests/actors/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        edits=(
+            Edit(
+                SUPERVISOR,
+                "            if isinstance(error, GaveUp):\n                code = EX_SOFTWARE\n",
+                "            if isinstance(error, GaveUp):\n                code = EX_OK\n",
+            ),
+        ),
+        beyond="The simulated platform starts a process again, whatever its code.",
+    ),
+    Mutant(
+        name="dead-mailbox",
+        wrong="A new ledger begins with an empty mailbox: what waited in the old one is lost.",
+        endangers="L4 F32",
+        test="tests/test_service.py::test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one",
+        edits=(
+            Edit(
+                SERVICE,
+                "        report = Report(self.health, self.metrics, ports.clock)\n",
+                "        report = Report(self.health, self.metrics, ports.clock)\n"
+                "        while self._ledger.get_nowait() is not None:\n            continue\n",
+            ),
+        ),
+    ),
+)
