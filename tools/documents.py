@@ -11,6 +11,7 @@ from pathlib import Path
 
 from payment.ops import vocabulary
 from payment.ops.metrics import Metrics
+from tests.torture.report import recorded_table
 from tools import made as texts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "metrics": lambda: Metrics().markdown(),
     "log events": vocabulary.events_table,
     "log fields": vocabulary.fields_table,
+    "torture": recorded_table,
 }
 
 _PART = re.compile(r"(<!-- made: (?P<name>[a-z ]+) -->\n)(?P<text>.*?)(<!-- /made -->)", re.DOTALL)

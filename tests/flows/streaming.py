@@ -10,6 +10,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.flows.bus import CANCELLED, CREATED, PAID, REFUNDED, Published, order
 from tests.flows.house import Servers
 from tests.flows.waiting import eventually
 from tests.neighbours.neighbour import NodeNeighbour
+from tests.servers.mongo import MongoServer, NxServer
 from tests.servers.nats_streaming import NatsStreamingServer
 from tests.servers.process import LOOPBACK, free_port
 
@@ -26,8 +28,8 @@ MONITOR_TIMEOUT_S = 5.0
 class StreamingServers(Servers):
     """NATS Streaming with a file store, MongoDB and Stripe."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, mongo: Callable[[Path], MongoServer] = NxServer) -> None:
+        super().__init__(folder, mongo)
         self.monitor_port = free_port()
         self.nats: Any = NatsStreamingServer(folder, options=("-m", str(self.monitor_port)))
 
