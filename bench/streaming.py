@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.machine import machine, now, versions
+from bench.machine import machine, now, streaming_versions
 from payment.ports.clock import SystemClock
 from payment.ports.ids import RandomIds
 from payment.ports.stan.subscription import MAX_IN_FLIGHT_MESSAGES
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=20_000, help="in one round, for each client")
     options = parser.parse_args()
     require_node()
-    result: dict[str, Any] = {"at": now(), "machine": machine(), "versions": versions(require_server())}
+    result: dict[str, Any] = {"at": now(), "machine": machine(), "versions": streaming_versions(require_server())}
     result["settings"] = {"messages": options.messages, "message_bytes": MESSAGE_BYTES, "under_way": UNDER_WAY}
     result["goals"] = {"per_s": GOAL_PER_S, "ratio": GOAL_RATIO}
     result["rows"] = []

@@ -1,0 +1,157 @@
+"""One run of `make bench`: the servers, the load generator and the contenders, and what the scenarios share.
+
+Owns every process that it starts, and its folder. Change together with: `bench.contender`, `bench.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from bench.contender import OURS, Contender, new_orders
+from bench.load import Job, Result
+from bench.process import cpu_s
+from bench.progress import Progress
+from tests.flows.house import ROOT
+from tests.servers.process import LOOPBACK, ServerProcess, free_port
+
+CONTROL_TIMEOUT_S = 30.0
+ROUNDS, QUICK_ROUNDS = 5, 2
+CLIENTS = 32
+WARM_CHARGES, WARM_CHARGES_OF_OTHERS = 6_000, 500
+"""Our pace to Stripe is learned from 25 a second up, by a fifth a second: after so many charges (some 20 s) it is past
+what two cores can do. The others have nothing to learn."""
+SETTLE_S = 0.5
+"""After the last answer: what a contender still does of a charge (publish, mark as published) is its cost too."""
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
+class Measured(msgspec.Struct):
+    """One load and what it cost the contender."""
+
+    result: Result
+    cpu_s: float
+
+    @property
+    def charged(self) -> int:
+        return sum(status in (200, 201) for status in self.result.status)
+
+    @property
+    def per_s(self) -> float:
+        return self.charged / (self.result.ended_at - self.result.began_at)
+
+    @property
+    def cpu_ms(self) -> float:
+        """A charge."""
+        return self.cpu_s * 1_000 / self.charged
+
+
+class Bench:
+    """`with Bench(folder, progress, quick=False) as bench: …`."""
+
+    def __init__(self, folder: Path, progress: Progress, *, quick: bool) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.quick = quick
+        self.rounds = QUICK_ROUNDS if quick else ROUNDS
+        self.capacity_per_s: dict[str, float] = {}
+        port = free_port()
+        command = [sys.executable, "-m", "bench.stripe_stand_in", str(port)]
+        self._stripe = ServerProcess(command, port=port, log=folder / "stripe.log", cwd=ROOT)
+        self._contenders: list[Contender] = []
+        self._warm: dict[str, Contender] = {}
+
+    def __enter__(self) -> Bench:
+        # A bench that is told to end (`timeout` does) takes its servers with it.
+        signal.signal(signal.SIGTERM, _end)
+        self._stripe.start()
+        command = [sys.executable, "-m", "bench.load"]
+        self._load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for contender in list(self._contenders):
+            self.dismiss(contender)
+        self._load.terminate()
+        self._load.wait()
+        self._stripe.stop()
+
+    @property
+    def stripe_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._stripe.port}"
+
+    def contender(self, name: str, *, counted: bool = False, program: Sequence[str] = (), **settings: str) -> Contender:
+        """A new one, ready."""
+        contender = Contender(name, self, counted=counted, program=program, **settings)
+        self._contenders.append(contender)
+        contender.start()
+        return contender
+
+    def warm(self, name: str) -> Contender:
+        """One that has taken charges for a while; the same for all scenarios that ask."""
+        if name not in self._warm:
+            self.progress.step(f"warming up {name}")
+            contender = self.contender(name)
+            self.stripe()
+            self.charge(contender, WARM_CHARGES if contender.is_ours else WARM_CHARGES_OF_OTHERS)
+            self._warm[name] = contender
+        return self._warm[name]
+
+    def dismiss(self, contender: Contender) -> None:
+        self._contenders.remove(contender)
+        self._warm = {name: each for name, each in self._warm.items() if each is not contender}
+        contender.stop()
+
+    def stripe(self, latency_ms: float = 0.0, rate_per_s: float = 0.0) -> None:
+        """Let Stripe forget its books, and answer so from now on."""
+        self._control("settings", {"latency_ms": latency_ms, "rate_per_s": rate_per_s})
+
+    def books(self) -> dict[str, Any]:
+        return self._control("books")
+
+    def load(self, job: Job) -> Result:
+        """Do a job; returns when its last request has ended."""
+        assert self._load.stdin is not None
+        assert self._load.stdout is not None
+        self._load.stdin.write(msgspec.json.encode(job) + b"\n")
+        self._load.stdin.flush()
+        return msgspec.json.decode(self._load.stdout.readline(), type=Result)
+
+    def charge(self, contender: Contender, count: int, clients: int = CLIENTS, pause_s: float = 0.0) -> Measured:
+        """Let `clients` at once pay new orders, and say what that cost."""
+        orders = new_orders(count)
+        contender.take_in(orders)
+        return self.measured(contender, Job(port=contender.port, orders=orders, clients=clients, pause_s=pause_s))
+
+    def measured(self, contender: Contender, job: Job) -> Measured:
+        before_s = cpu_s(contender.pid)
+        result = self.load(job)
+        time.sleep(SETTLE_S)
+        measured = Measured(result, cpu_s(contender.pid) - before_s)
+        if not measured.charged:
+            raise RuntimeError(f"{contender.name} has charged nobody: {contender.process.log_tail()}")
+        return measured
+
+    def capacity(self, name: str = OURS) -> float:
+        """Charges a second at 32 at once: as `cpu` has measured it, or measured now."""
+        if name not in self.capacity_per_s:
+            self.capacity_per_s[name] = self.charge(self.warm(name), 2_000).per_s
+        return self.capacity_per_s[name]
+
+    def _control(self, what: str, body: object = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"{self.stripe_url}/_bench/{what}", data, CONTROL_TIMEOUT_S) as response:
+            said: dict[str, Any] = json.load(response)
+        return said

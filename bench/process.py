@@ -1,0 +1,44 @@
+"""What the operating system says of a process: the CPU time that it has used, and the memory that it holds."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+SAMPLE_EVERY_S = 0.1
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used since it began, in user and kernel mode, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory, in MB of 10^6 bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1_024 / 1e6
+
+
+class MemoryWatch:
+    """`with MemoryWatch(pid) as watch: …`: the most that a process held meanwhile is `watch.most_mb`."""
+
+    def __init__(self, pid: int) -> None:
+        self.most_mb = 0.0
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_EVERY_S):
+            self.most_mb = max(self.most_mb, memory_mb(self._pid))

@@ -1,0 +1,18 @@
+"""Which contenders can run here."""
+
+from __future__ import annotations
+
+import os
+
+from bench.contender import LIMIT, OBVIOUS, OURS, STREAMING
+from tests.servers.nats_streaming import PLACES, PROGRAM
+from tests.servers.requirements import find_program
+
+
+def has_streaming() -> bool:
+    """Whether nats-streaming-server is installed."""
+    return bool(find_program(PROGRAM)) or any(os.access(place / PROGRAM, os.X_OK) for place in PLACES)
+
+
+def contenders() -> list[str]:
+    return [LIMIT, OBVIOUS, OURS, *([STREAMING] if has_streaming() else [])]

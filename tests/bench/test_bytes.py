@@ -1,0 +1,100 @@
+"""What is cut out of bytes by hand: HTTP messages, MongoDB's commands, folded stacks, the stand-in's charges."""
+
+import json
+from collections import Counter
+
+import bson
+import pytest
+
+from bench.contender import batched
+from bench.http1 import Messages, answer, header, status_of
+from bench.layers import IDLE, layer_of, parsed, shares
+from bench.load import JWT_KEY, identity, person_of, request_of
+from bench.store_count import DOCUMENTS, HEAD, OP_MSG, Commands
+from bench.stripe_stand_in import Account
+from payment.edge.identity import authenticate
+from payment.ports.clock import SystemClock
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1_000])
+def test_messages_are_found_however_the_bytes_are_cut(pieces: int) -> None:
+    """TCP cuts where it likes."""
+    stream, messages = answer(201, b"first") + answer(503, b"") + answer(200, b"third"), Messages()
+    found = [each for start in range(0, len(stream), pieces) for each in messages.fed(stream[start : start + pieces])]
+    assert [(status_of(head), body) for head, body in found] == [(201, b"first"), (503, b""), (200, b"third")]
+
+
+def test_a_header_is_found_whatever_its_case() -> None:
+    """Names of headers have no case."""
+    head = b"HTTP/1.1 202 Accepted\r\nLOCATION: /there\r\nx: y"
+    assert header(head, b"location") == b"/there"
+    assert header(head, b"retry-after") == b""
+
+
+def test_a_request_is_signed_as_the_service_wants_it() -> None:
+    """Else the bench would measure how quickly 401 is answered."""
+    head, _, body = request_of("order-1").partition(b"\r\n\r\n")
+    who = authenticate(header(head, b"authorization").decode(), None, JWT_KEY, SystemClock().now())
+    assert who.user_id == person_of("order-1")
+    assert json.loads(body)["orderId"] == "order-1"
+    assert identity("order-1") != identity("order-2")
+
+
+def message(command: dict[str, object], *documents: dict[str, object]) -> bytes:
+    body = b"\0" + bson.encode(command)
+    if documents:
+        carried = b"updates\0" + b"".join(map(bson.encode, documents))
+        body += b"\1" + (len(carried) + 4).to_bytes(4, "little") + carried
+    return HEAD.pack(HEAD.size + 4 + len(body), 1, 0, OP_MSG) + b"\0" * 4 + body
+
+
+def test_commands_and_the_documents_they_carry_are_counted() -> None:
+    """A bulk write is one command with many documents; what the driver asks for itself doesn't count."""
+    count: Counter[str] = Counter()
+    commands = Commands(count)
+    stream = message({"find": "orders"}) + message({"hello": 1}) + message({"update": "orders"}, {"q": 1}, {"q": 2})
+    for start in range(0, len(stream), 11):
+        commands.feed(stream[start : start + 11])
+    assert {name: number for name, number in count.items() if number} == {"find": 1, "update": 1, DOCUMENTS: 2}
+
+
+def test_time_of_the_standard_library_belongs_to_who_asked_for_it() -> None:
+    """JSON that the stripe library reads is the stripe library's."""
+    assert layer_of(("main", "/x/payment/ports/stripe_cards.py:f", "/x/stripe/_a.py:g", "/lib/json/decoder.py:h")) == (
+        "stripe library"
+    )
+    assert layer_of((IDLE,)) == IDLE
+
+
+def test_a_profile_is_shared_out_by_layer_and_by_function() -> None:
+    """A function that calls itself counts once for a sample."""
+    layers, own, whole = shares(parsed(["main;/p/payment/core/a.py:f;/p/payment/core/a.py:f 3", "idle 1"]))
+    assert layers == {"our core": 3, IDLE: 1}
+    assert own["/p/payment/core/a.py:f"] == whole["/p/payment/core/a.py:f"] == 3
+
+
+def test_the_stand_in_charges_once_for_a_key_and_says_what_was_asked_for() -> None:
+    """What the service checks of a charge must be true of this one too."""
+    account = Account()
+    form = b"amount=1999&currency=usd&source=tok_visa&metadata%5BorderId%5D=o1&metadata[attempt]=1&transfer_group=o1"
+    first = account.charge(b"key-1", form)
+    charge = json.loads(first)
+    assert account.charge(b"key-1", form) == first
+    assert len(account.charges["o1"]) == 1
+    assert (charge["amount"], charge["amount_captured"], charge["currency"]) == (1999, 1999, "usd")
+    assert charge["metadata"] == {"orderId": "o1", "attempt": "1"}
+    assert charge["transfer_group"] == "o1"
+    assert json.loads(account.listed("transfer_group=o1"))["data"] == [charge]
+
+
+def test_the_stand_in_refuses_past_its_rate() -> None:
+    """A bucket that holds one second's worth."""
+    account = Account()
+    account.settle(0.0, 10.0)
+    assert [account.admits() for _ in range(12)].count(True) == 10
+    assert (account.requests, account.refused) == (12, 2)
+
+
+def test_batches_hold_so_many_and_the_rest() -> None:
+    """Nothing is left out at the end."""
+    assert list(batched(({"n": n} for n in range(5)), 2)) == [[{"n": 0}, {"n": 1}], [{"n": 2}, {"n": 3}], [{"n": 4}]]

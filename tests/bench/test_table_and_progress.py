@@ -1,0 +1,66 @@
+"""The table, what is left of a run, and which scenarios were asked for."""
+
+import io
+
+import pytest
+
+from bench.__main__ import SCENARIOS, chosen
+from bench.progress import Progress, left
+from bench.table import Row, table
+
+
+def row(what: str, met: bool | None) -> Row:
+    return Row(scenario="s", what=what, goal="<= 1", measured="2", met=met, rounds=1)
+
+
+def test_the_table_has_a_line_for_each_row_and_says_what_was_met() -> None:
+    """Columns line up, and a goal that was missed can't be overlooked."""
+    lines = table([row("short", True), row("much longer", False), row("no goal", None)]).splitlines()
+    assert lines[0].startswith("what         goal  measured")
+    assert lines[2] == "short        <= 1  2         met"
+    assert lines[3] == "much longer  <= 1  2         NOT MET"
+    assert lines[4] == "no goal      <= 1  2"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_is_left_is_scaled_by_how_it_went_so_far() -> None:
+    """On a machine half as quick, the rest takes twice as long."""
+    clock = Clock()
+    progress = Progress({"a": 10.0, "b": 30.0}, io.StringIO(), clock)
+    progress.scenario("a")
+    assert progress.left_s == 40.0
+    clock.now = 20.0
+    progress.scenario("b")
+    assert progress.left_s == 60.0
+
+
+def test_nothing_is_shown_where_there_is_no_terminal() -> None:
+    """A log file is not filled with lines that overwrite one another."""
+    stream = io.StringIO()
+    Progress({"a": 1.0}, stream).scenario("a")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (59.7, "1 min 00 s"), (125, "2 min 05 s")])
+def test_a_duration_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
+    """Minutes only where there are some."""
+    assert left(seconds) == text
+
+
+def test_scenarios_are_chosen_by_name() -> None:
+    """All of them, unless some are named."""
+    assert chosen("") == list(SCENARIOS)
+    assert chosen(" lone, cpu ") == ["lone", "cpu"]
+
+
+def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
+    """A misspelt name must not measure nothing."""
+    with pytest.raises(SystemExit, match="no scenario speed"):
+        chosen("speed")
