@@ -162,6 +162,16 @@ def test_error_replayed_for_the_key_is_looked_for_as_stored():
     assert story.now >= T0 + timedelta(seconds=65)
 
 
+def test_error_stored_by_a_clock_that_was_days_ahead_is_judged_within_minutes():
+    """Its last send lies in the future: a minute counts from the first look by a right clock, not from then (F12, F38)."""
+    story = with_error_stored().later(days=-3)
+    story.tell(found(Evidence.PROBE)).due()
+    assert story.tell(DUE).one(FindCharges).evidence is Evidence.PROBE
+    story.tell(found(Evidence.PROBE)).due()
+    assert story.tell(DUE).one(FindCharges).evidence is Evidence.STORED
+    assert story.tell(found(Evidence.STORED)).state() is S.ABANDONED
+
+
 def test_look_taken_over_within_the_minute_after_a_stored_error_proves_nothing():
     """Error stored, its look left by an earlier run: the next one asks at once, and not yet as stored (F12)."""
     story = with_error_stored().later(seconds=59).tell(DUE, by=A_AGAIN)
