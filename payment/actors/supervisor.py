@@ -23,7 +23,7 @@ EX_OK = 0
 EX_SOFTWARE = 70
 """The exit code when the supervisor gave up: sysexits' "internal software error"."""
 
-WATCH_EVERY_S = 0.5
+WATCH_EVERY_S = 1.0
 """How often an actor is asked whether it is stuck: often against any `hang_s`, and nothing against a message's cost."""
 OVERSLEPT_S = 1.0
 """A watch that wakes this late slept with the whole process (F34): what looks like a hang is not the actor's."""

@@ -370,7 +370,7 @@ async def test_a_hung_actor_is_noticed_and_replaced(scene: Scene) -> None:
     assert queued.reply.result() == "from stripe"
     assert scene.supervisor.stuck() == []
     (hung,) = scene.log.said(Event.ACTOR_HUNG)
-    assert (hung["actor"], hung["silent_ms"]) == ("stripe", 5500)
+    assert (hung["actor"], hung["silent_ms"]) == ("stripe", 6000)
 
 
 async def test_a_hung_actor_that_cannot_be_ended_ends_the_process(scene: Scene) -> None:
