@@ -60,8 +60,9 @@ class SimClock:
         timer = self._loop.call_later(seconds, _wake, woken)
         try:
             await woken
-        finally:
+        except asyncio.CancelledError:
             timer.cancel()
+            raise
 
 
 def _wake(woken: "asyncio.Future[None]") -> None:

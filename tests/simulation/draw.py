@@ -9,12 +9,20 @@ from tests.simulation.events import POISONS
 from tests.simulation.faults import FAULTS
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike
 
-BUSY_S = 3.0
+BUSY_S = 2.5
 """In which customers press and events come, and most faults strike, in seconds."""
-CALM_S = 1.0
+CALM_S = 0.5
 """Between the last press and the rest."""
+PROCESSES = (1, 1, 1, 1, 2, 2, 2, 3)
+ORDERS = (1, 1, 1, 1, 1, 2, 2, 3)
+PRESSES = (1, 1, 1, 1, 2, 2, 3)
+RETRIES = (0, 0, 1, 2, 3)
+"""How many there are of each, as often as they stand here. Most of what goes wrong goes wrong with one order, one or two
+processes and one impatient customer; so most schedules are small, and twice as many of them are run."""
 LONGEST_WAIT_S = 75.0
 """A pause longer than every lease is waited for; what lasts longer ends with the faults."""
+LATE_CANCEL_S = 60 * HOUR_S
+"""A cancel may come when all of the attempt is long over, closed too: that takes two days."""
 NAMES = tuple(FAULTS)
 NIGHT = "nobody runs for hours"
 
@@ -39,9 +47,9 @@ EXPIRIES_S = (3.0, 15.0, 900.0, 900.0, 2 * HOUR_S, 240 * HOUR_S, 240 * HOUR_S)
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
-    processes = 1 if seed % 8 < 3 else 2 if seed % 8 < 7 else 3
+    processes = PROCESSES[seed % len(PROCESSES)]
     dice = Dice(seed, processes, BUSY_S)
-    orders = tuple(_order(dice, f"o{number + 1}") for number in range(1 + dice.below(3)))
+    orders = tuple(_order(dice, f"o{number + 1}") for number in range(dice.one_of(ORDERS)))
     enabled = _enabled(dice)
     strikes = tuple(FAULTS[name].draw(dice) for name in enabled for _ in range(_times(dice, name)))
     return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes))
@@ -72,7 +80,7 @@ def _ends_s(strikes: tuple[Strike, ...]) -> float:
 def _order(dice: Dice, order_id: str) -> OrderPlan:
     user = f"u{1 + dice.below(2)}"
     price, currency = PRICES[0] if dice.chance(0.7) else dice.one_of(PRICES)
-    presses = tuple(_press(dice, user, f"c{order_id[1:]}{'abc'[number]}") for number in range(1 + dice.below(3)))
+    presses = tuple(_press(dice, user, f"c{order_id[1:]}{'abc'[number]}") for number in range(dice.one_of(PRESSES)))
     return OrderPlan(order_id, user, price, currency, dice.one_of(EXPIRIES_S), _events(dice), presses)
 
 
@@ -84,6 +92,8 @@ def _events(dice: Dice) -> tuple[EventPlan, ...]:
     if dice.chance(0.4):
         cancelled_s = dice.between(0.0, BUSY_S) if dice.chance(0.8) else created_s
         events.append(EventPlan(cancelled_s, "cancelled", 1 + dice.chance(0.15)))
+    elif dice.chance(0.1):
+        events.append(EventPlan(dice.spread(5.0, LATE_CANCEL_S), "cancelled"))
     if dice.chance(0.1):
         events.append(EventPlan(dice.between(0.0, BUSY_S), dice.one_of(tuple(POISONS))))
     return tuple(events)
@@ -93,4 +103,4 @@ def _press(dice: Dice, owner: str, customer: str) -> PressPlan:
     user = owner if dice.chance(0.95) else "somebody else"
     patience_s = dice.one_of((0.3, 2.0, 9.0, 9.0))
     at_s = dice.between(0.4, BUSY_S - 0.5)
-    return PressPlan(at_s, customer, user, dice.one_of(TOKENS), patience_s, dice.below(4), dice.below(2))
+    return PressPlan(at_s, customer, user, dice.one_of(TOKENS), patience_s, dice.one_of(RETRIES), dice.below(2))

@@ -78,6 +78,10 @@ class ErrorAfter(AtCall):
         call.error_after = True
 
 
+class RefundErrorBefore(ErrorBefore):
+    name, rows, hooks = "500 stored for a refund's key", ("F23", "F44"), ("stripe.refund",)
+
+
 class KeyInUse(AtCall):
     name, rows, hooks = "key in use", ("F13",), KEYED
 

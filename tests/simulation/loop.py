@@ -17,6 +17,7 @@ from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 START_S = 1_000.0
@@ -103,7 +104,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, draw: Callable[[], float], uncaught: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
-        self.set_debug(False)
+        # Called for every future and task: in C, where it costs half. `bool()` is False: no debugging.
+        self.get_debug = bool  # type: ignore[assignment]
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._now_s = START_S
         self._draw = draw
         self._uncaught = uncaught
@@ -137,6 +140,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:  # type: ignore[override]
+        return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -218,11 +224,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._turns_at_once += 1
         if self._turns_at_once > HANDLES_AT_ONCE_LIMIT:
             raise Spinning(f"{', '.join(owner.name for owner in owners)}: no end of turns at one instant")
-        owner = owners[0] if len(owners) == 1 else owners[int(self._draw() * len(owners))]
-        left = 1 + int(self._draw() * BURST_HANDLES) if len(owners) > 1 else 0
+        if len(owners) == 1:
+            owner, burst = owners[0], HANDLES_AT_ONCE_LIMIT
+        else:
+            owner = owners[int(self._draw() * len(owners))]
+            burst = 1 + int(self._draw() * BURST_HANDLES)
         self.current = owner
-        ready = owner.ready
-        while ready:
+        self._run_handles(owner, burst, len(owners))
+        self.current = self.world
+        if not owner.ready or not owner.alive or owner.paused:
+            owners.remove(owner)
+            owner.listed = False
+
+    def _run_handles(self, owner: Owner, burst: int, owners: int) -> None:
+        """Run at most so many handles of an owner. One that is alone ends early where another has become runnable."""
+        ready, runnable, alone = owner.ready, self._runnable, owners == 1
+        for ran in range(burst):
+            if not ready or (alone and ran and len(runnable) > 1):
+                return
             handle = ready.popleft()
             if not handle._cancelled:
                 try:
@@ -235,17 +254,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if owner.at_handle is not None and owner.ran >= owner.at_handle[0]:
                     self._strike(owner)
                 if not owner.alive or owner.paused or self._over:
-                    break
-            left -= 1
-            if left <= 0:
-                if len(owners) > 1:
-                    break
-                if left < -HANDLES_AT_ONCE_LIMIT:
-                    raise Spinning(f"{owner.name}: no end of handles at one instant")
-        self.current = self.world
-        if not ready or not owner.alive or owner.paused:
-            owners.remove(owner)
-            owner.listed = False
+                    return
+        if alone:
+            raise Spinning(f"{owner.name}: no end of handles at one instant")
 
     def _strike(self, owner: Owner) -> None:
         assert owner.at_handle is not None

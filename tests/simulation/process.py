@@ -6,7 +6,7 @@ what it has sent: nothing else of it acts any more. Its wall clock is the machin
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from payment.ops.metrics import Metrics
 from payment.service import MailboxLimits, Ports, Service
@@ -27,10 +27,36 @@ if TYPE_CHECKING:
 JWT_KEY = "a secret of 32 bytes: simulated!"
 CHARGE_WAIT_S = 6.0
 """Shorter than in production: an idle second of waiting costs a simulation as much as a busy one."""
-METRICS = Metrics()
-"""Shared by all processes of all worlds: nothing decides by them, and they are dear to make."""
 CRASHED = 1
 """The exit code of a process that nobody's `except` saved."""
+
+
+class _Uncounted:
+    """Any metric, with whatever labels."""
+
+    def __call__(self, *_labels: str) -> "_Uncounted":
+        return self
+
+    def inc(self) -> None:
+        """Nobody counts."""
+
+    def set(self, _value: float) -> None:
+        """As above."""
+
+    observe = set
+
+
+class _NoMetrics(Metrics):
+    """Nothing decides by metrics, and nobody asks a simulated process for them."""
+
+    def _counter(self, *_: object) -> Any:
+        return _UNCOUNTED
+
+    _counters = _gauge = _gauges = _histogram = _histograms = _counter
+
+
+_UNCOUNTED = _Uncounted()
+_NO_METRICS = _NoMetrics()
 
 
 class Process:
@@ -102,7 +128,7 @@ class Process:
             clock=self.clock,
             ids=SimIds(world.chances, self.name, self.incarnation),
         )
-        service = Service(settings_of(self.name), ports, self.limits, METRICS)
+        service = Service(settings_of(self.name), ports, self.limits, _NO_METRICS)
         return await service.run(self._stop, asyncio.Event())
 
     def _ended(self, running: "asyncio.Task[int]") -> None:

@@ -84,7 +84,7 @@ class Rest:
     def _at_rest(self) -> bool:
         world = self._world
         busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
-        return not busy and all(blocked(order) for order in world.orders_due())
+        return not busy and world.next_event_s() is None and all(blocked(order) for order in world.orders_due())
 
     def why(self) -> str:
         """What keeps the world from its rest."""
@@ -107,7 +107,9 @@ class Rest:
         repeats = [errand.again_at_s for errand in world.errands if errand.waits]
         times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
-        return min((*times, *landing, *repeats, *world.bus.next_s()), default=None)
+        event_s = world.next_event_s()
+        events = [] if event_s is None else [event_s]
+        return min((*times, *landing, *repeats, *events, *world.bus.next_s()), default=None)
 
     def _jump(self, next_s: float) -> None:
         """Let time pass with nobody running, to shortly before or after what is next."""

@@ -1,7 +1,7 @@
 """Many seeds on all cores: chunks handed to worker processes, their counts added up, the first failure kept.
 
-A worker is a fresh process (spawn), so that nothing of the runner leaks into a world. Owns no output but what it
-yields. Must never let a failing seed pass because a worker died: that is an error of the run. Change together with:
+A worker is forked from a server that has imported all and run nothing, so that nothing of the runner leaks into a world;
+and it ends, with its dead worlds, before they are worth collecting. Owns no output but what it yields. Must never let a failing seed pass because a worker died: that is an error of the run. Change together with:
 `__main__`.
 """
 
@@ -25,6 +25,8 @@ CHUNK_SEEDS = 50
 """Seeds a worker is given at once: about a second of work, so that progress moves and the last ones end together."""
 CHUNKS_AHEAD = 2
 """Chunks that wait for each worker, so that none is idle."""
+CHUNKS_IN_A_LIFE = 2
+"""A worker's: fewer seeds than `simulate.COLLECT_EVERY`, so that it never collects."""
 
 
 class Failure(Struct, frozen=True):
@@ -68,8 +70,11 @@ def run_seeds(first: int, count: int, workers: int, until_s: float | None = None
     chunks = iter(range(first, first + count, CHUNK_SEEDS))
     running: set[Future[Part]] = set()
     going_on = True
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=gc.disable, max_tasks_per_child=CHUNKS_IN_A_LIFE
+    ) as pool:
         while True:
             going_on = going_on and (until_s is None or time.monotonic() < until_s)
             room = workers * CHUNKS_AHEAD - len(running) if going_on else 0

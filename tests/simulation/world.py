@@ -95,6 +95,11 @@ class World:
     def _press_times(self) -> list[float]:
         return [press.at_s for order in self.plan.orders for press in order.presses]
 
+    def next_event_s(self) -> float | None:
+        """When the orders service publishes next; None: it has published all."""
+        times = [event.at_s for order in self.plan.orders for event in order.events]
+        return min((at_s for at_s in times if at_s >= self.now_s), default=None)
+
     def _publish(self, order: OrderPlan, event: EventPlan) -> None:
         for copy in range(event.copies):
             data = payload(order, event)
