@@ -12,10 +12,11 @@ from pathlib import Path
 from payment.ops import vocabulary
 from payment.ops.metrics import Metrics
 from tests.torture.report import recorded_table
+from tools import fault_table
 from tools import made as texts
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "tests/FAULTS.md")
 
 MAKERS: dict[str, Callable[[], str]] = {
     "variables": texts.variables,
@@ -29,6 +30,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "log events": vocabulary.events_table,
     "log fields": vocabulary.fields_table,
     "torture": recorded_table,
+    "faults": fault_table.markdown,
 }
 
 _PART = re.compile(r"(<!-- made: (?P<name>[a-z ]+) -->\n)(?P<text>.*?)(<!-- /made -->)", re.DOTALL)

@@ -150,8 +150,8 @@ def _look_kind(attempt: Attempt, moment: Moment) -> TaskKind:
 def _with_age_noted(attempt: Attempt, moment: Moment) -> Attempt:
     """The attempt with what this look's clock says of its key's age (F38)."""
     if clock_went_back(attempt, moment.at):
-        # Nobody knows how old the key is: it is never sent again, and its old age is yet to be seen. But it was sent
-        # before now, whenever that is: from here on a minute is a minute again, and not the days that the clock was off.
+        # Nobody knows how old the key is: it is never sent again, and its old age is yet to be seen. But it was
+        # sent before now, whenever that is: from here on a minute is a minute, and not the days that the clock was off.
         return structs.replace(attempt, token=None, unsendable_since=None, last_sent=moment.at)
     since = attempt.unsendable_since
     if moment.at >= attempt.not_after and (since is None or since > moment.at):

@@ -163,7 +163,7 @@ def test_error_replayed_for_the_key_is_looked_for_as_stored():
 
 
 def test_error_stored_by_a_clock_that_was_days_ahead_is_judged_within_minutes():
-    """Its last send lies in the future: a minute counts from the first look by a right clock, not from then (F12, F38)."""
+    """Its last send lies in the future: a minute counts from the first look by a right clock (F12, F38)."""
     story = with_error_stored().later(days=-3)
     story.tell(found(Evidence.PROBE)).due()
     assert story.tell(DUE).one(FindCharges).evidence is Evidence.PROBE

@@ -17,8 +17,8 @@ PROCESSES = (1, 1, 1, 1, 2, 2, 2, 3)
 ORDERS = (1, 1, 1, 1, 1, 2, 2, 3)
 PRESSES = (1, 1, 1, 1, 2, 2, 3)
 RETRIES = (0, 0, 1, 2, 3)
-"""How many there are of each, as often as they stand here. Most of what goes wrong goes wrong with one order, one or two
-processes and one impatient customer; so most schedules are small, and twice as many of them are run."""
+"""How many there are of each, as often as they stand here. Most of what goes wrong goes wrong with one order, one
+or two processes and one impatient customer; so most schedules are small, and more of them are run."""
 LONGEST_WAIT_S = 75.0
 """A pause longer than every lease is waited for; what lasts longer ends with the faults."""
 LATE_CANCEL_S = 60 * HOUR_S

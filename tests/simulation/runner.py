@@ -1,8 +1,8 @@
 """Many seeds on all cores: chunks handed to worker processes, their counts added up, the first failure kept.
 
-A worker is forked from a server that has imported all and run nothing, so that nothing of the runner leaks into a world;
-and it ends, with its dead worlds, before they are worth collecting. Owns no output but what it yields. Must never let a failing seed pass because a worker died: that is an error of the run. Change together with:
-`__main__`.
+A worker is forked from a server that has imported all and run nothing, so that nothing of the runner leaks into a
+world; and it ends, with its dead worlds, before they are worth collecting. Owns no output but what it yields. Must
+never let a failing seed pass because a worker died: that is an error of the run. Change together with: `__main__`.
 """
 
 import gc

@@ -27,8 +27,8 @@ from tests.simulation.world import World
 FOR_EVER_S = 1e9
 """The rest has its own limit; this is only so that a loop without any timer ends."""
 COLLECT_EVERY = 200
-"""Worlds between two collections of garbage, where the collector is off: a dead world is 0.4 MB in cycles, and taking it
-away costs a seventh of what it was to live it."""
+"""Worlds between two collections of garbage, where the collector is off: a dead world is 0.4 MB in cycles, and taking
+it away costs a seventh of what it was to live it."""
 
 
 @dataclass(frozen=True)

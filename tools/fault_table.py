@@ -1,0 +1,121 @@
+"""The table of tests/FAULTS.md: each row of the fault table, what covers it, and how often the simulation has met it.
+
+Read off the code: tests name their rows in their docstrings, the simulation's faults and the mutants in their own
+fields, and what was met stands in the report of the last full run (`make simulate`). What a row says is
+ARCHITECTURE.md's.
+"""
+
+import ast
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.mutants.catalogue import MUTANTS
+from tests.simulation.__main__ import REPORT
+from tests.simulation.faults import FAULTS
+from tests.simulation.reach import ALL_ROWS, ELSEWHERE
+from tools.made import table
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS_SHOWN = 3
+"""Tests that are named for each row; of the others the number is."""
+
+_ROW = re.compile(r"^\| (F\d\d(?:, F\d\d)*) \| (.+?) \|", re.MULTILINE)
+_NAMES = re.compile(r"\b(F\d\d)(?: to (F\d\d))?\b")
+
+
+class Cover(NamedTuple):
+    """What covers one row. `tests` are pytest node ids, those with real servers first."""
+
+    row: str
+    what: str
+    tests: tuple[str, ...]
+    faults: tuple[str, ...]
+    mutants: int
+    met: int | None
+    """In how many seeds of the last full run; None: the simulation can't express it, and `ELSEWHERE` says why."""
+
+    @property
+    def covered(self) -> bool:
+        """By a test that names it, and by the simulation, where that can."""
+        return bool(self.tests) and (self.met is None or self.met > 0)
+
+
+def rows_named(text: str) -> set[str]:
+    """The rows that a docstring names, one by one or as "F03 to F13"."""
+    named: set[str] = set()
+    for first, last in _NAMES.findall(text):
+        named.update(f"F{number:02d}" for number in range(int(first[1:]), int((last or first)[1:]) + 1))
+    return named
+
+
+def last_full_run() -> dict[str, Any]:
+    """What `make simulate` has written."""
+    report: dict[str, Any] = json.loads(REPORT.read_text(encoding="utf-8"))
+    return report
+
+
+def covers() -> list[Cover]:
+    """Every row, in order."""
+    met, tests, what = last_full_run()["rows"], _tests_by_row(), _words()
+    return [
+        Cover(
+            row,
+            what.get(row, ""),
+            tuple(tests[row]),
+            tuple(name for name, fault in FAULTS.items() if row in fault.rows),
+            sum(row in mutant.endangers.split() for mutant in MUTANTS),
+            None if row in ELSEWHERE else met[row],
+        )
+        for row in ALL_ROWS
+    ]
+
+
+def _words() -> dict[str, str]:
+    """What ARCHITECTURE.md says of each row."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return {row: what for rows, what in _ROW.findall(text) for row in rows.split(", ")}
+
+
+def _tests_by_row() -> defaultdict[str, list[str]]:
+    tests: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("*.py"), key=_real_ones_first):
+        for name, docstring in _test_functions(path):
+            for row in rows_named(docstring):
+                tests[row].append(f"{path.relative_to(ROOT)}::{name}")
+    return tests
+
+
+def _real_ones_first(path: Path) -> tuple[bool, bool, str]:
+    folder = path.relative_to(ROOT / "tests").parts[0]
+    return folder != "faults", folder not in ("flows", "contract"), str(path)
+
+
+def _test_functions(path: Path) -> Iterator[tuple[str, str]]:
+    """The tests of a file and what they say."""
+    if path.parent.name == "simulation":
+        return  # they test the simulation, whose own word stands in the other columns
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+def markdown() -> str:
+    """The whole table, and what the last full run came to."""
+    run = last_full_run()
+    head = "row | fault or race | faults of the simulation | met in seeds | mutants | tests that name it"
+    seeds = f"{run['seeds']:,} seeds, {run['entries']:,} entries of their journals, {run['violations']} laws broken."
+    return "\n\n".join((f"Of the last full run: {seeds}", table(head, map(_row, covers()))))
+
+
+def _row(cover: Cover) -> str:
+    faults = ", ".join(cover.faults) if cover.met is not None else f"none: {ELSEWHERE[cover.row][0]}"
+    met = "-" if cover.met is None else f"{cover.met:,}"
+    shown = ", ".join(f"`{test}`" for test in cover.tests[:TESTS_SHOWN])
+    more = len(cover.tests) - TESTS_SHOWN
+    tests = f"{shown} and {more} more" if more > 0 else shown
+    cells = (cover.row, cover.what, faults or "what every schedule does", met, str(cover.mutants or "-"), tests)
+    return " | ".join(cells)
