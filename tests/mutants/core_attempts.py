@@ -163,6 +163,14 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        name="wrong-clocks-future-believed",
+        wrong="The minute after a stored error counts from a time days ahead, written by a clock that was wrong.",
+        endangers="L4 F12 F38",
+        test="tests/core/test_how_attempts_end.py::"
+        "test_error_stored_by_a_clock_that_was_days_ahead_is_judged_within_minutes",
+        edits=(Edit(ATTEMPTS, "unsendable_since=None, last_sent=moment.at)", "unsendable_since=None)"),),
+    ),
+    Mutant(
         name="abandoned-not-watched",
         wrong="An abandoned attempt is not looked for any more.",
         endangers="L1 L2 F18",

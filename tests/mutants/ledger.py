@@ -99,6 +99,40 @@ MUTANTS = (
         edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
     ),
     Mutant(
+        name="refused-while-a-write-may-land",
+        wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
+        endangers="L4 F26 F36",
+        test="tests/actors/test_commit.py::TestOrder"
+        "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
+        edits=(Edit(COMMIT, "if work.changed or self._must_fence(work):", "if work.changed:"),),
+    ),
+    Mutant(
+        name="unwritten-outcome-released-again",
+        wrong="What ended, and could not be written, is handed over again as if it had never been.",
+        endangers="L1 L2 F41",
+        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
+        edits=(
+            Edit(
+                DESK,
+                "self._hands.forfeit(order_id, culprit.effect_id)",
+                "self._hands.ended(order_id, culprit.effect_id)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="hung-straggler-not-noticed",
+        wrong="A commit of what the store keeps failing may hang for ever, and nobody calls it stuck.",
+        endangers="L4 F31 F32",
+        test="tests/actors/test_mongo.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
+        edits=(
+            Edit(
+                MONGO,
+                "begun = (*self._commits.values(), *self._slow_commits.values())",
+                "begun = tuple(self._commits.values())",
+            ),
+        ),
+    ),
+    Mutant(
         name="cache-kept-after-a-conflict",
         wrong="What collided is decided again on the cached document that made it collide.",
         endangers="L4 F02 F34",

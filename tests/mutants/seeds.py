@@ -3,6 +3,7 @@
 It is run in a copy of the tree, with a mutant or without one.
 """
 
+import gc
 import sys
 
 from tests.simulation.checks import judge
@@ -10,6 +11,7 @@ from tests.simulation.simulate import simulate
 
 
 def main(count: int, first: int = 1) -> int:
+    gc.disable()  # `simulate` then collects now and then by itself
     for seed in range(first, first + count):
         outcome = simulate(seed)
         violation = judge(outcome.journal, outcome.trouble)

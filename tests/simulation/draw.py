@@ -40,8 +40,11 @@ TOKENS = (
     "tok_refundFail",
     "tok_createDispute",
 )
-PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"))
+PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"), (4.5, "kwd"), (900.0, "isk"))
 """The fourth is below Stripe's minimum (F35)."""
+CARD_TESTER = 0.004
+"""How often somebody tries one card after the other on an order, more of them than there may be attempts."""
+CARDS_TRIED, CARD_TRIED_EVERY_S = 26, 0.4
 EXPIRIES_S = (3.0, 15.0, 900.0, 900.0, 2 * HOUR_S, 240 * HOUR_S, 240 * HOUR_S)
 
 
@@ -52,7 +55,7 @@ def draw(seed: int) -> Plan:
     orders = tuple(_order(dice, f"o{number + 1}") for number in range(dice.one_of(ORDERS)))
     enabled = _enabled(dice)
     strikes = tuple(FAULTS[name].draw(dice) for name in enabled for _ in range(_times(dice, name)))
-    return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes))
+    return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes, orders))
 
 
 def _enabled(dice: Dice) -> tuple[str, ...]:
@@ -66,9 +69,10 @@ def _times(dice: Dice, name: str) -> int:
     return 1 if name == NIGHT else 1 + dice.below(3)
 
 
-def _ends_s(strikes: tuple[Strike, ...]) -> float:
+def _ends_s(strikes: tuple[Strike, ...], orders: tuple[OrderPlan, ...]) -> float:
     """Whatever lasts is waited for, as far as that is affordable: a night is, for nobody runs meanwhile."""
-    ends = [BUSY_S + CALM_S]
+    pressed = [press.at_s for order in orders for press in order.presses]
+    ends = [max(BUSY_S, *pressed) + CALM_S]
     for strike in strikes:
         if strike.fault == NIGHT:
             ends.append(strike.at_s + strike.for_s + CALM_S)
@@ -81,7 +85,16 @@ def _order(dice: Dice, order_id: str) -> OrderPlan:
     user = f"u{1 + dice.below(2)}"
     price, currency = PRICES[0] if dice.chance(0.7) else dice.one_of(PRICES)
     presses = tuple(_press(dice, user, f"c{order_id[1:]}{'abc'[number]}") for number in range(dice.one_of(PRESSES)))
+    if dice.chance(CARD_TESTER):
+        presses = _card_tester(user, f"c{order_id[1:]}")
     return OrderPlan(order_id, user, price, currency, dice.one_of(EXPIRIES_S), _events(dice), presses)
+
+
+def _card_tester(user: str, customer: str) -> tuple[PressPlan, ...]:
+    return tuple(
+        PressPlan(1.5 + CARD_TRIED_EVERY_S * number, f"{customer} {number}", user, f"tok_unknown_{number}", 9.0, 0)
+        for number in range(CARDS_TRIED)
+    )
 
 
 def _events(dice: Dice) -> tuple[EventPlan, ...]:

@@ -7,9 +7,21 @@ from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
 from tests.simulation.clock import BEGINNING
 from tests.simulation.plan import EventPlan, OrderPlan
 
+
+def _priced(ticket: str) -> bytes:
+    """A created that is all right but for its ticket."""
+    head = '{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "2030-01-01T13:00:00Z"'
+    return f'{head}, "ticket": {{"id": "t1", {ticket}}}}}'.encode()
+
+
 POISONS: dict[str, bytes] = {
     "not json": b"{",
     "no price": b'{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "2030-01-01T13:00:00Z"}',
+    "no such currency": _priced('"price": 20, "currency": "zzz"'),
+    "price below zero": _priced('"price": -1'),
+    "price beyond measure": _priced('"price": 1e40'),
+    "price of billions": _priced('"price": 99999999999999'),
+    "price between two cents": _priced('"price": 19.999'),
     "bad time": b'{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "soon", "price": 1}',
 }
 """Names of events that go to the dead letters, and their bytes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from payment.ports.cards import NotYet, Obstacle
+from payment.core.messages import RefusalReason
+from payment.ports.cards import NotYet, Obstacle, Refused
 from tests.simulation.calls import Call
 from tests.simulation.dice import HOUR_S
 from tests.simulation.fault import AtCall, Lasting
@@ -80,6 +81,13 @@ class ErrorAfter(AtCall):
 
 class RefundErrorBefore(ErrorBefore):
     name, rows, hooks = "500 stored for a refund's key", ("F23", "F44"), ("stripe.refund",)
+
+
+class AmountRefused(AtCall):
+    name, rows, hooks = "Stripe refuses the amount", ("F35",), CHARGE
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.answer = Refused(RefusalReason.AMOUNT, "Amount must convert to at least 50 cents.")
 
 
 class KeyInUse(AtCall):

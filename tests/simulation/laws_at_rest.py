@@ -15,8 +15,8 @@ from tests.simulation.checks import Breach, rest
 from tests.simulation.history import token_hash
 from tests.simulation.journal import Pressed, Stored, StripeCharged, Told
 
-ZERO_DECIMAL = frozenset({"jpy"})
-"""Of the currencies that the plans use, those without minor units."""
+EXPONENTS = {"jpy": 0, "kwd": 3}
+"""Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
 
 
 def _attempts(order: Order) -> tuple[Attempt, ...]:
@@ -161,7 +161,7 @@ def prices_are_exact(books: Books) -> Iterator[Breach]:
             continue
         payload = json.loads(event.data, parse_float=Decimal)
         ticket, order = payload["ticket"], books.orders.get(payload["id"])
-        exponent = 0 if ticket["currency"] in ZERO_DECIMAL else 2
+        exponent = EXPONENTS.get(ticket["currency"], 2)
         owed = (int(Decimal(ticket["price"]).scaleb(exponent)), ticket["currency"], payload["userId"])
         if order is not None and (order.amount, order.currency, order.user_id) != owed:
             yield order.id, f"it costs {owed}, the store says {(order.amount, order.currency, order.user_id)}"
