@@ -101,12 +101,6 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "Memory. A crowd past that gets 503 before anything of it is on paper.",
     ),
     (
-        mongo,
-        "ORDERS_DECIDED_LIMIT",
-        "{} orders that wait to be decided",
-        "A sale's 3,000 must be taken; taking in what can't be served in time costs what serving needs. 503 past it.",
-    ),
-    (
         pace,
         "START_PER_S",
         "{} requests a second to one Stripe endpoint at first",

@@ -60,10 +60,6 @@ CHARGES_IN_HAND_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
 told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
 
-ORDERS_DECIDED_LIMIT = 4_000
-"""Orders that have something to be decided or written. A sale's 3,000 come in one second and must be taken; more than
-this would wait for half of what a request waits at most, and to take it in costs what is needed to serve it (F39)."""
-
 TICK_S = 0.25
 """How often deadlines of waiting requests, and slow commits, are looked at: a 202 may be this much late."""
 
@@ -190,14 +186,10 @@ class MongoActor(Actor[LedgerLetter]):
     def _charge_asked(self, letter: ChargeAsked) -> None:
         if not self._store_up.is_set():
             tell(letter, Unavailable(Unavailability.STORE_AWAY))
-        elif self._is_crowded():
+        elif self._hands.charges + len(self._lanes) >= CHARGES_IN_HAND_LIMIT:
             tell(letter, Unavailable(Unavailability.BUSY))
         else:
             self._lanes.add(letter.request.order_id, letter)
-
-    def _is_crowded(self) -> bool:
-        deciding = len(self._lanes)
-        return deciding >= ORDERS_DECIDED_LIMIT or self._hands.charges + deciding >= CHARGES_IN_HAND_LIMIT
 
     def _event_arrived(self, letter: EventArrived) -> None:
         if self._store_up.is_set():
