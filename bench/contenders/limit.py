@@ -1,6 +1,6 @@
 """The limit: HTTP, the JWT and the Stripe call alone. No store, no events, no guarantee.
 
-Nothing that charges a card with aiohttp and the stripe library can cost less than this.
+What it costs to charge a card with aiohttp and the stripe library, called as its documentation says.
 """
 
 import os

@@ -12,7 +12,6 @@ whoever waits is told first. Change together: `payment.edge.routes`, `payment.ed
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -23,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
 from payment.actors.http_waiting import WaitingRoom
-from payment.actors.http_wire import FLUSH_S, Listener, Refused, open_site, read_body
+from payment.actors.http_wire import FLUSH_S, REQUEST_ID, Listener, Refused, answer_bytes, open_site, read_body
 from payment.actors.letters import (
     ChargeAsked,
     LedgerLetter,
@@ -33,6 +32,7 @@ from payment.actors.mailbox import Mailbox
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
 from payment.edge.answers import (
+    PAYMENTS_PATH,
     AliveBody,
     Case,
     Rendered,
@@ -64,8 +64,9 @@ ANSWER_GRACE_S = 2.0
 DRAIN_ANSWER_S = 1.0
 """How long a drain leaves requests for a charge to hear its outcome, in seconds; then they are told that it is pending.
 What was on its way to Stripe has ended before: the Stripe actor drains first."""
-REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-"""What an `X-Request-ID` may be to be taken over: what routers and clients make, and nothing a log could choke on."""
+SHED_S = 0.25
+"""For how long what the ledger has said to one request for a charge, that it is busy, holds for all that come. To ask
+it each time would cost a crowd most of what it is told that there is none of."""
 
 
 class HttpConfig(Struct, frozen=True):
@@ -91,6 +92,9 @@ class Seen(Struct):
 
 
 _SEEN = web.RequestKey("seen", Seen)
+
+_BUSY = Unavailable(Unavailability.BUSY)
+_SHED = charge_answer(Answer(_BUSY), write_sent=False)
 
 _COMMON = (("Cache-Control", "no-store"), ("Server", "payment"), ("X-Content-Type-Options", "nosniff"))
 
@@ -121,6 +125,7 @@ class HttpActor(Actor[Never]):
         self._waiting = WaitingRoom(ledger, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
+        self._shed_until = 0.0
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -143,7 +148,7 @@ class HttpActor(Actor[Never]):
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
-        self._runner = web.ServerRunner(Listener(self._serve, self._failed), shutdown_timeout=FLUSH_S)
+        self._runner = web.ServerRunner(Listener(self._serve, self._failed, self._shed), shutdown_timeout=FLUSH_S)
         await self._runner.setup()
         await open_site(self._runner, self._config.host, self._config.port).start()
         self._health.mark_up(Dependency.HTTP)
@@ -264,7 +269,18 @@ class HttpActor(Actor[Never]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         letter = ChargeAsked(command, deadline, now, seen.request_id, future)
         answer = await self._waiting.charge(letter, deadline + ANSWER_GRACE_S)
+        if answer.reply == _BUSY:
+            self._shed_until = self.clock.monotonic() + SHED_S
         return charge_answer(answer, write_sent=letter.write_sent)
+
+    def _shed(self, given_id: str | None) -> bytes | None:
+        """What a request for a charge is told while the ledger is busy, without a look at who asks or for what."""
+        if self._draining or self.clock.monotonic() >= self._shed_until:
+            return None
+        request_id = given_id if given_id and REQUEST_ID.fullmatch(given_id) else self._ids.new()
+        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
+        self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
+        return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", request_id)))
 
     def _obstacle(self) -> str | None:
         """Why no charge can be taken now, in words for anybody; None where they are taken."""

@@ -9,9 +9,11 @@ must be complete within `BODY_S`. The first two are aiohttp's and the event loop
 """
 
 import asyncio
+import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.helpers import set_exception
@@ -19,7 +21,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from payment.actors.deadline import DeadlineExceeded, within
-from payment.edge.answers import JSON, Case, Rendered, error
+from payment.edge.answers import JSON, PAYMENTS_PATH, Case, Rendered, error
 from payment.ports.clock import Clock
 
 BODY_BYTES_MAX = 16_384
@@ -36,14 +38,28 @@ LINE_BYTES_MAX = 8_190
 """Longest request line, and longest header: what the platform's router lets through."""
 HEADERS_MAX = 100
 """Most headers of a request. Browsers and routers send about 30."""
-BACKLOG_CONNECTIONS = 1_024
-"""Connections that wait to be accepted: thousands press pay in one second, and the loop accepts them in bursts."""
+BACKLOG_CONNECTIONS = 4_096
+"""Connections that wait to be accepted: thousands press pay in one second, and the loop accepts them in bursts. Whose
+connection finds no place tries again after 1, 3 and 7 s, and is overtaken by all who come meanwhile."""
+ACCEPTED_IN_A_TURN = 64
+"""Connections accepted before others may run: a thousand in a row would keep all waiting for a third of a second."""
 CONNECTIONS_MAX = 16_384
 """Most connections at once: more than requests may wait, and each costs some 20 KB. What comes beyond is closed."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+"""What an `X-Request-ID` may be to be taken over: what routers and clients make, and nothing a log could choke on."""
+
+_CHARGE = f"POST {PAYMENTS_PATH} HTTP/1.1\r\n".encode()
+_BODY_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*\r\n", re.IGNORECASE)
+_GIVEN_ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+
+Shed = Callable[[str | None], bytes | None]
+"""The whole answer for a charge that can't be taken now, whoever asks; None where it is to be looked at. Takes the
+request id that came with it."""
 
 Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
 """Makes the response where a handler did not: of an answer that is known, or of an exception that nobody expected."""
@@ -65,11 +81,13 @@ class Listener(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         fail: Fail,
+        shed: Shed = lambda _: None,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         # A client that goes away does not end its request: an intent on paper is carried out and kept either way.
         super().__init__(handler, handler_cancellation=False)
         self.fail = fail
+        self.shed = shed
         self._connections_max = connections_max
 
     @property
@@ -109,6 +127,8 @@ class Connection(RequestHandler):
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._head_timer is None and self._awaits_head() and self._is_shed(data):
+            return
         super().data_received(data)
         self._break_off_body()
         if self._awaits_head():
@@ -135,6 +155,18 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
+    def _is_shed(self, data: bytes) -> bool:
+        """Answer a charge that came whole, unread, where none can be taken: a crowd costs a tenth of what it would."""
+        if not data.startswith(_CHARGE) or not _is_whole(data):
+            return False
+        given = _GIVEN_ID.search(data)
+        answer = self._listener.shed(given[1].decode("latin-1") if given else None)
+        if answer is None or self.transport is None:
+            return False
+        self.transport.write(answer)
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        return True
+
     def _break_off_body(self) -> None:
         """Where what came is no proper body, tell whoever reads it: aiohttp's parser leaves its reader waiting."""
         request = self._current_request
@@ -159,10 +191,34 @@ class Connection(RequestHandler):
             self._head_timer = None
 
 
+def _is_whole(data: bytes) -> bool:
+    """Whether bytes are one request and nothing else, by the length that its head announces."""
+    head_end = data.find(b"\r\n\r\n") + 2
+    length = _BODY_LENGTH.search(data, 0, head_end)
+    return length is not None and len(data) == head_end + 2 + int(length[1])
+
+
+def answer_bytes(answer: Rendered, more_headers: tuple[tuple[str, str], ...]) -> bytes:
+    """A whole answer that keeps the connection, without aiohttp."""
+    row = answer.case.value
+    headers = (("Content-Type", row.content_type), ("Content-Length", str(len(answer.body))))
+    lines = [f"{name}: {value}" for name, value in (*headers, *more_headers, *answer.headers)]
+    head = "\r\n".join([f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}", *lines])
+    return head.encode() + b"\r\n\r\n" + answer.body
+
+
 def _http_fault(exc: BaseException | None) -> Rendered:
     if isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and exc.message.startswith("Too many headers")):
         return error(Case.HEAD_TOO_LARGE, "The request line or a header is too large, or there are too many")
     return error(Case.BAD_HTTP, "The request is not proper HTTP")
+
+
+class _Site(web.SockSite):
+    """asyncio accepts as many connections in one turn of the loop as it was told may wait: here that is two numbers."""
+
+    async def start(self) -> None:
+        await super().start()
+        self._sock.listen(BACKLOG_CONNECTIONS)
 
 
 def open_site(runner: web.ServerRunner, host: str | None, port: int) -> web.BaseSite:
@@ -179,7 +235,7 @@ def open_site(runner: web.ServerRunner, host: str | None, port: int) -> web.Base
         )
     else:
         listening = socket.create_server(("", port), backlog=BACKLOG_CONNECTIONS)
-    return web.SockSite(runner, listening, backlog=BACKLOG_CONNECTIONS)
+    return _Site(runner, listening, backlog=ACCEPTED_IN_A_TURN)
 
 
 async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:

@@ -1,11 +1,13 @@
 """The ledger's lanes: one for each order that has letters waiting, so that each order's changes come one after another.
 
 A lane whose write is under way keeps its later letters; other orders go on. Lanes are taken in the order in which
-their oldest letter came.
+their oldest letter came, but those in which something has ended come first: what was begun is finished before more is
+begun. Ends are few, for each is of something begun; so they hold up nobody for long, and a crowd does not hold up them.
 """
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import chain, islice
 
 from payment.actors.letters import (
     ChargeAsked,
@@ -48,6 +50,7 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, Lane] = {}
+        self._ready_to_finish: dict[str, Lane] = {}
 
     def add(self, order_id: str, letter: LaneLetter) -> None:
         """Put a letter at the end of its order's lane."""
@@ -56,21 +59,28 @@ class Lanes:
             lane = self._lanes[order_id] = Lane(order_id)
         lane.letters.append(letter)
         if not lane.under_way:
-            self._ready[order_id] = lane
+            self._is_ready(lane, finishing=isinstance(letter, EffectEnded))
+
+    def _is_ready(self, lane: Lane, *, finishing: bool) -> None:
+        if finishing:
+            self._ready.pop(lane.order_id, None)
+            self._ready_to_finish[lane.order_id] = lane
+        elif lane.order_id not in self._ready_to_finish:
+            self._ready[lane.order_id] = lane
 
     def take_ready(self, limit: int) -> list[Lane]:
         """Up to `limit` lanes, now under way; each must be given back with `done`."""
-        ids = [order_id for order_id, _ in zip(self._ready, range(limit), strict=False)]
-        lanes = [self._ready.pop(order_id) for order_id in ids]
+        lanes = list(islice(chain(self._ready_to_finish.values(), self._ready.values()), limit))
         for lane in lanes:
             lane.under_way = True
+            self._is_not_ready(lane.order_id)
         return lanes
 
     def done(self, lane: Lane) -> None:
         """The lane's write is no longer under way."""
         lane.under_way = False
         if lane.letters:
-            self._ready[lane.order_id] = lane
+            self._is_ready(lane, finishing=any(isinstance(letter, EffectEnded) for letter in lane.letters))
         else:
             del self._lanes[lane.order_id]
 
@@ -84,11 +94,15 @@ class Lanes:
             lane.letters = deque(letter for letter in lane.letters if id(letter) not in letters)
             if not lane.letters and not lane.under_way:
                 del self._lanes[order_id]
-                self._ready.pop(order_id, None)
+                self._is_not_ready(order_id)
+
+    def _is_not_ready(self, order_id: str) -> None:
+        self._ready.pop(order_id, None)
+        self._ready_to_finish.pop(order_id, None)
 
     @property
     def any_ready(self) -> bool:
-        return bool(self._ready)
+        return bool(self._ready or self._ready_to_finish)
 
     def __len__(self) -> int:
         return len(self._lanes)

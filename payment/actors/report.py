@@ -4,6 +4,7 @@ One line for each charge when it ends, one for each refund, an alarm for what sh
 between an order before and after, so that several messages folded into one write are told once each.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from payment.actors.commit import Work
@@ -57,8 +58,8 @@ class Report:
         self._health.mark_down(Dependency.MONGODB, reason)
 
     def committed(self, results: Sequence[Committed]) -> None:
-        for result in results:
-            self._metrics.ledger_commits(result.value).inc()
+        for result, documents in Counter(results).items():
+            self._metrics.ledger_commits(result.value).inc(documents)
         self._metrics.ledger_batch_documents.observe(len(results))
         if (conflicts := results.count(Committed.CONFLICT)) > 0:
             get_logger().debug(Event.COMMIT_CONFLICT, documents=conflicts)
@@ -167,8 +168,10 @@ class Report:
         """
         if attempt.state is AttemptState.BLOCKED:
             self._blocked.add(attempt.charge_id)
-        else:
+        elif attempt.charge_id in self._blocked:
             self._blocked.discard(attempt.charge_id)
+        else:
+            return
         self._metrics.refunds_blocked.set(len(self._blocked))
 
     def _refunded(self, order: Order, attempt: Attempt) -> None:

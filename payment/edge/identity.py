@@ -46,7 +46,22 @@ class NotAuthenticated(Exception):
 
 
 class _PlatformHmac(HMACAlgorithm):
-    """HMAC without PyJWT's warning about short keys: the key is the platform's choice, and each request would warn."""
+    """HMAC without PyJWT's warning about short keys: the key is the platform's choice, and each request would warn.
+
+    Nor is the key looked at again for each request, whether it is perhaps a certificate or JSON: half of what a
+    token costs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(hashlib.sha256)
+        self._prepared: dict[str | bytes, bytes] = {}
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = super().prepare_key(key)
+            self._prepared = {key: prepared}
+        return prepared
 
     def check_key_length(self, key: bytes) -> str | None:
         return None
@@ -141,4 +156,4 @@ def _seconds(value: object) -> int | Decimal:
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 _JWS = jwt.PyJWS(algorithms=[])
-_JWS.register_algorithm(ALGORITHM, _PlatformHmac(hashlib.sha256))
+_JWS.register_algorithm(ALGORITHM, _PlatformHmac())

@@ -1,7 +1,7 @@
 """The ids port: everything unpredictable that the service makes up."""
 
+import os
 import random
-import uuid
 from typing import Protocol
 
 
@@ -16,10 +16,10 @@ class Ids(Protocol):
 
 
 class RandomIds:
-    """Random ids (UUID version 4)."""
+    """Random ids: 128 bits, as many as anybody needs never to meet one twice."""
 
     def new(self) -> str:
-        return uuid.uuid4().hex
+        return os.urandom(16).hex()
 
     def jitter(self) -> float:
         return random.random()

@@ -71,6 +71,8 @@ DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo
 
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 
+RAW = CodecOptions(RawBSONDocument)
+
 Document = dict[str, Any]
 
 
@@ -241,7 +243,7 @@ def _encoded(order: Order) -> Any:
         return None
     if len(encoded) > DOCUMENT_BYTES_MAX:
         return None
-    return RawBSONDocument(encoded, codec_options=CodecOptions(RawBSONDocument))
+    return RawBSONDocument(encoded, codec_options=RAW)
 
 
 def _storable(ids: Sequence[str]) -> list[str]:

@@ -4,8 +4,8 @@ Owns the library's client and its HTTP session. It tries each call once, keeps n
 exception out but a cancellation. What an answer means is not decided here: refusals and breaks are judged in
 `payment.ports.stripe_errors`, successes in `payment.ports.stripe_bodies`.
 
-Calls go through `StripeClient.raw_request_async`, which returns plain JSON. The typed services (`v1.charges.create`)
-make an object of every nested value of a charge and cost two to three times the CPU for the same request.
+Calls go through `payment.ports.stripe_library.LeanClient`, which returns plain JSON. The library's typed services
+(`v1.charges.create`) make an object of every nested value of a charge, and cost several times the CPU.
 
 Change together: `PaymentIntents` would replace this file and `stripe_bodies`, and nothing else.
 """
@@ -51,7 +51,7 @@ from payment.ports.stripe_errors import (
     judge_break,
     read_answer,
 )
-from payment.ports.stripe_library import WholeAnswers, quieten_library
+from payment.ports.stripe_library import LeanClient, quieten_library
 
 API_VERSION = "2026-10-28.endive"
 """The version that stripe 16.1.0 was made for. New attempts begin with it; each ends with the one it began with."""
@@ -125,7 +125,7 @@ class StripeCards:
             total=call_timeout_s, connect=connect_timeout_s, ceil_threshold=call_timeout_s + 1
         )
         self._session: aiohttp.ClientSession | None = None
-        self._client: stripe.StripeClient | None = None
+        self._client: LeanClient | None = None
         quieten_library()
 
     def __repr__(self) -> str:
@@ -238,33 +238,24 @@ class StripeCards:
         self, call: Call, path: str, params: Body, request: ChargeCard | RefundCharge | None = None
     ) -> Body | Failure:
         """One HTTP request through the stripe library. Writes carry their own key and the version they began with."""
-        options = {"stripe_version": API_VERSION}
-        if request is not None:
-            options = {"stripe_version": request.api_version, "idempotency_key": request.key}
-        method = "get" if request is None else "post"
+        version, key = (API_VERSION, None) if request is None else (request.api_version, request.key)
         try:
             client = self._client or self._connect()
-            response = await client.raw_request_async(method, path, **params, **options)
+            body = await client.call(path, params, version, key)
         except Exception as error:  # An exception that nobody knows is unclear; a cancellation is no Exception.
             return self._failure(call, error, params.get("source"))
-        body = response.data
         if isinstance(body, dict):
             return body
         return Failure(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
 
-    def _connect(self) -> stripe.StripeClient:
+    def _connect(self) -> LeanClient:
         """Make the session, which belongs to the running loop, and the library's client over it."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
         )
-        self._client = stripe.StripeClient(
-            self._secret_key,
-            base_addresses={"api": self._api_base},
-            max_network_retries=0,
-            http_client=WholeAnswers(self._session),
-        )
+        self._client = LeanClient(self._secret_key, self._api_base, self._session)
         return self._client
 
     def _failure(self, call: Call, error: Exception, token: object) -> Failure:

@@ -1,12 +1,17 @@
-"""The stripe library, bent to this service: whole, bounded answers, and silence.
+"""The stripe library, bent to this service: whole, bounded answers, silence, and nothing worked out twice.
 
-Owns what the library does beside the calls themselves: its transport and its process-wide settings. It decides nothing
-about payments. It leans on two of the library's inner names, so a new version of the library is read here first.
+Owns what the library does beside the calls themselves: its transport, what it makes of a request, and its process-wide
+settings. It decides nothing about payments. It leans on three of the library's inner names (`_requestor`, that one's
+`_interpret_response`, `_util.STRIPE_LOG`), so a new version of the library is read here first.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 import stripe
 
 from payment.ports.stripe_errors import AnswerTooLargeError
@@ -28,11 +33,69 @@ class WholeAnswers(stripe.AIOHTTPClient):
 
     async def request_async(  # type: ignore[override]
         self, method: str, url: str, headers: dict[str, str], post_data: str | None = None
-    ) -> tuple[bytes, int, object]:
+    ) -> tuple[bytes, int, Mapping[str, str]]:
         async with self._own_session.request(
             method.upper(), url, headers=headers, data=post_data, allow_redirects=False
         ) as response:
             return await _read_bounded(response.content), response.status, response.headers
+
+
+class LeanClient(stripe.StripeClient):
+    """The library's client, with a call that costs a third of its `raw_request_async`.
+
+    That one asks the environment and the platform for each request, makes an idempotency key that it throws away, and
+    formats log lines that are switched off. Headers and errors are the library's here too, but for the body's parsing
+    and for what never changes, which is asked for once.
+    """
+
+    def __init__(self, secret_key: str, api_base: str, session: aiohttp.ClientSession) -> None:
+        self._transport = WholeAnswers(session)
+        super().__init__(
+            secret_key, base_addresses={"api": api_base}, max_network_retries=0, http_client=self._transport
+        )
+        self._secret_key = secret_key
+        self._api_base = api_base
+        self._kept_headers: dict[tuple[str, str], dict[str, str]] = {}
+
+    async def call(self, path: str, params: Mapping[str, object], version: str, key: str | None) -> object:
+        """One request, once: a POST under an idempotency key, or a GET where there is none. Returns plain JSON.
+
+        Raises:
+            stripe.StripeError: Stripe answered with an error, or with what is no JSON.
+            Exception: what the transport raised, as it is.
+        """
+        form, send = form_of(params), self._transport.request_async
+        if key is None:
+            url = f"{self._api_base}{path}?{form}" if form else self._api_base + path
+            body, status, answered = await send("get", url, self._headers("get", version))
+        else:
+            headers = self._headers("post", version) | {"Idempotency-Key": key}
+            body, status, answered = await send("post", self._api_base + path, headers, form)
+        if 200 <= status < 300:
+            try:
+                return msgspec.json.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # The library has the word on what is no JSON.
+        return self._requestor._interpret_response(body, status, answered, "V1").data
+
+    def _headers(self, method: Literal["get", "post"], version: str) -> dict[str, str]:
+        """The library's headers for a method and a version: of one process they are always the same."""
+        kept = self._kept_headers.get((method, version))
+        if kept is None:
+            options: stripe.RequestOptions = {"api_key": self._secret_key, "stripe_version": version}
+            kept = self._kept_headers[method, version] = self._requestor.request_headers(method, "V1", options)
+        return kept
+
+
+def form_of(params: Mapping[str, object]) -> str:
+    """Parameters as Stripe takes them, `metadata[orderId]=…`: as the library writes them, for texts and numbers."""
+    pairs: list[tuple[str, object]] = []
+    for name, value in params.items():
+        if isinstance(value, dict):
+            pairs.extend((f"{name}[{inner}]", each) for inner, each in value.items())
+        else:
+            pairs.append((name, value))
+    return urlencode(pairs, safe="[]")
 
 
 async def _read_bounded(content: aiohttp.StreamReader) -> bytes:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from payment.actors import http_waiting
 from payment.actors.actor import ActorCrashed
-from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S
+from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
 from payment.actors.http_waiting import LEDGER_RESERVE, OVERDUE_EVERY_S, WaitingRoom
 from payment.actors.letters import ChargeAsked
 from payment.core.messages import ChargeRequested
@@ -22,6 +22,7 @@ from tests.actors.http_world import (
     HttpWorld,
     http_world,
     raw_post,
+    read_answer,
 )
 
 
@@ -129,3 +130,65 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 def _letter(loop: asyncio.AbstractEventLoop) -> ChargeAsked:
     return ChargeAsked(ChargeRequested("o", "u", "tok_a", "p"), 1e9, 0.0, "r", loop.create_future())
+
+
+BODY = msgspec.json.encode(FORM)
+WHOLE = raw_post(b"Content-Length: %d\r\nX-Request-ID: r-1\r\n" % len(BODY), BODY)
+
+
+async def test_while_the_ledger_is_busy_a_crowd_is_told_so_unread(world: HttpWorld) -> None:
+    """F39: what it said to one holds for all for a moment, in the same words and headers; then it is asked again."""
+    world.ledger.says(Unavailable(Unavailability.BUSY))
+    first, second = await world.raw(WHOLE), await world.raw(WHOLE)
+    assert len(world.ledger.asked) == 1
+    assert (second.status, second.body) == (first.status, first.body) == (503, first.body)
+    assert set(first.headers) - set(second.headers) == {"Date"}
+    assert {name: first.headers[name] for name in second.headers} == second.headers
+    await world.clock.advance(SHED_S)
+    world.ledger.says(PAID)
+    assert (await world.raw(WHOLE)).status == 201
+
+
+async def test_what_a_crowd_is_told_keeps_the_connection(world: HttpWorld) -> None:
+    """Who is refused comes again: a new connection would cost more than the refusal."""
+    world.ledger.says(Unavailable(Unavailability.BUSY))
+    await world.raw(WHOLE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    for _ in range(3):
+        writer.write(WHOLE)
+        assert (await read_answer(reader)).status == 503
+    await world.clock.advance(SHED_S)
+    world.ledger.says(PAID)
+    writer.write(WHOLE)
+    assert (await read_answer(reader)).status == 201
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        raw_post(b"Content-Length: %d\r\n" % (len(BODY) - 1), BODY),
+        raw_post(b"Content-Length: %d\r\n" % len(BODY), BODY) * 2,
+        raw_post(b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)),
+        WHOLE.replace(b"/payments ", b"/payments/ "),
+    ],
+    ids=["a body longer than it says", "two at once", "chunks", "another address"],
+)
+async def test_what_is_not_one_whole_charge_goes_the_long_way_however_busy(sent: bytes, world: HttpWorld) -> None:
+    """Only aiohttp's parser says where a request ends, but for the plainest."""
+    world.ledger.says(Unavailable(Unavailability.BUSY))
+    await world.raw(WHOLE)
+    before = len(world.ledger.asked)
+    got = await world.raw(sent)
+    assert got.status in (400, 503)
+    assert got.status == 400 or len(world.ledger.asked) > before
+
+
+async def test_an_id_of_another_shape_is_replaced_there_too(world: HttpWorld) -> None:
+    """Nothing of a request is sent back or logged as it came."""
+    world.ledger.says(Unavailable(Unavailability.BUSY))
+    await world.raw(WHOLE)
+    got = await world.raw(WHOLE.replace(b"r-1", b"r 1\xff"))
+    assert (got.status, got.headers["X-Request-Id"]) != (503, "r 1\xff")
+    assert len(world.ledger.asked) == 1

@@ -1,6 +1,7 @@
 """Lanes: each order's letters one after another, others meanwhile."""
 
 from payment.actors.lanes import LETTERS_IN_A_FOLD_LIMIT, Lane, Lanes
+from payment.actors.letters import EffectEnded
 from payment.core.messages import Due
 
 
@@ -23,6 +24,26 @@ class TestTurns:
         assert lanes.any_ready
         assert ids(lanes.take_ready(5)) == ["c"]
         assert not lanes.any_ready
+
+    def test_what_was_begun_is_finished_before_more_is_begun(self) -> None:
+        """F39: under ten times the load, outcomes would else wait behind everybody who has just come."""
+        lanes = lanes_with("a", "b", "c", "d")
+        for order_id in ("e", "c"):
+            lanes.add(order_id, EffectEnded("charge", Due(order_id)))
+        assert ids(lanes.take_ready(3)) == ["e", "c", "a"]
+        lanes.add("c", EffectEnded("charge", Due("c")))
+        assert ids(lanes.take_ready(1)) == ["b"]
+
+    def test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done(self) -> None:
+        """Its letters keep their order all the same."""
+        lanes = lanes_with("a", "b")
+        (lane,) = lanes.take_ready(1)
+        lane.take()
+        lanes.add("a", Due("a"))
+        lanes.add("a", EffectEnded("charge", Due("a")))
+        lanes.done(lane)
+        assert ids(lanes.take_ready(5)) == ["a", "b"]
+        assert [type(letter) for letter in lane.take()] == [Due, EffectEnded]
 
     def test_a_lane_under_way_keeps_its_later_letters(self) -> None:
         """F31: it is ready again only when its write is done, and stands behind those that came meanwhile."""

@@ -111,16 +111,16 @@ MUTANTS = (
     ),
     Mutant(
         name="refund-without-a-key",
-        wrong="A refund is asked for without an idempotency key.",
+        wrong="A refund is asked for without its own idempotency key: each request is another one.",
         endangers="L1 F23",
         test="tests/ports/test_stripe_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
         edits=(
             Edit(
                 CARDS,
-                '            options = {"stripe_version": request.api_version, "idempotency_key": request.key}\n',
-                '            options = {"stripe_version": request.api_version}\n'
-                "            if isinstance(request, ChargeCard):\n"
-                '                options["idempotency_key"] = request.key\n',
+                "if request is None else (request.api_version, request.key)\n",
+                "if request is None else (request.api_version, request.key)\n"
+                "        if isinstance(request, RefundCharge):\n"
+                "            key = str(id(params))\n",
             ),
         ),
         beyond=REAL_ONES,
@@ -208,7 +208,7 @@ MUTANTS = (
         wrong="A request repeated after a deployment carries the new API version: other parameters for one key.",
         endangers="F16",
         test="tests/ports/test_stripe_cards.py::test_a_charge_sends_the_contracts_parameters_and_nothing_else",
-        edits=(Edit(CARDS, '{"stripe_version": request.api_version, "idem', '{"stripe_version": API_VERSION, "idem'),),
+        edits=(Edit(CARDS, "else (request.api_version, request.key)", "else (API_VERSION, request.key)"),),
         beyond=REAL_ONES,
     ),
     Mutant(

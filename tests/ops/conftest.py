@@ -15,7 +15,6 @@ def log_as_it_was() -> Iterator[None]:
     level = root.level
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     root.setLevel(level)
     for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
         root.removeHandler(handler)

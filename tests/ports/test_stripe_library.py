@@ -8,7 +8,9 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+import stripe
 
 from payment.ports.cards import (
     Declined,
@@ -18,6 +20,7 @@ from payment.ports.cards import (
     Unclear,
 )
 from payment.ports.stripe_cards import TEXT_MAX_CHARS, StripeCards
+from payment.ports.stripe_library import LeanClient, WholeAnswers, quieten_library
 from tests.ports.stripe_world import (
     CHARGE,
     SECRET_KEY,
@@ -41,6 +44,41 @@ async def server() -> AsyncIterator[HostileStripe]:
 async def cards(server: HostileStripe) -> AsyncIterator[StripeCards]:
     async with cards_at(server.url) as made:
         yield made
+
+
+PARAMS: dict[str, object] = {"amount": 1999, "source": "tok_ä [&]=+/ \n", "metadata": {"orderId": "o/1", "n": "ü"}}
+
+
+async def test_a_call_sends_what_the_librarys_own_would_have_sent(server: HostileStripe) -> None:
+    """Only what it costs is ours: every header and every byte of a form is as `raw_request_async` makes it."""
+    quieten_library()
+    server.script(*(reply(200, {"data": []}) for _ in range(4)))
+    async with aiohttp.ClientSession() as session:
+        lean = LeanClient(SECRET_KEY, server.url, session)
+        theirs = stripe.StripeClient(
+            SECRET_KEY, base_addresses={"api": server.url}, http_client=WholeAnswers(session), max_network_retries=0
+        )
+        options = {"stripe_version": "2024-06-20"}
+        await lean.call("/v1/charges", PARAMS, "2024-06-20", "key-1")
+        await theirs.raw_request_async("post", "/v1/charges", **PARAMS, **options, idempotency_key="key-1")
+        await lean.call("/v1/charges", PARAMS, "2024-06-20", None)
+        await theirs.raw_request_async("get", "/v1/charges", **PARAMS, **options)
+    posted, posted_by_theirs, got, got_by_theirs = server.requests
+    assert posted == posted_by_theirs
+    assert got == got_by_theirs
+
+
+async def test_what_is_no_json_is_the_librarys_error(server: HostileStripe) -> None:
+    """And what only the library takes for JSON is what it says."""
+    async with aiohttp.ClientSession() as session:
+        lean = LeanClient(SECRET_KEY, server.url, session)
+        server.script(reply(200, b"<html>"), reply(200, b"\xff"), reply(200, b'{"amount": NaN, "id": "ch_1"}'))
+        for _ in range(2):
+            with pytest.raises(stripe.APIError):
+                await lean.call("/v1/charges", {}, "2024-06-20", "key-1")
+        body = await lean.call("/v1/charges", {}, "2024-06-20", "key-1")
+    assert isinstance(body, dict)
+    assert body["id"] == "ch_1"
 
 
 async def test_a_redirect_is_not_followed(server: HostileStripe, cards: StripeCards) -> None:

@@ -102,7 +102,7 @@ def _alone(bound: Any = None) -> Iterator[None]:
     """The log and the table are this simulation's for as long as it runs."""
     config, table = structlog.get_config(), core_order.TABLE
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, _say],
+        processors=[_say],
         wrapper_class=bound or _BOUND,
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
