@@ -44,7 +44,7 @@ PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "
 """The fourth is below Stripe's minimum (F35)."""
 CARD_TESTER = 0.004
 """How often somebody tries one card after the other on an order, more of them than there may be attempts."""
-CARDS_TRIED, CARD_TRIED_EVERY_S = 26, 0.4
+CARDS_TRIED, CARD_TRIED_EVERY_S = 40, 0.9
 EXPIRIES_S = (3.0, 15.0, 900.0, 900.0, 2 * HOUR_S, 240 * HOUR_S, 240 * HOUR_S)
 
 
