@@ -37,7 +37,7 @@ class _Uncounted:
     def __call__(self, *_labels: str) -> "_Uncounted":
         return self
 
-    def inc(self) -> None:
+    def inc(self, _amount: float = 1) -> None:
         """Nobody counts."""
 
     def set(self, _value: float) -> None:
