@@ -96,7 +96,7 @@ FIELDS: dict[str, str] = {
     "attempt": "The attempt's number, from 1",
     "send": "Which send of the attempt's request, from 1",
     "subject": "The event's subject",
-    "identity": "Stream or channel and sequence number of a delivery",
+    "identity": "Stream or channel, sequence number and storage time of a delivery",
     "dependency": "http, mongodb, nats or stripe",
     "actor": "The actor's name",
     # How it went.

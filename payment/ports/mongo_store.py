@@ -207,8 +207,15 @@ class MongoStore:
         return [result for write in writes for result in await self._write([write])]
 
     async def bury(self, letter: DeadLetter) -> bool:
+        if not await self._insert(letter, letter.identity) and not await self._has(letter):
+            # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
+            await self._insert(letter, letter.name_beside)
+        return True
+
+    async def _insert(self, letter: DeadLetter, name: str) -> bool:
+        """False where something lies under that name already."""
         document = {
-            "_id": letter.identity,
+            "_id": name,
             "subject": letter.subject,
             "data": Binary(letter.data[:DEAD_LETTER_BYTES_MAX]),
             "bytes": len(letter.data),
@@ -220,7 +227,17 @@ class MongoStore:
         except PyMongoError as error:
             if not _is_duplicate(error):
                 raise StoreUnavailable(_reason(error)) from None
+            return False
         return True
+
+    async def _has(self, letter: DeadLetter) -> bool:
+        """Whether what lies under the letter's identity is this very event."""
+        try:
+            kept = await self._dead_letters.find_one({"_id": letter.identity}, {"subject": True, "data": True})
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+        said = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
+        return kept is not None and (kept.get("subject"), kept.get("data")) == said
 
     async def ping(self) -> str:
         try:

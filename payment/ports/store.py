@@ -4,6 +4,7 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 """
 
 import enum
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +12,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from payment.core.order import Order
+
+DIGEST_CHARS = 32
+"""128 bits: no two events of one name have the same by chance."""
 
 
 class StoreUnavailable(Exception):
@@ -31,13 +35,23 @@ class Committed(enum.Enum):
 
 
 class DeadLetter(Struct, frozen=True):
-    """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once."""
+    """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once.
+
+    Two events may have one name all the same (a broker that lost its data, another one over this database): then the
+    second is kept under `name_beside`, which it has again at each delivery.
+    """
 
     identity: str
     subject: str
     data: bytes
     error: str
     at: datetime
+
+    @property
+    def name_beside(self) -> str:
+        """Where it is kept if its identity is another event's: with a digest of what it says."""
+        said = hashlib.sha256(b"%b\0%b" % (self.subject.encode(), self.data))
+        return f"{self.identity}#{said.hexdigest()[:DIGEST_CHARS]}"
 
 
 class OrderStore(Protocol):
@@ -65,7 +79,10 @@ class OrderStore(Protocol):
         """
 
     async def bury(self, letter: DeadLetter) -> bool:
-        """Keep a dead letter. True once it is kept, now or before. Raises StoreUnavailable."""
+        """Keep a dead letter. True once it is kept, now or before; never because another has its identity.
+
+        Raises StoreUnavailable.
+        """
 
     async def ping(self) -> str:
         """Reach the store once and say in a few words what was found. Raises StoreUnavailable."""

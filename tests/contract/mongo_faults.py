@@ -47,6 +47,10 @@ class MongoBench:
     def store(self, port: int | None = None) -> MongoStore:
         return MongoStore(self.url(port), "contract")
 
+    def dead_letters(self) -> list[bytes]:
+        with MongoClient[dict[str, Any]](self.url()) as client:
+            return [letter["data"] for letter in client[self.name]["dead_letters"].find()]
+
 
 class MongoStoreContract(StoreContract):
     """What only a real server shows."""

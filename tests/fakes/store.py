@@ -62,6 +62,15 @@ class FakeDatabase:
         self.revisions.append(self._read(order.id, document))
         return True
 
+    def keep(self, letter: DeadLetter) -> str | None:
+        """Keep a dead letter and return under which name; None where this very event lies there already."""
+        at_its_name = self.dead_letters.setdefault(letter.identity, letter)
+        if at_its_name is letter:
+            return letter.identity
+        if (at_its_name.subject, at_its_name.data) == (letter.subject, letter.data):
+            return None
+        return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
+
     def _payment_is_another_s(self, order: Order) -> bool:
         payment = order.payment
         return payment is not None and any(other.payment and other.payment.id == payment.id for other in self.orders())
@@ -156,7 +165,7 @@ class FakeStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
-        self.database.dead_letters.setdefault(letter.identity, letter)
+        self.database.keep(letter)
         self.log.append(f"buried {letter.identity}")
         return True
 

@@ -61,8 +61,7 @@ class SimStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
-            if letter.identity not in self._database.dead_letters:
-                self._database.dead_letters[letter.identity] = letter
+            if self._database.keep(letter) is not None:
                 told = (letter.identity, letter.subject, letter.data, letter.error)
                 self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
             return True
