@@ -131,7 +131,10 @@ _DURABLE_WANTS = f"a name of up to {NAME_CHARS_MAX} ASCII characters without bla
 VARIABLES = (
     Variable(
         name="NATS_URL",
-        meaning="Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`.",
+        meaning=(
+            "Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`. "
+            "A server that offers no TLS gets nothing where the address says `tls://`."
+        ),
         example="http://nats-srv:4222",
         wants="addresses like nats://host:4222, parted by commas; user and password may stand before the host",
         read=values.nats_servers,
