@@ -142,9 +142,10 @@ def stripe_key(value: str) -> Secret:
 
 
 def http_base(value: str) -> str:
-    """The address that an API's paths are appended to."""
+    """The address that an API's paths are appended to; they begin with `/v1` themselves."""
     url = _address(value)
     _check(url.scheme in ("http", "https") and not (url.query or url.fragment or "@" in url.netloc))
+    _check(not url.path.rstrip("/").endswith("/v1"))
     return value.rstrip("/")
 
 

@@ -210,7 +210,7 @@ VARIABLES = (
         name="STRIPE_API_BASE",
         meaning="Another address for Stripe's API: a sandbox, a proxy.",
         example="http://127.0.0.1:12111",
-        wants="an http:// or https:// address without credentials",
+        wants="an http:// or https:// address without credentials, and without the /v1 that we append",
         read=values.http_base,
         show=values.masked,
     ),

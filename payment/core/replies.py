@@ -128,6 +128,10 @@ NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again
 """Told where Stripe failed for good: an error stored for the key, and no charge found."""
 
 
+NOT_TRIED = "The payment could not be made, and nothing was charged. The fault is ours, and was reported."
+"""Told where Stripe found our request itself wrong: what Stripe says of it is for whoever mends it."""
+
+
 def token_hash(token: str) -> str:
     """What is kept of a card token once it can't be sent any more."""
     return hashlib.sha256(token.encode()).hexdigest()
@@ -196,8 +200,10 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, at: datetime) ->
     match attempt.refusal:
         case RefusalReason.TOKEN | RefusalReason.TOKEN_USED:
             return TokenRefused(attempt.text or "")
-        case RefusalReason.AMOUNT | RefusalReason.REQUEST:
+        case RefusalReason.AMOUNT:
             return AmountRefused(attempt.text or "")
+        case RefusalReason.REQUEST:
+            return AmountRefused(NOT_TRIED)
         case RefusalReason.WITHHELD if not order.open_at(at):
             return Conflict.EXPIRED
         case None if attempt.code is not None:

@@ -389,9 +389,22 @@ async def test_a_restricted_key_is_asked_for_what_we_need(server: HostileStripe,
     assert [request.path for request in server.requests] == ["/v1/balance", "/v1/charges"] * 2
 
 
-async def test_a_refused_question_shows_that_the_key_was_taken(server: HostileStripe, cards: StripeCards) -> None:
-    """A sandbox without a balance is there all the same; a proxy's 404 is not Stripe."""
-    server.script(reply(404, an_error()), reply(404, b"<html>"), reply(500, an_error(type="api_error")))
+async def test_who_refuses_the_check_would_refuse_every_charge(server: HostileStripe, cards: StripeCards) -> None:
+    """An address with a path too much: Stripe answers and takes the key, and knows none of our requests."""
+    unknown = reply(404, an_error(message="Unrecognized request URL (GET: /v1/v1/charges)."))
+    server.script(unknown, unknown)
+    outcome = await cards.check()
+    assert isinstance(outcome, Unclear)
+    assert "Unrecognized request URL" in outcome.text
+    assert not outcome.alarm, "an actor would take it for well"
+    assert [request.path for request in server.requests] == ["/v1/balance", "/v1/charges"]
+
+
+async def test_a_sandbox_without_a_balance_is_there_all_the_same(server: HostileStripe, cards: StripeCards) -> None:
+    """It is asked for what we do need; a proxy's 404 is not Stripe."""
+    server.script(
+        reply(404, an_error()), reply(200, a_list()), reply(404, b"<html>"), reply(500, an_error(type="api_error"))
+    )
     assert await cards.check() is None
     assert isinstance(await cards.check(), Unclear)
     assert isinstance(await cards.check(), Unclear)
