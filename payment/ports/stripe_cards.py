@@ -74,8 +74,8 @@ LIST_PAGES_MAX = 3
 TEXT_MAX_CHARS = 300
 """Stripe's messages are one or two sentences."""
 
-SECRETS = re.compile(r"\b(?:sk|rk|pk|tok|btok|src|pm|whsec)_[\w*]+")
-"""What Stripe's ids of keys and of card tokens look like."""
+SECRETS = re.compile(r"\b(?:sk|rk|pk|tok|btok|src|pm|whsec)_[\w*]+|\*{4,}\w+")
+"""What Stripe's ids of keys and of card tokens look like, and a key as Stripe masks it, down to its last characters."""
 
 OBSTACLES = {
     Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,

@@ -381,6 +381,13 @@ async def test_a_check_with_a_bad_key_says_so(server: HostileStripe, cards: Stri
     assert outcome.obstacle is Obstacle.KEY_REFUSED
 
 
+async def test_not_even_the_end_of_a_bad_key_is_repeated(server: HostileStripe, cards: StripeCards) -> None:
+    """F36: Stripe shows its last characters, and `/readyz` shows our text to everybody."""
+    server.script(reply(401, an_error(message="Invalid API Key provided: ********ET42")))
+    outcome = await cards.check()
+    assert outcome == NotYet(Obstacle.KEY_REFUSED, "Invalid API Key provided: [redacted]")
+
+
 async def test_a_restricted_key_is_asked_for_what_we_need(server: HostileStripe, cards: StripeCards) -> None:
     """A key that may charge and not read the balance is good; one that may do neither is not."""
     server.script(reply(403, an_error()), reply(200, a_list()), reply(403, an_error()), reply(403, an_error()))
