@@ -75,6 +75,11 @@ RAW = CodecOptions(RawBSONDocument)
 
 Document = dict[str, Any]
 
+NOT_AS_MONGODB = (KeyError, TypeError, ValueError)
+"""What the driver raises, past its own family of errors, when it takes apart what greets it and finds something else: a
+server that is no real MongoDB may know no logins, and answers `saslStart` without a payload. Nobody's bug is hidden by
+this: only the first words with a server are looked at so, which hold nothing of ours."""
+
 
 class MongoStore:
     """The real `OrderStore`."""
@@ -122,6 +127,8 @@ class MongoStore:
                 self._indexed = True
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
+        except NOT_AS_MONGODB as error:
+            raise StoreUnavailable(_not_as_mongodb(error)) from None
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
         ids = _storable(order_ids)
@@ -245,6 +252,8 @@ class MongoStore:
             build = await self._database.command("buildInfo")
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
+        except NOT_AS_MONGODB as error:
+            raise StoreUnavailable(_not_as_mongodb(error)) from None
         return f"MongoDB {build.get('version', 'of unknown version')}, database {self._database.name}"
 
     async def close(self) -> None:
@@ -293,6 +302,10 @@ def _result_of(code: object) -> Committed:
     if code == DUPLICATE_KEY:
         return Committed.CONFLICT
     return Committed.UNWRITABLE if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
+
+
+def _not_as_mongodb(error: Exception) -> str:
+    return f"the server does not answer as MongoDB does ({type(error).__name__}): is a login asked for that it lacks?"
 
 
 def _reason(error: PyMongoError) -> str:

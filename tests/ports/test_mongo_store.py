@@ -143,6 +143,18 @@ async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
         await store.bury(letter())
 
 
+async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(server: ScriptedMongo) -> None:
+    """F25: one that knows no logins answers `saslStart` without a payload, and the driver raises a bare KeyError."""
+    url = (await server.start()).replace("mongodb://", "mongodb://us:hush@")
+    store = MongoStore(f"{url}?authSource=admin", "test")
+    for reach in (store.ping, store.prepare):
+        with pytest.raises(StoreUnavailable, match="does not answer as MongoDB does") as told:
+            await reach()
+        assert "hush" not in str(told.value)
+    assert server.named("saslStart")
+    await store.close()
+
+
 async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(
     server: ScriptedMongo, store: MongoStore
 ) -> None:
