@@ -96,6 +96,7 @@ class Unavailability(enum.Enum):
     STORE_AWAY = "the database can't be reached"
     STOPPING = "the service is stopping"
     CRASHED = "the request was interrupted"
+    ILLEGIBLE = "the stored order can't be read, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
     """The one of them after which nobody may say that nothing was charged."""
 

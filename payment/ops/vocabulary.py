@@ -71,7 +71,7 @@ class Event(enum.StrEnum):
     # The ledger.
     COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."
     COMMIT_CONFLICT = "commit_conflict", "Another process wrote an order first. It is decided again."
-    DOCUMENT_UNWRITABLE = "document_unwritable", "One document can't be encoded or written. It fails alone."
+    DOCUMENT_UNWRITABLE = "document_unwritable", "ALARM: one document can't be encoded or written. It fails alone."
     DOCUMENT_UNREADABLE = (
         "document_unreadable",
         "ALARM: a stored document is no order. Nothing is done for it. Said once.",

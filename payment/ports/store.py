@@ -5,7 +5,7 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 
 import enum
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -55,7 +55,15 @@ class DeadLetter(Struct, frozen=True):
 
 
 class OrderStore(Protocol):
-    """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has."""
+    """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has.
+
+    A stored document that is no order (somebody has edited it) is never guessed at, nor written over: no read brings
+    it, and every commit of it is a conflict.
+    """
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """By order id: the documents that were no order when they were last read, and why not."""
 
     async def prepare(self) -> None:
         """Reach the store and make the indexes. Raises StoreUnavailable."""

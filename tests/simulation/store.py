@@ -35,6 +35,8 @@ class SimStore:
         self._world = world
         self._process = process
         self._database = world.database
+        self.unreadable: dict[str, str] = {}
+        """Nobody edits documents here."""
 
     async def prepare(self) -> None:
         await self._read("store.prepare", lambda: None)
