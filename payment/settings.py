@@ -171,7 +171,7 @@ VARIABLES = (
         wants="a valid string like mongodb://host:27017/database; user and password may stand before the host",
         read=values.mongo_url,
         required=True,
-        show=values.masked,
+        show=values.masked_mongo,
     ),
     Variable(
         name="JWT_KEY",

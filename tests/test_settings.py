@@ -225,6 +225,13 @@ def test_a_malformed_value_is_named(name: str, text: str) -> None:
         ("MONGO_URL", "mongodb://u:hunter?2@h/db?nope=1", "mongodb://***@h/db"),
         ("MONGO_URL", "mongodb://u:hunter2,v:hunter2@h/db/x", "mongodb://***@h/db/x"),
         ("MONGO_URL", "mongodb://h/db.x?password=hunter2", "mongodb://h/db.x"),
+        ("MONGO_URL", "mongodb://u:hunter2@h/db?tls=maybe", "mongodb://***@h/db with a bad value of tls"),
+        (
+            "MONGO_URL",
+            "mongodb://h/db?tls=hunter2&w=1&maxPoolSize=x",
+            "mongodb://h/db with a bad value of tls, maxPoolSize",
+        ),
+        ("MONGO_URL", "mongodb://h/db?hunter2=1", "mongodb://h/db"),
         ("MONGO_URL", "mongodb://u:hunter2", NOT_SHOWN),
         ("MONGO_URL", "not a url", NOT_SHOWN),
         ("MONGO_URL", "localhost:27017", "localhost:27017"),

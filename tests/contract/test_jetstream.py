@@ -305,7 +305,8 @@ class TestConnection:
         try:
             await one.until(lambda: len(one.told) == 1)
             assert one.told[0].startswith("disconnected: ")
-            with pytest.raises(TransportUnavailable):
+            assert "JetStream is not enabled" in one.told[0]
+            with pytest.raises(TransportUnavailable, match="JetStream is not enabled"):
                 await bench.transport("two").check()
             await asyncio.to_thread(plain.stop)
             plain.command += ["--jetstream", "--store_dir", str(plain.data)]
