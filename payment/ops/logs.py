@@ -43,6 +43,7 @@ _FORMATTING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError
 """What a library's message may raise when its arguments do not fit it."""
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}
 """A terminal would obey these: they are shown instead."""
 
 _CONTEXT: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
