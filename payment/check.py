@@ -11,7 +11,7 @@ from typing import TextIO
 from payment.ports.cards import CardProcessor
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportUnavailable
-from payment.service import card_processor, event_transport, real_ports
+from payment.service import Ports, real_ports
 from payment.settings import Settings
 
 REACH_TIMEOUT_S = 10.0
@@ -24,17 +24,23 @@ class Unreachable(Exception):
 
 async def check(settings: Settings, out: TextIO) -> int:
     """Reach MongoDB, NATS and Stripe at once, and print a line for each. Returns the exit code."""
-    ports = real_ports(settings)
-    transport, cards = event_transport(settings, ports.clock, ports.ids), card_processor(settings)
+    return await check_ports(real_ports(settings), out)
+
+
+async def check_ports(ports: Ports, out: TextIO) -> int:
+    """As `check`, of these ports. They are closed at the end, whatever the end is."""
+    transport, cards = ports.transport(), ports.cards()
     looks = {
         "mongodb": lambda: _store(ports.store),
         "nats": lambda: _transport(transport),
         "stripe": lambda: _cards(cards),
     }
-    found = await asyncio.gather(*(_look(look) for look in looks.values()))
+    try:
+        found = await asyncio.gather(*(_look(look) for look in looks.values()))
+    finally:
+        await asyncio.gather(ports.store.close(), transport.close(), cards.close())
     for name, (well, words) in zip(looks, found, strict=True):
         print(f"{name:8} {'ok' if well else 'FAILED':7} {words}", file=out)
-    await asyncio.gather(ports.store.close(), transport.close(), cards.close())
     return os.EX_OK if all(well for well, _ in found) else os.EX_UNAVAILABLE
 
 

@@ -7,10 +7,11 @@ nothing.
 
 import re
 from collections.abc import Callable
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 import jwt
 from jwt.algorithms import HMACAlgorithm
+from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -142,9 +143,10 @@ def stripe_key(value: str) -> Secret:
 
 
 def http_base(value: str) -> str:
-    """The address that an API's paths are appended to."""
+    """The address that an API's paths are appended to; they begin with `/v1` themselves."""
     url = _address(value)
     _check(url.scheme in ("http", "https") and not (url.query or url.fragment or "@" in url.netloc))
+    _check(not url.path.rstrip("/").endswith("/v1"))
     return value.rstrip("/")
 
 
@@ -154,6 +156,25 @@ def masked(value: str) -> str:
     rest = re.sub(r"^((?:[A-Za-z0-9+]{1,20}://)?).*@", r"\1***@", value, flags=re.DOTALL)
     rest = rest.partition("?")[0]
     return rest if _SHOWABLE.fullmatch(rest) else NOT_SHOWN
+
+
+def masked_mongo(value: str) -> str:
+    """What may be shown of a connection string, and by name the options in it that the driver refuses."""
+    bad = [name for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name) and _is_bad(name, text)]
+    return masked(value) + (f" with a bad value of {', '.join(bad)}" if bad else "")
+
+
+def _is_known_option(name: str) -> bool:
+    """An option that the driver knows. Of another name nobody knows whether it isn't a part of a password."""
+    return name.lower() in URI_OPTIONS_VALIDATOR_MAP
+
+
+def _is_bad(name: str, text: str) -> bool:
+    try:
+        parse_uri(f"mongodb://host/database?{urlencode({name: text})}")
+    except (PyMongoError, OSError, ValueError):
+        return True
+    return False
 
 
 def _nats_server(server: str) -> Secret:

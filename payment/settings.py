@@ -131,7 +131,10 @@ _DURABLE_WANTS = f"a name of up to {NAME_CHARS_MAX} ASCII characters without bla
 VARIABLES = (
     Variable(
         name="NATS_URL",
-        meaning="Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`.",
+        meaning=(
+            "Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`. "
+            "A server that offers no TLS gets nothing where the address says `tls://`."
+        ),
         example="http://nats-srv:4222",
         wants="addresses like nats://host:4222, parted by commas; user and password may stand before the host",
         read=values.nats_servers,
@@ -168,7 +171,7 @@ VARIABLES = (
         wants="a valid string like mongodb://host:27017/database; user and password may stand before the host",
         read=values.mongo_url,
         required=True,
-        show=values.masked,
+        show=values.masked_mongo,
     ),
     Variable(
         name="JWT_KEY",
@@ -207,7 +210,7 @@ VARIABLES = (
         name="STRIPE_API_BASE",
         meaning="Another address for Stripe's API: a sandbox, a proxy.",
         example="http://127.0.0.1:12111",
-        wants="an http:// or https:// address without credentials",
+        wants="an http:// or https:// address without credentials, and without the /v1 that we append",
         read=values.http_base,
         show=values.masked,
     ),

@@ -198,6 +198,7 @@ MALFORMED = [
         ("STRIPE_API_BASE", text)
         for text in ("127.0.0.1:12111", "ftp://h", "http://", "http://u:p@h", "http://h?x", "http://h#x")
     ],
+    ("STRIPE_API_BASE", "http://h/v1/"),
     *[("CURRENCY", text) for text in ("xxx", "dollar", "$")],
     *[("CHARGE_WAIT_S", text) for text in ("0", "29.1", "-1", "nan", "inf", "1e1", "abc")],
     *[("STRIPE_RATE_PER_S", text) for text in ("0", "-5", "2.5", "10001")],
@@ -224,6 +225,13 @@ def test_a_malformed_value_is_named(name: str, text: str) -> None:
         ("MONGO_URL", "mongodb://u:hunter?2@h/db?nope=1", "mongodb://***@h/db"),
         ("MONGO_URL", "mongodb://u:hunter2,v:hunter2@h/db/x", "mongodb://***@h/db/x"),
         ("MONGO_URL", "mongodb://h/db.x?password=hunter2", "mongodb://h/db.x"),
+        ("MONGO_URL", "mongodb://u:hunter2@h/db?tls=maybe", "mongodb://***@h/db with a bad value of tls"),
+        (
+            "MONGO_URL",
+            "mongodb://h/db?tls=hunter2&w=1&maxPoolSize=x",
+            "mongodb://h/db with a bad value of tls, maxPoolSize",
+        ),
+        ("MONGO_URL", "mongodb://h/db?hunter2=1", "mongodb://h/db"),
         ("MONGO_URL", "mongodb://u:hunter2", NOT_SHOWN),
         ("MONGO_URL", "not a url", NOT_SHOWN),
         ("MONGO_URL", "localhost:27017", "localhost:27017"),
@@ -232,6 +240,7 @@ def test_a_malformed_value_is_named(name: str, text: str) -> None:
         ("NATS_URL", "u:hunter2@h:70000", "***@h:70000"),
         ("NATS_URL", f"nats://u:{'hunter2' * 20}@h:70000", "nats://***@h:70000"),
         ("STRIPE_API_BASE", "http://u:hunter2@h", "http://***@h"),
+        ("STRIPE_API_BASE", "http://stripe-proxy/v1", "http://stripe-proxy/v1"),
         ("STRIPE_KEY", "hunter2", NOT_SHOWN),
         ("JWT_KEY", '{"kty": "hunter2"}', NOT_SHOWN),
     ],

@@ -92,6 +92,9 @@ class Desk(Protocol):
     def unreadable(self, work: Work) -> None:
         """The store is away and nothing of this work was ever sent."""
 
+    def illegible(self, work: Work) -> None:
+        """What is stored is no order, and nothing can be decided on it until a person has mended it."""
+
     def unwritable(self, work: Work) -> None:
         """The store refuses this document for good."""
 
@@ -113,7 +116,7 @@ class GroupCommit:
         self._desk = desk
 
     async def settle(self, works: list[Work]) -> None:
-        """Return when every work is finished, unwritable, given up as unreadable, or left to straggle."""
+        """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
         for _ in range(ROUNDS_TOGETHER_LIMIT):
             works = await self._write(await self._read_and_decide(works))
             if not works:
@@ -169,8 +172,18 @@ class GroupCommit:
                 continue
             for work in works:
                 work.before = orders.get(work.order_id)
-            break
+            return self._legible(works) if self._store.unreadable else works
         return works
+
+    def _legible(self, works: list[Work]) -> list[Work]:
+        """These works, but for those whose stored document is no order."""
+        legible = []
+        for work in works:
+            if work.order_id in self._store.unreadable:
+                self._desk.illegible(work)
+            else:
+                legible.append(work)
+        return legible
 
     def _was_applied(self, work: Work) -> bool:
         """Whether a write of ours whose answer was lost is what the store holds: then it counts as written."""

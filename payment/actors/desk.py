@@ -77,7 +77,7 @@ class LedgerDesk:
         self._unreleased: set[str] = set()
 
     def works_of(self, lanes: list[Lane]) -> list[Work]:
-        """Begin the works of these lanes: under way until each is finished, unreadable or unwritable."""
+        """Begin the works of these lanes: under way until each is finished, unreadable, illegible or unwritable."""
         works = [Work(lane.order_id, lane.take()) for lane in lanes]
         self._under_way.update((lane.order_id, (lane, work)) for lane, work in zip(lanes, works, strict=True))
         return works
@@ -169,6 +169,20 @@ class LedgerDesk:
                 case _:
                     continue
         lane.put_back(ends)
+        self._lane_done(work.order_id)
+
+    def illegible(self, work: Work) -> None:
+        """Requests and events hear so; an effect's end can't be noted, and is found again when the order is mended."""
+        for letter in work.letters:
+            match letter:
+                case ChargeAsked():
+                    turn_away(letter, Unavailability.ILLEGIBLE)
+                case EventArrived():
+                    letter.settle(Handling.NOT_NOW)
+                case EffectEnded():
+                    self._hands.forfeit(work.order_id, letter.effect_id)
+                case _:
+                    continue
         self._lane_done(work.order_id)
 
     def unwritable(self, work: Work) -> None:

@@ -315,6 +315,7 @@ class MongoActor(Actor[LedgerLetter]):
                 await self._look_for(self._waiters.elsewhere()[:SWEPT_ORDERS_LIMIT])
                 self._renew()
                 self._report.depth(self.mailbox.depth)
+                self._report.unreadable(self._store.unreadable)
 
     def _answer_overdue(self) -> None:
         """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""

@@ -5,7 +5,7 @@ between an order before and after, so that several messages folded into one writ
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from payment.actors.commit import Work
 from payment.actors.letters import ChargeAsked, EffectEnded
@@ -48,6 +48,7 @@ class Report:
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
         self._blocked: set[str | None] = set()
+        self._unreadable: set[str] = set()
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -80,6 +81,13 @@ class Report:
     def unwritable(self, work: Work) -> None:
         get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=work.order_id, alarm=True)
         self._metrics.alarms(Event.DOCUMENT_UNWRITABLE).inc()
+
+    def unreadable(self, documents: Mapping[str, str]) -> None:
+        """Each is said once, for as long as it can't be read."""
+        for order_id in documents.keys() - self._unreadable:
+            get_logger().error(Event.DOCUMENT_UNREADABLE, order_id=order_id, error=documents[order_id], alarm=True)
+            self._metrics.alarms(Event.DOCUMENT_UNREADABLE).inc()
+        self._unreadable = set(documents)
 
     # ----------------------------------------------------------------------------------------------------- the orders
 

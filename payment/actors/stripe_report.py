@@ -3,6 +3,7 @@
 It reads outcomes and never decides what becomes of an effect; whether requests only probe is all it says to the actor.
 """
 
+import logging
 from collections.abc import Iterable
 
 from payment.actors.stripe_lines import Entry, Line
@@ -16,6 +17,8 @@ from payment.ports.cards import NotYet, Obstacle, Unclear
 
 TROUBLE_FROM = 5
 """Calls in a row without an answer, after which Stripe is taken to be away: one request a second finds out."""
+UNCLEAR_REMEMBERED_LIMIT = 1_000
+"""Attempts that were called unclear, the newest: an older one may be called so once more."""
 
 
 class StripeReport:
@@ -25,6 +28,7 @@ class StripeReport:
         self._health = health
         self._metrics = metrics
         self._unanswered = 0
+        self._unclear: dict[str, None] = {}
 
     @property
     def trouble(self) -> bool:
@@ -80,7 +84,14 @@ class StripeReport:
         self._metrics.actor_mailbox("stripe").set(mailbox_depth)
 
     def _say_unclear(self, effect: ChargeCard, reason: str) -> None:
-        get_logger().info(
+        """Once for each attempt, and not at all while Stripe is known to be lost: that has been said of all."""
+        news = self.well and effect.key not in self._unclear
+        if news:
+            self._unclear[effect.key] = None
+            if len(self._unclear) > UNCLEAR_REMEMBERED_LIMIT:
+                del self._unclear[next(iter(self._unclear))]
+        get_logger().log(
+            logging.INFO if news else logging.DEBUG,
             Event.CHARGE_UNCLEAR,
             order_id=effect.order_id,
             payment_id=effect.payment_id,

@@ -96,6 +96,7 @@ class Unavailability(enum.Enum):
     STORE_AWAY = "the database can't be reached"
     STOPPING = "the service is stopping"
     CRASHED = "the request was interrupted"
+    ILLEGIBLE = "the stored order can't be read, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
     """The one of them after which nobody may say that nothing was charged."""
 
@@ -126,6 +127,10 @@ class PaymentView(Struct, frozen=True):
 
 NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again with a new card token."
 """Told where Stripe failed for good: an error stored for the key, and no charge found."""
+
+
+NOT_TRIED = "The payment could not be made, and nothing was charged. The fault is ours, and was reported."
+"""Told where Stripe found our request itself wrong: what Stripe says of it is for whoever mends it."""
 
 
 def token_hash(token: str) -> str:
@@ -196,8 +201,10 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, at: datetime) ->
     match attempt.refusal:
         case RefusalReason.TOKEN | RefusalReason.TOKEN_USED:
             return TokenRefused(attempt.text or "")
-        case RefusalReason.AMOUNT | RefusalReason.REQUEST:
+        case RefusalReason.AMOUNT:
             return AmountRefused(attempt.text or "")
+        case RefusalReason.REQUEST:
+            return AmountRefused(NOT_TRIED)
         case RefusalReason.WITHHELD if not order.open_at(at):
             return Conflict.EXPIRED
         case None if attempt.code is not None:

@@ -7,6 +7,7 @@ things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where
 
 import asyncio
 import math
+import os
 import sys
 import time
 from argparse import Namespace
@@ -15,9 +16,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS
+from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS, BadEvent, parse_event
 from payment.embedded import probe
-from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order
+from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stored
 from payment.embedded.guide import DIM, GOOD_CARD, Shell, Voice, pay_line, payment_line
 from payment.embedded.home import Home
 from payment.embedded.neighbours import connected, new_order_id, signed_token
@@ -28,6 +29,8 @@ TAKEN_IN_S = 5.0
 """How long to wait for the service to take an event in: milliseconds, or it is not up."""
 REFUND_S = 10.0
 """How long to wait for a refund to be announced. Stripe needs a second or two."""
+CURRENCY = "usd"
+"""What the service takes a price to be in, where neither the order nor `CURRENCY` says so."""
 EXIT_TIMED_OUT = 1
 """`events --count N --timeout-s S` saw fewer than N."""
 
@@ -65,7 +68,7 @@ class Access(Struct, frozen=True):
 
 
 async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    """Publish order:created; print the order's id, and the command that pays it."""
+    """Publish order:created; print the order's id, and the command that pays it, where there is something to pay."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
     what = Order(
         order_id=options.id or new_order_id(),
@@ -78,6 +81,9 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
             voice.complain("the bus has the order; the service has not taken it in yet")
+    if (wrong := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
+        voice.complain(f"a bad event, which goes to dead_letters: {wrong}. There is no order to pay")
+        return os.EX_DATAERR
     print(what.order_id)
     print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
     return 0
@@ -102,6 +108,15 @@ async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
             )
         await _show(bus, access, options.id, voice)
     return 0
+
+
+def refusal(stored: Stored, currency: str) -> str | None:
+    """Why the service takes an event for a bad one, if it does: it acknowledges those too, once they are kept."""
+    try:
+        parse_event(stored.subject, msgspec.json.encode(stored.event), currency.lower())
+    except BadEvent as error:
+        return str(error)
+    return None
 
 
 def token(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:

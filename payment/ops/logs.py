@@ -32,8 +32,6 @@ from payment.ops.log_writer import ByteStream, LineWriter
 from payment.ops.redaction import Redactor, plain_fields
 from payment.ops.vocabulary import Event
 
-"""What `LOG_LEVEL` may be."""
-
 _LIBRARY_FLOOR = logging.INFO
 """Libraries are never heard below this: at debug, pymongo and stripe write out whole documents and requests."""
 _OWN_FIELDS = frozenset(("ts", "level", "service", "client_id"))
@@ -45,10 +43,14 @@ _FORMATTING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError
 """What a library's message may raise when its arguments do not fit it."""
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}
 """A terminal would obey these: they are shown instead."""
 
 _CONTEXT: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
 """What `log_context` puts on each line."""
+
+_LINE_BREAKS = tuple((mark.encode(), b"\\u%04x" % ord(mark)) for mark in "\u0085\u2028\u2029")
+"""Unicode's other ends of a line. JSON lets them stand, and readers that split by Unicode would break a line there."""
 
 ExcInfo = bool | BaseException | tuple[type[BaseException] | None, BaseException | None, TracebackType | None] | None
 
@@ -107,17 +109,24 @@ class Renderer:
         fit = self._redactor.fit
         for name, value in line.items():
             if name not in _OWN_FIELDS and not fit(value):
-                return self._encode(self._redactor.clean(line)) + b"\n"
+                return _one_line(self._encode(self._redactor.clean(line)))
         try:
-            return self._encode(line) + b"\n"
+            return _one_line(self._encode(line))
         except UnicodeEncodeError:  # Lone surrogates: cleaning makes it valid Unicode.
-            return self._encode(self._redactor.clean(line)) + b"\n"
+            return _one_line(self._encode(self._redactor.clean(line)))
 
     def _for_console(self, line: dict[str, object]) -> bytes:
         shown = {name: value for name, value in line.items() if name not in self._identity}
         clean = {name: _visible(value) for name, value in self._redactor.clean(shown).items()}
         console = cast("structlog.dev.ConsoleRenderer", self._console)
         return (console(None, "", clean) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _one_line(text: bytes) -> bytes:
+    if not text.isascii():
+        for mark, escaped in _LINE_BREAKS:
+            text = text.replace(mark, escaped)
+    return text + b"\n"
 
 
 class LibraryHandler(logging.Handler):

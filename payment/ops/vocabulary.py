@@ -48,7 +48,11 @@ class Event(enum.StrEnum):
 
     # Charges and refunds.
     CHARGE_FINISHED = "charge_finished", "The one line of each charge when it ends: how, how much and how long."
-    CHARGE_UNCLEAR = "charge_unclear", "Nobody knows whether a request took effect. It will be repeated or looked for."
+    CHARGE_UNCLEAR = (
+        "charge_unclear",
+        "Nobody knows whether a request took effect. It will be repeated or looked for. Said once of an attempt; while "
+        "Stripe is lost, at debug.",
+    )
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
     REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
@@ -67,7 +71,7 @@ class Event(enum.StrEnum):
     # The ledger.
     COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."
     COMMIT_CONFLICT = "commit_conflict", "Another process wrote an order first. It is decided again."
-    DOCUMENT_UNWRITABLE = "document_unwritable", "One document can't be encoded or written. It fails alone."
+    DOCUMENT_UNWRITABLE = "document_unwritable", "ALARM: one document can't be encoded or written. It fails alone."
     DOCUMENT_UNREADABLE = (
         "document_unreadable",
         "ALARM: a stored document is no order. Nothing is done for it. Said once.",
@@ -88,7 +92,7 @@ FIELDS: dict[str, str] = {
     "service": "The service's name",
     "client_id": "The process: `NATS_CLIENT_ID`, with the dyno's name where there is one",
     # What it is about.
-    "request_id": "The HTTP request's `X-Request-ID`",
+    "request_id": "The HTTP request's `X-Request-ID`: on its own lines and on `charge_finished`. Others have the order",
     "order_id": "The order",
     "payment_id": "The order's payment, the same over all its attempts",
     "charge_id": "Stripe's id of a charge",
@@ -96,7 +100,7 @@ FIELDS: dict[str, str] = {
     "attempt": "The attempt's number, from 1",
     "send": "Which send of the attempt's request, from 1",
     "subject": "The event's subject",
-    "identity": "Stream or channel and sequence number of a delivery",
+    "identity": "Stream or channel, sequence number and storage time of a delivery",
     "dependency": "http, mongodb, nats or stripe",
     "actor": "The actor's name",
     # How it went.

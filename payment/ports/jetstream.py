@@ -49,6 +49,7 @@ PUBLISH_TIMEOUT_S = 5.0
 """A stream that can store an event says so in milliseconds; after this long the event is kept and sent again."""
 CHECK_TIMEOUT_S = 10.0
 
+US_PER_S = 1_000_000
 HEARTBEAT, NOTHING_THERE, TIME_OVER, CONFLICT = "100", "404", "408", "409"
 BATCH_COMPLETED = "Batch Completed"
 
@@ -61,13 +62,15 @@ class Published(Struct, frozen=True):
 
 
 class JetStreamDelivery:
-    """One event of a pull."""
+    """One event of a pull. `identity` has the time at which it was stored in it: a stream that was deleted and made
+    again counts from 1 again, and so does another cluster's; then a number alone would name two events (F30)."""
 
     def __init__(self, message: Msg, connection: NatsConnection) -> None:
         origin = message.metadata
         self.subject = message.subject
         self.data = message.data
-        self.identity = f"{origin.stream}:{origin.sequence.stream}"
+        stored_us = round(origin.timestamp.timestamp() * US_PER_S)
+        self.identity = f"{origin.stream}:{origin.sequence.stream}:{stored_us}"
         self.redelivered = origin.num_delivered - 1
         self._reply = message.reply
         self._connection = connection

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from payment.ports.nats_connection import NatsConnection
+from payment.ports.nats_connection import NatsConnection, NoResponders
 from payment.ports.transport import TransportUnavailable
 
 API_TIMEOUT_S = 3.0
@@ -160,7 +160,11 @@ class JetStreamApi:
 
     async def _call(self, path: str, body: object, form: type[T]) -> T:
         data = b"" if body is None else msgspec.json.encode(body)
-        return parse_answer((await self._connection.request(f"$JS.API.{path}", data, API_TIMEOUT_S)).data, form)
+        try:
+            answer = await self._connection.request(f"$JS.API.{path}", data, API_TIMEOUT_S)
+        except NoResponders as error:
+            raise TransportUnavailable(f"JetStream is not enabled ({error})") from None
+        return parse_answer(answer.data, form)
 
 
 class Streams:

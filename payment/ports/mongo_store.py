@@ -10,7 +10,7 @@ that MongoDB 4.4 and all later ones have.
 Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,8 +29,6 @@ from pymongo.write_concern import WriteConcern
 
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
-from payment.ops.logs import get_logger
-from payment.ops.vocabulary import Event
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -57,7 +55,7 @@ SQLITE_DUPLICATE = "UNIQUE constraint failed"
 """How nx-27017 0.7 says so: without a code, and for a bulk write as a whole, of which it has done the first part."""
 
 UNREADABLE_NAMED_LIMIT = 1_000
-"""Unreadable documents named in the log. More of them is one disaster, not a thousand."""
+"""Unreadable documents that are known by name. More of them is one disaster, not a thousand."""
 
 DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
 """Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
@@ -74,6 +72,11 @@ CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 RAW = CodecOptions(RawBSONDocument)
 
 Document = dict[str, Any]
+
+NOT_AS_MONGODB = (KeyError, TypeError, ValueError)
+"""What the driver raises, past its own family of errors, when it takes apart what greets it and finds something else: a
+server that is no real MongoDB may know no logins, and answers `saslStart` without a payload. Nobody's bug is hidden by
+this: only the first words with a server are looked at so, which hold nothing of ours."""
 
 
 class MongoStore:
@@ -103,10 +106,14 @@ class MongoStore:
         self._orders: AsyncIOMotorCollection[Document] = database["orders"]
         self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
         self._indexed = False
-        self._unreadable: set[str] = set()
+        self._unreadable: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"MongoStore({self._database.name!r})"
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        return self._unreadable
 
     async def prepare(self) -> None:
         try:
@@ -122,10 +129,12 @@ class MongoStore:
                 self._indexed = True
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
+        except NOT_AS_MONGODB as error:
+            raise StoreUnavailable(_not_as_mongodb(error)) from None
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
         ids = _storable(order_ids)
-        found = await self._find({"_id": {"$in": ids}}, limit=len(ids)) if ids else []
+        found = await self._find({"_id": {"$in": ids}}, limit=len(ids), asked=ids) if ids else []
         return {order.id: order for order in found}
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
@@ -142,7 +151,10 @@ class MongoStore:
         # A server that compares dates by the second (nx-27017 does) returns more than is due.
         return [order for order in overdue if order.due is not None and order.due <= now] + absurd
 
-    async def _find(self, query: Document, limit: int, sort: str | None = None) -> list[Order]:
+    async def _find(
+        self, query: Document, limit: int, sort: str | None = None, asked: Sequence[str] = ()
+    ) -> list[Order]:
+        """`asked`: the ids that the query is for, if it is for ids. What is not found any more is not unreadable."""
         cursor = self._orders.find(query, limit=limit)
         if sort is not None:
             cursor = cursor.sort(sort, ASCENDING)
@@ -150,10 +162,13 @@ class MongoStore:
             documents = await cursor.to_list(length=limit)
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
+        if self._unreadable:
+            for each in asked:
+                self._unreadable.pop(each, None)
         return [order for document in documents if (order := self._order(document)) is not None]
 
     def _order(self, document: Document) -> Order | None:
-        """The order that a document holds. None for one that somebody has made unreadable: said once, never guessed at.
+        """The order that a document holds. None for one that somebody has made unreadable, which is noted by its id.
 
         Whoever writes to it collides with it, and so nothing is done for such an order until a person has mended it.
         """
@@ -161,9 +176,8 @@ class MongoStore:
             return msgspec.convert(document, Order)
         except msgspec.ValidationError as error:
             name = str(document.get("_id"))
-            if name not in self._unreadable and len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
-                self._unreadable.add(name)
-                get_logger().error(Event.DOCUMENT_UNREADABLE, order_id=name, error=str(error), alarm=True)
+            if len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
+                self._unreadable[name] = str(error)
             return None
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
@@ -207,8 +221,15 @@ class MongoStore:
         return [result for write in writes for result in await self._write([write])]
 
     async def bury(self, letter: DeadLetter) -> bool:
+        if not await self._insert(letter, letter.identity) and not await self._has(letter):
+            # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
+            await self._insert(letter, letter.name_beside)
+        return True
+
+    async def _insert(self, letter: DeadLetter, name: str) -> bool:
+        """False where something lies under that name already."""
         document = {
-            "_id": letter.identity,
+            "_id": name,
             "subject": letter.subject,
             "data": Binary(letter.data[:DEAD_LETTER_BYTES_MAX]),
             "bytes": len(letter.data),
@@ -220,7 +241,17 @@ class MongoStore:
         except PyMongoError as error:
             if not _is_duplicate(error):
                 raise StoreUnavailable(_reason(error)) from None
+            return False
         return True
+
+    async def _has(self, letter: DeadLetter) -> bool:
+        """Whether what lies under the letter's identity is this very event."""
+        try:
+            kept = await self._dead_letters.find_one({"_id": letter.identity}, {"subject": True, "data": True})
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+        said = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
+        return kept is not None and (kept.get("subject"), kept.get("data")) == said
 
     async def ping(self) -> str:
         try:
@@ -228,6 +259,8 @@ class MongoStore:
             build = await self._database.command("buildInfo")
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
+        except NOT_AS_MONGODB as error:
+            raise StoreUnavailable(_not_as_mongodb(error)) from None
         return f"MongoDB {build.get('version', 'of unknown version')}, database {self._database.name}"
 
     async def close(self) -> None:
@@ -276,6 +309,10 @@ def _result_of(code: object) -> Committed:
     if code == DUPLICATE_KEY:
         return Committed.CONFLICT
     return Committed.UNWRITABLE if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
+
+
+def _not_as_mongodb(error: Exception) -> str:
+    return f"the server does not answer as MongoDB does ({type(error).__name__}): is a login asked for that it lacks?"
 
 
 def _reason(error: PyMongoError) -> str:

@@ -1,7 +1,8 @@
 """One TCP connection to one NATS server, from its opening to its end, and the words in which its trouble is told.
 
 Owns: dialling once, the pings that find a dead peer, and ending what waits on a connection that is over. Must never:
-put a URL's credentials into a message, or be opened twice. Change together with: `payment.ports.nats_connection`.
+put a URL's credentials into a message, send them unencrypted where the URL says `tls`, or be opened twice. Change
+together with: `payment.ports.nats_connection`.
 
 nats-py's own reconnecting is left unused. It keeps unsent commands for the next connection, waits without a bound for a
 stopped peer's socket to close, and ends for ever on an authorization error. Here each connection is a new client, so
@@ -36,6 +37,23 @@ LIBRARY_PING_S = 3600
 """nats-py's own pings, in effect off: ours are bounded even where the socket takes no more bytes."""
 
 
+class CautiousClient(Client):
+    """nats-py's client, which by itself takes `tls://` for `nats://`: it encrypts where the server says that it must,
+    and else sends the password in the clear. Here `tls` is our word, not the server's.
+
+    It leans on an inner method of nats-py, which gets the server's greeting before anything is sent; a test with a
+    server that greets without TLS says so if a new version of the library calls it no more.
+    """
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        url = self._current_server.uri if self._current_server else None
+        if initial_connection and url is not None and url.scheme == "tls":
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise nats.errors.Error("the server offers no TLS, and NATS_URL asks for it")
+            info["tls_required"] = True  # by us: a server that only offers it says that it need not be
+        await super()._process_info(info, initial_connection)
+
+
 class Waiting:
     """A request under way: it can be ended early, with a reason."""
 
@@ -54,7 +72,7 @@ class Link:
     """One TCP connection from its opening to its end. It is never opened twice."""
 
     def __init__(self, server: str, client_name: str) -> None:
-        self.client = Client()
+        self.client = CautiousClient()
         self.address = address_of(server)
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"

@@ -4,13 +4,17 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 """
 
 import enum
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from payment.core.order import Order
+
+DIGEST_CHARS = 32
+"""128 bits: no two events of one name have the same by chance."""
 
 
 class StoreUnavailable(Exception):
@@ -31,7 +35,11 @@ class Committed(enum.Enum):
 
 
 class DeadLetter(Struct, frozen=True):
-    """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once."""
+    """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once.
+
+    Two events may have one name all the same (a broker that lost its data, another one over this database): then the
+    second is kept under `name_beside`, which it has again at each delivery.
+    """
 
     identity: str
     subject: str
@@ -39,9 +47,23 @@ class DeadLetter(Struct, frozen=True):
     error: str
     at: datetime
 
+    @property
+    def name_beside(self) -> str:
+        """Where it is kept if its identity is another event's: with a digest of what it says."""
+        said = hashlib.sha256(b"%b\0%b" % (self.subject.encode(), self.data))
+        return f"{self.identity}#{said.hexdigest()[:DIGEST_CHARS]}"
+
 
 class OrderStore(Protocol):
-    """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has."""
+    """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has.
+
+    A stored document that is no order (somebody has edited it) is never guessed at, nor written over: no read brings
+    it, and every commit of it is a conflict.
+    """
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """By order id: the documents that were no order when they were last read, and why not."""
 
     async def prepare(self) -> None:
         """Reach the store and make the indexes. Raises StoreUnavailable."""
@@ -65,7 +87,10 @@ class OrderStore(Protocol):
         """
 
     async def bury(self, letter: DeadLetter) -> bool:
-        """Keep a dead letter. True once it is kept, now or before. Raises StoreUnavailable."""
+        """Keep a dead letter. True once it is kept, now or before; never because another has its identity.
+
+        Raises StoreUnavailable.
+        """
 
     async def ping(self) -> str:
         """Reach the store once and say in a few words what was found. Raises StoreUnavailable."""

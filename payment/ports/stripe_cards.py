@@ -74,8 +74,8 @@ LIST_PAGES_MAX = 3
 TEXT_MAX_CHARS = 300
 """Stripe's messages are one or two sentences."""
 
-SECRETS = re.compile(r"\b(?:sk|rk|pk|tok|btok|src|pm|whsec)_[\w*]+")
-"""What Stripe's ids of keys and of card tokens look like."""
+SECRETS = re.compile(r"\b(?:sk|rk|pk|tok|btok|src|pm|whsec)_[\w*]+|\*{4,}\w+")
+"""What Stripe's ids of keys and of card tokens look like, and a key as Stripe masks it, down to its last characters."""
 
 OBSTACLES = {
     Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
@@ -193,13 +193,16 @@ class StripeCards:
     async def check(self) -> NotYet | Unclear | None:
         """Make the cheapest authenticated call: `GET /v1/balance`. None: Stripe is there and takes our key.
 
-        A restricted key may well charge and not read the balance, so a 403 there is asked again of what we do need.
+        A restricted key may well charge and not read the balance, and a sandbox may have none: what is refused there is
+        asked again of what we do need. Who refuses that too would refuse every charge.
         """
         body = await self._call(Call.LOOK, "/v1/balance", {})
-        if isinstance(body, Failure) and body.answer is not None and body.answer.status == 403:
+        if isinstance(body, Failure) and (body.ending is Ending.ALARM or _is_forbidden(body)):
             body = await self._call(Call.LOOK, "/v1/charges", {"limit": 1})
-        if not isinstance(body, Failure) or body.ending is Ending.ALARM:
-            return None  # An alarm is Stripe's refusal of what was asked, which comes after it took the key.
+        if not isinstance(body, Failure):
+            return None
+        if body.ending is Ending.ALARM:
+            return Unclear(text=f"Stripe, or what is at this address, does not know our requests: {body.text}")
         return _nothing_known(body)
 
     async def close(self) -> None:
@@ -273,6 +276,10 @@ class StripeCards:
             if isinstance(secret, str) and secret:
                 text = text.replace(secret, "[redacted]")
         return SECRETS.sub("[redacted]", text)[:TEXT_MAX_CHARS]
+
+
+def _is_forbidden(failure: Failure) -> bool:
+    return failure.answer is not None and failure.answer.status == 403
 
 
 def _nothing_known(failure: Failure) -> NotYet | Unclear:

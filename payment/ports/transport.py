@@ -19,7 +19,8 @@ class Delivery(Protocol):
 
     @property
     def identity(self) -> str:
-        """What is the same at each redelivery of this very event: stream or channel and sequence number."""
+        """What is the same at each redelivery of this very event, and no other's: stream or channel, sequence number,
+        and the time at which it was stored, for a stream or channel that began anew counts from 1 again."""
 
     @property
     def redelivered(self) -> int:

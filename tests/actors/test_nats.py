@@ -332,7 +332,7 @@ async def test_each_event_has_one_line(world: NatsWorld) -> None:
         "applied",
         250.0,
     )
-    assert (line["subject"], line["identity"], line["redelivered"]) == (ORDER_CANCELLED, "order:cancelled:1", 0)
+    assert (line["subject"], line["identity"], line["redelivered"]) == (ORDER_CANCELLED, "order:cancelled:1:1", 0)
 
 
 class Delivered:

@@ -47,12 +47,16 @@ class MongoBench:
     def store(self, port: int | None = None) -> MongoStore:
         return MongoStore(self.url(port), "contract")
 
+    def dead_letters(self) -> list[bytes]:
+        with MongoClient[dict[str, Any]](self.url()) as client:
+            return [letter["data"] for letter in client[self.name]["dead_letters"].find()]
+
 
 class MongoStoreContract(StoreContract):
     """What only a real server shows."""
 
     async def test_a_document_that_is_no_order_stops_nobody(self, bench: MongoBench, store: MongoStore) -> None:
-        """Somebody has edited one by hand: it is passed over, at a load and at the sweep, and never written over."""
+        """Somebody has edited one by hand: it is passed over, at loads and sweeps, named, and never written over."""
         good = charging("good")
         assert await store.commit([good]) == [Committed.WRITTEN]
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
@@ -61,6 +65,10 @@ class MongoStoreContract(StoreContract):
         assert set(await store.load(["good", "bad"])) == {"good"}
         assert [found.id for found in await store.due(T0 + timedelta(days=1), None, 10)] == ["good"]
         assert await store.commit([order("bad")]) == [Committed.CONFLICT]
+        assert set(store.unreadable) == {"bad"}
+        await orders.delete_one({"_id": "bad"})
+        assert await store.load(["good", "bad"]) == {"good": good}
+        assert not store.unreadable
         client.close()
 
     async def test_the_indexes_are_there(self, bench: MongoBench, store: MongoStore) -> None:

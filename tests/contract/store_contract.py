@@ -43,6 +43,9 @@ class Bench(Protocol):
     def store(self) -> OrderStore:
         """A store of its own on it, as another process would have. The bench closes it."""
 
+    def dead_letters(self) -> list[bytes]:
+        """The bytes of every dead letter that is kept."""
+
 
 def order(order_id: str, *messages: Message, at: datetime = T0, rev: int = 1) -> Order:
     """An order that was created and then told these messages, as revision `rev`."""
@@ -271,6 +274,18 @@ class StoreContract:
         assert await store.bury(letter)
         assert await other.bury(letter)
         assert await store.bury(structs.replace(letter, identity="orders:2", data=b'{"$date": 1}'))
+
+    async def test_another_event_with_the_identity_of_a_kept_one_is_kept_beside_it(
+        self, store: OrderStore, other: OrderStore, bench: Bench
+    ) -> None:
+        """F30: a broker that counts from 1 again; however often it comes, and only what is the same is the same."""
+        first = DeadLetter("orders:1", "order:created", b"first", "not JSON", T0)
+        second = structs.replace(first, data=b"second")
+        cancelled = structs.replace(first, subject="order:cancelled")
+        for letter in (first, second, cancelled, second, cancelled, first):
+            assert await store.bury(letter)
+            assert await other.bury(letter)
+        assert sorted(bench.dead_letters()) == [b"first", b"first", b"second"]
 
     async def test_a_hundred_orders_go_in_one_commit(self, store: OrderStore) -> None:
         """And come back in one read."""

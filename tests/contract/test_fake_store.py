@@ -20,6 +20,9 @@ class FakeBench:
     def store(self) -> FakeStore:
         return FakeStore(self._database)
 
+    def dead_letters(self) -> list[bytes]:
+        return [letter.data for letter in self._database.dead_letters.values()]
+
 
 class TestFakeStore(StoreContract):
     @pytest.fixture

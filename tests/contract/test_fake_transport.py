@@ -25,6 +25,9 @@ class FakeBench:
     async def start(self) -> None:
         self._broker.come_back()
 
+    async def begin_anew(self) -> None:
+        self._broker.begin_anew()
+
 
 class TestFakeTransport(TransportContract):
     @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -37,6 +38,11 @@ class StreamingBench:
 
     async def start(self) -> None:
         await asyncio.to_thread(self.server.start)
+
+    async def begin_anew(self) -> None:
+        self.server.kill()
+        shutil.rmtree(self.server.data, ignore_errors=True)  # of a memory store there is none
+        await self.start()
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ class Bench(Protocol):
     async def start(self) -> None:
         """Start it again where it was."""
 
+    async def begin_anew(self) -> None:
+        """Have it lose everything and count from 1 again, or put another one in its place."""
+
 
 class Member:
     """A running transport, and a record of what it was told and given."""
@@ -153,6 +156,20 @@ class TransportContract:
         assert one.data == [b"first", b"second", b"second"]
         assert one.got[1].identity == one.got[2].identity != one.got[0].identity
         assert [each.redelivered for each in one.got] == [0, 0, 1]
+
+    async def test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again(
+        self, members: Members, bench: Bench
+    ) -> None:
+        """F30: else a bad event would be taken for one that was kept before, and lost."""
+        before = await members.join(CREATED)
+        await before.publish(CREATED, b"old")
+        await before.got_data(b"old")
+        await members.stop()
+        await bench.begin_anew()
+        after = await members.join(CREATED)
+        await after.publish(CREATED, b"new")
+        await after.got_data(b"new")
+        assert before.got[0].identity != after.got[0].identity
 
     async def test_retry_brings_the_same_event_again(self, members: Members) -> None:
         """A retried event comes again with its identity, and knows that it does."""

@@ -8,6 +8,7 @@ from payment.core.messages import Evidence, RefusalReason
 from payment.core.order import ATTEMPTS_LIMIT, AttemptState
 from payment.core.replies import (
     NOT_COMPLETED,
+    NOT_TRIED,
     AmountRefused,
     CardWasDeclined,
     Conflict,
@@ -130,10 +131,14 @@ def test_reply_to_a_refused_token_names_the_token_and_the_order_stays_payable(re
     assert isinstance(story.ask("tok_2"), Pending)
 
 
-@pytest.mark.parametrize("reason", [RefusalReason.AMOUNT, RefusalReason.REQUEST])
-def test_reply_to_an_amount_that_stripe_refused(reason):
+def test_reply_to_an_amount_that_stripe_refused():
     """F35: 422, Stripe's own words."""
-    assert charging().tell(refused(reason=reason)).ask() == AmountRefused("No such token.")
+    assert charging().tell(refused(reason=RefusalReason.AMOUNT)).ask() == AmountRefused("No such token.")
+
+
+def test_reply_to_a_request_that_stripe_refused_tells_the_customer_nothing_of_our_insides():
+    """422, our own words: Stripe's name addresses and parameters, and go to who mends them."""
+    assert charging().tell(refused(reason=RefusalReason.REQUEST)).ask() == AmountRefused(NOT_TRIED)
 
 
 @pytest.mark.parametrize("story", [abandoned, closed])

@@ -1,6 +1,7 @@
 """`python -m payment.embedded run` from a person's chair: what it shows, and what comes of doing as it says."""
 
 import json
+import os
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -67,6 +68,13 @@ def test_a_neighbours_order_is_paid_by_the_line_it_prints(run: EmbeddedRun) -> N
     assert (created["subject"], created["currency"], created["ticket"]["price"]) == ("order:created", "eur", 5)
     assert (announced["subject"], announced["stripeId"]) == ("payment:created", paid["stripeId"])
     assert payment == paid
+
+
+def test_an_order_that_the_service_refuses_has_no_line_to_pay_it(run: EmbeddedRun) -> None:
+    """A price between two cents is a bad event: whoever placed it hears so, and waits for no payment."""
+    refused = run.command("order", "--price", "19.999", "--user", "u9")
+    assert (refused.returncode, refused.stdout) == (os.EX_DATAERR, "")
+    assert "dead_letters" in refused.stderr
 
 
 def test_events_follows_what_is_published(run: EmbeddedRun) -> None:

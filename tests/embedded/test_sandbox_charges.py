@@ -119,6 +119,34 @@ async def test_ending_before_goes_towards_newer_charges(world: World) -> None:
     assert page.has_more is True
 
 
+@pytest.mark.parametrize(
+    ("created", "seen"),
+    [
+        ({"gte": 60}, [2, 1]),
+        ({"gt": 60}, [2]),
+        ({"lt": 60}, [0]),
+        ({"lte": 60, "gte": 1}, [1]),
+        (60, [1]),
+    ],
+)
+async def test_charges_are_listed_by_when_they_were_made(world: World, created: object, seen: list[int]) -> None:
+    """Bounds in seconds since 1970, with the rest of a list's parameters."""
+    began, made = int(world.clock()), []
+    for _ in range(3):
+        made.append(await world.charge(transfer_group="o1"))
+        world.clock.now += 60
+    since = {name: began + at_s for name, at_s in created.items()} if isinstance(created, dict) else began + 60
+    page = await world.stripe.v1.charges.list_async({"transfer_group": "o1", "created": since})  # type: ignore[typeddict-item]
+    assert [charge.id for charge in page.data] == [made[place].id for place in seen]
+
+
+async def test_a_list_of_a_customers_charges_finds_no_such_customer(world: World) -> None:
+    """The parameter is known to Stripe; customers are not kept here."""
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await world.stripe.v1.charges.list_async({"customer": "cus_1"})
+    assert (refused.value.code, refused.value.param) == ("resource_missing", "customer")
+
+
 async def test_the_balance_is_what_was_charged_and_not_given_back(world: World) -> None:
     """The cheapest authenticated call there is adds up."""
     charge = await world.charge()

@@ -30,6 +30,7 @@ BAD_CHARGES: list[tuple[dict[str, Any], str | None, str]] = [
     ({"source": "tok_nobody"}, "resource_missing", "source"),
     ({"colour": "red"}, "parameter_unknown", "colour"),
     ({"metadata[orderId]": "x" * 501}, None, "metadata"),
+    ({"metadata": "5"}, None, "metadata"),
 ]
 
 

@@ -7,7 +7,7 @@ randomness, no sleep: a simulation drives it. Change together with: `payment.por
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,16 +28,19 @@ class FakeDatabase:
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
         self.dead_letters: dict[str, DeadLetter] = {}
+        self.unreadable: dict[str, str] = {}
+        """By order id: documents that somebody has edited, and why they are no orders. Out of here they are mended."""
         self.revisions: list[Order] = []
         """Every document ever written, in order."""
         self._decoded: dict[str, tuple[bytes, Order]] = {}
 
     def get(self, order_id: str) -> Order | None:
-        document = self.documents.get(order_id)
+        document = None if order_id in self.unreadable else self.documents.get(order_id)
         return None if document is None else self._read(order_id, document)
 
     def orders(self) -> list[Order]:
-        return [self._read(order_id, document) for order_id, document in self.documents.items()]
+        documents = self.documents.items()
+        return [self._read(order_id, document) for order_id, document in documents if order_id not in self.unreadable]
 
     def _read(self, order_id: str, document: bytes) -> Order:
         """A document is decoded once, however often it is read: orders are frozen."""
@@ -54,6 +57,8 @@ class FakeDatabase:
     def replace(self, order: Order, document: bytes) -> bool:
         """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): false where the upsert collides on `_id`."""
         stored = self.get(order.id)
+        if order.id in self.unreadable:
+            return False
         if stored is not None and stored.rev != order.rev - 1:
             return False
         if stored is None and self._payment_is_another_s(order):
@@ -61,6 +66,15 @@ class FakeDatabase:
         self.documents[order.id] = document
         self.revisions.append(self._read(order.id, document))
         return True
+
+    def keep(self, letter: DeadLetter) -> str | None:
+        """Keep a dead letter and return under which name; None where this very event lies there already."""
+        at_its_name = self.dead_letters.setdefault(letter.identity, letter)
+        if at_its_name is letter:
+            return letter.identity
+        if (at_its_name.subject, at_its_name.data) == (letter.subject, letter.data):
+            return None
+        return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
 
     def _payment_is_another_s(self, order: Order) -> bool:
         payment = order.payment
@@ -96,6 +110,7 @@ class FakeStore:
         self._open = asyncio.Event()
         self._open.set()
         self._stalled: set[str] = set()
+        self._unreadable: dict[str, str] = {}
         self._held: deque[Order] = deque()
 
     # ------------------------------------------------------------------------------------------------------ the script
@@ -128,8 +143,16 @@ class FakeStore:
         await self._called("prepare")
         self.prepared += 1
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        return self._unreadable
+
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
         await self._called("load")
+        for each in order_ids:
+            self._unreadable.pop(each, None)
+            if each in self.database.unreadable:
+                self._unreadable[each] = self.database.unreadable[each]
         found = (self.database.get(order_id) for order_id in dict.fromkeys(order_ids))
         return {order.id: order for order in found if order is not None}
 
@@ -156,7 +179,7 @@ class FakeStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
-        self.database.dead_letters.setdefault(letter.identity, letter)
+        self.database.keep(letter)
         self.log.append(f"buried {letter.identity}")
         return True
 

@@ -28,6 +28,8 @@ class Stored:
     data: bytes
     message_id: str
     at_s: float
+    nth: int
+    """Of all that was ever stored, also before a `begin_anew`: real brokers say the time instead."""
 
 
 @dataclass
@@ -65,6 +67,7 @@ class FakeBroker:
         self._logs: dict[str, list[Stored]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._changed: set[asyncio.Event] = set()
+        self._ever_stored = 0
         self.changes = 0
 
     def put(self, subject: str, data: bytes, message_id: str = "") -> None:
@@ -72,7 +75,8 @@ class FakeBroker:
         log, now_s = self._logs.setdefault(subject, []), self.clock.monotonic()
         if self.deduplicates and message_id and self._is_repeated(message_id, now_s):
             return
-        log.append(Stored(subject, len(log), data, message_id, now_s))
+        self._ever_stored += 1
+        log.append(Stored(subject, len(log), data, message_id, now_s, self._ever_stored))
         self.tell_all()
 
     def events(self, subject: str) -> list[Stored]:
@@ -97,6 +101,12 @@ class FakeBroker:
 
     def go_away(self, reason: str = "the broker is away") -> None:
         self.away = reason
+        self.tell_all()
+
+    def begin_anew(self) -> None:
+        """Lose everything, and count from 1 again."""
+        self._logs.clear()
+        self._groups.clear()
         self.tell_all()
 
     def come_back(self) -> None:
@@ -166,7 +176,7 @@ class FakeDelivery:
     def __init__(self, event: Stored, broker: FakeBroker, group: str) -> None:
         self.subject = event.subject
         self.data = event.data
-        self.identity = f"{event.subject}:{event.sequence + 1}"
+        self.identity = f"{event.subject}:{event.sequence + 1}:{event.nth}"
         self.redelivered = broker.delivered_before(group, event)
         self._event, self._broker, self._group = event, broker, group
 

@@ -47,6 +47,16 @@ def test_times_are_said_in_utc_and_newlines_never_break_a_line() -> None:
     assert log.lines[0]["outcome"] == "2024-05-01T00:00:00.000Z"
 
 
+def test_no_end_of_a_line_that_unicode_knows_breaks_a_line() -> None:
+    """Some readers split by them; nothing else of what is not ASCII is touched."""
+    log = Log()
+    said = "a\u2028b\u2029c\u0085d \u00e4\u2713"
+    logs.get_logger().info(Event.EVENT_PUBLISHED, reason=said)
+    assert len(log.text.splitlines()) == 1
+    assert log.lines[0]["reason"] == said
+    assert "\u00e4\u2713" in log.text
+
+
 def test_what_is_below_the_level_is_not_said() -> None:
     """LOG_LEVEL is a floor."""
     log = Log("warning")

@@ -122,9 +122,37 @@ async def test_a_dead_letter_that_was_not_stored_is_not_called_kept(server: Scri
         None,
         {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]},
     ]
+    server.answers["find"] = [_found({"_id": "stream:1", "subject": "order:created", "data": b"{"})]
     with pytest.raises(StoreUnavailable):
         await store.bury(letter())
     assert await store.bury(letter())
+    assert len(server.named("insert")) == 2
+
+
+async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
+    server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F30: something has its identity; whether it is the same event, nobody knows while the store is away."""
+    duplicate = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]}
+    server.answers["insert"] = [duplicate]
+    server.answers["find"] = [None, None]
+    with pytest.raises(StoreUnavailable):
+        await store.bury(letter())
+    server.answers["insert"] = [duplicate, None]
+    with pytest.raises(StoreUnavailable):
+        await store.bury(letter())
+
+
+async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(server: ScriptedMongo) -> None:
+    """F25: one that knows no logins answers `saslStart` without a payload, and the driver raises a bare KeyError."""
+    url = (await server.start()).replace("mongodb://", "mongodb://us:hush@")
+    store = MongoStore(f"{url}?authSource=admin", "test")
+    for reach in (store.ping, store.prepare):
+        with pytest.raises(StoreUnavailable, match="does not answer as MongoDB does") as told:
+            await reach()
+        assert "hush" not in str(told.value)
+    assert server.named("saslStart")
+    await store.close()
 
 
 async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(

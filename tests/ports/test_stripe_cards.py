@@ -381,6 +381,13 @@ async def test_a_check_with_a_bad_key_says_so(server: HostileStripe, cards: Stri
     assert outcome.obstacle is Obstacle.KEY_REFUSED
 
 
+async def test_not_even_the_end_of_a_bad_key_is_repeated(server: HostileStripe, cards: StripeCards) -> None:
+    """F36: Stripe shows its last characters, and `/readyz` shows our text to everybody."""
+    server.script(reply(401, an_error(message="Invalid API Key provided: ********ET42")))
+    outcome = await cards.check()
+    assert outcome == NotYet(Obstacle.KEY_REFUSED, "Invalid API Key provided: [redacted]")
+
+
 async def test_a_restricted_key_is_asked_for_what_we_need(server: HostileStripe, cards: StripeCards) -> None:
     """A key that may charge and not read the balance is good; one that may do neither is not."""
     server.script(reply(403, an_error()), reply(200, a_list()), reply(403, an_error()), reply(403, an_error()))
@@ -389,9 +396,22 @@ async def test_a_restricted_key_is_asked_for_what_we_need(server: HostileStripe,
     assert [request.path for request in server.requests] == ["/v1/balance", "/v1/charges"] * 2
 
 
-async def test_a_refused_question_shows_that_the_key_was_taken(server: HostileStripe, cards: StripeCards) -> None:
-    """A sandbox without a balance is there all the same; a proxy's 404 is not Stripe."""
-    server.script(reply(404, an_error()), reply(404, b"<html>"), reply(500, an_error(type="api_error")))
+async def test_who_refuses_the_check_would_refuse_every_charge(server: HostileStripe, cards: StripeCards) -> None:
+    """An address with a path too much: Stripe answers and takes the key, and knows none of our requests."""
+    unknown = reply(404, an_error(message="Unrecognized request URL (GET: /v1/v1/charges)."))
+    server.script(unknown, unknown)
+    outcome = await cards.check()
+    assert isinstance(outcome, Unclear)
+    assert "Unrecognized request URL" in outcome.text
+    assert not outcome.alarm, "an actor would take it for well"
+    assert [request.path for request in server.requests] == ["/v1/balance", "/v1/charges"]
+
+
+async def test_a_sandbox_without_a_balance_is_there_all_the_same(server: HostileStripe, cards: StripeCards) -> None:
+    """It is asked for what we do need; a proxy's 404 is not Stripe."""
+    server.script(
+        reply(404, an_error()), reply(200, a_list()), reply(404, b"<html>"), reply(500, an_error(type="api_error"))
+    )
     assert await cards.check() is None
     assert isinstance(await cards.check(), Unclear)
     assert isinstance(await cards.check(), Unclear)

@@ -40,7 +40,8 @@ class NatsStreamingServer(ServerProcess):
         self.cluster_id = cluster_id
         self._nats_url = nats_url
         command = [str(require_server()), "-cid", cluster_id, "-a", LOOPBACK, "-p", str(port)]
-        command += ["-st", "memory"] if memory else ["-st", "file", "-dir", str(folder / "streaming")]
+        self.data = folder / "streaming"
+        command += ["-st", "memory"] if memory else ["-st", "file", "-dir", str(self.data)]
         command += ["-ns", nats_url] if nats_url else []
         super().__init__([*command, *options], port=port, log=folder / "streaming.log", ready=self._says_ready)
 

@@ -35,6 +35,8 @@ class SimStore:
         self._world = world
         self._process = process
         self._database = world.database
+        self.unreadable: dict[str, str] = {}
+        """Nobody edits documents here."""
 
     async def prepare(self) -> None:
         await self._read("store.prepare", lambda: None)
@@ -61,8 +63,7 @@ class SimStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
-            if letter.identity not in self._database.dead_letters:
-                self._database.dead_letters[letter.identity] = letter
+            if self._database.keep(letter) is not None:
                 told = (letter.identity, letter.subject, letter.data, letter.error)
                 self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
             return True

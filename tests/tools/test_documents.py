@@ -84,6 +84,13 @@ def test_a_table_of_readme_lists_exactly_what_there_is(name: str, words: list[st
     assert first_cells(name) == words
 
 
+def test_every_alarm_says_what_to_do() -> None:
+    """README's table of alarms has a row for each that the vocabulary calls one, and no other."""
+    table = document("README.md").split("### Alarms\n", 1)[1].split("\n#", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(rows) == sorted(event.value for event in Event if event.meaning.startswith("ALARM"))
+
+
 def test_the_diagram_shows_every_state_and_every_change() -> None:
     """As many arrows as the table of states has pairs of different states, and one for the beginning."""
     changes = {(state, after) for (state, _), after in TABLE.items() if state is not after}

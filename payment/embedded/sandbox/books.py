@@ -66,11 +66,15 @@ class KeptAnswer(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """Which part of a list is asked for: so many, after one id (older) or before one (newer)."""
+    """Which part of a list is asked for: so many, after one id (older) or before one (newer), made at such times.
+
+    `created` holds seconds since 1970 by SQL's sign of a comparison.
+    """
 
     limit: int
     starting_after: str | None = None
     ending_before: str | None = None
+    created: dict[str, int] = {}
 
 
 class Books:
@@ -245,8 +249,9 @@ class Books:
         return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
 
 
-def _where(table: str, column: str, value: str | None, page: Page) -> tuple[str, list[str]]:
-    conditions, values = [], []
+def _where(table: str, column: str, value: str | None, page: Page) -> tuple[str, list[str | int]]:
+    conditions: list[str] = []
+    values: list[str | int] = []
     if value is not None:
         conditions.append(f"{column} = ?")
         values.append(value)
@@ -254,6 +259,9 @@ def _where(table: str, column: str, value: str | None, page: Page) -> tuple[str,
         if mark is not None:
             conditions.append(f"seq {sign} (SELECT seq FROM {table} WHERE id = ?)")
             values.append(mark)
+    for sign, moment in page.created.items():
+        conditions.append(f"json_extract(CAST(object AS TEXT), '$.created') {sign} ?")
+        values.append(moment)
     return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 

@@ -33,6 +33,7 @@ REFUND_DELAY_S = 2.0
 ACCOUNT_CURRENCY = "usd"
 REFUNDS_SHOWN = 10
 """How many refunds a charge lists in itself, where it is asked to."""
+PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created")
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 TEXTS_ON_CHARGE = (
     "description",
@@ -100,7 +101,9 @@ class Endpoints:
 
     def list_charges(self, params: Params, _: str) -> Answer:
         """Newest first, failed ones too."""
-        params.allow("transfer_group", "limit", "starting_after", "ending_before")
+        params.allow("transfer_group", "customer", *PAGE_PARAMS)
+        if (customer := params.text("customer")) is not None:
+            raise no_such("customer", customer, param="customer")  # cards are charged by their tokens alone
         page = self._page(params, "charge", self._books.charge)
         charges, more = self._books.charges(params.text("transfer_group"), page)
         if params.expands("data.refunds"):
@@ -133,7 +136,7 @@ class Endpoints:
         return _ok(refund)
 
     def list_refunds(self, params: Params, _: str) -> Answer:
-        params.allow("charge", "limit", "starting_after", "ending_before")
+        params.allow("charge", *PAGE_PARAMS)
         charge_id = params.text("charge")
         if charge_id is not None and self._books.charge(charge_id) is None:
             raise no_such("charge", charge_id, param="charge")
@@ -191,7 +194,7 @@ class Endpoints:
         for name, mark in (("starting_after", after), ("ending_before", before)):
             if mark is not None and find(mark) is None:
                 raise no_such(kind, mark, param=name)
-        return Page(params.page_limit(), after, before)
+        return Page(params.page_limit(), after, before, params.times("created"))
 
     def _shown(self, charge: Charge, params: Params) -> Answer:
         if params.expands("refunds"):

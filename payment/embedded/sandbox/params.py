@@ -18,6 +18,7 @@ METADATA_VALUE_CHARS = 500
 """Stripe's limits on metadata: docs.stripe.com/api/metadata."""
 INTEGER_DIGITS = 18
 """So that every integer read fits in 64 bits."""
+COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 PAGE_DEFAULT = 10
 PAGE_MAX = 100
 
@@ -61,18 +62,27 @@ class Params:
             raise missing(name)
         return value
 
-    def integer(self, name: str) -> int | None:
-        """An integer of at least 1, or None where it is not given."""
+    def integer(self, name: str, least: int = 1) -> int | None:
+        """An integer of at least 1, or of at least as much as it says, or None where it is not given."""
         value = self.text(name)
         if value is None:
             return None
         digits = value.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()) or len(digits) > INTEGER_DIGITS:
             raise ApiError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=name)
-        if int(value) < 1:
-            message = f"Invalid positive integer: {value}. This value must be greater than or equal to 1."
+        if int(value) < least:
+            message = f"Invalid positive integer: {value}. This value must be greater than or equal to {least}."
             raise ApiError(message, code="parameter_invalid_integer", param=name)
         return int(value)
+
+    def times(self, name: str) -> dict[str, int]:
+        """A moment, or bounds of it (`created[gte]`): the comparison's sign to seconds since 1970."""
+        moments = {"=": self.integer(name, least=0)}
+        for word, _ in self._keyed(name):
+            if word not in COMPARISONS:
+                raise ApiError(f"Received unknown parameter: {name}[{word}]", code="parameter_unknown", param=name)
+            moments[COMPARISONS[word]] = self.integer(f"{name}[{word}]", least=0)
+        return {sign: moment for sign, moment in moments.items() if moment is not None}
 
     def page_limit(self) -> int:
         limit = self.integer("limit")
@@ -83,6 +93,8 @@ class Params:
 
     def metadata(self) -> dict[str, str]:
         """Name to value; an empty value means a name that is not set."""
+        if self._fields.get("metadata"):
+            raise ApiError("Invalid object", param="metadata")
         entries = {name: value for name, value in self._keyed("metadata") if value != ""}
         if len(entries) > METADATA_ENTRIES:
             raise ApiError(f"You can have up to {METADATA_ENTRIES} metadata keys.", param="metadata")

@@ -1,0 +1,83 @@
+"""What a connection to NATS sends before it is encrypted, to a server of a few lines that notes every byte."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from payment.ports.clock import SystemClock
+from payment.ports.ids import RandomIds
+from payment.ports.jetstream import JetStreamTransport
+from payment.ports.nats_link import Link
+from payment.ports.transport import TransportUnavailable
+
+TLS_HANDSHAKE = b"\x16\x03"
+
+
+class Greeter:
+    """Greets as it was told to, and refuses whatever is said then. `got` is what it was sent."""
+
+    def __init__(self, **greeting: object) -> None:
+        self.got: list[bytes] = []
+        self.port = 0
+        self._greeting = {"server_id": "x", "version": "2.10.0", "max_payload": 1_048_576, **greeting}
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(self._greeting).encode() + b"\r\n")
+        self.got.append(await reader.read(65_536))
+        if self.got[-1].startswith(TLS_HANDSHAKE):
+            writer.transport.abort()
+        else:
+            writer.write(b"-ERR 'enough'\r\n")
+            writer.close()
+
+
+@asynccontextmanager
+async def greeter(**greeting: object) -> AsyncIterator[Greeter]:
+    made = Greeter(**greeting)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield made
+
+
+async def refusal(greets: Greeter, scheme: str) -> str:
+    """Why the link could not be opened."""
+    with pytest.raises(TransportUnavailable) as refused:
+        await Link(f"{scheme}://pay:secret@127.0.0.1:{greets.port}", "payment-service").open()
+    return str(refused.value)
+
+
+async def test_where_the_url_says_tls_a_server_without_tls_gets_nothing() -> None:
+    """The password least of all; and an operator is told what to mend."""
+    async with greeter() as server:
+        reason = await refusal(server, "tls")
+        assert reason == f"NATS at 127.0.0.1:{server.port}: the server offers no TLS, and NATS_URL asks for it"
+    assert not any(server.got)
+
+
+async def test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes_before_the_handshake() -> None:
+    """It would take us without."""
+    async with greeter(tls_available=True) as server:
+        await refusal(server, "tls")
+    assert server.got
+    assert all(sent.startswith(TLS_HANDSHAKE) for sent in server.got)
+
+
+async def test_where_the_url_says_nats_a_server_that_only_offers_tls_is_taken_without() -> None:
+    """As ever: the URL decides."""
+    async with greeter(tls_available=True) as server:
+        await refusal(server, "nats")
+    assert server.got[0].startswith(b"CONNECT {")
+
+
+async def test_a_check_fails_where_the_server_has_no_tls() -> None:
+    """`--check` then exits with 69."""
+    async with greeter() as server:
+        url = f"tls://pay:secret@127.0.0.1:{server.port}"
+        transport = JetStreamTransport([url], "payment-service", "payment", "ticketing", RandomIds(), SystemClock())
+        with pytest.raises(TransportUnavailable, match="offers no TLS"):
+            await transport.check()
+    assert not any(server.got)

@@ -1,0 +1,75 @@
+"""`run.py --check`, over fakes: what it prints, what it exits with, and that it leaves nothing open."""
+
+import io
+import os
+
+import pytest
+
+from payment.check import check_ports
+from payment.ports.cards import NotYet, Unclear
+from payment.service import Ports
+from tests.fakes.cards import FakeCards, FakeStripe
+from tests.fakes.clock import FakeClock
+from tests.fakes.ids import FakeIds
+from tests.fakes.store import FakeStore
+from tests.fakes.transport import FakeBroker, FakeTransport
+
+
+class OurBug(Exception):
+    """What no port may raise."""
+
+
+class BrokenStore(FakeStore):
+    async def ping(self) -> str:
+        raise OurBug
+
+
+class WrongAddress(FakeCards):
+    async def check(self) -> NotYet | Unclear | None:
+        return Unclear("does not know our requests")
+
+
+class World:
+    """The ports of one check, and what it printed."""
+
+    def __init__(self, store: FakeStore, cards: type[FakeCards] = FakeCards) -> None:
+        clock = FakeClock()
+        self.store = store
+        self.cards = cards(FakeStripe(clock))
+        self.transport = FakeTransport(FakeBroker(clock))
+        self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds())
+        self.out = io.StringIO()
+
+    async def check(self) -> int:
+        return await check_ports(self.ports, self.out)
+
+    @property
+    def verdicts(self) -> list[list[str]]:
+        return [line.split()[:2] for line in self.out.getvalue().splitlines()]
+
+
+async def test_all_is_well() -> None:
+    """A line for each server, and 0."""
+    world = World(FakeStore())
+    assert await world.check() == os.EX_OK
+    assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "ok"]]
+
+
+async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
+    """69, and its words."""
+    world = World(FakeStore(), WrongAddress)
+    assert await world.check() == os.EX_UNAVAILABLE
+    assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "FAILED"]]
+    assert "does not know our requests" in world.out.getvalue()
+
+
+async def test_everything_is_closed_whatever_the_end_is() -> None:
+    """Also where something raises that nobody expected: connections left open would hide why."""
+    for store in (FakeStore(), BrokenStore()):
+        world = World(store)
+        if isinstance(store, BrokenStore):
+            with pytest.raises(OurBug):
+                await world.check()
+        else:
+            await world.check()
+        assert (store.closed, world.cards.closed) == (True, True)
