@@ -1,4 +1,4 @@
-"""What every `CardProcessor` does alike: the fake of the simulation, and the real adapter over the real sandbox.
+"""What every `CardProcessor` does alike: the fake, the simulated Stripe, and the real adapter over the real sandbox.
 
 Texts, ids and the order of time are each one's own; kinds of outcome, their reasons and the books are not.
 """

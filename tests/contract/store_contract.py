@@ -1,4 +1,4 @@
-"""What every `OrderStore` keeps, as tests: MongoDB's protocol, spoken by two unrelated servers, and the fake run them.
+"""What every `OrderStore` keeps, as tests: two servers of MongoDB's protocol, the fake and the simulated one run them.
 
 A subclass gives the fixture `bench`. All orders are made by the core, as the ledger would.
 """

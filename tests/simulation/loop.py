@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import threading
 from asyncio import events
 from collections import deque
@@ -193,6 +194,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.crash is not None:
             raise self.crash
         return True
+
+    def _run_once(self) -> None:
+        """A step of asyncio's own `run_forever` and `run_until_complete`, for a test that is itself a coroutine.
+
+        Raises:
+            RuntimeError: somebody waits for what nothing can bring any more.
+            BaseException: what the world's own code raised.
+        """
+        if self._runnable:
+            self._turn()
+        elif not self._advance(math.inf):
+            raise RuntimeError("nothing can run any more, and somebody still waits")
+        if self.crash is not None:
+            raise self.crash
 
     def end(self) -> None:
         """End the world: nothing runs after the present handle."""

@@ -48,7 +48,7 @@ class SimStripe:
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
-        if (obstacle := self._obstacle()) is not None:
+        if (obstacle := self._obstacle(call.hook.removeprefix("stripe."))) is not None:
             call.turned_away = True
             return reply(NotYet(obstacle, obstacle.value))
         if key is not None and (key in self._executing or call.turned_away):
@@ -66,10 +66,12 @@ class SimStripe:
         self._world.later(took_s, execute)
         return None
 
-    def _obstacle(self) -> Obstacle | None:
+    def _obstacle(self, kind: str) -> Obstacle | None:
         if self._world.is_on("stripe key refused"):
             return Obstacle.KEY_REFUSED
-        return Obstacle.RATE_LIMITED if self._world.is_on("stripe 429") else None
+        if self._world.is_on("stripe 429") or not self.books.admits(kind, self._world.clock.monotonic()):
+            return Obstacle.RATE_LIMITED
+        return None
 
     def _act(self, act: Act[R], call: Call) -> R:
         charges, refunds = len(self.books.charges), len(self.books.refunds)

@@ -166,6 +166,28 @@ def test_an_error_of_an_owner_s_callback_is_told_and_the_world_goes_on() -> None
     assert [type(each["exception"]) for each in scene.uncaught] == [ZeroDivisionError]
 
 
+def test_a_coroutine_runs_to_its_end_as_on_any_loop() -> None:
+    """In virtual time: a test of a simulated port takes no time of its own."""
+    loop = VirtualLoop(random.Random(1).random, lambda _: None)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(asyncio.sleep(86_400.0, "done")) == "done"
+        assert loop.time() == START_S + 86_400.0
+
+
+def test_a_coroutine_that_waits_for_nothing_fails_instead_of_hanging() -> None:
+    """And so does one beside which the world's own code breaks down."""
+
+    async def beside_an_error() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(1.0)
+
+    for work, error in ((asyncio.Event().wait(), RuntimeError), (beside_an_error(), ZeroDivisionError)):
+        loop = VirtualLoop(random.Random(1).random, lambda _: None)
+        with pytest.raises(error):
+            loop.run_until_complete(work)
+        loop.close()
+
+
 @pytest.mark.parametrize("spinners", [1, 2])
 def test_who_never_waits_ends_the_run_instead_of_hanging_it(spinners: int) -> None:
     """A loop without a wait would keep time from passing for ever, alone or together with another one."""

@@ -40,11 +40,11 @@ FOLDER = re.compile(r'File "[^"]*/(?=(?:payment|tests|asyncio|aiohttp)/)')
 
 
 class World:
-    """Everything there is."""
+    """Everything there is, on a loop of its own or on one that runs already."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, loop: VirtualLoop | None = None) -> None:
         self.plan = plan
-        self.loop = VirtualLoop(random.Random(plan.seed).random, self.uncaught)
+        self.loop = loop or VirtualLoop(random.Random(plan.seed).random, self.uncaught)
         self.chances = Chances(plan.seed)
         self.journal = Journal(lambda: self.now_s)
         self.clock = SimClock(self.loop)

@@ -1,0 +1,165 @@
+"""What stands before the service in the simulation keeps what the real servers keep.
+
+The simulated ports are the fakes with a way to them: latency, losses, conditions that last. Here they stand on their
+own virtual loop, in a world without orders, and all waiting takes no time. Each test runs in several such worlds, since
+latencies are drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import pytest
+
+from payment.embedded.sandbox.pace import Pace
+from payment.ports.cards import CardProcessor
+from payment.ports.store import OrderStore
+from payment.ports.transport import EventTransport
+from tests.contract.cards_contract import CardsContract
+from tests.contract.store_contract import StoreContract
+from tests.contract.transport_contract import Members, TransportContract
+from tests.simulation.bus import SimBus, SimTransport
+from tests.simulation.calls import Call
+from tests.simulation.loop import Owner, VirtualLoop
+from tests.simulation.plan import Plan, Strike
+from tests.simulation.process import Process
+from tests.simulation.store import SimStore
+from tests.simulation.stripe import SimCards
+from tests.simulation.world import World
+
+R = TypeVar("R")
+
+SEEDS = range(3)
+ACK_WAIT_S = 1.0
+"""What the transports' contract asks of its bench."""
+KEY_REFUSED_S = 1.0
+"""How long a refused key stays refused: longer than a request is on its way."""
+
+FAULTS = {
+    "drop_before": "request to Stripe lost",
+    "drop_after": "answer of Stripe lost",
+    "error_before": "500 stored before acting",
+    "error_after": "500 stored after acting",
+    "rate_limit": "429 with a wish",
+    "lock_timeout": "lock timeout",
+    "unauthorized": "Stripe refuses our key",
+}
+"""The faults of the cards' contract, by the names that they have in the simulation."""
+
+
+def new_loop() -> VirtualLoop:
+    """The loop of this module's tests."""
+    return VirtualLoop(random.Random(1).random, fail)
+
+
+def fail(context: dict[str, Any]) -> None:
+    """What asyncio would only print."""
+    raise AssertionError(context)
+
+
+class QuietWorld(World):
+    """Nothing is planned: the next call of a kind meets what a test says."""
+
+    def __init__(self, seed: int) -> None:
+        plan = Plan(seed, processes=0, orders=(), strikes=(), enabled=(), ends_s=0.0)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        super().__init__(plan, loop)
+        self.next: dict[str, Strike] = {}
+
+    def process(self, name: str = "p1") -> Process:
+        """One that runs, without a service in it."""
+        process = Process(self, name)
+        process.owner = Owner(name)
+        return process
+
+    def happens(self, hook: str, process: Process) -> Call:
+        call = super().happens(hook, process)
+        if hook in self.next:
+            self.strike(self.next.pop(hook), call)
+        return call
+
+
+@pytest.fixture(params=SEEDS)
+async def world(request: pytest.FixtureRequest) -> QuietWorld:
+    return QuietWorld(request.param)
+
+
+class StoreBench:
+    finds_upper_case_ids = True
+
+    def __init__(self, world: QuietWorld) -> None:
+        self._world = world
+
+    def store(self) -> OrderStore:
+        return SimStore(self._world, self._world.process())
+
+
+class TestSimStore(StoreContract):
+    """The whole suite."""
+
+    @pytest.fixture
+    def bench(self, world: QuietWorld) -> StoreBench:
+        return StoreBench(world)
+
+
+class CardsBench:
+    def __init__(self, world: QuietWorld) -> None:
+        self.cards: CardProcessor = SimCards(world, world.process())
+        self._world = world
+
+    async def run(self, call: Awaitable[R]) -> R:
+        """A refused key is no fault of one call: it has to pass."""
+        outcome = await call
+        if self._world.is_on("stripe key refused"):
+            await self.skip(KEY_REFUSED_S)
+        return outcome
+
+    async def fault(self, kind: str, name: str) -> None:
+        self._world.next[f"stripe.{kind}"] = Strike(FAULTS[name], for_s=KEY_REFUSED_S)
+
+    async def skip(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def limit(self, per_s: float) -> None:
+        pace = Pace(per_s, self._world.clock.monotonic)
+        self._world.stripe.books.admits = lambda kind, _now: pace.admits(kind)
+
+
+class TestSimCards(CardsContract):
+    """The whole suite."""
+
+    @pytest.fixture
+    def bench(self, world: QuietWorld) -> CardsBench:
+        return CardsBench(world)
+
+
+class TransportBench:
+    deduplicates = True
+
+    def __init__(self, world: QuietWorld) -> None:
+        self._world = world
+        world.bus = SimBus(world, ACK_WAIT_S)
+
+    def transport(self, name: str, group: str = "payment-service") -> EventTransport:
+        return SimTransport(self._world, self._world.process(name))
+
+    async def kill(self) -> None:
+        self._world.bus.go_away()
+
+    async def start(self) -> None:
+        self._world.bus.come_back()
+
+
+class TestSimTransport(TransportContract):
+    """The whole suite, but for other groups."""
+
+    @pytest.fixture
+    def bench(self, world: QuietWorld) -> TransportBench:
+        return TransportBench(world)
+
+    @pytest.mark.skip(reason="the simulated bus has one queue group, ours: nothing in a world is another service")
+    async def test_each_group_gets_all_events(self, members: Members) -> None: ...
