@@ -34,6 +34,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 STALE = "what another process may still bring of an attempt that has moved on: it changes nothing, and few of them meet"
 ASSUMED = "Stripe would have to execute a key twice, or a request to outlive its key: what we assume excludes it"
 A_DAY_OF_FAILED_LOOKS = "each look for a day has to fail: the first that is answered abandons the attempt"
+DAYS_LATER = "one seed in a thousand closes an attempt, two days later, and the cancel has to come after that"
 THREE_RARE_THINGS = "a refund that is blocked or takes long, of a charge that came too late, and one more thing"
 SETTLED_UNCHARGED = (AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.CLOSED)
 REFUND_OUTCOMES = (Trigger.REFUNDED, Trigger.REFUND_BLOCKED, Trigger.REFUND_ERROR_STORED, Trigger.REFUND_NOT_FOUND)
@@ -46,6 +47,7 @@ UNMET_PAIRS: dict[tuple[AttemptState, Trigger], str] = {
 UNMET_PAIRS |= {(state, Trigger.CHARGED_UNWANTED): ASSUMED for state in SETTLED_UNCHARGED}
 UNMET_PAIRS |= {
     (AttemptState.ERROR_STORED, Trigger.EMPTY_FINAL): A_DAY_OF_FAILED_LOOKS,
+    (AttemptState.CLOSED, Trigger.CANCELLED): DAYS_LATER,
     (AttemptState.REFUNDING, Trigger.CANCELLED): THREE_RARE_THINGS,
     (AttemptState.BLOCKED, Trigger.CANCELLED): THREE_RARE_THINGS,
     (AttemptState.BLOCKED, Trigger.REFUND_ERROR_STORED): THREE_RARE_THINGS,
