@@ -97,6 +97,9 @@ class StoreBench:
     def store(self) -> OrderStore:
         return SimStore(self._world, self._world.process())
 
+    def dead_letters(self) -> list[bytes]:
+        return [letter.data for letter in self._world.database.dead_letters.values()]
+
 
 class TestSimStore(StoreContract):
     """The whole suite."""
@@ -152,6 +155,9 @@ class TransportBench:
 
     async def start(self) -> None:
         self._world.bus.come_back()
+
+    async def begin_anew(self) -> None:
+        self._world.bus.broker.begin_anew()
 
 
 class TestSimTransport(TransportContract):

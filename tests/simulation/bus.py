@@ -125,7 +125,7 @@ class SimDelivery:
     def __init__(self, world: World, process: Process, event: Kept, nth: int) -> None:
         self.subject = event.subject
         self.data = event.data
-        self.identity = f"{event.subject}:{event.sequence + 1}"
+        self.identity = f"{event.subject}:{event.sequence + 1}:{event.nth}"
         self.redelivered = nth - 1
         self._world, self._process, self._event = world, process, event
 

@@ -63,8 +63,8 @@ class SimStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
-            if self._database.keep(letter) is not None:
-                told = (letter.identity, letter.subject, letter.data, letter.error)
+            if (name := self._database.keep(letter)) is not None:
+                told = (name, letter.subject, letter.data, letter.error)
                 self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
             return True
 
