@@ -4,26 +4,31 @@ from msgspec import structs
 
 from payment.core.attempts import moved, renewed, returned
 from payment.core.messages import Moment
-from payment.core.order import Order, TaskKind, Trigger
+from payment.core.order import Order, OutboxEvent, TaskKind, Trigger
 from payment.core.parts import replaced
 from payment.core.pending import attempt_effect, publication
 from payment.core.schedule import in_hand, takeable
 
 
 def published(order: Order, subject: str, moment: Moment) -> Order:
-    unpublished = [event for event in order.outbox if event.published is None]
-    if not any(event.subject == subject for event in unpublished):
+    """The broker has an event. Only the first that is not out was asked for: word of a later one changes nothing."""
+    first = _not_out(order)
+    if first is None or first.subject != subject:
         return order
     outbox = tuple(
-        structs.replace(event, task=None, published=moment.at) if event.subject == subject else event
-        for event in order.outbox
+        structs.replace(event, task=None, published=moment.at) if event is first else event for event in order.outbox
     )
     return next_publication(structs.replace(order, outbox=outbox), moment)
 
 
+def _not_out(order: Order) -> OutboxEvent | None:
+    """The first event that is not out yet."""
+    return next((event for event in order.outbox if event.published is None), None)
+
+
 def next_publication(order: Order, moment: Moment) -> Order:
     """The first event that is not out yet is the one to publish: refunded waits until created is out."""
-    first = next((event for event in order.outbox if event.published is None), None)
+    first = _not_out(order)
     if first is None or first.task is not None:
         return order
     task = in_hand(TaskKind.PUBLISH, moment)

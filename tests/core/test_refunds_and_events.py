@@ -83,6 +83,15 @@ def test_published_event_is_owed_no_longer():
     assert story.tell(CREATED_IS_OUT, REFUNDED_IS_OUT, EventPublished(ORDER, "other")).doc is before
 
 
+def test_word_of_an_event_whose_turn_has_not_come_changes_nothing():
+    """F21: payment:refunded is asked for once payment:created is out; it can't be out before that."""
+    story = paid().tell(cancelled(), refunded())
+    before = story.doc
+    assert story.tell(REFUNDED_IS_OUT).doc is before
+    story.tell(CREATED_IS_OUT, REFUNDED_IS_OUT)
+    assert all(event.published for event in story.doc.outbox)
+
+
 # ------------------------------------------------------------------------------------------------------------- leases
 
 

@@ -102,8 +102,8 @@ MUTANTS = (
         edits=(
             Edit(
                 TASKS,
-                "first = next((event for event in order.outbox if",
-                "first = next((event for event in reversed(order.outbox) if",
+                "return next((event for event in order.outbox if",
+                "return next((event for event in reversed(order.outbox) if",
             ),
         ),
     ),
