@@ -201,10 +201,13 @@ class HttpActor(Actor[Never]):
         return await self._handlers[route.operation](request, seen)
 
     def _seen(self, request: web.BaseRequest) -> Seen:
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else self._ids.new()
+        request_id = self._request_id(request.headers.get("X-Request-ID"))
         seen = request[_SEEN] = Seen(request_id, self.clock.monotonic())
         return seen
+
+    def _request_id(self, given: str | None) -> str:
+        """The id that came with a request where it is a proper one, else one of ours."""
+        return given if given and REQUEST_ID.fullmatch(given) else self._ids.new()
 
     def _respond(self, request: web.BaseRequest, seen: Seen, answer: Rendered) -> web.Response:
         row = answer.case.value
@@ -277,10 +280,9 @@ class HttpActor(Actor[Never]):
         """What a request for a charge is told while the ledger is busy, without a look at who asks or for what."""
         if self._draining or self.clock.monotonic() >= self._shed_until:
             return None
-        request_id = given_id if given_id and REQUEST_ID.fullmatch(given_id) else self._ids.new()
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
-        return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", request_id)))
+        return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
 
     def _obstacle(self) -> str | None:
         """Why no charge can be taken now, in words for anybody; None where they are taken."""
