@@ -33,7 +33,8 @@ from payment.ports.store import Committed, OrderStore, StoreUnavailable
 
 WORKS_IN_A_TURN = 16
 """Works decided or finished before others may run: 200 in a row would keep every request waiting for a tenth of a
-second."""
+second. Where the others take long, as a crowd at the door does, a turn lasts as long as theirs: a commit that had 16
+works' time between each thousand refusals would take ten seconds."""
 
 ROUNDS_TOGETHER_LIMIT = 3
 """Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
@@ -114,6 +115,8 @@ class GroupCommit:
         self._store = store
         self._clock = clock
         self._desk = desk
+        self._turn_began = clock.monotonic()
+        self._others_took_s = 0.0
 
     async def settle(self, works: list[Work]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
@@ -129,13 +132,13 @@ class GroupCommit:
         to_write: list[Work] = []
         unread: list[Work] = []
         for place, work in enumerate(works):
-            await _let_others_run(place)
+            await self._let_others_run(place)
             work.before = None if work.sent else self._desk.cached(work.order_id)
             if work.before is not None:
                 self._fold(work)
             (to_write if work.before is not None and work.changed else unread).append(work)
         for place, work in enumerate(await self._read(unread, to_write)):
-            await _let_others_run(place)
+            await self._let_others_run(place)
             if self._was_applied(work):
                 continue
             self._fold(work)
@@ -226,7 +229,7 @@ class GroupCommit:
         self._desk.observed(results)
         again: list[Work] = []
         for place, (work, result) in enumerate(zip(works, results, strict=True)):
-            await _let_others_run(place)
+            await self._let_others_run(place)
             match result:
                 case Committed.WRITTEN:
                     self._desk.finished(work)
@@ -255,11 +258,15 @@ class GroupCommit:
                 letter.write_sent = True
         return work.after
 
-
-async def _let_others_run(place: int) -> None:
-    """Before the work at this place: now and then, others first."""
-    if place % WORKS_IN_A_TURN == WORKS_IN_A_TURN - 1:
-        await asyncio.sleep(0)
+    async def _let_others_run(self, place: int) -> None:
+        """Before the work at this place: others first, now and then, and once we have had as long as they had."""
+        if place % WORKS_IN_A_TURN != WORKS_IN_A_TURN - 1:
+            return
+        now = self._clock.monotonic()
+        if now - self._turn_began >= self._others_took_s:
+            await asyncio.sleep(0)
+            self._turn_began = self._clock.monotonic()
+            self._others_took_s = self._turn_began - now
 
 
 def _message(letter: LaneLetter) -> Message:

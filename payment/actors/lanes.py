@@ -15,6 +15,7 @@ from payment.actors.letters import (
     EventArrived,
 )
 from payment.core.messages import Due, LeaseRenewed
+from payment.ports.clock import Clock
 
 LETTERS_IN_A_FOLD_LIMIT = 64
 """Letters of one order folded into one write. A hot order must not hold up the batch that it is in (F31)."""
@@ -25,12 +26,14 @@ LaneLetter = ChargeAsked | EventArrived | EffectEnded | Due | LeaseRenewed
 class Lane:
     """The letters of one order, oldest first."""
 
-    __slots__ = ("letters", "order_id", "singly", "under_way")
+    __slots__ = ("letters", "order_id", "ready_since", "singly", "under_way")
 
     def __init__(self, order_id: str) -> None:
         self.order_id = order_id
         self.letters: deque[LaneLetter] = deque()
         self.under_way = False
+        self.ready_since = 0.0
+        """Monotonic seconds, while it is ready to begin something."""
         self.singly = False
         """One of its letters makes a document that can't be written: each is folded alone, to find out which."""
 
@@ -47,7 +50,8 @@ class Lane:
 class Lanes:
     """All lanes, and which of them are ready: they have letters, and no write under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, Lane] = {}
         self._ready_to_finish: dict[str, Lane] = {}
@@ -65,7 +69,8 @@ class Lanes:
         if finishing:
             self._ready.pop(lane.order_id, None)
             self._ready_to_finish[lane.order_id] = lane
-        elif lane.order_id not in self._ready_to_finish:
+        elif lane.order_id not in self._ready_to_finish and lane.order_id not in self._ready:
+            lane.ready_since = self._clock.monotonic()
             self._ready[lane.order_id] = lane
 
     def take_ready(self, limit: int) -> list[Lane]:
@@ -103,6 +108,16 @@ class Lanes:
     @property
     def any_ready(self) -> bool:
         return bool(self._ready or self._ready_to_finish)
+
+    @property
+    def ready(self) -> int:
+        """How many lanes could be taken."""
+        return len(self._ready) + len(self._ready_to_finish)
+
+    def behind_s(self) -> float:
+        """How long the lane that is next to begin something has been ready, in seconds: no such lane waits longer."""
+        lane = next(iter(self._ready.values()), None)
+        return self._clock.monotonic() - lane.ready_since if lane is not None else 0.0
 
     def __len__(self) -> int:
         return len(self._lanes)

@@ -53,12 +53,17 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 COMMITS_UNDER_WAY_LIMIT = 2
 SLOW_COMMIT_S = 0.1
 """Commits. One fills while the other is written: two written at once would be twice as many, each half as large, and
-cost a tenth more CPU a charge. Only where one takes long (the store is slow, or fails some order of it) does another go
-beside it, found by the next tick at the latest."""
+cost a tenth more CPU a charge. Another goes beside it only where it would be a full one, or where the first takes long:
+the store is slow, or fails some order of it, which the next tick finds at the latest."""
 
 CHARGES_IN_HAND_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
 told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
+
+BEHIND_LIMIT_S = 4.0
+"""Seconds that the next order to be decided about has waited, from which on whoever else comes is told to come back:
+we are slower than people come. To take all of them in costs a third of the time that serves those who wait already, and
+would be felt for half a minute after. The first second of a sale is taken in within less, on a slow machine too."""
 
 TICK_S = 0.25
 """How often deadlines of waiting requests, and slow commits, are looked at: a 202 may be this much late."""
@@ -105,7 +110,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._identity = identity
         self._report = report
         self._ids = ids
-        self._lanes = Lanes()
+        self._lanes = Lanes(clock)
         self._waiters = Waiters(clock, hands)
         self._views = Views(store, clock, self._note_away)
         self._burials = Burials(store, clock, self._note_away)
@@ -186,10 +191,14 @@ class MongoActor(Actor[LedgerLetter]):
     def _charge_asked(self, letter: ChargeAsked) -> None:
         if not self._store_up.is_set():
             tell(letter, Unavailable(Unavailability.STORE_AWAY))
-        elif self._hands.charges + len(self._lanes) >= CHARGES_IN_HAND_LIMIT:
+        elif self._overloaded():
             tell(letter, Unavailable(Unavailability.BUSY))
         else:
             self._lanes.add(letter.request.order_id, letter)
+
+    def _overloaded(self) -> bool:
+        in_hand = self._hands.charges + len(self._lanes)
+        return in_hand >= CHARGES_IN_HAND_LIMIT or self._lanes.behind_s() >= BEHIND_LIMIT_S
 
     def _event_arrived(self, letter: EventArrived) -> None:
         if self._store_up.is_set():
@@ -237,11 +246,11 @@ class MongoActor(Actor[LedgerLetter]):
                 self._work_ready.clear()
 
     def _may_commit(self) -> bool:
+        if not self._commits or len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
+            return not self._commits
         slow_since = self.clock.monotonic() - SLOW_COMMIT_S
-        under_way = len(self._commits)
-        return under_way == 0 or (
-            under_way < COMMITS_UNDER_WAY_LIMIT and all(began <= slow_since for began in self._commits.values())
-        )
+        full = self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT
+        return full or all(began <= slow_since for began in self._commits.values())
 
     async def _commit(self, lanes: list[Lane]) -> None:
         started = self.clock.monotonic()

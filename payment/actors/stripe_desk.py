@@ -14,7 +14,7 @@ from typing import assert_never
 
 from payment.actors.forecast import Forecast
 from payment.actors.letters import EffectEnded
-from payment.actors.stripe_lines import Entry, Line
+from payment.actors.stripe_lines import Entry, Line, Place
 from payment.actors.stripe_outcomes import SETTLING, undone
 from payment.core.effects import ChargeCard, FindCharges, FindRefund, RefundCharge, StripeEffect
 from payment.core.messages import Message
@@ -56,7 +56,7 @@ class StripeDesk:
         self._wake_later = wake_later
         self._tell = tell
         self._entries: dict[str, Entry] = {}
-        self._places = 0
+        self._came = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -150,12 +150,15 @@ class StripeDesk:
             self.withdrawn(entry.newer.id)
 
     def _begin(self, effect: StripeEffect) -> None:
-        self._places += 1
-        entry = self._entries[effect.id] = Entry(effect, self._places, self._clock.monotonic())
+        entry = self._entries[effect.id] = Entry(effect, self._place(effect), self._clock.monotonic())
         if self.closed:
             self.give_back(entry)
         else:
             self._enter(entry)
+
+    def _place(self, effect: StripeEffect) -> Place:
+        self._came += 1
+        return effect.issued_at.timestamp() if isinstance(effect, ChargeCard) else 0.0, self._came
 
     def _renew(self, entry: Entry, effect: StripeEffect) -> None:
         self._shares_a_turn(entry.effect)

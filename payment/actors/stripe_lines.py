@@ -14,6 +14,11 @@ GONE_PLACES_KEPT = 64
 out must cost the same however long the line is: at a drain, or when orders expire, thousands leave it at once."""
 
 
+Place = tuple[float, int]
+"""Where an entry stands in its line: when it was decided, in seconds, then the count of those that came. Of two commits
+under way at once either may be confirmed first, and who came a moment later must not pass a long line by that."""
+
+
 class Entry:
     """One effect, from its arrival until its end is told. Its place stays its own however often it has to go again."""
 
@@ -30,7 +35,7 @@ class Entry:
         "withdrawn",
     )
 
-    def __init__(self, effect: StripeEffect, place: int, received_at: float) -> None:
+    def __init__(self, effect: StripeEffect, place: Place, received_at: float) -> None:
         self.effect = effect
         self.place = place
         self.received_at = received_at
@@ -70,8 +75,8 @@ class Line:
         self.under_way = 0
         self.woken = asyncio.Event()
         self.last_taken_at = pace.started_at
-        self._ready: dict[int, Entry] = {}
-        self._places: list[int] = []
+        self._ready: dict[Place, Entry] = {}
+        self._places: list[Place] = []
         """A heap. A place whose entry is not among the ready ones any more is passed over."""
 
     def add(self, entry: Entry) -> None:
@@ -111,7 +116,7 @@ class Line:
     def __len__(self) -> int:
         return len(self._ready)
 
-    def _first(self) -> int:
+    def _first(self) -> Place:
         while (place := heapq.heappop(self._places)) not in self._ready:
             continue
         return place

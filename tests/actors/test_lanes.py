@@ -3,10 +3,11 @@
 from payment.actors.lanes import LETTERS_IN_A_FOLD_LIMIT, Lane, Lanes
 from payment.actors.letters import EffectEnded
 from payment.core.messages import Due
+from tests.fakes.clock import FakeClock
 
 
 def lanes_with(*order_ids: str) -> Lanes:
-    lanes = Lanes()
+    lanes = Lanes(FakeClock())
     for order_id in order_ids:
         lanes.add(order_id, Due(order_id))
     return lanes
@@ -86,6 +87,35 @@ class TestTurns:
         lane.put_back(taken)
         assert [letter.order_id for letter in lane.letters] == ["a", "a", "a", "late"]
         assert lane.take() == [Due("a")]
+
+
+class TestBehind:
+    """How long the next beginning has waited: what says that people come faster than they can be taken in (F39)."""
+
+    async def test_it_is_the_age_of_the_lane_that_is_next(self) -> None:
+        """From when it became ready, whatever came to it since; and the next one's once it is taken."""
+        clock = FakeClock()
+        lanes = Lanes(clock)
+        assert lanes.behind_s() == 0
+        lanes.add("a", Due("a"))
+        await clock.advance(2)
+        lanes.add("b", Due("b"))
+        lanes.add("a", Due("a"))
+        await clock.advance(1)
+        assert lanes.behind_s() == 3
+        (a,) = lanes.take_ready(1)
+        assert lanes.behind_s() == 1
+        lanes.take_ready(1)
+        lanes.done(a)
+        assert lanes.behind_s() == 0, "it has waited no longer than since its write"
+
+    async def test_what_has_ended_waits_before_everybody_and_tells_nothing(self) -> None:
+        """Ends are few, and first in any case."""
+        clock = FakeClock()
+        lanes = Lanes(clock)
+        lanes.add("a", EffectEnded("charge", Due("a")))
+        await clock.advance(5)
+        assert (lanes.behind_s(), lanes.ready) == (0, 1)
 
 
 class TestDrop:

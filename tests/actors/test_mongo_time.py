@@ -7,7 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from payment.actors.letters import EffectEnded
-from payment.actors.mongo import CHARGES_IN_HAND_LIMIT
+from payment.actors.mongo import (
+    BEHIND_LIMIT_S,
+    CHARGES_IN_HAND_LIMIT,
+    COMMITS_UNDER_WAY_LIMIT,
+    ORDERS_IN_A_COMMIT_LIMIT,
+    SLOW_COMMIT_S,
+    TICK_S,
+)
 from payment.core.effects import ChargeCard, FindCharges, FindRefund, PublishEvent
 from payment.core.messages import (
     CardCharged,
@@ -119,6 +126,42 @@ class TestDeadline:
         assert [reply(letter) for letter in busy] == [Unavailable(Unavailability.BUSY)] * 5
         assert len(ledger.to_stripe()) == 10
         assert ledger.doc(busy[0].request.order_id).payment is None
+
+    @pytest.mark.parametrize(("waited_s", "busy"), [(BEHIND_LIMIT_S - 0.01, False), (BEHIND_LIMIT_S, True)])
+    async def test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back(
+        self, house: World, ledger: Ledger, waited_s: float, busy: bool
+    ) -> None:
+        """F39: slower than people come, it takes in nobody more, and those who wait already are served."""
+        ids = [f"o{number}" for number in range(COMMITS_UNDER_WAY_LIMIT + 2)]
+        await ledger.order(*ids)
+        ledger.store.stall("commit")
+        for order_id in ids[:-2]:
+            await ledger.ask(order_id)
+            await house.clock.advance(SLOW_COMMIT_S + TICK_S)
+        waiting = await ledger.ask(ids[-2])
+        await house.clock.advance(waited_s)
+        late = await ledger.ask(ids[-1])
+        assert waits(late) is not busy
+        ledger.store.go_on()
+        await house.clock.settle()
+        assert waits(waiting), "its charge is at Stripe"
+        assert (ledger.doc(ids[-2]).payment is not None, ledger.doc(ids[-1]).payment is None) == (True, busy)
+        if busy:
+            assert reply(late) == Unavailable(Unavailability.BUSY)
+        assert waits(await ledger.ask(ids[-1])), "nobody waits any more: it is taken"
+
+    async def test_a_full_commit_goes_beside_another_at_once(self, house: World, ledger: Ledger) -> None:
+        """A crowd and a backlog of events: one is decided while the other is written. What is less waits."""
+        count = 1 + ORDERS_IN_A_COMMIT_LIMIT
+        ledger.store.stall("commit")
+        await ledger.tell(ledger.arrived(ledger.created("first")))
+        await ledger.tell(*(ledger.arrived(ledger.created(f"o{number}")) for number in range(count - 2)))
+        assert ledger.actor._lanes.ready == count - 2, "one less than full"
+        await ledger.tell(ledger.arrived(ledger.created("last")))
+        assert ledger.actor._lanes.ready == 0
+        ledger.store.go_on()
+        await house.clock.settle()
+        assert len(ledger.settled) == count
 
     async def test_what_waits_for_nats_takes_no_charges_place(self, house: World) -> None:
         """F28: while NATS is away payments wait to be told of, and charging goes on."""

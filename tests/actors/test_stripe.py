@@ -64,6 +64,20 @@ async def test_a_replayed_500_is_told_as_stored(world: StripeWorld) -> None:
     assert world.stripe_up
 
 
+async def test_turns_are_given_in_the_order_of_the_decisions(world: StripeWorld) -> None:
+    """F14: of two commits under way at once the later one may be confirmed first. Its people pass nobody by that."""
+    world.stripe.go_away(Fate.RATE_LIMITED)
+    first = [world.charge(f"first{number}") for number in range(5)]
+    await world.clock.advance(0.001)
+    world.ask(*(world.charge(f"second{number}") for number in range(5)))
+    world.ask(*first)
+    await world.clock.advance(0.1)
+    world.stripe.come_back()
+    await world.until_ended(10)
+    came = [each.order_id for each in world.stripe.charges]
+    assert sorted(came[:5]) == [f"ofirst{number}" for number in range(5)]
+
+
 async def test_a_key_in_use_waits_with_the_same_key(world: StripeWorld) -> None:
     """F13: asked again until the other request has ended."""
     world.stripe.script("charge", Late(20, holds_key=True))

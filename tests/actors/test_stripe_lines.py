@@ -12,7 +12,7 @@ def a_line(limit: int = 100) -> Line:
 
 
 def entry(place: int) -> Entry:
-    return Entry(finding(str(place)), place, 0.0)
+    return Entry(finding(str(place)), (0.0, place), 0.0)
 
 
 def test_first_come_first_served_also_for_those_that_have_to_go_again() -> None:
@@ -22,9 +22,9 @@ def test_first_come_first_served_also_for_those_that_have_to_go_again() -> None:
     for each in entries.values():
         line.add(each)
     first = line.take(0.0)
-    assert (first.place, len(line)) == (1, 3)
+    assert (first.place[1], len(line)) == (1, 3)
     line.add(first)
-    assert [line.take(0.0).place for _ in range(4)] == [1, 2, 3, 4]
+    assert [line.take(0.0).place[1] for _ in range(4)] == [1, 2, 3, 4]
     assert not line.may_go
 
 
@@ -38,7 +38,7 @@ def test_what_was_taken_out_has_no_turn_unless_it_comes_again() -> None:
     line.remove(one)
     assert len(line) == 1
     line.add(one)
-    assert [line.take(0.0).place, line.take(0.0).place] == [1, 2]
+    assert [line.take(0.0).place[1], line.take(0.0).place[1]] == [1, 2]
     line.remove(two)
     assert (line.may_go, len(line)) == (False, 0)
 

@@ -32,7 +32,7 @@ class Bench:
 
     def unclear(self, *effects: ChargeCard) -> None:
         for effect in effects:
-            self.report.called("charge", Entry(effect, 1, 0.0), UNANSWERED, 8_000.0)
+            self.report.called("charge", Entry(effect, (0.0, 1), 0.0), UNANSWERED, 8_000.0)
 
     def hang(self) -> None:
         """Stripe says nothing for so long that it counts as lost."""
