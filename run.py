@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> int:
     configure(settings.log_level, SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
     install_hooks()
     _raise_file_limit()
-    # Modules live as long as the process. Walked again and again, they are most of what a full garbage collection takes,
-    # and everybody waits for that: a tenth of a second, without them a quarter of it.
+    # Modules live as long as the process. To walk them is most of what a full garbage collection takes, while everybody
+    # waits: a tenth of a second, and without them a quarter of it.
     gc.freeze()
     return asyncio.run(_serve(settings))
 
