@@ -1,6 +1,7 @@
 """`payment.actors.http_waiting`: nobody waits for ever, and the requests under way leave room for what matters more."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -284,10 +285,13 @@ async def _busy(world: HttpWorld) -> None:
     world.ledger.holding = held
 
 
-async def test_an_id_of_another_shape_is_replaced_there_too(world: HttpWorld) -> None:
+@pytest.mark.parametrize(
+    "given", [b"r 1", b"r-1\xff", b'"r-1"', b"r" * 129], ids=["a blank", "no ASCII", "quotes", "long"]
+)
+async def test_an_id_of_another_shape_is_replaced_there_too(given: bytes, world: HttpWorld) -> None:
     """Nothing of a request is sent back or logged as it came."""
-    world.ledger.says(Unavailable(Unavailability.BUSY))
-    await world.raw(WHOLE)
-    got = await world.raw(WHOLE.replace(b"r-1", b"r 1\xff"))
-    assert (got.status, got.headers["X-Request-Id"]) != (503, "r 1\xff")
-    assert len(world.ledger.asked) == 1
+    await _busy(world)
+    before = len(world.ledger.asked)
+    got = await world.raw(WHOLE.replace(b"r-1", given))
+    assert re.fullmatch("[0-9a-f]{32}", got.headers["X-Request-Id"])
+    assert (got.status, len(world.ledger.asked)) == (503, before)
