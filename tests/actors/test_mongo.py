@@ -122,6 +122,7 @@ class TestAway:
         house.store.away = "gone"
         await ledger.tell(ledger.poison("c"), ledger.poison("d"))
         assert ledger.settled[2:] == [("c", Handling.NOT_NOW), ("d", Handling.NOT_NOW)]
+        assert house.store.calls["bury"] == 3, "the second is not tried against a store that is away"
         assert not ledger.up
 
     async def test_a_flood_of_poison_writes_one_at_a_time(self, house: World, ledger: Ledger) -> None:
@@ -131,6 +132,13 @@ class TestAway:
         assert house.store.calls["bury"] == 1
         await ledger.tell(ledger.arrived(ledger.created(), "created"))
         assert ledger.settled == [("created", Handling.APPLIED)]
+
+    async def test_poison_that_is_not_kept_when_the_ledger_ends_comes_again(self, house: World, ledger: Ledger) -> None:
+        """F30, F32: each is handed back once, the one whose write was under way as well."""
+        house.store.stall("bury")
+        await ledger.tell(ledger.poison("a"), ledger.poison("b"))
+        await ledger.end()
+        assert ledger.settled == [("a", Handling.NOT_NOW), ("b", Handling.NOT_NOW)]
 
     async def test_the_sweep_waits_and_takes_up_what_is_due_then(self, house: World, ledger: Ledger) -> None:
         """F25: an outage at the start does not lose what an earlier run left."""

@@ -1,0 +1,173 @@
+"""Wrongs of what the ledger has given out and has waiting: hands, lanes, bad events (payment/actors)."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+BURIALS = "payment/actors/burials.py"
+HANDS = "payment/actors/hands.py"
+LANES = "payment/actors/lanes.py"
+H = "tests/actors/test_hands.py"
+L = "tests/actors/test_lanes.py"
+M = "tests/actors/test_mongo.py"
+
+NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."
+NO_LAW = "It costs time, or memory, and no law is about either."
+
+MUTANTS = (
+    Mutant(
+        name="ends-behind-beginnings",
+        wrong="What was begun waits behind everybody who has just come.",
+        endangers="F39",
+        test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
+        edits=(
+            Edit(
+                LANES,
+                "chain(self._ready_to_finish.values(), self._ready.values())",
+                "chain(self._ready.values(), self._ready_to_finish.values())",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="end-during-a-write-forgotten",
+        wrong="An end that came while its order was being written is no end any more when its turn comes.",
+        endangers="F39",
+        test=f"{L}::TestTurns::test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done",
+        edits=(
+            Edit(
+                LANES,
+                "finishing=any(isinstance(letter, EffectEnded) for letter in lane.letters))",
+                "finishing=False)",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="lane-ready-twice",
+        wrong="An order for which something has begun and something ended is written twice at once.",
+        endangers="L1 F34",
+        test=f"{L}::TestTurns::test_a_lane_that_has_begun_and_ended_work_is_taken_once",
+        edits=(
+            Edit(
+                LANES,
+                "        if finishing:\n            self._ready.pop(lane.order_id, None)\n",
+                "        if finishing:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="lane-under-way-for-ever",
+        wrong="A lane that was written once counts as under way from then on.",
+        endangers="F31 F39",
+        test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
+        edits=(Edit(LANES, "        lane.under_way = False\n        if", "        lane.under_way = True\n        if"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="empty-lane-kept",
+        wrong="A lane whose letters were all dropped is kept, and a drain waits for it.",
+        endangers="F33 F39",
+        test=f"{L}::TestDrop::test_dropped_letters_leave_no_empty_lane_ready",
+        edits=(
+            Edit(
+                LANES,
+                "                del self._lanes[order_id]\n                self._is_not_ready",
+                "                self._is_not_ready",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="forfeited-for-one-read-only",
+        wrong="A charge whose end can't be written is handed over again at the second look at its document.",
+        endangers="L1 L2 F41",
+        test=f"{H}::TestForfeit::test_it_is_not_released_again_under_the_lease_that_it_had",
+        edits=(Edit(HANDS, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
+    ),
+    Mutant(
+        name="forfeited-for-ever",
+        wrong="A charge whose end could once not be written is never handed over again, whoever has looked since.",
+        endangers="L4 F41",
+        test=f"{H}::TestForfeit::test_it_is_released_again_under_another_lease",
+        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
+    ),
+    Mutant(
+        name="forfeited-and-owed-no-longer",
+        wrong="The ledger dies of an effect that could not be ended on paper and that nobody owes any more.",
+        endangers="F32 F41",
+        test=f"{H}::TestForfeit::test_it_is_forgotten_once_it_is_owed_no_longer",
+        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
+    ),
+    Mutant(
+        name="forfeited-without-being-held",
+        wrong="The ledger dies of an end that came twice and can't be written.",
+        endangers="F32 F41",
+        test=f"{H}::TestForfeit::test_what_is_not_held_can_not_be_forfeited",
+        edits=(
+            Edit(
+                HANDS,
+                "        item = self._held.get(order_id, {}).get(effect_id)\n        if item is not None:\n",
+                "        item = self._held[order_id][effect_id]\n        if item is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="one-end-empties-the-hands",
+        wrong="Where one effect of an order has ended, its others count as never handed over.",
+        endangers="L2 F21 F23",
+        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_hand",
+        edits=(
+            Edit(
+                HANDS,
+                "        if not held:\n            del self._held[order_id]\n",
+                "        del self._held[order_id]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="hands-never-empty",
+        wrong="An order of which something was once in hand counts as in our hands for ever.",
+        endangers="L4 F34 F39",
+        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_is_in_nobody_s_hands",
+        edits=(Edit(HANDS, "        if not held:\n            del self._held[order_id]\n", ""),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looks-stand-in-the-queue",
+        wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
+        endangers="F14",
+        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_forecast",
+        edits=(
+            Edit(HANDS, "self._forecast.place() if isinstance(effect, ChargeCard) else None", "self._forecast.place()"),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looks-withdrawn",
+        wrong="A look or a refund that is owed no longer is taken back like a charge.",
+        endangers="F20 F23",
+        test=f"{H}::TestWithdraw::test_nothing_but_a_charge_is_withdrawn",
+        edits=(
+            Edit(
+                HANDS,
+                "if isinstance(item.effect, ChargeCard) and not item.withdrawn and",
+                "if not item.withdrawn and",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="poison-lost-with-the-ledger",
+        wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
+        endangers="L4 F30 F32",
+        test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
+        edits=(Edit(BURIALS, "        while self._waiting:\n", "        while False:\n"),),
+    ),
+    Mutant(
+        name="poison-tried-one-by-one-in-an-outage",
+        wrong="While the store is away each bad event is tried against it by itself.",
+        endangers="F25 F30",
+        test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        edits=(Edit(BURIALS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
+        beyond=NO_LAW,
+    ),
+)
