@@ -1,8 +1,9 @@
-"""Wrongs of what the ledger has given out and has waiting: hands, lanes, bad events (payment/actors)."""
+"""Wrongs of what the ledger has given out and has waiting: hands, lanes, writes, bad events (payment/actors)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 BURIALS = "payment/actors/burials.py"
+COMMIT = "payment/actors/commit.py"
 HANDS = "payment/actors/hands.py"
 LANES = "payment/actors/lanes.py"
 H = "tests/actors/test_hands.py"
@@ -168,6 +169,81 @@ MUTANTS = (
         endangers="F25 F30",
         test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
         edits=(Edit(BURIALS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="turned-away-and-written",
+        wrong="What was decided on a cached document is written though its caller was told that nothing was charged.",
+        endangers="L4 F25",
+        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest",
+        edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
+    ),
+    Mutant(
+        name="may-be-written-and-given-up",
+        wrong="A work that may have been written is given up where it can't be read.",
+        endangers="L4 F25 F26",
+        test=f"{M}::TestUnknown::test_what_may_be_written_waits_where_it_can_not_be_read",
+        edits=(
+            Edit(
+                COMMIT,
+                "                    if not work.sent:\n                        self._desk.unreadable(work)\n",
+                "                    self._desk.unreadable(work)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="unknown-order-ends-the-ledger",
+        wrong="The ledger dies of a request for an order that nobody knows.",
+        endangers="F32",
+        test=f"{M}::TestAway::test_an_order_that_nobody_knows_is_no_end_of_the_ledger",
+        edits=(
+            Edit(
+                COMMIT,
+                "revision = work.before.rev + 1 if work.before else None",
+                "revision = work.before.rev + 1  # type: ignore[union-attr]",
+            ),
+        ),
+    ),
+    Mutant(
+        name="document-without-writer-ends-the-ledger",
+        wrong="The ledger dies of a document that a person has mended and left without its writer.",
+        endangers="F32 F41",
+        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_nobody_s_lost_write",
+        edits=(
+            Edit(
+                COMMIT,
+                "if stored is None or stored.writer is None or stored.writer.number",
+                "if stored is None or stored.writer.number",
+            ),
+        ),
+        beyond="Nobody mends a simulated document by hand.",
+    ),
+    Mutant(
+        name="one-document-taken-for-an-outage",
+        wrong="One write of unknown fate among others that were confirmed is taken for an outage.",
+        endangers="F31 F26",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        edits=(
+            Edit(
+                COMMIT,
+                "if all(result is Committed.UNKNOWN for result in results) and any(",
+                "if any(",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="straggler-taken-for-an-outage",
+        wrong="One document that the store keeps failing is taken for an outage each time that it is tried.",
+        endangers="F31",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        edits=(
+            Edit(
+                COMMIT,
+                " for result in results) and any(work.unknowns == 1 for work in again):",
+                " for result in results) and results:",
+            ),
+        ),
         beyond=NO_LAW,
     ),
 )
