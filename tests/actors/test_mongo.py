@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
-from payment.actors.letters import Handling
+from payment.actors.letters import EffectEnded, Handling
 from payment.core.effects import ChargeCard, FindCharges
 from payment.core.messages import CardCharged, OrderCancelled
 from payment.core.order import AttemptState, Order
@@ -84,6 +84,23 @@ class TestAway:
         await house.clock.advance(2)
         assert (ledger.crashed, ledger.to_stripe(), ledger.doc("o1").payment) == (False, [], None)
         assert house.store.calls["commit"] == 1, "the orders'"
+
+    async def test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: the broker brings its event again, and nobody the outcome: that is written once the store is back."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        ledger.actor.desk.forget("o1")
+        house.store.away = "gone"
+        outcome = EffectEnded(charge.id, CardCharged("o1", 1, "ch_1"))
+        await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.away = None
+        await house.clock.advance(1)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
 
     async def test_an_order_that_nobody_knows_is_no_end_of_the_ledger(self, ledger: Ledger) -> None:
         """There is no document to read a revision off."""
@@ -402,3 +419,23 @@ class TestOneDocument:
         assert reason(letter) is Unavailability.CRASHED
         assert ledger.settled == [("cancel", Handling.APPLIED)]
         assert reply(await ledger.ask()) is Conflict.CANCELLED
+
+    async def test_of_two_letters_that_were_refused_together_each_is_settled(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41: two are several: the good one is not taken for the culprit, nor dropped beside it."""
+        await ledger.order()
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = ledger.asked()
+        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"))
+        assert (reason(letter), ledger.settled) == (Unavailability.CRASHED, [("cancel", Handling.APPLIED)])
+
+    async def test_a_refusal_says_nothing_of_an_earlier_write_that_may_land(self, house: World, ledger: Ledger) -> None:
+        """F26, F41: the repetition is refused for good, and the write before it begins a charge after all."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = await ledger.ask()
+        await house.clock.advance(1)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert house.store.land() == [True]

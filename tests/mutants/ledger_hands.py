@@ -4,11 +4,14 @@ from tests.mutants.mutant import Edit, Mutant
 
 BURIALS = "payment/actors/burials.py"
 COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
 HANDS = "payment/actors/hands.py"
 LANES = "payment/actors/lanes.py"
+D = "tests/actors/test_mongo_time.py::TestDeadline"
 H = "tests/actors/test_hands.py"
 L = "tests/actors/test_lanes.py"
 M = "tests/actors/test_mongo.py"
+READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
 NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."
 NO_LAW = "It costs time, or memory, and no law is about either."
@@ -245,5 +248,82 @@ MUTANTS = (
             ),
         ),
         beyond=NO_LAW,
+    ),
+    Mutant(
+        name="begun-after-its-deadline",
+        wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
+        endangers="F39",
+        test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
+        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "letter.answer.done()"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="begun-after-its-answer",
+        wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
+        endangers="L4 F39",
+        test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
+        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "now >= letter.deadline"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="too-late-and-not-told",
+        wrong="A request whose turn came too late is dropped without a word.",
+        endangers="F39",
+        test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
+        edits=(
+            Edit(
+                DESK,
+                "            turn_away(letter, Unavailability.BUSY)\n        return",
+                "            continue\n        return",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="outcome-lost-in-an-outage",
+        wrong="An outcome that comes while its order can't be read is dropped.",
+        endangers="L4 F25",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back(())\n"),),
+        beyond="It is found again when its lease has run out.",
+    ),
+    Mutant(
+        name="event-never-handed-back",
+        wrong="An event whose order can't be read now is neither acknowledged nor asked for again.",
+        endangers="L4 F25 F29",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(
+            Edit(
+                DESK,
+                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "                case EventArrived():\n                    letter.settle(Handling.NOT_NOW)\n",
+                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "                case EventArrived():\n                    continue\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="handed-back-and-kept",
+        wrong="An event is asked for again because its order can't be read, and written all the same when it can.",
+        endangers="F25 F29",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back([*ends, *work.letters])\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="refusal-believed-of-an-earlier-write",
+        wrong="Where a document is refused, it is said that nothing was written, though an earlier write may land.",
+        endangers="L4 F26 F41",
+        test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
+        edits=(
+            Edit(DESK, "        if not work.sent:\n            for letter", "        if work:\n            for letter"),
+        ),
+    ),
+    Mutant(
+        name="two-letters-taken-for-one",
+        wrong="Of two letters whose document is refused the first is put away and the second is lost.",
+        endangers="L4 F41",
+        test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
+        edits=(Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > 2:\n"),),
     ),
 )
