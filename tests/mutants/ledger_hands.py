@@ -10,6 +10,8 @@ LANES = "payment/actors/lanes.py"
 D = "tests/actors/test_mongo_time.py::TestDeadline"
 H = "tests/actors/test_hands.py"
 L = "tests/actors/test_lanes.py"
+W = "tests/actors/test_waiters.py"
+WAITERS = "payment/actors/waiters.py"
 M = "tests/actors/test_mongo.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
@@ -325,5 +327,36 @@ MUTANTS = (
         endangers="L4 F41",
         test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
         edits=(Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > 2:\n"),),
+    ),
+    Mutant(
+        name="read-overtaken-since-believed",
+        wrong="A read is judged by the revision that the first who waits came with, not by those written since.",
+        endangers="L4 F02",
+        test=f"{W}::TestOutcomes::test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait",
+        edits=(Edit(WAITERS, "        waiting.rev = order.rev\n", ""),),
+    ),
+    Mutant(
+        name="last-look-only-when-all-are-late",
+        wrong="Whose time is up hears nothing while somebody else waits longer for the same order.",
+        endangers="F39",
+        test=f"{W}::TestDeadline::test_only_those_whose_time_is_up_are_told",
+        edits=(
+            Edit(WAITERS, "            if any(now >= letter.deadline", "            if all(now >= letter.deadline"),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looked-for-though-nobody-waits",
+        wrong="An order is read again and again for those who waited once.",
+        endangers="F39",
+        test=f"{W}::TestDeadline::test_no_reading_at_the_deadline_is_unknown",
+        edits=(
+            Edit(
+                WAITERS,
+                "letter in waiting.letters if not letter.answer.done()]\n            if not waiting.letters:\n",
+                "letter in waiting.letters if not letter.answer.done()]\n            if waiting is None:\n",
+            ),
+        ),
+        beyond=NO_LAW,
     ),
 )
