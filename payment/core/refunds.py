@@ -15,6 +15,9 @@ from payment.core.order import Attempt, AttemptState, Order, OutboxEvent, Refund
 from payment.core.parts import replaced, with_charge
 from payment.core.tasks import next_publication
 
+STILL_KEPT = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
+"""The charge is to be given back, and is not yet."""
+
 
 def refund_ended(
     order: Order, message: ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound, moment: Moment
@@ -51,8 +54,16 @@ def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, mo
     if not order.cancelled or any(event.subject == PAYMENT_REFUNDED for event in order.outbox):
         # A stray that is given back on a paid order is nobody's event; and a payment is given back once.
         return order
-    if attempt in order.strays or (order.kept is not None and order.kept.charge_id != attempt.charge_id):
+    if _another_is_announced(order, attempt):
         return order
     assert attempt.charge_id is not None
     event = OutboxEvent(PAYMENT_REFUNDED, attempt.charge_id, refund_id)
     return next_publication(structs.replace(order, outbox=(*order.outbox, event)), moment)
+
+
+def _another_is_announced(order: Order, given_back: Attempt) -> bool:
+    """Whether it is another charge whose return is told: the one that paid, or an attempt's rather than a stray's."""
+    if order.kept is not None:
+        return order.kept.charge_id != given_back.charge_id
+    claimed = {attempt.charge_id: attempt.state for attempt in order.attempts}
+    return given_back.charge_id not in claimed and not STILL_KEPT.isdisjoint(claimed.values())

@@ -188,6 +188,27 @@ class HttpWorld:
                 await asyncio.sleep(0)
 
 
+class Wire(asyncio.Transport):
+    """A connection's other end, without a socket: keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def writelines(self, list_of_data: object) -> None:
+        self.written += b"".join(list_of_data)  # type: ignore[call-overload]
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
 async def read_answer(reader: asyncio.StreamReader) -> Got:
     """One HTTP answer, and no more, off a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

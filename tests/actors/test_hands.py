@@ -7,11 +7,11 @@ from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import Withdraw
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent
+from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
 from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
 from payment.ports.stripe_cards import CALL_TIMEOUT_S
-from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charging, paid, unclear
+from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
 
 
 class Bench:
@@ -68,6 +68,26 @@ class TestRelease:
         bench.hands.ended("other", "charge:other")
         assert len(bench.hands) == 1
 
+    def test_an_end_of_one_effect_leaves_the_order_s_others_in_hand(self) -> None:
+        """An event and a refund of one order: what is still held is not handed over a second time."""
+        bench = Bench()
+        story = paid().tell(cancelled())
+        bench.release(story)
+        refund = bench.stripe.get_nowait()
+        assert isinstance(refund, RefundCharge)
+        bench.hands.ended(ORDER, refund.id)
+        bench.nats.get_nowait()
+        bench.release(story.tell(refunded()))
+        assert (bench.nats.get_nowait(), len(bench.hands), bench.hands.holds(ORDER)) == (None, 1, True)
+
+    def test_an_order_whose_last_effect_ended_is_in_nobody_s_hands(self) -> None:
+        """Else whoever waits for it would think that we are at it, and not look what others do."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        bench.hands.ended(ORDER, story.one(ChargeCard).id)
+        assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
+
     def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
         """F39: not held, and no place in the forecast taken."""
         bench = Bench(room=1)
@@ -87,7 +107,63 @@ class TestRelease:
         assert bench.stripe.depth == 0
 
 
+class TestForfeit:
+    """F41: an effect has ended, and the document that would say so can't be written."""
+
+    def test_it_is_not_released_again_under_the_lease_that_it_had(self) -> None:
+        """However often its document is read meanwhile: a charge was perhaps made."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        charge = bench.stripe.get_nowait()
+        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        assert (len(bench.hands), bench.hands.charges) == (0, 0)
+        for _ in range(3):
+            assert bench.release(story)
+        assert (charge is not None, bench.stripe.depth, len(bench.hands)) == (True, 0, 0)
+
+    def test_it_is_released_again_under_another_lease(self) -> None:
+        """Somebody has looked since, or counted the next send on paper."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.stripe.get_nowait()
+        bench.release(story.later(seconds=1).tell(unclear()))
+        again = bench.stripe.get_nowait()
+        assert isinstance(again, ChargeCard)
+        assert again.send == 2
+
+    def test_it_is_forgotten_once_it_is_owed_no_longer(self) -> None:
+        """F39: nothing is kept for an order that is done with."""
+        bench = Bench()
+        story = charging()
+        bench.release(story)
+        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        assert bench.release(story.tell(charged()))
+        assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
+
+    def test_what_is_not_held_can_not_be_forfeited(self) -> None:
+        """F32: an end may come twice, or to another incarnation."""
+        bench = Bench()
+        story = charging()
+        for _ in range(2):
+            bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+            assert (len(bench.hands), bench.hands._forfeited) == (0, {})
+        bench.release(story)
+        assert bench.stripe.depth == 1
+
+
 class TestWithdraw:
+    def test_nothing_but_a_charge_is_withdrawn(self) -> None:
+        """A look or a refund that is owed no longer does no harm: its answer is judged like any other."""
+        bench = Bench(B)
+        story = charging().due(by=B)
+        bench.release(story)
+        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert bench.release(story.tell(charged()))
+        assert bench.stripe.get_nowait() is None
+
     def test_a_charge_that_is_owed_no_longer_is_withdrawn_once(self) -> None:
         """F20: and stays in hand until its end is heard of."""
         bench = Bench()
@@ -146,6 +222,12 @@ class TestTime:
         looking = Bench()
         looking.release(charging().later(minutes=2).due(by=A))
         assert looking.hands.wait_s(ORDER) in (None, 0.0)
+
+    def test_only_charges_stand_in_the_queue_that_is_forecast(self) -> None:
+        """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
+        bench = Bench(B)
+        bench.release(charging().due(by=B))
+        assert (bench.forecast.placed, bench.hands.wait_s(ORDER), bench.hands.holds(ORDER)) == (0, None, True)
 
 
 class TestLost:

@@ -1,16 +1,19 @@
 """`payment.actors.http_waiting`: nobody waits for ever, and the requests under way leave room for what matters more."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 import pytest_asyncio
+from aiohttp.web_protocol import RequestHandler
 
 from payment.actors import http_waiting
 from payment.actors.actor import ActorCrashed
 from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
 from payment.actors.http_waiting import LEDGER_RESERVE, OVERDUE_EVERY_S, WaitingRoom
+from payment.actors.http_wire import KEEPALIVE_S, Listener
 from payment.actors.letters import ChargeAsked
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, Unavailability, Unavailable
@@ -19,7 +22,9 @@ from tests.actors.http_world import (
     CHARGE_WAIT_S,
     FORM,
     PAID,
+    REAL_S,
     HttpWorld,
+    Wire,
     http_world,
     raw_post,
     read_answer,
@@ -185,10 +190,106 @@ async def test_what_is_not_one_whole_charge_goes_the_long_way_however_busy(sent:
     assert got.status == 400 or len(world.ledger.asked) > before
 
 
-async def test_an_id_of_another_shape_is_replaced_there_too(world: HttpWorld) -> None:
-    """Nothing of a request is sent back or logged as it came."""
-    world.ledger.says(Unavailable(Unavailability.BUSY))
+async def test_what_is_told_unread_comes_in_its_turn(world: HttpWorld) -> None:
+    """Behind a request that is under way on the same connection it goes the long way: else its answer came first."""
+    world.ledger.holding = True
+    connection, transport = await _connected(world)
+    connection.data_received(WHOLE)
+    await world.ledger.holds(1)
+    await _busy(world)
+    world.ledger.holding = False
+    connection.data_received(WHOLE.replace(b"r-1", b"r-2"))
+    assert transport.written == b""
+    _answer_held(world)
+    await world.until(lambda: transport.written.count(b"HTTP/1.1 ") == 2)
+    assert [word in transport.written.partition(b"r-2")[0] for word in (b" 201 ", b"r-1", b" 503 ")] == [True] * 3
+    connection.connection_lost(None)
+
+
+async def test_what_looks_like_a_charge_inside_of_a_head_is_none(world: HttpWorld) -> None:
+    """Only aiohttp's parser knows where a head ends that comes in pieces."""
+    await _busy(world)
+    connection, transport = await _connected(world)
+    connection.data_received(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    connection.data_received(WHOLE)
+    await world.until(lambda: transport.written != b"")
+    assert b" 503 " not in transport.written
+    connection.connection_lost(None)
+
+
+async def test_who_is_told_so_unread_is_idle_from_then_on(world: HttpWorld) -> None:
+    """Its connection lives as long as any other that was answered."""
+    await _busy(world)
+    connection, transport = await _connected(world)
+    connection._next_keepalive_close_time = 0.0
+    connection.data_received(WHOLE)
+    assert b" 503 " in transport.written
+    assert connection._next_keepalive_close_time == pytest.approx(
+        asyncio.get_running_loop().time() + KEEPALIVE_S, abs=1
+    )
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("reason", [each for each in Unavailability if each is not Unavailability.BUSY])
+async def test_only_that_it_is_busy_is_told_unread(world: HttpWorld, reason: Unavailability) -> None:
+    """Of one order a write may have an unknown fate, or its document be illegible: that is said of no other."""
+    world.ledger.says(Unavailable(reason))
     await world.raw(WHOLE)
-    got = await world.raw(WHOLE.replace(b"r-1", b"r 1\xff"))
-    assert (got.status, got.headers["X-Request-Id"]) != (503, "r 1\xff")
-    assert len(world.ledger.asked) == 1
+    await world.raw(WHOLE)
+    assert len(world.ledger.asked) == 2
+
+
+async def test_a_house_that_is_being_emptied_says_that_and_not_that_it_is_busy(world: HttpWorld) -> None:
+    """F33: and it keeps no connection, however busy it was a moment ago."""
+    world.ledger.holding = True
+    waiting = asyncio.create_task(world.post())
+    await world.ledger.holds(1)
+    await _busy(world)
+    draining = asyncio.create_task(world.actor.drain())
+    await world.until(lambda: world.actor._draining)
+    got = await world.raw(WHOLE)
+    assert (got.status, got.headers["Connection"]) == (503, "close")
+    assert "stopping" in got.message
+    _answer_held(world)
+    await asyncio.wait_for(asyncio.gather(waiting, draining), REAL_S)
+
+
+async def test_what_is_told_unread_is_counted(world: HttpWorld) -> None:
+    """Who watches the service sees the crowd that it turns away."""
+    await _busy(world)
+    await world.raw(WHOLE)
+    render = world.metrics.render()
+    assert b'payment_http_requests_total{route="/api/v1/payments",status="503"} 2.0' in render
+    assert b'payment_http_request_seconds_count{route="/api/v1/payments"} 2.0' in render
+
+
+def _answer_held(world: HttpWorld) -> None:
+    (held,) = [letter for letter in world.ledger.asked if not letter.answer.done()]
+    assert isinstance(held, ChargeAsked)
+    held.answer.set_result(Answer(PAID))
+
+
+async def _connected(world: HttpWorld) -> tuple[RequestHandler, Wire]:
+    """A connection whose bytes come when the test says so."""
+    connection, transport = Listener(world.actor._serve, world.actor._failed, world.actor._shed)(), Wire()
+    connection.connection_made(transport)
+    await asyncio.sleep(0)
+    return connection, transport
+
+
+async def _busy(world: HttpWorld) -> None:
+    """The ledger has just said to somebody that it is busy."""
+    held, world.ledger.holding = world.ledger.holding, False
+    world.ledger.says(Unavailable(Unavailability.BUSY))
+    assert (await world.raw(WHOLE)).status == 503
+    world.ledger.holding = held
+
+
+@pytest.mark.parametrize("given", [b"r 1", b"r-1\xff", b'"r"', b"r" * 129], ids=["blank", "no ASCII", "quotes", "long"])
+async def test_an_id_of_another_shape_is_replaced_there_too(given: bytes, world: HttpWorld) -> None:
+    """Nothing of a request is sent back or logged as it came."""
+    await _busy(world)
+    before = len(world.ledger.asked)
+    got = await world.raw(WHOLE.replace(b"r-1", given))
+    assert re.fullmatch("[0-9a-f]{32}", got.headers["X-Request-Id"])
+    assert (got.status, len(world.ledger.asked)) == (503, before)

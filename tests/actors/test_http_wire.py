@@ -12,6 +12,7 @@ from tests.actors.http_world import (
     FORM,
     REAL_S,
     HttpWorld,
+    Wire,
     http_world,
     raw_post,
     read_answer,
@@ -106,7 +107,7 @@ async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
     """A slow head is on a timer from its first byte, and off it once it is whole."""
     listener = http_wire.Listener(world.actor._serve, world.actor._failed)
     connection = listener()
-    transport = _Transport()
+    transport = Wire()
     connection.connection_made(transport)
     await asyncio.sleep(0)
     connection.data_received(b"GET /healthz HTTP/1.1\r\n")
@@ -126,7 +127,7 @@ async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
 async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:
     """F39: memory is bounded also against clients that only connect; one that leaves makes room for another."""
     listener = http_wire.Listener(world.actor._serve, world.actor._failed, connections_max=1)
-    pairs = [(listener(), _Transport()) for _ in range(3)]
+    pairs = [(listener(), Wire()) for _ in range(3)]
     for connection, transport in pairs[:2]:
         connection.connection_made(transport)
     assert [transport.closed for _, transport in pairs] == [False, True, False]
@@ -136,24 +137,3 @@ async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None
     pairs[2][0].connection_made(pairs[2][1])
     assert not pairs[2][1].closed
     pairs[2][0].connection_lost(None)
-
-
-class _Transport(asyncio.Transport):
-    """Keeps what is written to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def writelines(self, list_of_data: object) -> None:
-        self.written += b"".join(list_of_data)  # type: ignore[call-overload]
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True

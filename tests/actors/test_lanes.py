@@ -35,6 +35,24 @@ class TestTurns:
         lanes.add("c", EffectEnded("charge", Due("c")))
         assert ids(lanes.take_ready(1)) == ["b"]
 
+    def test_a_lane_that_has_begun_and_ended_work_is_taken_once(self) -> None:
+        """F34: two writes of one order under way at a time would be decided on one and the same revision."""
+        lanes = lanes_with("a", "b")
+        lanes.add("b", EffectEnded("charge", Due("b")))
+        assert ids(lanes.take_ready(10)) == ["b", "a"]
+        assert ids(lanes.take_ready(10)) == []
+
+    def test_an_end_moves_a_lane_forward_that_was_done_before(self) -> None:
+        """A lane whose write is done is like any other that waits."""
+        lanes = lanes_with("a")
+        (lane,) = lanes.take_ready(1)
+        lane.take()
+        lanes.add("b", Due("b"))
+        lanes.add("a", Due("a"))
+        lanes.done(lane)
+        lanes.add("a", EffectEnded("charge", Due("a")))
+        assert ids(lanes.take_ready(5)) == ["a", "b"]
+
     def test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done(self) -> None:
         """Its letters keep their order all the same."""
         lanes = lanes_with("a", "b")
@@ -126,7 +144,18 @@ class TestDrop:
         gone = {id(letter) for letter in lanes.waiting() if letter is not kept}
         lanes.drop(gone)
         assert lanes.waiting() == [kept]
+        assert ("a" in lanes, len(lanes)) == (False, 1), "a drain would wait for it"
         assert ids(lanes.take_ready(5)) == ["b"]
+
+    def test_a_lane_that_was_under_way_once_goes_with_its_letters(self) -> None:
+        """Its write is done: nothing keeps it any more."""
+        lanes = lanes_with("a")
+        (lane,) = lanes.take_ready(1)
+        lane.take()
+        lanes.add("a", Due("a"))
+        lanes.done(lane)
+        lanes.drop({id(letter) for letter in lanes.waiting()})
+        assert (len(lanes), lanes.any_ready) == (0, False)
 
     def test_a_lane_under_way_outlives_its_dropped_letters(self) -> None:
         """It is given back with `done` in any case."""

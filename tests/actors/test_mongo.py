@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 
-from payment.actors.letters import Handling
+from payment.actors.letters import EffectEnded, Handling
 from payment.core.effects import ChargeCard, FindCharges
 from payment.core.messages import CardCharged, OrderCancelled
 from payment.core.order import AttemptState, Order
-from payment.core.replies import Conflict, Paid, Unavailability, Unavailable
+from payment.core.replies import Conflict, Denied, Paid, Unavailability, Unavailable
 from tests.actors.ledger_world import Ledger, World, reply, waits, world
+from tests.fakes.store import encoded
 
 
 @pytest.fixture
@@ -68,6 +70,43 @@ class TestAway:
         await ledger.ask("o1")
         assert isinstance(ledger.one_to_stripe(), ChargeCard)
 
+    async def test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: who is told that nothing was charged is charged nothing: its write is not made later."""
+        await ledger.order("o1", "o2")
+        ledger.actor.desk.forget("o2")
+        house.store.away = "gone"
+        letters = [ledger.asked("o1"), ledger.asked("o2")]
+        await ledger.tell(*letters)
+        assert [reason(letter) for letter in letters] == [Unavailability.STORE_AWAY] * 2
+        house.store.away = None
+        await house.clock.advance(2)
+        assert (ledger.crashed, ledger.to_stripe(), ledger.doc("o1").payment) == (False, [], None)
+        assert house.store.calls["commit"] == 1, "the orders'"
+
+    async def test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: the broker brings its event again, and nobody the outcome: that is written once the store is back."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        ledger.actor.desk.forget("o1")
+        house.store.away = "gone"
+        outcome = EffectEnded(charge.id, CardCharged("o1", 1, "ch_1"))
+        await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.away = None
+        await house.clock.advance(1)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+
+    async def test_an_order_that_nobody_knows_is_no_end_of_the_ledger(self, ledger: Ledger) -> None:
+        """There is no document to read a revision off."""
+        assert reply(await ledger.ask("nowhere")) is Denied.UNKNOWN
+        assert not ledger.crashed
+
     async def test_outcomes_are_kept_until_it_is_back(self, house: World, ledger: Ledger) -> None:
         """F25: what actors bring waits, in order; the request hears that its outcome is unknown, then it is paid."""
         await ledger.order()
@@ -122,6 +161,7 @@ class TestAway:
         house.store.away = "gone"
         await ledger.tell(ledger.poison("c"), ledger.poison("d"))
         assert ledger.settled[2:] == [("c", Handling.NOT_NOW), ("d", Handling.NOT_NOW)]
+        assert house.store.calls["bury"] == 3, "the second is not tried against a store that is away"
         assert not ledger.up
 
     async def test_a_flood_of_poison_writes_one_at_a_time(self, house: World, ledger: Ledger) -> None:
@@ -131,6 +171,13 @@ class TestAway:
         assert house.store.calls["bury"] == 1
         await ledger.tell(ledger.arrived(ledger.created(), "created"))
         assert ledger.settled == [("created", Handling.APPLIED)]
+
+    async def test_poison_that_is_not_kept_when_the_ledger_ends_comes_again(self, house: World, ledger: Ledger) -> None:
+        """F30, F32: each is handed back once, the one whose write was under way as well."""
+        house.store.stall("bury")
+        await ledger.tell(ledger.poison("a"), ledger.poison("b"))
+        await ledger.end()
+        assert ledger.settled == [("a", Handling.NOT_NOW), ("b", Handling.NOT_NOW)]
 
     async def test_the_sweep_waits_and_takes_up_what_is_due_then(self, house: World, ledger: Ledger) -> None:
         """F25: an outage at the start does not lose what an earlier run left."""
@@ -173,6 +220,31 @@ class TestUnknown:
         assert reply(letter) == Paid("pay-o1", "o1", "ch_1")
         assert len(ledger.to_nats()) == 1
         assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
+
+    async def test_what_may_be_written_waits_where_it_can_not_be_read(self, house: World, ledger: Ledger) -> None:
+        """F26: of two that were written together one is unknown, and then the store is gone: only this one waits."""
+        await ledger.order("o1", "o2")
+        house.store.unknown_ids = {"o1"}
+
+        def go_away(_: Order) -> None:
+            house.store.away = "gone"
+
+        house.store.before_write = go_away
+        first, second = ledger.asked("o1"), ledger.asked("o2")
+        await ledger.tell(first, second)
+        assert (ledger.up, waits(first, second), ledger.one_to_stripe().order_id) == (False, True, "o2")
+        house.store.before_write, house.store.unknown_ids, house.store.away = lambda _: None, set(), None
+        await house.clock.advance(1)
+        assert (waits(first, second), ledger.one_to_stripe().order_id) == (True, "o1")
+
+    async def test_a_document_without_its_writer_is_nobody_s_lost_write(self, house: World, ledger: Ledger) -> None:
+        """F41: a person who mends an order by hand may leave that out."""
+        await ledger.order()
+        mended = structs.replace(ledger.doc(), rev=2, writer=None)
+        assert house.store.database.replace(mended, encoded(mended))
+        ledger.actor.desk.forget("o1")
+        assert waits(await ledger.ask())
+        assert ledger.one_to_stripe().send == 1
 
     async def test_a_write_that_was_lost_is_made_again(self, house: World, ledger: Ledger) -> None:
         """F26: not applied, so decided and written again, once."""
@@ -251,6 +323,7 @@ class TestOneDocument:
     async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
         """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""
         await ledger.order("bad1", "bad2", "bad3", "good")
+        prepared = house.store.prepared
         house.store.unknown_ids = {"bad1", "bad2", "bad3"}
         bad = [ledger.asked(f"bad{number}") for number in (1, 2, 3)]
         await ledger.tell(*bad, ledger.arrived(ledger.created("o2"), "o2"))
@@ -269,6 +342,7 @@ class TestOneDocument:
         assert waits(*bad)
         await house.clock.advance(11)
         assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
+        assert house.store.prepared == prepared, "what fails for some documents is no outage, not for a moment"
         house.store.unknown_ids = set()
         await house.clock.advance(2)
         assert ledger.to_stripe() == []
@@ -345,3 +419,23 @@ class TestOneDocument:
         assert reason(letter) is Unavailability.CRASHED
         assert ledger.settled == [("cancel", Handling.APPLIED)]
         assert reply(await ledger.ask()) is Conflict.CANCELLED
+
+    async def test_of_two_letters_that_were_refused_together_each_is_settled(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41: two are several: the good one is not taken for the culprit, nor dropped beside it."""
+        await ledger.order()
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = ledger.asked()
+        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"))
+        assert (reason(letter), ledger.settled) == (Unavailability.CRASHED, [("cancel", Handling.APPLIED)])
+
+    async def test_a_refusal_says_nothing_of_an_earlier_write_that_may_land(self, house: World, ledger: Ledger) -> None:
+        """F26, F41: the repetition is refused for good, and the write before it begins a charge after all."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = await ledger.ask()
+        await house.clock.advance(1)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert house.store.land() == [True]

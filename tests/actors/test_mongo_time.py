@@ -26,7 +26,7 @@ from payment.core.messages import (
     RefundBlocked,
 )
 from payment.core.order import TaskKind
-from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
+from payment.core.replies import Answer, Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
 from tests.actors.ledger_world import Ledger, World, reply, waits, world
 
 
@@ -112,6 +112,21 @@ class TestDeadline:
         ledger.store.go_on()
         await house.clock.settle()
         assert reply(letter).reason is Unavailability.WRITE_UNKNOWN
+        assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
+
+    async def test_a_request_starts_nothing_at_its_very_deadline(self, ledger: Ledger) -> None:
+        """Nor just after it, before the next tick has answered it: its turn came too late, and it is told so."""
+        await ledger.order()
+        letter = await ledger.ask(wait_s=0)
+        assert reply(letter) == Unavailable(Unavailability.BUSY)
+        assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
+
+    async def test_a_request_that_somebody_has_answered_starts_nothing(self, ledger: Ledger) -> None:
+        """HTTP tells who has waited for too long that the outcome is unknown: from then on it is left at that."""
+        await ledger.order()
+        letter = ledger.asked()
+        letter.answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))
+        await ledger.tell(letter)
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
     async def test_a_crowd_past_what_can_be_in_hand_is_told_to_come_back(self, house: World) -> None:

@@ -56,6 +56,36 @@ def test_a_refusal_takes_a_third_once_for_all_that_left_together() -> None:
     assert pace.per_s == pytest.approx(25.0 * 4 / 9)
 
 
+def test_time_without_a_queue_is_no_time_to_rise_in() -> None:
+    """After a minute of quiet a queue raises the pace by what it has lasted, not by a second at once."""
+    pace = Pace(100.0, 0.0)
+    pace.idle(60.0)
+    pace.queued(60.1)
+    assert pace.per_s == pytest.approx(25.0 * 1.2**0.1)
+
+
+def test_the_next_request_after_a_refusal_waits_its_turn_at_the_new_pace() -> None:
+    """However many might have gone at once before it."""
+    pace = Pace(100.0, 0.0)
+    pace.refused(10.0, 9.9, None)
+    assert pace.wait_s(10.0) == pytest.approx(1.0 / pace.per_s)
+
+
+def test_it_comes_back_fast_feels_for_the_limit_that_it_met_and_forgets_it_after_half_a_minute() -> None:
+    """A fifth a second up to just below the pace that was refused, half a percent a second from there on."""
+    pace = Pace(100.0, 0.0)
+    pace.idle(10.0)
+    pace.refused(10.0, 9.9, None)
+    now = busy(pace, 10.0, 1.0)
+    assert pace.per_s == pytest.approx(25.0 * 2 / 3 * 1.2, rel=0.02)
+    now = busy(pace, now, 6.0)
+    assert pace.per_s == pytest.approx(25.0 * 0.95 * 1.005**5, rel=0.01)
+    now = busy(pace, now, 40.1 - now)
+    before = pace.per_s
+    busy(pace, now, 1.0)
+    assert pace.per_s == pytest.approx(before * 1.2, rel=0.02)
+
+
 def test_it_never_stops() -> None:
     """It has to notice that it may go again."""
     pace = Pace(100.0, 0.0)

@@ -25,6 +25,7 @@ from tests.core.builders import (
     created,
     declined,
     found,
+    open_order,
     request,
     unclear_once,
     with_error_stored,
@@ -83,7 +84,7 @@ class TestOutcomes:
         """Most writes are of that kind."""
         bench.waiters.written(charging().doc)
         bench.waiters.give_up([ORDER])
-        assert len(bench.waiters) == 0
+        assert (len(bench.waiters), bench.waiters.elsewhere()) == (0, []), "nor is it read for any more"
 
     async def test_a_read_that_a_write_has_overtaken_says_nothing(self, bench: Bench) -> None:
         """The old document knows nothing of the new token: neither 409 nor "unknown" may come of it."""
@@ -95,6 +96,13 @@ class TestOutcomes:
         assert told(letter) is None
         bench.waiters.written(at_rev(story.tell(charged(attempt=2)), 5))
         assert isinstance(told(letter), Paid)
+
+    async def test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait(self, bench: Bench) -> None:
+        """Not only by the one that they came with."""
+        letter = bench.add(charging(), rev=2)
+        bench.waiters.written(at_rev(unclear_once(), 4))
+        bench.waiters.written(at_rev(open_order(), 3))
+        assert told(letter) is None
 
     async def test_nor_does_it_to_those_whose_time_is_up(self, bench: Bench) -> None:
         """Their last look was overtaken by a write: what is newer answers them, and is known already."""
@@ -145,6 +153,7 @@ class TestDeadline:
         story = charging()
         short, long = bench.add(story, wait_s=1), bench.add(story, wait_s=9)
         await bench.clock.advance(2)
+        assert bench.waiters.expired() == [ORDER], "one of them is enough"
         bench.waiters.written(at_rev(story, 1))
         assert (told(short), told(long)) == (Pending(PAYMENT, ORDER), None)
 
@@ -165,7 +174,7 @@ class TestDeadline:
         assert (told(long), len(bench.waiters)) == (None, 1)
         await bench.clock.advance(8)
         bench.waiters.give_up([ORDER])
-        assert len(bench.waiters) == 0
+        assert (len(bench.waiters), bench.waiters.elsewhere()) == (0, []), "nor is it read for any more"
 
     async def test_the_end_of_the_ledger_is_unknown_to_all(self, bench: Bench) -> None:
         """F32."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from payment.core.decide import decide
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, Effect, Pending
 from payment.core.messages import (
     CardCharged,
     CardDeclined,
@@ -170,6 +170,10 @@ class Story:
         (item,) = pending(self.doc)
         assert isinstance(item.effect, kind), item.effect
         return item.effect
+
+    def pending_of(self, effect: Effect) -> Pending:
+        """When and in whose hands an effect is pending."""
+        return next(item for item in pending(self.doc) if item.effect == effect)
 
     def history(self) -> list[str]:
         return [entry.what for entry in self.doc.history]

@@ -6,23 +6,34 @@ from payment.core.attempts import moved, renewed, returned, with_refund
 from payment.core.effects import ChargeCard, FindCharges, FindRefund, RefundCharge
 from payment.core.messages import Evidence
 from payment.core.order import AttemptState, TaskKind, Trigger
-from payment.core.schedule import FIRST_RESEND_DELAY, REQUEST_LIFE, STORED_LOOK_DELAY
+from payment.core.schedule import (
+    FIRST_BLOCKED_DELAY,
+    FIRST_RESEND_DELAY,
+    REQUEST_LIFE,
+    SHORTEST_LOOK_DELAY,
+    STORED_LOOK_DELAY,
+)
 from tests.core.builders import (
     A_AGAIN,
     BY_STATE,
+    CREATED_IS_OUT,
     DUE,
+    T0,
     A,
     B,
     abandoned,
+    cancelled,
+    charged,
     charging,
     found,
     refund_blocked,
     refund_error_stored,
     refund_not_found,
+    refunded,
     refunding,
     unclear,
-    unclear_once,
     with_error_stored,
+    withheld,
 )
 
 S = AttemptState
@@ -44,9 +55,9 @@ def test_token_is_in_no_repr():
 
 def test_second_send_waits_a_little():
     """The answer that was lost is most likely stored under the key by then."""
-    story = unclear_once()
+    story = charging().later(seconds=8).tell(unclear())
     assert story.one(ChargeCard).not_before == story.now + FIRST_RESEND_DELAY
-    assert story.attempt().last_sent == story.now
+    assert (story.attempt().first_sent, story.attempt().last_sent) == (T0, story.now)
 
 
 def test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_looks_first():
@@ -67,6 +78,21 @@ def test_look_of_another_process_moves_nothing_along():
     story = charging().due(by=B)
     before = story.doc
     assert story.tell(found(Evidence.PROBE), by=A).doc is before
+
+
+def test_send_that_was_withheld_takes_no_look_out_of_anybodys_hands():
+    """Its word may come late, when the attempt is looked for already."""
+    story = charging().due(by=B)
+    before = story.doc
+    assert story.tell(withheld(), by=B).doc is before
+
+
+def test_settled_says_when_an_attempt_was_settled_first():
+    """What is given back later was paid when it was paid."""
+    story = charging().later(seconds=3).tell(charged())
+    settled = story.now
+    story.tell(CREATED_IS_OUT).later(hours=1).tell(cancelled()).later(hours=1).tell(refunded())
+    assert (story.state(), story.attempt().settled) == (S.REFUNDED, settled)
 
 
 def test_stored_look_waits_a_minute_after_the_error_was_learnt():
@@ -94,9 +120,25 @@ def test_key_of_unknown_age_is_never_sent_again():
     story = charging().later(days=-365).tell(DUE)
     assert story.attempt().token is None
     assert story.one(FindCharges).evidence is Evidence.PROBE
-    story.tell(found(Evidence.PROBE)).later(days=365).tell(DUE)
+    story.tell(found(Evidence.PROBE))
+    assert (story.owed(FindCharges), story.doc.due) == ([], story.now + SHORTEST_LOOK_DELAY), "nor looked for at once"
+    story.later(days=365).tell(DUE)
     assert story.owed(ChargeCard) == []
     assert story.tell(found(Evidence.PROBE)).grown_old().tell(found(Evidence.FINAL)).state() is S.CLOSED
+
+
+def test_old_age_seen_before_the_clock_went_back_counts_no_more():
+    """F38: two looks agree that a key is old only if no look between them doubted the clock."""
+    story = charging().later(days=2).due().tell(found(Evidence.PROBE)).later(days=-3).tell(DUE)
+    assert story.attempt().unsendable_since is None
+    assert story.later(days=5).tell(DUE).one(FindCharges).evidence is Evidence.PROBE
+
+
+def test_key_is_old_from_the_instant_at_which_it_is_young_no_more():
+    """F17: the look that is asked for at that very time begins the wait for the final one."""
+    story = charging()
+    story.now = story.attempt().not_after
+    assert story.tell(DUE).attempt().unsendable_since == story.now
 
 
 def test_third_refund_key_waits():
@@ -105,8 +147,10 @@ def test_third_refund_key_waits():
     for number in (1, 2):
         story.tell(refund_error_stored(number=number), refund_not_found(number=number))
     assert story.owed(RefundCharge) == []
-    assert story.doc.due > story.now
+    assert story.doc.due == story.now + FIRST_BLOCKED_DELAY
     assert story.due().one(RefundCharge).key == "refund-ch_1-3"
+    story.tell(refund_error_stored(number=3), refund_not_found(number=3))
+    assert story.doc.due == story.now + 2 * FIRST_BLOCKED_DELAY
 
 
 def test_key_is_not_sent_by_a_clock_a_year_ahead():

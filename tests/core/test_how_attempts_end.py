@@ -224,6 +224,12 @@ def test_empty_list_asked_as_final_closes(state):
     assert pending(story.doc) == ()
 
 
+def test_list_of_other_charges_is_an_empty_one():
+    """What a list lacks is this attempt's own charge, whatever else it shows: another attempt's, or a stray."""
+    story = final_look().tell(found(Evidence.FINAL, ("ch_stray", 7)))
+    assert (story.state(), story.doc.strays[0].charge_id) == (S.CLOSED, "ch_stray")
+
+
 @pytest.mark.parametrize("state", SETTLED)
 @pytest.mark.parametrize("message", [charged(), found(Evidence.PROBE, ("ch_1", 1))], ids=["charged", "found"])
 def test_charge_of_a_settled_attempt_is_given_back(state, message):

@@ -1,17 +1,22 @@
 """Giving back, telling the platform, and leases: the part of `decide` that comes after a charge, as transcripts."""
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ChargeCard, FindCharges, PublishEvent
+from datetime import timedelta
+
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ChargeCard, FindCharges, PublishEvent, RefundCharge
 from payment.core.messages import EffectReturned, EventPublished, LeaseRenewed
 from payment.core.order import AttemptState
 from payment.core.pending import pending
 from payment.core.schedule import LEASE
 from tests.core.builders import (
+    BY_STATE,
     CREATED_IS_OUT,
     DUE,
     ORDER,
     REFUNDED_IS_OUT,
     T0,
+    A,
     B,
+    abandoned,
     blocked,
     cancelled,
     charged,
@@ -23,6 +28,7 @@ from tests.core.builders import (
     refund_not_found,
     refunded,
     refunding,
+    request,
 )
 
 S = AttemptState
@@ -43,6 +49,38 @@ def test_stray_given_back_on_a_cancelled_order_is_not_its_refund():
     story = paid().tell(CREATED_IS_OUT, charged("ch_2"), cancelled(), refunded("ch_2", "re_2"))
     assert story.owed(PublishEvent) == []
     assert story.tell(refunded("ch_1", "re_1")).one(PublishEvent).refund_id == "re_1"
+
+
+def test_stray_given_back_first_does_not_stand_for_what_its_order_gives_back():
+    """Nor where nothing was ever kept: the attempt's own charge landed after the cancel, and so did a second one."""
+    story = charging().tell(cancelled(), charged("ch_1"), charged("ch_2"), refunded("ch_2", "re_2"))
+    assert story.owed(PublishEvent) == []
+    assert story.tell(refunded("ch_1", "re_1")).one(PublishEvent).refund_id == "re_1"
+
+
+def test_stray_alone_on_a_cancelled_order_is_announced():
+    """The contract: a charge that landed on a cancelled order was given back."""
+    story = BY_STATE[S.DECLINED]().tell(cancelled(), charged("ch_9", attempt=7), refunded("ch_9", "re_9"))
+    assert (story.one(PublishEvent).stripe_id, story.one(PublishEvent).refund_id) == ("ch_9", "re_9")
+
+
+def test_payment_is_announced_as_given_back_once():
+    """Two attempts' charges landed after the cancel: one payment, one event."""
+    story = abandoned().tell(request("tok_2"), cancelled(), charged("ch_1", 1), charged("ch_2", 2))
+    story.tell(refunded("ch_2", "re_2"), refunded("ch_1", "re_1"))
+    assert [event.refund_id for event in story.doc.outbox] == ["re_2"]
+
+
+def test_refund_that_is_done_is_kept_with_its_id():
+    """Whoever reads the document finds it at Stripe."""
+    assert given_back().attempt().refund.id == "re_1"
+
+
+def test_stray_is_kept_with_what_is_known_of_it():
+    """For whoever reads the document: how much it was, and when it was seen."""
+    stray = paid().later(seconds=5).tell(charged("ch_2")).doc.strays[0]
+    assert (stray.amount, stray.currency, stray.charge_id) == (1999, "usd", "ch_2")
+    assert stray.first_sent == stray.last_sent == stray.not_after == stray.settled == T0 + timedelta(seconds=5)
 
 
 def test_refund_of_a_charge_that_is_kept_or_unknown_changes_nothing():
@@ -102,7 +140,8 @@ def test_lease_is_renewed_by_its_holder_alone():
     before = story.doc
     assert story.tell(renewal, by=B).doc is before
     assert story.tell(renewal).doc.due == story.now + LEASE
-    assert story.tell(LeaseRenewed(ORDER, ("charge:other",))).doc.due == story.now + LEASE
+    renewed = story.doc
+    assert story.later(seconds=5).tell(LeaseRenewed(ORDER, ("charge:other",))).doc is renewed
 
 
 def test_lease_of_an_event_is_renewed_and_given_back_too():
@@ -115,6 +154,24 @@ def test_lease_of_an_event_is_renewed_and_given_back_too():
     assert story.tell(DUE, by=B).doc.due == story.now + LEASE
 
 
+def test_only_what_is_named_is_renewed_or_given_back():
+    """A refund and an event of one order are in two actors' hands: what the one says is no word of the other."""
+    story = paid().tell(cancelled()).later(seconds=40)
+    refund, publish = story.owed(RefundCharge)[0], story.owed(PublishEvent)[0]
+    for named, other in ((refund, publish), (publish, refund)):
+        before = story.pending_of(other)
+        assert story.tell(LeaseRenewed(ORDER, (named.id,))).pending_of(named).at == story.now + LEASE
+        assert story.tell(EffectReturned(ORDER, named.id)).pending_of(named).holder is None
+        assert story.pending_of(other) == before
+        story.tell(DUE)
+
+
+def test_event_that_waits_in_anothers_hands_stays_there():
+    """payment:refunded comes to the outbox behind it, and that is no reason to publish it twice."""
+    story = paid().later(seconds=5).tell(cancelled(), refunded(), by=B)
+    assert [(item.holder, item.at) for item in pending(story.doc)] == [(A, T0 + LEASE)]
+
+
 def test_returned_look_is_due_at_once_for_whoever_looks():
     """An actor gives back what it did not finish."""
     story = charging().due(by=B)
@@ -124,7 +181,7 @@ def test_returned_look_is_due_at_once_for_whoever_looks():
 
 def test_due_before_its_time_changes_nothing():
     """F08: a second sweep, a duplicate."""
-    story = charging().later(seconds=30)
-    before = story.doc
-    assert story.tell(DUE).doc is before
-    assert story.tell(DUE, by=B).doc is before
+    for story in (charging(), paid()):
+        before = story.later(seconds=30).doc
+        assert story.tell(DUE).doc is before
+        assert story.tell(DUE, by=B).doc is before

@@ -19,6 +19,7 @@ from payment.core.schedule import (
     LONGEST_RESEND_DELAY,
     REQUEST_LIFE,
     SHORTEST_LOOK_DELAY,
+    STORED_LOOK_DELAY,
     blocked_delay,
     clock_went_back,
     final_at,
@@ -33,6 +34,20 @@ from payment.core.schedule import (
 from tests.core.builders import A_AGAIN, EXPIRES, T0, A, B, Story, cancelled, charging, created, request
 
 SECOND = timedelta(seconds=1)
+
+
+def test_times_that_proofs_rest_on_are_those_of_the_design():
+    """F12, F17: with a longer key life or a shorter request life an attempt is closed that may charge yet."""
+    assert (timedelta(hours=23), timedelta(hours=25)) == (KEY_LIFE, REQUEST_LIFE)
+    assert timedelta(minutes=1) == STORED_LOOK_DELAY
+    assert timedelta(seconds=60) == LEASE
+
+
+def test_times_that_somebody_waits_for_are_short():
+    """Stripe, or a landing, is noticed within seconds while there is hope, and within hours where there is little."""
+    assert timedelta(milliseconds=250) == FIRST_RESEND_DELAY
+    assert (timedelta(seconds=5), timedelta(hours=6)) == (SHORTEST_LOOK_DELAY, LONGEST_LOOK_DELAY)
+    assert (timedelta(minutes=1), timedelta(hours=1)) == (FIRST_BLOCKED_DELAY, LONGEST_BLOCKED_DELAY)
 
 
 def test_task_in_hand_is_held_for_a_lease_from_when_it_may_begin():

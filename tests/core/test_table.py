@@ -5,7 +5,7 @@ import pytest
 from payment.core.attempts import moved
 from payment.core.messages import Evidence
 from payment.core.order import GIVING_BACK, TABLE, UNSETTLED, AttemptState, Trigger, UnreachablePair, next_state
-from tests.core.builders import BY_STATE, charging, found
+from tests.core.builders import BY_STATE, Story, cancelled, charging, created, found, unclear
 
 PAIRS = [(state, trigger) for state in AttemptState for trigger in Trigger]
 
@@ -84,3 +84,10 @@ def test_history_tells_the_way_through_the_table():
     """Each state that was entered stands in the document, in order, for whoever has to read it one day."""
     story = BY_STATE[AttemptState.REFUNDED]()
     assert story.history()[-4:] == ["attempt 1 paid", "order cancelled", "attempt 1 refunding", "attempt 1 refunded"]
+
+
+def test_history_tells_each_thing_once():
+    """It is bounded: a line for each state that was entered, and none for a step that entered none."""
+    story = charging().later(seconds=1).tell(unclear(), unclear(2), cancelled())
+    assert story.history() == ["order created", "attempt 1 charging", "order cancelled"]
+    assert Story(cancelled(), created()).history() == ["order cancelled", "order created"]

@@ -1,12 +1,25 @@
 """Every mutant, room by room."""
 
-from tests.mutants import core_attempts, core_orders, http, ledger, nats, store, stripe, supervisor
+from tests.mutants import (
+    core_attempts,
+    core_orders,
+    core_refunds,
+    http,
+    ledger,
+    ledger_hands,
+    nats,
+    store,
+    stripe,
+    supervisor,
+)
 from tests.mutants.mutant import Mutant
 
 ROOMS: dict[str, tuple[Mutant, ...]] = {
     "how an attempt ends": core_attempts.MUTANTS,
     "what an order is owed and told": core_orders.MUTANTS,
+    "what is given back, and who has what in hand": core_refunds.MUTANTS,
     "the ledger": ledger.MUTANTS,
+    "what the ledger has given out, and has waiting": ledger_hands.MUTANTS,
     "Stripe": stripe.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,

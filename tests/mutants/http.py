@@ -7,6 +7,9 @@ IDENTITY = "payment/edge/identity.py"
 WAITING = "payment/actors/http_waiting.py"
 
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
+HTTP = "payment/actors/http.py"
+WIRE = "payment/actors/http_wire.py"
+NO_CROWD = "No simulated crowd is ten times the load that we bear."
 
 MUTANTS = (
     Mutant(
@@ -142,5 +145,89 @@ MUTANTS = (
             ),
         ),
         beyond="It may then be told less than we know, and nothing false.",
+    ),
+    Mutant(
+        name="shed-whatever-the-reason",
+        wrong="Whatever makes the ledger answer 503 to one request is told to all as busy.",
+        endangers="L4 F26 F39",
+        test="tests/actors/test_http_waiting.py::test_only_that_it_is_busy_is_told_unread",
+        edits=(
+            Edit(HTTP, "        if answer.reply == _BUSY:\n", "        if isinstance(answer.reply, Unavailable):\n"),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-out-of-turn",
+        wrong="A charge that is told unread to come back is answered before the one ahead of it on its connection.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_waiting.py::test_what_is_told_unread_comes_in_its_turn",
+        edits=(
+            Edit(
+                WIRE, "self._head_timer is None and self._awaits_head() and self", "self._head_timer is None and self"
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-inside-a-head",
+        wrong="What looks like a charge is answered as one, though it is a part of another request's head.",
+        endangers="F37 F39",
+        test="tests/actors/test_http_waiting.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
+        edits=(
+            Edit(WIRE, "self._head_timer is None and self._awaits_head() and self", "self._awaits_head() and self"),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-the-rest-along",
+        wrong="What follows a charge in one packet is taken for its body, and never answered.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_waiting.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
+        edits=(Edit(WIRE, "len(data) == head_end + 2 + int(length[1])", "len(data) >= head_end + 2 + int(length[1])"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-for-ever",
+        wrong="Once the ledger was busy, every charge is told so from then on.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_waiting.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
+        edits=(
+            Edit(
+                HTTP,
+                "if self._draining or self.clock.monotonic() >= self._shed_until:",
+                "if self._draining or not self._shed_until:",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-while-stopping",
+        wrong="Who comes while the house is being emptied is told to come back in a second, to a closed door.",
+        endangers="F33",
+        test="tests/actors/test_http_waiting.py::test_a_house_that_is_being_emptied_says_that_and_not_that_it_is_busy",
+        edits=(
+            Edit(
+                HTTP,
+                "if self._draining or self.clock.monotonic() >= self._shed_until:",
+                "if self.clock.monotonic() >= self._shed_until:",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-and-not-counted",
+        wrong="The crowd that is turned away unread is in no metric.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_what_is_told_unread_is_counted",
+        edits=(Edit(HTTP, "        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()\n", ""),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="shed-with-its-id-as-it-came",
+        wrong="A request id of any shape comes back in a header where a charge is answered unread.",
+        endangers="F37",
+        test="tests/actors/test_http_waiting.py::test_an_id_of_another_shape_is_replaced_there_too",
+        edits=(Edit(HTTP, '("X-Request-ID", self._request_id(given_id))', '("X-Request-ID", given_id or "")'),),
+        beyond=NO_CROWD,
     ),
 )

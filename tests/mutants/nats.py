@@ -5,6 +5,8 @@ from tests.mutants.mutant import Edit, Mutant
 ACTOR = "payment/actors/nats.py"
 EVENTS = "payment/edge/events.py"
 OUTGOING = "payment/actors/nats_outgoing.py"
+LINK = "payment/ports/nats_link.py"
+NO_TLS = "The simulation has a fake in the place of the broker, without a wire."
 
 MUTANTS = (
     Mutant(
@@ -116,5 +118,62 @@ MUTANTS = (
             ),
         ),
         beyond="The simulation has a fake in the place of the broker: this file is not run there.",
+    ),
+    Mutant(
+        name="identity-by-its-number-alone",
+        wrong="An event is known by its place in the stream alone: a stream that is made again uses its names again.",
+        endangers="L4 F30",
+        test="tests/contract/test_jetstream.py::TestJetStream::"
+        "test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again",
+        edits=(
+            Edit(
+                "payment/ports/jetstream.py",
+                'f"{origin.stream}:{origin.sequence.stream}:{stored_us}"',
+                'f"{origin.stream}:{origin.sequence.stream}:{stored_us - stored_us}"',
+            ),
+        ),
+        beyond="The simulation has a fake in the place of the broker: this file is not run there.",
+    ),
+    Mutant(
+        name="tls-asked-for-and-not-had",
+        wrong="Where NATS_URL says tls, a server that offers none gets the password unencrypted.",
+        endangers="F37",
+        test="tests/ports/test_nats_link.py::test_where_the_url_says_tls_a_server_without_tls_gets_nothing",
+        edits=(
+            Edit(
+                LINK,
+                'if not (info.get("tls_required") or info.get("tls_available")):',
+                "if not info:",
+            ),
+            Edit(
+                LINK,
+                '            info["tls_required"] = True  # by us',
+                '            info["tls_verify"] = False  # by us',
+            ),
+        ),
+        beyond=NO_TLS,
+    ),
+    Mutant(
+        name="tls-left-to-the-server",
+        wrong="Where NATS_URL says tls, a server that only offers it is spoken to without.",
+        endangers="F37",
+        test="tests/ports/test_nats_link.py::"
+        "test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes_before_the_handshake",
+        edits=(
+            Edit(
+                LINK,
+                '            info["tls_required"] = True  # by us',
+                '            info["tls_verify"] = False  # by us',
+            ),
+        ),
+        beyond=NO_TLS,
+    ),
+    Mutant(
+        name="tls-forced-where-nobody-asked",
+        wrong="A server that only offers TLS is spoken to with TLS also where NATS_URL says nats.",
+        endangers="F37",
+        test="tests/ports/test_nats_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_is_taken_without",
+        edits=(Edit(LINK, 'url is not None and url.scheme == "tls":', "url is not None:"),),
+        beyond=NO_TLS,
     ),
 )

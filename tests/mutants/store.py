@@ -117,4 +117,58 @@ MUTANTS = (
         edits=(Edit(STORE, "    if len(encoded) > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
         beyond=REAL_ONES,
     ),
+    Mutant(
+        name="dead-letter-of-a-used-name-lost",
+        wrong="A bad event whose name another one has is called kept.",
+        endangers="L4 F30",
+        test="tests/ports/test_mongo_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
+        edits=(
+            Edit(STORE, "            await self._insert(letter, letter.name_beside)\n", "            return True\n"),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="dead-letter-known-by-its-bytes-alone",
+        wrong="A bad event counts as kept where one with its name and its bytes is, though of another subject.",
+        endangers="L4 F30",
+        test="tests/ports/test_mongo_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
+        edits=(
+            Edit(
+                STORE,
+                'kept is not None and (kept.get("subject"), kept.get("data")) == said',
+                'kept is not None and kept.get("data") == said[1]',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="second-name-by-its-subject-alone",
+        wrong="The second name of a bad event says nothing of its bytes: a third event bears it as well, and is lost.",
+        endangers="L4 F30",
+        test="tests/ports/test_mongo_store.py::test_a_second_name_tells_events_apart_by_what_they_say",
+        edits=(Edit("payment/ports/store.py", "(self.subject.encode(), self.data))", '(self.subject.encode(), b""))'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="illegible-order-not-noted",
+        wrong="A stored document that is no order is passed over in silence: its order seems never to have been.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone",
+        edits=(Edit(STORE, "                self._unreadable[name] = str(error)\n", "                str(error)\n"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="mended-order-still-illegible",
+        wrong="An order that somebody has mended is called illegible until the process ends.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone",
+        edits=(
+            Edit(
+                STORE,
+                "                self._unreadable.pop(each, None)\n",
+                "                self._unreadable.get(each)\n",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
 )

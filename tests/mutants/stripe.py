@@ -11,6 +11,11 @@ OUTCOMES = "payment/actors/stripe_outcomes.py"
 
 REAL_ONES = "The simulation has a fake in the place of Stripe's library: this file is not run there."
 
+PACE = "payment/actors/pace.py"
+PACED = "tests/actors/test_pace.py"
+COMES_BACK = "test_it_comes_back_fast_feels_for_the_limit_that_it_met_and_forgets_it_after_half_a_minute"
+NO_RATE = "How fast charges go is no law."
+
 MUTANTS = (
     Mutant(
         name="decline-taken-as-unclear",
@@ -282,5 +287,39 @@ MUTANTS = (
             ),
         ),
         beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="limit-run-into-again",
+        wrong="After a refusal the pace rises as fast as before, over the very limit that it met.",
+        endangers="F14",
+        test=f"{PACED}::{COMES_BACK}",
+        edits=(Edit(PACE, "(CAREFUL_RISE if careful else RISE)", "RISE"),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="careful-for-ever",
+        wrong="A pace that was refused once only creeps from then on, wherever the limit is.",
+        endangers="F14",
+        test=f"{PACED}::{COMES_BACK}",
+        edits=(
+            Edit(PACE, "remembered and self.per_s >= self._refused_per_s * CAREFUL_FROM", "self._refused_per_s > 0"),
+        ),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="at-once-after-a-refusal",
+        wrong="The request after a refusal leaves at once.",
+        endangers="F14",
+        test=f"{PACED}::test_the_next_request_after_a_refusal_waits_its_turn_at_the_new_pace",
+        edits=(Edit(PACE, "        self._next_at = max(self._next_at, now + 1.0 / self.per_s)\n", ""),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="pace-rises-in-quiet",
+        wrong="Time in which nobody waited counts as time to rise in.",
+        endangers="F14",
+        test=f"{PACED}::test_time_without_a_queue_is_no_time_to_rise_in",
+        edits=(Edit(PACE, "        self._risen_at = now\n\n    def refused", "        return\n\n    def refused"),),
+        beyond=NO_RATE,
     ),
 )

@@ -9,7 +9,7 @@ from msgspec import structs
 from payment.core.decide import decide
 from payment.core.messages import Moment, OrderCreated
 from payment.core.order import Order
-from payment.ports.mongo_store import DOCUMENT_BYTES_MAX, MongoStore
+from payment.ports.mongo_store import DOCUMENT_BYTES_MAX, UNREADABLE_NAMED_LIMIT, MongoStore
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.servers.scripted_mongo import ScriptedMongo
 
@@ -141,6 +141,61 @@ async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
     server.answers["insert"] = [duplicate, None]
     with pytest.raises(StoreUnavailable):
         await store.bury(letter())
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"_id": "stream:1", "subject": "order:created", "data": b"{}"},
+        {"_id": "stream:1", "subject": "order:cancelled", "data": b"{"},
+        {"_id": "stream:1"},
+    ],
+    ids=["other bytes", "another subject", "nothing of either"],
+)
+async def test_another_event_of_the_same_name_is_kept_under_a_second_one(
+    kept: dict[str, object], server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F30: a broker that lost its data counts from 1 again: what is no copy of what is kept is kept beside it."""
+    duplicate = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]}
+    server.answers["insert"] = [duplicate]
+    server.answers["find"] = [_found(kept)]
+    assert await store.bury(letter())
+    names = [each["documents"][0]["_id"] for each in server.named("insert")]
+    assert names == ["stream:1", letter().name_beside]
+    assert names[1].startswith("stream:1#")
+
+
+async def test_a_second_name_tells_events_apart_by_what_they_say() -> None:
+    """F30: and is the same at each delivery of one."""
+    one = letter()
+    others = [structs.replace(one, data=b"{}"), structs.replace(one, subject="order:cancelled")]
+    assert len({one.name_beside, *(each.name_beside for each in others)}) == 3
+    assert structs.replace(one, error="worse", at=T0 + timedelta(days=1)).name_beside == one.name_beside
+
+
+async def test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone(
+    server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F41: by its id, and only for as long as it is so: an alarm that never ends is no alarm."""
+    bad = {"_id": "bad", "status": "created"}
+    good = {"_id": "o1", "status": "created", "version": 1, "rev": 1}
+    server.answers["find"] = [_found(bad, good), _found(good), _found(bad), _found(bad | good)]
+    assert set(await store.load(["bad", "o1"])) == {"o1"}
+    assert set(store.unreadable) == {"bad"}
+    await store.load(["o1"])
+    assert set(store.unreadable) == {"bad"}, "nobody has looked at it since"
+    assert await store.load(["bad"]) == {}
+    assert set(store.unreadable) == {"bad"}
+    await store.load(["bad"])
+    assert not store.unreadable
+
+
+async def test_no_more_than_so_many_orders_are_named_that_are_none(server: ScriptedMongo, store: MongoStore) -> None:
+    """F39, F41: a disaster takes no memory without a bound."""
+    bad = [{"_id": f"bad{number}"} for number in range(UNREADABLE_NAMED_LIMIT + 1)]
+    server.answers["find"] = [_found(*bad)]
+    await store.due(T0, "web-1", 10 * UNREADABLE_NAMED_LIMIT)
+    assert len(store.unreadable) == UNREADABLE_NAMED_LIMIT
 
 
 async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(server: ScriptedMongo) -> None:

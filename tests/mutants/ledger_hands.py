@@ -1,0 +1,362 @@
+"""Wrongs of what the ledger has given out and has waiting: hands, lanes, writes, bad events (payment/actors)."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+BURIALS = "payment/actors/burials.py"
+COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
+HANDS = "payment/actors/hands.py"
+LANES = "payment/actors/lanes.py"
+D = "tests/actors/test_mongo_time.py::TestDeadline"
+H = "tests/actors/test_hands.py"
+L = "tests/actors/test_lanes.py"
+W = "tests/actors/test_waiters.py"
+WAITERS = "payment/actors/waiters.py"
+M = "tests/actors/test_mongo.py"
+READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
+
+NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."
+NO_LAW = "It costs time, or memory, and no law is about either."
+
+MUTANTS = (
+    Mutant(
+        name="ends-behind-beginnings",
+        wrong="What was begun waits behind everybody who has just come.",
+        endangers="F39",
+        test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
+        edits=(
+            Edit(
+                LANES,
+                "chain(self._ready_to_finish.values(), self._ready.values())",
+                "chain(self._ready.values(), self._ready_to_finish.values())",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="end-during-a-write-forgotten",
+        wrong="An end that came while its order was being written is no end any more when its turn comes.",
+        endangers="F39",
+        test=f"{L}::TestTurns::test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done",
+        edits=(
+            Edit(
+                LANES,
+                "finishing=any(isinstance(letter, EffectEnded) for letter in lane.letters))",
+                "finishing=False)",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="lane-ready-twice",
+        wrong="An order for which something has begun and something ended is written twice at once.",
+        endangers="L1 F34",
+        test=f"{L}::TestTurns::test_a_lane_that_has_begun_and_ended_work_is_taken_once",
+        edits=(
+            Edit(
+                LANES,
+                "        if finishing:\n            self._ready.pop(lane.order_id, None)\n",
+                "        if finishing:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="lane-under-way-for-ever",
+        wrong="A lane that was written once counts as under way from then on.",
+        endangers="F31 F39",
+        test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
+        edits=(Edit(LANES, "        lane.under_way = False\n        if", "        lane.under_way = True\n        if"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="empty-lane-kept",
+        wrong="A lane whose letters were all dropped is kept, and a drain waits for it.",
+        endangers="F33 F39",
+        test=f"{L}::TestDrop::test_dropped_letters_leave_no_empty_lane_ready",
+        edits=(
+            Edit(
+                LANES,
+                "                del self._lanes[order_id]\n                self._is_not_ready",
+                "                self._is_not_ready",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="forfeited-for-one-read-only",
+        wrong="A charge whose end can't be written is handed over again at the second look at its document.",
+        endangers="L1 L2 F41",
+        test=f"{H}::TestForfeit::test_it_is_not_released_again_under_the_lease_that_it_had",
+        edits=(Edit(HANDS, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
+    ),
+    Mutant(
+        name="forfeited-for-ever",
+        wrong="A charge whose end could once not be written is never handed over again, whoever has looked since.",
+        endangers="L4 F41",
+        test=f"{H}::TestForfeit::test_it_is_released_again_under_another_lease",
+        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
+    ),
+    Mutant(
+        name="forfeited-and-owed-no-longer",
+        wrong="The ledger dies of an effect that could not be ended on paper and that nobody owes any more.",
+        endangers="F32 F41",
+        test=f"{H}::TestForfeit::test_it_is_forgotten_once_it_is_owed_no_longer",
+        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
+    ),
+    Mutant(
+        name="forfeited-without-being-held",
+        wrong="The ledger dies of an end that came twice and can't be written.",
+        endangers="F32 F41",
+        test=f"{H}::TestForfeit::test_what_is_not_held_can_not_be_forfeited",
+        edits=(
+            Edit(
+                HANDS,
+                "        item = self._held.get(order_id, {}).get(effect_id)\n        if item is not None:\n",
+                "        item = self._held[order_id][effect_id]\n        if item is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="one-end-empties-the-hands",
+        wrong="Where one effect of an order has ended, its others count as never handed over.",
+        endangers="L2 F21 F23",
+        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_hand",
+        edits=(
+            Edit(
+                HANDS,
+                "        if not held:\n            del self._held[order_id]\n",
+                "        del self._held[order_id]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="hands-never-empty",
+        wrong="An order of which something was once in hand counts as in our hands for ever.",
+        endangers="L4 F34 F39",
+        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_is_in_nobody_s_hands",
+        edits=(Edit(HANDS, "        if not held:\n            del self._held[order_id]\n", ""),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looks-stand-in-the-queue",
+        wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
+        endangers="F14",
+        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_forecast",
+        edits=(
+            Edit(HANDS, "self._forecast.place() if isinstance(effect, ChargeCard) else None", "self._forecast.place()"),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looks-withdrawn",
+        wrong="A look or a refund that is owed no longer is taken back like a charge.",
+        endangers="F20 F23",
+        test=f"{H}::TestWithdraw::test_nothing_but_a_charge_is_withdrawn",
+        edits=(
+            Edit(
+                HANDS,
+                "if isinstance(item.effect, ChargeCard) and not item.withdrawn and",
+                "if not item.withdrawn and",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="poison-lost-with-the-ledger",
+        wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
+        endangers="L4 F30 F32",
+        test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
+        edits=(Edit(BURIALS, "        while self._waiting:\n", "        while False:\n"),),
+    ),
+    Mutant(
+        name="poison-tried-one-by-one-in-an-outage",
+        wrong="While the store is away each bad event is tried against it by itself.",
+        endangers="F25 F30",
+        test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        edits=(Edit(BURIALS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="turned-away-and-written",
+        wrong="What was decided on a cached document is written though its caller was told that nothing was charged.",
+        endangers="L4 F25",
+        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest",
+        edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
+    ),
+    Mutant(
+        name="may-be-written-and-given-up",
+        wrong="A work that may have been written is given up where it can't be read.",
+        endangers="L4 F25 F26",
+        test=f"{M}::TestUnknown::test_what_may_be_written_waits_where_it_can_not_be_read",
+        edits=(
+            Edit(
+                COMMIT,
+                "                    if not work.sent:\n                        self._desk.unreadable(work)\n",
+                "                    self._desk.unreadable(work)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="unknown-order-ends-the-ledger",
+        wrong="The ledger dies of a request for an order that nobody knows.",
+        endangers="F32",
+        test=f"{M}::TestAway::test_an_order_that_nobody_knows_is_no_end_of_the_ledger",
+        edits=(
+            Edit(
+                COMMIT,
+                "revision = work.before.rev + 1 if work.before else None",
+                "revision = work.before.rev + 1  # type: ignore[union-attr]",
+            ),
+        ),
+    ),
+    Mutant(
+        name="document-without-writer-ends-the-ledger",
+        wrong="The ledger dies of a document that a person has mended and left without its writer.",
+        endangers="F32 F41",
+        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_nobody_s_lost_write",
+        edits=(
+            Edit(
+                COMMIT,
+                "if stored is None or stored.writer is None or stored.writer.number",
+                "if stored is None or stored.writer.number",
+            ),
+        ),
+        beyond="Nobody mends a simulated document by hand.",
+    ),
+    Mutant(
+        name="one-document-taken-for-an-outage",
+        wrong="One write of unknown fate among others that were confirmed is taken for an outage.",
+        endangers="F31 F26",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        edits=(
+            Edit(
+                COMMIT,
+                "if all(result is Committed.UNKNOWN for result in results) and any(",
+                "if any(",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="straggler-taken-for-an-outage",
+        wrong="One document that the store keeps failing is taken for an outage each time that it is tried.",
+        endangers="F31",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        edits=(
+            Edit(
+                COMMIT,
+                " for result in results) and any(work.unknowns == 1 for work in again):",
+                " for result in results) and results:",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="begun-after-its-deadline",
+        wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
+        endangers="F39",
+        test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
+        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "letter.answer.done()"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="begun-after-its-answer",
+        wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
+        endangers="L4 F39",
+        test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
+        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "now >= letter.deadline"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="too-late-and-not-told",
+        wrong="A request whose turn came too late is dropped without a word.",
+        endangers="F39",
+        test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
+        edits=(
+            Edit(
+                DESK,
+                "            turn_away(letter, Unavailability.BUSY)\n        return",
+                "            continue\n        return",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="outcome-lost-in-an-outage",
+        wrong="An outcome that comes while its order can't be read is dropped.",
+        endangers="L4 F25",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back(())\n"),),
+        beyond="It is found again when its lease has run out.",
+    ),
+    Mutant(
+        name="event-never-handed-back",
+        wrong="An event whose order can't be read now is neither acknowledged nor asked for again.",
+        endangers="L4 F25 F29",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(
+            Edit(
+                DESK,
+                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "                case EventArrived():\n                    letter.settle(Handling.NOT_NOW)\n",
+                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "                case EventArrived():\n                    continue\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="handed-back-and-kept",
+        wrong="An event is asked for again because its order can't be read, and written all the same when it can.",
+        endangers="F25 F29",
+        test=f"{M}::TestAway::{READ_AWAY}",
+        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back([*ends, *work.letters])\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="refusal-believed-of-an-earlier-write",
+        wrong="Where a document is refused, it is said that nothing was written, though an earlier write may land.",
+        endangers="L4 F26 F41",
+        test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
+        edits=(
+            Edit(DESK, "        if not work.sent:\n            for letter", "        if work:\n            for letter"),
+        ),
+    ),
+    Mutant(
+        name="two-letters-taken-for-one",
+        wrong="Of two letters whose document is refused the first is put away and the second is lost.",
+        endangers="L4 F41",
+        test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
+        edits=(Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > 2:\n"),),
+    ),
+    Mutant(
+        name="read-overtaken-since-believed",
+        wrong="A read is judged by the revision that the first who waits came with, not by those written since.",
+        endangers="L4 F02",
+        test=f"{W}::TestOutcomes::test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait",
+        edits=(Edit(WAITERS, "        waiting.rev = order.rev\n", ""),),
+    ),
+    Mutant(
+        name="last-look-only-when-all-are-late",
+        wrong="Whose time is up hears nothing while somebody else waits longer for the same order.",
+        endangers="F39",
+        test=f"{W}::TestDeadline::test_only_those_whose_time_is_up_are_told",
+        edits=(
+            Edit(WAITERS, "            if any(now >= letter.deadline", "            if all(now >= letter.deadline"),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="looked-for-though-nobody-waits",
+        wrong="An order is read again and again for those who waited once.",
+        endangers="F39",
+        test=f"{W}::TestDeadline::test_no_reading_at_the_deadline_is_unknown",
+        edits=(
+            Edit(
+                WAITERS,
+                "letter in waiting.letters if not letter.answer.done()]\n            if not waiting.letters:\n",
+                "letter in waiting.letters if not letter.answer.done()]\n            if waiting is None:\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+)
