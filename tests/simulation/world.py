@@ -7,7 +7,6 @@ call or at a time, and what can be done to a process.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import traceback
