@@ -260,7 +260,8 @@ class MongoActor(Actor[LedgerLetter]):
         finally:
             del self._commits[id(lanes)]
             self._report.commit_done(self.clock.monotonic() - started)
-            self._work_ready.set()
+            if self._lanes.any_ready:
+                self._work_ready.set()
 
     async def _go_on_slowly(self) -> None:
         """What the store keeps failing while it takes others: again and again, and out of everybody's way (F31)."""

@@ -5,6 +5,7 @@ reason is for our log, and never holds a token, a cookie or a claim.
 """
 
 import binascii
+import functools
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
@@ -29,6 +30,10 @@ COOKIE_CHARS_MAX = 8192
 
 SESSION_COOKIES_MAX = 4
 """Most session cookies tried of one request. Other applications of a domain may set cookies of the same name."""
+
+TOKENS_KNOWN = 1_000
+"""Tokens whose signature is not checked again, the latest used: whoever looks at a payment every second, or repeats a
+request, sends the same one. 4 MB at most."""
 
 
 class Identity(Struct, frozen=True):
@@ -121,6 +126,7 @@ def _identity(token: str, key: str, now: datetime) -> Identity:
     return Identity(user_id)
 
 
+@functools.lru_cache(maxsize=TOKENS_KNOWN)  # which keeps no failure
 def _claims(token: str, key: str) -> dict[str, object]:
     """The claims of a token with a valid signature. Times are judged by us: PyJWT would take the system clock."""
     if len(token) > TOKEN_CHARS_MAX:

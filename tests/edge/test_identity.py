@@ -56,6 +56,17 @@ def refused(authorization: str | None = None, cookies: str | None = None) -> str
     return raised.value.reason
 
 
+def test_a_token_that_was_good_is_judged_again_by_its_times_and_key() -> None:
+    """Only that its signature is right is remembered."""
+    text = token(exp=NOW_S + 60)
+    assert bearer(text) == bearer(text) == ME
+    with pytest.raises(NotAuthenticated, match="expired"):
+        authenticate(f"Bearer {text}", None, KEY, datetime.fromtimestamp(NOW_S + 60, UTC))
+    with pytest.raises(NotAuthenticated, match="signature"):
+        bearer(text, "another key")
+    assert bearer(text) == ME
+
+
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_a_bearer_token_shows_who_asks(scheme: str) -> None:
     """The scheme's letters may be of any case."""

@@ -160,7 +160,10 @@ class FakeBroker:
         return True
 
     def _group(self, group: str, subject: str) -> Group:
-        return self._groups.setdefault((group, subject), Group())
+        found = self._groups.get((group, subject))
+        if found is None:
+            found = self._groups[group, subject] = Group()
+        return found
 
     def _is_repeated(self, message_id: str, now_s: float) -> bool:
         return any(

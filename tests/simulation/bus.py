@@ -70,9 +70,8 @@ class SimBus:
             self.pump(subject)
 
     def join(self, member: SimTransport) -> None:
+        """A member gets nothing before it is connected, and asks then by itself."""
         self._members.append(member)
-        for subject in INCOMING_SUBJECTS:
-            self._world.later(0.0, self.pump, subject)
 
     def leave(self, member: SimTransport) -> None:
         if member in self._members:
@@ -168,8 +167,8 @@ class SimTransport:
         self._consuming = True
         self._failed = asyncio.get_running_loop().create_future()
         await asyncio.sleep(self._world.chances.latency_s("connect"))
-        self.told()
         self._world.bus.join(self)
+        self.told()
         try:
             await self._failed
         finally:

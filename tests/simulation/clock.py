@@ -10,27 +10,35 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 from payment.ports.clock import whole_milliseconds
-from tests.simulation.loop import START_S, VirtualLoop
+from tests.simulation.loop import START_S, VirtualLoop, nap
 
 BEGINNING = datetime(2030, 1, 1, 12, tzinfo=UTC)
 """The true time when a world begins."""
 
 
+DRAWS_IN_A_HASH = 16
+
+
 class Chances:
-    """The small draws of one world."""
+    """The small draws of one world: for each thing a sequence of its own, so that none shifts another."""
 
     def __init__(self, seed: int) -> None:
         self._key = (seed % 2**64).to_bytes(8, "big")
-        self._counts: dict[str, int] = {}
-
-    def at(self, what: str) -> float:
-        """A number from 0 up to but not including 1: always the same for the same thing."""
-        return int.from_bytes(blake2b(what.encode(), digest_size=6, key=self._key).digest(), "big") / 2**48
+        self._blocks: dict[str, int] = {}
+        self._left: dict[str, list[int]] = {}
 
     def next(self, what: str) -> float:
-        """The next number for a thing."""
-        count = self._counts[what] = self._counts.get(what, 0) + 1
-        return self.at(f"{what} {count}")
+        """The next number for a thing, from 0 up to but not including 1."""
+        left = self._left.get(what)
+        if not left:
+            left = self._left[what] = self._more(what)
+        return left.pop() / 2**32
+
+    def _more(self, what: str) -> list[int]:
+        """Many from one hash: making it costs more than all else here."""
+        block = self._blocks[what] = self._blocks.get(what, 0) + 1
+        digest = blake2b(f"{what} {block}".encode(), digest_size=DRAWS_IN_A_HASH * 4, key=self._key).digest()
+        return list(memoryview(digest).cast("I"))
 
     def latency_s(self, what: str) -> float:
         """How long the next message of a kind is on its way: milliseconds, and now and then a good part of a second."""
@@ -52,22 +60,10 @@ class SimClock:
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
-        """As `asyncio.sleep`, in fewer steps: nothing is called more often."""
-        if seconds <= 0:
+        if seconds > 0:
+            await nap(self._loop, seconds)
+        else:
             await asyncio.sleep(0)
-            return
-        woken = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake, woken)
-        try:
-            await woken
-        except asyncio.CancelledError:
-            timer.cancel()
-            raise
-
-
-def _wake(woken: "asyncio.Future[None]") -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 class SimIds:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ UNKNOWN = b"outcome unknown"
 JSON = "Content-Type: application/json"
 RETRYABLE = frozenset({404, 409})
 """Answers after which a customer may try again: the order may become known, another attempt may settle."""
+CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
+RETRY_AFTER = re.compile(rb"\r\nRetry-After: *(\d+)", re.IGNORECASE)
 
 Heard = Callable[[int, bytes, int | None], None]
 
@@ -67,14 +70,11 @@ class Request:
         head, parted, body = self._buffer.partition(b"\r\n\r\n")
         if not parted or self._over:
             return
-        status_line, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = int(headers.get("content-length", "0"))
+        length = _number(CONTENT_LENGTH, head) or 0
         if len(body) < length:
             return
         self._end()
-        retry_after = headers.get("retry-after")
-        self._heard(int(status_line.split(" ")[1]), body[:length], int(retry_after) if retry_after else None)
+        self._heard(int(head.split(b" ", 2)[1]), body[:length], _number(RETRY_AFTER, head))
 
     def lost(self, reason: str) -> None:
         if not self._over:
@@ -88,6 +88,11 @@ class Request:
         self._over = True
         self._timer.cancel()
         self._attempt.hang_up()
+
+
+def _number(header: re.Pattern[bytes], head: bytes) -> int | None:
+    found = header.search(head)
+    return int(found[1]) if found else None
 
 
 class Errand:

@@ -11,6 +11,7 @@ from tests.simulation.fault import AtCall, AtProcess, Fault
 from tests.simulation.plan import Strike
 
 if TYPE_CHECKING:
+    from tests.simulation.loop import Owner
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
@@ -29,8 +30,12 @@ class Standstill(AtProcess):
 
     def hit(self, world: World, process: Process, strike: Strike) -> None:
         process.pause()
-        owner = process.owner
-        world.later(strike.for_s, lambda: process.wake() if process.owner is owner else None)
+        world.later(strike.for_s, self._over, world, process, process.owner)
+
+    def _over(self, world: World, process: Process, owner: Owner) -> None:
+        """At rest it is the rest that wakes and pauses: one that ran on would be idle for hours."""
+        if process.owner is owner and not world.at_rest:
+            process.wake()
 
 
 class Terminated(AtProcess):

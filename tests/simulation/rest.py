@@ -14,9 +14,9 @@ from tests.simulation.journal import Rests
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-STEP_S = 0.9
+STEP_S = 0.6
 """Between looks whether all is at rest, in seconds: so long what wakes for its hour needs to see to it."""
-CALM_STEP_S = 1.4
+CALM_STEP_S = 1.3
 """The last look comes after everybody has swept once more."""
 JUMP_OVER_S = 6.0
 """What is due later than this is jumped to."""

@@ -25,7 +25,7 @@ CHUNK_SEEDS = 50
 """Seeds a worker is given at once: about a second of work, so that progress moves and the last ones end together."""
 CHUNKS_AHEAD = 2
 """Chunks that wait for each worker, so that none is idle."""
-CHUNKS_IN_A_LIFE = 2
+CHUNKS_IN_A_LIFE = 3
 """A worker's: fewer seeds than `simulate.COLLECT_EVERY`, so that it never collects."""
 
 

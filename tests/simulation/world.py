@@ -7,7 +7,6 @@ call or at a time, and what can be done to a process.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import traceback
@@ -24,7 +23,7 @@ from tests.simulation.customers import Errand
 from tests.simulation.events import payload, subject_of
 from tests.simulation.faults import FAULTS
 from tests.simulation.journal import Journal, Said, Struck, Wrote
-from tests.simulation.loop import START_S, VirtualLoop
+from tests.simulation.loop import START_S, Ready, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
 from tests.simulation.process import Process
@@ -69,7 +68,7 @@ class World:
     def now_s(self) -> float:
         return round(self.loop.time() - START_S, 6)
 
-    def later(self, seconds: float, act: Callable[..., object], *args: object) -> asyncio.TimerHandle:
+    def later(self, seconds: float, act: Callable[..., object], *args: object) -> Ready:
         """Do something in the world's own name."""
         return self.loop.call_later(seconds, act, *args, context=self.loop.world.context)
 
