@@ -13,10 +13,10 @@ BUSY_S = 2.0
 """In which customers press and events come, and most faults strike, in seconds."""
 CALM_S = 0.3
 """Between the last press and the rest."""
-PROCESSES = (1, 1, 1, 1, 1, 2, 2, 3)
-ORDERS = (1, 1, 1, 1, 1, 2, 2, 3)
-PRESSES = (1, 1, 1, 1, 2, 2, 3)
-RETRIES = (0, 0, 1, 2, 3)
+PROCESSES = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3)
+ORDERS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3)
+PRESSES = (1, 1, 1, 1, 1, 2, 2, 3)
+RETRIES = (0, 0, 0, 1, 2, 3)
 """How many there are of each, as often as they stand here. Most of what goes wrong goes wrong with one order, one
 or two processes and one impatient customer; so most schedules are small, and more of them are run."""
 LONGEST_WAIT_S = 75.0
@@ -104,7 +104,7 @@ def _events(dice: Dice) -> tuple[EventPlan, ...]:
     created_s = dice.between(0.0, 1.0)
     if not dice.chance(0.04):
         events.append(EventPlan(created_s, "created", 1 + dice.chance(0.15)))
-    if dice.chance(0.4):
+    if dice.chance(0.45):
         cancelled_s = dice.between(0.0, BUSY_S) if dice.chance(0.8) else created_s
         events.append(EventPlan(cancelled_s, "cancelled", 1 + dice.chance(0.15)))
     elif dice.chance(0.1):

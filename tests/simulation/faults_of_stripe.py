@@ -13,6 +13,9 @@ CHARGE = ("stripe.charge",)
 KEYED = ("stripe.charge", "stripe.charge", "stripe.refund")
 ANY_STRIPE = ("stripe.charge", "stripe.charge", "stripe.refund", "stripe.find", "stripe.find_refund")
 
+AMOUNT_BELOW = 3.0
+"""Of what is drawn for a refused charge, up to where it is its amount that Stripe refuses."""
+
 
 class RequestLost(AtCall):
     name, rows, hooks = "request to Stripe lost", ("F10", "F23"), ANY_STRIPE
@@ -84,10 +87,15 @@ class RefundErrorBefore(ErrorBefore):
 
 
 class AmountRefused(AtCall):
-    name, rows, hooks = "Stripe refuses the amount", ("F35",), CHARGE
+    """Mostly the amount; and now and then something of the request that no caller can help."""
+
+    name, rows, hooks, amount = "Stripe refuses the amount", ("F35",), CHARGE, (1.0, 4.0)
 
     def befall(self, call: Call, strike: Strike) -> None:
-        call.answer = Refused(RefusalReason.AMOUNT, "Amount must convert to at least 50 cents.")
+        if strike.amount < AMOUNT_BELOW:
+            call.answer = Refused(RefusalReason.AMOUNT, "Amount must convert to at least 50 cents.")
+        else:
+            call.answer = Refused(RefusalReason.REQUEST, "Invalid currency: usx.")
 
 
 class KeyInUse(AtCall):
