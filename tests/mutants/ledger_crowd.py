@@ -1,0 +1,79 @@
+"""Wrongs of the ledger under a crowd: who is turned away, what goes beside a commit, whose turn it is at Stripe."""
+
+from tests.mutants.ledger_hands import NO_CROWD, NO_LAW
+from tests.mutants.mutant import Edit, Mutant
+
+COMMIT = "payment/actors/commit.py"
+LANES = "payment/actors/lanes.py"
+MONGO = "payment/actors/mongo.py"
+STRIPE_DESK = "payment/actors/stripe_desk.py"
+BESIDE = "tests/actors/test_mongo_time.py::TestDeadline::test_a_full_commit_goes_beside_another_at_once"
+BEHIND = (
+    "tests/actors/test_mongo_time.py::TestDeadline::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
+)
+TURNS = "tests/actors/test_commit_turns.py"
+
+MUTANTS = (
+    Mutant(
+        name="crowd-taken-in-whole",
+        wrong="People are turned away by their number alone, however far behind the ledger is.",
+        endangers="F39",
+        test=BEHIND,
+        edits=(Edit(MONGO, " or self._lanes.behind_s() >= BEHIND_LIMIT_S", ""),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="behind-counted-anew",
+        wrong="How long an order has waited for its turn begins anew with each letter that comes for it.",
+        endangers="F39",
+        test="tests/actors/test_lanes.py::TestBehind::test_it_is_the_age_of_the_lane_that_is_next",
+        edits=(
+            Edit(
+                LANES,
+                "elif lane.order_id not in self._ready_to_finish and lane.order_id not in self._ready:",
+                "elif lane.order_id not in self._ready_to_finish:",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="full-commit-waits",
+        wrong="A full commit waits for the one under way.",
+        endangers="F39",
+        test=BESIDE,
+        edits=(Edit(MONGO, "return full or all(", "return all("),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="any-commit-goes-beside",
+        wrong="Whatever is ready is written beside a commit under way: twice as many, each half as large.",
+        endangers="F39",
+        test=BESIDE,
+        edits=(Edit(MONGO, "self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT", "self._lanes.ready > 0"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="commit-keeps-the-loop",
+        wrong="A commit decides and finishes all its works in one turn of the loop.",
+        endangers="F39",
+        test=f"{TURNS}::test_others_run_after_every_few_works",
+        edits=(Edit(COMMIT, "if now - self._turn_began >= self._others_took_s:", "if now < self._turn_began:"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="commit-starved-by-a-crowd",
+        wrong="A commit has the time of a few works, however long the others take between them.",
+        endangers="F39",
+        test=f"{TURNS}::test_a_commit_has_as_much_time_as_the_others_take",
+        edits=(Edit(COMMIT, "if now - self._turn_began >= self._others_took_s:", "if now >= self._turn_began:"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="turn-by-confirmation",
+        wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
+        endangers="F14",
+        test="tests/actors/test_stripe.py::test_turns_are_given_in_the_order_of_the_decisions",
+        edits=(Edit(STRIPE_DESK, "effect.issued_at.timestamp() if isinstance(effect, ChargeCard) else 0.0", "0.0"),),
+        beyond=NO_CROWD,
+    ),
+)
