@@ -101,6 +101,12 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "Memory. A crowd past that gets 503 before anything of it is on paper.",
     ),
     (
+        mongo,
+        "BEHIND_LIMIT_S",
+        "{} s that orders wait for their turn to be decided",
+        "Past that people come faster than this process can take in, and more of them get 503 at once.",
+    ),
+    (
         pace,
         "START_PER_S",
         "{} requests a second to one Stripe endpoint at first",
