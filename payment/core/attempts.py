@@ -16,6 +16,7 @@ from payment.core.schedule import (
     LEASE,
     STORED_LOOK_DELAY,
     blocked_delay,
+    came_late,
     can_be_closed,
     clock_went_back,
     in_hand,
@@ -154,7 +155,8 @@ def _with_age_noted(attempt: Attempt, moment: Moment) -> Attempt:
         # sent before now, whenever that is: from here on a minute is a minute, and not the days that the clock was off.
         return structs.replace(attempt, token=None, unsendable_since=None, last_sent=moment.at)
     since = attempt.unsendable_since
-    if moment.at >= attempt.not_after and (since is None or since > moment.at):
+    doubtful = since is None or since > moment.at or came_late(attempt.task, moment.at)
+    if moment.at >= attempt.not_after and doubtful:
         return structs.replace(attempt, unsendable_since=moment.at)
     return attempt
 

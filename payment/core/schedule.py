@@ -71,6 +71,11 @@ def clock_went_back(attempt: Attempt, at: datetime) -> bool:
     return at < attempt.last_sent - CLOCK_TOLERANCE
 
 
+def came_late(task: Task | None, at: datetime) -> bool:
+    """Whether a look comes so long after it was due that nobody ran, or a clock has jumped: no clock tells which."""
+    return task is not None and at - task.due > LONGEST_LOOK_DELAY
+
+
 def may_send(order: Order, attempt: Attempt, at: datetime) -> bool:
     """Whether an attempt's key may be sent (again): its order is payable, its key young, and its age known."""
     return order.open_at(at) and at < attempt.not_after and not clock_went_back(attempt, at)
@@ -87,9 +92,10 @@ def final_at(attempt: Attempt) -> datetime:
 
 
 def can_be_closed(attempt: Attempt, at: datetime) -> bool:
-    """Whether no request of this attempt can be executing: two looks, a request's life apart, agree that it is old.
+    """Whether no request of this attempt can be executing: looks over a request's life, each in its time, found it old.
 
-    One look alone would believe a clock that is a year ahead, and close an attempt that is under way (F38).
+    One look alone would believe a clock that is a year ahead, and close an attempt that is under way (F38). So would
+    two, of which the first had a clock that was days behind: hence `came_late`.
     """
     return attempt.unsendable_since is not None and at >= attempt.unsendable_since + REQUEST_LIFE
 

@@ -146,9 +146,11 @@ class Story:
         return self.tell(DUE, by=by)
 
     def grown_old(self) -> "Story":
-        """Two looks, a request's life apart, find the key too old to be sent: the second one asks as final."""
-        self.later(days=2).due().tell(found(Evidence.PROBE))
-        return self.later(hours=25).tell(DUE)
+        """Looks over a request's life, each in its time, find the key too old to send: the last asks as final."""
+        self.later(days=2).due()
+        for hours in (6, 6, 6, 6, 1):
+            self.tell(found(Evidence.PROBE)).later(hours=hours).tell(DUE)
+        return self
 
     @property
     def doc(self) -> Order:

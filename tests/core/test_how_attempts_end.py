@@ -100,8 +100,25 @@ def test_due_charge_of_an_old_key_is_looked_for_as_final_and_never_sent():
     """Charging, `Due`, old: nothing of it can be executing, so the list is asked as final (F17)."""
     story = charging().later(days=1).due().tell(found(Evidence.PROBE))
     assert story.attempt().unsendable_since == story.now
-    story.later(hours=24).tell(DUE, found(Evidence.PROBE))
-    assert story.later(hours=1).tell(DUE).one(FindCharges).evidence is Evidence.FINAL
+    old_at = story.now
+    for hours in (6, 12, 18, 24):
+        assert story.due().one(FindCharges).evidence is Evidence.PROBE
+        assert story.now - old_at == timedelta(hours=hours)
+        story.tell(found(Evidence.PROBE))
+    assert story.due().one(FindCharges).evidence is Evidence.FINAL
+    assert story.now - old_at == REQUEST_LIFE
+
+
+def test_a_look_that_comes_hours_late_begins_the_wait_anew():
+    """F38: sent by a clock that was days behind, seen old by one less so: a right one proves nothing then."""
+    story = charging().later(days=1).due().tell(found(Evidence.PROBE))
+    story.later(hours=12).tell(DUE)
+    assert story.attempt().unsendable_since == story.now - timedelta(hours=12), "six hours late: somebody was away"
+    story.tell(found(Evidence.PROBE)).later(hours=12, seconds=1).tell(DUE)
+    assert story.attempt().unsendable_since == story.now
+    assert story.one(FindCharges).evidence is Evidence.PROBE
+    assert story.tell(found(Evidence.PROBE)).later(days=7).tell(DUE).one(FindCharges).evidence is Evidence.PROBE
+    assert story.tell(found(Evidence.PROBE)).grown_old().tell(found(Evidence.FINAL)).state() is S.CLOSED
 
 
 def test_one_look_by_a_clock_that_is_ahead_closes_nothing():

@@ -171,6 +171,13 @@ MUTANTS = (
         edits=(Edit(ATTEMPTS, "unsendable_since=None, last_sent=moment.at)", "unsendable_since=None)"),),
     ),
     Mutant(
+        name="late-look-believed",
+        wrong="A look that comes days late is taken for the second that finds a key old, whatever clocks were between.",
+        endangers="L1 L2 F38",
+        test="tests/core/test_how_attempts_end.py::test_a_look_that_comes_hours_late_begins_the_wait_anew",
+        edits=(Edit(ATTEMPTS, " or came_late(attempt.task, moment.at)", ""),),
+    ),
+    Mutant(
         name="abandoned-not-watched",
         wrong="An abandoned attempt is not looked for any more.",
         endangers="L1 L2 F18",
