@@ -162,7 +162,7 @@ MUTANTS = (
         name="lane-not-held-during-a-write",
         wrong="A later letter of an order is decided while the order's write is under way.",
         endangers="L4 F02",
-        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        test="tests/actors/test_lanes.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
         edits=(Edit(LANES, "            lane.under_way = True\n", "            lane.under_way = False\n"),),
     ),
     Mutant(
