@@ -185,8 +185,7 @@ class MongoActor(Actor[LedgerLetter]):
             case ActorRestarted():
                 for effect_id, message in self._hands.lost(item.name):
                     self._lanes.add(message.order_id, EffectEnded(effect_id, message))
-        if self._lanes.any_ready:
-            self._work_ready.set()
+        self._wake_dispatch()
 
     def _charge_asked(self, letter: ChargeAsked) -> None:
         if not self._store_up.is_set():
@@ -245,9 +244,16 @@ class MongoActor(Actor[LedgerLetter]):
             if not self._lanes.any_ready or not self._may_commit():
                 self._work_ready.clear()
 
+    def _wake_dispatch(self) -> None:
+        """To be called whenever lanes may have become ready, or a commit may go that could not."""
+        if self._lanes.any_ready:
+            self._work_ready.set()
+
     def _may_commit(self) -> bool:
-        if not self._commits or len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
-            return not self._commits
+        if not self._commits:
+            return True
+        if len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
+            return False
         slow_since = self.clock.monotonic() - SLOW_COMMIT_S
         full = self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT
         return full or all(began <= slow_since for began in self._commits.values())
@@ -260,8 +266,7 @@ class MongoActor(Actor[LedgerLetter]):
         finally:
             del self._commits[id(lanes)]
             self._report.commit_done(self.clock.monotonic() - started)
-            if self._lanes.any_ready:
-                self._work_ready.set()
+            self._wake_dispatch()
 
     async def _go_on_slowly(self) -> None:
         """What the store keeps failing while it takes others: again and again, and out of everybody's way (F31)."""
@@ -316,8 +321,7 @@ class MongoActor(Actor[LedgerLetter]):
         next_second = self.clock.monotonic()
         while True:
             await self.clock.sleep(TICK_S)
-            if self._lanes.any_ready:
-                self._work_ready.set()  # a commit may have become a slow one
+            self._wake_dispatch()  # a commit may have become a slow one
             self._answer_overdue()
             await self._look_for(self._waiters.expired())
             if self.clock.monotonic() >= next_second:
@@ -363,8 +367,7 @@ class MongoActor(Actor[LedgerLetter]):
                 self._lanes.add(renewal.order_id, renewal)
         for order_id in self.desk.take_unreleased(SWEPT_ORDERS_LIMIT):
             self._lanes.add(order_id, Due(order_id))
-        if self._lanes.any_ready:
-            self._work_ready.set()
+        self._wake_dispatch()
 
     async def _sweep(self) -> None:
         """Take up what is due: at start all that an earlier run of this client id left, then whatever is overdue."""
@@ -394,5 +397,4 @@ class MongoActor(Actor[LedgerLetter]):
             if renewal is not None:
                 self._lanes.add(order.id, renewal)
             self._lanes.add(order.id, Due(order.id))
-        if self._lanes.any_ready:
-            self._work_ready.set()
+        self._wake_dispatch()

@@ -11,11 +11,11 @@ from msgspec import structs
 from payment.core.attempts import moved
 from payment.core.effects import PAYMENT_REFUNDED
 from payment.core.messages import ChargeRefunded, Moment, RefundBlocked, RefundErrorStored, RefundNotFound
-from payment.core.order import Attempt, AttemptState, Order, OutboxEvent, Refund, Trigger
+from payment.core.order import GIVING_BACK, Attempt, AttemptState, Order, OutboxEvent, Refund, Trigger
 from payment.core.parts import replaced, with_charge
 from payment.core.tasks import next_publication
 
-STILL_KEPT = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
+STILL_KEPT = GIVING_BACK - {AttemptState.REFUNDED}
 """The charge is to be given back, and is not yet."""
 
 

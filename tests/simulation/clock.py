@@ -17,6 +17,7 @@ BEGINNING = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 DRAWS_IN_A_HASH = 16
+"""Numbers of four bytes: as many as the longest digest of blake2b holds."""
 
 
 class Chances:

@@ -22,7 +22,7 @@ from tests.simulation.simulate import Outcome, simulate
 from tests.simulation.transcript import transcript
 
 CHUNK_SEEDS = 50
-"""Seeds a worker is given at once: about a second of work, so that progress moves and the last ones end together."""
+"""Seeds a worker is given at once: half a second of work, so that progress moves and the last ones end together."""
 CHUNKS_AHEAD = 2
 """Chunks that wait for each worker, so that none is idle."""
 CHUNKS_IN_A_LIFE = 3
