@@ -10,9 +10,9 @@ that MongoDB 4.4 and all later ones have.
 Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import bson
 import msgspec
@@ -21,8 +21,8 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
-from pymongo import ASCENDING, IndexModel, ReplaceOne
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo import ASCENDING, IndexModel
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -61,11 +61,21 @@ DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
 """Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
 
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
-"""MongoDB's own limit for one document. The driver refuses a longer one together with its whole batch."""
+"""MongoDB's own limit for one document, and the driver's for one command: it refuses a longer one as a whole."""
+
+COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
+"""Of documents in one command, unless one alone is longer. Two hundred orders have half a megabyte."""
+
+WRITE_OVERHEAD_BYTES = 4_096
+"""What the filter and the command add to a document, but for the id, which stands in both."""
 
 REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
 """Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
 DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo, src/mongo/base/error_codes.yml."""
+
+ORDERS = "orders"
+
+DURABLE = WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS)
 
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
 
@@ -77,6 +87,18 @@ NOT_AS_MONGODB = (KeyError, TypeError, ValueError)
 """What the driver raises, past its own family of errors, when it takes apart what greets it and finds something else: a
 server that is no real MongoDB may know no logins, and answers `saslStart` without a payload. Nobody's bug is hidden by
 this: only the first words with a server are looked at so, which hold nothing of ours."""
+
+
+class Write(NamedTuple):
+    """A document on its way: only where its order is stored with the revision before this one, or not at all."""
+
+    order_id: str
+    revision: int
+    document: RawBSONDocument
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.document.raw) + len(self.order_id.encode()) + WRITE_OVERHEAD_BYTES
 
 
 class MongoStore:
@@ -100,10 +122,10 @@ class MongoStore:
             codec_options=CODEC,
             read_concern=ReadConcern("majority"),
             read_preference=ReadPreference.PRIMARY,
-            write_concern=WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS),
+            write_concern=DURABLE,
         )
         self._database = database
-        self._orders: AsyncIOMotorCollection[Document] = database["orders"]
+        self._orders: AsyncIOMotorCollection[Document] = database[ORDERS]
         self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
         self._indexed = False
         self._unreadable: dict[str, str] = {}
@@ -173,43 +195,47 @@ class MongoStore:
         Whoever writes to it collides with it, and so nothing is done for such an order until a person has mended it.
         """
         try:
-            return msgspec.convert(document, Order)
+            order = msgspec.convert(document, Order)
         except msgspec.ValidationError as error:
-            name = str(document.get("_id"))
-            if len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
-                self._unreadable[name] = str(error)
-            return None
+            reason = str(error)
+        else:
+            if order.rev >= 1:
+                return order
+            reason = "it has no revision (`rev`) of 1 or more, by which a write could be fenced"
+        if len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
+            self._unreadable[str(document.get("_id"))] = reason
+        return None
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         results = [Committed.WRITTEN] * len(orders)
-        writes: list[ReplaceOne[Document]] = []
+        writes: list[Write] = []
         places: list[int] = []
         for place, order in enumerate(orders):
-            document = _encoded(order)
-            if document is None:
+            write = _write_of(order)
+            if write is None:
                 results[place] = Committed.UNWRITABLE
             else:
-                writes.append(ReplaceOne({"_id": order.id, "rev": order.rev - 1}, document, upsert=True))
+                writes.append(write)
                 places.append(place)
-        for place, result in zip(places, await self._write(writes), strict=True):
+        written = [result for some in _that_fit(writes) for result in await self._write(some)]
+        for place, result in zip(places, written, strict=True):
             results[place] = result
         return results
 
-    async def _write(self, writes: list[ReplaceOne[Document]]) -> list[Committed]:
-        """One round trip. Each write fails or not by itself; an error that is not about one of them is about all."""
-        if not writes:
-            return []
+    async def _write(self, writes: list[Write]) -> list[Committed]:
+        """One round trip. Each write fails or not by itself; an error that is not about one of them is about all.
+
+        The server's own command, for the driver's `bulk_write` takes each document apart to look at it.
+        """
         try:
-            await self._orders.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            return _results(error.details, len(writes))
+            said = await self._database.command(_command(writes))
         except OperationFailure as error:
             return await self._refused(writes, error)
         except PyMongoError:
             return [Committed.UNKNOWN] * len(writes)
-        return [Committed.WRITTEN] * len(writes)
+        return _results(said, len(writes))
 
-    async def _refused(self, writes: list[ReplaceOne[Document]], error: OperationFailure) -> list[Committed]:
+    async def _refused(self, writes: list[Write], error: OperationFailure) -> list[Committed]:
         """The server has refused the whole call. Where one of its documents collided, each is told apart by itself.
 
         One that had been written before is then a conflict, which its writer recognises.
@@ -267,16 +293,41 @@ class MongoStore:
         self._client.close()
 
 
-def _encoded(order: Order) -> Any:
+def _write_of(order: Order) -> Write | None:
     """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):
         return None
-    if len(encoded) > DOCUMENT_BYTES_MAX:
-        return None
-    return RawBSONDocument(encoded, codec_options=RAW)
+    write = Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW))
+    return write if write.size_bytes <= DOCUMENT_BYTES_MAX else None
+
+
+def _that_fit(writes: list[Write]) -> Iterator[list[Write]]:
+    """The writes, in order, as many at a time as one command may hold."""
+    some: list[Write] = []
+    size_bytes = 0
+    for write in writes:
+        if some and size_bytes + write.size_bytes > COMMAND_BYTES_MAX:
+            yield some
+            some, size_bytes = [], 0
+        some.append(write)
+        size_bytes += write.size_bytes
+    if some:
+        yield some
+
+
+def _command(writes: list[Write]) -> Document:
+    """The command for these writes. Where all of them begin an order, an insert: it collides just as an upsert does."""
+    how = {"ordered": False, "writeConcern": DURABLE.document}
+    if all(write.revision == 1 for write in writes):
+        return {"insert": ORDERS, **how, "documents": [write.document for write in writes]}
+    updates = [
+        {"q": {"_id": write.order_id, "rev": write.revision - 1}, "u": write.document, "upsert": True}
+        for write in writes
+    ]
+    return {"update": ORDERS, **how, "updates": updates}
 
 
 def _storable(ids: Sequence[str]) -> list[str]:
@@ -295,12 +346,12 @@ def _is_duplicate(error: PyMongoError) -> bool:
     return error.code == DUPLICATE_KEY or SQLITE_DUPLICATE in str((error.details or {}).get("errmsg", ""))
 
 
-def _results(details: Any, count: int) -> list[Committed]:
-    """What each write of a batch came to, off the server's list of errors."""
-    if details.get("writeConcernErrors"):
+def _results(said: Mapping[str, Any], count: int) -> list[Committed]:
+    """What each write of a command came to, by the server's answer: its list of errors, where there are any."""
+    if said.get("writeConcernError"):
         return [Committed.UNKNOWN] * count
     results = [Committed.WRITTEN] * count
-    for failed in details.get("writeErrors", ()):
+    for failed in said.get("writeErrors", ()):
         results[failed["index"]] = _result_of(failed.get("code"))
     return results
 

@@ -9,7 +9,13 @@ from msgspec import structs
 from payment.core.decide import decide
 from payment.core.messages import Moment, OrderCreated
 from payment.core.order import Order
-from payment.ports.mongo_store import DOCUMENT_BYTES_MAX, UNREADABLE_NAMED_LIMIT, MongoStore
+from payment.ports.mongo_store import (
+    COMMAND_BYTES_MAX,
+    DOCUMENT_BYTES_MAX,
+    UNREADABLE_NAMED_LIMIT,
+    WRITE_OVERHEAD_BYTES,
+    MongoStore,
+)
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.servers.scripted_mongo import ScriptedMongo
 
@@ -51,9 +57,10 @@ def letter() -> DeadLetter:
 async def test_a_write_is_confirmed_by_a_majority_that_journaled_it(server: ScriptedMongo, store: MongoStore) -> None:
     """F43: what a failover may roll back, nothing is done for; a wait for ever is none either."""
     assert await store.commit([order("o1")]) == [WRITTEN]
+    assert await store.commit([order("o1", rev=2)]) == [WRITTEN]
     assert await store.bury(letter())
     concerns = [command["writeConcern"] for command in server.named("update") + server.named("insert")]
-    assert concerns == [{"w": "majority", "j": True, "wtimeout": 5_000}] * 2
+    assert concerns == [{"w": "majority", "j": True, "wtimeout": 5_000}] * 3
 
 
 async def test_a_write_is_fenced_by_its_revision_and_stands_alone(server: ScriptedMongo, store: MongoStore) -> None:
@@ -63,6 +70,24 @@ async def test_a_write_is_fenced_by_its_revision_and_stands_alone(server: Script
     assert [each["q"] for each in update["updates"]] == [{"_id": "o1", "rev": 0}, {"_id": "o2", "rev": 6}]
     assert all(each["upsert"] and not each.get("multi") for each in update["updates"])
     assert update["ordered"] is False
+
+
+async def test_orders_that_begin_are_inserted_and_stand_alone(server: ScriptedMongo, store: MongoStore) -> None:
+    """F34, F41: an insert collides as an upsert does, with less work for the server."""
+    server.answers["insert"] = [WRITTEN_ANSWER | {"writeErrors": [{"index": 1, "code": 11000, "errmsg": "there"}]}]
+    assert await store.commit([order("o1"), order("o2"), order("o3")]) == [WRITTEN, CONFLICT, WRITTEN]
+    [insert] = server.named("insert")
+    assert [each["_id"] for each in insert["documents"]] == ["o1", "o2", "o3"]
+    assert insert["ordered"] is False
+
+
+async def test_a_command_is_no_longer_than_the_driver_takes(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: it refuses one that is longer in all than the longest document; what each write came to stays its own."""
+    long = [order(f"o{number}", rev=2, user="u" * (COMMAND_BYTES_MAX // 3)) for number in range(5)]
+    server.answers["update"] = [{"ok": 1.0}, {"ok": 1.0, "writeErrors": [{"index": 0, "code": 11000}]}, {"ok": 1.0}]
+    assert await store.commit(long) == [WRITTEN, WRITTEN, CONFLICT, WRITTEN, WRITTEN]
+    sent = [[each["q"]["_id"] for each in update["updates"]] for update in server.named("update")]
+    assert sent == [["o0", "o1"], ["o2", "o3"], ["o4"]]
 
 
 async def test_a_read_shows_what_a_majority_has_whatever_the_url_says(server: ScriptedMongo) -> None:
@@ -83,7 +108,7 @@ async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, s
     """F41: a collision is a conflict, a fault of the document is for good, and what nobody knows is unknown."""
     errors = [{"index": index, "code": code, "errmsg": "no"} for index, code in ((1, 11000), (2, 10334), (3, 91))]
     server.answers["update"] = [WRITTEN_ANSWER | {"writeErrors": errors}]
-    results = await store.commit([order(f"o{number}") for number in range(5)])
+    results = await store.commit([order(f"o{number}", rev=2) for number in range(5)])
     assert results == [WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN, WRITTEN]
 
 
@@ -91,20 +116,20 @@ async def test_what_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, 
     """F26: the server says that it was written, and that it may yet be rolled back."""
     failure = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
     server.answers["update"] = [WRITTEN_ANSWER | {"writeConcernError": failure}]
-    assert await store.commit([order("o1"), order("o2")]) == [UNKNOWN, UNKNOWN]
+    assert await store.commit([order("o1", rev=2), order("o2", rev=2)]) == [UNKNOWN, UNKNOWN]
 
 
 async def test_a_write_without_an_answer_is_unknown_and_is_sent_once(server: ScriptedMongo, store: MongoStore) -> None:
     """F26: whether it was applied is found out by reading, not by sending it again."""
     server.answers["update"] = [None]
-    assert await store.commit([order("o1")]) == [UNKNOWN]
+    assert await store.commit([order("o1", rev=2)]) == [UNKNOWN]
     assert len(server.named("update")) == 1
 
 
 async def test_a_write_that_the_server_would_not_take_now_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
     """F26: a primary that steps down says so of the command as a whole."""
     server.answers["update"] = [{"ok": 0.0, "code": 189, "codeName": "PrimarySteppedDown", "errmsg": "stepping down"}]
-    assert await store.commit([order("o1"), order("o2")]) == [UNKNOWN, UNKNOWN]
+    assert await store.commit([order("o1", rev=2), order("o2", rev=2)]) == [UNKNOWN, UNKNOWN]
 
 
 async def test_a_document_that_is_too_long_is_not_sent_with_the_others(
@@ -112,8 +137,9 @@ async def test_a_document_that_is_too_long_is_not_sent_with_the_others(
 ) -> None:
     """F41: the driver would refuse its whole batch."""
     long = order("o1", user="u" * DOCUMENT_BYTES_MAX)
-    assert await store.commit([long, order("o2")]) == [UNWRITABLE, WRITTEN]
-    assert [each["q"]["_id"] for each in server.named("update")[0]["updates"]] == ["o2"]
+    longest = order("o3", user="u" * (DOCUMENT_BYTES_MAX - 2 * WRITE_OVERHEAD_BYTES))
+    assert await store.commit([long, order("o2"), longest]) == [UNWRITABLE, WRITTEN, WRITTEN]
+    assert [each["_id"] for insert in server.named("insert") for each in insert["documents"]] == ["o2", "o3"]
 
 
 async def test_a_dead_letter_that_was_not_stored_is_not_called_kept(server: ScriptedMongo, store: MongoStore) -> None:
@@ -179,7 +205,7 @@ async def test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone(
     """F41: by its id, and only for as long as it is so: an alarm that never ends is no alarm."""
     bad = {"_id": "bad", "status": "created"}
     good = {"_id": "o1", "status": "created", "version": 1, "rev": 1}
-    server.answers["find"] = [_found(bad, good), _found(good), _found(bad), _found(bad | good)]
+    server.answers["find"] = [_found(bad, good), _found(good), _found(bad), _found(good | {"_id": "bad"})]
     assert set(await store.load(["bad", "o1"])) == {"o1"}
     assert set(store.unreadable) == {"bad"}
     await store.load(["o1"])
@@ -188,6 +214,13 @@ async def test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone(
     assert set(store.unreadable) == {"bad"}
     await store.load(["bad"])
     assert not store.unreadable
+
+
+async def test_an_order_without_a_revision_is_none(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: somebody has taken it out. No write could be fenced by it, and each would be tried for ever."""
+    server.answers["find"] = [_found({"_id": "o1", "status": "created", "version": 1})]
+    assert await store.load(["o1"]) == {}
+    assert "rev" in store.unreadable["o1"]
 
 
 async def test_no_more_than_so_many_orders_are_named_that_are_none(server: ScriptedMongo, store: MongoStore) -> None:
