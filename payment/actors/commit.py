@@ -84,6 +84,12 @@ class Desk(Protocol):
 
     def forget(self, order_id: str) -> None: ...
 
+    def presumed_new(self, work: Work) -> bool:
+        """Whether to write this work unread, as one of an order that the store has never seen."""
+
+    def was_not_new(self) -> None:
+        """A write that should have begun an order has found one."""
+
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """The letters of this work that still ask for something; the others have been answered."""
 
@@ -128,15 +134,19 @@ class GroupCommit:
             self._desk.straggling(work)
 
     async def _read_and_decide(self, works: list[Work]) -> list[Work]:
-        """Decide each on what is at hand, and afresh what would not change that. Returns what is to be written."""
+        """Decide each on what is at hand, and afresh what would not change that. Returns what is to be written.
+
+        A new order is at hand as well: nothing. Where that is wrong, its write meets the fence, and is read then.
+        """
         to_write: list[Work] = []
         unread: list[Work] = []
         for place, work in enumerate(works):
             await self._let_others_run(place)
             work.before = None if work.sent else self._desk.cached(work.order_id)
-            if work.before is not None:
+            at_hand = work.before is not None or (not work.sent and self._desk.presumed_new(work))
+            if at_hand:
                 self._fold(work)
-            (to_write if work.before is not None and work.changed else unread).append(work)
+            (to_write if at_hand and work.changed else unread).append(work)
         for place, work in enumerate(await self._read(unread, to_write)):
             await self._let_others_run(place)
             if self._was_applied(work):
@@ -238,6 +248,8 @@ class GroupCommit:
                     self._desk.unwritable(work)
                 case Committed.CONFLICT | Committed.UNKNOWN:
                     self._desk.forget(work.order_id)
+                    if result is Committed.CONFLICT and work.before is None:
+                        self._desk.was_not_new()
                     work.unknowns += result is Committed.UNKNOWN
                     again.append(work)
         if all(result is Committed.UNKNOWN for result in results) and any(work.unknowns == 1 for work in again):

@@ -25,7 +25,7 @@ from payment.actors.letters import (
 )
 from payment.actors.report import Report
 from payment.actors.waiters import Waiters, tell, turn_away
-from payment.core.messages import Moment
+from payment.core.messages import Moment, OrderCreated
 from payment.core.order import Order, Writer
 from payment.core.replies import Conflict, Paid, Pending, Unavailability
 from payment.ports.clock import Clock
@@ -33,6 +33,10 @@ from payment.ports.store import Committed
 
 CACHED_ORDERS_LIMIT = 5_000
 """Documents just written, about 2 kB each: the next step of a charge comes within seconds."""
+
+READ_FIRST_S = 10.0
+"""After an order that should have been new was none, orders are read first again: a new queue group hears all that ever
+was, and a write that collides costs more than the read that it would have saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class LedgerDesk:
         self._under_way: dict[str, tuple[Lane, Work]] = {}
         self._stragglers: list[Work] = []
         self._unreleased: set[str] = set()
+        self._read_first_until = 0.0
 
     def works_of(self, lanes: list[Lane]) -> list[Work]:
         """Begin the works of these lanes: under way until each is finished, unreadable, illegible or unwritable."""
@@ -107,6 +112,16 @@ class LedgerDesk:
 
     def forget(self, order_id: str) -> None:
         self._cache.pop(order_id, None)
+
+    def presumed_new(self, work: Work) -> bool:
+        """An order is announced once, and before anything else is heard of it: nearly always."""
+        return self._clock.monotonic() >= self._read_first_until and all(
+            isinstance(letter, EventArrived) and isinstance(letter.message, OrderCreated) and not letter.redelivered
+            for letter in work.letters
+        )
+
+    def was_not_new(self) -> None:
+        self._read_first_until = self._clock.monotonic() + READ_FIRST_S
 
     def observed(self, results: Sequence[Committed]) -> None:
         self._report.committed(results)

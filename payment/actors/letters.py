@@ -61,12 +61,16 @@ Settle = Callable[[Handling], None]
 
 @dataclass(slots=True, eq=False)
 class EventArrived:
-    """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to."""
+    """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.
+
+    `redelivered`: the broker has delivered it before, as far as it knows.
+    """
 
     message: OrderCreated | OrderCancelled
     subject: str
     identity: str
     data: bytes
+    redelivered: bool
     settle: Settle
 
 

@@ -175,7 +175,8 @@ class NatsActor(Actor[NatsLetter]):
         def settled(handling: Handling) -> None:
             self._settle(delivery, handling, started, message.order_id, None)
 
-        return EventArrived(message, delivery.subject, delivery.identity, delivery.data, settled)
+        redelivered = delivery.redelivered > 0
+        return EventArrived(message, delivery.subject, delivery.identity, delivery.data, redelivered, settled)
 
     def _settle(
         self, delivery: Delivery, handling: Handling, started: float, order_id: str | None, error: str | None

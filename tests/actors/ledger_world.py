@@ -117,10 +117,16 @@ class Ledger:
     def view(self, payment_id: str) -> PaymentAsked:
         return PaymentAsked(payment_id, asyncio.get_running_loop().create_future())
 
-    def arrived(self, message: OrderCreated | OrderCancelled, identity: str = "") -> EventArrived:
+    def arrived(
+        self, message: OrderCreated | OrderCancelled, identity: str = "", *, redelivered: bool = False
+    ) -> EventArrived:
         subject = "order:created" if isinstance(message, OrderCreated) else "order:cancelled"
         name = identity or f"{subject} {message.order_id}"
-        return EventArrived(message, subject, name, b"{}", lambda handling: self.settled.append((name, handling)))
+
+        def settled(handling: Handling) -> None:
+            self.settled.append((name, handling))
+
+        return EventArrived(message, subject, name, b"{}", redelivered, settled)
 
     def poison(self, identity: str = "bad:1", data: bytes = b"\xff") -> PoisonArrived:
         return PoisonArrived(

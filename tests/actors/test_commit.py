@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
+from payment.actors.desk import READ_FIRST_S
 from payment.actors.letters import (
     ActorRestarted,
     EffectEnded,
@@ -166,6 +167,50 @@ class TestOrder:
         await ledger.ended(charge, ChargeWithheld("o1", 1, 1))
         assert ledger.doc().attempts[0].state is AttemptState.REFUSED
         assert len(ledger.hands) == 0
+
+
+class TestNew:
+    """An order that is announced for the first time is written without a read; the fence finds out if it was known."""
+
+    async def test_a_new_order_is_not_read_first(self, ledger: Ledger) -> None:
+        await ledger.order(*(f"o{number}" for number in range(10)))
+        assert (ledger.store.calls["load"], ledger.store.calls["commit"]) == (0, 1)
+
+    async def test_one_that_was_known_is_read_and_left_as_it_is(self, house: World, ledger: Ledger) -> None:
+        """F01, F29: another queue group's events, or a broker that has forgotten what it delivered."""
+        other = await house.ledger("web-2", own_store=True)
+        await other.cancel()
+        await ledger.tell(ledger.arrived(ledger.created()))
+        assert ledger.settled == [("order:created o1", Handling.APPLIED)]
+        assert ledger.doc().status is OrderStatus.CANCELLED
+        assert (ledger.doc().amount, ledger.doc().rev) == (1999, 2)
+
+    async def test_while_there_are_known_ones_all_are_read(self, house: World, ledger: Ledger) -> None:
+        """F39: a new queue group hears all that ever was, and each collision costs more than a read."""
+        other = await house.ledger("web-2", own_store=True)
+        await other.order("o1", "o2")
+        await ledger.order("o1")
+        commits, reads = ledger.store.calls["commit"], ledger.store.calls["load"]
+        await ledger.order("o2")
+        assert (ledger.store.calls["commit"], ledger.store.calls["load"]) == (commits, reads + 1)
+        await ledger.clock.advance(READ_FIRST_S)
+        reads = ledger.store.calls["load"]
+        await ledger.order("o3")
+        assert ledger.store.calls["load"] == reads
+
+    async def test_a_redelivered_one_is_read_first(self, ledger: Ledger) -> None:
+        """F08: most likely it was written, and its acknowledgement lost."""
+        await ledger.tell(ledger.arrived(ledger.created(), redelivered=True))
+        assert ledger.store.calls["load"] == 1
+        assert ledger.settled == [("order:created o1", Handling.APPLIED)]
+
+    async def test_a_new_order_whose_answer_is_lost_is_recognised(self, ledger: Ledger) -> None:
+        """F26: it was written, and nobody heard so."""
+        ledger.store.lose_answers = 1
+        await ledger.tell(ledger.arrived(ledger.created()))
+        await ledger.clock.advance(1.0)
+        assert ledger.settled == [("order:created o1", Handling.APPLIED)]
+        assert (ledger.doc().rev, ledger.store.calls["commit"]) == (1, 1)
 
 
 class TestTwice:

@@ -13,7 +13,7 @@ DECIDING_S = 0.001
 TURNS_MAX = 1_000
 
 
-async def turns_of_others(they_take_s: float) -> int:
+async def turns_of_others(they_take_s: float, *, read_first: bool = False) -> int:
     """How often others run while one full commit is under way, each time for so many seconds."""
     async with world() as house:
         ledger = await house.ledger()
@@ -34,7 +34,7 @@ async def turns_of_others(they_take_s: float) -> int:
 
         desk.moment = slow_moment  # type: ignore[method-assign]
         for number in range(ORDERS_IN_A_COMMIT_LIMIT):
-            ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}")))
+            ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}"), redelivered=read_first))
         running = asyncio.create_task(others())
         for _ in range(TURNS_MAX):
             await asyncio.sleep(0)
@@ -46,8 +46,13 @@ async def turns_of_others(they_take_s: float) -> int:
 
 
 async def test_others_run_after_every_few_works() -> None:
-    """F39: 200 works in a row, to decide and to finish, would keep every request waiting."""
-    assert await turns_of_others(0.0) >= 2 * (ORDERS_IN_A_COMMIT_LIMIT // WORKS_IN_A_TURN)
+    """F39: 200 works in a row, to decide, to decide once they are read, or to finish, would keep every request waiting.
+
+    The last few are not counted: they meet when next to nothing is left under way.
+    """
+    turns = ORDERS_IN_A_COMMIT_LIMIT // WORKS_IN_A_TURN
+    assert await turns_of_others(0.0) >= 2 * turns - 4
+    assert await turns_of_others(0.0, read_first=True) >= 3 * turns - 4
 
 
 async def test_a_commit_has_as_much_time_as_the_others_take() -> None:

@@ -123,6 +123,7 @@ async def test_an_event_is_acknowledged_only_after_it_is_settled(world: NatsWorl
     await world.event(cancel())
     letter = await world.arrived()
     assert letter.message == OrderCancelled("o1", 1)
+    assert not letter.redelivered
     assert world.unacknowledged() == 1
     letter.settle(Handling.APPLIED)
     await world.clock.settle()
@@ -137,6 +138,7 @@ async def test_an_event_whose_process_died_before_the_ack_comes_again(world: Nat
     await world.start()
     await world.clock.advance(world.broker.ack_wait_s)
     letter = await world.arrived()
+    assert letter.redelivered
     letter.settle(Handling.STALE)
     await world.clock.settle()
     assert world.unacknowledged() == 0
