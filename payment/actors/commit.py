@@ -234,8 +234,9 @@ class GroupCommit:
         documents = [self._stamped(work) for work in works]
         started = self._clock.monotonic()
         results = await self._store.commit(documents)
+        took_ms = (self._clock.monotonic() - started) * 1_000
         for work in works:
-            work.store_ms += (self._clock.monotonic() - started) * 1_000
+            work.store_ms += took_ms
         self._desk.observed(results)
         again: list[Work] = []
         for place, (work, result) in enumerate(zip(works, results, strict=True)):

@@ -128,12 +128,11 @@ class LedgerDesk:
 
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """A request whose time is up is answered and starts nothing any more: its caller has been told, or has gone."""
+        asking = [letter for letter in work.letters if isinstance(letter, ChargeAsked)]
+        if not asking:
+            return work.letters
         now = self._clock.monotonic()
-        late = [
-            letter
-            for letter in work.letters
-            if isinstance(letter, ChargeAsked) and (now >= letter.deadline or letter.answer.done())
-        ]
+        late = [letter for letter in asking if now >= letter.deadline or letter.answer.done()]
         for letter in late:
             turn_away(letter, Unavailability.BUSY)
         return [letter for letter in work.letters if letter not in late] if late else work.letters

@@ -95,6 +95,8 @@ class Report:
         """An order's document stands: say what ended with it."""
         if work.after is None or work.after.payment is None:
             return
+        if work.changed and work.before is not None and work.before.payment is work.after.payment:
+            return  # an event is out, the platform has said something: no charge has moved
         self._add_times(work, work.after)
         before = _by_name(work.before)
         for name, attempt in _by_name(work.after).items():

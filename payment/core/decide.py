@@ -184,6 +184,8 @@ def _with_new_attempt(order: Order, request: ChargeRequested, moment: Moment) ->
 
 def _finished(before: Order | None, after: Order, moment: Moment) -> Order:
     """The last touch of every step that changes something: the history, and the deadline."""
+    if before is not None and before.payment is after.payment:
+        return sealed(after)
     was = {} if before is None else _states(before)
     for label, state in _states(after).items():
         if was.get(label) is not state:

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar, Token
+from functools import cache
 from types import MappingProxyType, TracebackType
 from typing import Any, cast
 
@@ -165,6 +166,7 @@ def configure(
         logger_factory=_Sink(LineWriter(stream, renderer.say_lost)),
         cache_logger_on_first_use=False,
     )
+    get_logger.cache_clear()
     _hear_libraries(level)
 
 
@@ -178,9 +180,10 @@ def _hear_libraries(level: str) -> None:
     root.setLevel(_LIBRARY_FLOOR if own <= logging.DEBUG else max(own, logging.WARNING))
 
 
+@cache
 def get_logger() -> FilteringBoundLogger:
-    """The log. It follows `configure` even where it was fetched before."""
-    return cast("FilteringBoundLogger", structlog.get_logger())
+    """The log, as it was configured last. Bound once: structlog's own proxy binds anew for each line."""
+    return cast("FilteringBoundLogger", structlog.get_logger().bind())
 
 
 class log_context:  # noqa: N801  # It is used as a function, in `with`.

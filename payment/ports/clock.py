@@ -25,8 +25,7 @@ class SystemClock:
     def now(self) -> datetime:
         return whole_milliseconds(datetime.now(UTC))
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # asked for thirty times a charge: without a step in between
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -8,7 +8,7 @@ settings. It decides nothing about payments. It leans on three of the library's 
 import logging
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import aiohttp
 import msgspec
@@ -89,13 +89,18 @@ class LeanClient(stripe.StripeClient):
 
 def form_of(params: Mapping[str, object]) -> str:
     """Parameters as Stripe takes them, `metadata[orderId]=…`: as the library writes them, for texts and numbers."""
-    pairs: list[tuple[str, object]] = []
+    pairs: list[str] = []
     for name, value in params.items():
         if isinstance(value, dict):
-            pairs.extend((f"{name}[{inner}]", each) for inner, each in value.items())
+            pairs.extend(f"{name}[{inner}]={_quoted(each)}" for inner, each in value.items())
         else:
-            pairs.append((name, value))
-    return urlencode(pairs, safe="[]")
+            pairs.append(f"{name}={_quoted(value)}")
+    return "&".join(pairs)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if text.isascii() and text.isalnum() else quote_plus(text, safe="[]")  # most are ids and numbers
 
 
 async def _read_bounded(content: aiohttp.StreamReader) -> bytes:

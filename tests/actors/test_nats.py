@@ -22,6 +22,7 @@ from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
 from payment.core.messages import EventPublished, OrderCancelled
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
 from payment.ops.health import Dependency, Health
+from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
 from tests.fakes.clock import FakeClock
 from tests.fakes.transport import FakeBroker, FakeTransport
@@ -318,6 +319,7 @@ async def test_a_drain_takes_no_more_events_and_still_acknowledges_and_publishes
 async def test_each_event_has_one_line(world: NatsWorld) -> None:
     """What came, what became of it, how long it took; no payload."""
     structlog.reset_defaults()
+    get_logger.cache_clear()
     with capture_logs() as lines:
         await world.event(cancel())
         letter = await world.arrived()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from payment.ops.logs import LibraryHandler
+from payment.ops.logs import LibraryHandler, get_logger
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +15,7 @@ def log_as_it_was() -> Iterator[None]:
     level = root.level
     yield
     structlog.reset_defaults()
+    get_logger.cache_clear()
     root.setLevel(level)
     for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
         root.removeHandler(handler)
