@@ -114,13 +114,24 @@ class Desk(Protocol):
     def observed(self, results: Sequence[Committed]) -> None: ...
 
 
+@dataclass(slots=True)
+class LoopShare:
+    """What all commits of one ledger take of the event loop, in seconds. To each, the rest is what others take.
+
+    If one counted as others to another, each would have as long a turn as that one and the others together, and so on.
+    """
+
+    used_s: float = 0.0
+
+
 class GroupCommit:
     """Settles the works it is given. The store's outages are waited out only by works that may have been written."""
 
-    def __init__(self, store: OrderStore, clock: Clock, desk: Desk) -> None:
+    def __init__(self, store: OrderStore, clock: Clock, desk: Desk, share: LoopShare) -> None:
         self._store = store
         self._clock = clock
         self._desk = desk
+        self._share = share
         self._turn_began = clock.monotonic()
         self._others_took_s = 0.0
 
@@ -147,7 +158,10 @@ class GroupCommit:
             if at_hand:
                 self._fold(work)
             (to_write if at_hand and work.changed else unread).append(work)
-        for place, work in enumerate(await self._read(unread, to_write)):
+        self._turn_ends()
+        read = await self._read(unread, to_write)
+        self._turn_began = self._clock.monotonic()
+        for place, work in enumerate(read):
             await self._let_others_run(place)
             if self._was_applied(work):
                 continue
@@ -232,9 +246,10 @@ class GroupCommit:
         if not works:
             return []
         documents = [self._stamped(work) for work in works]
-        started = self._clock.monotonic()
+        started = self._turn_ends()
         results = await self._store.commit(documents)
-        took_ms = (self._clock.monotonic() - started) * 1_000
+        self._turn_began = self._clock.monotonic()
+        took_ms = (self._turn_began - started) * 1_000
         for work in works:
             work.store_ms += took_ms
         self._desk.observed(results)
@@ -275,11 +290,18 @@ class GroupCommit:
         """Before the work at this place: others first, now and then, and once we have had as long as they had."""
         if place % WORKS_IN_A_TURN != WORKS_IN_A_TURN - 1:
             return
-        now = self._clock.monotonic()
-        if now - self._turn_began >= self._others_took_s:
+        if self._clock.monotonic() - self._turn_began >= self._others_took_s:
+            ended = self._turn_ends()
+            used_s = self._share.used_s
             await asyncio.sleep(0)
             self._turn_began = self._clock.monotonic()
-            self._others_took_s = self._turn_began - now
+            self._others_took_s = self._turn_began - ended - (self._share.used_s - used_s)
+
+    def _turn_ends(self) -> float:
+        """To be called before whatever lets others run. Gives the monotonic time of it."""
+        now = self._clock.monotonic()
+        self._share.used_s += now - self._turn_began
+        return now
 
 
 def _message(letter: LaneLetter) -> Message:

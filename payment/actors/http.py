@@ -67,6 +67,10 @@ What was on its way to Stripe has ended before: the Stripe actor drains first.""
 SHED_S = 0.25
 """For how long what the ledger has said to one request for a charge, that it is busy, holds for all that come. To ask
 it each time would cost a crowd most of what it is told that there is none of."""
+CROWD_S = 5.0
+LET_IN_A_TURN = 16
+"""For so many seconds after the ledger was busy, so many requests for a charge are looked at in one turn of the loop;
+the others are told that it is busy. A thousand at once, each read to hear the same, would hold up all for a second."""
 
 
 class HttpConfig(Struct, frozen=True):
@@ -126,6 +130,8 @@ class HttpActor(Actor[Never]):
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         self._shed_until = 0.0
+        self._crowd_until = 0.0
+        self._let_in = 0
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -273,16 +279,28 @@ class HttpActor(Actor[Never]):
         letter = ChargeAsked(command, deadline, now, seen.request_id, future)
         answer = await self._waiting.charge(letter, deadline + ANSWER_GRACE_S)
         if answer.reply == _BUSY:
-            self._shed_until = self.clock.monotonic() + SHED_S
+            now = self.clock.monotonic()
+            self._shed_until, self._crowd_until = now + SHED_S, now + CROWD_S
         return charge_answer(answer, write_sent=letter.write_sent)
 
     def _shed(self, given_id: str | None) -> bytes | None:
         """What a request for a charge is told while the ledger is busy, without a look at who asks or for what."""
-        if self._draining or self.clock.monotonic() >= self._shed_until:
+        now = self.clock.monotonic()
+        if self._draining or (now >= self._shed_until and (now >= self._crowd_until or self._lets_in())):
             return None
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
         return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
+
+    def _lets_in(self) -> bool:
+        """Whether one more may be looked at in this turn of the loop."""
+        if self._let_in == 0:
+            asyncio.get_running_loop().call_soon(self._turn_over)
+        self._let_in += 1
+        return self._let_in <= LET_IN_A_TURN
+
+    def _turn_over(self) -> None:
+        self._let_in = 0
 
     def _obstacle(self) -> str | None:
         """Why no charge can be taken now, in words for anybody; None where they are taken."""

@@ -22,7 +22,7 @@ import asyncio
 
 from payment.actors.actor import Actor
 from payment.actors.burials import Burials
-from payment.actors.commit import GroupCommit
+from payment.actors.commit import GroupCommit, LoopShare
 from payment.actors.desk import Identity, LedgerDesk
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
@@ -51,10 +51,10 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 """Orders written in one round trip. Larger batches only add latency: the cost of an order has long stopped falling."""
 
 COMMITS_UNDER_WAY_LIMIT = 2
-SLOW_COMMIT_S = 0.1
-"""Commits. One fills while the other is written: two written at once would be twice as many, each half as large, and
-cost a tenth more CPU a charge. Another goes beside it only where it would be a full one, or where the first takes long:
-the store is slow, or fails some order of it, which the next tick finds at the latest."""
+SLOW_COMMIT_S = 0.006
+"""Commits. One fills while the other is written: two begun at once would be twice as many, each half as large. Another
+goes beside it where it would be a full one, or where the first has taken so long that it is at the store, and we would
+have nothing to do until it is back. Where nothing else wakes us, the next tick finds that at the latest."""
 
 CHARGES_IN_HAND_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
@@ -114,6 +114,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._waiters = Waiters(clock, hands)
         self._views = Views(store, clock, self._note_away)
         self._burials = Burials(store, clock, self._note_away)
+        self._share = LoopShare()
         self._commits: dict[int, float] = {}
         self._slow_commits: dict[int, float] = {}
         """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
@@ -262,7 +263,7 @@ class MongoActor(Actor[LedgerLetter]):
         started = self.clock.monotonic()
         works = self.desk.works_of(lanes)
         try:
-            await GroupCommit(self._store, self.clock, self.desk).settle(works)
+            await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
         finally:
             del self._commits[id(lanes)]
             self._report.commit_done(self.clock.monotonic() - started)
@@ -275,7 +276,7 @@ class MongoActor(Actor[LedgerLetter]):
             if works := self.desk.take_stragglers():
                 self._slow_commits[id(works)] = self.clock.monotonic()
                 try:
-                    await GroupCommit(self._store, self.clock, self.desk).settle(works)
+                    await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
                 finally:
                     del self._slow_commits[id(works)]
 

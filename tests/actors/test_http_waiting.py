@@ -11,7 +11,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from payment.actors import http_waiting
 from payment.actors.actor import ActorCrashed
-from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
+from payment.actors.http import ANSWER_GRACE_S, CROWD_S, LET_IN_A_TURN, LOOKUP_WAIT_S, SHED_S
 from payment.actors.http_waiting import LEDGER_RESERVE, OVERDUE_EVERY_S, WaitingRoom
 from payment.actors.http_wire import KEEPALIVE_S, Listener
 from payment.actors.letters import ChargeAsked
@@ -204,6 +204,26 @@ async def test_what_is_told_unread_comes_in_its_turn(world: HttpWorld) -> None:
     await world.until(lambda: transport.written.count(b"HTTP/1.1 ") == 2)
     assert [word in transport.written.partition(b"r-2")[0] for word in (b" 201 ", b"r-1", b" 503 ")] == [True] * 3
     connection.connection_lost(None)
+
+
+@pytest.mark.parametrize(("later_s", "let_in"), [(SHED_S, LET_IN_A_TURN), (CROWD_S, LET_IN_A_TURN + 4)])
+async def test_of_a_crowd_only_a_few_are_looked_at_in_a_turn(world: HttpWorld, later_s: float, let_in: int) -> None:
+    """F39: a moment after it was busy, a thousand who come at once would hold up all to hear that it is so still."""
+    await _busy(world)
+    await world.clock.advance(later_s)
+    before = len(world.ledger.asked)
+    crowd = [await _connected(world) for _ in range(LET_IN_A_TURN + 4)]
+    for connection, _ in crowd:
+        connection.data_received(WHOLE)
+    assert [b" 503 " in wire.written for _, wire in crowd] == [number >= let_in for number in range(len(crowd))]
+    world.ledger.says(PAID)
+    await world.until(lambda: all(wire.written for _, wire in crowd))
+    assert len(world.ledger.asked) == before + let_in
+    late, wire = await _connected(world)
+    late.data_received(WHOLE)
+    await world.until(lambda: b" 201 " in wire.written)  # the next turn lets in again
+    for connection, _ in (*crowd, (late, wire)):
+        connection.connection_lost(None)
 
 
 async def test_what_looks_like_a_charge_inside_of_a_head_is_none(world: HttpWorld) -> None:

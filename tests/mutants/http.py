@@ -194,8 +194,8 @@ MUTANTS = (
         edits=(
             Edit(
                 HTTP,
-                "if self._draining or self.clock.monotonic() >= self._shed_until:",
-                "if self._draining or not self._shed_until:",
+                "if self._draining or (now >= self._shed_until and ",
+                "if self._draining or (not self._shed_until and ",
             ),
         ),
         beyond=NO_CROWD,
@@ -208,8 +208,30 @@ MUTANTS = (
         edits=(
             Edit(
                 HTTP,
-                "if self._draining or self.clock.monotonic() >= self._shed_until:",
-                "if self.clock.monotonic() >= self._shed_until:",
+                "if self._draining or (now >= self._shed_until and ",
+                "if (now >= self._shed_until and ",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="crowd-looked-at-in-one-turn",
+        wrong="A moment after it was busy, all who come at once are looked at in one turn of the loop.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_of_a_crowd_only_a_few_are_looked_at_in_a_turn",
+        edits=(Edit(HTTP, "return self._let_in <= LET_IN_A_TURN", "return True"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="door-closed-after-a-few",
+        wrong="Once a few have been let in after a crowd, nobody is for as long as it is remembered.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_of_a_crowd_only_a_few_are_looked_at_in_a_turn",
+        edits=(
+            Edit(
+                HTTP,
+                "    def _turn_over(self) -> None:\n        self._let_in = 0\n",
+                "    def _turn_over(self) -> None:\n        self._let_in += 0\n",
             ),
         ),
         beyond=NO_CROWD,

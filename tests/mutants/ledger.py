@@ -150,11 +150,11 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            (to_write if work.before is not None and work.changed else unread).append(work)\n",
-                "            if work.before is not None and not work.changed:\n"
+                "            (to_write if at_hand and work.changed else unread).append(work)\n",
+                "            if at_hand and not work.changed:\n"
                 "                self._desk.finished(work)\n"
                 "            else:\n"
-                "                (to_write if work.before is not None else unread).append(work)\n",
+                "                (to_write if at_hand else unread).append(work)\n",
             ),
         ),
     ),

@@ -11,6 +11,8 @@ BESIDE = "tests/actors/test_mongo_time.py::TestDeadline::test_a_full_commit_goes
 BEHIND = (
     "tests/actors/test_mongo_time.py::TestDeadline::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
 )
+DESK = "payment/actors/desk.py"
+NEW = "tests/actors/test_commit.py::TestNew"
 TURNS = "tests/actors/test_commit_turns.py"
 
 MUTANTS = (
@@ -57,7 +59,7 @@ MUTANTS = (
         wrong="A commit decides and finishes all its works in one turn of the loop.",
         endangers="F39",
         test=f"{TURNS}::test_others_run_after_every_few_works",
-        edits=(Edit(COMMIT, "if now - self._turn_began >= self._others_took_s:", "if now < self._turn_began:"),),
+        edits=(Edit(COMMIT, "if self._clock.monotonic() - self._turn_began >= self._others_took_s:", "if False:"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -65,7 +67,49 @@ MUTANTS = (
         wrong="A commit has the time of a few works, however long the others take between them.",
         endangers="F39",
         test=f"{TURNS}::test_a_commit_has_as_much_time_as_the_others_take",
-        edits=(Edit(COMMIT, "if now - self._turn_began >= self._others_took_s:", "if now >= self._turn_began:"),),
+        edits=(Edit(COMMIT, "if self._clock.monotonic() - self._turn_began >= self._others_took_s:", "if True:"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="commits-wait-for-each-other",
+        wrong="One commit takes the other's turn for others' work, and has one as long, and so on in turn.",
+        endangers="F39",
+        test=f"{TURNS}::test_others_run_after_every_few_works",
+        edits=(Edit(COMMIT, " - (self._share.used_s - used_s)", ""),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="new-order-read-first",
+        wrong="An order that is announced for the first time is read before it is written.",
+        endangers="F39",
+        test=f"{NEW}::test_a_new_order_is_not_read_first",
+        edits=(Edit(COMMIT, " or (not work.sent and self._desk.presumed_new(work))", ""),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="collision-taken-for-new-again",
+        wrong="An order that should have been new, and was not, is written unread again and again.",
+        endangers="L4 F01",
+        test=f"{NEW}::test_one_that_was_known_is_read_and_left_as_it_is",
+        edits=(
+            Edit(COMMIT, " or (not work.sent and self._desk.presumed_new(work))", " or self._desk.presumed_new(work)"),
+            Edit(COMMIT, "                        self._desk.was_not_new()\n", "                        pass\n"),
+        ),
+    ),
+    Mutant(
+        name="known-orders-never-expected",
+        wrong="A queue group that hears again of all that ever was writes each unread, and collides with it.",
+        endangers="F39",
+        test=f"{NEW}::test_while_there_are_known_ones_all_are_read",
+        edits=(Edit(COMMIT, "                        self._desk.was_not_new()\n", "                        pass\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="redelivered-taken-for-new",
+        wrong="An event that was delivered before is written unread.",
+        endangers="F08",
+        test=f"{NEW}::test_a_redelivered_one_is_read_first",
+        edits=(Edit(DESK, " and not letter.redelivered", ""),),
         beyond=NO_LAW,
     ),
     Mutant(

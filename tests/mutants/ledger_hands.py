@@ -256,7 +256,7 @@ MUTANTS = (
         wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
-        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "letter.answer.done()"),),
+        edits=(Edit(DESK, "if now >= letter.deadline or letter.answer.done()", "if letter.answer.done()"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -264,7 +264,7 @@ MUTANTS = (
         wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
         endangers="L4 F39",
         test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
-        edits=(Edit(DESK, "(now >= letter.deadline or letter.answer.done())", "now >= letter.deadline"),),
+        edits=(Edit(DESK, "if now >= letter.deadline or letter.answer.done()", "if now >= letter.deadline"),),
         beyond=NO_LAW,
     ),
     Mutant(

@@ -12,7 +12,7 @@ MUTANTS = (
         wrong="A document is replaced whatever its revision: the last writer wins.",
         endangers="L1 L4 F02 F34",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, '{"_id": order.id, "rev": order.rev - 1}', '{"_id": order.id}'),),
+        edits=(Edit(STORE, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -52,7 +52,7 @@ MUTANTS = (
         wrong="The first document of a batch that collides stops those behind it, which count as written.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, "bulk_write(writes, ordered=False)", "bulk_write(writes, ordered=True)"),),
+        edits=(Edit(STORE, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -60,9 +60,7 @@ MUTANTS = (
         wrong="A write that no majority has confirmed counts as written.",
         endangers="L1 F26 F43",
         test="tests/ports/test_mongo_store.py::test_what_no_majority_has_confirmed_is_unknown",
-        edits=(
-            Edit(STORE, '    if details.get("writeConcernErrors"):\n', '    if details.get("writeConcernError"):\n'),
-        ),
+        edits=(Edit(STORE, 'if said.get("writeConcernError"):', 'if said.get("writeConcernErrors"):'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -114,7 +112,39 @@ MUTANTS = (
         wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
-        edits=(Edit(STORE, "    if len(encoded) > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
+        edits=(Edit(STORE, "return write if write.size_bytes <= DOCUMENT_BYTES_MAX else None", "return write"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="long-command",
+        wrong="As many orders as come together are sent in one command: the driver refuses one that is too long.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_a_command_is_no_longer_than_the_driver_takes",
+        edits=(
+            Edit(STORE, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="inserted-though-known",
+        wrong="Where one order of a commit begins, the others are inserted too, and collide with themselves.",
+        endangers="L4",
+        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        edits=(
+            Edit(
+                STORE,
+                "if all(write.revision == 1 for write in writes):",
+                "if any(write.revision == 1 for write in writes):",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="order-without-a-revision",
+        wrong="An order whose revision somebody has taken out is taken for one: each write of it collides, for ever.",
+        endangers="L4 F41",
+        test="tests/ports/test_mongo_store.py::test_an_order_without_a_revision_is_none",
+        edits=(Edit(STORE, "            if order.rev >= 1:\n", "            if order.rev >= 0:\n"),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -154,7 +184,11 @@ MUTANTS = (
         wrong="A stored document that is no order is passed over in silence: its order seems never to have been.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone",
-        edits=(Edit(STORE, "                self._unreadable[name] = str(error)\n", "                str(error)\n"),),
+        edits=(
+            Edit(
+                STORE, '            self._unreadable[str(document.get("_id"))] = reason\n', "            return None\n"
+            ),
+        ),
         beyond=REAL_ONES,
     ),
     Mutant(
