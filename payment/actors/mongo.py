@@ -51,7 +51,7 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 """Orders written in one round trip. Larger batches only add latency: the cost of an order has long stopped falling."""
 
 COMMITS_UNDER_WAY_LIMIT = 2
-SLOW_COMMIT_S = 0.006
+SLOW_COMMIT_S = 0.015
 """Commits. One fills while the other is written: two begun at once would be twice as many, each half as large. Another
 goes beside it where it would be a full one, or where the first has taken so long that it is at the store, and we would
 have nothing to do until it is back. Where nothing else wakes us, the next tick finds that at the latest."""

@@ -32,7 +32,7 @@ class WholeAnswers(stripe.AIOHTTPClient):
         self._own_session = session
 
     async def request_async(  # type: ignore[override]
-        self, method: str, url: str, headers: dict[str, str], post_data: str | None = None
+        self, method: str, url: str, headers: dict[str, str], post_data: bytes | None = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         async with self._own_session.request(
             method.upper(), url, headers=headers, data=post_data, allow_redirects=False
@@ -70,7 +70,7 @@ class LeanClient(stripe.StripeClient):
             body, status, answered = await send("get", url, self._headers("get", version))
         else:
             headers = self._headers("post", version) | {"Idempotency-Key": key}
-            body, status, answered = await send("post", self._api_base + path, headers, form)
+            body, status, answered = await send("post", self._api_base + path, headers, form.encode())
         if 200 <= status < 300:
             try:
                 return msgspec.json.decode(body)
