@@ -95,10 +95,8 @@ class Write(NamedTuple):
     order_id: str
     revision: int
     document: RawBSONDocument
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.document.raw) + len(self.order_id.encode()) + WRITE_OVERHEAD_BYTES
+    size_bytes: int
+    """All that it adds to a command."""
 
 
 class MongoStore:
@@ -300,8 +298,10 @@ def _write_of(order: Order) -> Write | None:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):
         return None
-    write = Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW))
-    return write if write.size_bytes <= DOCUMENT_BYTES_MAX else None
+    size_bytes = len(encoded) + len(order.id.encode()) + WRITE_OVERHEAD_BYTES
+    if size_bytes > DOCUMENT_BYTES_MAX:
+        return None
+    return Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW), size_bytes)
 
 
 def _that_fit(writes: list[Write]) -> Iterator[list[Write]]:

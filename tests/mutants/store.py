@@ -112,7 +112,7 @@ MUTANTS = (
         wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
-        edits=(Edit(STORE, "return write if write.size_bytes <= DOCUMENT_BYTES_MAX else None", "return write"),),
+        edits=(Edit(STORE, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
         beyond=REAL_ONES,
     ),
     Mutant(
