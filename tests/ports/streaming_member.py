@@ -38,6 +38,7 @@ async def main(url: str, client_id: str, ack_wait_s: str, manner: str) -> None:
         say(got=delivery.data.decode())
         if manner == "ack":
             await delivery.ack()
+            say(acked=delivery.data.decode())
 
     await transport.run({CREATED: arrived}, Listener())
 

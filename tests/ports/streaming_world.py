@@ -56,6 +56,9 @@ class MemberProcess(ServerProcess):
     def got(self) -> list[str]:
         return [line["got"] for line in self.said() if "got" in line]
 
+    def acked(self) -> list[str]:
+        return [line["acked"] for line in self.said() if "acked" in line]
+
     def told(self) -> list[str]:
         return [line["told"] for line in self.said() if "told" in line]
 
