@@ -213,8 +213,34 @@ def _http_fault(exc: BaseException | None) -> Rendered:
     return error(Case.BAD_HTTP, "The request is not proper HTTP")
 
 
-class _Site(web.SockSite):
+class _Site(web.BaseSite):
+    """A site that leaves no connection half accepted when it stops."""
+
+    __slots__ = ()
+
+    async def stop(self) -> None:
+        """Accept nothing more, and close once what was accepted has its connection.
+
+        asyncio gives it that one turn of the loop later. Were the server closed by then, the client would be dropped
+        without a word, and an exception come up wherever Python next collects garbage (python/cpython#109564).
+        """
+        if isinstance(self._server, asyncio.Server):
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening)
+            await asyncio.sleep(0)
+        await super().stop()
+
+
+class _HostSite(_Site, web.TCPSite):
+    """One address."""
+
+    __slots__ = ()
+
+
+class _EverywhereSite(_Site, web.SockSite):
     """asyncio accepts as many connections in one turn of the loop as it was told may wait: here that is two numbers."""
+
+    __slots__ = ()
 
     async def start(self) -> None:
         await super().start()
@@ -228,14 +254,14 @@ def open_site(runner: web.ServerRunner, host: str | None, port: int) -> web.Base
         OSError: the port is taken, or may not be had.
     """
     if host is not None:
-        return web.TCPSite(runner, host, port, backlog=BACKLOG_CONNECTIONS, reuse_address=True)
+        return _HostSite(runner, host, port, backlog=BACKLOG_CONNECTIONS, reuse_address=True)
     if socket.has_dualstack_ipv6():
         listening = socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=True
         )
     else:
         listening = socket.create_server(("", port), backlog=BACKLOG_CONNECTIONS)
-    return _Site(runner, listening, backlog=ACCEPTED_IN_A_TURN)
+    return _EverywhereSite(runner, listening, backlog=ACCEPTED_IN_A_TURN)
 
 
 async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:

@@ -1,6 +1,9 @@
 """`payment.actors.http_wire`: what is no proper HTTP, and connections that are slow, many or broken off."""
 
 import asyncio
+import gc
+import socket
+import sys
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -122,6 +125,23 @@ async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
     timer._run()
     assert transport.closed
     connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_while_we_stop_leaves_nothing_behind(
+    host: str | None, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F33: asyncio drops what it accepted just before its server closed, and complains at the next collection."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
+    async with http_world(host=host) as world:
+        with socket.create_connection(("127.0.0.1", world.actor.port)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await world.actor.drain()
+    gc.collect()
+    assert unraisable == []
 
 
 async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:

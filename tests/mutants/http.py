@@ -252,4 +252,16 @@ MUTANTS = (
         edits=(Edit(HTTP, '("X-Request-ID", self._request_id(given_id))', '("X-Request-ID", given_id or "")'),),
         beyond=NO_CROWD,
     ),
+    Mutant(
+        name="closed-while-it-accepts",
+        wrong="The server closes while a connection that it accepted has yet to be made one.",
+        endangers="F33",
+        test="tests/actors/test_http_wire.py::test_who_connects_while_we_stop_leaves_nothing_behind",
+        edits=(
+            Edit(
+                WIRE, "            await asyncio.sleep(0)\n        await super().stop()", "        await super().stop()"
+            ),
+        ),
+        beyond="Simulated customers have no sockets.",
+    ),
 )
