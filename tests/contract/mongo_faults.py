@@ -14,7 +14,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
-from payment.ports.mongo_store import MongoStore
+from payment.ports.mongo_store import DUE_MS, SWEEP_BY_DATE_S, MongoStore
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.contract.store_contract import T0, Bench, StoreContract, charging, order
 from tests.servers.mongo import MongoServer, NxServer
@@ -72,13 +72,28 @@ class MongoStoreContract(StoreContract):
         client.close()
 
     async def test_the_indexes_are_there(self, bench: MongoBench, store: MongoStore) -> None:
-        """The sweep reads one index, and a payment is found by another."""
+        """The sweep reads the first, once a minute the second, and a payment is found by the third."""
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
         indexes = await client.get_default_database()["orders"].index_information()
         client.close()
         # nx-27017 0.7 shows the dot of a path as an underscore; the index itself is on the path.
         keys = {tuple(name.replace("_", ".") for name, _ in index["key"]) for index in indexes.values()}
-        assert {("due",), ("payment.id",)} <= keys
+        assert {("dueMs",), ("due",), ("payment.id",)} <= keys
+
+    async def test_what_an_older_release_left_due_is_found(self, bench: MongoBench, store: MongoStore) -> None:
+        """F34: release 0.1.0 writes `due` as a date alone. Found at the first sweep, and by one a minute later."""
+        left = [charging(name) for name in ("o1", "o2")]
+        await store.commit([charging("new"), left[0]])
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
+        orders = client.get_default_database()["orders"]
+        now = T0 + timedelta(days=1)
+        for made in left:
+            await store.commit([made])
+            await orders.update_one({"_id": made.id}, {"$unset": {DUE_MS: ""}})
+            assert {found.id for found in await store.due(now, None, 10)} == {"new", made.id}
+            await orders.delete_one({"_id": made.id})
+            now += timedelta(seconds=SWEEP_BY_DATE_S)
+        client.close()
 
     async def test_the_documents_are_as_the_design_names_them(self, bench: MongoBench, store: MongoStore) -> None:
         """`_id`, `rev`, `writer`, `userId`, `payment.attempts`; a dead letter's bytes are bytes, whole."""

@@ -229,8 +229,9 @@ class StoreContract:
         orders = [due_at(order(name), second + timedelta(milliseconds=at)) for name, at in times.items()]
         await store.commit([*orders, order("never")])
         now = second + timedelta(milliseconds=250)
-        # Tomorrow is later than the longest delay there is.
-        assert [made.id for made in await store.due(now, None, 10)] == ["later", "late", "now", "tomorrow"]
+        # Tomorrow is later than the longest delay there is. Each look is complete, whatever an earlier one did.
+        for _ in range(2):
+            assert [made.id for made in await store.due(now, None, 10)] == ["later", "late", "now", "tomorrow"]
         assert [made.id for made in await store.due(now, None, 2)][:2] == ["later", "late"]
 
     async def test_an_absurd_deadline_is_due(self, store: OrderStore) -> None:

@@ -86,6 +86,42 @@ MUTANTS = (
         beyond=REAL_ONES,
     ),
     Mutant(
+        name="number-not-due-at-its-time",
+        wrong="Nor is it where it is looked for by the number.",
+        endangers="F05",
+        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        edits=(Edit(STORE, 'DUE_MS: {"$lte": _since_1970_ms(now)}', 'DUE_MS: {"$lt": _since_1970_ms(now)}'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="due-without-its-number",
+        wrong="A deadline is written as a date alone, and found once a minute.",
+        endangers="F05",
+        test="tests/ports/test_mongo_store.py::test_what_is_due_is_written_with_its_number",
+        edits=(
+            Edit(
+                STORE,
+                "    if order.due is not None:\n        fields[DUE_MS]",
+                "    if order.due is None:\n        fields[DUE_MS]",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="older-release-not-found",
+        wrong="What an older release wrote is looked for when the process starts, and never again.",
+        endangers="F34",
+        test="tests/ports/test_mongo_store.py::test_the_sweep_looks_by_number_and_once_a_minute_by_date",
+        edits=(
+            Edit(
+                STORE,
+                "now - self._swept_by_date < timedelta(seconds=SWEEP_BY_DATE_S)",
+                "now - self._swept_by_date < timedelta(days=365)",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
         name="absurdly-due-not-found",
         wrong="What a clock that was wrong has put off for a year is not found.",
         endangers="L4 F38",
