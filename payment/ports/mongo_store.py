@@ -80,7 +80,7 @@ REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
 """Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
 DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo, src/mongo/base/error_codes.yml."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 ORDERS = "orders"
 
@@ -331,7 +331,7 @@ def _write_of(order: Order) -> Write | None:
 
 def _since_1970_ms(at: datetime) -> int:
     """Whole milliseconds, as a stored date has them, and rounded as that is."""
-    return (at - EPOCH) // timedelta(milliseconds=1)
+    return (at - EPOCH) // MILLISECOND
 
 
 def _that_fit(writes: list[Write]) -> Iterator[list[Write]]:
