@@ -233,6 +233,8 @@ class GroupCommit:
         work.replies.clear()
         work.applied.clear()
         for letter in work.letters:
+            if isinstance(letter, ChargeAsked):
+                letter.decided = True
             step = decide(order, _message(letter), moment)
             if step.order is not order:
                 work.applied.add(id(letter))

@@ -21,8 +21,18 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
+from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
-from payment.actors.http_wire import FLUSH_S, REQUEST_ID, Listener, Refused, answer_bytes, open_site, read_body
+from payment.actors.http_wire import (
+    FLUSH_S,
+    REQUEST_ID,
+    Connection,
+    Listener,
+    Refused,
+    answer_bytes,
+    open_site,
+    read_body,
+)
 from payment.actors.letters import (
     ChargeAsked,
     LedgerLetter,
@@ -67,10 +77,6 @@ What was on its way to Stripe has ended before: the Stripe actor drains first.""
 SHED_S = 0.25
 """For how long what the ledger has said to one request for a charge, that it is busy, holds for all that come. To ask
 it each time would cost a crowd most of what it is told that there is none of."""
-CROWD_S = 5.0
-LET_IN_A_TURN = 16
-"""For so many seconds after the ledger was busy, so many requests for a charge are looked at in one turn of the loop;
-the others are told that it is busy. A thousand at once, each read to hear the same, would hold up all for a second."""
 
 
 class HttpConfig(Struct, frozen=True):
@@ -91,6 +97,7 @@ class Seen(Struct):
 
     request_id: str
     started_at: float
+    in_line_s: float
     template: str = OTHER
     payment_id: str = ""
 
@@ -129,9 +136,7 @@ class HttpActor(Actor[Never]):
         self._waiting = WaitingRoom(ledger, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
-        self._shed_until = 0.0
-        self._crowd_until = 0.0
-        self._let_in = 0
+        self._line = Line(clock, self._waiting.behind_s)
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -154,7 +159,9 @@ class HttpActor(Actor[Never]):
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
-        self._runner = web.ServerRunner(Listener(self._serve, self._failed, self._shed), shutdown_timeout=FLUSH_S)
+        self._runner = web.ServerRunner(
+            Listener(self._serve, self._failed, self._line, self._refusal), shutdown_timeout=FLUSH_S
+        )
         await self._runner.setup()
         await open_site(self._runner, self._config.host, self._config.port).start()
         self._health.mark_up(Dependency.HTTP)
@@ -169,6 +176,7 @@ class HttpActor(Actor[Never]):
         Until then it goes on listening: a refusal that says so is worth more than a connection that is refused.
         """
         self._draining = True
+        self._line.disband()
         self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
         if self._runner is not None:
@@ -177,6 +185,7 @@ class HttpActor(Actor[Never]):
 
     async def teardown(self) -> None:
         """Answer whoever still waits, write the answers out, and close every connection."""
+        self._line.close_for(0.0)
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
         self._draining = True
         if self._runner is not None:
@@ -208,7 +217,9 @@ class HttpActor(Actor[Never]):
 
     def _seen(self, request: web.BaseRequest) -> Seen:
         request_id = self._request_id(request.headers.get("X-Request-ID"))
-        seen = request[_SEEN] = Seen(request_id, self.clock.monotonic())
+        connection = request.protocol
+        in_line_s = connection.take_in_line_s() if isinstance(connection, Connection) else 0.0
+        seen = request[_SEEN] = Seen(request_id, self.clock.monotonic() - in_line_s, in_line_s)
         return seen
 
     def _request_id(self, given: str | None) -> str:
@@ -273,34 +284,20 @@ class HttpActor(Actor[Never]):
         return await self._ask_to_charge(command, seen)
 
     async def _ask_to_charge(self, command: ChargeRequested, seen: Seen) -> Rendered:
-        now = self.clock.monotonic()
-        deadline = now + self._config.charge_wait_s
+        asked_at = self.clock.monotonic() - seen.in_line_s
+        deadline = asked_at + self._config.charge_wait_s
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        letter = ChargeAsked(command, deadline, now, seen.request_id, future)
+        letter = ChargeAsked(command, deadline, asked_at, seen.request_id, future)
         answer = await self._waiting.charge(letter, deadline + ANSWER_GRACE_S)
         if answer.reply == _BUSY:
-            now = self.clock.monotonic()
-            self._shed_until, self._crowd_until = now + SHED_S, now + CROWD_S
+            self._line.close_for(SHED_S)
         return charge_answer(answer, write_sent=letter.write_sent)
 
-    def _shed(self, given_id: str | None) -> bytes | None:
+    def _refusal(self, given_id: str | None) -> bytes:
         """What a request for a charge is told while the ledger is busy, without a look at who asks or for what."""
-        now = self.clock.monotonic()
-        if self._draining or (now >= self._shed_until and (now >= self._crowd_until or self._lets_in())):
-            return None
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
         return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
-
-    def _lets_in(self) -> bool:
-        """Whether one more may be looked at in this turn of the loop."""
-        if self._let_in == 0:
-            asyncio.get_running_loop().call_soon(self._turn_over)
-        self._let_in += 1
-        return self._let_in <= LET_IN_A_TURN
-
-    def _turn_over(self) -> None:
-        self._let_in = 0
 
     def _obstacle(self) -> str | None:
         """Why no charge can be taken now, in words for anybody; None where they are taken."""
@@ -334,6 +331,7 @@ class HttpActor(Actor[Never]):
         return plain(Case.NOT_READY if view.status is Status.UNAVAILABLE else Case.READY, view)
 
     async def _show_metrics(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        self._metrics.requests_in_line.set(len(self._line))
         return plain(Case.METRICS, self._metrics.render())
 
     async def _show_document(self, request: web.BaseRequest, seen: Seen) -> Rendered:

@@ -6,6 +6,7 @@ cancel a letter: what was offered may still be carried out, whoever has stopped 
 """
 
 import asyncio
+from collections import deque
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -44,6 +45,7 @@ class WaitingRoom:
         self._ledger = ledger
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
+        self._undecided: deque[tuple[float, ChargeAsked]] = deque()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -54,6 +56,15 @@ class WaitingRoom:
         """What the ledger says to a request to charge."""
         answer = await self._ask(letter, letter.answer, _Place(until, charge=letter))
         return Answer(answer) if isinstance(answer, Unavailable) else answer
+
+    def behind_s(self) -> float:
+        """For how long the ledger has owed a decision to the request that was first of those it has not decided."""
+        while self._undecided:
+            since, letter = self._undecided[0]
+            if not letter.decided and not letter.answer.done():
+                return self._clock.monotonic() - since
+            self._undecided.popleft()
+        return 0.0
 
     async def look_up(self, letter: PaymentAsked, until: float) -> PaymentView | Unavailable | None:
         """What the ledger says to a request to see a payment. None: there is no such payment."""
@@ -88,6 +99,9 @@ class WaitingRoom:
         if full or not self._ledger.offer(letter):
             return Unavailable(Unavailability.BUSY)
         self._places[answer] = place
+        if place.charge is not None:
+            self.behind_s()  # forgets those that were decided: nobody else may ask for long
+            self._undecided.append((self._clock.monotonic(), place.charge))
         self._empty.clear()
         try:
             return await answer

@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from payment.actors.deadline import DeadlineExceeded, within
+from payment.actors.http_line import Line
 from payment.edge.answers import JSON, PAYMENTS_PATH, Case, Rendered, error
 from payment.ports.clock import Clock
 
@@ -57,9 +58,8 @@ _CHARGE = f"POST {PAYMENTS_PATH} HTTP/1.1\r\n".encode()
 _BODY_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*\r\n", re.IGNORECASE)
 _GIVEN_ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
-Shed = Callable[[str | None], bytes | None]
-"""The whole answer for a charge that can't be taken now, whoever asks; None where it is to be looked at. Takes the
-request id that came with it."""
+Refusal = Callable[[str | None], bytes]
+"""The whole answer for a charge that can't be taken now, whoever asks. Takes the request id that came with it."""
 
 Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
 """Makes the response where a handler did not: of an answer that is known, or of an exception that nobody expected."""
@@ -81,13 +81,15 @@ class Listener(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         fail: Fail,
-        shed: Shed = lambda _: None,
+        line: Line,
+        refusal: Refusal,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         # A client that goes away does not end its request: an intent on paper is carried out and kept either way.
         super().__init__(handler, handler_cancellation=False)
         self.fail = fail
-        self.shed = shed
+        self.line = line
+        self.refusal = refusal
         self._connections_max = connections_max
 
     @property
@@ -95,14 +97,14 @@ class Listener(web.Server):
         """Whether there are as many connections as there may be."""
         return len(self._connections) >= self._connections_max
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> "Connection":
         return Connection(self, self._loop, self.fail)
 
 
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_fail", "_head_timer", "_listener")
+    __slots__ = ("_fail", "_head_timer", "_in_line_s", "_listener")
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail) -> None:
         super().__init__(
@@ -119,6 +121,7 @@ class Connection(RequestHandler):
         self._listener = listener
         self._fail = fail
         self._head_timer: asyncio.TimerHandle | None = None
+        self._in_line_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._listener.full:
@@ -127,8 +130,16 @@ class Connection(RequestHandler):
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is None and self._awaits_head() and self._is_shed(data):
+        in_line = self._listener.line.leave(self)
+        if in_line:
+            # It sends more before it was answered: only aiohttp's parser knows what that is.
+            data = in_line + data
+        elif self._is_charge(data) and self._listener.line.take(self, data):
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
             return
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         super().data_received(data)
         self._break_off_body()
         if self._awaits_head():
@@ -139,6 +150,7 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self._listener.line.leave(self)
         super().connection_lost(exc)
 
     def handle_error(
@@ -155,17 +167,25 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
-    def _is_shed(self, data: bytes) -> bool:
-        """Answer a charge that came whole, unread, where none can be taken: a crowd costs a tenth of what it would."""
-        if not data.startswith(_CHARGE) or not _is_whole(data):
-            return False
+    def _is_charge(self, data: bytes) -> bool:
+        """Whether this is a request for a charge and nothing else, and nothing is under way before it."""
+        return self._head_timer is None and self._awaits_head() and data.startswith(_CHARGE) and _is_whole(data)
+
+    def look_at(self, data: bytes, in_line_s: float) -> None:
+        self._in_line_s = in_line_s
+        self._receive(data)
+
+    def refuse(self, data: bytes) -> None:
+        """A crowd that is answered unread costs a tenth of what it would."""
         given = _GIVEN_ID.search(data)
-        answer = self._listener.shed(given[1].decode("latin-1") if given else None)
-        if answer is None or self.transport is None:
-            return False
-        self.transport.write(answer)
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
-        return True
+        if self.transport is not None:
+            self.transport.write(self._listener.refusal(given[1].decode("latin-1") if given else None))
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+
+    def take_in_line_s(self) -> float:
+        """For how long the request that is looked at now stood in line."""
+        in_line_s, self._in_line_s = self._in_line_s, 0.0
+        return in_line_s
 
     def _break_off_body(self) -> None:
         """Where what came is no proper body, tell whoever reads it: aiohttp's parser leaves its reader waiting."""

@@ -34,6 +34,8 @@ class ChargeAsked:
     asked_at: float
     request_id: str
     answer: "asyncio.Future[Answer]"
+    decided: bool = field(default=False)
+    """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
     write_sent: bool = field(default=False)
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 

@@ -78,6 +78,10 @@ class Metrics:
             "payment_http_request_seconds", "Time from a request's head to its answer.", _CALL_SECONDS, "route"
         )
 
+        self.requests_in_line = self._gauge(
+            "payment_http_requests_in_line", "Requests for a charge that wait unread: a crowd has come."
+        )
+
         # Charges.
         self.charges = self._counters("payment_charges_total", "Charges that ended, by how.", "outcome")
         self.charge_seconds = self._histogram(

@@ -11,6 +11,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_waiting import LEDGER_RESERVE
+from payment.actors.http_wire import CONNECTIONS_MAX, Listener
 from payment.actors.letters import (
     ChargeAsked,
     LedgerLetter,
@@ -166,6 +167,11 @@ class HttpWorld:
 
     async def show(self, payment_id: str = PAYMENT_ID, headers: dict[str, str] | None = None) -> Got:
         return await self.get(f"{PAYMENTS}/{payment_id}", bearer() if headers is None else headers)
+
+    def listener(self, connections_max: int = CONNECTIONS_MAX) -> Listener:
+        """Another one of the actor's, for connections whose bytes come when the test says so."""
+        actor = self.actor
+        return Listener(actor._serve, actor._failed, actor._line, actor._refusal, connections_max)
 
     async def raw(self, sent: bytes, *, end: bool = False) -> Got:
         """Send these very bytes on a connection of their own, and read one answer."""

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-from aiohttp.web_protocol import RequestHandler
 
 from payment.actors import http_waiting
 from payment.actors.actor import ActorCrashed
-from payment.actors.http import ANSWER_GRACE_S, CROWD_S, LET_IN_A_TURN, LOOKUP_WAIT_S, SHED_S
+from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
+from payment.actors.http_line import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http_waiting import LEDGER_RESERVE, OVERDUE_EVERY_S, WaitingRoom
-from payment.actors.http_wire import KEEPALIVE_S, Listener
+from payment.actors.http_wire import KEEPALIVE_S, Connection
 from payment.actors.letters import ChargeAsked
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, Unavailability, Unavailable
@@ -138,6 +138,7 @@ def _letter(loop: asyncio.AbstractEventLoop) -> ChargeAsked:
 
 
 BODY = msgspec.json.encode(FORM)
+ANOTHER = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 WHOLE = raw_post(b"Content-Length: %d\r\nX-Request-ID: r-1\r\n" % len(BODY), BODY)
 
 
@@ -206,24 +207,90 @@ async def test_what_is_told_unread_comes_in_its_turn(world: HttpWorld) -> None:
     connection.connection_lost(None)
 
 
-@pytest.mark.parametrize(("later_s", "let_in"), [(SHED_S, LET_IN_A_TURN), (CROWD_S, LET_IN_A_TURN + 4)])
-async def test_of_a_crowd_only_a_few_are_looked_at_in_a_turn(world: HttpWorld, later_s: float, let_in: int) -> None:
-    """F39: a moment after it was busy, a thousand who come at once would hold up all to hear that it is so still."""
-    await _busy(world)
-    await world.clock.advance(later_s)
-    before = len(world.ledger.asked)
-    crowd = [await _connected(world) for _ in range(LET_IN_A_TURN + 4)]
+async def test_a_crowd_waits_unread_and_is_charged_in_order(world: HttpWorld) -> None:
+    """F39: its time counts from when it came, and who sends more does not wait, who hangs up has left."""
+    world.ledger.holding = True
+    first = asyncio.create_task(world.post())
+    await world.ledger.holds(1)
+    await world.clock.advance(BEHIND_S)
+    crowd = [await _connected(world) for _ in range(NO_CROWD_REQUESTS + 4)]
+    for connection, _ in crowd:
+        connection._next_keepalive_close_time = 0.0
+        connection.data_received(WHOLE)
+    kept = [connection for connection, _ in crowd[NO_CROWD_REQUESTS:]]
+    assert all(connection._next_keepalive_close_time > 0.0 for connection in kept), "it is not idle while it waits"
+    assert b"payment_http_requests_in_line 4.0" in (await world.get("/metrics")).body
+    kept[0].data_received(ANOTHER)
+    kept[1].connection_lost(None)
+    assert len(world.actor._line) == 2
+    await world.clock.advance(0.1)
+    _answer_held(world, 1)
+    assert (await first).status == 201
+    await world.ledger.holds(1 + NO_CROWD_REQUESTS + 3)
+    left_s = [
+        letter.deadline - world.clock.monotonic() for letter in world.ledger.asked if isinstance(letter, ChargeAsked)
+    ]
+    assert [round(CHARGE_WAIT_S - each, 3) for each in left_s[-2:]] == [0.1, 0.1]
+    _answer_held(world, NO_CROWD_REQUESTS + 3)
+    answered = [wire for place, (_, wire) in enumerate(crowd) if place != NO_CROWD_REQUESTS + 1]
+    await world.until(lambda: all(b" 201 " in wire.written for wire in answered))
+    await world.until(lambda: b" 200 " in crowd[NO_CROWD_REQUESTS][1].written.partition(b" 201 ")[2])
+    assert crowd[NO_CROWD_REQUESTS + 1][1].written == b""
+    for connection, _ in crowd:
+        connection.connection_lost(None)
+
+
+async def test_who_stands_in_line_when_the_actor_ends_is_told(world: HttpWorld) -> None:
+    """F32: nothing of it was read, so nothing was charged."""
+    world.ledger.holding = True
+    first = asyncio.create_task(world.post())
+    await world.ledger.holds(1)
+    await world.clock.advance(BEHIND_S)
+    world.actor._line._looked_at = NO_CROWD_REQUESTS
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
+    writer.write(WHOLE)
+    await world.until(lambda: len(world.actor._line) == 1)
+    ending = asyncio.create_task(world.actor.teardown())
+    await asyncio.sleep(0)
+    assert len(world.actor._line) == 0, "it does not hang on whether its turn comes before its connection is closed"
+    got = await read_answer(reader)
+    assert got.status == 503
+    assert NOTHING_CHARGED in got.message
+    assert OUTCOME_UNKNOWN in (await first).message
+    writer.close()
+    await ending
+
+
+async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: HttpWorld) -> None:
+    """F33: and not that it is busy."""
+    crowd = [await _connected(world) for _ in range(NO_CROWD_REQUESTS + 1)]
     for connection, _ in crowd:
         connection.data_received(WHOLE)
-    assert [b" 503 " in wire.written for _, wire in crowd] == [number >= let_in for number in range(len(crowd))]
-    world.ledger.says(PAID)
-    await world.until(lambda: all(wire.written for _, wire in crowd))
-    assert len(world.ledger.asked) == before + let_in
-    late, wire = await _connected(world)
-    late.data_received(WHOLE)
-    await world.until(lambda: b" 201 " in wire.written)  # the next turn lets in again
-    for connection, _ in (*crowd, (late, wire)):
+    await world.actor.drain()
+    await world.until(lambda: b"stopping" in crowd[-1][1].written)
+    for connection, _ in crowd:
         connection.connection_lost(None)
+
+
+async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
+    """What waits for Stripe was decided, and an answer is one too."""
+    room = WaitingRoom(world.mailbox, world.clock)
+    world.ledger.holding = True
+    letters = [_letter(asyncio.get_running_loop()) for _ in range(3)]
+    assert room.behind_s() == 0.0
+    waiting = []
+    for letter in letters:
+        waiting.append(asyncio.create_task(room.charge(letter, 1e9)))
+        await asyncio.sleep(0)
+        await world.clock.advance(1.0)
+    assert room.behind_s() == 3.0
+    letters[0].decided = True
+    assert room.behind_s() == 2.0
+    letters[1].answer.set_result(Answer(PAID))
+    assert room.behind_s() == 1.0
+    room.dismiss(Unavailability.STOPPING)
+    assert room.behind_s() == 0.0
+    await asyncio.gather(*waiting)
 
 
 async def test_what_looks_like_a_charge_inside_of_a_head_is_none(world: HttpWorld) -> None:
@@ -283,15 +350,17 @@ async def test_what_is_told_unread_is_counted(world: HttpWorld) -> None:
     assert b'payment_http_request_seconds_count{route="/api/v1/payments"} 2.0' in render
 
 
-def _answer_held(world: HttpWorld) -> None:
-    (held,) = [letter for letter in world.ledger.asked if not letter.answer.done()]
-    assert isinstance(held, ChargeAsked)
-    held.answer.set_result(Answer(PAID))
+def _answer_held(world: HttpWorld, count: int = 1) -> None:
+    """The first of those that the ledger holds are paid."""
+    held = [letter for letter in world.ledger.asked if isinstance(letter, ChargeAsked) and not letter.answer.done()]
+    assert len(held) >= count
+    for letter in held[:count]:
+        letter.answer.set_result(Answer(PAID))
 
 
-async def _connected(world: HttpWorld) -> tuple[RequestHandler, Wire]:
+async def _connected(world: HttpWorld) -> tuple[Connection, Wire]:
     """A connection whose bytes come when the test says so."""
-    connection, transport = Listener(world.actor._serve, world.actor._failed, world.actor._shed)(), Wire()
+    connection, transport = world.listener()(), Wire()
     connection.connection_made(transport)
     await asyncio.sleep(0)
     return connection, transport

@@ -108,7 +108,7 @@ async def test_a_connection_outlives_the_routers() -> None:
 
 async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
     """A slow head is on a timer from its first byte, and off it once it is whole."""
-    listener = http_wire.Listener(world.actor._serve, world.actor._failed)
+    listener = world.listener()
     connection = listener()
     transport = Wire()
     connection.connection_made(transport)
@@ -146,7 +146,7 @@ async def test_who_connects_while_we_stop_leaves_nothing_behind(
 
 async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:
     """F39: memory is bounded also against clients that only connect; one that leaves makes room for another."""
-    listener = http_wire.Listener(world.actor._serve, world.actor._failed, connections_max=1)
+    listener = world.listener(connections_max=1)
     pairs = [(listener(), Wire()) for _ in range(3)]
     for connection, transport in pairs[:2]:
         connection.connection_made(transport)

@@ -8,6 +8,7 @@ WAITING = "payment/actors/http_waiting.py"
 
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
 HTTP = "payment/actors/http.py"
+LINE = "payment/actors/http_line.py"
 WIRE = "payment/actors/http_wire.py"
 NO_CROWD = "No simulated crowd is ten times the load that we bear."
 
@@ -163,7 +164,9 @@ MUTANTS = (
         test="tests/actors/test_http_waiting.py::test_what_is_told_unread_comes_in_its_turn",
         edits=(
             Edit(
-                WIRE, "self._head_timer is None and self._awaits_head() and self", "self._head_timer is None and self"
+                WIRE,
+                "self._head_timer is None and self._awaits_head() and data",
+                "self._head_timer is None and data",
             ),
         ),
         beyond=NO_CROWD,
@@ -174,7 +177,7 @@ MUTANTS = (
         endangers="F37 F39",
         test="tests/actors/test_http_waiting.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
         edits=(
-            Edit(WIRE, "self._head_timer is None and self._awaits_head() and self", "self._awaits_head() and self"),
+            Edit(WIRE, "self._head_timer is None and self._awaits_head() and data", "self._awaits_head() and data"),
         ),
         beyond=NO_CROWD,
     ),
@@ -191,49 +194,121 @@ MUTANTS = (
         wrong="Once the ledger was busy, every charge is told so from then on.",
         endangers="L4 F39",
         test="tests/actors/test_http_waiting.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
-        edits=(
-            Edit(
-                HTTP,
-                "if self._draining or (now >= self._shed_until and ",
-                "if self._draining or (not self._shed_until and ",
-            ),
-        ),
+        edits=(Edit(LINE, "now < self._closed_until or", "self._closed_until or"),),
         beyond=NO_CROWD,
     ),
     Mutant(
         name="shed-while-stopping",
-        wrong="Who comes while the house is being emptied is told to come back in a second, to a closed door.",
+        wrong="Who stands in line when the house is emptied is told to come back in a second, to a closed door.",
         endangers="F33",
-        test="tests/actors/test_http_waiting.py::test_a_house_that_is_being_emptied_says_that_and_not_that_it_is_busy",
+        test="tests/actors/test_http_waiting.py::test_who_stands_in_line_when_the_house_is_emptied_hears_that",
+        edits=(Edit(HTTP, "        self._line.disband()\n", "        self._line.close_for(0.0)\n"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-left-without-a-word",
+        wrong="Who stands in line when the HTTP actor ends is told nothing.",
+        endangers="F32",
+        test="tests/actors/test_http_waiting.py::test_who_stands_in_line_when_the_actor_ends_is_told",
+        edits=(Edit(HTTP, "        self._line.close_for(0.0)\n", ""),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-jumped",
+        wrong="Who comes while others stand in line is looked at before them, where there is room in the turn.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                HTTP,
-                "if self._draining or (now >= self._shed_until and ",
-                "if (now >= self._shed_until and ",
+                LINE,
+                "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS:\n",
+                "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS:\n",
             ),
         ),
         beyond=NO_CROWD,
     ),
     Mutant(
         name="crowd-looked-at-in-one-turn",
-        wrong="A moment after it was busy, all who come at once are looked at in one turn of the loop.",
+        wrong="All who stand in line are looked at in one turn of the loop.",
         endangers="F39",
-        test="tests/actors/test_http_waiting.py::test_of_a_crowd_only_a_few_are_looked_at_in_a_turn",
-        edits=(Edit(HTTP, "return self._let_in <= LET_IN_A_TURN", "return True"),),
+        test="tests/actors/test_http_line.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
+        edits=(Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN:", "while self._waiting:"),),
         beyond=NO_CROWD,
     ),
     Mutant(
-        name="door-closed-after-a-few",
-        wrong="Once a few have been let in after a crowd, nobody is for as long as it is remembered.",
-        endangers="F39",
-        test="tests/actors/test_http_waiting.py::test_of_a_crowd_only_a_few_are_looked_at_in_a_turn",
+        name="line-stops",
+        wrong="Once a few of a line were looked at, nobody is any more.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_line.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                HTTP,
-                "    def _turn_over(self) -> None:\n        self._let_in = 0\n",
-                "    def _turn_over(self) -> None:\n        self._let_in += 0\n",
+                LINE,
+                "        self._moved += self._looked_at\n        self._turn_soon()\n",
+                "        self._moved += self._looked_at\n",
             ),
         ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-without-end",
+        wrong="The line grows without bound.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
+        edits=(Edit(LINE, " or len(self._waiting) >= self._limit:", ":"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-as-long-as-it-may-be",
+        wrong="However slowly it moves, the line is as long as it may be.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_a_line_is_as_long_as_it_moves_fast",
+        edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-ahead-of-the-ledger",
+        wrong="Who stands in line is looked at however far behind the ledger is.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
+        edits=(Edit(LINE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-for-a-dead-ledger",
+        wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
+        endangers="L4 F32",
+        test="tests/actors/test_http_line.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
+        edits=(Edit(LINE, "if now - came.at >= PATIENCE_S])", "if now - came.at >= 1e9])"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="gone-and-in-line",
+        wrong="Who has hung up keeps a place in the line.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_a_crowd_waits_unread_and_is_charged_in_order",
+        edits=(
+            Edit(
+                WIRE,
+                "        self._listener.line.leave(self)\n        super().connection_lost(exc)\n",
+                "        super().connection_lost(exc)\n",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-not-counted-as-waiting",
+        wrong="Who has stood in line waits for its outcome as long again as others do.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_waiting.py::test_a_crowd_waits_unread_and_is_charged_in_order",
+        edits=(Edit(HTTP, "asked_at = self.clock.monotonic() - seen.in_line_s", "asked_at = self.clock.monotonic()"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="behind-while-stripe-works",
+        wrong="The ledger is called behind with a charge that it has decided and that waits for Stripe.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
+        edits=(Edit(WAITING, "if not letter.decided and not letter.answer.done():", "if not letter.answer.done():"),),
         beyond=NO_CROWD,
     ),
     Mutant(
