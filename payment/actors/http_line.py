@@ -10,6 +10,7 @@ It must never hold up what is no crowd, and never refuse a request that was look
 
 import asyncio
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Protocol
 
 from msgspec import Struct
@@ -133,7 +134,8 @@ class Line:
         now = self._clock.monotonic()
         self._measure(now)
         if self._behind_s() >= BEHIND_S:
-            self._refuse([caller for caller, came in self._waiting.items() if now - came.at >= PATIENCE_S])
+            # They stand in the order in which they came: nobody behind the first that is patient has waited longer.
+            self._refuse(list(takewhile(lambda caller: now - self._waiting[caller].at >= PATIENCE_S, self._waiting)))
             self._turning = True
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._turn)
             return

@@ -23,6 +23,7 @@ from tests.actors.http_world import (
     FORM,
     PAID,
     REAL_S,
+    Got,
     HttpWorld,
     Wire,
     http_world,
@@ -209,10 +210,7 @@ async def test_what_is_told_unread_comes_in_its_turn(world: HttpWorld) -> None:
 
 async def test_a_crowd_waits_unread_and_is_charged_in_order(world: HttpWorld) -> None:
     """F39: its time counts from when it came, and who sends more does not wait, who hangs up has left."""
-    world.ledger.holding = True
-    first = asyncio.create_task(world.post())
-    await world.ledger.holds(1)
-    await world.clock.advance(BEHIND_S)
+    first = await _ledger_is_behind(world)
     crowd = [await _connected(world) for _ in range(NO_CROWD_REQUESTS + 4)]
     for connection, _ in crowd:
         connection._next_keepalive_close_time = 0.0
@@ -242,10 +240,7 @@ async def test_a_crowd_waits_unread_and_is_charged_in_order(world: HttpWorld) ->
 
 async def test_who_stands_in_line_when_the_actor_ends_is_told(world: HttpWorld) -> None:
     """F32: nothing of it was read, so nothing was charged."""
-    world.ledger.holding = True
-    first = asyncio.create_task(world.post())
-    await world.ledger.holds(1)
-    await world.clock.advance(BEHIND_S)
+    first = await _ledger_is_behind(world)
     world.actor._line._looked_at = NO_CROWD_REQUESTS
     reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
     writer.write(WHOLE)
@@ -364,6 +359,15 @@ async def _connected(world: HttpWorld) -> tuple[Connection, Wire]:
     connection.connection_made(transport)
     await asyncio.sleep(0)
     return connection, transport
+
+
+async def _ledger_is_behind(world: HttpWorld) -> "asyncio.Task[Got]":
+    """The ledger has owed somebody a decision for so long that nobody in line is looked at. Gives their request."""
+    world.ledger.holding = True
+    first = asyncio.create_task(world.post())
+    await world.ledger.holds(1)
+    await world.clock.advance(BEHIND_S)
+    return first
 
 
 async def _busy(world: HttpWorld) -> None:

@@ -278,7 +278,7 @@ MUTANTS = (
         wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
         endangers="L4 F32",
         test="tests/actors/test_http_line.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "if now - came.at >= PATIENCE_S])", "if now - came.at >= 1e9])"),),
+        edits=(Edit(LINE, "self._waiting[caller].at >= PATIENCE_S,", "self._waiting[caller].at >= 1e9,"),),
         beyond=NO_CROWD,
     ),
     Mutant(
