@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import ModuleType
 
 from payment import settings
-from payment.actors import http_waiting, http_wire, mongo, pace, restarts, supervisor
+from payment.actors import http_line, http_waiting, http_wire, mongo, pace, restarts, supervisor
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
 from payment.edge import answers, json_text, routes
@@ -105,6 +105,18 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "BEHIND_LIMIT_S",
         "{} s that orders wait for their turn to be decided",
         "Past that people come faster than this process can take in, and more of them get 503 at once.",
+    ),
+    (
+        http_line,
+        "LINE_REQUESTS",
+        "{} requests for a charge that wait unread",
+        "So many people come in a second when a sale begins. One more gets 503 at once.",
+    ),
+    (
+        http_line,
+        "LINE_WAIT_S",
+        "{} s that the last of them may expect to wait",
+        "As fast as the line moves. Who would wait for longer gets 503 at once: a line is felt for long after the crowd.",
     ),
     (
         pace,
