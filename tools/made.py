@@ -116,7 +116,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         http_line,
         "LINE_WAIT_S",
         "{} s that the last of them may expect to wait",
-        "As fast as the line moves. Who would wait for longer gets 503 at once: a line is felt for long after the crowd.",
+        "As fast as the line moves. Who would wait for longer gets 503 at once: a line is felt long after a crowd.",
     ),
     (
         pace,
