@@ -318,7 +318,7 @@ def _write_of(order: Order) -> Write | None:
     """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
     if order.due is not None:
-        fields[DUE_MS] = _since_1970_ms(order.due)
+        fields |= due_fields(order.due)
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):
@@ -327,6 +327,11 @@ def _write_of(order: Order) -> Write | None:
     if size_bytes > DOCUMENT_BYTES_MAX:
         return None
     return Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW), size_bytes)
+
+
+def due_fields(due: datetime) -> Document:
+    """A deadline as a document holds it: the date, and the number by which the sweep finds it."""
+    return {"due": due, DUE_MS: _since_1970_ms(due)}
 
 
 def _since_1970_ms(at: datetime) -> int:

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from payment.ports.mongo_store import due_fields
 from tests.flows.bus import Bus
 from tests.flows.client import Answer, Client
 from tests.flows.house import House, ServiceProcess
@@ -81,5 +82,6 @@ def end_lease(house: House, order: str) -> None:
     found = house.order(order)
     assert found is not None
     past = datetime.now(UTC) - timedelta(seconds=5)
-    found["due"] = found["payment"]["attempts"][-1]["task"]["due"] = past
+    found |= due_fields(past)
+    found["payment"]["attempts"][-1]["task"]["due"] = past
     assert house.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1

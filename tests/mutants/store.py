@@ -101,8 +101,8 @@ MUTANTS = (
         edits=(
             Edit(
                 STORE,
-                "    if order.due is not None:\n        fields[DUE_MS]",
-                "    if order.due is None:\n        fields[DUE_MS]",
+                '    return {"due": due, DUE_MS: _since_1970_ms(due)}',
+                '    return {"due": due}',
             ),
         ),
         beyond=REAL_ONES,
