@@ -225,6 +225,7 @@ class Service:
             config,
             self._http,
             self._ledger,
+            self._forecast,
             ports.clock,
             ports.ids,
             self.health,

@@ -110,7 +110,8 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         http_line,
         "LINE_REQUESTS",
         "{} requests for a charge that wait unread",
-        "So many people come in a second when a sale begins. One more gets 503 at once.",
+        "So many people come in a second when a sale begins. One more gets 503 at once; unless all wait for Stripe "
+        "afterwards: then the line takes in as many as may wait.",
     ),
     (
         http_line,

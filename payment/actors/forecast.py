@@ -1,7 +1,7 @@
 """How long a charge that is queued now will wait for its turn at Stripe.
 
-Written by the Stripe actor, read by the ledger. It is a gauge, not a message: whoever would wait longer than
-`CHARGE_WAIT_S` is told so at once, with a true estimate.
+Written by the Stripe actor, read by the ledger and at the door. It is a gauge, not a message: whoever would wait longer
+than `CHARGE_WAIT_S` is told so at once, with a true estimate; and who will wait for Stripe may as well wait in line.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,11 @@ class Forecast:
     """Charges ever queued: the place of the last one."""
     passed: int = 0
     """Charges that have had their turn, or were taken out."""
+
+    @property
+    def queued(self) -> int:
+        """Charges in the queue."""
+        return self.placed - self.passed
 
     def place(self) -> int:
         """A place at the end of the queue."""

@@ -21,6 +21,7 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
+from payment.actors.forecast import Forecast
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import (
@@ -118,6 +119,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerLetter],
+        forecast: Forecast,
         clock: Clock,
         ids: Ids,
         health: Health,
@@ -133,10 +135,10 @@ class HttpActor(Actor[Never]):
         self._log = logger
         self._stuck = stuck
         self._runner: web.ServerRunner | None = None
-        self._waiting = WaitingRoom(ledger, clock)
+        self._waiting = WaitingRoom(ledger, forecast, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
-        self._line = Line(clock, self._waiting.behind_s)
+        self._line = Line(clock, self._waiting.behind_s, self._waiting.room_before_stripe)
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,

@@ -2,8 +2,9 @@
 
 To look at a request costs many times what it costs to keep it or to refuse it. So where more come than can be looked
 at, they are kept as bytes, in the order in which they came; a few are looked at in each turn of the event loop, and
-none while the ledger is behind with those before them. Who would wait for too long is refused on arrival. Whoever
-stands in the line is refused no more, unless the ledger has no room for anybody or has come to a halt.
+none while the ledger is behind with those before them. Who would wait here for too long is refused on arrival; but
+where all wait for Stripe afterwards, the line costs nobody time, and takes in as many as the service does. Whoever
+stands in it is refused no more, unless the ledger has no room for anybody or has come to a halt.
 
 It must never hold up what is no crowd, and never refuse a request that was looked at.
 """
@@ -22,8 +23,8 @@ NO_CROWD_REQUESTS = 64
 LOOKED_AT_IN_A_TURN = 16
 """Of a line. Each takes half a millisecond, and as long does everybody else wait: who is refused, and commits too."""
 LINE_REQUESTS = 3_000
-"""Longest line, also before it is known how fast it moves. So many come at once when a sale begins. Each takes a
-kilobyte beside its connection."""
+"""Longest line where Stripe holds nobody up, and before it is known how fast it moves: so many come at once when a sale
+begins. Each takes a kilobyte beside its connection."""
 LINE_WAIT_S = 4.0
 """Nobody is let into a line in which it would wait for longer, in seconds, as fast as the line moves. When a crowd has
 gone, as long is it felt for."""
@@ -33,8 +34,9 @@ BEHIND_S = 0.5
 """Nobody is looked at while somebody has waited so long for the ledger to decide, in seconds: it has enough to do."""
 LOOK_AGAIN_S = 0.01
 """How soon it is looked again whether the ledger has caught up."""
-PACE_WINDOW_S = 0.25
-"""Over how long it is counted how fast the line moves."""
+PACE_WINDOW_S = 2.0
+"""Over how long it is counted how fast the line moves, in seconds. While a crowd arrives, it hardly does; a store that
+takes a second for once must not get anybody refused."""
 PATIENCE_S = 15.0
 """Who has stood in the line for so long is refused: the ledger must have come to a halt. In seconds; who is looked at
 later than that would hear nothing in time."""
@@ -60,10 +62,16 @@ class Caller(Protocol):
 class Line:
     """First come, first looked at. Of each caller one request at a time."""
 
-    def __init__(self, clock: Clock, behind_s: Callable[[], float]) -> None:
-        """`behind_s`: for how long the ledger owes somebody a decision."""
+    def __init__(
+        self, clock: Clock, behind_s: Callable[[], float], room_before_stripe: Callable[[], int | None]
+    ) -> None:
+        """`behind_s`: for how long the ledger owes somebody a decision.
+
+        `room_before_stripe`: how many more the service may take in, where it is Stripe that holds people up; else None.
+        """
         self._clock = clock
         self._behind_s = behind_s
+        self._room_before_stripe = room_before_stripe
         self._waiting: dict[Caller, Came] = {}
         self._looked_at = 0
         self._turning = False
@@ -81,7 +89,7 @@ class Line:
         if self._disbanded:
             return False
         now = self._clock.monotonic()
-        if now < self._closed_until or len(self._waiting) >= self._limit:
+        if now < self._closed_until or (self._waiting and len(self._waiting) >= self._most()):
             caller.refuse(data)
             return True
         if not self._waiting:
@@ -110,6 +118,10 @@ class Line:
         now = self._clock.monotonic()
         while self._waiting:
             self._look_at_first(now)
+
+    def _most(self) -> int:
+        room = self._room_before_stripe()
+        return self._limit if room is None else room
 
     def _look_at_first(self, now: float) -> None:
         caller, came = next(iter(self._waiting.items()))

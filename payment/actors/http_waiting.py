@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.actor import ActorCrashed
+from payment.actors.forecast import Forecast
 from payment.actors.letters import (
     ChargeAsked,
     LedgerLetter,
@@ -25,6 +26,10 @@ WAITING_REQUESTS = 12_000
 """Most requests that wait at once: 10,000 charges may (a sale begins), and there is room for look-ups beside them."""
 LEDGER_RESERVE = 256
 """Room in the ledger's mailbox that requests leave free, in letters: outcomes and events come first (F39)."""
+HELD_UP_S = 1.0
+"""From so long a queue at Stripe on, in seconds, it is Stripe that people wait for, and not we."""
+ROOM_LEFT_REQUESTS = 500
+"""Of those that may wait, so many places are not counted on: charges on the wire, requests to see a payment."""
 OVERDUE_EVERY_S = 1.0
 """How often overdue requests are looked for, in seconds. Few ever are: one timer for all costs less than one each."""
 
@@ -41,8 +46,9 @@ class _Place(Struct, frozen=True):
 class WaitingRoom:
     """Hands letters to the ledger and waits for their answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerLetter], clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerLetter], forecast: Forecast, clock: Clock) -> None:
         self._ledger = ledger
+        self._forecast = forecast
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
         self._undecided: deque[tuple[float, ChargeAsked]] = deque()
@@ -65,6 +71,15 @@ class WaitingRoom:
                 return self._clock.monotonic() - since
             self._undecided.popleft()
         return 0.0
+
+    def room_before_stripe(self) -> int | None:
+        """How many charges more may be taken in, where it is Stripe that holds people up; else None."""
+        forecast = self._forecast
+        if forecast.wait_s(forecast.placed + 1) < HELD_UP_S:
+            return None
+        # Who was told that the outcome is pending waits no more, and is in Stripe's queue all the same.
+        taken = max(len(self._places), forecast.queued + len(self._undecided))
+        return WAITING_REQUESTS - ROOM_LEFT_REQUESTS - taken
 
     async def look_up(self, letter: PaymentAsked, until: float) -> PaymentView | Unavailable | None:
         """What the ledger says to a request to see a payment. None: there is no such payment."""

@@ -36,12 +36,13 @@ class Person:
 
 
 class Door:
-    """A line, a ledger that is behind as the test says, and people."""
+    """A line, a ledger that is behind and a Stripe that holds people up as the test says, and people."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.behind_s = 0.0
-        self.line = Line(self.clock, lambda: self.behind_s)
+        self.room: int | None = None
+        self.line = Line(self.clock, lambda: self.behind_s, lambda: self.room)
         self.told: list[tuple[int, str]] = []
         self.people: list[Person] = []
 
@@ -119,7 +120,7 @@ async def test_who_comes_to_a_line_that_is_full_is_refused_at_once(door: Door) -
 
 async def test_a_line_is_as_long_as_it_moves_fast(door: Door) -> None:
     """F39: who would wait for longer than `LINE_WAIT_S` is refused on arrival; forgotten with the crowd."""
-    door.come(NO_CROWD_REQUESTS + 1_000)
+    door.come(NO_CROWD_REQUESTS + 100)
     turns = 4
     for _ in range(turns):
         await door.turn()
@@ -127,7 +128,7 @@ async def test_a_line_is_as_long_as_it_moves_fast(door: Door) -> None:
     await door.clock.advance(PACE_WINDOW_S)
     await door.look_again()
     may_be = round(turns * LOOKED_AT_IN_A_TURN / PACE_WINDOW_S * LINE_WAIT_S)
-    assert len(door.line) == 1_000 - turns * LOOKED_AT_IN_A_TURN
+    assert len(door.line) == 100 - turns * LOOKED_AT_IN_A_TURN
     door.come(may_be)
     assert len(door.line) == may_be
     door.line.close_for(0.0)
@@ -138,11 +139,29 @@ async def test_a_line_is_as_long_as_it_moves_fast(door: Door) -> None:
     assert len(door.line) == LINE_REQUESTS
 
 
+async def test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for(door: Door) -> None:
+    """F39: in line or in Stripe's queue, they wait as long; so nobody is refused whom the service could take."""
+    door.behind_s = BEHIND_S
+    door.room = 2 * LINE_REQUESTS
+    door.come(NO_CROWD_REQUESTS + door.room)
+    assert (door.told, len(door.line)) == ([], 2 * LINE_REQUESTS)
+    door.come(1)
+    assert len(door.numbers("refused")) == 1
+
+
+async def test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for(door: Door) -> None:
+    """F39: better refused now than when its turn has come."""
+    door.behind_s = BEHIND_S
+    door.room = 5
+    door.come(NO_CROWD_REQUESTS + door.room + 2)
+    assert (len(door.numbers("refused")), len(door.line)) == (2, 5)
+
+
 async def test_a_line_that_does_not_move_stays_short(door: Door) -> None:
     """F39: and never shorter than what is worth no refusal."""
     door.come(NO_CROWD_REQUESTS + 1)
     door.behind_s = BEHIND_S
-    for _ in range(12):
+    for _ in range(5):
         await door.clock.advance(PACE_WINDOW_S)
         await door.look_again()
     door.come(SHORTEST_LINE_REQUESTS + 10)

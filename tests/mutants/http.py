@@ -254,7 +254,7 @@ MUTANTS = (
         wrong="The line grows without bound.",
         endangers="F39",
         test="tests/actors/test_http_line.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
-        edits=(Edit(LINE, " or len(self._waiting) >= self._limit:", ":"),),
+        edits=(Edit(LINE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -263,6 +263,37 @@ MUTANTS = (
         endangers="F39",
         test="tests/actors/test_http_line.py::test_a_line_is_as_long_as_it_moves_fast",
         edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-short-before-stripe",
+        wrong="A crowd that will wait for Stripe is refused because the line before it moves slowly.",
+        endangers="L4 F39",
+        test="tests/actors/test_http_line.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
+        edits=(Edit(LINE, "return self._limit if room is None else room", "return self._limit"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="line-longer-than-the-room",
+        wrong="People are let into the line whom the service will have no room for.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::"
+        "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
+        edits=(Edit(LINE, "if room is None else room", "if room is None else max(room, self._limit)"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="room-of-those-who-were-answered",
+        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_there_is_as_much_room_as_those_who_were_taken_in_leave",
+        edits=(
+            Edit(
+                WAITING,
+                "max(len(self._places), forecast.queued + len(self._undecided))",
+                "len(self._places)",
+            ),
+        ),
         beyond=NO_CROWD,
     ),
     Mutant(
