@@ -22,16 +22,15 @@ from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
 from payment.actors.forecast import Forecast
+from payment.actors.http_door import Door, listen
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import (
-    FLUSH_S,
     REQUEST_ID,
     Connection,
     Listener,
     Refused,
     answer_bytes,
-    open_site,
     read_body,
 )
 from payment.actors.letters import (
@@ -134,7 +133,8 @@ class HttpActor(Actor[Never]):
         self._metrics = metrics
         self._log = logger
         self._stuck = stuck
-        self._runner: web.ServerRunner | None = None
+        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, forecast, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
@@ -151,8 +151,7 @@ class HttpActor(Actor[Never]):
     @property
     def port(self) -> int:
         """The port that is listened on, once `setup` is through."""
-        addresses = self._runner.addresses if self._runner else []
-        return int(addresses[0][1]) if addresses else self._config.port
+        return self._config.port if self._door is None else self._door.port
 
     # Lifecycle.
 
@@ -161,11 +160,10 @@ class HttpActor(Actor[Never]):
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
-        self._runner = web.ServerRunner(
-            Listener(self._serve, self._failed, self._line, self._refusal), shutdown_timeout=FLUSH_S
-        )
-        await self._runner.setup()
-        await open_site(self._runner, self._config.host, self._config.port).start()
+        listening = await listen(self._config.host, self._config.port)
+        self._listener = Listener(self._serve, self._failed, self._line, self._refusal)
+        self._door = Door(listening, self._listener.connection, self.clock, self._log)
+        self._door.open()
         self._health.mark_up(Dependency.HTTP)
 
     async def receive(self, item: Never) -> None:
@@ -181,20 +179,24 @@ class HttpActor(Actor[Never]):
         self._line.disband()
         self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
-        if self._runner is not None:
-            for site in self._runner.sites:
-                await site.stop()
+        await self._shut_door()
 
     async def teardown(self) -> None:
         """Answer whoever still waits, write the answers out, and close every connection."""
         self._line.close_for(0.0)
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
         self._draining = True
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._shut_door()
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
         if self._health.phase is not Phase.STOPPING:
             self._health.mark_down(Dependency.HTTP, "the HTTP server has stopped")
+
+    async def _shut_door(self) -> None:
+        if self._door is not None:
+            await self._door.close()
+            self._door = None
 
     async def _fail_with_handlers(self, crash: "asyncio.Future[Never]") -> None:
         await crash

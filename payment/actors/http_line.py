@@ -1,17 +1,18 @@
 """The line at the door: requests for a charge that have come whole, and wait unread until they can be looked at.
 
 To look at a request costs many times what it costs to keep it or to refuse it. So where more come than can be looked
-at, they are kept as bytes, in the order in which they came; a few are looked at in each turn of the event loop, and
-none while the ledger is behind with those before them. Who would wait here for too long is refused on arrival; but
-where all wait for Stripe afterwards, the line costs nobody time, and takes in as many as the service does. Whoever
-stands in it is refused no more, unless the ledger has no room for anybody or has come to a halt.
+at, they are kept as bytes, in the order in which their people came (`payment.actors.http_door`); a few are looked at in
+each turn of the event loop, and none while the ledger is behind with those before them. Who would wait here for too
+long is refused on arrival; but where all wait for Stripe afterwards, the line costs nobody time, and takes in as many
+as the service does. Whoever stands in it is refused no more, unless the ledger has no room for anybody or has come to
+a halt.
 
 It must never hold up what is no crowd, and never refuse a request that was looked at.
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Protocol
 
 from msgspec import Struct
@@ -40,13 +41,17 @@ takes a second for once must not get anybody refused."""
 PATIENCE_S = 15.0
 """Who has stood in the line for so long is refused: the ledger must have come to a halt. In seconds; who is looked at
 later than that would hear nothing in time."""
+GONE_PLACES_KEPT = 64
+"""Places of those who have left the line, beyond as many as still stand in it, before they are swept together."""
 
 
-class Came(Struct, frozen=True):
-    """A request's bytes, and when they came (monotonic seconds)."""
+class Came(Struct, frozen=True, order=True):
+    """A request's bytes, and when they came (monotonic seconds); `number` tells apart who came at the same time."""
 
-    data: bytes
     at: float
+    number: int
+    caller: "Caller"
+    data: bytes
 
 
 class Caller(Protocol):
@@ -73,6 +78,9 @@ class Line:
         self._behind_s = behind_s
         self._room_before_stripe = room_before_stripe
         self._waiting: dict[Caller, Came] = {}
+        self._first: list[Came] = []
+        """A heap. Whose caller waits with it no more is passed over."""
+        self._came = 0
         self._looked_at = 0
         self._turning = False
         self._closed_until = 0.0
@@ -84,8 +92,8 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, caller: Caller, data: bytes) -> bool:
-        """Keep or refuse a request; False where it is to be looked at now."""
+    def take(self, caller: Caller, data: bytes, came_at: float | None = None) -> bool:
+        """Keep or refuse a request that came at that time, or now; False where it is to be looked at now."""
         if self._disbanded:
             return False
         now = self._clock.monotonic()
@@ -98,19 +106,26 @@ class Line:
                 self._turn_soon()
                 return False
             self._limit, self._window_began, self._moved = LINE_REQUESTS, now, 0
-        self._waiting[caller] = Came(data, now)
+        self._came += 1
+        came = self._waiting[caller] = Came(now if came_at is None else came_at, self._came, caller, data)
+        heapq.heappush(self._first, came)
         self._turn_soon()
         return True
 
     def leave(self, caller: Caller) -> bytes:
         """The caller stands in line no more. Gives its request; empty if it did not stand there."""
         came = self._waiting.pop(caller, None)
-        return b"" if came is None else came.data
+        if came is None:
+            return b""
+        if len(self._first) > 2 * len(self._waiting) + GONE_PLACES_KEPT:
+            self._first = sorted(self._waiting.values())
+        return came.data
 
     def close_for(self, seconds: float) -> None:
         """The ledger has no room: refuse everybody, those who come within so many seconds too."""
         self._closed_until = self._clock.monotonic() + seconds
-        self._refuse(list(self._waiting))
+        while self._waiting:
+            self._refuse_first()
 
     def disband(self) -> None:
         """Let everybody be looked at who stands in line, and whoever comes from now on."""
@@ -124,13 +139,27 @@ class Line:
         return self._limit if room is None else room
 
     def _look_at_first(self, now: float) -> None:
-        caller, came = next(iter(self._waiting.items()))
-        del self._waiting[caller]
-        caller.look_at(came.data, now - came.at)
+        came = self._take_first()
+        came.caller.look_at(came.data, now - came.at)
 
-    def _refuse(self, callers: list[Caller]) -> None:
-        for caller in callers:
-            caller.refuse(self._waiting.pop(caller).data)
+    def _refuse_first(self) -> None:
+        came = self._take_first()
+        came.caller.refuse(came.data)
+
+    def _take_first(self) -> Came:
+        self._pass_over_gone()
+        came = heapq.heappop(self._first)
+        del self._waiting[came.caller]
+        return came
+
+    def _has_waited_s(self, now: float) -> float:
+        """How long the first has waited; nobody has for longer."""
+        self._pass_over_gone()
+        return now - self._first[0].at if self._first else 0.0
+
+    def _pass_over_gone(self) -> None:
+        while self._first and self._waiting.get(self._first[0].caller) is not self._first[0]:
+            heapq.heappop(self._first)
 
     def _turn_soon(self) -> None:
         if not self._turning:
@@ -142,12 +171,13 @@ class Line:
         self._turning = False
         self._looked_at = 0
         if not self._waiting:
+            self._first.clear()
             return
         now = self._clock.monotonic()
         self._measure(now)
         if self._behind_s() >= BEHIND_S:
-            # They stand in the order in which they came: nobody behind the first that is patient has waited longer.
-            self._refuse(list(takewhile(lambda caller: now - self._waiting[caller].at >= PATIENCE_S, self._waiting)))
+            while self._has_waited_s(now) >= PATIENCE_S:
+                self._refuse_first()
             self._turning = True
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._turn)
             return

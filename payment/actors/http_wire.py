@@ -1,4 +1,4 @@
-"""HTTP as bytes: the listening socket, the limits of a connection, and how a body is read.
+"""HTTP as bytes: connections and their limits, and how a body is read.
 
 Owns what aiohttp does before and after our handler: who speaks no proper HTTP is answered in the platform's shape too,
 and an exception that no handler expected becomes a 500 without a word of the inside, and is handed on. It must never
@@ -10,7 +10,6 @@ must be complete within `BODY_S`. The first two are aiohttp's and the event loop
 
 import asyncio
 import re
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -39,13 +38,11 @@ LINE_BYTES_MAX = 8_190
 """Longest request line, and longest header: what the platform's router lets through."""
 HEADERS_MAX = 100
 """Most headers of a request. Browsers and routers send about 30."""
-BACKLOG_CONNECTIONS = 4_096
-"""Connections that wait to be accepted: thousands press pay in one second, and the loop accepts them in bursts. Whose
-connection finds no place tries again after 1, 3 and 7 s, and is overtaken by all who come meanwhile."""
-ACCEPTED_IN_A_TURN = 64
-"""Connections accepted before others may run: a thousand in a row would keep all waiting for a third of a second."""
 CONNECTIONS_MAX = 16_384
 """Most connections at once: more than requests may wait, and each costs some 20 KB. What comes beyond is closed."""
+FIRST_WORDS_S = 0.25
+"""Whoever speaks within so long after being let in, in seconds, is taken for one who spoke outside. In a crowd we come
+to hear it later; who is silent longer came when it spoke, or connections would be opened to keep a place in line."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
 
@@ -75,7 +72,7 @@ class Refused(Exception):
 
 
 class Listener(web.Server):
-    """Makes a `Connection` for each client that connects."""
+    """Makes a `Connection` for each client that is let in."""
 
     def __init__(
         self,
@@ -97,16 +94,22 @@ class Listener(web.Server):
         """Whether there are as many connections as there may be."""
         return len(self._connections) >= self._connections_max
 
-    def __call__(self) -> "Connection":
-        return Connection(self, self._loop, self.fail)
+    def connection(self, came_at: float) -> "Connection":
+        """One for a client that came at that time (monotonic seconds)."""
+        return Connection(self, self._loop, self.fail, came_at)
+
+    async def close(self) -> None:
+        """Write the answers out, and close every connection."""
+        self.pre_shutdown()
+        await self.shutdown(FLUSH_S)
 
 
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_fail", "_head_timer", "_in_line_s", "_listener")
+    __slots__ = ("_came_at", "_fail", "_head_timer", "_in_line_s", "_let_in_at", "_listener")
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail, came_at: float) -> None:
         super().__init__(
             listener,
             loop=loop,
@@ -122,6 +125,9 @@ class Connection(RequestHandler):
         self._fail = fail
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_line_s = 0.0
+        self._came_at: float | None = came_at
+        """Until the first bytes have come."""
+        self._let_in_at = loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._listener.full:
@@ -130,11 +136,12 @@ class Connection(RequestHandler):
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        came_at = self._take_came_at()
         in_line = self._listener.line.leave(self)
         if in_line:
             # It sends more before it was answered: only aiohttp's parser knows what that is.
             data = in_line + data
-        elif self._is_charge(data) and self._listener.line.take(self, data):
+        elif self._is_charge(data) and self._listener.line.take(self, data, came_at):
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
             return
         self._receive(data)
@@ -166,6 +173,11 @@ class Connection(RequestHandler):
         response = self._fail(request, _http_fault(exc) if status == 400 else None, exc or sys.exception())
         response.force_close()
         return response
+
+    def _take_came_at(self) -> float | None:
+        """When what has come did: with its client, where that spoke at once and for the first time; else now (None)."""
+        came_at, self._came_at = self._came_at, None
+        return came_at if self._loop.time() - self._let_in_at <= FIRST_WORDS_S else None
 
     def _is_charge(self, data: bytes) -> bool:
         """Whether this is a request for a charge and nothing else, and nothing is under way before it."""
@@ -231,57 +243,6 @@ def _http_fault(exc: BaseException | None) -> Rendered:
     if isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and exc.message.startswith("Too many headers")):
         return error(Case.HEAD_TOO_LARGE, "The request line or a header is too large, or there are too many")
     return error(Case.BAD_HTTP, "The request is not proper HTTP")
-
-
-class _Site(web.BaseSite):
-    """A site that leaves no connection half accepted when it stops."""
-
-    __slots__ = ()
-
-    async def stop(self) -> None:
-        """Accept nothing more, and close once what was accepted has its connection.
-
-        asyncio gives it that one turn of the loop later. Were the server closed by then, the client would be dropped
-        without a word, and an exception come up wherever Python next collects garbage (python/cpython#109564).
-        """
-        if isinstance(self._server, asyncio.Server):
-            for listening in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(listening)
-            await asyncio.sleep(0)
-        await super().stop()
-
-
-class _HostSite(_Site, web.TCPSite):
-    """One address."""
-
-    __slots__ = ()
-
-
-class _EverywhereSite(_Site, web.SockSite):
-    """asyncio accepts as many connections in one turn of the loop as it was told may wait: here that is two numbers."""
-
-    __slots__ = ()
-
-    async def start(self) -> None:
-        await super().start()
-        self._sock.listen(BACKLOG_CONNECTIONS)
-
-
-def open_site(runner: web.ServerRunner, host: str | None, port: int) -> web.BaseSite:
-    """Where to listen. `host` None: every interface, IPv4 and IPv6, on one socket, so that port 0 is one port too.
-
-    Raises:
-        OSError: the port is taken, or may not be had.
-    """
-    if host is not None:
-        return _HostSite(runner, host, port, backlog=BACKLOG_CONNECTIONS, reuse_address=True)
-    if socket.has_dualstack_ipv6():
-        listening = socket.create_server(
-            ("", port), family=socket.AF_INET6, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=True
-        )
-    else:
-        listening = socket.create_server(("", port), backlog=BACKLOG_CONNECTIONS)
-    return _EverywhereSite(runner, listening, backlog=ACCEPTED_IN_A_TURN)
 
 
 async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:

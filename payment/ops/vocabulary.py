@@ -67,6 +67,10 @@ class Event(enum.StrEnum):
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."
     REQUEST_REFUSED = "request_refused", "A request was refused, for a reason worth counting."
+    CONNECTIONS_WAIT = (
+        "connections_wait",
+        "The process or the machine has no file descriptor or buffer for another connection. Tried again each second.",
+    )
 
     # The ledger.
     COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."

@@ -6,6 +6,7 @@ import pytest
 
 from payment.actors.http_line import (
     BEHIND_S,
+    GONE_PLACES_KEPT,
     LINE_REQUESTS,
     LINE_WAIT_S,
     LOOK_AGAIN_S,
@@ -46,11 +47,11 @@ class Door:
         self.told: list[tuple[int, str]] = []
         self.people: list[Person] = []
 
-    def comes(self) -> bool:
-        """Somebody comes. True if they are to be looked at right away."""
+    def comes(self, came_at: float | None = None) -> bool:
+        """Somebody comes now, or came then and is heard now. True if they are to be looked at right away."""
         person = Person(len(self.people), self.told)
         self.people.append(person)
-        return not self.line.take(person, b"%d" % person.number)
+        return not self.line.take(person, b"%d" % person.number, came_at)
 
     def come(self, count: int) -> int:
         """So many come in one turn of the loop. How many are looked at right away."""
@@ -95,6 +96,41 @@ async def test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn(door: Door) -> 
     assert [said for _, said in door.told[:1] + door.told[-1:]] == ["looked at after 0.1 s", "looked at after 0 s"]
     await door.turn()
     assert door.come(NO_CROWD_REQUESTS) == NO_CROWD_REQUESTS, "no crowd any more"
+
+
+async def test_who_came_first_is_looked_at_first_whenever_they_are_heard(door: Door) -> None:
+    """F39: whoever has a connection passes nobody who had to wait for one."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS)
+    now = door.clock.monotonic()
+    for came_at in (None, now - 0.2, now - 0.1, now - 0.2, now + 0.1):
+        door.comes(came_at)
+    door.clock.oversleep(0.1)
+    door.behind_s = 0.0
+    await door.look_again()
+    number = NO_CROWD_REQUESTS
+    assert [(each - number, said.split()[-2]) for each, said in door.told] == [
+        (1, "0.3"),
+        (3, "0.3"),
+        (2, "0.2"),
+        (0, "0.1"),
+        (4, "0"),
+    ]
+
+
+async def test_those_who_have_left_take_no_memory(door: Door) -> None:
+    """F39: a place in the order is kept for few that are gone, and for nobody when all are."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS + 10)
+    for _ in range(20):
+        door.come(50)
+        for person in door.people[-50:]:
+            door.line.leave(person)
+    assert (len(door.line), len(door.line._first) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
+    door.behind_s = 0.0
+    await door.look_again()
+    assert door.numbers("looked at") == list(range(NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 10))
+    assert door.line._first == []
 
 
 async def test_nobody_is_looked_at_while_the_ledger_is_behind(door: Door) -> None:

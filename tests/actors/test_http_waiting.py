@@ -21,7 +21,7 @@ from payment.actors.http_waiting import (
     WAITING_REQUESTS,
     WaitingRoom,
 )
-from payment.actors.http_wire import KEEPALIVE_S, Connection
+from payment.actors.http_wire import FIRST_WORDS_S, KEEPALIVE_S, Connection
 from payment.actors.letters import ChargeAsked
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, Unavailability, Unavailable
@@ -272,6 +272,28 @@ async def test_a_crowd_waits_unread_and_is_charged_in_order(world: HttpWorld) ->
         connection.connection_lost(None)
 
 
+async def test_who_has_a_connection_passes_nobody_who_waits_for_one(world: HttpWorld) -> None:
+    """F39: who spoke as soon as it was let in came when it was accepted; who was silent first, when it spoke."""
+    first = await _ledger_is_behind(world)
+    world.actor._line._looked_at = NO_CROWD_REQUESTS
+    accepted_at, now = world.clock.monotonic(), asyncio.get_running_loop().time()
+    crowd = {name: await _connected(world) for name in ("has spoken before", "was silent", "comes in")}
+    await world.clock.advance(0.1)
+    crowd["has spoken before"][0]._take_came_at()
+    crowd["was silent"][0]._let_in_at = now - FIRST_WORDS_S - 0.01
+    for name, (connection, _) in crowd.items():
+        connection.data_received(WHOLE.replace(b"r-1", name.replace(" ", "-").encode()))
+    came = {connection: came.at for connection, came in world.actor._line._waiting.items()}
+    assert [round(came[connection] - accepted_at, 3) for connection, _ in crowd.values()] == [0.1, 0.1, 0.0]
+    _answer_held(world, 1)
+    await first
+    await world.ledger.holds(4)
+    asked = [letter.request_id for letter in world.ledger.asked if isinstance(letter, ChargeAsked)]
+    assert asked[1:] == ["comes-in", "has-spoken-before", "was-silent"]
+    for connection, _ in crowd.values():
+        connection.connection_lost(None)
+
+
 async def test_who_stands_in_line_when_the_actor_ends_is_told(world: HttpWorld) -> None:
     """F32: nothing of it was read, so nothing was charged."""
     first = await _ledger_is_behind(world)
@@ -389,7 +411,7 @@ def _answer_held(world: HttpWorld, count: int = 1) -> None:
 
 async def _connected(world: HttpWorld) -> tuple[Connection, Wire]:
     """A connection whose bytes come when the test says so."""
-    connection, transport = world.listener()(), Wire()
+    connection, transport = world.listener().connection(world.clock.monotonic()), Wire()
     connection.connection_made(transport)
     await asyncio.sleep(0)
     return connection, transport

@@ -109,7 +109,7 @@ async def test_a_connection_outlives_the_routers() -> None:
 async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
     """A slow head is on a timer from its first byte, and off it once it is whole."""
     listener = world.listener()
-    connection = listener()
+    connection = listener.connection(world.clock.monotonic())
     transport = Wire()
     connection.connection_made(transport)
     await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_who_connects_while_we_stop_leaves_nothing_behind(
 async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:
     """F39: memory is bounded also against clients that only connect; one that leaves makes room for another."""
     listener = world.listener(connections_max=1)
-    pairs = [(listener(), Wire()) for _ in range(3)]
+    pairs = [(listener.connection(world.clock.monotonic()), Wire()) for _ in range(3)]
     for connection, transport in pairs[:2]:
         connection.connection_made(transport)
     assert [transport.closed for _, transport in pairs] == [False, True, False]

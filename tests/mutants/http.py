@@ -9,6 +9,7 @@ WAITING = "payment/actors/http_waiting.py"
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
 HTTP = "payment/actors/http.py"
 LINE = "payment/actors/http_line.py"
+DOOR = "payment/actors/http_door.py"
 WIRE = "payment/actors/http_wire.py"
 NO_CROWD = "No simulated crowd is ten times the load that we bear."
 
@@ -309,7 +310,7 @@ MUTANTS = (
         wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
         endangers="L4 F32",
         test="tests/actors/test_http_line.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "self._waiting[caller].at >= PATIENCE_S,", "self._waiting[caller].at >= 1e9,"),),
+        edits=(Edit(LINE, "while self._has_waited_s(now) >= PATIENCE_S:", "while self._has_waited_s(now) >= 1e9:"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -360,14 +361,82 @@ MUTANTS = (
     ),
     Mutant(
         name="closed-while-it-accepts",
-        wrong="The server closes while a connection that it accepted has yet to be made one.",
+        wrong="The door closes while connections that it accepted have yet to be made some.",
         endangers="F33",
-        test="tests/actors/test_http_wire.py::test_who_connects_while_we_stop_leaves_nothing_behind",
+        test="tests/actors/test_http_door.py::test_a_door_that_closes_lets_in_whoever_was_accepted",
         edits=(
             Edit(
-                WIRE, "            await asyncio.sleep(0)\n        await super().stop()", "        await super().stop()"
+                DOOR,
+                "        while self._outside:\n            self._let_in()\n",
+                "        while False:\n            self._let_in()\n",
             ),
         ),
-        beyond="Simulated customers have no sockets.",
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="let-in-before-it-was-noted",
+        wrong="Connections are only taken off the kernel's queue as they are let in.",
+        endangers="F39",
+        test="tests/actors/test_http_door.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
+        edits=(
+            Edit(
+                DOOR,
+                "min(ACCEPTED_IN_A_TURN, OUTSIDE_CONNECTIONS - len(self._outside))",
+                "LET_IN_IN_A_TURN - len(self._outside)",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="crowd-let-in-in-one-turn",
+        wrong="All who stand outside are let in in one turn of the loop.",
+        endangers="F39",
+        test="tests/actors/test_http_door.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
+        edits=(Edit(DOOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="no-file-descriptor-and-it-spins",
+        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
+        endangers="F39",
+        test="tests/actors/test_http_door.py::test_a_door_that_waits_for_resources_can_be_closed",
+        edits=(
+            Edit(
+                DOOR,
+                "        self._pause()\n        self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)\n",
+                "",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="heard-first-looked-at-first",
+        wrong="Who has an open connection passes whoever waits for one.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
+        edits=(Edit(LINE, "Came(now if came_at is None else came_at,", "Came(now,"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="place-kept-by-a-connection",
+        wrong="Who opened a connection early passes all who came before it spoke.",
+        endangers="F39",
+        test="tests/actors/test_http_waiting.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
+        edits=(
+            Edit(
+                WIRE,
+                "return came_at if self._loop.time() - self._let_in_at <= FIRST_WORDS_S else None",
+                "return came_at",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="gone-and-remembered",
+        wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_those_who_have_left_take_no_memory",
+        edits=(Edit(LINE, "if len(self._first) > 2 * len(self._waiting) + GONE_PLACES_KEPT:", "if False:"),),
+        beyond=NO_CROWD,
     ),
 )

@@ -1,0 +1,190 @@
+"""`payment.actors.http_door`: whoever comes is noted at once and let in in order, a few at a time."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from structlog.testing import capture_logs
+
+from payment.actors import http_door
+from payment.actors.http_door import LET_IN_IN_A_TURN, Door, listen
+from payment.ops.logs import get_logger
+from payment.ops.vocabulary import Event
+from tests.fakes.clock import FakeClock
+
+REAL_S = 5.0
+
+
+class Guest(asyncio.Protocol):
+    """One who was let in."""
+
+    def __init__(self, came_at: float) -> None:
+        self.came_at = came_at
+        self.port = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.port = transport.get_extra_info("peername")[1]
+
+
+class Exhausted(socket.socket):
+    """A listening socket of a process that has no file descriptor left, as often as the test says."""
+
+    refusals = 2
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+class House:
+    """A door, those who were let in, and those outside."""
+
+    def __init__(self, listening: list[socket.socket]) -> None:
+        self.clock = FakeClock()
+        self.guests: list[Guest] = []
+        self.clients: list[socket.socket] = []
+        self.door = Door(listening, self.made, self.clock, get_logger())
+        self.door.open()
+
+    def made(self, came_at: float) -> Guest:
+        self.guests.append(Guest(came_at))
+        return self.guests[-1]
+
+    def come(self, count: int) -> None:
+        """So many connect, one after the other: the kernel has them when this returns."""
+        for _ in range(count):
+            self.clients.append(socket.create_connection(("127.0.0.1", self.door.port)))
+
+    async def until_in(self, count: int) -> None:
+        most = 0
+
+        def are_in() -> bool:
+            nonlocal most
+            most = max(most, sum(guest.port == 0 for guest in self.guests))
+            return sum(guest.port > 0 for guest in self.guests) >= count
+
+        await self.until(are_in)
+        assert most <= LET_IN_IN_A_TURN
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the loop turn until the condition holds."""
+        async with asyncio.timeout(REAL_S):
+            while not condition():  # noqa: ASYNC110  # sockets have no event to wait on
+                await asyncio.sleep(0)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether those who came first were let in first."""
+        return [guest.port for guest in self.guests] == [client.getsockname()[1] for client in self.clients]
+
+    async def close(self) -> None:
+        await self.door.close()
+        for client in self.clients:
+            client.close()
+
+
+@pytest_asyncio.fixture
+async def house() -> AsyncIterator[House]:
+    house = House(await listen("127.0.0.1", 0))
+    yield house
+    await house.close()
+
+
+async def test_a_crowd_is_noted_at_once_and_let_in_in_order(house: House) -> None:
+    """F39: a few in each turn, and each knows when it came, not when its turn was."""
+    came_at = house.clock.monotonic()
+    house.come(3 * LET_IN_IN_A_TURN)
+    await house.until_in(1)
+    house.clock.oversleep(1.0)
+    house.come(1)
+    await house.until_in(3 * LET_IN_IN_A_TURN + 1)
+    assert house.in_order
+    assert [guest.came_at for guest in house.guests] == [came_at] * 3 * LET_IN_IN_A_TURN + [came_at + 1.0]
+
+
+async def test_no_more_than_so_many_wait_outside(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F39: the kernel keeps the others, and they come in order too."""
+    monkeypatch.setattr(http_door, "OUTSIDE_CONNECTIONS", 5)
+    house.come(23)
+    outside: list[int] = []
+
+    def all_came() -> bool:
+        outside.append(len(house.door._outside))
+        return len(house.guests) == 23
+
+    await house.until(all_came)
+    await house.until_in(23)
+    assert (max(outside), house.in_order) == (5, True)
+
+
+async def test_a_door_that_closes_lets_in_whoever_was_accepted(house: House) -> None:
+    """F33: nobody is dropped half-way, and nobody is accepted any more."""
+    house.come(2 * LET_IN_IN_A_TURN)
+    await house.until(lambda: len(house.door._outside) > 0)
+    await house.door.close()
+    assert (sum(guest.port > 0 for guest in house.guests), house.in_order) == (2 * LET_IN_IN_A_TURN, True)
+    with pytest.raises(ConnectionRefusedError):
+        house.come(1)
+
+
+async def test_who_has_left_again_holds_up_nobody(house: House) -> None:
+    """Between being accepted and being let in."""
+    house.come(2)
+    house.clients[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    house.clients[0].close()
+    port = house.clients[1].getsockname()[1]
+    await house.until(lambda: any(guest.port == port for guest in house.guests))
+
+
+async def test_without_a_file_descriptor_left_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F39: the operator is told, the loop does not spin, and whoever waits comes in as soon as there is one."""
+    monkeypatch.setattr(http_door, "ACCEPT_AGAIN_S", 0.01)
+    listening = (await listen("127.0.0.1", 0))[0]
+    exhausted = Exhausted(listening.family, listening.type, fileno=listening.detach())
+    with capture_logs() as logged:
+        house = House([exhausted])
+        house.come(3)
+        await house.until_in(3)
+    assert [line["event"] for line in logged] == [Event.CONNECTIONS_WAIT] * 2
+    assert {line["error"] for line in logged} == {"Too many open files"}
+    assert house.in_order
+    await house.close()
+
+
+async def test_a_door_that_waits_for_resources_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F33: and does not open again."""
+    monkeypatch.setattr(http_door, "ACCEPT_AGAIN_S", 0.01)
+    listening = (await listen("127.0.0.1", 0))[0]
+    house = House([Exhausted(listening.family, listening.type, fileno=listening.detach())])
+    house.come(1)
+    await house.until(lambda: house.door._open_again is not None)
+    await house.door.close()
+    await asyncio.sleep(0.03)
+    assert house.guests == []
+    await house.close()
+
+
+async def test_of_several_addresses_all_or_none_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have an IPv4 and an IPv6 address; what was opened before one is found taken is closed again."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    free = socket.create_server(("127.0.0.1", 0))
+    free_address, taken_address = free.getsockname(), taken.getsockname()
+    free.close()
+
+    async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, 0, 0, "", address) for address in (free_address, taken_address)]
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", found)
+    with pytest.raises(OSError, match="in use"):
+        await listen("two", 0)
+    taken.close()
+    both = await listen("two", 0)
+    assert [each.getsockname() for each in both] == [free_address, taken_address]
+    for each in both:
+        each.close()
