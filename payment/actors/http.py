@@ -12,6 +12,7 @@ whoever waits is told first. Change together: `payment.edge.routes`, `payment.ed
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -138,7 +139,7 @@ class HttpActor(Actor[Never]):
         self._waiting = WaitingRoom(ledger, forecast, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
-        self._line = Line(clock, self._waiting.behind_s, self._waiting.room_before_stripe)
+        self._line = Line(clock, self._waiting.behind_s, self._waiting.room_before_stripe, self._unheard_since)
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -192,6 +193,9 @@ class HttpActor(Actor[Never]):
             self._listener = None
         if self._health.phase is not Phase.STOPPING:
             self._health.mark_down(Dependency.HTTP, "the HTTP server has stopped")
+
+    def _unheard_since(self) -> float:
+        return math.inf if self._door is None else self._door.unheard_since()
 
     async def _shut_door(self) -> None:
         if self._door is not None:

@@ -68,15 +68,21 @@ class Line:
     """First come, first looked at. Of each caller one request at a time."""
 
     def __init__(
-        self, clock: Clock, behind_s: Callable[[], float], room_before_stripe: Callable[[], int | None]
+        self,
+        clock: Clock,
+        behind_s: Callable[[], float],
+        room_before_stripe: Callable[[], int | None],
+        unheard_since: Callable[[], float],
     ) -> None:
         """`behind_s`: for how long the ledger owes somebody a decision.
 
         `room_before_stripe`: how many more the service may take in, where it is Stripe that holds people up; else None.
+        `unheard_since`: when whoever came first of those came who may have spoken and were not heard yet.
         """
         self._clock = clock
         self._behind_s = behind_s
         self._room_before_stripe = room_before_stripe
+        self._unheard_since = unheard_since
         self._waiting: dict[Caller, Came] = {}
         self._first: list[Came] = []
         """A heap. Whose caller waits with it no more is passed over."""
@@ -97,17 +103,19 @@ class Line:
         if self._disbanded:
             return False
         now = self._clock.monotonic()
+        if came_at is None:
+            came_at = now
         if now < self._closed_until or (self._waiting and len(self._waiting) >= self._most()):
             caller.refuse(data)
             return True
         if not self._waiting:
-            if self._looked_at < NO_CROWD_REQUESTS:
+            if self._looked_at < NO_CROWD_REQUESTS and came_at <= self._unheard_since():
                 self._looked_at += 1
                 self._turn_soon()
                 return False
             self._limit, self._window_began, self._moved = LINE_REQUESTS, now, 0
         self._came += 1
-        came = self._waiting[caller] = Came(now if came_at is None else came_at, self._came, caller, data)
+        came = self._waiting[caller] = Came(came_at, self._came, caller, data)
         heapq.heappush(self._first, came)
         self._turn_soon()
         return True
@@ -152,13 +160,13 @@ class Line:
         del self._waiting[came.caller]
         return came
 
-    def _has_waited_s(self, now: float) -> float:
-        """How long the first has waited; nobody has for longer."""
+    def _first_came_at(self) -> float:
+        """When the first of the line came. There must be one."""
         self._pass_over_gone()
-        return now - self._first[0].at if self._first else 0.0
+        return self._first[0].at
 
     def _pass_over_gone(self) -> None:
-        while self._first and self._waiting.get(self._first[0].caller) is not self._first[0]:
+        while self._waiting.get(self._first[0].caller) is not self._first[0]:
             heapq.heappop(self._first)
 
     def _turn_soon(self) -> None:
@@ -176,12 +184,13 @@ class Line:
         now = self._clock.monotonic()
         self._measure(now)
         if self._behind_s() >= BEHIND_S:
-            while self._has_waited_s(now) >= PATIENCE_S:
+            while self._waiting and self._first_came_at() <= now - PATIENCE_S:
                 self._refuse_first()
             self._turning = True
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._turn)
             return
-        while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN:
+        unheard_since = self._unheard_since()
+        while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and self._first_came_at() <= unheard_since:
             self._looked_at += 1
             self._look_at_first(now)
         self._moved += self._looked_at

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -24,9 +25,13 @@ class Guest(asyncio.Protocol):
     def __init__(self, came_at: float) -> None:
         self.came_at = came_at
         self.port = 0
+        self.heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.port = transport.get_extra_info("peername")[1]
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
 
 
 class Exhausted(socket.socket):
@@ -105,6 +110,29 @@ async def test_a_crowd_is_noted_at_once_and_let_in_in_order(house: House) -> Non
     await house.until_in(3 * LET_IN_IN_A_TURN + 1)
     assert house.in_order
     assert [guest.came_at for guest in house.guests] == [came_at] * 3 * LET_IN_IN_A_TURN + [came_at + 1.0]
+
+
+async def test_until_they_are_heard_it_is_known_since_when_they_wait(house: House) -> None:
+    """F39: whoever came after that is not to pass them; it is over when all that they said outside has been heard."""
+    assert house.door.unheard_since() == math.inf
+    came_at = house.clock.monotonic()
+    house.come(LET_IN_IN_A_TURN + 1)
+    for client in house.clients:
+        client.sendall(b"hello")
+    await house.until(lambda: len(house.guests) > 0)
+    house.clock.oversleep(1.0)
+    house.come(1)
+    house.clients[-1].sendall(b"hello")
+    since: list[float] = []
+
+    def are_heard() -> bool:
+        since.append(house.door.unheard_since())
+        return all(guest.heard for guest in house.guests) and len(house.guests) == len(house.clients)
+
+    await house.until(are_heard)
+    assert (since[0], since == sorted(since)) == (came_at, True)
+    assert came_at < since[-1] <= came_at + 1.0, "not before the last was heard"
+    await house.until(lambda: house.door.unheard_since() == math.inf)
 
 
 async def test_no_more_than_so_many_wait_outside(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`payment.actors.http_line`: a crowd waits unread, in order, or is refused at once; nobody else is held up."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -43,7 +44,8 @@ class Door:
         self.clock = FakeClock()
         self.behind_s = 0.0
         self.room: int | None = None
-        self.line = Line(self.clock, lambda: self.behind_s, lambda: self.room)
+        self.unheard_since = math.inf
+        self.line = Line(self.clock, lambda: self.behind_s, lambda: self.room, lambda: self.unheard_since)
         self.told: list[tuple[int, str]] = []
         self.people: list[Person] = []
 
@@ -116,6 +118,21 @@ async def test_who_came_first_is_looked_at_first_whenever_they_are_heard(door: D
         (0, "0.1"),
         (4, "0"),
     ]
+
+
+async def test_nobody_is_looked_at_before_those_who_came_earlier_are_heard(door: Door) -> None:
+    """F39: crowd or no crowd. Whoever came earlier than all who are unheard is looked at."""
+    now = door.clock.monotonic()
+    door.unheard_since = now - 0.1
+    assert [door.comes(), door.comes(now - 0.1), door.comes(now - 0.2)] == [False, False, False]
+    await door.turn()
+    assert door.numbers("looked at") == [2, 1]
+    door.unheard_since = math.inf
+    await door.turn()
+    assert door.numbers("looked at") == [2, 1, 0]
+    await door.turn()
+    door.unheard_since = now
+    assert [door.comes(now - 0.2), door.comes(now)] == [True, True]
 
 
 async def test_those_who_have_left_take_no_memory(door: Door) -> None:
