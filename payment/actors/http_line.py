@@ -21,7 +21,7 @@ from payment.ports.clock import Clock
 
 NO_CROWD_REQUESTS = 64
 """So many that come in one turn of the loop are looked at as they come, where nobody stands in line."""
-LOOKED_AT_IN_A_TURN = 16
+LOOKED_AT_IN_A_TURN = 8
 """Of a line. Each takes half a millisecond, and as long does everybody else wait: who is refused, and commits too."""
 LINE_REQUESTS = 3_000
 """Longest line where Stripe holds nobody up, and before it is known how fast it moves: so many come at once when a sale
