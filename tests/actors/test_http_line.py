@@ -174,7 +174,7 @@ async def test_who_comes_to_a_line_that_is_full_is_refused_at_once(door: Door) -
 async def test_a_line_is_as_long_as_it_moves_fast(door: Door) -> None:
     """F39: who would wait for longer than `LINE_WAIT_S` is refused on arrival; forgotten with the crowd."""
     door.come(NO_CROWD_REQUESTS + 100)
-    turns = 4
+    turns = 10
     for _ in range(turns):
         await door.turn()
     door.behind_s = BEHIND_S
