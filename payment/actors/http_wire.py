@@ -41,9 +41,9 @@ HEADERS_MAX = 100
 CONNECTIONS_MAX = 16_384
 """Most connections at once: more than requests may wait, and each costs some 20 KB. What comes beyond is closed."""
 FIRST_WORDS_S = 1.0
-"""Whoever speaks within so long after being let in, in seconds, is taken for one who spoke outside: on a slow machine we
-come to hear it half a second later. Who is silent for longer came when it spoke, or connections would be opened to
-keep a place in line."""
+"""Whoever speaks within so long after being let in, in seconds, is taken for one who spoke outside: a slow machine gets
+to hear it half a second later. Who is silent for longer came when it spoke, or connections would be opened to keep a
+place in line."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
 
