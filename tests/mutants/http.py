@@ -222,8 +222,8 @@ MUTANTS = (
         edits=(
             Edit(
                 LINE,
-                "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS:\n",
-                "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS:\n",
+                "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS and",
+                "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
             ),
         ),
         beyond=NO_CROWD,
@@ -233,7 +233,9 @@ MUTANTS = (
         wrong="All who stand in line are looked at in one turn of the loop.",
         endangers="F39",
         test="tests/actors/test_http_line.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
-        edits=(Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN:", "while self._waiting:"),),
+        edits=(
+            Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and", "while self._waiting and"),
+        ),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -310,7 +312,7 @@ MUTANTS = (
         wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
         endangers="L4 F32",
         test="tests/actors/test_http_line.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "while self._has_waited_s(now) >= PATIENCE_S:", "while self._has_waited_s(now) >= 1e9:"),),
+        edits=(Edit(LINE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -414,7 +416,23 @@ MUTANTS = (
         wrong="Who has an open connection passes whoever waits for one.",
         endangers="F39",
         test="tests/actors/test_http_waiting.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
-        edits=(Edit(LINE, "Came(now if came_at is None else came_at,", "Came(now,"),),
+        edits=(Edit(LINE, "Came(came_at, self._came,", "Came(now, self._came,"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="looked-at-before-the-unheard",
+        wrong="Who stands first in line is looked at, though somebody came earlier and is about to be heard.",
+        endangers="F39",
+        test="tests/actors/test_http_line.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
+        edits=(Edit(LINE, " and self._first_came_at() <= unheard_since:", ":"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="unheard-forgotten",
+        wrong="Whoever has been let in is taken for heard.",
+        endangers="F39",
+        test="tests/actors/test_http_door.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
+        edits=(Edit(DOOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
         beyond=NO_CROWD,
     ),
     Mutant(
