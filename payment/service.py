@@ -12,6 +12,7 @@ from payment.actors.desk import Identity
 from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
+from payment.actors.http_door import Opening, open_door
 from payment.actors.letters import (
     ActorRestarted,
     LedgerLetter,
@@ -90,6 +91,7 @@ class Ports:
     cards: Callable[[], CardProcessor]
     clock: Clock
     ids: Ids
+    open_door: Opening = open_door
 
 
 def real_ports(settings: Settings) -> Ports:
@@ -232,6 +234,7 @@ class Service:
             self.metrics,
             get_logger(),
             self.supervisor.stuck,
+            ports.open_door,
         )
         return self._server
 

@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
 from payment.actors.forecast import Forecast
-from payment.actors.http_door import Door, listen
+from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import (
@@ -126,15 +126,17 @@ class HttpActor(Actor[Never]):
         metrics: Metrics,
         logger: FilteringBoundLogger,
         stuck: Callable[[], list[str]],
+        open_door: Opening,
     ) -> None:
         super().__init__("http", mailbox, clock)
+        self._open_door = open_door
         self._config = config
         self._ids = ids
         self._health = health
         self._metrics = metrics
         self._log = logger
         self._stuck = stuck
-        self._door: Door | None = None
+        self._door: Entrance | None = None
         self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, forecast, clock)
         self._crash: asyncio.Future[Never] | None = None
@@ -161,10 +163,9 @@ class HttpActor(Actor[Never]):
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
-        listening = await listen(self._config.host, self._config.port)
+        config = self._config
         self._listener = Listener(self._serve, self._failed, self._line, self._refusal)
-        self._door = Door(listening, self._listener.connection, self.clock, self._log)
-        self._door.open()
+        self._door = await self._open_door(config.host, config.port, self._listener.connection, self.clock, self._log)
         self._health.mark_up(Dependency.HTTP)
 
     async def receive(self, item: Never) -> None:

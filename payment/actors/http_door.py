@@ -13,7 +13,8 @@ import errno
 import math
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -41,19 +42,51 @@ GONE = (BlockingIOError, InterruptedError, ConnectionAbortedError)
 """Nobody is there, or whoever was has left."""
 
 
+MakeConnection = Callable[[float], asyncio.Protocol]
+"""Makes the protocol of one who came at that time (monotonic seconds)."""
+
+
+class Entrance(Protocol):
+    """By what people come in."""
+
+    port: int
+    """The port that is listened on."""
+
+    def unheard_since(self) -> float:
+        """When the first of those came who may have spoken and can't have been heard yet; infinite without any."""
+
+    async def close(self) -> None:
+        """Accept nobody any more, and let in whoever was accepted."""
+
+
+Opening = Callable[[str | None, int, MakeConnection, Clock, FilteringBoundLogger], Awaitable[Entrance]]
+"""As `open_door`. A simulation has a network of its own."""
+
+
+async def open_door(
+    host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
+) -> Entrance:
+    """Listen and accept, from now on. `host` None: every interface.
+
+    Raises:
+        OSError: the port is taken or may not be had, or there is no such host.
+    """
+    door = Door(await listen(host, port), connection, clock, logger)
+    door.open()
+    return door
+
+
 class Door:
-    """Open from `open` to `close`."""
+    """The real entrance, open from `open` to `close`."""
 
     def __init__(
         self,
         listening: list[socket.socket],
-        connection: Callable[[float], asyncio.BaseProtocol],
+        connection: MakeConnection,
         clock: Clock,
         logger: FilteringBoundLogger,
     ) -> None:
-        """`connection` makes the protocol of one who came at that time (monotonic seconds)."""
         self.port = int(listening[0].getsockname()[1])
-        """The port that is listened on."""
         self._listening = listening
         self._connection = connection
         self._clock = clock
@@ -67,7 +100,6 @@ class Door:
         self._open_again: asyncio.TimerHandle | None = None
 
     def unheard_since(self) -> float:
-        """When the first of those came who may have spoken and can't have been heard yet; infinite without any."""
         return min(self._next_came_at(), *self._lately)
 
     def open(self) -> None:
@@ -77,7 +109,6 @@ class Door:
             self._loop.add_reader(listening, self._accept, listening)
 
     async def close(self) -> None:
-        """Accept nobody any more, and let in whoever was accepted."""
         self._pause()
         for listening in self._listening:
             listening.close()

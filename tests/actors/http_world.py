@@ -11,6 +11,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from payment.actors.forecast import Forecast
 from payment.actors.http import HttpActor, HttpConfig
+from payment.actors.http_door import open_door
 from payment.actors.http_waiting import LEDGER_RESERVE
 from payment.actors.http_wire import CONNECTIONS_MAX, Listener
 from payment.actors.letters import (
@@ -133,6 +134,7 @@ class HttpWorld:
             self.metrics,
             get_logger(),
             lambda: self.stuck(),
+            open_door,
         )
 
     def up(self) -> None:

@@ -74,7 +74,7 @@ class House:
             return sum(guest.port > 0 for guest in self.guests) >= count
 
         await self.until(are_in)
-        assert most <= LET_IN_IN_A_TURN
+        assert most <= http_door.LET_IN_IN_A_TURN
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until the condition holds."""
@@ -100,16 +100,17 @@ async def house() -> AsyncIterator[House]:
     await house.close()
 
 
-async def test_a_crowd_is_noted_at_once_and_let_in_in_order(house: House) -> None:
+async def test_a_crowd_is_noted_at_once_and_let_in_in_order(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F39: a few in each turn, and each knows when it came, not when its turn was."""
+    monkeypatch.setattr(http_door, "LET_IN_IN_A_TURN", 4)
     came_at = house.clock.monotonic()
-    house.come(3 * LET_IN_IN_A_TURN)
+    house.come(40)
     await house.until_in(1)
     house.clock.oversleep(1.0)
     house.come(1)
-    await house.until_in(3 * LET_IN_IN_A_TURN + 1)
+    await house.until_in(41)
     assert house.in_order
-    assert [guest.came_at for guest in house.guests] == [came_at] * 3 * LET_IN_IN_A_TURN + [came_at + 1.0]
+    assert [guest.came_at for guest in house.guests] == [came_at] * 40 + [came_at + 1.0]
 
 
 async def test_until_they_are_heard_it_is_known_since_when_they_wait(house: House) -> None:

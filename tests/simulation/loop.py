@@ -165,8 +165,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.current = self.world
         self.crash: BaseException | None = None
         """What the world's own code raised: a bug of the simulation."""
-        self.servers: Any = None
-        """Whoever makes servers: `network.Network`."""
 
     # ------------------------------------------------------------------------------------------------ asyncio's own API
 
@@ -206,9 +204,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers_made = number = self._timers_made + 1
         heappush(self._timers, (self._now_s + delay, number, handle))
         return handle
-
-    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
-        return self.servers.listen(self.current, protocol_factory, host, port)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -8,9 +8,12 @@ still accepts: what was sent waits for it. One connection has one latency, so th
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from payment.actors.http_door import MakeConnection
+from payment.ports.clock import Clock
 from tests.simulation.clock import Chances
 from tests.simulation.loop import Owner, VirtualLoop
 
@@ -30,23 +33,21 @@ class ClientSide(Protocol):
 
 
 class Listening:
-    """What `loop.create_server` returns."""
+    """A process's entrance (`payment.actors.http_door.Entrance`): the network lets everybody in at once."""
+
+    port = 80
 
     def __init__(self, network: Network, owner: Owner, factory: Callable[[], asyncio.Protocol], host: str) -> None:
         self.owner = owner
         self.factory = factory
-        self.sockets = (self,)
         self._network = network
         self._host = host
 
-    def getsockname(self) -> tuple[str, int]:
-        return (self._host, 80)
+    def unheard_since(self) -> float:
+        return math.inf
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._network.stop_listening(self._host, self)
-
-    async def wait_closed(self) -> None:
-        return
 
 
 class Connection(asyncio.Transport):
@@ -152,12 +153,16 @@ class Network:
         self._chances = chances
         self._listening: dict[str, Listening] = {}
         self._connections: dict[Connection, None] = {}
-        loop.servers = self
 
-    def listen(self, owner: Owner, factory: Callable[[], asyncio.Protocol], host: str, _port: int) -> Listening:
+    async def open_door(
+        self, host: str | None, _port: int, connection: MakeConnection, clock: Clock, _logger: object
+    ) -> Listening:
+        """As `payment.actors.http_door.open_door`, for the process that asks."""
+        assert host is not None
         if host in self._listening:
             raise OSError(98, f"{host} is in use")
-        made = self._listening[host] = Listening(self, owner, factory, host)
+        made = Listening(self, self.loop.current, lambda: connection(clock.monotonic()), host)
+        self._listening[host] = made
         return made
 
     def stop_listening(self, host: str, listening: Listening) -> None:

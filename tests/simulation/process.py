@@ -127,6 +127,7 @@ class Process:
             cards=lambda: SimCards(world, self),
             clock=self.clock,
             ids=SimIds(world.chances, self.name, self.incarnation),
+            open_door=world.network.open_door,
         )
         service = Service(settings_of(self.name), ports, self.limits, _NO_METRICS)
         return await service.run(self._stop, asyncio.Event())
