@@ -17,6 +17,7 @@ import structlog
 
 from payment.core import order as core_order
 from payment.core.order import AttemptState, Trigger
+from payment.ops.logs import get_logger
 from tests.simulation.draw import draw
 from tests.simulation.journal import AnyEntry, Met, digest
 from tests.simulation.loop import Spinning
@@ -107,12 +108,14 @@ def _alone(bound: Any = None) -> Iterator[None]:
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    get_logger.cache_clear()
     core_order.TABLE = _WATCHED
     try:
         yield
     finally:
         core_order.TABLE = table
         structlog.configure(**config)
+        get_logger.cache_clear()
 
 
 _BOUND = structlog.make_filtering_bound_logger("info")
