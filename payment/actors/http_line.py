@@ -11,12 +11,12 @@ It must never hold up what is no crowd, and never refuse a request that was look
 """
 
 import asyncio
-import heapq
 from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
 
+from payment.actors.place_queue import Place, PlaceQueue
 from payment.ports.clock import Clock
 
 NO_CROWD_REQUESTS = 64
@@ -41,15 +41,12 @@ takes a second for once must not get anybody refused."""
 PATIENCE_S = 15.0
 """Who has stood in the line for so long is refused: the ledger must have come to a halt. In seconds; who is looked at
 later than that would hear nothing in time."""
-GONE_PLACES_KEPT = 64
-"""Places of those who have left the line, beyond as many as still stand in it, before they are swept together."""
 
 
-class Came(Struct, frozen=True, order=True):
-    """A request's bytes, and when they came (monotonic seconds); `number` tells apart who came at the same time."""
+class Came(Struct, frozen=True):
+    """A request's bytes, whose they are, and when they came (monotonic seconds)."""
 
     at: float
-    number: int
     caller: "Caller"
     data: bytes
 
@@ -83,9 +80,8 @@ class Line:
         self._behind_s = behind_s
         self._room_before_stripe = room_before_stripe
         self._unheard_since = unheard_since
-        self._waiting: dict[Caller, Came] = {}
-        self._first: list[Came] = []
-        """A heap. Whose caller waits with it no more is passed over."""
+        self._waiting: dict[Caller, Place] = {}
+        self._queue: PlaceQueue[Came] = PlaceQueue()
         self._came = 0
         self._looked_at = 0
         self._turning = False
@@ -115,19 +111,16 @@ class Line:
                 return False
             self._limit, self._window_began, self._moved = LINE_REQUESTS, now, 0
         self._came += 1
-        came = self._waiting[caller] = Came(came_at, self._came, caller, data)
-        heapq.heappush(self._first, came)
+        place = self._waiting[caller] = (came_at, self._came)
+        self._queue.add(place, Came(came_at, caller, data))
         self._turn_soon()
         return True
 
     def leave(self, caller: Caller) -> bytes:
         """The caller stands in line no more. Gives its request; empty if it did not stand there."""
-        came = self._waiting.pop(caller, None)
-        if came is None:
-            return b""
-        if len(self._first) > 2 * len(self._waiting) + GONE_PLACES_KEPT:
-            self._first = sorted(self._waiting.values())
-        return came.data
+        place = self._waiting.pop(caller, None)
+        came = None if place is None else self._queue.remove(place)
+        return b"" if came is None else came.data
 
     def close_for(self, seconds: float) -> None:
         """The ledger has no room: refuse everybody, those who come within so many seconds too."""
@@ -155,19 +148,13 @@ class Line:
         came.caller.refuse(came.data)
 
     def _take_first(self) -> Came:
-        self._pass_over_gone()
-        came = heapq.heappop(self._first)
+        came = self._queue.take()
         del self._waiting[came.caller]
         return came
 
     def _first_came_at(self) -> float:
         """When the first of the line came. There must be one."""
-        self._pass_over_gone()
-        return self._first[0].at
-
-    def _pass_over_gone(self) -> None:
-        while self._waiting.get(self._first[0].caller) is not self._first[0]:
-            heapq.heappop(self._first)
+        return self._queue.first()[0]
 
     def _turn_soon(self) -> None:
         if not self._turning:
@@ -179,7 +166,6 @@ class Line:
         self._turning = False
         self._looked_at = 0
         if not self._waiting:
-            self._first.clear()
             return
         now = self._clock.monotonic()
         self._measure(now)

@@ -14,7 +14,8 @@ from typing import assert_never
 
 from payment.actors.forecast import Forecast
 from payment.actors.letters import EffectEnded
-from payment.actors.stripe_lines import Entry, Line, Place
+from payment.actors.place_queue import Place
+from payment.actors.stripe_lines import Entry, Line
 from payment.actors.stripe_outcomes import SETTLING, undone
 from payment.core.effects import ChargeCard, FindCharges, FindRefund, RefundCharge, StripeEffect
 from payment.core.messages import Message

@@ -4,23 +4,18 @@ A line never talks to Stripe. It knows which entry is next and when it may go; t
 """
 
 import asyncio
-import heapq
 
 from payment.actors.pace import Pace
+from payment.actors.place_queue import Place, PlaceQueue
 from payment.core.effects import StripeEffect
-
-GONE_PLACES_KEPT = 64
-"""Places of entries taken out of a line, beyond as many as still stand in it, before they are swept together. Taking
-out must cost the same however long the line is: at a drain, or when orders expire, thousands leave it at once."""
-
-
-Place = tuple[float, int]
-"""Where an entry stands in its line: when it was decided, in seconds, then the count of those that came. Of two commits
-under way at once either may be confirmed first, and who came a moment later must not pass a long line by that."""
 
 
 class Entry:
-    """One effect, from its arrival until its end is told. Its place stays its own however often it has to go again."""
+    """One effect, from its arrival until its end is told. Its place stays its own however often it has to go again.
+
+    That is when it was decided, then the count of those that came: of two commits under way at once either may be
+    confirmed first, and who came a moment later must not pass a long line by that.
+    """
 
     __slots__ = (
         "alarmed",
@@ -75,19 +70,16 @@ class Line:
         self.under_way = 0
         self.woken = asyncio.Event()
         self.last_taken_at = pace.started_at
-        self._ready: dict[Place, Entry] = {}
-        self._places: list[Place] = []
-        """A heap. A place whose entry is not among the ready ones any more is passed over."""
+        self._ready: PlaceQueue[Entry] = PlaceQueue()
 
     def add(self, entry: Entry) -> None:
         """The entry may have its turn from now on."""
-        self._ready[entry.place] = entry
-        heapq.heappush(self._places, entry.place)
+        self._ready.add(entry.place, entry)
         self.woken.set()
 
     def take(self, now: float) -> Entry:
         """The first entry has its turn."""
-        entry = self._ready.pop(self._first())
+        entry = self._ready.take()
         self.under_way += 1
         self.last_taken_at = now
         self.pace.took(now)
@@ -104,9 +96,7 @@ class Line:
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, if it stands in the line."""
-        self._ready.pop(entry.place, None)
-        if len(self._places) > 2 * len(self._ready) + GONE_PLACES_KEPT:
-            self._places = sorted(self._ready)
+        self._ready.remove(entry.place)
 
     @property
     def may_go(self) -> bool:
@@ -115,8 +105,3 @@ class Line:
 
     def __len__(self) -> int:
         return len(self._ready)
-
-    def _first(self) -> Place:
-        while (place := heapq.heappop(self._places)) not in self._ready:
-            continue
-        return place

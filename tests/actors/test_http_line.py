@@ -7,7 +7,6 @@ import pytest
 
 from payment.actors.http_line import (
     BEHIND_S,
-    GONE_PLACES_KEPT,
     LINE_REQUESTS,
     LINE_WAIT_S,
     LOOK_AGAIN_S,
@@ -18,6 +17,7 @@ from payment.actors.http_line import (
     SHORTEST_LINE_REQUESTS,
     Line,
 )
+from payment.actors.place_queue import GONE_PLACES_KEPT
 from tests.fakes.clock import FakeClock
 
 
@@ -143,11 +143,11 @@ async def test_those_who_have_left_take_no_memory(door: Door) -> None:
         door.come(50)
         for person in door.people[-50:]:
             door.line.leave(person)
-    assert (len(door.line), len(door.line._first) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
+    assert (len(door.line), len(door.line._queue._places) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
     door.behind_s = 0.0
     await door.look_again()
     assert door.numbers("looked at") == list(range(NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 10))
-    assert door.line._first == []
+    assert door.line._queue._places == []
 
 
 async def test_nobody_is_looked_at_while_the_ledger_is_behind(door: Door) -> None:

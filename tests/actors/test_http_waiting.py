@@ -283,7 +283,7 @@ async def test_who_has_a_connection_passes_nobody_who_waits_for_one(world: HttpW
     crowd["was silent"][0]._let_in_at = now - FIRST_WORDS_S - 0.01
     for name, (connection, _) in crowd.items():
         connection.data_received(WHOLE.replace(b"r-1", name.replace(" ", "-").encode()))
-    came = {connection: came.at for connection, came in world.actor._line._waiting.items()}
+    came = {connection: came_at for connection, (came_at, _) in world.actor._line._waiting.items()}
     assert [round(came[connection] - accepted_at, 3) for connection, _ in crowd.values()] == [0.1, 0.1, 0.0]
     _answer_held(world, 1)
     await first

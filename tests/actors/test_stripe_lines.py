@@ -65,4 +65,4 @@ def test_thousands_may_leave_a_line_at_once() -> None:
         line.remove(each)
     assert time.process_time() - began < 1.0
     assert len(line) == 0
-    assert len(line._places) <= 64
+    assert len(line._ready._places) <= 64

@@ -10,6 +10,7 @@ NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
 HTTP = "payment/actors/http.py"
 LINE = "payment/actors/http_line.py"
 DOOR = "payment/actors/http_door.py"
+QUEUE = "payment/actors/place_queue.py"
 WIRE = "payment/actors/http_wire.py"
 NO_CROWD = "No simulated crowd is ten times the load that we bear."
 
@@ -416,7 +417,9 @@ MUTANTS = (
         wrong="Who has an open connection passes whoever waits for one.",
         endangers="F39",
         test="tests/actors/test_http_waiting.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
-        edits=(Edit(LINE, "Came(came_at, self._came,", "Came(now, self._came,"),),
+        edits=(
+            Edit(LINE, "self._waiting[caller] = (came_at, self._came)", "self._waiting[caller] = (now, self._came)"),
+        ),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -454,7 +457,7 @@ MUTANTS = (
         wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
         endangers="F39",
         test="tests/actors/test_http_line.py::test_those_who_have_left_take_no_memory",
-        edits=(Edit(LINE, "if len(self._first) > 2 * len(self._waiting) + GONE_PLACES_KEPT:", "if False:"),),
+        edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
         beyond=NO_CROWD,
     ),
 )
