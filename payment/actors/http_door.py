@@ -14,6 +14,7 @@ import math
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -192,16 +193,13 @@ def _listen_on(
     *,
     dualstack_ipv6: bool,
 ) -> list[socket.socket]:
-    listening: list[socket.socket] = []
-    try:
+    with ExitStack() as opened:
+        listening = []
         for family, address in addresses:
             each = socket.create_server(
                 address, family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=dualstack_ipv6
             )
             each.setblocking(False)
-            listening.append(each)
-    except BaseException:
-        for each in listening:
-            each.close()
-        raise
+            listening.append(opened.enter_context(each))
+        opened.pop_all()
     return listening
