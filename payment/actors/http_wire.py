@@ -185,13 +185,14 @@ class Connection(RequestHandler):
         return self._head_timer is None and self._awaits_head() and data.startswith(_CHARGE) and _is_whole(data)
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
-        self._in_line_s = in_line_s
-        self._receive(data)
+        if not self._is_closing():
+            self._in_line_s = in_line_s
+            self._receive(data)
 
     def refuse(self, data: bytes) -> None:
         """A crowd that is answered unread costs a tenth of what it would."""
-        given = _GIVEN_ID.search(data)
-        if self.transport is not None:
+        if self.transport is not None and not self._is_closing():
+            given = _GIVEN_ID.search(data)
             self.transport.write(self._listener.refusal(given[1].decode("latin-1") if given else None))
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
 
@@ -208,6 +209,12 @@ class Connection(RequestHandler):
         fault, _ = self._messages[-1]
         if isinstance(fault, _ErrInfo):
             set_exception(request.content, RequestPayloadError(fault.message))
+
+    def _is_closing(self) -> bool:
+        """Whether the client has hung up, and the event loop is about to say so: aiohttp would be at its request then
+        without what it handles it with.
+        """
+        return self.transport is None or self.transport.is_closing()
 
     def _awaits_head(self) -> bool:
         """Whether bytes have come and no request of them: nothing is being handled, and nothing waits to be."""

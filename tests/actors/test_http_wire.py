@@ -28,6 +28,8 @@ async def world() -> AsyncIterator[HttpWorld]:
         yield world
 
 
+GIVEN_UP = 200
+"""More than are looked at as they come."""
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 BAD_HTTP = {
     "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
@@ -88,6 +90,21 @@ async def test_a_client_that_hangs_up_in_its_body_does_no_harm(world: HttpWorld)
     assert (await world.get("/healthz")).status == 200
     assert b'status="500"' not in (await world.get("/metrics")).body
     assert world.ledger.asked == []
+
+
+async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld) -> None:
+    """F39: a SIGSTOP outlasts their patience. Some are looked at in the very turn in which they turn out to be gone."""
+    uncaught: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
+    body = msgspec.json.encode(FORM)
+    request = raw_post(b"Content-Length: %d\r\n" % len(body), body)
+    for _ in range(GIVEN_UP):
+        with socket.create_connection(("127.0.0.1", world.actor.port)) as client:
+            client.sendall(request)
+    assert (await world.get("/healthz")).status == 200
+    gc.collect()
+    assert uncaught == []
+    assert not world.running.done()
 
 
 async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:

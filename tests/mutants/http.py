@@ -453,6 +453,20 @@ MUTANTS = (
         beyond=NO_CROWD,
     ),
     Mutant(
+        name="looked-at-when-gone",
+        wrong="Who has hung up while standing in line is looked at all the same.",
+        endangers="F39",
+        test="tests/actors/test_http_wire.py::test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm",
+        edits=(
+            Edit(
+                WIRE,
+                "return self.transport is None or self.transport.is_closing()",
+                "return self.transport is None",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
         name="gone-and-remembered",
         wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
         endangers="F39",
