@@ -107,9 +107,15 @@ def _log(books: Books) -> Iterator[str]:
                 yield f"log: a secret is in it: {line.replace(secret, '…')[:300]}"
         said = _decoded(line)
         if said.get("event") in ALARMS:
-            alarms[f"{said['event']}: {said.get('reason') or said.get('error') or ''}"] += 1
+            alarms[_alarm(said)] += 1
     for alarm, times in alarms.items():
         yield f"log: {alarm} ({times} times)"
+
+
+def _alarm(said: dict[str, Any]) -> str:
+    """All that a line says of its cause: the machine on which a round failed may be gone when somebody asks."""
+    told = [str(said[name]) for name in ("reason", "error", "message", "exception") if said.get(name)]
+    return ": ".join([said["event"], *told])
 
 
 def _decoded(line: str) -> dict[str, Any]:

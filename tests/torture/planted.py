@@ -353,6 +353,11 @@ def an_alarm(found: Books) -> None:
     found.log.append(said("idempotency_alarm", reason="two sets"))
 
 
+@planted("log", "uncaught_exception: ignored by Python: Traceback: KeyError")
+def an_exception_that_nobody_caught(found: Books) -> None:
+    found.log.append(said("uncaught_exception", message="ignored by Python", exception="Traceback: KeyError"))
+
+
 @planted("log", "a secret is in it")
 def a_secret_in_the_log(found: Books) -> None:
     found.log.append(f"Traceback: {JWT_KEY}")
