@@ -108,7 +108,7 @@ class Listener(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_came_at", "_fail", "_head_timer", "_in_line_s", "_let_in_at", "_listener")
+    __slots__ = ("_answers", "_came_at", "_fail", "_head_timer", "_in_line_s", "_let_in_at", "_listener")
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail, came_at: float) -> None:
         super().__init__(
@@ -126,6 +126,8 @@ class Connection(RequestHandler):
         self._fail = fail
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_line_s = 0.0
+        self._answers = 0
+        """Of all requests that aiohttp was given."""
         self._came_at: float | None = came_at
         """Until the first bytes have come."""
         self._let_in_at = loop.time()
@@ -175,6 +177,13 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished = await super().finish_response(request, resp, start_time)
+        self._answers += 1
+        return finished
+
     def _take_came_at(self) -> float | None:
         """When what has come did: with its client, where that spoke at once and for the first time; else now (None)."""
         came_at, self._came_at = self._came_at, None
@@ -182,7 +191,7 @@ class Connection(RequestHandler):
 
     def _is_charge(self, data: bytes) -> bool:
         """Whether this is a request for a charge and nothing else, and nothing is under way before it."""
-        return self._head_timer is None and self._awaits_head() and data.startswith(_CHARGE) and _is_whole(data)
+        return self._head_timer is None and self._is_idle() and data.startswith(_CHARGE) and _is_whole(data)
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
         if not self._is_closing():
@@ -215,6 +224,10 @@ class Connection(RequestHandler):
         without what it handles it with.
         """
         return self.transport is None or self.transport.is_closing()
+
+    def _is_idle(self) -> bool:
+        """Whether every request has its answer. Whoever has read it may ask again before aiohttp's own task goes on."""
+        return self._answers == self._request_count
 
     def _awaits_head(self) -> bool:
         """Whether bytes have come and no request of them: nothing is being handled, and nothing waits to be."""

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from payment.actors import http_wire
+from payment.actors.http_wire import Connection
 from tests.actors.http_world import (
     FORM,
     REAL_S,
@@ -118,6 +119,40 @@ async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:
     writer.close()
 
 
+class Impatient(Wire):
+    """Asks again as soon as the first bytes of an answer are there."""
+
+    def __init__(self, connection: Connection, request: bytes) -> None:
+        super().__init__()
+        self.connection = connection
+        self.request = request
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.written.count(b"HTTP/1.1 201") == 1:
+            asyncio.get_running_loop().call_soon(self.connection.data_received, self.request)
+
+    def writelines(self, list_of_data: object) -> None:
+        self.write(b"".join(list_of_data))  # type: ignore[call-overload]
+
+
+async def test_who_asks_again_at_once_stands_in_line_too(world: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F39: also before aiohttp's own task has noticed that the answer was written."""
+    body = msgspec.json.encode(FORM)
+    request = raw_post(b"Content-Length: %d\r\n" % len(body), body)
+    listener = world.listener()
+    connection = listener.connection(world.clock.monotonic())
+    transport = Impatient(connection, request)
+    came: list[bytes] = []
+    monkeypatch.setattr(listener.line, "take", lambda _caller, data, _came_at: came.append(data))
+    connection.connection_made(transport)
+    await asyncio.sleep(0)
+    connection.data_received(request)
+    await world.until(lambda: transport.written.count(b"HTTP/1.1 201") == 2)
+    assert came == [request, request]
+    connection.connection_lost(None)
+
+
 async def test_a_connection_outlives_the_routers() -> None:
     """The router closes after 90 s: were we to close first, a request could meet a closed door."""
     assert http_wire.KEEPALIVE_S > 90
@@ -139,7 +174,8 @@ async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
     timer = connection._head_timer
     assert timer is not None
     assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(http_wire.HEAD_S, abs=1)
-    timer._run()
+    timer.cancel()
+    connection._head_is_late()
     assert transport.closed
     connection.connection_lost(None)
 

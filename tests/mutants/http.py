@@ -38,8 +38,8 @@ MUTANTS = (
             Edit(IDENTITY, "algorithms=[ALGORITHM])", 'algorithms=[ALGORITHM, "HS384", "HS512", "none"])'),
             Edit(
                 IDENTITY,
-                "_JWS = jwt.PyJWS(algorithms=[])\n",
-                "_JWS = jwt.PyJWS()\n_JWS.unregister_algorithm(ALGORITHM)\n",
+                "_JWS = PlatformJws(algorithms=[])\n",
+                "_JWS = PlatformJws()\n_JWS.unregister_algorithm(ALGORITHM)\n",
             ),
         ),
         beyond=NO_FORGER,
@@ -167,7 +167,7 @@ MUTANTS = (
         edits=(
             Edit(
                 WIRE,
-                "self._head_timer is None and self._awaits_head() and data",
+                "self._head_timer is None and self._is_idle() and data",
                 "self._head_timer is None and data",
             ),
         ),
@@ -178,9 +178,7 @@ MUTANTS = (
         wrong="What looks like a charge is answered as one, though it is a part of another request's head.",
         endangers="F37 F39",
         test="tests/actors/test_http_waiting.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
-        edits=(
-            Edit(WIRE, "self._head_timer is None and self._awaits_head() and data", "self._awaits_head() and data"),
-        ),
+        edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and data", "self._awaits_head() and data"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -464,6 +462,14 @@ MUTANTS = (
                 "return self.transport is None",
             ),
         ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="impatient-served-first",
+        wrong="Who asks again before aiohttp has noticed that it has its answer passes the line.",
+        endangers="F39",
+        test="tests/actors/test_http_wire.py::test_who_asks_again_at_once_stands_in_line_too",
+        edits=(Edit(WIRE, "return self._answers == self._request_count", "return self._awaits_head()"),),
         beyond=NO_CROWD,
     ),
     Mutant(
