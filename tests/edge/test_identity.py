@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.edge.identity import COOKIE_CHARS_MAX, TOKEN_CHARS_MAX, Identity, NotAuthenticated, authenticate
+from payment.edge.identity import (
+    COOKIE_CHARS_MAX,
+    TOKEN_CHARS_MAX,
+    Identity,
+    NotAuthenticated,
+    PlatformJws,
+    authenticate,
+)
 
 KEY = "asdf"
 NOW = datetime(2026, 11, 22, 22, 0, tzinfo=UTC)
@@ -250,6 +257,24 @@ _SESSIONS = st.one_of(
     st.binary().map(base64.b64encode).map(bytes.decode),
     _TOKENS.map(lambda text: session({"jwt": text}).decode()),
 )
+
+
+@given(
+    st.binary(max_size=12)
+    | st.text("AZaz09-_+/=", max_size=12).map(str.encode)
+    | st.binary(max_size=12).map(base64.urlsafe_b64encode)
+    | st.binary(max_size=12).map(lambda content: base64.urlsafe_b64encode(content).rstrip(b"="))
+)
+def test_a_tokens_parts_are_read_as_the_library_reads_them(segment: bytes) -> None:
+    """Only faster: padded, cut off, in another alphabet, or with bits that nobody reads."""
+
+    def read(jws: type[jwt.PyJWS]) -> bytes | str:
+        try:
+            return jws._decode_base64url_segment(segment, "payload")
+        except jwt.DecodeError as error:
+            return str(error)
+
+    assert read(PlatformJws) == read(jwt.PyJWS)
 
 
 @given(st.none() | st.text() | st.text().map("Bearer {}".format) | _TOKENS.map("Bearer {}".format))
