@@ -4,10 +4,14 @@ A full pipe makes a plain `write` wait for its reader, and with it the whole eve
 log collector did. So each write asks first whether there is room, keeps a bounded backlog in memory where there is
 none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
 
+To write costs four times what it costs to make a line, so those that can wait go out together when the event loop's
+turn ends; a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.
+
 It must never raise for the reader's sake, and never write half a line between two others. Any thread may call it, and
 it may be entered again from within itself: the garbage collector can report a lost task at any allocation.
 """
 
+import asyncio
 import os
 import select
 import threading
@@ -52,17 +56,31 @@ class LineWriter:
         self._lost = 0
         self._lock = threading.RLock()
         self._draining = False
+        self._turn: asyncio.AbstractEventLoop | None = None
+        """The event loop with whose turn the lines that wait go out."""
 
     def write(self, line: bytes) -> None:
         """Write a line (it ends with a newline), now or when there is room, or count it as lost."""
         with self._lock:
-            if self._waiting_bytes + len(line) > BACKLOG_BYTES:
-                self._lost += 1
-            else:
-                if self._lost:
-                    lost, self._lost = self._lost, 0
-                    self._append(self._say_lost(lost))
-                self._append(line)
+            self._keep(line)
+            self._drain(0.0)
+
+    def write_soon(self, line: bytes) -> None:
+        """As `write`, with the other lines of this turn of the event loop; now, where this thread runs none."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write(line)
+            return
+        with self._lock:
+            self._keep(line)
+            if self._turn is not loop:
+                self._turn = loop
+                loop.call_soon(self._turn_ends)
+
+    def _turn_ends(self) -> None:
+        with self._lock:
+            self._turn = None
             self._drain(0.0)
 
     def close(self, patience_s: float = CLOSING_S) -> None:
@@ -81,13 +99,27 @@ class LineWriter:
         finally:
             self._draining = False
 
+    def _keep(self, line: bytes) -> None:
+        if self._waiting_bytes + len(line) > BACKLOG_BYTES:
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._append(self._say_lost(lost))
+        self._append(line)
+
     def _append(self, line: bytes) -> None:
         self._lines.append(line)
         self._waiting_bytes += len(line)
 
     def _next_rest(self) -> bytes:
+        """What goes out next: as many whole lines as can be written at once."""
         if not self._rest and self._lines:
-            self._rest = self._lines.popleft()
+            piece = [self._lines.popleft()]
+            room = CHUNK_BYTES - len(piece[0])
+            while self._lines and (room := room - len(self._lines[0])) >= 0:
+                piece.append(self._lines.popleft())
+            self._rest = b"".join(piece)
             self._waiting_bytes -= len(self._rest)
         return self._rest
 
@@ -105,7 +137,7 @@ class LineWriter:
             return False  # Somebody made the descriptor non-blocking, and another writer took the room.
         except OSError:
             # The reader is gone for good, or the disk is full. There is nobody to tell but the count.
-            self._lost += 1
+            self._lost += self._rest.count(b"\n")
             self._rest = b""
             return True
         self._rest = self._rest[written:]

@@ -35,8 +35,6 @@ from payment.ops.vocabulary import Event
 
 _LIBRARY_FLOOR = logging.INFO
 """Libraries are never heard below this: at debug, pymongo and stripe write out whole documents and requests."""
-_OWN_FIELDS = frozenset(("ts", "level", "service", "client_id"))
-"""Made here, or settings that were parsed: no text from outside."""
 _CONSOLE_EVENT_CHARS = 20
 """Width of the column of events on a terminal: the longer ones are rare."""
 
@@ -61,7 +59,8 @@ class _Sink:
 
     def __init__(self, writer: LineWriter) -> None:
         self.writer = writer
-        self.debug = self.info = self.warning = self.error = self.critical = writer.write
+        self.debug = self.info = writer.write_soon
+        self.warning = self.error = self.critical = writer.write
 
     def __call__(self, *_names: object) -> "_Sink":
         """It is its own factory: every logger writes to the one stream."""
@@ -84,13 +83,12 @@ class Renderer:
     def __call__(self, _logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
         event = fields.pop("event", Event.LIBRARY)
         exception = _traceback(fields.pop("exc_info", None))
-        line: dict[str, object] = {"ts": self._timestamp(), "level": level, "event": str(event), **self._identity}
-        if context := _CONTEXT.get():
-            line.update(plain_fields(context))
-        line.update(plain_fields(fields))
+        said = plain_fields({"event": str(event), **_CONTEXT.get(), **fields})
         if exception is not None:
-            line["exception"] = exception
-        return self._for_console(line) if self._console else self._as_json(line)
+            said["exception"] = exception
+        # The others are made here, or settings that were parsed: they hold no text from outside.
+        line = {"ts": self._timestamp(), "level": level, "event": said["event"], **self._identity, **said}
+        return self._for_console(line) if self._console else self._as_json(line, fit=self._redactor.fit(said))
 
     def say_lost(self, lines: int) -> bytes:
         """The line that stands where so many are missing."""
@@ -105,16 +103,13 @@ class Renderer:
             self._second = (seconds, text)
         return f"{text}.{milliseconds:03d}Z"
 
-    def _as_json(self, line: dict[str, object]) -> bytes:
-        """Nearly every line is innocent, and said as it stands."""
-        fit = self._redactor.fit
-        for name, value in line.items():
-            if name not in _OWN_FIELDS and not fit(value):
-                return _one_line(self._encode(self._redactor.clean(line)))
-        try:
-            return _one_line(self._encode(line))
-        except UnicodeEncodeError:  # Lone surrogates: cleaning makes it valid Unicode.
-            return _one_line(self._encode(self._redactor.clean(line)))
+    def _as_json(self, line: dict[str, object], *, fit: bool) -> bytes:
+        if fit:
+            try:
+                return _one_line(self._encode(line))
+            except UnicodeEncodeError:
+                pass  # Lone surrogates: cleaning makes it valid Unicode.
+        return _one_line(self._encode(self._redactor.clean(line)))
 
     def _for_console(self, line: dict[str, object]) -> bytes:
         shown = {name: value for name, value in line.items() if name not in self._identity}

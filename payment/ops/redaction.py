@@ -34,7 +34,12 @@ NESTING_LEVELS = 3
 SECRET_CHARS_MIN = 6
 """Shorter known secrets are not looked for: masking each `a` would tell more than it hides."""
 
+INTEGER_CHARS = 40
+"""Longest integer, which is said in hexadecimal where it has more than 63 bits: many readers of JSON can't hold it."""
+
 _LARGEST_INT = 2**63 - 1
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+"""What nearly every value is: plain as it stands, and with nothing inside."""
 
 _SHAPES = (
     # Stripe's secret, restricted and webhook keys, and card tokens and sources.
@@ -67,11 +72,9 @@ class Redactor:
         self._words = tuple(form.lower() for form in self._secrets)
 
     def suspicious(self, text: str) -> bool:
-        """Whether a text may hold a secret, for less than a microsecond where it is an id. It errs towards yes."""
+        """Whether a text may hold a secret, for some two microseconds. It errs towards yes."""
         lowered = text.lower()
-        # Every shape but the token's needs a mark of punctuation, and most of what we log are bare ids and words.
-        hints = ("eyj",) if text.isalnum() else _HINTS
-        for hint in hints:
+        for hint in _HINTS:
             if hint in lowered:
                 return True
         for word in self._words:  # noqa: SIM110
@@ -100,11 +103,18 @@ class Redactor:
             return f"…{text[-limit_chars:]}" if keep_end else f"{text[:limit_chars]}…"
         return text
 
-    def fit(self, value: object) -> bool:
-        """Whether a plain value can be said as it is: all but the fewest are."""
-        if type(value) is str:
-            return len(value) <= FIELD_CHARS and not self.suspicious(value)
-        return not isinstance(value, str | list | dict)
+    def fit(self, fields: Mapping[str, object]) -> bool:
+        """Whether fields that have been through `plain_fields` can be said as they are: all but the fewest can.
+
+        They are looked at together, which costs a fifth of what it does to look at each.
+        """
+        if not _SCALARS.issuperset(map(type, fields.values())):
+            return False
+        text = "\n".join([value for value in fields.values() if type(value) is str])
+        if len(text) > FIELD_CHARS or self.suspicious(text):
+            return False
+        integers = [value for value in fields.values() if type(value) is int]
+        return not integers or (min(integers) >= -_LARGEST_INT and max(integers) <= _LARGEST_INT)
 
     def clean(self, fields: Mapping[str, object]) -> dict[str, object]:
         """The fields with every text in them scrubbed and cut. They have been through `plain_fields`."""
@@ -119,6 +129,8 @@ class Redactor:
         match value:
             case str():
                 return self.short(value, FIELD_CHARS)
+            case int() if not -_LARGEST_INT <= value <= _LARGEST_INT:
+                return hex(value)[:INTEGER_CHARS]
             case list():
                 return [self._clean_value(item) for item in value]
             case dict():
@@ -129,28 +141,20 @@ class Redactor:
 
 def plain_fields(fields: Mapping[str, object]) -> dict[str, object]:
     """The fields as plain values; one whose name the vocabulary lacks loses its value."""
-    plain: dict[str, object] = {}
-    for name, value in fields.items():
-        if name not in FIELDS:
-            plain[name] = UNLISTED
-        elif type(value) is str or (type(value) is int and -_LARGEST_INT <= value <= _LARGEST_INT):
-            plain[name] = value  # Most fields by far: nothing to look at.
-        else:
-            plain[name] = plain_value(value)
-    return plain
+    if FIELDS.keys() >= fields.keys() and _SCALARS.issuperset(map(type, fields.values())):
+        return dict(fields)
+    return {name: plain_value(value) if name in FIELDS else UNLISTED for name, value in fields.items()}
 
 
 def plain_value(value: object, depth: int = 0) -> object:
     """A value as JSON can hold it; what is not plain data is named by its type and never shown."""
     match value:
-        case None | bool() | float():
+        case None | int() | float():
             return value
         case enum.Enum():
             return plain_value(value.value, depth)
         case str():
             return str(value)
-        case int():
-            return value if -_LARGEST_INT <= value <= _LARGEST_INT else str(value)[:40]
         case datetime():
             return timestamp(value)
         case Mapping() | Sequence() | set() | frozenset() if not isinstance(value, bytes | bytearray | memoryview):

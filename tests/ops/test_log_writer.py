@@ -1,8 +1,10 @@
 """Writing to readers that are slow, gone, or no readers at all."""
 
+import asyncio
 import io
 import os
 import select
+import threading
 import time
 from collections.abc import Iterator
 
@@ -48,6 +50,48 @@ def test_lines_come_out_in_order(pipe: Pipe) -> None:
     for number in range(3):
         pipe.writer.write(b"line %d\n" % number)
     assert pipe.read() == b"line 0\nline 1\nline 2\n"
+
+
+async def test_the_lines_of_a_turn_go_out_together_when_it_ends(pipe: Pipe) -> None:
+    """Without a call to the system for each."""
+    for number in range(3):
+        pipe.writer.write_soon(b"line %d\n" % number)
+    assert pipe.read() == b""
+    await asyncio.sleep(0)
+    assert pipe.read() == b"line 0\nline 1\nline 2\n"
+
+
+async def test_what_can_not_wait_takes_along_what_was_said_before(pipe: Pipe) -> None:
+    """An alarm is out before anything else can happen."""
+    pipe.writer.write_soon(b"before\n")
+    pipe.writer.write(b"alarm\n")
+    assert pipe.read() == b"before\nalarm\n"
+    await asyncio.sleep(0)
+    pipe.writer.write_soon(b"after\n")
+    await asyncio.sleep(0)
+    assert pipe.read() == b"after\n"
+
+
+async def test_a_thread_without_an_event_loop_waits_for_no_turn(pipe: Pipe) -> None:
+    """A driver's thread, and whoever logs before or after the loop runs."""
+    thread = threading.Thread(target=pipe.writer.write_soon, args=(b"line\n",))
+    thread.start()
+    thread.join()
+    assert pipe.read() == b"line\n"
+
+
+def test_a_loop_that_ends_before_its_turn_does_leaves_nothing_unwritten(pipe: Pipe) -> None:
+    """The next one has turns of its own, and closing writes the rest."""
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(_say(pipe.writer, b"first\n"))
+    ended.close()
+    asyncio.run(_say(pipe.writer, b"second\n"))
+    pipe.writer.close()
+    assert pipe.read() == b"first\nsecond\n"
+
+
+async def _say(writer: LineWriter, line: bytes) -> None:
+    writer.write_soon(line)
 
 
 def test_a_full_pipe_never_blocks_and_nothing_is_lost_within_the_backlog(pipe: Pipe) -> None:

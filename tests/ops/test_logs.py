@@ -158,9 +158,12 @@ def test_anything_at_all_can_be_logged_without_raising() -> None:
     log = Log()
     cycle: list[object] = []
     cycle.append(cycle)
-    for value in ("\ud800", 2**80, float("nan"), b"raw", object(), cycle, {"reason": "\udfff"}, {1, 2}, "x" * 100_000):
+    strange = ["\ud800", 2**80, float("nan"), b"raw", object(), cycle, {"reason": "\udfff"}, {1, 2}, "x" * 100_000]
+    strange.append(9**9999)
+    for value in strange:
         logs.get_logger().info(Event.EVENT_PUBLISHED, reason=value)
-    assert len(log.lines) == 9
+    assert len(log.lines) == len(strange)
+    assert log.lines[1]["reason"] == "0x100000000000000000000"
     assert log.lines[3]["reason"] == "<bytes>"
     assert all(len(line) < 10_000 for line in log.text.splitlines())
 
