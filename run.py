@@ -7,6 +7,8 @@ import resource
 import signal
 import sys
 
+import uvloop
+
 from payment.check import check
 from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
 from payment.ops.vocabulary import Event
@@ -40,7 +42,8 @@ def main(arguments: list[str]) -> int:
     # waits: a tenth of a second, and without them a quarter of it.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
-    return asyncio.run(_serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
 
 
 def _raise_file_limit() -> None:

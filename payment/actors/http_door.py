@@ -31,8 +31,8 @@ LET_IN_IN_A_TURN = 128
 """Connections made before others may run: thousands in a row would keep all waiting for a second. With fewer, who comes
 to be refused would wait long to hear it: under ten times the load 1 to 2 s with 64, and 0.2 to 0.8 s with these."""
 TURNS_UNTIL_HEARD = 4
-"""Whoever spoke outside must have been heard so many turns after it was let in: asyncio takes one each to make the
-connection, to say so, and to listen to it."""
+"""Whoever spoke outside must have been heard so many turns after it was let in: an event loop takes one each to make
+the connection, to say so, and to listen to it."""
 OUTSIDE_CONNECTIONS = 8_192
 """Connections that were accepted and wait to be let in: while there are as many, the kernel keeps the others."""
 ACCEPT_AGAIN_S = 1.0

@@ -26,7 +26,7 @@ WAITING_REQUESTS = 12_000
 """Most requests that wait at once: 10,000 charges may (a sale begins), and there is room for look-ups beside them."""
 LEDGER_RESERVE = 256
 """Room in the ledger's mailbox that requests leave free, in letters: outcomes and events come first (F39)."""
-HELD_UP_S = 1.0
+HELD_UP_S = 0.5
 """From so long a queue at Stripe on, in seconds, it is Stripe that people wait for, and not we."""
 ROOM_LEFT_REQUESTS = 500
 """Of those that may wait, so many places are not counted on: charges on the wire, requests to see a payment."""

@@ -28,7 +28,9 @@ class Guest(asyncio.Protocol):
         self.heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.port = transport.get_extra_info("peername")[1]
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.port = peer[1] if peer else 0  # uvloop knows no address of one who has left
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
