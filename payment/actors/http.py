@@ -141,7 +141,8 @@ class HttpActor(Actor[Never]):
         self._waiting = WaitingRoom(ledger, forecast, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
-        self._line = Line(clock, self._waiting.behind_s, self._waiting.room_before_stripe, self._unheard_since)
+        waiting = self._waiting
+        self._line = Line(clock, waiting.behind_s, waiting.room_before_stripe, self._unheard_since, self._listened_at)
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -197,6 +198,9 @@ class HttpActor(Actor[Never]):
 
     def _unheard_since(self) -> float:
         return math.inf if self._door is None else self._door.unheard_since()
+
+    def _listened_at(self) -> float:
+        return self.clock.monotonic() if self._door is None else self._door.listened_at()
 
     async def _shut_door(self) -> None:
         if self._door is not None:

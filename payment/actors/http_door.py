@@ -27,9 +27,8 @@ BACKLOG_CONNECTIONS = 4_096
 7 s, and is overtaken by all who come meanwhile."""
 ACCEPTED_IN_A_TURN = 1_024
 """Connections accepted before others may run: 10 to 20 microseconds each."""
-LET_IN_IN_A_TURN = 128
-"""Connections made before others may run: thousands in a row would keep all waiting for a second. With fewer, who comes
-to be refused would wait long to hear it: under ten times the load 1 to 2 s with 64, and 0.2 to 0.8 s with these."""
+LET_IN_IN_A_TURN = 64
+"""Connections made before others may run: thousands in a row would keep all waiting for a second."""
 TURNS_UNTIL_HEARD = 4
 """Whoever spoke outside must have been heard so many turns after it was let in: an event loop takes one each to make
 the connection, to say so, and to listen to it."""
@@ -55,6 +54,9 @@ class Entrance(Protocol):
 
     def unheard_since(self) -> float:
         """When the first of those came who may have spoken and can't have been heard yet; infinite without any."""
+
+    def listened_at(self) -> float:
+        """When came what is read now on a connection that is open already."""
 
     async def close(self) -> None:
         """Accept nobody any more, and let in whoever was accepted."""
@@ -98,10 +100,15 @@ class Door:
         self._lately: deque[float] = deque([math.inf] * TURNS_UNTIL_HEARD, TURNS_UNTIL_HEARD)
         """Of each of the last turns, when whoever was let in first had come; infinite where nobody was."""
         self._turning = False
+        self._looked_at = 0.0
         self._open_again: asyncio.TimerHandle | None = None
 
     def unheard_since(self) -> float:
         return min(self._next_came_at(), *self._lately)
+
+    def listened_at(self) -> float:
+        # While people come in, a turn is long. What is read in it was said before it was looked who has come since.
+        return self._looked_at if self._turning else self._clock.monotonic()
 
     def open(self) -> None:
         """Accept whoever comes."""
@@ -128,7 +135,7 @@ class Door:
             self._loop.remove_reader(listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        now = self._clock.monotonic()
+        self._looked_at = now = self._clock.monotonic()
         for _ in range(min(ACCEPTED_IN_A_TURN, OUTSIDE_CONNECTIONS - len(self._outside))):
             try:
                 accepted, _address = listening.accept()
@@ -156,6 +163,9 @@ class Door:
 
     def _let_in(self) -> None:
         self._turning = False
+        if self._open_again is None:
+            for listening in self._listening:
+                self._accept(listening)
         self._lately.append(self._next_came_at())
         for _ in range(min(LET_IN_IN_A_TURN, len(self._outside))):
             task = self._loop.create_task(self._connect(*self._outside.popleft()), name="let in")

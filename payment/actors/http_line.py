@@ -70,16 +70,19 @@ class Line:
         behind_s: Callable[[], float],
         room_before_stripe: Callable[[], int | None],
         unheard_since: Callable[[], float],
+        listened_at: Callable[[], float],
     ) -> None:
         """`behind_s`: for how long the ledger owes somebody a decision.
 
         `room_before_stripe`: how many more the service may take in, where it is Stripe that holds people up; else None.
         `unheard_since`: when whoever came first of those came who may have spoken and were not heard yet.
+        `listened_at`: when came what is heard now of those who were let in long ago.
         """
         self._clock = clock
         self._behind_s = behind_s
         self._room_before_stripe = room_before_stripe
         self._unheard_since = unheard_since
+        self._listened_at = listened_at
         self._waiting: dict[Caller, Place] = {}
         self._queue: PlaceQueue[Came] = PlaceQueue()
         self._came = 0
@@ -95,12 +98,12 @@ class Line:
         return len(self._waiting)
 
     def take(self, caller: Caller, data: bytes, came_at: float | None = None) -> bool:
-        """Keep or refuse a request that came at that time, or now; False where it is to be looked at now."""
+        """Keep or refuse a request that came at that time, or is heard now; False where it is to be looked at now."""
         if self._disbanded:
             return False
         now = self._clock.monotonic()
         if came_at is None:
-            came_at = now
+            came_at = self._listened_at()
         if now < self._closed_until or (self._waiting and len(self._waiting) >= self._most()):
             caller.refuse(data)
             return True

@@ -45,7 +45,14 @@ class Door:
         self.behind_s = 0.0
         self.room: int | None = None
         self.unheard_since = math.inf
-        self.line = Line(self.clock, lambda: self.behind_s, lambda: self.room, lambda: self.unheard_since)
+        self.listened_ago_s = 0.0
+        self.line = Line(
+            self.clock,
+            lambda: self.behind_s,
+            lambda: self.room,
+            lambda: self.unheard_since,
+            lambda: self.clock.monotonic() - self.listened_ago_s,
+        )
         self.told: list[tuple[int, str]] = []
         self.people: list[Person] = []
 
@@ -117,6 +124,20 @@ async def test_who_came_first_is_looked_at_first_whenever_they_are_heard(door: D
         (2, "0.2"),
         (0, "0.1"),
         (4, "0"),
+    ]
+
+
+async def test_who_is_heard_on_an_open_connection_came_when_it_was_listened_to(door: Door) -> None:
+    """F39: not when its bytes are read, when others have been accepted that came later."""
+    door.come(NO_CROWD_REQUESTS)
+    now = door.clock.monotonic()
+    door.comes(now - 0.1)
+    door.listened_ago_s = 0.2
+    door.comes()
+    await door.turn()
+    assert door.told == [
+        (NO_CROWD_REQUESTS + 1, "looked at after 0.2 s"),
+        (NO_CROWD_REQUESTS, "looked at after 0.1 s"),
     ]
 
 

@@ -473,6 +473,20 @@ MUTANTS = (
         beyond=NO_CROWD,
     ),
     Mutant(
+        name="open-connection-heard-late",
+        wrong="In a crowd, what is read on an open connection came when it is read, and not when it was listened to.",
+        endangers="F39",
+        test="tests/actors/test_http_door.py::test_what_is_read_in_a_crowd_was_said_before_the_others_came",
+        edits=(
+            Edit(
+                DOOR,
+                "return self._looked_at if self._turning else self._clock.monotonic()",
+                "return self._clock.monotonic()",
+            ),
+        ),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
         name="gone-and-remembered",
         wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
         endangers="F39",

@@ -37,9 +37,10 @@ class Listening:
 
     port = 80
 
-    def __init__(self, network: Network, owner: Owner, factory: Callable[[], asyncio.Protocol], host: str) -> None:
+    def __init__(self, network: Network, owner: Owner, connection: MakeConnection, clock: Clock, host: str) -> None:
         self.owner = owner
-        self.factory = factory
+        self.factory = lambda: connection(clock.monotonic())
+        self.listened_at = clock.monotonic
         self._network = network
         self._host = host
 
@@ -161,7 +162,7 @@ class Network:
         assert host is not None
         if host in self._listening:
             raise OSError(98, f"{host} is in use")
-        made = Listening(self, self.loop.current, lambda: connection(clock.monotonic()), host)
+        made = Listening(self, self.loop.current, connection, clock, host)
         self._listening[host] = made
         return made
 
