@@ -4,7 +4,7 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
@@ -93,19 +93,42 @@ async def test_a_client_that_hangs_up_in_its_body_does_no_harm(world: HttpWorld)
     assert world.ledger.asked == []
 
 
-async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld) -> None:
-    """F39: a SIGSTOP outlasts their patience. Some are looked at in the very turn in which they turn out to be gone."""
-    uncaught: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
+def charge_request() -> bytes:
     body = msgspec.json.encode(FORM)
-    request = raw_post(b"Content-Length: %d\r\n" % len(body), body)
+    return raw_post(b"Content-Length: %d\r\n" % len(body), body)
+
+
+@pytest.fixture
+def uncaught() -> Iterator[list[object]]:
+    """What the event loop complains of."""
+    complaints: list[object] = []
+    yield complaints
+    gc.collect()
+    assert complaints == []
+
+
+async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld, uncaught: list[object]) -> None:
+    """F39: a SIGSTOP outlasts their patience. Some are looked at in the very turn in which they turn out to be gone."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
     for _ in range(GIVEN_UP):
         with socket.create_connection(("127.0.0.1", world.actor.port)) as client:
-            client.sendall(request)
+            client.sendall(charge_request())
     assert (await world.get("/healthz")).status == 200
-    gc.collect()
-    assert uncaught == []
     assert not world.running.done()
+
+
+async def test_who_has_hung_up_is_not_looked_at(world: HttpWorld, uncaught: list[object]) -> None:
+    """F39: its turn comes when the event loop knows that it is gone, and has not said so yet."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
+    connection, transport = world.listener().connection(world.clock.monotonic()), Wire()
+    connection.connection_made(transport)
+    await asyncio.sleep(0)
+    transport.close()
+    connection.look_at(charge_request(), 0.0)
+    connection.refuse(charge_request())
+    connection.connection_lost(None)
+    assert (await world.get("/healthz")).status == 200
+    assert (transport.written, world.ledger.asked) == (b"", [])
 
 
 async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:
@@ -138,8 +161,7 @@ class Impatient(Wire):
 
 async def test_who_asks_again_at_once_stands_in_line_too(world: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """F39: also before aiohttp's own task has noticed that the answer was written."""
-    body = msgspec.json.encode(FORM)
-    request = raw_post(b"Content-Length: %d\r\n" % len(body), body)
+    request = charge_request()
     listener = world.listener()
     connection = listener.connection(world.clock.monotonic())
     transport = Impatient(connection, request)

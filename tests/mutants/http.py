@@ -454,7 +454,7 @@ MUTANTS = (
         name="looked-at-when-gone",
         wrong="Who has hung up while standing in line is looked at all the same.",
         endangers="F39",
-        test="tests/actors/test_http_wire.py::test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm",
+        test="tests/actors/test_http_wire.py::test_who_has_hung_up_is_not_looked_at",
         edits=(
             Edit(
                 WIRE,
