@@ -149,19 +149,29 @@ class MongoStore:
         try:
             await self._database.command("ping")
             if not self._indexed:
-                await self._orders.create_indexes(
-                    [
-                        # Sparse: only orders at which somebody must look are in it, however many are stored.
-                        IndexModel([(DUE_MS, ASCENDING)], name="due_ms", sparse=True),
-                        IndexModel([("due", ASCENDING)], name="due", sparse=True),
-                        IndexModel([("payment.id", ASCENDING)], name="payment_id", sparse=True, unique=True),
-                    ]
-                )
+                indexes = [
+                    # Sparse: only orders at which somebody must look are in it, however many are stored.
+                    IndexModel([(DUE_MS, ASCENDING)], name="due_ms", sparse=True),
+                    IndexModel([("due", ASCENDING)], name="due", sparse=True),
+                    IndexModel([("payment.id", ASCENDING)], name="payment_id", sparse=True, unique=True),
+                ]
+                if await self._needs_index_of_fence():
+                    indexes.append(IndexModel([("_id", ASCENDING), ("rev", ASCENDING)], name="fence", unique=True))
+                await self._orders.create_indexes(indexes)
                 self._indexed = True
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
         except NOT_AS_MONGODB as error:
             raise StoreUnavailable(_not_as_mongodb(error)) from None
+
+    async def _needs_index_of_fence(self) -> bool:
+        """Whether the server finds `{_id, rev}` by an index of just these two, and else reads every order for a write.
+
+        mongo-java-server does: 5 ms for each write where 4,000 are stored, and 2 ms with that index however many are. It
+        says that it is MongoDB 4.4, without the commit that MongoDB itself names.
+        """
+        build = await self._database.command("buildInfo")
+        return build.get("versionArray", [])[:2] == [4, 4] and "gitVersion" not in build
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
         ids = _storable(order_ids)
