@@ -167,8 +167,8 @@ class MongoStore:
     async def _needs_index_of_fence(self) -> bool:
         """Whether the server finds `{_id, rev}` by an index of just these two, and else reads every order for a write.
 
-        mongo-java-server does: 5 ms for each write where 4,000 are stored, and 2 ms with that index however many are. It
-        says that it is MongoDB 4.4, without the commit that MongoDB itself names.
+        mongo-java-server does: 5 ms for each write where 4,000 are stored, and 2 ms with that index, however many are.
+        It says that it is MongoDB 4.4, without the commit that MongoDB itself names.
         """
         build = await self._database.command("buildInfo")
         return build.get("versionArray", [])[:2] == [4, 4] and "gitVersion" not in build
