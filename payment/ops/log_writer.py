@@ -4,8 +4,8 @@ A full pipe makes a plain `write` wait for its reader, and with it the whole eve
 log collector did. So each write asks first whether there is room, keeps a bounded backlog in memory where there is
 none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
 
-To write costs four times what it costs to make a line, so those that can wait go out together when the event loop's
-turn ends; a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.
+To write a line is a third of what it costs, so those that can wait go out together when the event loop's turn ends;
+a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.
 
 It must never raise for the reader's sake, and never write half a line between two others. Any thread may call it, and
 it may be entered again from within itself: the garbage collector can report a lost task at any allocation.

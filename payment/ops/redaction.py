@@ -106,7 +106,7 @@ class Redactor:
     def fit(self, fields: Mapping[str, object]) -> bool:
         """Whether fields that have been through `plain_fields` can be said as they are: all but the fewest can.
 
-        They are looked at together, which costs a fifth of what it does to look at each.
+        They are looked at together: one search costs less than one for each.
         """
         if not _SCALARS.issuperset(map(type, fields.values())):
             return False

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -98,18 +98,19 @@ def charge_request() -> bytes:
     return raw_post(b"Content-Length: %d\r\n" % len(body), body)
 
 
-@pytest.fixture
-def uncaught() -> Iterator[list[object]]:
-    """What the event loop complains of."""
+@pytest_asyncio.fixture
+async def nothing_uncaught() -> AsyncIterator[None]:
+    """The event loop has nothing to complain of."""
     complaints: list[object] = []
-    yield complaints
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    yield
     gc.collect()
     assert complaints == []
 
 
-async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld, uncaught: list[object]) -> None:
+@pytest.mark.usefixtures("nothing_uncaught")
+async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld) -> None:
     """F39: a SIGSTOP outlasts their patience. Some are looked at in the very turn in which they turn out to be gone."""
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
     for _ in range(GIVEN_UP):
         with socket.create_connection(("127.0.0.1", world.actor.port)) as client:
             client.sendall(charge_request())
@@ -117,9 +118,9 @@ async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: Htt
     assert not world.running.done()
 
 
-async def test_who_has_hung_up_is_not_looked_at(world: HttpWorld, uncaught: list[object]) -> None:
+@pytest.mark.usefixtures("nothing_uncaught")
+async def test_who_has_hung_up_is_not_looked_at(world: HttpWorld) -> None:
     """F39: its turn comes when the event loop knows that it is gone, and has not said so yet."""
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: uncaught.append(context))
     connection, transport = world.listener().connection(world.clock.monotonic()), Wire()
     connection.connection_made(transport)
     await asyncio.sleep(0)
