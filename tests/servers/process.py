@@ -87,7 +87,13 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        child = self._child  # looked at once: another thread may be waiting for its end
+        return child is not None and child.poll() is None
+
+    def runs_as(self, pid: int) -> bool:
+        """Whether the child that had `pid` still runs: not one that was started after it."""
+        child = self._child
+        return child is not None and child.pid == pid and child.poll() is None
 
     def start(self, deadline_s: float = START_DEADLINE_S) -> None:
         """Start the program, return when it is ready; ServerFailedError after `deadline_s` or at its early end."""

@@ -64,7 +64,7 @@ class Site:
         await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
         for process in self.services:
             process.start()
-        await asyncio.gather(*(self._until_ready(process) for process in self.services))
+        await asyncio.gather(*(self._until_ready(process, process.pid) for process in self.services))
 
     async def start_again(self, name: str) -> None:
         """What was struck, on its port and its data. ServerFailedError where it does not start at all."""
@@ -124,13 +124,14 @@ class Site:
             stripe.fault(fault.name, fault.endpoint, None, probability=fault.probability, delay_ms=fault.delay_ms)
 
     def _watch(self, process: Victim) -> None:
-        watch = asyncio.create_task(self._until_ready(process))
+        # Its pid now: the next strike may have ended it before the task takes its first step.
+        watch = asyncio.create_task(self._until_ready(process, process.pid))
         self._watches.add(watch)
 
-    async def _until_ready(self, process: Victim) -> None:
-        """Note how long this start took; a process that is struck again meanwhile is not counted."""
-        pid, began = process.pid, time.monotonic()
-        while process.running and process.pid == pid:
+    async def _until_ready(self, process: Victim, pid: int) -> None:
+        """Note how long the start that made `pid` took; one that is struck again meanwhile is not counted."""
+        began = time.monotonic()
+        while process.runs_as(pid):
             if await asyncio.to_thread(lambda: process.answers):
                 self.ready_s.append(time.monotonic() - began)
                 return
