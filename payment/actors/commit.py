@@ -13,10 +13,9 @@ The commit touches nothing outside: it tells a `Desk` what became of each order,
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from payment.actors.lanes import LaneLetter
 from payment.actors.letters import (
@@ -40,16 +39,14 @@ ROUNDS_TOGETHER_LIMIT = 3
 """Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """A write that may have been applied: what it was decided on, and the document."""
 
     before: Order | None
     after: Order
 
 
-@dataclass(slots=True)
-class Work:
+class Work(Struct, eq=False):
     """One order of a commit: its letters, what was decided, and every write of it that may have been applied.
 
     A letter is taken out of `letters` when it is answered: what is left when the ledger dies still waits.
@@ -114,8 +111,7 @@ class Desk(Protocol):
     def observed(self, results: Sequence[Committed]) -> None: ...
 
 
-@dataclass(slots=True)
-class LoopShare:
+class LoopShare(Struct):
     """What all commits of one ledger take of the event loop, in seconds. To each, the rest is what others take.
 
     If one counted as others to another, each would have as long a turn as that one and the others together, and so on.

@@ -7,8 +7,9 @@ Change together: `LEASE` in `payment.core.schedule`, and `RENEW_WITHIN` here.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from payment.actors.forecast import Forecast
 from payment.actors.letters import (
@@ -29,8 +30,7 @@ NATS = "nats"
 STRIPE = "stripe"
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct, eq=False):
     """One effect in an actor's hands. `place` is a charge's place in Stripe's queue."""
 
     effect: Effect

@@ -13,7 +13,6 @@ Only letters that hold a future or a callback are mutable things; whatever they 
 import asyncio
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from msgspec import Struct
 
@@ -22,8 +21,7 @@ from payment.core.messages import ChargeRequested, Message, OrderCancelled, Orde
 from payment.core.replies import Answer, PaymentView, Unavailable
 
 
-@dataclass(slots=True, eq=False)
-class ChargeAsked:
+class ChargeAsked(Struct, eq=False):
     """HTTP asks the ledger to charge an order. The ledger sets `answer` exactly once, and by `deadline` at the latest.
 
     `deadline` is in seconds of the clock's `monotonic`: a request that is still pending then is told so (202).
@@ -34,14 +32,13 @@ class ChargeAsked:
     asked_at: float
     request_id: str
     answer: "asyncio.Future[Answer]"
-    decided: bool = field(default=False)
+    decided: bool = False
     """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
-    write_sent: bool = field(default=False)
+    write_sent: bool = False
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 
 
-@dataclass(slots=True, eq=False)
-class PaymentAsked:
+class PaymentAsked(Struct, eq=False):
     """HTTP asks for a payment by its id. None: there is no such payment."""
 
     payment_id: str
@@ -61,8 +58,7 @@ class Handling(enum.Enum):
 Settle = Callable[[Handling], None]
 
 
-@dataclass(slots=True, eq=False)
-class EventArrived:
+class EventArrived(Struct, eq=False):
     """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.
 
     `redelivered`: the broker has delivered it before, as far as it knows.
@@ -76,8 +72,7 @@ class EventArrived:
     settle: Settle
 
 
-@dataclass(slots=True, eq=False)
-class PoisonArrived:
+class PoisonArrived(Struct, eq=False):
     """The NATS actor brings an event that can't be read: it is kept whole, once, under its identity."""
 
     subject: str

@@ -24,9 +24,10 @@ class Mailbox(Generic[T]):
 
     def offer(self, item: T) -> bool:
         """Put the item in if there is room now. Never waits; False: it is full and nothing was changed."""
-        if self._queue.full():
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull:
             return False
-        self._queue.put_nowait(item)
         return True
 
     async def put(self, item: T) -> None:

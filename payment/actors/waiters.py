@@ -6,8 +6,9 @@ known by then: the queue at Stripe is longer than that, or nobody will look agai
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from payment.actors.hands import Hands
 from payment.actors.letters import ChargeAsked
@@ -19,8 +20,7 @@ UNKNOWN_RETRY_AFTER_S = 2
 """When to ask again about an outcome that depends on an answer we have no estimate for."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct, eq=False):
     """The requests that wait for one order, and the newest revision by which all of them were judged."""
 
     rev: int

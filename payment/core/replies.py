@@ -146,7 +146,7 @@ def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Rep
         return Denied.NOT_YOURS
     if order.cancelled:
         return Conflict.CANCELLED
-    attempt = _attempt_with(order, token_hash(request.token))
+    attempt = _attempt_with(order, request.token)
     if order.payment is not None and attempt is not None:
         return _reply_of(order, order.payment, attempt, at)
     return _why_not(order, at) or Start.NEW_ATTEMPT
@@ -174,7 +174,10 @@ def _cancelled_status(order: Order) -> PaymentStatus:
     return PaymentStatus.REFUNDED if charged else PaymentStatus.CANCELLED
 
 
-def _attempt_with(order: Order, hashed: str) -> Attempt | None:
+def _attempt_with(order: Order, token: str) -> Attempt | None:
+    if not order.attempts:
+        return None
+    hashed = token_hash(token)
     return next((attempt for attempt in reversed(order.attempts) if attempt.token_hash == hashed), None)
 
 

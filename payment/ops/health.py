@@ -180,11 +180,11 @@ class Health:
     @property
     def status(self) -> Status:
         """Whether charges are taken, and whether anything waits."""
-        up = {name: self.is_up(name) for name in Dependency}
-        blocked = any(self._states[name].blocks_charges for name in Dependency)
-        if self.phase is not Phase.READY or blocked or not all(up[name] for name in ALWAYS_BLOCKS):
+        down = [name for name in self._states if not self.is_up(name)]
+        blocked = any(name in ALWAYS_BLOCKS or self._states[name].blocks_charges for name in down)
+        if self.phase is not Phase.READY or blocked:
             return Status.UNAVAILABLE
-        return Status.READY if all(up.values()) else Status.DEGRADED
+        return Status.DEGRADED if down else Status.READY
 
     def view(self) -> HealthView:
         """The whole of it, for `/readyz`."""

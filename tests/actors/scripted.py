@@ -94,6 +94,7 @@ class ScriptedActor(Actor[Ask]):
         for reply in self._waiting:
             if not reply.done():
                 reply.set_exception(ActorCrashed(self.name))
+                reply.exception()  # looked at: many tests ask and never wait, and asyncio would say so in another's log
         await _play(self._script.teardown)
 
     async def _later(self, reply: asyncio.Future[str]) -> None:
