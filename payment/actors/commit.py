@@ -35,6 +35,11 @@ WORKS_IN_A_TURN = 16
 second. Where the others take long, as a crowd at the door does, a turn lasts as long as theirs: a commit that had 16
 works' time between each thousand refusals would take ten seconds."""
 
+DECIDED_AS_OF_ITS_BEGINNING_S = 1.0
+"""For so long, in seconds, a round of a commit decides as of the moment at which it began. By it a charge has its place
+at Stripe: two commits decide in turns, some orders are read first, and who asked first goes first all the same. An
+older moment is no longer the present, and another one is taken."""
+
 ROUNDS_TOGETHER_LIMIT = 3
 """Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
 
@@ -130,6 +135,8 @@ class GroupCommit:
         self._share = share
         self._turn_began = clock.monotonic()
         self._others_took_s = 0.0
+        self._moment = desk.moment()
+        self._moment_began = self._turn_began
 
     async def settle(self, works: list[Work]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
@@ -147,6 +154,7 @@ class GroupCommit:
         """
         to_write: list[Work] = []
         unread: list[Work] = []
+        self._begin_moment()
         for place, work in enumerate(works):
             await self._let_others_run(place)
             work.before = None if work.sent else self._desk.cached(work.order_id)
@@ -166,7 +174,19 @@ class GroupCommit:
                 to_write.append(work)
             else:
                 self._desk.finished(work)
+        if read:
+            places = {id(work): place for place, work in enumerate(works)}
+            to_write.sort(key=lambda work: places[id(work)])
         return to_write
+
+    def _begin_moment(self) -> None:
+        self._moment, self._moment_began = self._desk.moment(), self._clock.monotonic()
+
+    def _moment_now(self) -> Moment:
+        """The moment at which a work is decided: that of this round, unless it has become too old."""
+        if self._clock.monotonic() - self._moment_began >= DECIDED_AS_OF_ITS_BEGINNING_S:
+            self._begin_moment()
+        return self._moment
 
     def _must_fence(self, work: Work) -> bool:
         """Whether a write of ours may yet land on what was read, and somebody is about to hear that nothing changed.
@@ -224,7 +244,7 @@ class GroupCommit:
     def _fold(self, work: Work) -> None:
         """The order's letters, one after another, each decided on what the one before it left."""
         work.letters = self._desk.still_wanted(work)
-        moment = self._desk.moment()
+        moment = self._moment_now()
         order = work.before
         work.replies.clear()
         work.applied.clear()

@@ -107,8 +107,9 @@ class Door:
         return min(self._next_came_at(), *self._lately)
 
     def listened_at(self) -> float:
-        # While people come in, a turn is long. What is read in it was said before it was looked who has come since.
-        return self._looked_at if self._turning else self._clock.monotonic()
+        # While people come in, a turn is long. What is read in it was said before it was looked who has come since, and
+        # after those came who were found at the look before: they have yet to be heard, and none of them is passed.
+        return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()
 
     def open(self) -> None:
         """Accept whoever comes."""

@@ -1,13 +1,13 @@
-"""A group commit shares the event loop with whoever else has work: neither starves the other."""
+"""A group commit shares the event loop with whoever else has work: neither starves the other, or changes the order."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from payment.actors.commit import WORKS_IN_A_TURN, Work
+from payment.actors.commit import DECIDED_AS_OF_ITS_BEGINNING_S, WORKS_IN_A_TURN, Work
+from payment.actors.lanes import Lane, LaneLetter
 from payment.actors.mongo import COMMITS_UNDER_WAY_LIMIT, ORDERS_IN_A_COMMIT_LIMIT
-from tests.actors.ledger_world import world
+from tests.actors.ledger_world import Ledger, world
 
 DECIDING_S = 0.001
 """What deciding on one order costs in these tests, where time passes by nothing else but others' work."""
@@ -35,12 +35,12 @@ async def others_during_a_commit(they_take_s: float, *, read_first: bool = False
     async with world() as house:
         ledger = await house.ledger()
         clock, desk = house.clock, ledger.actor.desk
-        moment, finished = desk.moment, desk.finished
+        still_wanted, finished = desk.still_wanted, desk.finished
 
-        def slow_moment() -> Any:
+        def slowly_decided(work: Work) -> list[LaneLetter]:
             others.work()
             clock.oversleep(DECIDING_S)
-            return moment()
+            return still_wanted(work)
 
         def counted_finished(work: Work) -> None:
             others.work()
@@ -54,7 +54,7 @@ async def others_during_a_commit(they_take_s: float, *, read_first: bool = False
                     others.turns += 1
                     clock.oversleep(they_take_s)
 
-        desk.moment = slow_moment  # type: ignore[method-assign]
+        desk.still_wanted = slowly_decided  # type: ignore[method-assign]
         desk.finished = counted_finished  # type: ignore[method-assign]
         for number in range(ORDERS_IN_A_COMMIT_LIMIT):
             ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}"), redelivered=read_first))
@@ -82,3 +82,62 @@ async def test_a_commit_has_as_much_time_as_the_others_take() -> None:
     """F39: with the time of 16 works between each thousand refusals, a commit would take ten seconds."""
     others = await others_during_a_commit(4 * WORKS_IN_A_TURN * DECIDING_S)
     assert others.turns <= ORDERS_IN_A_COMMIT_LIMIT // WORKS_IN_A_TURN
+
+
+def in_line(ledger: Ledger) -> list[str]:
+    """The orders of all charges that were handed over, as they stand in line at Stripe."""
+    return [charge.order_id for charge in sorted(ledger.to_stripe(), key=lambda charge: charge.issued_at)]
+
+
+async def test_two_commits_in_turns_keep_the_order_of_asking() -> None:
+    """F39: the second begins while the first is still deciding. Whoever asked first is first in line all the same."""
+    orders = [f"o{number}" for number in range(ORDERS_IN_A_COMMIT_LIMIT)]
+    async with world() as house:
+        ledger = await house.ledger(stripe_room=len(orders))
+        await ledger.order(*orders)
+        desk, taken = ledger.actor.desk, 0
+        still_wanted, works_of = desk.still_wanted, desk.works_of
+
+        def slowly_decided(work: Work) -> list[LaneLetter]:
+            house.clock.oversleep(DECIDING_S)
+            return still_wanted(work)
+
+        def counted_works(lanes: list[Lane]) -> list[Work]:
+            nonlocal taken
+            taken += 1
+            return works_of(lanes)
+
+        desk.still_wanted = slowly_decided  # type: ignore[method-assign]
+        desk.works_of = counted_works  # type: ignore[method-assign]
+        await ledger.tell(*map(ledger.asked, orders))
+        assert taken > 1
+        assert in_line(ledger) == orders
+
+
+async def test_an_order_that_is_read_first_keeps_its_place() -> None:
+    """F39: another process had taken it in. Whoever asks later, for an order that is at hand, does not pass it."""
+    async with world() as house:
+        ledger = await house.ledger()
+        await ledger.order("read")
+        await ledger.restart()
+        await ledger.order("at hand")
+        ledger.store.stall("load")
+        await ledger.tell(ledger.asked("read"), ledger.asked("at hand"))
+        house.clock.oversleep(DECIDED_AS_OF_ITS_BEGINNING_S / 2)
+        ledger.store.go_on()
+        await house.clock.settle()
+        assert in_line(ledger) == ["read", "at hand"]
+
+
+async def test_what_took_long_to_read_is_decided_as_of_now() -> None:
+    """F38: a moment that has passed is none to judge by: a lease would be over before it begins."""
+    async with world() as house:
+        ledger = await house.ledger()
+        await ledger.order()
+        await ledger.restart()
+        ledger.store.stall("load")
+        await ledger.tell(ledger.asked())
+        house.clock.oversleep(DECIDED_AS_OF_ITS_BEGINNING_S)
+        ledger.store.go_on()
+        await house.clock.settle()
+        assert ledger.one_to_stripe().issued_at == house.clock.now()

@@ -480,7 +480,7 @@ MUTANTS = (
         edits=(
             Edit(
                 DOOR,
-                "return self._looked_at if self._turning else self._clock.monotonic()",
+                "return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()",
                 "return self._clock.monotonic()",
             ),
         ),

@@ -120,4 +120,28 @@ MUTANTS = (
         edits=(Edit(STRIPE_DESK, "effect.issued_at.timestamp() if isinstance(effect, ChargeCard) else 0.0", "0.0"),),
         beyond=NO_CROWD,
     ),
+    Mutant(
+        name="each-work-in-its-own-moment",
+        wrong="Each order of a commit is decided as of now, and two commits that decide in turns mix who asked when.",
+        endangers="F39",
+        test=f"{TURNS}::test_two_commits_in_turns_keep_the_order_of_asking",
+        edits=(Edit(COMMIT, "- self._moment_began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._moment_began >= 0.0"),),
+        beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="moment-kept-for-ever",
+        wrong="A commit decides as of its beginning, however long the store took to be read.",
+        endangers="F38",
+        test=f"{TURNS}::test_what_took_long_to_read_is_decided_as_of_now",
+        edits=(Edit(COMMIT, "DECIDED_AS_OF_ITS_BEGINNING_S = 1.0", "DECIDED_AS_OF_ITS_BEGINNING_S = 1e9"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="read-ones-last",
+        wrong="In a commit, orders that had to be read stand behind those that were at hand.",
+        endangers="F39",
+        test=f"{TURNS}::test_an_order_that_is_read_first_keeps_its_place",
+        edits=(Edit(COMMIT, "            to_write.sort(key=lambda work: places[id(work)])\n", ""),),
+        beyond=NO_CROWD,
+    ),
 )
