@@ -157,7 +157,8 @@ class MongoStore:
                 ]
                 if await self._needs_index_of_fence():
                     indexes.append(IndexModel([("_id", ASCENDING), ("rev", ASCENDING)], name="fence", unique=True))
-                await self._orders.create_indexes(indexes)
+                for index in indexes:  # one by one: FerretDB 1 hangs up at several of which some are there
+                    await self._orders.create_indexes([index])
                 self._indexed = True
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
@@ -264,17 +265,16 @@ class MongoStore:
             return await self._refused(writes, error)
         except PyMongoError:
             return [Committed.UNKNOWN] * len(writes)
-        return _results(said, len(writes))
+        return _results(said, len(writes)) if _tells_apart(said, len(writes)) else await self._one_by_one(writes)
 
     async def _refused(self, writes: list[Write], error: OperationFailure) -> list[Committed]:
-        """The server has refused the whole call. Where one of its documents collided, each is told apart by itself.
-
-        One that had been written before is then a conflict, which its writer recognises.
-        """
+        """The server has refused the whole call. Where one of its documents collided, each is told apart by itself."""
         if not _is_duplicate(error):
             return [Committed.UNKNOWN] * len(writes)
-        if len(writes) == 1:
-            return [Committed.CONFLICT]
+        return [Committed.CONFLICT] if len(writes) == 1 else await self._one_by_one(writes)
+
+    async def _one_by_one(self, writes: list[Write]) -> list[Committed]:
+        """Each by itself. One that had been written before is a conflict now, which its writer recognises."""
         return [result for write in writes for result in await self._write([write])]
 
     async def bury(self, letter: DeadLetter) -> bool:
@@ -389,6 +389,16 @@ def _is_duplicate(error: PyMongoError) -> bool:
     if not isinstance(error, OperationFailure):
         return False
     return error.code == DUPLICATE_KEY or SQLITE_DUPLICATE in str((error.details or {}).get("errmsg", ""))
+
+
+def _tells_apart(said: Mapping[str, Any], count: int) -> bool:
+    """Whether the server's answer to so many writes names each that failed: the others are all that it counts.
+
+    FerretDB 1 stops at the first error, which it calls the first write's: what it never wrote would be taken for
+    written, and a card charged without a word on paper.
+    """
+    failed = said.get("writeErrors", ())
+    return not failed or said.get("n", 0) >= count - len(failed)
 
 
 def _results(said: Mapping[str, Any], count: int) -> list[Committed]:

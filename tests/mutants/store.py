@@ -241,4 +241,23 @@ MUTANTS = (
         ),
         beyond=REAL_ONES,
     ),
+    Mutant(
+        name="uncounted-taken-for-written",
+        wrong="What a server names no error for counts as written, though it says that it wrote fewer.",
+        endangers="L1 L4 F02 F26",
+        test="tests/ports/test_mongo_store.py::test_an_answer_that_counts_too_few_is_asked_for_each",
+        edits=(Edit(STORE, 'return not failed or said.get("n", 0) >= count - len(failed)', "return True"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="indexes-made-together",
+        wrong="All indexes are made by one command: FerretDB breaks off when some of them are there.",
+        endangers="F25",
+        test="tests/ports/test_mongo_store.py::test_indexes_are_made_one_by_one",
+        edits=(
+            Edit(STORE, "for index in indexes:", "if indexes:"),
+            Edit(STORE, "create_indexes([index])", "create_indexes(indexes)"),
+        ),
+        beyond=REAL_ONES,
+    ),
 )

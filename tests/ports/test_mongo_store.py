@@ -85,7 +85,8 @@ async def test_orders_that_begin_are_inserted_and_stand_alone(server: ScriptedMo
 async def test_a_command_is_no_longer_than_the_driver_takes(server: ScriptedMongo, store: MongoStore) -> None:
     """F41: it refuses one that is longer in all than the longest document; what each write came to stays its own."""
     long = [order(f"o{number}", rev=2, user="u" * (COMMAND_BYTES_MAX // 3)) for number in range(5)]
-    server.answers["update"] = [{"ok": 1.0}, {"ok": 1.0, "writeErrors": [{"index": 0, "code": 11000}]}, {"ok": 1.0}]
+    collided = {"ok": 1.0, "n": 1, "writeErrors": [{"index": 0, "code": 11000}]}
+    server.answers["update"] = [{"ok": 1.0}, collided, {"ok": 1.0}]
     assert await store.commit(long) == [WRITTEN, WRITTEN, CONFLICT, WRITTEN, WRITTEN]
     sent = [[each["q"]["_id"] for each in update["updates"]] for update in server.named("update")]
     assert sent == [["o0", "o1"], ["o2", "o3"], ["o4"]]
@@ -127,9 +128,32 @@ async def test_one_payment_is_asked_for_by_equality(server: ScriptedMongo, store
 async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, store: MongoStore) -> None:
     """F41: a collision is a conflict, a fault of the document is for good, and what nobody knows is unknown."""
     errors = [{"index": index, "code": code, "errmsg": "no"} for index, code in ((1, 11000), (2, 10334), (3, 91))]
-    server.answers["update"] = [WRITTEN_ANSWER | {"writeErrors": errors}]
+    server.answers["update"] = [WRITTEN_ANSWER | {"n": 2, "writeErrors": errors}]
     results = await store.commit([order(f"o{number}", rev=2) for number in range(5)])
     assert results == [WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN, WRITTEN]
+
+
+@pytest.mark.parametrize("counted", [{}, {"n": 1}], ids=["none counted", "too few counted"])
+async def test_an_answer_that_counts_too_few_is_asked_for_each(
+    server: ScriptedMongo, store: MongoStore, counted: dict[str, int]
+) -> None:
+    """F02, F26: FerretDB 1 stops at the first that collides, and calls it the first: the third was not written."""
+    collided = {"writeErrors": [{"index": 0, "code": 11000, "errmsg": "no"}]}
+    server.answers["update"] = [
+        {"ok": 1.0} | counted | collided,
+        {"ok": 1.0, "n": 0} | collided,  # written before
+        {"ok": 1.0, "n": 0} | collided,  # the one that collides
+        WRITTEN_ANSWER,
+    ]
+    assert await store.commit([order(f"o{number}", rev=2) for number in range(3)]) == [CONFLICT, CONFLICT, WRITTEN]
+    assert [len(update["updates"]) for update in server.named("update")] == [3, 1, 1, 1]
+
+
+async def test_indexes_are_made_one_by_one(server: ScriptedMongo, store: MongoStore) -> None:
+    """F25: FerretDB 1 hangs up at several of which some are there: the service would never be ready again."""
+    await store.prepare()
+    made = server.named("createIndexes")
+    assert [[each["name"] for each in command["indexes"]] for command in made] == [["due_ms"], ["due"], ["payment_id"]]
 
 
 async def test_what_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:

@@ -30,7 +30,7 @@ HELLO = {
     "ok": 1.0,
 }
 WRITTEN = {"n": 1, "nModified": 1}
-"""How many documents a write has met. We do not read it, but the driver fails where it is missing."""
+"""How many documents a write has met. The driver fails where it is missing, and we look at it beside errors."""
 HANDSHAKES = ("hello", "ismaster", "isMaster")
 
 Command = dict[str, Any]
