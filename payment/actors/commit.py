@@ -135,8 +135,9 @@ class GroupCommit:
         self._share = share
         self._turn_began = clock.monotonic()
         self._others_took_s = 0.0
-        self._moment = desk.moment()
-        self._moment_began = self._turn_began
+        self._moment: Moment
+        self._moment_began: float
+        """Of the round under way: the moment as of which it decides, and since when that is so (monotonic seconds)."""
 
     async def settle(self, works: list[Work]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""

@@ -53,8 +53,8 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 COMMITS_UNDER_WAY_LIMIT = 2
 SLOW_COMMIT_S = 0.015
 """Commits. One fills while the other is written: two begun at once would be twice as many, each half as large. Another
-goes beside it where it would be a full one, or where the first has taken so long that it is at the store, and we would
-have nothing to do until it is back. Where nothing else wakes us, the next tick finds that at the latest."""
+goes beside it where it would be a full one, or where the first took so long that it is at the store (unless a crowd
+holds it up): we would have nothing to do. Where nothing else wakes us, the next tick finds that at the latest."""
 
 CHARGES_IN_HAND_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is

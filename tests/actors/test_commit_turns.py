@@ -1,11 +1,12 @@
 """A group commit shares the event loop with whoever else has work: neither starves the other, or changes the order."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from payment.actors.commit import DECIDED_AS_OF_ITS_BEGINNING_S, WORKS_IN_A_TURN, Work
-from payment.actors.lanes import Lane, LaneLetter
+from payment.actors.lanes import LaneLetter
 from payment.actors.mongo import COMMITS_UNDER_WAY_LIMIT, ORDERS_IN_A_COMMIT_LIMIT
 from tests.actors.ledger_world import Ledger, world
 
@@ -29,18 +30,25 @@ class Others:
         self.works_most = max(self.works_most, self.works_since)
 
 
+def decides_slowly(ledger: Ledger, noted: Callable[[], None] = lambda: None) -> None:
+    """From now on each order that the ledger decides about takes its time, and is noted."""
+    desk, still_wanted = ledger.actor.desk, ledger.actor.desk.still_wanted
+
+    def slowly_decided(work: Work) -> list[LaneLetter]:
+        noted()
+        ledger.clock.oversleep(DECIDING_S)
+        return still_wanted(work)
+
+    desk.still_wanted = slowly_decided  # type: ignore[method-assign]
+
+
 async def others_during_a_commit(they_take_s: float, *, read_first: bool = False) -> Others:
     """How others fare while as many orders as a commit may hold are decided, written and finished."""
     others = Others()
     async with world() as house:
         ledger = await house.ledger()
         clock, desk = house.clock, ledger.actor.desk
-        still_wanted, finished = desk.still_wanted, desk.finished
-
-        def slowly_decided(work: Work) -> list[LaneLetter]:
-            others.work()
-            clock.oversleep(DECIDING_S)
-            return still_wanted(work)
+        finished = desk.finished
 
         def counted_finished(work: Work) -> None:
             others.work()
@@ -54,7 +62,7 @@ async def others_during_a_commit(they_take_s: float, *, read_first: bool = False
                     others.turns += 1
                     clock.oversleep(they_take_s)
 
-        desk.still_wanted = slowly_decided  # type: ignore[method-assign]
+        decides_slowly(ledger, others.work)
         desk.finished = counted_finished  # type: ignore[method-assign]
         for number in range(ORDERS_IN_A_COMMIT_LIMIT):
             ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}"), redelivered=read_first))
@@ -95,22 +103,10 @@ async def test_two_commits_in_turns_keep_the_order_of_asking() -> None:
     async with world() as house:
         ledger = await house.ledger(stripe_room=len(orders))
         await ledger.order(*orders)
-        desk, taken = ledger.actor.desk, 0
-        still_wanted, works_of = desk.still_wanted, desk.works_of
-
-        def slowly_decided(work: Work) -> list[LaneLetter]:
-            house.clock.oversleep(DECIDING_S)
-            return still_wanted(work)
-
-        def counted_works(lanes: list[Lane]) -> list[Work]:
-            nonlocal taken
-            taken += 1
-            return works_of(lanes)
-
-        desk.still_wanted = slowly_decided  # type: ignore[method-assign]
-        desk.works_of = counted_works  # type: ignore[method-assign]
+        decides_slowly(ledger)
+        before = ledger.store.calls["commit"]
         await ledger.tell(*map(ledger.asked, orders))
-        assert taken > 1
+        assert ledger.store.calls["commit"] - before > 1
         assert in_line(ledger) == orders
 
 
