@@ -2,7 +2,7 @@
 
     python -m bench.stripe_stand_in PORT
 
-The sandbox (payment/embedded/sandbox) writes each charge to a disk before it answers, and would be what is measured.
+The sandbox (payment/stripe_sandbox) writes each charge to a disk before it answers, and would be what is measured.
 This one answers the same body (made once by the sandbox's own types) out of memory. It keeps one answer for a key and
 says afterwards which orders were charged, how often and when. The same for all contenders.
 
@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, parse_qsl
 import msgspec
 
 from bench.http1 import Messages, answer, header
-from payment.embedded.sandbox import objects, tokens
+from payment.stripe_sandbox import objects, tokens
 
 LOOPBACK = "127.0.0.1"
 BACKLOG_CONNECTIONS = 1_024

@@ -13,10 +13,10 @@ from payment.actors import http_line, http_waiting, http_wire, mongo, pace, rest
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
 from payment.edge import answers, json_text, routes
-from payment.embedded.sandbox.faults import FaultKind
-from payment.embedded.sandbox.tokens import DECLINES
 from payment.ports import mongo_store, stripe_cards
 from payment.settings import VARIABLES, Variable
+from payment.stripe_sandbox.faults import FaultKind
+from payment.stripe_sandbox.tokens import DECLINES
 
 
 def table(head: str, rows: Iterable[str]) -> str:

@@ -22,7 +22,6 @@ folder, `.embedded`, so that the next run finds its work.
     bus.py          what they do there: publish orders, read payments; bus_jetstream.py and bus_streaming.py do it
     commands.py     order, cancel, token, events, status
     __main__.py     the command line
-    sandbox/        the Stripe sandbox, a program of its own
 
 The service's log goes to stdout just as the service writes it: JSON lines, or colours on a terminal. All that this
 package itself says goes to stderr, the guide too, so that stdout holds nothing but JSON lines where it is no terminal.

@@ -20,9 +20,9 @@ from payment.embedded.guide import DEFAULT_HOME, Voice
 from payment.embedded.home import Home, HomeInUseError
 from payment.embedded.household import EX_UNAVAILABLE, run
 from payment.embedded.plan import LiveKeyError
-from payment.embedded.sandbox.lifeline import ParentGoneError, tie_to_parent
 from payment.embedded.servers import Broker, ProgramMissingError
 from payment.settings import EX_CONFIG
+from payment.stripe_sandbox.lifeline import ParentGoneError, tie_to_parent
 
 EXIT_IN_USE = 1
 ORDER_LIFE_S = 900.0

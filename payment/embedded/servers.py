@@ -72,7 +72,7 @@ def command(server: Server, broker: Broker, home: Home, port: int) -> list[str]:
             place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}/payment.db"]
             return [_program("nx-27017"), *place, "--pid-file", str(pid_file), "--log-file", "/dev/null"]
         case Server.STRIPE:
-            return [sys.executable, "-m", "payment.embedded.sandbox", "--port", at, "--data", data]
+            return [sys.executable, "-m", "payment.stripe_sandbox", "--port", at, "--data", data]
 
 
 def streaming_program(home: Home) -> str:

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import pytest
 
-from payment.embedded.sandbox.pace import Pace
 from payment.ports.cards import Charged, NotYet, Obstacle, Unclear
+from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import CardsContract, asking
 from tests.fakes.cards import FakeStripe, Fate, Late, Stall
 from tests.fakes.clock import FakeClock

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from payment.embedded.sandbox.pace import Pace
 from payment.ports.cards import CardProcessor
 from payment.ports.store import OrderStore
 from payment.ports.transport import EventTransport
+from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import CardsContract
 from tests.contract.store_contract import StoreContract
 from tests.contract.transport_contract import Members, TransportContract

@@ -7,9 +7,9 @@ from typing import TypeVar
 import aiohttp
 import pytest
 
-from payment.embedded.sandbox.app import Settings
-from payment.embedded.sandbox.server import serving
 from payment.ports.stripe_cards import StripeCards
+from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.server import serving
 from tests.contract.cards_contract import CardsContract
 
 R = TypeVar("R")

@@ -17,9 +17,6 @@ from typing import TypeVar
 
 from payment.core.effects import ChargeCard, RefundCharge
 from payment.core.messages import FoundCharge, RefusalReason
-from payment.embedded.sandbox.currencies import check_amount, check_currency
-from payment.embedded.sandbox.errors import ApiError
-from payment.embedded.sandbox.tokens import card_behind, is_single_use
 from payment.ports.cards import (
     Blocked,
     Charged,
@@ -37,6 +34,9 @@ from payment.ports.cards import (
     Unclear,
 )
 from payment.ports.clock import Clock
+from payment.stripe_sandbox.currencies import check_amount, check_currency
+from payment.stripe_sandbox.errors import ApiError
+from payment.stripe_sandbox.tokens import card_behind, is_single_use
 
 R = TypeVar("R")
 

@@ -41,7 +41,7 @@ class StripeSandbox(ServerProcess):
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        command = [sys.executable, "-m", "payment.embedded.sandbox", "--data", str(folder / "stripe")]
+        command = [sys.executable, "-m", "payment.stripe_sandbox", "--data", str(folder / "stripe")]
         command += ["--port", str(port), "--rate-per-s", "0"]
         super().__init__(command, port=port, log=folder / "stripe.log", cwd=ROOT)
 

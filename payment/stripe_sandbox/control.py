@@ -15,8 +15,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from payment.embedded.sandbox.app import Sandbox
-from payment.embedded.sandbox.faults import ANY_ENDPOINT, Fault
+from payment.stripe_sandbox.app import Sandbox
+from payment.stripe_sandbox.faults import ANY_ENDPOINT, Fault
 
 SKIP_MAX_S = 366 * 86_400
 """A year: enough for every key to expire, and nowhere near the end of SQLite's or Python's time."""

@@ -9,8 +9,8 @@ import struct
 
 from aiohttp import web
 
-from payment.embedded.sandbox.errors import Answer
-from payment.embedded.sandbox.faults import FaultKind
+from payment.stripe_sandbox.errors import Answer
+from payment.stripe_sandbox.faults import FaultKind
 
 HANG_LOOK_S = 0.5
 """How often a hanging request looks whether its client is still there: soon enough not to pile up."""

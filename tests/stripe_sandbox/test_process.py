@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import stripe
 
-from tests.embedded.conftest import KEY
+from tests.stripe_sandbox.conftest import KEY
 
 DEADLINE_S = 20.0
 ROOT = Path(__file__).parents[2]
-PROGRAM = [sys.executable, "-m", "payment.embedded.sandbox", "--port", "0", "--rate-per-s", "0"]
+PROGRAM = [sys.executable, "-m", "payment.stripe_sandbox", "--port", "0", "--rate-per-s", "0"]
 PARENT = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
 
 

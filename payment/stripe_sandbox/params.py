@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from urllib.parse import parse_qsl
 
-from payment.embedded.sandbox.errors import ApiError, missing
+from payment.stripe_sandbox.errors import ApiError, missing
 
 FIELDS = 500
 """More than any request can need (50 of metadata, some of `expand`): a bound on the work for a bad one."""

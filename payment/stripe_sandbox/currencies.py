@@ -4,7 +4,7 @@ All amounts are in Stripe's minor units, which are not always ISO's. Stripe's mi
 account is paid out in; where its page gives none, 1 is taken.
 """
 
-from payment.embedded.sandbox.errors import ApiError
+from payment.stripe_sandbox.errors import ApiError
 
 
 def _codes(text: str) -> frozenset[str]:

@@ -19,16 +19,16 @@ from random import Random
 from aiohttp import web
 from msgspec import Struct
 
-from payment.embedded.sandbox import errors
-from payment.embedded.sandbox.books import Books
-from payment.embedded.sandbox.endpoints import REFUND_DELAY_S, Endpoint, Endpoints
-from payment.embedded.sandbox.errors import Answer, ApiError
-from payment.embedded.sandbox.faults import FaultKind, Faults
-from payment.embedded.sandbox.idempotency import KEY_LIFE_S, IdempotencyKeys, KeyedRequest
-from payment.embedded.sandbox.objects import new_id
-from payment.embedded.sandbox.pace import RATE_PER_S, Pace
-from payment.embedded.sandbox.params import Params
-from payment.embedded.sandbox.wire import send
+from payment.stripe_sandbox import errors
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.endpoints import REFUND_DELAY_S, Endpoint, Endpoints
+from payment.stripe_sandbox.errors import Answer, ApiError
+from payment.stripe_sandbox.faults import FaultKind, Faults
+from payment.stripe_sandbox.idempotency import KEY_LIFE_S, IdempotencyKeys, KeyedRequest
+from payment.stripe_sandbox.objects import new_id
+from payment.stripe_sandbox.pace import RATE_PER_S, Pace
+from payment.stripe_sandbox.params import Params
+from payment.stripe_sandbox.wire import send
 
 API_VERSION = "2026-10-28.endive"
 """Named in answers to requests that name none; the objects are the same for all versions."""

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 import stripe
 
-from payment.embedded.sandbox.tokens import TEST_CARDS
-from tests.embedded.conftest import START, World
+from payment.stripe_sandbox.tokens import TEST_CARDS
+from tests.stripe_sandbox.conftest import START, World
 
 DECLINING = sorted(name for name, card in TEST_CARDS.items() if card.decline)
 CHARGING = sorted(name for name, card in TEST_CARDS.items() if not card.decline)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from payment.embedded.sandbox.books import Books, KeptAnswer
-from payment.embedded.sandbox.errors import Answer, ApiError, key_in_use, key_reused
+from payment.stripe_sandbox.books import Books, KeptAnswer
+from payment.stripe_sandbox.errors import Answer, ApiError, key_in_use, key_reused
 
 KEY_LIFE_S = 24 * 3600
 """Stripe prunes keys when they are at least this old."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from payment.embedded.sandbox.tokens import Decline, TestCard
+from payment.stripe_sandbox.tokens import Decline, TestCard
 
 ID_BITS = 96
 """Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""

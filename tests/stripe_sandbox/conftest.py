@@ -10,9 +10,9 @@ import stripe
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
-from payment.embedded.sandbox.app import Sandbox, Settings
-from payment.embedded.sandbox.books import Books
-from payment.embedded.sandbox.server import application
+from payment.stripe_sandbox.app import Sandbox, Settings
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.server import application
 
 START = 1_700_000_000.0
 KEY = "sk_test_51Sandbox"

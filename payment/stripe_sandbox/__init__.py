@@ -1,6 +1,6 @@
 """A sandbox of Stripe's Charges API: a program of its own, for demos and for tests of anything that charges cards.
 
-    python -m payment.embedded.sandbox --port 12111 --data /tmp/stripe
+    python -m payment.stripe_sandbox --port 12111 --data /tmp/stripe
 
 It answers as Stripe documents it: charges and refunds (failed charges are kept and listed too), idempotency keys,
 error bodies, test tokens by name, a rate limit for each endpoint. It breaks on request (`/_sandbox/faults`), and what

@@ -10,8 +10,8 @@ import stripe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payment.embedded.sandbox.app import Settings
-from tests.embedded.conftest import World
+from payment.stripe_sandbox.app import Settings
+from tests.stripe_sandbox.conftest import World
 
 CHARGE = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from payment.embedded.sandbox.app import BODY_MAX_BYTES, Sandbox, Settings
-from payment.embedded.sandbox.books import Books
-from payment.embedded.sandbox.control import Control
+from payment.stripe_sandbox.app import BODY_MAX_BYTES, Sandbox, Settings
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.control import Control
 
 SHUTDOWN_S = 2.0
 """How long requests under way may take to end after SIGTERM. Hanging ones are let go at once."""

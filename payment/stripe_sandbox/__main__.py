@@ -1,4 +1,4 @@
-"""The command line: `python -m payment.embedded.sandbox --port 0 --data DIR`.
+"""The command line: `stripe-sandbox --port 0 --data DIR`.
 
 Prints one line with its address once it listens. SIGTERM and SIGINT end it cleanly, with exit code 0.
 """
@@ -13,20 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from payment.embedded.sandbox.app import Settings
-from payment.embedded.sandbox.books import BooksInUseError
-from payment.embedded.sandbox.endpoints import REFUND_DELAY_S
-from payment.embedded.sandbox.idempotency import KEY_LIFE_S
-from payment.embedded.sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
-from payment.embedded.sandbox.pace import RATE_PER_S
-from payment.embedded.sandbox.server import serving
+from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.books import BooksInUseError
+from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
+from payment.stripe_sandbox.idempotency import KEY_LIFE_S
+from payment.stripe_sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
+from payment.stripe_sandbox.pace import RATE_PER_S
+from payment.stripe_sandbox.server import serving
 
 EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE: the port or the books are taken."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="payment.embedded.sandbox", description="A sandbox of Stripe's Charges API.")
+    parser = argparse.ArgumentParser(prog="stripe-sandbox", description="A sandbox of Stripe's Charges API.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where its books are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=12111, help="port to listen on, 0 for a free one (%(default)s)")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import stripe
 
-from payment.embedded.sandbox.app import Settings
-from tests.embedded.conftest import KEY, World
+from payment.stripe_sandbox.app import Settings
+from tests.stripe_sandbox.conftest import KEY, World
 
 GOOD: dict[str, str] = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
 

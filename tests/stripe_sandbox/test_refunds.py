@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.embedded.conftest import World
+from tests.stripe_sandbox.conftest import World
 
 
 async def refund(world: World, charge: str, key: str | None = None, **params: Any) -> stripe.Refund:

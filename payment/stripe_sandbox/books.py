@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from payment.embedded.sandbox.objects import Charge, Money, Refund
+from payment.stripe_sandbox.objects import Charge, Money, Refund
 
 FILE_NAME = "stripe-sandbox.sqlite3"
 SCHEMA_VERSION = 1

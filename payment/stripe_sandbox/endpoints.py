@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from payment.embedded.sandbox.books import Books, Page
-from payment.embedded.sandbox.currencies import check_amount, check_currency, in_words
-from payment.embedded.sandbox.errors import Answer, ApiError, card_error, missing, no_such
-from payment.embedded.sandbox.objects import (
+from payment.stripe_sandbox.books import Books, Page
+from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
+from payment.stripe_sandbox.errors import Answer, ApiError, card_error, missing, no_such
+from payment.stripe_sandbox.objects import (
     Balance,
     Charge,
     Money,
@@ -25,8 +25,8 @@ from payment.embedded.sandbox.objects import (
     new_id,
     outcome_of,
 )
-from payment.embedded.sandbox.params import Params
-from payment.embedded.sandbox.tokens import TestCard, card_behind, is_single_use
+from payment.stripe_sandbox.params import Params
+from payment.stripe_sandbox.tokens import TestCard, card_behind, is_single_use
 
 REFUND_DELAY_S = 2.0
 """How long a refund that changes its mind (`tok_pendingRefund`, `tok_refundFail`) takes to: Stripe says "later"."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import stripe
 
-from payment.embedded.sandbox.faults import FaultKind
-from tests.embedded.conftest import World
+from payment.stripe_sandbox.faults import FaultKind
+from tests.stripe_sandbox.conftest import World
 
 AS_SEEN: list[tuple[str, type[Exception], int]] = [
     ("drop_before", stripe.APIConnectionError, 0),
