@@ -18,7 +18,26 @@ from msgspec import Struct
 
 from payment.core.effects import PublishEvent, StripeEffect
 from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
-from payment.core.replies import Answer, PaymentView, Unavailable
+from payment.core.replies import PaymentView, Reply, Unavailable
+from payment.ports.cards import Handover
+
+
+class Answer(Struct, frozen=True):
+    """What a request to charge came to. With a reply of status 202 comes `retry_after_s`: an estimate, in whole seconds.
+
+    `handover` comes with `RequiresAction` alone.
+    """
+
+    reply: Reply | Unavailable
+    retry_after_s: int | None = None
+    handover: Handover | None = None
+
+
+class PaymentAnswer(Struct, frozen=True):
+    """A payment as its owner may see it. `handover`: the intent awaits its customer, as Stripe said just now."""
+
+    view: PaymentView
+    handover: Handover | None = None
 
 
 class ChargeAsked(Struct, eq=False):
@@ -39,10 +58,17 @@ class ChargeAsked(Struct, eq=False):
 
 
 class PaymentAsked(Struct, eq=False):
-    """HTTP asks for a payment by its id. None: there is no such payment."""
+    """HTTP asks for a payment by its id, or by its order's: exactly one of the two is there. None: there is no such one.
 
-    payment_id: str
-    answer: "asyncio.Future[PaymentView | Unavailable | None]"
+    `user_id` is who asks: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP still
+    compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
+    """
+
+    user_id: str
+    deadline: float
+    answer: "asyncio.Future[PaymentAnswer | Unavailable | None]"
+    payment_id: str | None = None
+    order_id: str | None = None
 
 
 class Handling(enum.Enum):
@@ -88,6 +114,8 @@ class EffectEnded(Struct, frozen=True):
     effect_id: str
     message: Message
     call_ms: float = 0.0
+    handover: Handover | None = None
+    """What the owner's browser needs, where the message says that the intent awaits its customer; not if replayed."""
 
 
 class Withdraw(Struct, frozen=True):

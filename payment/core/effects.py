@@ -7,51 +7,114 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from payment.core.messages import Evidence
+from payment.core.messages import Authentication, Instrument
 
 PAYMENT_CREATED = "payment:created"
 PAYMENT_REFUNDED = "payment:refunded"
 
 
-class ChargeCard(Struct, frozen=True):
-    """Send an attempt's charge, with its key and its frozen parameters. `amount` is in minor units.
+class IntentReference(Struct, frozen=True):
+    """Which of an order's intents, and all that its create sends. `amount` is in minor units.
 
-    No request may leave before `not_before`, nor after `not_after`: a revision can't fence a process that wakes up
-    with a request in its hand, a time can. `send` says which of the sends counted on paper this one is.
+    `id` is None until it is in the document: then the create is repeated under `key`, which brings the same intent
+    back. `list_first`: the key may be older than Stripe keeps keys, so the order's charges are listed before.
     """
 
     order_id: str
     payment_id: str
-    attempt: int
-    send: int
+    number: int
     key: str
+    id: str | None
     amount: int
     currency: str
-    token: str
     api_version: str
+    list_first: bool
+
+
+class ConfirmIntent(Struct, frozen=True):
+    """Send an attempt: the intent's create where its id is not known, then its confirm.
+
+    The confirm's idempotency key is `confirm-<intent id>-<attempt>`. No request may leave before `not_before`, nor
+    after `not_after`: a revision can't fence a process that wakes up with a request, a time can. `send` says which of
+    the sends counted in the document this one is.
+    """
+
+    intent: IntentReference
+    attempt: int
+    send: int
+    instrument: Instrument
+    authentication: Authentication
     issued_at: datetime
     not_before: datetime
     not_after: datetime
 
     @property
+    def order_id(self) -> str:
+        return self.intent.order_id
+
+    @property
+    def payment_id(self) -> str:
+        return self.intent.payment_id
+
+    @property
     def id(self) -> str:
-        return f"charge:{self.key}"
-
-    def __repr__(self) -> str:
-        return f"ChargeCard(order_id={self.order_id!r}, attempt={self.attempt}, send={self.send})"
+        return f"confirm:{self.intent.order_id}:{self.attempt}"
 
 
-class FindCharges(Struct, frozen=True):
-    """List the order's charges at Stripe, on behalf of one attempt. An empty list proves what `evidence` says."""
+class CreateIntent(Struct, frozen=True):
+    """Create the order's intent ahead of its first request (`STRIPE_PREPARE`). It may not leave after `not_after`."""
+
+    intent: IntentReference
+    not_after: datetime
+
+    @property
+    def order_id(self) -> str:
+        return self.intent.order_id
+
+    @property
+    def id(self) -> str:
+        return f"create:{self.intent.order_id}:{self.intent.number}"
+
+
+class RetrieveIntent(Struct, frozen=True):
+    """Look at an intent, and at its latest charge."""
+
+    intent: IntentReference
+
+    @property
+    def order_id(self) -> str:
+        return self.intent.order_id
+
+    @property
+    def id(self) -> str:
+        return f"retrieve:{self.intent.order_id}:{self.intent.number}"
+
+
+class CancelIntent(Struct, frozen=True):
+    """Cancel an intent, so that it can never charge. It has no idempotency key. Not sent before `not_before`."""
+
+    intent: IntentReference
+    not_before: datetime
+
+    @property
+    def order_id(self) -> str:
+        return self.intent.order_id
+
+    @property
+    def id(self) -> str:
+        return f"cancel:{self.intent.order_id}:{self.intent.number}"
+
+
+class ListCharges(Struct, frozen=True):
+    """List the order's charges at Stripe, for an attempt of release 0.1.0 whose outcome is not known."""
 
     order_id: str
     payment_id: str
     attempt: int
-    evidence: Evidence
 
     @property
     def id(self) -> str:
-        return f"find:{self.order_id}:{self.attempt}:{self.evidence.value}"
+        return f"list:{self.order_id}:{self.attempt}"
 
 
 class RefundCharge(Struct, frozen=True):
@@ -82,43 +145,44 @@ class FindRefund(Struct, frozen=True):
 
 
 class PublishEvent(Struct, frozen=True):
-    """Publish one of our two events. `refund_id` is there exactly on `payment:refunded`."""
+    """Publish one of our two events. `refund_id` is there exactly on `payment:refunded`.
+
+    `message_id` is what the broker drops repeats by: subject and payment id, and the charge's id where the payment has
+    had an event of this subject before.
+    """
 
     order_id: str
     subject: str
     payment_id: str
     stripe_id: str
     refund_id: str | None
+    message_id: str
 
     @property
     def id(self) -> str:
         return f"publish:{self.message_id}"
 
-    @property
-    def message_id(self) -> str:
-        """Subject and payment id together: the two events of one payment share its id, and a stream drops repeats."""
-        return f"{self.subject}:{self.payment_id}"
-
 
 class Watch(Struct, frozen=True):
-    """Nothing to do now, but somebody must look again later. It has a time and no actor."""
+    """Nothing to do now, but the order must be looked at later. It has a time and no actor. `what` tells two apart."""
 
     order_id: str
-    attempt: int
+    what: str
 
     @property
     def id(self) -> str:
-        return f"watch:{self.order_id}:{self.attempt}"
+        return f"watch:{self.order_id}:{self.what}"
 
 
-StripeEffect = ChargeCard | FindCharges | RefundCharge | FindRefund
+IntentEffect = ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent
+StripeEffect = IntentEffect | ListCharges | RefundCharge | FindRefund
 Effect = StripeEffect | PublishEvent | Watch
 
 
 class Pending(Struct, frozen=True):
-    """An effect and when somebody must look again if it hasn't been seen to end (UTC).
+    """An effect and the time at which it counts as lost if it hasn't been seen to end (UTC).
 
-    `holder` is the process that has it in its hands until then; where nobody has, the effect is for whoever looks.
+    `holder` is the process that has it in flight until then; None: it is for any process that looks.
     """
 
     effect: Effect

@@ -1,7 +1,10 @@
 """Every message that the ledger decides about, and nothing else.
 
-Commands are imperatives' requests (`ChargeRequested`), all others are facts in the past tense. A message names the
-order it is about, never the state it hopes to find: `decide` judges it by the document as it stands.
+Commands are imperatives' requests (`ChargeRequested`, `LookRequested`), all others are facts in the past tense. A
+message names the order it is about, never the state it hopes to find: `decide` judges it by the document as it stands.
+
+Facts about a PaymentIntent name it by its `intent` number, which counts the order's intents from 1, and carry the id
+that Stripe gave it wherever it is known: the id reaches the document together with the outcome.
 
 Change together: `Message` below, `payment.core.decide.decide`, and the table in `payment.core.order`.
 """
@@ -12,17 +15,21 @@ from datetime import datetime
 from msgspec import Struct
 
 
-class Moment(Struct, frozen=True):
+class Context(Struct, frozen=True):
     """When a message is decided, and by whom: what the core would otherwise have to ask the world for.
 
     `at` is UTC in whole milliseconds, as MongoDB keeps it. `process` is `<client id>#<incarnation>`: two runs under
     one client id are two processes, and the second looks before it repeats what the first began. `api_version` is the
-    one of the card processor that this process speaks: an attempt that begins now is frozen with it.
+    one of the card processor that this process speaks: an attempt that begins now is frozen with it. `queue_group` is
+    the service's name on the bus: payment ids and idempotency keys of creates are derived from it and the order's id.
+    `prepare`: intents are made when their orders come.
     """
 
     at: datetime
     process: str
     api_version: str
+    queue_group: str
+    prepare: bool = False
 
     @property
     def client_id(self) -> str:
@@ -34,49 +41,106 @@ def client_id_of(process: str) -> str:
     return process.partition("#")[0]
 
 
-class Evidence(enum.Enum):
-    """What an empty list of charges would prove. It is fixed when the question is asked, not when it is answered."""
+class InstrumentKind(enum.Enum):
+    """What a request pays with. The value is the field of the request's body."""
 
-    PROBE = "probe"
-    """Nothing: a request may still be executing."""
-    STORED = "stored"
-    """Stripe stored an error for the key, a minute or more before the question: the attempt may be abandoned."""
-    FINAL = "final"
-    """No request with this key can be sent or be executing any more: the attempt may be closed."""
+    TOKEN = "token"
+    """A card token, `tok_…`: the platform's clients of today."""
+    PAYMENT_METHOD = "paymentMethod"
+    """A PaymentMethod, `pm_…`."""
+    CONFIRMATION_TOKEN = "confirmationToken"
+    """What Stripe's Payment Element makes, `ctoken_…`; wallets too."""
+
+
+class Instrument(Struct, frozen=True, rename="camel"):
+    """What an attempt pays with. Its value is a secret of the customer's: no repr shows it."""
+
+    kind: InstrumentKind
+    value: str
+
+    def __repr__(self) -> str:
+        return f"Instrument(kind={self.kind.value!r})"
+
+
+class Authentication(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How the client can let its customer authenticate, if the bank wants that. Neither: it can't."""
+
+    use_stripe_sdk: bool = False
+    """The browser will call `stripe.handleNextAction` with the client secret."""
+    return_url: str | None = None
+    """Where the bank's page sends the customer back to."""
+
+    @property
+    def possible(self) -> bool:
+        return self.use_stripe_sdk or self.return_url is not None
+
+    def __repr__(self) -> str:
+        return f"Authentication(use_stripe_sdk={self.use_stripe_sdk}, redirect={self.return_url is not None})"
 
 
 class RefusalReason(enum.Enum):
-    """Why Stripe would not even try a card. Nothing is stored for the key then."""
+    """Why Stripe would not even try a card."""
 
     TOKEN = "token"
-    """No such token."""
+    """No such token, payment method or confirmation token, or one that can't be used here."""
     TOKEN_USED = "token_used"
-    """The token was used before: by somebody else, or by an earlier send of this very attempt."""
+    """It was used before: by another order, or by an earlier send of this very attempt."""
     AMOUNT = "amount"
     """Below the currency's minimum, or above its maximum."""
     REQUEST = "request"
-    """Anything else Stripe finds wrong with the request. Ours to mend, so it is alarmed."""
+    """Anything else Stripe finds wrong with the request. Ours to correct, so it is alarmed."""
     WITHHELD = "withheld"
     """Not Stripe's word but ours: it was never sent, and its order can no longer be paid."""
 
 
-class FoundCharge(Struct, frozen=True):
-    """A succeeded charge on Stripe's books that belongs to one of our orders. `attempt` is 0 where it names none."""
+class IntentStatus(enum.Enum):
+    """Where a PaymentIntent stands, as Stripe names it (docs.stripe.com/payments/paymentintents/lifecycle)."""
+
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    REQUIRES_CAPTURE = "requires_capture"
+    CANCELED = "canceled"
+    SUCCEEDED = "succeeded"
+
+
+class ChargeFacts(Struct, frozen=True):
+    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full."""
 
     charge_id: str
+    refunded: bool = False
+    disputed: bool = False
+
+
+class Failure(Struct, frozen=True):
+    """Why a card was not charged, in Stripe's codes and words."""
+
+    code: str
+    decline_code: str | None
+    text: str
+
+
+class ListedCharge(Struct, frozen=True):
+    """A succeeded charge in the list of an order's transfer group. `attempt` is 0 where it names none of ours."""
+
+    charge: ChargeFacts
     attempt: int
 
 
 class ChargeRequested(Struct, frozen=True):
-    """Somebody asks to pay an order with a card token. `payment_id` is used if the order has no payment yet."""
+    """A client asks to pay an order."""
 
     order_id: str
     user_id: str
-    token: str
-    payment_id: str
+    instrument: Instrument
+    authentication: Authentication = Authentication()
 
-    def __repr__(self) -> str:
-        return f"ChargeRequested(order_id={self.order_id!r}, user_id={self.user_id!r})"
+
+class LookRequested(Struct, frozen=True):
+    """A client waits for the truth about an intent that awaits its customer: look at it now, not at its next time."""
+
+    order_id: str
 
 
 class OrderCreated(Struct, frozen=True):
@@ -97,12 +161,52 @@ class OrderCancelled(Struct, frozen=True):
     version: int
 
 
-class CardCharged(Struct, frozen=True):
-    """Stripe has charged the card for this attempt."""
+class IntentPrepared(Struct, frozen=True):
+    """The order's intent was created, and nothing else was asked of it."""
+
+    order_id: str
+    intent: int
+    intent_id: str
+
+
+class CreateErrorStored(Struct, frozen=True):
+    """Stripe replayed an error for the key of an intent's create. What it may have made was never confirmed."""
+
+    order_id: str
+    intent: int
+
+
+class CreateRefused(Struct, frozen=True):
+    """Stripe refused to create the intent (its amount, its currency, our request), now for the first time."""
+
+    order_id: str
+    intent: int
+    reason: RefusalReason
+    text: str
+
+
+class IntentSucceeded(Struct, frozen=True):
+    """Stripe has charged the card, as the answer to a confirm, or as a list of charges shows before a create.
+
+    `replayed`: Stripe answered with what it stored for the key, a fact about the past: the charge may be refunded since.
+    """
+
+    order_id: str
+    intent: int
+    intent_id: str | None
+    charge: ChargeFacts
+    replayed: bool = False
+
+
+class ActionRequired(Struct, frozen=True):
+    """The answer to a confirm: the bank wants the customer (`REQUIRES_ACTION`), or has not decided (`PROCESSING`)."""
 
     order_id: str
     attempt: int
-    charge_id: str
+    intent: int
+    intent_id: str
+    processing: bool = False
+    replayed: bool = False
 
 
 class CardDeclined(Struct, frozen=True):
@@ -110,51 +214,80 @@ class CardDeclined(Struct, frozen=True):
 
     order_id: str
     attempt: int
-    code: str
-    decline_code: str | None
-    text: str
+    intent: int
+    intent_id: str
+    failure: Failure
 
 
-class ChargeRefused(Struct, frozen=True):
-    """Stripe refused the request of this send without trying the card, and stored nothing for its key."""
+class ConfirmRefused(Struct, frozen=True):
+    """Stripe refused this send of a confirm without trying the card."""
 
     order_id: str
     attempt: int
     send: int
+    intent: int
+    intent_id: str
     reason: RefusalReason
     text: str
 
 
-class ChargeUnclear(Struct, frozen=True):
-    """A send ended without an answer that means anything: the card may have been charged, or may yet be."""
+class ConfirmUnclear(Struct, frozen=True):
+    """A send ended without an answer that means anything: the card may have been charged, or may yet be.
+
+    `intent_id` is None where not even the create was answered. `stored`: Stripe replayed an error for the confirm's
+    key, or knows the key with other parameters, so sending it again can bring nothing else.
+    """
 
     order_id: str
     attempt: int
     send: int
+    intent: int
+    intent_id: str | None
+    stored: bool = False
 
 
-class ChargeErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the key: sending it again can only bring the same error."""
-
-    order_id: str
-    attempt: int
-
-
-class ChargeWithheld(Struct, frozen=True):
-    """This send was never made, as the process that held it knows: it was withdrawn, came too late, or we stop."""
+class ConfirmWithheld(Struct, frozen=True):
+    """This send was never made, as the process that had it knows: it was cancelled, came too late, or we stop."""
 
     order_id: str
     attempt: int
     send: int
+    intent: int
+    intent_id: str | None = None
 
 
-class ChargesFound(Struct, frozen=True):
-    """The succeeded charges that Stripe lists for an order, asked on behalf of one attempt under one evidence."""
+class LookReason(enum.Enum):
+    """Why an intent was looked at. It decides how much of what is seen is believed."""
+
+    LOOK = "look"
+    CANCEL = "cancel"
+    """After a cancel, or as its answer."""
+    UNEXPECTED_STATE = "unexpected_state"
+    """Stripe refused a confirm because of the intent's state."""
+
+
+class IntentSeen(Struct, frozen=True):
+    """An intent as Stripe shows it now. `charge` is there exactly where it succeeded; `failure` is its last one.
+
+    `attempt` is the one whose confirm led to an unexpected state, and None otherwise.
+    """
+
+    order_id: str
+    intent: int
+    intent_id: str
+    reason: LookReason
+    status: IntentStatus
+    charge: ChargeFacts | None = None
+    failure: Failure | None = None
+    attempt: int | None = None
+
+
+class ChargesListed(Struct, frozen=True):
+    """The succeeded charges of an order's transfer group, asked for an attempt of release 0.1.0."""
 
     order_id: str
     attempt: int
-    evidence: Evidence
-    charges: tuple[FoundCharge, ...]
+    charges: tuple[ListedCharge, ...]
 
 
 class ChargeRefunded(Struct, frozen=True):
@@ -191,47 +324,54 @@ class RefundNotFound(Struct, frozen=True):
 
 
 class EventPublished(Struct, frozen=True):
-    """The broker has acknowledged one of our events."""
+    """The broker has acknowledged one of our events, by its message id."""
 
     order_id: str
-    subject: str
+    message_id: str
 
 
 class EffectReturned(Struct, frozen=True):
-    """An actor gives back an effect (not a charge) that it did not finish: somebody must look again at once."""
+    """An actor gives back an effect (not a confirm) that it did not finish: the next sweep releases it again."""
 
     order_id: str
     effect_id: str
 
 
 class LeaseRenewed(Struct, frozen=True):
-    """This process still holds these effects of an order, though they have not had their turn yet."""
+    """This process still has these effects of an order in flight, though they have not had their turn yet."""
 
     order_id: str
     effect_ids: tuple[str, ...]
 
 
 class Due(Struct, frozen=True):
-    """Somebody must look again: the order's deadline has passed, or a process starts and finds its own old work."""
+    """The order's deadline has passed, or a process starts and finds its own old work."""
 
     order_id: str
 
 
+IntentOutcome = (
+    IntentPrepared
+    | CreateErrorStored
+    | CreateRefused
+    | IntentSucceeded
+    | ActionRequired
+    | CardDeclined
+    | ConfirmRefused
+    | ConfirmUnclear
+    | ConfirmWithheld
+    | IntentSeen
+)
+RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound
+
 Message = (
     ChargeRequested
+    | LookRequested
     | OrderCreated
     | OrderCancelled
-    | CardCharged
-    | CardDeclined
-    | ChargeRefused
-    | ChargeUnclear
-    | ChargeErrorStored
-    | ChargeWithheld
-    | ChargesFound
-    | ChargeRefunded
-    | RefundBlocked
-    | RefundErrorStored
-    | RefundNotFound
+    | IntentOutcome
+    | ChargesListed
+    | RefundOutcome
     | EventPublished
     | EffectReturned
     | LeaseRenewed

@@ -1,4 +1,4 @@
-"""What a person is told about an order, read off its document as it is written, never off a hope.
+"""What a client is answered about an order, read off its document as it is written, never off a hope.
 
 `reply_to` is asked twice: when a request comes, and again after every write of its order while the request waits. The
 HTTP statuses these replies become are in `payment.edge.answers`.
@@ -11,7 +11,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from payment.core.messages import ChargeRequested, RefusalReason
+from payment.core.messages import ChargeRequested, InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
 from payment.core.order import ATTEMPTS_LIMIT, GIVING_BACK, UNSETTLED, Attempt, AttemptState, Order, Payment
 
@@ -26,22 +26,38 @@ class Paid(Struct, frozen=True):
 
 
 class Pending(Struct, frozen=True):
-    """The intent is on paper, and its outcome is not known yet."""
+    """The attempt is in the document, and its outcome is not known yet."""
+
+    payment_id: str
+    order_id: str
+
+
+class RequiresAction(Struct, frozen=True):
+    """The bank wants the customer, and the request said how its client can let that happen.
+
+    The client secret is no part of it: what the ledger was given by the look that found so goes beside the reply.
+    """
 
     payment_id: str
     order_id: str
 
 
 class CardWasDeclined(Struct, frozen=True):
-    """This token was tried and declined, now or before; the order can be paid with another one."""
+    """This card was tried and declined, now or before; the order can be paid with another one.
 
+    `authentication`: it was declined because its bank wants the customer, who was not asked, or failed, or walked away.
+    """
+
+    payment_id: str
     decline_code: str | None
     text: str
+    authentication: bool = False
 
 
-class TokenRefused(Struct, frozen=True):
-    """Stripe knows no such token, or it was used before; the order can be paid with another one."""
+class InstrumentRefused(Struct, frozen=True):
+    """Stripe can't use this card token, payment method or confirmation token; the order can be paid with another one."""
 
+    kind: InstrumentKind
     text: str
 
 
@@ -72,6 +88,7 @@ class PaymentStatus(enum.Enum):
     """What `GET /api/v1/payments/{id}` says of a payment."""
 
     PENDING = "pending"
+    REQUIRES_ACTION = "requires_action"
     PAID = "paid"
     DECLINED = "declined"
     EXPIRED = "expired"
@@ -81,12 +98,14 @@ class PaymentStatus(enum.Enum):
 
 
 class Start(enum.Enum):
-    """Not a reply: nothing stands in the way of a new attempt."""
+    """Not a reply: nothing stands in the way of a new attempt, now or once the last one's intent is cancelled."""
 
     NEW_ATTEMPT = "new attempt"
+    SUPERSEDE = "another card's attempt awaits its customer: its intent is cancelled first"
+    AFTER_CANCEL = "the intent is being cancelled"
 
 
-Reply = Paid | Pending | CardWasDeclined | TokenRefused | AmountRefused | Conflict | Denied
+Reply = Paid | Pending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
 
 
 class Unavailability(enum.Enum):
@@ -108,13 +127,6 @@ class Unavailable(Struct, frozen=True):
     retry_after_s: int = 1
 
 
-class Answer(Struct, frozen=True):
-    """What a request to charge came to. With a `Pending` comes `retry_after_s`: a true estimate, in whole seconds."""
-
-    reply: Reply | Unavailable
-    retry_after_s: int | None = None
-
-
 class PaymentView(Struct, frozen=True):
     """A payment as its owner may see it. `stripe_id` is there once a charge pays the order, or did."""
 
@@ -125,17 +137,23 @@ class PaymentView(Struct, frozen=True):
     stripe_id: str | None
 
 
-NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again with a new card token."
-"""Told where Stripe failed for good: an error stored for the key, and no charge found."""
+NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again with another card."
+"""Where Stripe failed for good, or the attempt was never sent: it has no decline of its own."""
 
 
 NOT_TRIED = "The payment could not be made, and nothing was charged. The fault is ours, and was reported."
-"""Told where Stripe found our request itself wrong: what Stripe says of it is for whoever mends it."""
+"""Where Stripe found our request itself wrong: its words are in the log, for an operator."""
 
 
-def token_hash(token: str) -> str:
-    """What is kept of a card token once it can't be sent any more."""
-    return hashlib.sha256(token.encode()).hexdigest()
+AUTHENTICATION_CODES = frozenset(
+    {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+)
+"""Codes and decline codes of Stripe that say that the bank wanted the customer (docs.stripe.com/error-codes)."""
+
+
+def instrument_hash(value: str) -> str:
+    """What is kept of an instrument once it can't be sent any more. Its prefix says its kind: the hash is of both."""
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Reply | Start:
@@ -146,27 +164,30 @@ def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Rep
         return Denied.NOT_YOURS
     if order.cancelled:
         return Conflict.CANCELLED
-    attempt = _attempt_with(order, request.token)
+    attempt = _attempt_with(order, request)
     if order.payment is not None and attempt is not None:
-        return _reply_of(order, order.payment, attempt, at)
-    return _why_not(order, at) or Start.NEW_ATTEMPT
+        return _reply_of(order, order.payment, attempt, request, at)
+    return _why_not(order, at) or _start(order)
 
 
 def payment_status(order: Order, at: datetime) -> PaymentStatus:
     """The status of an order's payment over all its attempts."""
-    kept = order.kept
     if order.cancelled:
         return _cancelled_status(order)
-    if kept is not None:
+    if order.kept is not None:
         return PaymentStatus.PAID
     if order.unsettled is not None:
-        return PaymentStatus.PENDING
+        awaiting = order.unsettled.state is AttemptState.AWAITING
+        return PaymentStatus.REQUIRES_ACTION if awaiting else PaymentStatus.PENDING
+    last = order.attempts[-1].state if order.attempts else None
+    if last in GIVING_BACK:
+        return PaymentStatus.REFUNDED if last is AttemptState.REFUNDED else PaymentStatus.REFUNDING
     return PaymentStatus.DECLINED if order.open_at(at) else PaymentStatus.EXPIRED
 
 
 def _cancelled_status(order: Order) -> PaymentStatus:
     """A refund not done comes first, then an outcome not known, then what is over."""
-    charged = [attempt.state for attempt in (*order.attempts, *order.strays) if attempt.state in GIVING_BACK]
+    charged = [attempt.state for attempt in order.attempts if attempt.state in GIVING_BACK]
     if any(state is not AttemptState.REFUNDED for state in charged):
         return PaymentStatus.REFUNDING
     if order.unsettled is not None:
@@ -174,17 +195,19 @@ def _cancelled_status(order: Order) -> PaymentStatus:
     return PaymentStatus.REFUNDED if charged else PaymentStatus.CANCELLED
 
 
-def _attempt_with(order: Order, token: str) -> Attempt | None:
+def _attempt_with(order: Order, request: ChargeRequested) -> Attempt | None:
     if not order.attempts:
         return None
-    hashed = token_hash(token)
+    hashed = instrument_hash(request.instrument.value)
     return next((attempt for attempt in reversed(order.attempts) if attempt.token_hash == hashed), None)
 
 
 def _why_not(order: Order, at: datetime) -> Reply | None:
+    """Why another card is refused. An attempt that awaits its customer is no reason: another card supersedes it."""
     if order.kept is not None:
         return Conflict.PAID
-    if order.unsettled is not None:
+    unsettled = order.unsettled
+    if unsettled is not None and not unsettled.gives_way:
         return Conflict.UNDER_WAY
     if not order.open_at(at):
         return Conflict.EXPIRED
@@ -195,15 +218,23 @@ def _why_not(order: Order, at: datetime) -> Reply | None:
     return None
 
 
-def _reply_of(order: Order, payment: Payment, attempt: Attempt, at: datetime) -> Reply:
-    """The one answer a token has on an order, however often it comes: stored, never asked for again."""
+def _start(order: Order) -> Start:
+    if order.unsettled is not None:
+        return Start.SUPERSEDE if order.unsettled.state is AttemptState.AWAITING else Start.AFTER_CANCEL
+    return Start.AFTER_CANCEL if order.being_cancelled else Start.NEW_ATTEMPT
+
+
+def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeRequested, at: datetime) -> Reply:
+    """The one answer a card has on an order, however often it comes: stored, never asked for again."""
+    if attempt.state is AttemptState.AWAITING and request.authentication.possible:
+        return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:
         return Pending(payment.id, order.id)
     if payment.kept == attempt.number and attempt.charge_id is not None:
         return Paid(payment.id, order.id, attempt.charge_id)
     match attempt.refusal:
         case RefusalReason.TOKEN | RefusalReason.TOKEN_USED:
-            return TokenRefused(attempt.text or "")
+            return InstrumentRefused(request.instrument.kind, attempt.text or "")
         case RefusalReason.AMOUNT:
             return AmountRefused(attempt.text or "")
         case RefusalReason.REQUEST:
@@ -211,8 +242,9 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, at: datetime) ->
         case RefusalReason.WITHHELD if not order.open_at(at):
             return Conflict.EXPIRED
         case None if attempt.code is not None:
-            return CardWasDeclined(attempt.decline_code, attempt.text or "")
+            authentication = not AUTHENTICATION_CODES.isdisjoint((attempt.code, attempt.decline_code))
+            return CardWasDeclined(payment.id, attempt.decline_code, attempt.text or "", authentication)
         case RefusalReason.WITHHELD | None:
-            return CardWasDeclined("processing_error", NOT_COMPLETED)
+            return CardWasDeclined(payment.id, "processing_error", NOT_COMPLETED)
         case _:
             assert_never(attempt.refusal)

@@ -1,7 +1,7 @@
-"""The card processor port: charge, find, refund. `payment.ports.stripe_cards` is the real one.
+"""The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
 
-Every way in which a call can end is a value here, so that no actor ever reads a Stripe exception. PaymentIntents would
-replace Charges behind this port without a line changed elsewhere.
+Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
+reads a Stripe exception. What to ask next is the Stripe actor's business (`payment.actors.stripe`), never the adapter's.
 """
 
 import enum
@@ -9,28 +9,60 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from payment.core.effects import ChargeCard, RefundCharge
-from payment.core.messages import FoundCharge, RefusalReason
+from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedCharge, RefusalReason
 
 
-class Charged(Struct, frozen=True):
-    """The card was charged."""
+class NextAction(Struct, frozen=True):
+    """What the customer's browser has to do. `url` is there exactly for a redirect to the bank's page."""
 
-    charge_id: str
+    url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"NextAction(redirect={self.url is not None})"
+
+
+class Handover(Struct, frozen=True):
+    """What the owner's browser needs to authenticate: never stored, never logged, shown to the owner alone."""
+
+    client_secret: str
+    next_action: NextAction
+
+    def __repr__(self) -> str:
+        return "Handover()"
+
+
+class Intent(Struct, frozen=True):
+    """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
+
+    `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
+    `last_payment_error`, where there is one. `replayed`: Stripe repeats what it stored for the idempotency key.
+    """
+
+    id: str
+    status: IntentStatus
+    charge: ChargeFacts | None = None
+    failure: Failure | None = None
+    handover: Handover | None = None
+    replayed: bool = False
 
 
 class Declined(Struct, frozen=True):
     """The card was declined; Stripe stores this answer for the key."""
 
-    code: str
-    decline_code: str | None
-    text: str
+    failure: Failure
 
 
 class Refused(Struct, frozen=True):
-    """Stripe won't: nothing happened, and nothing is stored for the key."""
+    """Stripe would not try: nothing happened by this call."""
 
     reason: RefusalReason
+    text: str
+
+
+class UnexpectedState(Struct, frozen=True):
+    """`payment_intent_unexpected_state`: the intent can't be confirmed, or cancelled, where it stands."""
+
     text: str
 
 
@@ -38,27 +70,35 @@ class Obstacle(enum.Enum):
     """Why a call came to nothing, for certain."""
 
     RATE_LIMITED = "rate_limited"
-    """429 for too many requests: the pace must fall."""
+    """429 for too many requests: the rate must fall."""
     LOCKED = "locked"
-    """429 `lock_timeout`: somebody else works on the same object. The pace is not to blame."""
+    """429 `lock_timeout`: another request works on the same object. The rate is not to blame."""
     KEY_IN_USE = "key_in_use"
     """409 `idempotency_key_in_use`: an earlier request with this key is still executing."""
     KEY_REFUSED = "key_refused"
     """401 or 403: Stripe does not accept our secret key."""
     UNREACHABLE = "unreachable"
     """No connection was made: nothing can have been sent."""
+    CHARGE_PENDING = "charge_pending"
+    """A charge of the order is still processing: nothing may be created before its end is known."""
 
 
 class NotYet(Struct, frozen=True):
-    """This call did nothing: the very same one may be made again, after `retry_after_s` where Stripe wishes so."""
+    """This call did nothing: the very same one may be made again, after `retry_after_s` where Stripe wishes so.
+
+    `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
+    does not support).
+    """
 
     obstacle: Obstacle
     text: str
     retry_after_s: float | None = None
+    alarm: bool = False
 
 
 class Unclear(Struct, frozen=True):
-    """Anything else: it may have happened, or may yet happen. `stored`: Stripe replayed this error for the key."""
+    """Anything else: it may have happened, or may yet happen. `stored`: Stripe replayed this error for the key, or
+    knows the key with other parameters: the same call can bring nothing else."""
 
     text: str
     stored: bool = False
@@ -66,10 +106,11 @@ class Unclear(Struct, frozen=True):
     """It can't happen unless one of our own rules was broken (a key with two parameter sets, F16)."""
 
 
-class Found(Struct, frozen=True):
-    """All the succeeded charges of an order."""
+class Charges(Struct, frozen=True):
+    """An order's succeeded charges, newest first. `pending`: another one is still processing."""
 
-    charges: tuple[FoundCharge, ...]
+    charges: tuple[ListedCharge, ...]
+    pending: bool = False
 
 
 class Refunded(Struct, frozen=True):
@@ -89,8 +130,11 @@ class NotRefunded(Struct, frozen=True):
     """The charge was looked at, and it has not been given back."""
 
 
-ChargeOutcome = Charged | Declined | Refused | NotYet | Unclear
-FindOutcome = Found | NotYet | Unclear
+CreateOutcome = Intent | Refused | NotYet | Unclear
+ConfirmOutcome = Intent | Declined | Refused | UnexpectedState | NotYet | Unclear
+RetrieveOutcome = Intent | NotYet | Unclear
+CancelOutcome = Intent | UnexpectedState | NotYet | Unclear
+ListOutcome = Charges | NotYet | Unclear
 RefundOutcome = Refunded | Blocked | NotYet | Unclear
 FindRefundOutcome = Refunded | Blocked | NotRefunded | NotYet | Unclear
 
@@ -98,11 +142,20 @@ FindRefundOutcome = Refunded | Blocked | NotRefunded | NotYet | Unclear
 class CardProcessor(Protocol):
     """Stripe, as far as this service needs it. No call raises, but for a cancellation, which is raised on."""
 
-    async def charge(self, request: ChargeCard) -> ChargeOutcome:
-        """Charge a card once under the request's idempotency key."""
+    async def create(self, intent: IntentReference) -> CreateOutcome:
+        """Create the intent, unconfirmed, under its idempotency key; or get it back, if it was created before."""
 
-    async def find(self, order_id: str, payment_id: str) -> FindOutcome:
-        """List the order's succeeded charges, every page of them."""
+    async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
+        """Confirm the intent with the attempt's card, under the key `confirm-<intent id>-<attempt>`."""
+
+    async def retrieve(self, intent_id: str) -> RetrieveOutcome:
+        """Look at the intent and its latest charge."""
+
+    async def cancel(self, intent_id: str) -> CancelOutcome:
+        """Cancel the intent. One that is canceled already counts as `Intent` with that status or `UnexpectedState`."""
+
+    async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
+        """List the charges of the order's transfer group, every page of them."""
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         """Give a charge back in full under the request's idempotency key."""
