@@ -242,8 +242,8 @@ VARIABLES = (
     Variable(
         name="STRIPE_PREPARE",
         meaning=(
-            "`true`: create the PaymentIntent when the order comes, so that paying is one call to Stripe instead of two. "
-            "An order that is never paid shows as incomplete in Stripe's dashboard."
+            "`true`: create the PaymentIntent when the order comes, so that paying is one call to Stripe instead of "
+            "two. An order that is never paid shows as incomplete in Stripe's dashboard."
         ),
         example="true",
         wants="true or false",
