@@ -53,6 +53,8 @@ class ChargeAsked(Struct, eq=False):
     answer: "asyncio.Future[Answer]"
     decided: bool = False
     """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
+    supersedes: bool = False
+    """It waits until the order's last intent is known canceled, and is decided again then."""
     write_sent: bool = False
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 

@@ -25,16 +25,25 @@ def upgraded(document: Document) -> Document:
     payment = document.get("payment")
     if not isinstance(payment, Mapping):
         return {**document, "format": FORMAT}
-    attempts = [_attempt(attempt) for attempt in payment.get("attempts", ())]
-    strays = [{**stray, "number": number} for number, stray in enumerate(payment.get("strays", ()), len(attempts) + 1)]
+    stored = [*_list(payment, "attempts"), *_list(payment, "strays")]
+    if not all(isinstance(attempt, Mapping) for attempt in stored):
+        return {**document, "format": FORMAT}  # no order at all, as its reader will find
+    attempts = [_attempt(attempt) for attempt in _list(payment, "attempts")]
+    strays = [{**stray, "number": number} for number, stray in enumerate(_list(payment, "strays"), len(attempts) + 1)]
     return {**document, "format": FORMAT, "payment": {**payment, "attempts": [*attempts, *strays]}}
+
+
+def _list(payment: Document, name: str) -> list[Any]:
+    value = payment.get(name, [])
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _attempt(attempt: Document) -> Document:
     if attempt.get("state") not in UNKNOWN_OUTCOME:
         return attempt
     sent = attempt.get("lastSent")
-    task = {"issued": sent, "due": sent, **attempt.get("task", {}), "kind": "list"}
+    stored = attempt.get("task")
+    task = {"issued": sent, "due": sent, **(stored if isinstance(stored, Mapping) else {}), "kind": "list"}
     task.pop("notBefore", None)
     unsettled = {**attempt, "state": "charging", "task": task}
     unsettled.pop("settled", None)
