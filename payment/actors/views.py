@@ -1,4 +1,4 @@
-"""Payments asked for by their ids or by their orders', read together: many clients that poll cost one round trip a time.
+"""Payments asked for by their ids or by their orders', read together: many polls cost one round trip a time.
 
 Owns the requests to see a payment, until each is answered. It must never answer from anything but a fresh read. Where
 the intent awaits its customer, its owner's request waits until the ledger has looked at it, for a few seconds at most.

@@ -36,8 +36,6 @@ class _Waiting(Struct, eq=False):
 
     rev: int
     letters: list[ChargeAsked] = field(default_factory=list)
-    wants_look: bool = False
-    """A request waits for what its customer's browser needs, which only a look at the intent brings."""
 
 
 class Waiters:
@@ -49,14 +47,13 @@ class Waiters:
         self._hands = hands
         self._again = again
         self._waiting: dict[str, _Waiting] = {}
+        self._look_wanted: set[str] = set()
+        """Orders with a request that waits for what its customer's browser needs: only a look at the intent has it."""
 
     def add(self, order: Order, letter: ChargeAsked, handover: Handover | None = None) -> None:
         """A request's attempt, or one that it joins, is written as unsettled: let it wait, if that makes sense."""
-        if self._answered(order, letter, handover):
-            return
-        waiting = self._waiting.setdefault(order.id, _Waiting(order.rev))
-        waiting.letters.append(letter)
-        waiting.wants_look |= self._wants_look(order, letter)
+        if not self._answered(order, letter, handover):
+            self._waiting.setdefault(order.id, _Waiting(order.rev)).letters.append(letter)
 
     def written(self, order: Order, handover: Handover | None = None) -> None:
         """The order was written, or read afresh: answer the requests whose outcome it shows.
@@ -71,12 +68,13 @@ class Waiters:
         now = self._clock.monotonic()
         news = order.rev > waiting.rev
         waiting.rev = order.rev
+        if news:
+            self._look_wanted.discard(order.id)
         waiting.letters = [
             letter
             for letter in waiting.letters
             if not ((news or now >= letter.deadline) and self._answered(order, letter, handover))
         ]
-        waiting.wants_look = any(self._wants_look(order, letter) for letter in waiting.letters)
         if not waiting.letters:
             del self._waiting[order.id]
 
@@ -100,6 +98,7 @@ class Waiters:
             case RequiresAction() if late:
                 tell(letter, Pending(reply.payment_id, reply.order_id), retry_after_s=UNKNOWN_RETRY_AFTER_S)
             case RequiresAction():
+                self._look_wanted.add(order.id)
                 return False
             case Pending():
                 known_in_s = self._known_in_s(order, at)
@@ -115,9 +114,6 @@ class Waiters:
             case _:
                 tell(letter, reply)
         return True
-
-    def _wants_look(self, order: Order, letter: ChargeAsked) -> bool:
-        return isinstance(reply_to(order, letter.request, self._clock.now()), RequiresAction)
 
     def _known_in_s(self, order: Order, at: datetime) -> float:
         """When the outcome may be known at the earliest, in seconds from now, as far as anything is known of that.
@@ -138,7 +134,8 @@ class Waiters:
 
     def want_looks(self) -> list[str]:
         """The orders whose intents must be looked at before their requests can be answered."""
-        return [order_id for order_id, waiting in self._waiting.items() if waiting.wants_look]
+        self._look_wanted &= self._waiting.keys()
+        return list(self._look_wanted)
 
     def expired(self) -> list[str]:
         """The orders that somebody has waited for until the deadline."""
