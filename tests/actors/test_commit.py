@@ -10,7 +10,7 @@ from payment.actors.letters import (
     ActorRestarted,
     EffectEnded,
     Handling,
-    Withdraw,
+    CancelEffect,
 )
 from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
 from payment.core.messages import (
@@ -162,7 +162,7 @@ class TestOrder:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.cancel()
-        assert ledger.to_stripe() == [Withdraw(charge.id)]
+        assert ledger.to_stripe() == [CancelEffect(charge.id)]
         assert reply(letter) is Conflict.CANCELLED
         await ledger.ended(charge, ChargeWithheld("o1", 1, 1))
         assert ledger.doc().attempts[0].state is AttemptState.REFUSED

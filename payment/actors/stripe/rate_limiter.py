@@ -1,49 +1,52 @@
-"""How fast Stripe lets us: a pace that is learned, for one kind of request.
+"""Rate limiters that learn what Stripe allows: one for each endpoint, and one for the account as a whole.
 
-Accounts differ in what they allow, and Stripe says so only by refusing (429). The pace starts at what every account
-has, rises while there is a queue and nothing is refused, and falls on a refusal: additive care is not needed, for a
-refused request did nothing and is simply made again.
+Accounts differ in what they allow, and Stripe says so only by refusing (429). A rate starts at what every account has,
+rises while requests wait and none is refused, and falls on a refusal. More care is not needed: a refused request did
+nothing and is made again.
 """
 
 START_PER_S = 25.0
 """What Stripe allows one endpoint unless an account was given more (docs.stripe.com/rate-limits)."""
 
+ACCOUNT_START_PER_S = 100.0
+"""What Stripe allows a live account in all (docs.stripe.com/rate-limits)."""
+
 RISE = 1.2
-"""Times a second, while there is a queue and no refusal: from 25 to 100 in eight seconds."""
+"""Factor a second, while requests wait and none is refused: from 25 to 100 in eight seconds."""
 
 FALL = 2 / 3
-"""On a refusal."""
+"""Factor on a refusal."""
 
 FALL_SETTLES_S = 0.5
-"""Requests that left before the pace fell, or this soon after, are refused for the excess before it: they tell of one
-excess, not of many."""
+"""Requests that left before the rate fell, or within this time after, are refused for the same excess: the rate falls
+once for all of them."""
 
 CAREFUL_FROM = 0.95
-"""Of the pace that was refused last: from there on the limit is felt for, not run into."""
+"""Share of the rate that was refused last. From there on the rate rises slowly, towards a limit that is known."""
 
 CAREFUL_RISE = 1.005
-"""Times a second, then: ten seconds from there to the limit, so that seldom more than one request in 200 is refused."""
+"""Factor a second, then: ten seconds from there to the limit. Seldom more than one request in 200 is refused."""
 
 REFUSAL_REMEMBERED_S = 30.0
-"""After so long the ceiling may be another one."""
+"""After this time the limit may be another one."""
 
 SLOWEST_PER_S = 1.0
-"""Never slower: it has to notice that it may be faster again."""
+"""The lowest rate: requests have to go on, to find out that more is allowed again."""
 
 INSTANT_S = 1e-6
-"""A wait so short is none: it is what is left of sums of floats, and no clock can be waited for that exactly."""
+"""A shorter wait counts as none: it is what is left of sums of floats, and no clock can sleep for it exactly."""
 
 BURST_S = 0.2
-"""Requests that were not made in so much time may be made at once: an idle service must not make one wait."""
+"""Requests that were not made within this time may be made at once, so that a request after a pause does not wait."""
 
 
-class Pace:
-    """Says when the next request may leave. Times are seconds of a monotonic clock."""
+class RateLimiter:
+    """Says when the next request may leave. Times are seconds of a monotonic clock, rates are requests a second."""
 
-    def __init__(self, ceiling_per_s: float, now: float) -> None:
+    def __init__(self, ceiling_per_s: float, now: float, start_per_s: float = START_PER_S) -> None:
         self.ceiling_per_s = ceiling_per_s
         self.started_at = now
-        self.per_s = min(START_PER_S, ceiling_per_s)
+        self.per_s = min(start_per_s, ceiling_per_s)
         self._next_at = now
         self._risen_at = now
         self._fell_at = now - REFUSAL_REMEMBERED_S
@@ -51,7 +54,7 @@ class Pace:
         self._not_before = now
 
     def wait_s(self, now: float) -> float:
-        """How long until the next request may leave; 0 is now."""
+        """Returns how long until the next request may leave, in seconds; 0 is now."""
         wait_s = max(self._next_at, self._not_before) - now
         return wait_s if wait_s > INSTANT_S else 0.0
 
@@ -60,7 +63,7 @@ class Pace:
         self._next_at = max(self._next_at, now - BURST_S) + 1.0 / self.per_s
 
     def queued(self, now: float) -> None:
-        """There are requests waiting: raise the pace by what the time since the last rise allows."""
+        """Requests wait: raise the rate by what the time since it was last raised allows."""
         elapsed_s = min(1.0, now - self._risen_at)
         self._risen_at = now
         remembered = now - self._fell_at < REFUSAL_REMEMBERED_S
@@ -68,13 +71,13 @@ class Pace:
         self.per_s = min(self.ceiling_per_s, self.per_s * (CAREFUL_RISE if careful else RISE) ** elapsed_s)
 
     def idle(self, now: float) -> None:
-        """Nothing waits: the pace stays as it is, and time without a queue is no time to rise in."""
+        """No request waits: the rate stays as it is, and time without a queue does not raise it."""
         self._risen_at = now
 
     def refused(self, now: float, left_at: float, retry_after_s: float | None) -> bool:
-        """Stripe refused a request for its rate, one that left at `left_at`. True if the pace fell.
+        """Stripe refused a request for its rate, one that left at `left_at`. Returns whether the rate fell.
 
-        What had left before the pace last fell says nothing of the pace since.
+        Requests that left before the last fall say nothing about the rate since. `retry_after_s` is obeyed either way.
         """
         if retry_after_s is not None:
             self._not_before = max(self._not_before, now + retry_after_s)
