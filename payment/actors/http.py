@@ -22,7 +22,6 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
-from payment.actors.forecast import Forecast
 from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
@@ -40,6 +39,7 @@ from payment.actors.letters import (
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
 from payment.edge.answers import (
@@ -119,7 +119,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerLetter],
-        forecast: Forecast,
+        estimate: QueueEstimate,
         clock: Clock,
         ids: Ids,
         health: Health,
@@ -138,7 +138,7 @@ class HttpActor(Actor[Never]):
         self._stuck = stuck
         self._door: Entrance | None = None
         self._listener: Listener | None = None
-        self._waiting = WaitingRoom(ledger, forecast, clock)
+        self._waiting = WaitingRoom(ledger, estimate, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
 from payment.actors.letters import (
     ChargeAsked,
     LedgerLetter,
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
 from payment.ports.clock import Clock
 
@@ -46,9 +46,9 @@ class _Place(Struct, frozen=True):
 class WaitingRoom:
     """Hands letters to the ledger and waits for their answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerLetter], forecast: Forecast, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerLetter], estimate: QueueEstimate, clock: Clock) -> None:
         self._ledger = ledger
-        self._forecast = forecast
+        self._estimate = estimate
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
         self._undecided: deque[tuple[float, ChargeAsked]] = deque()
@@ -74,11 +74,11 @@ class WaitingRoom:
 
     def room_before_stripe(self) -> int | None:
         """How many charges more may be taken in, where it is Stripe that holds people up; else None."""
-        forecast = self._forecast
-        if forecast.wait_s(forecast.placed + 1) < HELD_UP_S:
+        estimate = self._estimate
+        if estimate.wait_s(estimate.entered + 1) < HELD_UP_S:
             return None
         # Who was told that the outcome is pending waits no more, and is in Stripe's queue all the same.
-        taken = max(len(self._places), forecast.queued + len(self._undecided))
+        taken = max(len(self._places), estimate.queued + len(self._undecided))
         return WAITING_REQUESTS - ROOM_LEFT_REQUESTS - taken
 
     async def look_up(self, letter: PaymentAsked, until: float) -> PaymentView | Unavailable | None:

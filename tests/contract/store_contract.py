@@ -68,6 +68,10 @@ def charging(order_id: str, at: datetime = T0, *, rev: int = 1) -> Order:
     return order(order_id, request(order_id, "tok_1"), at=at, rev=rev)
 
 
+def payment_of(order_id: str) -> str:
+    return payment_id_of(CONTEXT.queue_group, order_id)
+
+
 def request(order_id: str, token: str) -> ChargeRequested:
     instrument = Instrument(InstrumentKind.TOKEN, token)
     return ChargeRequested(order_id, "user-1", instrument, Authentication(return_url="https://shop.example/back"))
@@ -82,7 +86,7 @@ def rich(order_id: str) -> Order:
         CardDeclined(order_id, 1, 1, "pi_1", failure),
         request(order_id, "tok_2"),
         IntentSucceeded(order_id, 1, "pi_1", ChargeFacts("ch_1")),
-        EventPublished(order_id, f"payment:created:{payment_id_of('payment-service', order_id)}"),
+        EventPublished(order_id, f"payment:created:{payment_of(order_id)}"),
         OrderCancelled(order_id, 2**53 - 1),
         ChargeRefunded(order_id, "ch_1", "re_1"),
     )
@@ -131,7 +135,7 @@ class StoreContract:
 
     async def test_an_order_that_only_a_cancel_announced_comes_back(self, store: OrderStore) -> None:
         """F22: most fields are absent."""
-        made = decide(None, OrderCancelled("o1", 1), MOMENT).order
+        made = decide(None, OrderCancelled("o1", 1), CONTEXT).order
         assert made is not None
         made = structs.replace(made, rev=1)
         await store.commit([made])
@@ -189,9 +193,7 @@ class StoreContract:
         """F41: asking for it is no error, and hides nothing else."""
         await store.commit([charging("o1")])
         assert await store.load(["\ud800", "o1"]) == {"o1": charging("o1")}
-        assert set(await store.load_by_payment(["\ud800", payment_id_of("payment-service", "o1")])) == {
-            payment_id_of("payment-service", "o1")
-        }
+        assert set(await store.load_by_payment(["\ud800", payment_of("o1")])) == {payment_of("o1")}
 
     @pytest.mark.parametrize(
         "order_id",
@@ -234,15 +236,15 @@ class StoreContract:
         await store.commit([charging("o1"), rich("o2"), order("o3")])
         found = await store.load_by_payment(
             [
-                payment_id_of("payment-service", "o2"),
-                payment_id_of("payment-service", "o1"),
-                payment_id_of("payment-service", "o3"),
+                payment_of("o2"),
+                payment_of("o1"),
+                payment_of("o3"),
                 "",
             ]
         )
         assert {payment_id: made.id for payment_id, made in found.items()} == {
-            payment_id_of("payment-service", "o1"): "o1",
-            payment_id_of("payment-service", "o2"): "o2",
+            payment_of("o1"): "o1",
+            payment_of("o2"): "o2",
         }
 
     async def test_what_is_due_comes_earliest_first_and_no_more_than_asked(self, store: OrderStore) -> None:
