@@ -196,7 +196,13 @@ class Service:
         ports = self._ports
         client_id = self._settings.nats_client_id
         # A new incarnation for each actor: what the last one had in hand, nobody knows the fate of.
-        identity = Identity(f"{client_id}#{ports.ids.new()}", client_id, API_VERSION)
+        identity = Identity(
+            f"{client_id}#{ports.ids.new()}",
+            client_id,
+            API_VERSION,
+            self._settings.queue_group_name,
+            self._settings.stripe_prepare,
+        )
         hands = Hands(identity.process, self._stripe, self._nats, self._forecast)
         report = Report(self.health, self.metrics, ports.clock)
         return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids)

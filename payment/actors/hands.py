@@ -18,8 +18,8 @@ from payment.actors.letters import (
     Withdraw,
 )
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import ChargeCard, Effect, Pending, PublishEvent, Watch
-from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed, Message
+from payment.core.effects import ConfirmIntent, Effect, Pending, PublishEvent, Watch
+from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order
 from payment.core.pending import pending
 
@@ -63,7 +63,7 @@ class Hands:
         if item is None:
             return
         self._count -= 1
-        self._charges -= isinstance(item.effect, ChargeCard)
+        self._charges -= isinstance(item.effect, ConfirmIntent)
         if not held:
             del self._held[order_id]
 
@@ -111,16 +111,16 @@ class Hands:
             case _:
                 given, actor = self._stripe.offer(effect), STRIPE
         if given:
-            place = self._forecast.place() if isinstance(effect, ChargeCard) else None
+            place = self._forecast.place() if isinstance(effect, ConfirmIntent) else None
             self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, place)
             self._count += 1
-            self._charges += isinstance(effect, ChargeCard)
+            self._charges += isinstance(effect, ConfirmIntent)
         return given
 
     def _withdraw(self, held: dict[str, Held], owed: Collection[str]) -> bool:
         complete = True
         for effect_id, item in held.items():
-            if isinstance(item.effect, ChargeCard) and not item.withdrawn and effect_id not in owed:
+            if isinstance(item.effect, ConfirmIntent) and not item.withdrawn and effect_id not in owed:
                 item.withdrawn = self._stripe.offer(Withdraw(effect_id))
                 complete &= item.withdrawn
         return complete
@@ -169,6 +169,6 @@ class Hands:
 
 def _fate_unknown(order_id: str, effect: Effect) -> Message:
     """A call that was cancelled or never heard of again: for a charge that is an outcome, the rest can be repeated."""
-    if isinstance(effect, ChargeCard):
-        return ChargeUnclear(order_id, effect.attempt, effect.send)
+    if isinstance(effect, ConfirmIntent):
+        return ConfirmUnclear(order_id, effect.attempt, effect.send, effect.intent.number, effect.intent.id)
     return EffectReturned(order_id, effect.id)

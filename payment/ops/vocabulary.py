@@ -53,6 +53,7 @@ class Event(enum.StrEnum):
         "Nobody knows whether a request took effect. It will be repeated or looked for. Said once of an attempt; while "
         "Stripe is lost, at debug.",
     )
+    CUSTOMER_AWAITED = "customer_awaited", "The bank wants the customer to authenticate; the payment waits for that."
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
     REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
@@ -99,6 +100,7 @@ FIELDS: dict[str, str] = {
     "request_id": "The HTTP request's `X-Request-ID`: on its own lines and on `charge_finished`. Others have the order",
     "order_id": "The order",
     "payment_id": "The order's payment, the same over all its attempts",
+    "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
     "refund_id": "Stripe's id of a refund",
     "attempt": "The attempt's number, from 1",

@@ -1,7 +1,7 @@
 """The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
 
 Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
-reads a Stripe exception. What to ask next is the Stripe actor's business (`payment.actors.stripe`), never the adapter's.
+reads a Stripe exception. What to ask next is decided by the Stripe actor (`payment.actors.stripe`), not by an adapter.
 """
 
 import enum

@@ -7,8 +7,8 @@ from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import Withdraw
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
-from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
+from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
+from payment.core.messages import EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
 from payment.ports.stripe_cards import CALL_TIMEOUT_S
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
@@ -33,7 +33,7 @@ class TestRelease:
         assert bench.release(story)
         assert bench.release(story)
         effect = bench.stripe.get_nowait()
-        assert isinstance(effect, ChargeCard)
+        assert isinstance(effect, ConfirmIntent)
         assert bench.stripe.get_nowait() is None
         assert (len(bench.hands), bench.hands.holds(ORDER)) == (1, True)
 
@@ -50,14 +50,14 @@ class TestRelease:
         story = charging()
         bench.release(story)
         first = bench.stripe.get_nowait()
-        assert isinstance(first, ChargeCard)
+        assert isinstance(first, ConfirmIntent)
         story.tell(unclear())
         bench.release(story)
         assert bench.stripe.get_nowait() is None
         bench.hands.ended(ORDER, first.id)
         bench.release(story)
         second = bench.stripe.get_nowait()
-        assert isinstance(second, ChargeCard)
+        assert isinstance(second, ConfirmIntent)
         assert (second.id, second.send, len(bench.hands)) == (first.id, 2, 1)
 
     def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
@@ -85,7 +85,7 @@ class TestRelease:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.ended(ORDER, story.one(ChargeCard).id)
+        bench.hands.ended(ORDER, story.one(ConfirmIntent).id)
         assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
 
     def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
@@ -116,7 +116,7 @@ class TestForfeit:
         story = charging()
         bench.release(story)
         charge = bench.stripe.get_nowait()
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert (len(bench.hands), bench.hands.charges) == (0, 0)
         for _ in range(3):
             assert bench.release(story)
@@ -127,11 +127,11 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
         bench.release(story.later(seconds=1).tell(unclear()))
         again = bench.stripe.get_nowait()
-        assert isinstance(again, ChargeCard)
+        assert isinstance(again, ConfirmIntent)
         assert again.send == 2
 
     def test_it_is_forgotten_once_it_is_owed_no_longer(self) -> None:
@@ -139,7 +139,7 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert bench.release(story.tell(charged()))
         assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
 
@@ -148,7 +148,7 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         for _ in range(2):
-            bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+            bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
             assert (len(bench.hands), bench.hands._forfeited) == (0, {})
         bench.release(story)
         assert bench.stripe.depth == 1
@@ -160,7 +160,7 @@ class TestWithdraw:
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         assert bench.release(story.tell(charged()))
         assert bench.stripe.get_nowait() is None
 
@@ -249,6 +249,6 @@ class TestLost:
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         ((effect_id, message),) = bench.hands.lost(STRIPE)
         assert message == EffectReturned(ORDER, effect_id)

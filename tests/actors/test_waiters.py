@@ -8,12 +8,11 @@ from msgspec.structs import replace
 
 from payment.actors.forecast import Forecast
 from payment.actors.hands import Hands
-from payment.actors.letters import ChargeAsked
+from payment.actors.letters import Answer, ChargeAsked
 from payment.actors.mailbox import Mailbox
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
-from payment.core.messages import Evidence
 from payment.core.order import Order
-from payment.core.replies import Answer, CardWasDeclined, Paid, Pending, Unavailability, Unavailable
+from payment.core.replies import CardWasDeclined, Paid, Pending, Unavailability, Unavailable
 from tests.core.builders import (
     ORDER,
     PAYMENT,
