@@ -54,7 +54,12 @@ class RequestSlow(AtCall):
 
 
 class LandsLate(AtCall):
-    name, rows, hooks, amount = "request to Stripe lands late", ("F18", "F24"), (*KEYED, "stripe.cancel"), (5.0, 20 * HOUR_S)
+    name, rows, hooks, amount = (
+        "request to Stripe lands late",
+        ("F18", "F24"),
+        (*KEYED, "stripe.cancel"),
+        (5.0, 20 * HOUR_S),
+    )
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount

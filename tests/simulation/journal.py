@@ -5,7 +5,8 @@ The journal is all that the checks, the history check, the reach and the transcr
 anything that differs between two runs of one seed: no addresses, no wall time, no order of a set.
 
 `who` is a process (`p1`), a customer (`c1`), `orders` (the neighbouring orders service), `stripe`, `store`, `bus`,
-`operator` (at Stripe's dashboard) or `world`. `at_s` is in virtual seconds since the world began. Change together: whoever matches on `Entry`.
+`operator` (at Stripe's dashboard) or `world`. `at_s` is in virtual seconds since the world began. Change together:
+all that matches on `Entry`.
 """
 
 import hashlib

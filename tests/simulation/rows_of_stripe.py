@@ -76,7 +76,9 @@ def payable_after_a_decline(entry: Wrote, books: Books) -> bool:
 def a_key_is_too_old(entry: Wrote, books: Books) -> bool:
     """An attempt is unsettled, and its key may not be sent any more."""
     order = entry.order
-    born_s = [books.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled]
+    born_s = [
+        books.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
+    ]
     return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in born_s)
 
 

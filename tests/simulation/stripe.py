@@ -103,7 +103,7 @@ class SimStripe:
             return Obstacle.RATE_LIMITED
         return None
 
-    # ------------------------------------------------------------------------------------------- what the journal learns
+    # ------------------------------------------------------------------------------------------ what the journal learns
 
     def _changed(self, what: Changed) -> None:
         match what:
@@ -136,7 +136,7 @@ class SimStripe:
     def _tell_refund(self, refund_id: str, charge_id: str, status: str) -> None:
         self._world.journal.add(StripeRefunded(self._world.now_s, "stripe", refund_id, charge_id, status))
 
-    # ----------------------------------------------------------------------------------------------------- the dashboard
+    # ---------------------------------------------------------------------------------------------------- the dashboard
 
     def cancel_by_hand(self) -> None:
         """An operator cancels the last intent that is open."""

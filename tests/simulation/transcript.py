@@ -94,7 +94,9 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             done = "CHARGES" if entry.succeeded else "declines"
             return f"{done} {entry.amount} {entry.currency} for {entry.order_id}: {entry.charge_id}, by {entry.by}"
         case IntentMoved():
-            return f"has {entry.intent_id} of {entry.order_id} at {entry.status.value}, made by {entry.key}, by {entry.by}"
+            return (
+                f"has {entry.intent_id} of {entry.order_id} at {entry.status.value}, made by {entry.key}, by {entry.by}"
+            )
         case StripeRefunded():
             return f"GIVES BACK {entry.charge_id}: {entry.refund_id} {entry.status}"
         case DidByHand():
