@@ -1,7 +1,8 @@
 """The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
 
 Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
-reads a Stripe exception. What to ask next is the Stripe actor's business (`payment.actors.stripe`), never the adapter's.
+reads a Stripe exception. What to ask next is the Stripe actor's business (`payment.actors.stripe`), never the
+adapter's.
 """
 
 import enum
@@ -36,7 +37,8 @@ class Intent(Struct, frozen=True):
     """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
 
     `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
-    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe repeats what it stored for the idempotency key.
+    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe
+    repeats what it stored for the idempotency key.
     """
 
     id: str

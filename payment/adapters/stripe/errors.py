@@ -235,7 +235,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
 
     # What Stripe does not let the account do, or this key: no order is at fault.
-    Line("what this account may not use", ALL, frozenset({400, 403}), INVALID, ANY, ANY,
+    Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
          Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
     Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
          Ending.OPERATOR, KEYS, says=OTHER_MODE, advice=MODE),

@@ -50,7 +50,7 @@ def read(body: Body, asked: IntentReference | None = None, replayed: bool = Fals
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize(
-    "status", sorted({*IntentStatus} - {IntentStatus.SUCCEEDED, IntentStatus.REQUIRES_ACTION}, key=lambda s: s.value)
+    "status", [s for s in IntentStatus if s not in (IntentStatus.SUCCEEDED, IntentStatus.REQUIRES_ACTION)]
 )
 def test_a_status_is_read_as_stripe_says_it(status: IntentStatus, asked: IntentReference | None) -> None:
     """Only one that waits for its capture is none of ours: an alarm."""
