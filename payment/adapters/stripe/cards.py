@@ -331,9 +331,9 @@ class StripeCards:
 def confirm_params(instrument: Instrument, authentication: Authentication) -> Body:
     """What a confirm sends: the card, what the client can do if the bank wants the customer, and `expand`.
 
-    A `return_url` goes with an intent whose redirect-based methods are ruled out: Stripe uses it "for cards and other
-    redirect-based payment methods" (docs.stripe.com/api/payment_intents/confirm), and a card is not such a method. The
-    metadata of a confirm can't be set (Stripe takes no such parameter): the charge has the intent's own.
+    A `return_url` is sent for an intent with `allow_redirects=never` too: that rules out methods which redirect, while
+    `return_url` is documented for cards (docs.stripe.com/api/payment_intents/confirm); no page calls the two a
+    conflict. The metadata of a confirm can't be set (Stripe takes no such parameter): the charge has the intent's own.
     """
     params: Body = {"expand": EXPANDED_CHARGE}
     match instrument.kind:
