@@ -110,7 +110,7 @@ class Guide(Struct, frozen=True, kw_only=True):
             (f"An order of {self.price} came in over NATS. Pay it:", self._pay(first, GOOD_CARD)),
             ("Another one came in. Try a card that is declined:", self._pay(second, DECLINING_CARD)),
             (
-                "A third one came in. Its card's bank asks the customer: pay, then open the nextAction's url in a browser:",
+                "A third one. Its card's bank asks the customer: pay, then open the answer's url in a browser:",
                 self._pay(third, ASKING_CARD, self._back(third)),
             ),
             ("Cancel the order that was paid, and see the refund:", self.shell.command("cancel", first)),
