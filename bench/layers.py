@@ -14,7 +14,7 @@ LAYERS = (
     ("our metrics, health", ("payment/ops/", "prometheus_client/")),
     ("our core", ("payment/core/",)),
     ("our store port (documents)", ("payment/ports/mongo_store", "payment/ports/store")),
-    ("our Stripe port", ("payment/ports/stripe", "payment/ports/cards")),
+    ("our Stripe port", ("payment/adapters/stripe", "payment/ports/cards")),
     ("our NATS actor and port", ("payment/ports/", "actors/nats")),
     ("our Stripe actor", ("actors/stripe", "actors/pace", "actors/forecast")),
     ("our identity (JWT)", ("edge/identity",)),

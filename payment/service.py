@@ -32,6 +32,7 @@ from payment.actors.stripe import (
     StripeActor,
 )
 from payment.actors.supervisor import Supervisor
+from payment.adapters.stripe.cards import API_VERSION, StripeCards
 from payment.ops.health import Dependency, Health, Phase
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -44,7 +45,6 @@ from payment.ports.jetstream import JetStreamTransport
 from payment.ports.mongo_store import MongoStore
 from payment.ports.store import OrderStore
 from payment.ports.streaming import StreamingTransport
-from payment.ports.stripe_cards import API_VERSION, StripeCards
 from payment.ports.transport import EventTransport
 from payment.settings import Settings
 

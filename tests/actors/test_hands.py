@@ -7,10 +7,10 @@ from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import Withdraw
 from payment.actors.mailbox import Mailbox
+from payment.adapters.stripe.cards import CALL_TIMEOUT_S
 from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
 from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
-from payment.ports.stripe_cards import CALL_TIMEOUT_S
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
 
 

@@ -6,7 +6,7 @@ settings. It decides nothing about payments. It leans on three of the library's 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 from urllib.parse import quote_plus
 
@@ -14,7 +14,9 @@ import aiohttp
 import msgspec
 import stripe
 
-from payment.ports.stripe_errors import AnswerTooLargeError
+from payment.adapters.stripe.errors import AnswerTooLargeError, is_replayed
+
+Verb = Literal["get", "post"]
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
 """A page of 100 charges is about half a MiB. Past this it is not Stripe who answers."""
@@ -57,45 +59,68 @@ class LeanClient(stripe.StripeClient):
         self._api_base = api_base
         self._kept_headers: dict[tuple[str, str], dict[str, str]] = {}
 
-    async def call(self, path: str, params: Mapping[str, object], version: str, key: str | None) -> object:
-        """One request, once: a POST under an idempotency key, or a GET where there is none. Returns plain JSON.
+    async def call(
+        self, verb: Verb, path: str, params: Mapping[str, object], version: str, key: str | None = None
+    ) -> tuple[object, bool]:
+        """One request, once, under an idempotency key where there is one. Returns plain JSON, and whether Stripe
+        repeated what it had stored for the key.
 
         Raises:
             stripe.StripeError: Stripe answered with an error, or with what is no JSON.
             Exception: what the transport raised, as it is.
         """
-        form, send = form_of(params), self._transport.request_async
-        if key is None:
-            url = f"{self._api_base}{path}?{form}" if form else self._api_base + path
-            body, status, answered = await send("get", url, self._headers("get", version))
+        form, headers = form_of(params), self._headers(verb, version)
+        if key is not None:
+            headers = headers | {"Idempotency-Key": key}
+        url = self._api_base + path
+        if verb == "get":
+            body, status, answered = await self._transport.request_async(
+                verb, f"{url}?{form}" if form else url, headers
+            )
         else:
-            headers = self._headers("post", version) | {"Idempotency-Key": key}
-            body, status, answered = await send("post", self._api_base + path, headers, form.encode())
+            body, status, answered = await self._transport.request_async(verb, url, headers, form.encode())
         if 200 <= status < 300:
             try:
-                return msgspec.json.decode(body)
+                return msgspec.json.decode(body), is_replayed(answered)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                pass  # The library has the word on what is no JSON.
-        return self._requestor._interpret_response(body, status, answered, "V1").data
+                pass  # The library decides what is no JSON.
+        return self._requestor._interpret_response(body, status, answered, "V1").data, is_replayed(answered)
 
-    def _headers(self, method: Literal["get", "post"], version: str) -> dict[str, str]:
-        """The library's headers for a method and a version: of one process they are always the same."""
-        kept = self._kept_headers.get((method, version))
+    def _headers(self, verb: Verb, version: str) -> dict[str, str]:
+        """The library's headers for a method and a version: of one process they are always the same.
+
+        Without the idempotency key that the library invents for each POST: a cancel has none, for a stored error must
+        not stand in the way of the next one, and here one invented key would be sent for ever.
+        """
+        kept = self._kept_headers.get((verb, version))
         if kept is None:
             options: stripe.RequestOptions = {"api_key": self._secret_key, "stripe_version": version}
-            kept = self._kept_headers[method, version] = self._requestor.request_headers(method, "V1", options)
+            kept = dict(self._requestor.request_headers(verb, "V1", options))
+            kept.pop("Idempotency-Key", None)
+            self._kept_headers[verb, version] = kept
         return kept
 
 
 def form_of(params: Mapping[str, object]) -> str:
-    """Parameters as Stripe takes them, `metadata[orderId]=…`: as the library writes them, for texts and numbers."""
-    pairs: list[str] = []
-    for name, value in params.items():
-        if isinstance(value, dict):
-            pairs.extend(f"{name}[{inner}]={_quoted(each)}" for inner, each in value.items())
+    """Parameters as Stripe takes them, `metadata[orderId]=…`, `expand[0]=…`: byte for byte as the library writes them.
+
+    Names are our own constants and are not quoted. Lists hold texts, numbers and mappings.
+    """
+    return "&".join([f"{name}={_quoted(value)}" for name, value in _flat(params.items())])
+
+
+def _flat(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    for name, value in pairs:
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat([(f"{name}[{inner}]", each) for inner, each in value.items()])
+        elif isinstance(value, list | tuple):
+            yield from _flat([(f"{name}[{place}]", each) for place, each in enumerate(value)])
+        elif isinstance(value, bool):
+            yield name, "true" if value else "false"
         else:
-            pairs.append(f"{name}={_quoted(value)}")
-    return "&".join(pairs)
+            yield name, value
 
 
 def _quoted(value: object) -> str:
