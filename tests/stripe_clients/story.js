@@ -6,7 +6,7 @@
 
 'use strict'
 
-const { Stripe } = require('stripe')
+const Stripe = require('stripe')
 
 const AMOUNT = 1999
 const BROWSER = { return_url: 'https://shop.example/back' }
@@ -120,7 +120,7 @@ async function repeatsAndMisses () {
 async function lists () {
   const listed = []
   for await (const each of stripe.paymentIntents.list({ limit: 2 })) listed.push(each.id)
-  say('list', { newest_first: listed.join() === made.toReversed().join(), count: listed.length })
+  say('list', { newest_first: listed.join() === [...made].reverse().join(), count: listed.length })
 }
 
 async function create (order, key) {

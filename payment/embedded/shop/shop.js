@@ -129,8 +129,8 @@ async function authenticate ({ body }) {
     location.assign(body.nextAction.url)
     return
   }
-  const { error } = await stripe.handleNextAction({ clientSecret: body.clientSecret })
-  step(error ? `The bank's page ended with ${error.code}.` : "The bank's page was completed.")
+  const { error } = await stripe.handleNextAction({ clientSecret: body.clientSecret }).catch((error) => ({ error }))
+  step(error ? `The bank's page ended: ${error.code || error.message}` : "The bank's page was completed.")
   await settle()
 }
 

@@ -50,10 +50,11 @@ window.Stripe = function (publishableKey) {
   }
 
   // Shows the bank's page in a dialog until the intent no longer waits for its customer. Resolves with the intent, or
-  // with the error where the customer failed or the intent was cancelled meanwhile.
+  // with the error where the customer failed or the intent was cancelled meanwhile. Throws where nothing is to be done.
   async function handleNextAction ({ clientSecret }) {
     let seen = await retrievePaymentIntent(clientSecret)
-    if (seen.error || seen.paymentIntent.status !== 'requires_action') return outcome(seen)
+    if (seen.error) return seen
+    if (seen.paymentIntent.status !== 'requires_action') throw new Error('The PaymentIntent has no next action.')
     const dialog = openDialog(bankAddress(seen.paymentIntent.next_action))
     try {
       while (!seen.error && seen.paymentIntent.status === 'requires_action') {
