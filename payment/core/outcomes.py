@@ -147,7 +147,7 @@ def _with_failure(attempt: Attempt, failure: Failure) -> Attempt:
 
 
 def _cancelled_for(attempt: Attempt, reason: CancelReason) -> Attempt:
-    if attempt.state not in (AttemptState.CONFIRMING, AttemptState.AWAITING):
+    if attempt.state is not AttemptState.CONFIRMING:
         return attempt
     return structs.replace(attempt, cancel_reason=reason)
 
@@ -268,8 +268,8 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
         )
         return moved(order, failed, Trigger.FAILED, context)
     if not order.open_at(context.at):
-        attempt = _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED)
-        return moved(order, attempt, Trigger.EXPIRED, context)
+        ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
+        return moved(order, ended, Trigger.EXPIRED, context)
     order = moved(order, attempt, Trigger.OPEN, context)
     return with_intent(order, task=watch(next_look(order, attempt, context.at), context))
 
