@@ -276,11 +276,10 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
     """The attempt's intent can never charge: it is over, whichever way it was sent."""
-    if attempt.state not in (AttemptState.CONFIRMING, AttemptState.AWAITING, AttemptState.CANCELLING):
-        return order
     if not order.open_at(context.at):
         return moved(order, attempt, Trigger.CANCELED_DEAD, context)
-    reason = attempt.cancel_reason or CancelReason.AUTHENTICATION_FAILED
+    awaited = attempt.state is not AttemptState.CONFIRMING
+    reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
     declined = structs.replace(attempt, code=reason.value, decline_code=reason.value, text=CANCEL_TEXTS[reason])
     return moved(order, declined, Trigger.CANCELED, context)
 
