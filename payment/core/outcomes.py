@@ -179,8 +179,12 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
     if attempt.state is not AttemptState.CONFIRMING:
         return moved(order, attempt, Trigger.WITHHELD, context)
     if may_send(order, attempt, context.at):
-        assert order.intent is not None
-        return with_intent(moved(order, attempt, Trigger.WITHHELD, context), task=returned(order.intent.task, context))
+        intent = order.intent
+        assert intent is not None
+        order = moved(order, attempt, Trigger.WITHHELD, context)
+        if not holds(intent, context, TaskKind.CONFIRM):
+            return order  # it is looked at by now, as a process does that takes it over
+        return with_intent(order, task=returned(intent.task, context))
     if attempt.sends > 1:
         return _unclear_for_good(order, attempt, context)
     refused = structs.replace(attempt, refusal=RefusalReason.WITHHELD)
