@@ -70,10 +70,11 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
     intent = order.intent
     if intent is None:
         return order
-    if message.intent != intent.number:
-        # Of an intent before this one nothing but a success matters, and that is most likely known.
-        return _success_of_another(order, message, context)
     intent_id = getattr(message, "intent_id", None)
+    if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
+        # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
+        # wakes a day later may have made another one under the key: that one's cancel is not this one's.
+        return _success_of_another(order, message, context)
     if intent.id is None and intent_id is not None:
         order = with_intent(order, id=intent_id)
     match message:
