@@ -33,10 +33,10 @@ from payment.core.messages import (
 )
 from payment.core.order import (
     GIVING_BACK,
-    UNSETTLED,
     Attempt,
     AttemptState,
     CancelReason,
+    Intent,
     IntentState,
     Order,
     OutboxEvent,
@@ -294,18 +294,34 @@ def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order
 
 def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
     """A success goes to the attempt of this intent that has it already, else to the unsettled one, else to the last."""
+    intent = order.intent
+    assert intent is not None
     mine = [attempt for attempt in order.attempts if attempt.intent == number]
-    if not mine or with_charge(order, charge.charge_id) is not None or mine[-1].state in CHARGED:
+    known = with_charge(order, charge.charge_id)
+    if not mine:
+        # Made ahead of its first request, which will find the charge itself.
+        return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
+    attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
+    if known is not None and known is not attempt:
+        return _create_stopped(order, intent, context)
+    if known is not None or attempt.state in CHARGED:
         return order
-    attempt = next((each for each in mine if each.state in UNSETTLED), mine[-1])
     if replayed:
         # A fact about the past: the charge may have been given back since. It is paid once it was read.
-        if attempt.state not in UNSETTLED:
-            return order
         return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.LOOK, context))
-    if order.intent is not None and order.intent.number == number:
+    if intent.number == number:
         order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
     return _charged(order, attempt, charge, context)
+
+
+def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
+    """A list of charges before a create found one that is another attempt's: the create waits until it is given back.
+
+    Without the wait the effect would be owed unchanged, and released again at once.
+    """
+    if intent.task is None or not holds(intent, context, intent.task.kind):
+        return order
+    return with_intent(order, task=watch(context.at + LONGEST_RESEND_DELAY, context))
 
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
