@@ -256,6 +256,8 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeR
             return AmountRefused(NOT_TRIED)
         case RefusalReason.WITHHELD if not order.open_at(at):
             return Conflict.EXPIRED
+        case None if attempt.state is AttemptState.CLOSED and not order.open_at(at):
+            return Conflict.EXPIRED
         case None if attempt.code is not None:
             authentication = not AUTHENTICATION_CODES.isdisjoint((attempt.code, attempt.decline_code))
             return CardWasDeclined(payment.id, attempt.decline_code, attempt.text or "", authentication)
