@@ -202,7 +202,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
     following = numbered_intent(order, order.payment.intent.number + 1, context)
     attempt = order.unsettled
     order = structs.replace(order, payment=structs.replace(order.payment, intent=following))
-    if attempt is None or attempt.intent == 0:
+    if attempt is None:
         return order
     attempt = structs.replace(attempt, intent=following.number)
     order = with_attempt(order, attempt)
@@ -213,7 +213,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
 
 def _create_refused(order: Order, message: CreateRefused, context: Context) -> Order:
     attempt = order.unsettled
-    if attempt is None or attempt.intent != message.intent:
+    if attempt is None:
         return with_intent(order, task=None)
     return _never_confirmed(order, attempt, message.reason, message.text, context)
 
@@ -233,7 +233,7 @@ def _never_confirmed(
 
 
 def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
-    if message.status is IntentStatus.SUCCEEDED and message.charge is not None:
+    if message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     attempt = order.unsettled
     if message.status is IntentStatus.CANCELED:
