@@ -4,7 +4,8 @@
     NATS    ──  EventArrived, PoisonArrived ──▶  ledger   answered through the letter's `settle`
     Stripe  ──  EffectEnded                ──▶  ledger
     NATS    ──  EffectEnded                ──▶  ledger
-    ledger  ──  ChargeCard, FindCharges, RefundCharge, FindRefund, Withdraw  ──▶  Stripe
+    ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
+                ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
     ledger  ──  PublishEvent               ──▶  NATS
 
 Only letters that hold a future or a callback are mutable things; whatever they carry is frozen.
@@ -120,8 +121,8 @@ class EffectEnded(Struct, frozen=True):
     """What the owner's browser needs, where the message says that the intent awaits its customer; not if replayed."""
 
 
-class Withdraw(Struct, frozen=True):
-    """An effect in the Stripe actor's hands is pending no longer: what was not sent yet must never be."""
+class CancelEffect(Struct, frozen=True):
+    """An effect in flight at the Stripe actor is pending no longer: what was not sent yet must never be sent."""
 
     effect_id: str
 
@@ -133,5 +134,5 @@ class ActorRestarted(Struct, frozen=True):
 
 
 LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | ActorRestarted
-StripeLetter = StripeEffect | Withdraw
+StripeLetter = StripeEffect | CancelEffect
 NatsLetter = PublishEvent

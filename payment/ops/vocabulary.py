@@ -57,6 +57,10 @@ class Event(enum.StrEnum):
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
     REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
+    ACCOUNT_ALARM = (
+        "account_alarm",
+        "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",
+    )
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
     REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
     PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
@@ -117,7 +121,7 @@ FIELDS: dict[str, str] = {
     "amount": "Minor units, as Stripe counts them",
     "currency": "ISO code, lower case",
     "decline_code": "Stripe's reason for a declined card",
-    "kind": "The kind of Stripe endpoint",
+    "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",
     "status": "The HTTP status of an answer",
     "method": "The HTTP method",
     "route": "The route's template, never the path that was sent",

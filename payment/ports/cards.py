@@ -1,7 +1,7 @@
 """The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
 
 Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
-reads a Stripe exception. What to ask next is decided by the Stripe actor (`payment.actors.stripe`), not by an adapter.
+reads a Stripe exception. Which call comes next is decided by the Stripe actor (`payment.actors.stripe`) alone.
 """
 
 import enum
@@ -87,13 +87,15 @@ class NotYet(Struct, frozen=True):
     """This call did nothing: the very same one may be made again, after `retry_after_s` where Stripe wishes so.
 
     `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
-    does not support).
+    does not support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
+    `Stripe-Rate-Limited-Reason` says `global-rate`).
     """
 
     obstacle: Obstacle
     text: str
     retry_after_s: float | None = None
     alarm: bool = False
+    account: bool = False
 
 
 class Unclear(Struct, frozen=True):

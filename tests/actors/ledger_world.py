@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from payment.actors.desk import Identity
-from payment.actors.forecast import Forecast
 from payment.actors.hands import Hands
 from payment.actors.letters import (
     Answer,
@@ -25,6 +24,7 @@ from payment.actors.letters import (
 from payment.actors.mailbox import Mailbox
 from payment.actors.mongo import MongoActor
 from payment.actors.report import Report
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.intents import payment_id_of
 from payment.core.messages import (
     Authentication,
@@ -65,7 +65,7 @@ class Ledger:
         self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", 10_000)
         self.stripe: Mailbox[StripeLetter] = Mailbox("stripe", stripe_room)
         self.nats: Mailbox[NatsLetter] = Mailbox("nats", 100)
-        self.forecast = Forecast(per_s=25.0)
+        self.estimate = QueueEstimate()
         self.health = Health(clock)
         self.metrics = Metrics()
         self.lives = 0
@@ -85,7 +85,7 @@ class Ledger:
 
     async def start(self) -> "Ledger":
         self.lives += 1
-        self.hands = Hands(self.process, self.stripe, self.nats, self.forecast)
+        self.hands = Hands(self.process, self.stripe, self.nats, self.estimate)
         identity = Identity(self.process, self.client_id, "2026-01-01", "payment-service")
         report = Report(self.health, self.metrics, self.clock)
         self.actor = MongoActor(self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds())

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from payment.actors.desk import READ_FIRST_S
 from payment.actors.letters import (
     ActorRestarted,
+    CancelEffect,
     EffectEnded,
     Handling,
-    Withdraw,
 )
 from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
 from payment.core.messages import (
@@ -169,7 +169,7 @@ class TestOrder:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.cancel()
-        assert ledger.to_stripe() == [Withdraw(charge.id)]
+        assert ledger.to_stripe() == [CancelEffect(charge.id)]
         assert reply(letter) is Conflict.CANCELLED
         await ledger.ended(charge, withheld("o1", 1, 1))
         assert ledger.doc().attempts[0].state is AttemptState.REFUSED

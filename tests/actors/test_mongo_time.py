@@ -68,7 +68,7 @@ class TestDeadline:
         await ledger.order("o1", "o2")
         short = await ledger.ask("o1")
         for _ in range(600):
-            ledger.forecast.place()
+            ledger.estimate.enter()
         long = await ledger.ask("o2")
         assert reply(long) == Pending(payment_of("o2"), "o2")
         assert long.answer.result().retry_after_s == 25
@@ -216,7 +216,7 @@ class TestLeases:
         await ledger.cancel()
         assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
         await house.clock.advance(1.5)
-        assert type(ledger.one_to_stripe()).__name__ == "Withdraw"
+        assert type(ledger.one_to_stripe()).__name__ == "CancelEffect"
 
     async def test_what_is_handed_back_while_draining_is_left_for_others(self, house: World, ledger: Ledger) -> None:
         """F33: due at once, held by nobody, and this process does not take it up again."""
