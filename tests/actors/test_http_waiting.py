@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.http import ANSWER_GRACE_S, DRAIN_ANSWER_S, LOOK_WAIT_S, SHED_S
 from payment.actors.http_line import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http_waiting import (
@@ -23,6 +22,7 @@ from payment.actors.http_waiting import (
 )
 from payment.actors.http_wire import FIRST_WORDS_S, KEEPALIVE_S, Connection
 from payment.actors.letters import Answer, ChargeAsked, PaymentAnswer, PaymentAsked
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested, Instrument, InstrumentKind
 from payment.core.replies import PaymentStatus, Unavailability, Unavailable
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN

@@ -105,11 +105,13 @@ def cancel(name: str = "1") -> bytes:
 
 
 def paid(name: str = "1") -> PublishEvent:
-    return PublishEvent(f"o{name}", PAYMENT_CREATED, f"p{name}", f"ch_{name}", None)
+    message_id = f"{PAYMENT_CREATED}:p{name}"
+    return PublishEvent(f"o{name}", PAYMENT_CREATED, f"p{name}", f"ch_{name}", None, message_id)
 
 
 def refunded(name: str = "1") -> PublishEvent:
-    return PublishEvent(f"o{name}", PAYMENT_REFUNDED, f"p{name}", f"ch_{name}", f"re_{name}")
+    message_id = f"{PAYMENT_REFUNDED}:p{name}"
+    return PublishEvent(f"o{name}", PAYMENT_REFUNDED, f"p{name}", f"ch_{name}", f"re_{name}", message_id)
 
 
 @pytest.fixture
