@@ -10,10 +10,11 @@ from types import ModuleType
 
 from payment import settings
 from payment.actors import http_line, http_waiting, http_wire, mongo, pace, restarts, supervisor
+from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
 from payment.edge import answers, json_text, routes
-from payment.ports import mongo_store, stripe_cards
+from payment.ports import mongo_store
 from payment.settings import VARIABLES, Variable
 from payment.stripe_sandbox.faults import FaultKind
 from payment.stripe_sandbox.tokens import DECLINES

@@ -23,7 +23,6 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
-from payment.actors.forecast import Forecast
 from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
@@ -43,6 +42,7 @@ from payment.actors.letters import (
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Unavailability, Unavailable
 from payment.edge.answers import (
@@ -122,7 +122,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerLetter],
-        forecast: Forecast,
+        estimate: QueueEstimate,
         clock: Clock,
         ids: Ids,
         health: Health,
@@ -141,7 +141,7 @@ class HttpActor(Actor[Never]):
         self._stuck = stuck
         self._door: Entrance | None = None
         self._listener: Listener | None = None
-        self._waiting = WaitingRoom(ledger, forecast, clock)
+        self._waiting = WaitingRoom(ledger, estimate, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
 from payment.actors.letters import (
     Answer,
     ChargeAsked,
@@ -21,6 +20,7 @@ from payment.actors.letters import (
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 
@@ -53,9 +53,9 @@ class _Place(Struct, frozen=True):
 class WaitingRoom:
     """Sends messages to the ledger and waits for its answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerLetter], forecast: Forecast, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerLetter], estimate: QueueEstimate, clock: Clock) -> None:
         self._ledger = ledger
-        self._forecast = forecast
+        self._estimate = estimate
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
         self._undecided: deque[tuple[float, ChargeAsked]] = deque()
@@ -81,11 +81,11 @@ class WaitingRoom:
 
     def room_before_stripe(self) -> int | None:
         """How many more charges may be accepted, where requests wait for Stripe; None where they wait for us."""
-        forecast = self._forecast
-        if forecast.wait_s(forecast.placed + 1) < HELD_UP_S:
+        estimate = self._estimate
+        if estimate.wait_s(estimate.entered + 1) < HELD_UP_S:
             return None
         # A request that was answered with 202 is pending no more, and its charge is in Stripe's queue all the same.
-        taken = max(len(self._places), forecast.queued + len(self._undecided))
+        taken = max(len(self._places), estimate.queued + len(self._undecided))
         return WAITING_REQUESTS - ROOM_LEFT_REQUESTS - taken
 
     async def look_up(self, message: PaymentAsked, until: float) -> PaymentAnswer | Unavailable | None:

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import ClientSession, TCPConnector
 from yarl import URL
 
-from payment.actors.forecast import Forecast
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import open_door
 from payment.actors.http_waiting import LEDGER_RESERVE
@@ -148,7 +148,7 @@ class HttpWorld:
             HttpConfig(host, port, CHARGE_WAIT_S, Secret(JWT_KEY)),
             Mailbox("http", 1),
             self.mailbox,
-            Forecast(per_s=25.0),
+            QueueEstimate(25.0, 25.0),
             self.clock,
             FakeIds(),
             self.health,

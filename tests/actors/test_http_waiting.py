@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.http import ANSWER_GRACE_S, DRAIN_ANSWER_S, LOOK_WAIT_S, SHED_S
 from payment.actors.http_line import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http_waiting import (
@@ -150,7 +150,7 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
 
 async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
     """F39: memory is bounded whatever the ledger does with its letters."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     letters = [_letter(loop) for _ in range(WAITING_REQUESTS)]
@@ -167,13 +167,13 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
-    forecast = Forecast(per_s=25.0)
+    forecast = QueueEstimate(25.0, 25.0)
     room = WaitingRoom(world.mailbox, forecast, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
     before_held_up = math.ceil(HELD_UP_S * forecast.per_s) - 1
-    forecast.placed = before_held_up
+    forecast.entered = before_held_up
     assert room.room_before_stripe() is None
-    forecast.placed += 1
+    forecast.entered += 1
     assert room.room_before_stripe() == empty - forecast.queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
@@ -183,8 +183,8 @@ async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: Htt
     for letter in world.ledger.asked:
         assert isinstance(letter, ChargeAsked)
         letter.decided = True
-    forecast.passed = forecast.placed
-    forecast.placed += before_held_up + 1
+    forecast.confirmed = forecast.entered
+    forecast.entered += before_held_up + 1
     room.behind_s()
     assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
     room.dismiss(Unavailability.STOPPING)
@@ -349,7 +349,7 @@ async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: Ht
 
 async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
     """What waits for Stripe was decided, and an answer is one too."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
     letters = [_letter(asyncio.get_running_loop()) for _ in range(3)]
     assert room.behind_s() == 0.0
