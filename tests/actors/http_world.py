@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import ClientSession, TCPConnector
 from yarl import URL
 
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import open_door
 from payment.actors.http_waiting import LEDGER_RESERVE
@@ -23,6 +22,7 @@ from payment.actors.letters import (
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.edge.bodies import ErrorCode
 from payment.ops.health import Dependency, Health
