@@ -167,24 +167,24 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
-    forecast = QueueEstimate(25.0, 25.0)
-    room = WaitingRoom(world.mailbox, forecast, world.clock)
+    estimate = QueueEstimate(25.0, 25.0)
+    room = WaitingRoom(world.mailbox, estimate, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
-    before_held_up = math.ceil(HELD_UP_S * forecast.per_s) - 1
-    forecast.entered = before_held_up
+    before_held_up = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
+    estimate.entered = before_held_up
     assert room.room_before_stripe() is None
-    forecast.entered += 1
-    assert room.room_before_stripe() == empty - forecast.queued
+    estimate.entered += 1
+    assert room.room_before_stripe() == empty - estimate.queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     waiting = [asyncio.create_task(room.charge(_letter(loop), 1e9)) for _ in range(40)]
     await world.ledger.holds(40)
-    assert room.room_before_stripe() == empty - forecast.queued - 40, "none of them is in the queue yet"
+    assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
     for letter in world.ledger.asked:
         assert isinstance(letter, ChargeAsked)
         letter.decided = True
-    forecast.confirmed = forecast.entered
-    forecast.entered += before_held_up + 1
+    estimate.created = estimate.confirmed = estimate.entered
+    estimate.entered += before_held_up + 1
     room.behind_s()
     assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
     room.dismiss(Unavailability.STOPPING)
