@@ -16,7 +16,7 @@ LAYERS = (
     ("our store port (documents)", ("payment/ports/mongo_store", "payment/ports/store")),
     ("our Stripe port", ("payment/adapters/stripe", "payment/ports/cards")),
     ("our NATS actor and port", ("payment/ports/", "actors/nats")),
-    ("our Stripe actor", ("actors/stripe", "actors/pace", "actors/forecast")),
+    ("our Stripe actor", ("actors/stripe",)),
     ("our identity (JWT)", ("edge/identity",)),
     ("our HTTP actor and edge", ("actors/http", "payment/edge/")),
     ("our ledger and actors", ("payment/",)),

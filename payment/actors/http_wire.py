@@ -25,7 +25,8 @@ from payment.edge.answers import JSON, PAYMENTS_PATH, Case, Rendered, error
 from payment.ports.clock import Clock
 
 BODY_BYTES_MAX = 16_384
-"""Largest body. A charge's is about 100 bytes; the longest valid one, every character escaped, is under 4,096."""
+"""Largest body, in bytes. A charge's is about 100; the longest valid one, every character escaped, is under 16,000: a
+return URL of 2,048 characters, and two ids of 255."""
 BODY_S = 10.0
 """How long a body may take to arrive, in seconds. One packet is the rule; a phone in a tunnel may need some more."""
 HEAD_S = 20.0

@@ -55,7 +55,7 @@ class CardWasDeclined(Struct, frozen=True):
 
 
 class InstrumentRefused(Struct, frozen=True):
-    """Stripe can't use this card token, payment method or confirmation token; the order can be paid with another one."""
+    """Stripe can't use this token, payment method or confirmation token; the order can be paid with another one."""
 
     kind: InstrumentKind
     text: str
@@ -102,7 +102,7 @@ class Start(enum.Enum):
 
     NEW_ATTEMPT = "new attempt"
     SUPERSEDE = "another card's attempt awaits its customer: its intent is cancelled first"
-    AFTER_CANCEL = "the intent is being cancelled"
+    AFTER_CANCEL = "the intent is being cancelled or looked at"
 
 
 Reply = Paid | Pending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
@@ -221,12 +221,12 @@ def _why_not(order: Order, at: datetime) -> Reply | None:
 def _start(order: Order) -> Start:
     if order.unsettled is not None:
         return Start.SUPERSEDE if order.unsettled.state is AttemptState.AWAITING else Start.AFTER_CANCEL
-    return Start.AFTER_CANCEL if order.being_cancelled else Start.NEW_ATTEMPT
+    return Start.AFTER_CANCEL if order.intent_busy else Start.NEW_ATTEMPT
 
 
 def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeRequested, at: datetime) -> Reply:
     """The one answer a card has on an order, however often it comes: stored, never asked for again."""
-    if attempt.state is AttemptState.AWAITING and request.authentication.possible:
+    if attempt.state is AttemptState.AWAITING and request.authentication.possible and order.open_at(at):
         return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:
         return Pending(payment.id, order.id)

@@ -57,7 +57,10 @@ _SHAPES = (
     ),
 )
 
-_HINTS = ("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "eyj", "bearer", "basic", "://", "passw", "pwd", "secret", "key")
+_HINTS = (
+    *("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "eyj", "bearer"),
+    *("basic", "://", "passw", "pwd", "secret", "key"),
+)
 """Lower-case words, of which a text that holds a shape holds at least one: a cheap first look."""
 
 

@@ -9,7 +9,6 @@ import jwt
 import msgspec
 from aiohttp import ClientSession, TCPConnector
 
-from payment.actors.forecast import Forecast
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import open_door
 from payment.actors.http_waiting import LEDGER_RESERVE
@@ -20,7 +19,7 @@ from payment.actors.letters import (
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
-from payment.actors.pace import START_PER_S
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Answer, Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
@@ -127,7 +126,7 @@ class HttpWorld:
             HttpConfig(host, port, CHARGE_WAIT_S, Secret(JWT_KEY)),
             Mailbox("http", 1),
             self.mailbox,
-            Forecast(per_s=START_PER_S),
+            QueueEstimate(),
             self.clock,
             FakeIds(),
             self.health,

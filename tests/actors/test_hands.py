@@ -1,15 +1,15 @@
-"""What is in the actors' hands: released once, renewed, withdrawn, given up for lost."""
+"""What is in the actors' hands: released once, renewed, cancelled, given up for lost."""
 
 from datetime import timedelta
 from typing import Any
 
-from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
-from payment.actors.letters import Withdraw
+from payment.actors.letters import CancelEffect
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
-from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
+from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
+from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
 
@@ -18,8 +18,8 @@ class Bench:
     def __init__(self, process: str = A, room: int = 10) -> None:
         self.stripe: Mailbox[Any] = Mailbox("stripe", room)
         self.nats: Mailbox[Any] = Mailbox("nats", room)
-        self.forecast = Forecast(per_s=10.0)
-        self.hands = Hands(process, self.stripe, self.nats, self.forecast)
+        self.estimate = QueueEstimate(10.0, 10.0)
+        self.hands = Hands(process, self.stripe, self.nats, self.estimate)
 
     def release(self, story: Story) -> bool:
         return self.hands.release(story.doc)
@@ -33,7 +33,7 @@ class TestRelease:
         assert bench.release(story)
         assert bench.release(story)
         effect = bench.stripe.get_nowait()
-        assert isinstance(effect, ChargeCard)
+        assert isinstance(effect, ConfirmIntent)
         assert bench.stripe.get_nowait() is None
         assert (len(bench.hands), bench.hands.holds(ORDER)) == (1, True)
 
@@ -50,14 +50,14 @@ class TestRelease:
         story = charging()
         bench.release(story)
         first = bench.stripe.get_nowait()
-        assert isinstance(first, ChargeCard)
+        assert isinstance(first, ConfirmIntent)
         story.tell(unclear())
         bench.release(story)
         assert bench.stripe.get_nowait() is None
         bench.hands.ended(ORDER, first.id)
         bench.release(story)
         second = bench.stripe.get_nowait()
-        assert isinstance(second, ChargeCard)
+        assert isinstance(second, ConfirmIntent)
         assert (second.id, second.send, len(bench.hands)) == (first.id, 2, 1)
 
     def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
@@ -85,16 +85,16 @@ class TestRelease:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.ended(ORDER, story.one(ChargeCard).id)
+        bench.hands.ended(ORDER, story.one(ConfirmIntent).id)
         assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
 
     def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
-        """F39: not held, and no place in the forecast taken."""
+        """F39: not held, and no place in the queue taken."""
         bench = Bench(room=1)
         bench.stripe.offer("full")
         story = charging()
         assert not bench.release(story)
-        assert (len(bench.hands), bench.forecast.placed) == (0, 0)
+        assert (len(bench.hands), bench.estimate.entered) == (0, 0)
         bench.stripe.get_nowait()
         assert bench.release(story)
         assert len(bench.hands) == 1
@@ -116,7 +116,7 @@ class TestForfeit:
         story = charging()
         bench.release(story)
         charge = bench.stripe.get_nowait()
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert (len(bench.hands), bench.hands.charges) == (0, 0)
         for _ in range(3):
             assert bench.release(story)
@@ -127,11 +127,11 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
         bench.release(story.later(seconds=1).tell(unclear()))
         again = bench.stripe.get_nowait()
-        assert isinstance(again, ChargeCard)
+        assert isinstance(again, ConfirmIntent)
         assert again.send == 2
 
     def test_it_is_forgotten_once_it_is_owed_no_longer(self) -> None:
@@ -139,7 +139,7 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert bench.release(story.tell(charged()))
         assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
 
@@ -148,23 +148,23 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         for _ in range(2):
-            bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+            bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
             assert (len(bench.hands), bench.hands._forfeited) == (0, {})
         bench.release(story)
         assert bench.stripe.depth == 1
 
 
-class TestWithdraw:
-    def test_nothing_but_a_charge_is_withdrawn(self) -> None:
+class TestCancelEffect:
+    def test_nothing_but_a_charge_is_cancelled(self) -> None:
         """A look or a refund that is owed no longer does no harm: its answer is judged like any other."""
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         assert bench.release(story.tell(charged()))
         assert bench.stripe.get_nowait() is None
 
-    def test_a_charge_that_is_owed_no_longer_is_withdrawn_once(self) -> None:
+    def test_a_charge_that_is_owed_no_longer_is_cancelled_once(self) -> None:
         """F20: and stays in hand until its end is heard of."""
         bench = Bench()
         story = charging()
@@ -174,7 +174,7 @@ class TestWithdraw:
         story.tell(cancelled())
         bench.release(story)
         bench.release(story)
-        assert bench.stripe.get_nowait() == Withdraw(effect.id)
+        assert bench.stripe.get_nowait() == CancelEffect(effect.id)
         assert (bench.stripe.get_nowait(), len(bench.hands)) == (None, 1)
 
     def test_a_withdrawal_that_found_no_room_is_repeated(self) -> None:
@@ -186,7 +186,7 @@ class TestWithdraw:
         assert not bench.release(story)
         bench.stripe.get_nowait()
         assert bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), Withdraw)
+        assert isinstance(bench.stripe.get_nowait(), CancelEffect)
 
 
 class TestTime:
@@ -213,21 +213,21 @@ class TestTime:
         """F14: by its own place; what is no charge has none."""
         bench = Bench()
         for _ in range(50):
-            bench.forecast.place()
+            bench.estimate.enter()
         bench.release(charging())
         assert bench.hands.wait_s(ORDER) == 5.0
-        bench.forecast.passed = 50
+        bench.estimate.confirmed = 50
         assert bench.hands.wait_s(ORDER) == 0.0
         assert bench.hands.wait_s("other") is None
         looking = Bench()
         looking.release(charging().later(minutes=2).due(by=A))
         assert looking.hands.wait_s(ORDER) in (None, 0.0)
 
-    def test_only_charges_stand_in_the_queue_that_is_forecast(self) -> None:
+    def test_only_charges_stand_in_the_queue_that_is_estimate(self) -> None:
         """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
         bench = Bench(B)
         bench.release(charging().due(by=B))
-        assert (bench.forecast.placed, bench.hands.wait_s(ORDER), bench.hands.holds(ORDER)) == (0, None, True)
+        assert (bench.estimate.entered, bench.hands.wait_s(ORDER), bench.hands.holds(ORDER)) == (0, None, True)
 
 
 class TestLost:
@@ -237,7 +237,7 @@ class TestLost:
         bench.release(charging())
         assert bench.hands.lost(NATS) == []
         ((effect_id, message),) = bench.hands.lost(STRIPE)
-        assert (effect_id, message) == ("charge:charge-payment-1-1", ChargeUnclear(ORDER, 1, 1))
+        assert (effect_id, message) == (f"confirm:{ORDER}:1", ConfirmUnclear(ORDER, 1, 1, 1, None))
         assert len(bench.hands) == 1
         published = Bench()
         published.release(paid())
@@ -249,6 +249,6 @@ class TestLost:
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         ((effect_id, message),) = bench.hands.lost(STRIPE)
         assert message == EffectReturned(ORDER, effect_id)

@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
 from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
 from payment.actors.http_line import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http_waiting import (
@@ -23,6 +22,7 @@ from payment.actors.http_waiting import (
 )
 from payment.actors.http_wire import FIRST_WORDS_S, KEEPALIVE_S, Connection
 from payment.actors.letters import ChargeAsked
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Answer, Unavailability, Unavailable
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN
@@ -127,7 +127,7 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
 
 async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
     """F39: memory is bounded whatever the ledger does with its letters."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(), world.clock)
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     letters = [_letter(loop) for _ in range(WAITING_REQUESTS)]
@@ -144,24 +144,24 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
-    forecast = Forecast(per_s=25.0)
-    room = WaitingRoom(world.mailbox, forecast, world.clock)
+    estimate = QueueEstimate()
+    room = WaitingRoom(world.mailbox, estimate, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
-    before_held_up = math.ceil(HELD_UP_S * forecast.per_s) - 1
-    forecast.placed = before_held_up
+    before_held_up = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
+    estimate.entered = before_held_up
     assert room.room_before_stripe() is None
-    forecast.placed += 1
-    assert room.room_before_stripe() == empty - forecast.queued
+    estimate.entered += 1
+    assert room.room_before_stripe() == empty - estimate.queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     waiting = [asyncio.create_task(room.charge(_letter(loop), 1e9)) for _ in range(40)]
     await world.ledger.holds(40)
-    assert room.room_before_stripe() == empty - forecast.queued - 40, "none of them is in the queue yet"
+    assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
     for letter in world.ledger.asked:
         assert isinstance(letter, ChargeAsked)
         letter.decided = True
-    forecast.passed = forecast.placed
-    forecast.placed += before_held_up + 1
+    estimate.confirmed = estimate.entered
+    estimate.entered += before_held_up + 1
     room.behind_s()
     assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
     room.dismiss(Unavailability.STOPPING)
@@ -325,7 +325,7 @@ async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: Ht
 
 async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
     """What waits for Stripe was decided, and an answer is one too."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(), world.clock)
     world.ledger.holding = True
     letters = [_letter(asyncio.get_running_loop()) for _ in range(3)]
     assert room.behind_s() == 0.0

@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.forecast import Forecast
 from payment.actors.hands import Hands
-from payment.actors.letters import ChargeAsked
+from payment.actors.letters import Answer, ChargeAsked
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
-from payment.core.messages import Evidence
 from payment.core.order import Order
-from payment.core.replies import Answer, CardWasDeclined, Paid, Pending, Unavailability, Unavailable
+from payment.core.replies import CardWasDeclined, Paid, Pending, Unavailability, Unavailable
 from tests.core.builders import (
     ORDER,
     PAYMENT,
@@ -38,7 +37,7 @@ class Bench:
         self.clock = FakeClock(T0)
         stripe: Mailbox[Any] = Mailbox("stripe", 10)
         nats: Mailbox[Any] = Mailbox("nats", 10)
-        self.hands = Hands(A, stripe, nats, Forecast(per_s=10.0))
+        self.hands = Hands(A, stripe, nats, QueueEstimate(10.0, 10.0))
         self.waiters = Waiters(self.clock, self.hands)
 
     def letter(self, token: str = "tok_1", wait_s: float = 20.0) -> ChargeAsked:

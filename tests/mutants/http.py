@@ -292,7 +292,7 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITING,
-                "max(len(self._places), forecast.queued + len(self._undecided))",
+                "max(len(self._places), estimate.queued + len(self._undecided))",
                 "len(self._places)",
             ),
         ),

@@ -166,6 +166,7 @@ def settings_of(name: str) -> Settings:
             currency="usd",
             charge_wait_s=CHARGE_WAIT_S,
             stripe_rate_per_s=100,
+            stripe_prepare=False,
             nats_stream="ticketing",
             log_level="info",
         )

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-
-from payment.actors import stripe_report
 from payment.actors.stripe_lines import Entry
 from payment.actors.stripe_report import StripeReport
+
+from payment.actors import stripe_report
 from payment.core.effects import ChargeCard
 from payment.ops.health import Health
 from payment.ops.metrics import Metrics

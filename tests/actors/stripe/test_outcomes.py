@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 from msgspec import structs
-
 from payment.actors.stripe_outcomes import Outcome, alarm_of, message_of, undone
+
 from payment.core.effects import ChargeCard, StripeEffect
 from payment.core.messages import (
     CardCharged,

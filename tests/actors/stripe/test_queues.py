@@ -4,6 +4,7 @@ import time
 
 from payment.actors.pace import Pace
 from payment.actors.stripe_lines import Entry, Line
+
 from tests.actors.stripe_world import finding
 
 

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 import pytest
-
 from payment.actors.pace import Pace
+
 from payment.core.messages import CardCharged
 from tests.actors.stripe_world import StripeWorld, finding
 from tests.fakes.cards import Fate, Wish

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from msgspec import structs
-
 from payment.actors.forecast import Forecast
+
 from payment.actors.letters import (
     EffectEnded,
     LedgerLetter,

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from payment.actors.forecast import Forecast
-from payment.actors.letters import EffectEnded
 from payment.actors.pace import Pace
 from payment.actors.stripe_desk import StripeDesk
 from payment.actors.stripe_lines import Entry, Line
+
+from payment.actors.letters import EffectEnded
 from payment.core.effects import ChargeCard
 from payment.core.messages import CardCharged, ChargeUnclear, ChargeWithheld
 from payment.ports.cards import NotYet, Obstacle
