@@ -67,7 +67,6 @@ from tests.actors.stripe.stripe_world import CARD, finding_refund, intent, listi
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 CONFIRM = ConfirmIntent(intent(), 2, 3, CARD, Authentication(), NOON, NOON, NOON)
 CREATE, RETRIEVE, CANCEL = CreateIntent(intent(), NOON), RetrieveIntent(intent()), CancelIntent(intent(), NOON)
-OLD = intent(list_first=True)
 OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, ...] = (
     CONFIRM,
     CREATE,
@@ -76,7 +75,7 @@ OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, .
 )
 LIST, REFUND, FIND_REFUND = listing(), refunding(), finding_refund()
 
-NEW = Progress()
+NEW, AGED = Progress(), Progress(must_list=True)
 KNOWN = Progress("pi_1")
 MAYBE = structs.replace(KNOWN, confirm_maybe_sent=True)
 AFTER_CANCEL = structs.replace(KNOWN, look=LookReason.CANCEL)
@@ -99,10 +98,10 @@ def seen(reason: LookReason, shown: Intent, attempt: int | None = None) -> Inten
     ("effect", "progress", "step"),
     [
         *((effect, NEW, Step.CREATE) for effect in OF_INTENT),
-        *((structs.replace(effect, intent=OLD), NEW, Step.LIST) for effect in OF_INTENT),
-        *((structs.replace(effect, intent=OLD), Progress(listed=True), Step.CREATE) for effect in OF_INTENT),
+        *((effect, AGED, Step.LIST) for effect in OF_INTENT),
+        *((effect, structs.replace(AGED, listed=True), Step.CREATE) for effect in OF_INTENT),
         (CONFIRM, KNOWN, Step.CONFIRM),
-        (structs.replace(CONFIRM, intent=OLD), KNOWN, Step.CONFIRM),
+        (CONFIRM, structs.replace(KNOWN, must_list=True), Step.CONFIRM),
         (CONFIRM, UNEXPECTED, Step.RETRIEVE),
         (CREATE, KNOWN, Step.CREATE),
         (RETRIEVE, KNOWN, Step.RETRIEVE),
