@@ -207,14 +207,13 @@ def test_a_create_under_an_old_key_is_preceded_by_a_list(
     effect: ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent,
 ) -> None:
     """A succeeded charge that is kept ends it; one that is processing is waited for; refunded ones stop nothing."""
-    old = structs.replace(effect, intent=OLD)
     found = Charges((ListedCharge(GIVEN_BACK, 1), ListedCharge(CHARGE, 2)), pending=True)
-    assert result_of(old, NEW, found) == End(IntentSucceeded("o1", 1, None, CHARGE))
-    waiting = result_of(old, NEW, Charges((ListedCharge(GIVEN_BACK, 1),), pending=True))
+    assert result_of(effect, AGED, found) == End(IntentSucceeded("o1", 1, None, CHARGE))
+    waiting = result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),), pending=True))
     assert isinstance(waiting, NotYet)
     assert (waiting.obstacle, waiting.retry_after_s) == (Obstacle.CHARGE_PENDING, CHARGE_PENDING_AGAIN_S)
-    assert result_of(old, NEW, Charges((ListedCharge(GIVEN_BACK, 1),))) == Progress(listed=True)
-    assert result_of(old, NEW, Unclear("t")) is None
+    assert result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),))) == structs.replace(AGED, listed=True)
+    assert result_of(effect, AGED, Unclear("t")) is None
 
 
 def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> None:
