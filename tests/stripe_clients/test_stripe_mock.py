@@ -38,7 +38,7 @@ INTENT = IntentReference(
     amount=1999,
     currency="usd",
     api_version=API_VERSION,
-    list_first=False,
+    list_after=datetime(2027, 1, 1, tzinfo=UTC),
 )
 REFUND = RefundCharge(
     order_id="order-1",

@@ -111,7 +111,7 @@ async def test_the_same_create_sends_the_same_request(server: HostileStripe, car
     """What the intent's id is, or that charges are listed before, is no part of it: Stripe brings the same one back."""
     server.script(reply(200, an_intent()), reply(200, an_intent(), REPLAYED))
     await cards.create(INTENT)
-    again = await cards.create(replace(INTENT, id="pi_1", list_first=True))
+    again = await cards.create(replace(INTENT, id="pi_1", list_after=INTENT.list_after.replace(year=2020)))
     assert again == Intent(id="pi_1", status=IntentStatus.REQUIRES_PAYMENT_METHOD, replayed=True)
     assert server.requests[0] == server.requests[1]
 

@@ -29,7 +29,7 @@ INTENT = IntentReference(
     amount=1999,
     currency="usd",
     api_version="2024-06-20",
-    list_first=False,
+    list_after=datetime(2027, 1, 1, tzinfo=UTC),
 )
 
 CONFIRM = ConfirmIntent(
