@@ -178,12 +178,12 @@ class StripeScheduler:
                 self._go_on(entry, 0.0)
 
     def _judge_aside(self, queue: Queue, *, answered: bool) -> None:
-        """Another call of the queue has ended. If Stripe answered it, those aside are refused alone, and back off."""
+        """Another call of the queue has ended. If Stripe answered it, one more refusal of those aside is about them."""
         aside, queue.aside = queue.aside, []
         for entry, sleep in aside:
             if self._entries.get(entry.effect.id) is entry and entry.sleeps == sleep:
                 entry.refusals, entry.alone = 0, answered
-                self._go_on(entry, _backoff_s(entry.tries) if answered else 0.0)
+                self._go_on(entry, 0.0)
 
     def _go_on(self, entry: Entry, delay_s: float) -> None:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""
