@@ -504,7 +504,7 @@ async def test_preparing_leaves_only_when_no_other_create_waits(world: StripeWor
 
 
 async def test_the_estimate_is_of_the_slower_stage(world: StripeWorld) -> None:
-    """F14: what a charge was told when it came is about what it then waits."""
+    """F14: the wait estimated when a charge enters is about what it then waits."""
     await world.clock.advance(1)
     began = world.clock.monotonic()
     world.cards.latency_s = 0.1
