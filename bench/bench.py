@@ -92,7 +92,7 @@ class Bench:
         for contender in list(self._contenders):
             self.dismiss(contender)
         self._load.terminate()
-        self._load.wait()
+        self._load.communicate()  # Waits, and closes the pipes.
         self._stripe.stop()
 
     @property

@@ -43,6 +43,8 @@ OTHERS = {
     OBVIOUS: "bench.contenders.obvious",
     INTENTS: "bench.contenders.intents",
 }
+MEASURED = (OURS, PREPARED, STREAMING)
+"""Our service as it is now, in its three forms."""
 TWO_CALLS = (OURS, STREAMING)
 """Contenders that call Stripe twice while a customer waits: create and confirm."""
 STRIPE_KEY = "sk_test_bench"

@@ -40,6 +40,11 @@ EXPANDED = ("expand[]", "expand[0]")
 """How a form asks for the whole charge: curl's way to write a list, and the stripe library's."""
 
 
+REPLAYED = b"Idempotent-Replayed: true\r\n"
+ENDPOINT_LIMIT, ACCOUNT_LIMIT = b"endpoint-rate", b"global-rate"
+"""Stripe's words for the limit that a request is past (docs.stripe.com/rate-limits)."""
+
+
 def error_body(code: str, message: str) -> bytes:
     return json.dumps({"error": {"type": "invalid_request_error", "code": code, "message": message}}).encode()
 
@@ -81,15 +86,14 @@ class Intent:
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A response: its status, its body as JSON, and whether it is a stored one."""
+    """A response: its status, its body as JSON, and a header line that not all responses have."""
 
     status: int
     body: bytes
-    replayed: bool = False
+    header_line: bytes = b""
 
     def encoded(self) -> bytes:
-        more = b"Idempotent-Replayed: true\r\n" if self.replayed else b""
-        return answer(self.status, self.body, more)
+        return answer(self.status, self.body, self.header_line)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -124,25 +128,26 @@ class Account:
         self._stored: dict[bytes, Reply] = {}
         self._listed: dict[str, list[bytes]] = {}
 
-    def admits(self, endpoint: str) -> bool:
-        """Count a request to an endpoint. False where it is past the endpoint's limit or the account's."""
+    def refusal(self, endpoint: str) -> Reply | None:
+        """Count a request to an endpoint. Returns 429 where it is past the endpoint's limit or the account's."""
         self.requests[endpoint] += 1
         bucket = self._buckets.get(endpoint)
         if bucket is None:
             bucket = self._buckets[endpoint] = Bucket(self._endpoint_per_s)
         now = time.monotonic()
-        if not bucket.has_room(now) or not self._whole.has_room(now):
-            self.refused[endpoint] += 1
-            return False
+        for each, reason in ((bucket, ENDPOINT_LIMIT), (self._whole, ACCOUNT_LIMIT)):
+            if not each.has_room(now):
+                self.refused[endpoint] += 1
+                return Reply(429, RATE_LIMITED, b"Stripe-Rate-Limited-Reason: %b\r\n" % reason)
         bucket.take()
         self._whole.take()
-        return True
+        return None
 
     def perform(self, request: Request) -> Reply:
         """Do what a request asks for; for a key that was used before, repeat what was answered then."""
         stored = self._stored.get(request.key) if request.key else None
         if stored is not None:
-            return msgspec.structs.replace(stored, replayed=True)
+            return Reply(stored.status, stored.body, REPLAYED)
         reply = self._performed(request)
         if request.key:
             self._stored[request.key] = reply
@@ -252,8 +257,8 @@ class Client(asyncio.Protocol):
             self._transport.write(answer(200, b"{}"))
         elif (request := read_request(head, body)) is None:
             self._transport.write(answer(404, UNKNOWN))
-        elif not account.admits(request.endpoint):
-            self._transport.write(answer(429, RATE_LIMITED))
+        elif (refused := account.refusal(request.endpoint)) is not None:
+            self._transport.write(refused.encoded())
         elif account.latency_s:
             asyncio.get_running_loop().call_later(account.latency_s, self._perform, request)
         else:

@@ -34,9 +34,8 @@ def moved(order: Order, attempt: Attempt, trigger: Trigger, context: Context) ->
 
 def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context) -> Order:
     """A state has been entered: what it means for the attempt's fields, and for what is in flight."""
-    if attempt.state is not AttemptState.CONFIRMING:
-        # It is never sent again: what its customer paid with is kept no longer than it may be of use.
-        attempt = structs.replace(attempt, instrument=None)
+    # It is never sent again: what its customer paid with is kept no longer than it may be of use.
+    attempt = structs.replace(attempt, instrument=None)
     if attempt.state not in UNSETTLED:
         attempt = structs.replace(attempt, settled=attempt.settled or context.at)
     match attempt.state:
@@ -55,10 +54,9 @@ def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context)
             return with_attempt(order, with_refund(attempt, context))
         case AttemptState.BLOCKED:
             return with_attempt(order, blocked(attempt, context))
-        case AttemptState.PAID | AttemptState.REFUNDED:
+        case AttemptState.PAID | AttemptState.REFUNDED | AttemptState.CONFIRMING | AttemptState.CHARGING:
+            # No pair leads to the last two: an attempt begins there.
             return with_attempt(order, attempt)
-        case AttemptState.CONFIRMING | AttemptState.CHARGING:  # pragma: no cover - no pair leads here, as a test says
-            raise AssertionError("an attempt begins in this state and never comes back to it")
         case _:
             assert_never(attempt.state)
 

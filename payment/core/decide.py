@@ -20,6 +20,7 @@ from payment.core.messages import (
     Due,
     EffectReturned,
     EventPublished,
+    Fact,
     IntentOutcome,
     LeaseRenewed,
     LookRequested,
@@ -72,7 +73,7 @@ def decide(order: Order | None, message: Message, context: Context) -> Step:
     return Step(order if after is None or after is order else _finished(order, after, context))
 
 
-def _applied(order: Order | None, message: Message, context: Context) -> Order | None:
+def _applied(order: Order | None, message: Fact, context: Context) -> Order | None:
     match message:
         case OrderCreated():
             return _created(order, message, context)
@@ -93,8 +94,6 @@ def _applied(order: Order | None, message: Message, context: Context) -> Order |
             return look_requested(order, context)
         case Due():
             return due_taken(order, context, refund_due)
-        case ChargeRequested():  # pragma: no cover - `decide` has answered it already
-            return order
         case _ if isinstance(message, RefundOutcome):
             return refund_ended(order, message, context)
         case _ if isinstance(message, IntentOutcome):

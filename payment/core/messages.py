@@ -364,9 +364,8 @@ IntentOutcome = (
 )
 RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound
 
-Message = (
-    ChargeRequested
-    | LookRequested
+Fact = (
+    LookRequested
     | OrderCreated
     | OrderCancelled
     | IntentOutcome
@@ -377,3 +376,6 @@ Message = (
     | LeaseRenewed
     | Due
 )
+"""Every message but a request to charge, which alone is replied to."""
+
+Message = ChargeRequested | Fact

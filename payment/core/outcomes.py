@@ -33,10 +33,10 @@ from payment.core.messages import (
 )
 from payment.core.order import (
     GIVING_BACK,
-    UNSETTLED,
     Attempt,
     AttemptState,
     CancelReason,
+    Intent,
     IntentState,
     Order,
     OutboxEvent,
@@ -70,10 +70,11 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
     intent = order.intent
     if intent is None:
         return order
-    if message.intent != intent.number:
-        # Of an intent before this one nothing but a success matters, and that is most likely known.
-        return _success_of_another(order, message, context)
     intent_id = getattr(message, "intent_id", None)
+    if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
+        # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
+        # wakes a day later may have made another one under the key: that one's cancel is not this one's.
+        return _success_of_another(order, message, context)
     if intent.id is None and intent_id is not None:
         order = with_intent(order, id=intent_id)
     match message:
@@ -147,7 +148,7 @@ def _with_failure(attempt: Attempt, failure: Failure) -> Attempt:
 
 
 def _cancelled_for(attempt: Attempt, reason: CancelReason) -> Attempt:
-    if attempt.state not in (AttemptState.CONFIRMING, AttemptState.AWAITING):
+    if attempt.state is not AttemptState.CONFIRMING:
         return attempt
     return structs.replace(attempt, cancel_reason=reason)
 
@@ -179,8 +180,12 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
     if attempt.state is not AttemptState.CONFIRMING:
         return moved(order, attempt, Trigger.WITHHELD, context)
     if may_send(order, attempt, context.at):
-        assert order.intent is not None
-        return with_intent(moved(order, attempt, Trigger.WITHHELD, context), task=returned(order.intent.task, context))
+        intent = order.intent
+        assert intent is not None
+        order = moved(order, attempt, Trigger.WITHHELD, context)
+        if not holds(intent, context, TaskKind.CONFIRM):
+            return order  # it is looked at by now, as a process does that takes it over
+        return with_intent(order, task=returned(intent.task, context))
     if attempt.sends > 1:
         return _unclear_for_good(order, attempt, context)
     refused = structs.replace(attempt, refusal=RefusalReason.WITHHELD)
@@ -197,7 +202,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
     following = numbered_intent(order, order.payment.intent.number + 1, context)
     attempt = order.unsettled
     order = structs.replace(order, payment=structs.replace(order.payment, intent=following))
-    if attempt is None or attempt.intent == 0:
+    if attempt is None:
         return order
     attempt = structs.replace(attempt, intent=following.number)
     order = with_attempt(order, attempt)
@@ -208,7 +213,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
 
 def _create_refused(order: Order, message: CreateRefused, context: Context) -> Order:
     attempt = order.unsettled
-    if attempt is None or attempt.intent != message.intent:
+    if attempt is None:
         return with_intent(order, task=None)
     return _never_confirmed(order, attempt, message.reason, message.text, context)
 
@@ -228,7 +233,7 @@ def _never_confirmed(
 
 
 def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
-    if message.status is IntentStatus.SUCCEEDED and message.charge is not None:
+    if message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     attempt = order.unsettled
     if message.status is IntentStatus.CANCELED:
@@ -268,19 +273,18 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
         )
         return moved(order, failed, Trigger.FAILED, context)
     if not order.open_at(context.at):
-        attempt = _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED)
-        return moved(order, attempt, Trigger.EXPIRED, context)
+        ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
+        return moved(order, ended, Trigger.EXPIRED, context)
     order = moved(order, attempt, Trigger.OPEN, context)
     return with_intent(order, task=watch(next_look(order, attempt, context.at), context))
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
     """The attempt's intent can never charge: it is over, whichever way it was sent."""
-    if attempt.state not in (AttemptState.CONFIRMING, AttemptState.AWAITING, AttemptState.CANCELLING):
-        return order
     if not order.open_at(context.at):
         return moved(order, attempt, Trigger.CANCELED_DEAD, context)
-    reason = attempt.cancel_reason or CancelReason.AUTHENTICATION_FAILED
+    awaited = attempt.state is not AttemptState.CONFIRMING
+    reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
     declined = structs.replace(attempt, code=reason.value, decline_code=reason.value, text=CANCEL_TEXTS[reason])
     return moved(order, declined, Trigger.CANCELED, context)
 
@@ -290,18 +294,34 @@ def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order
 
 def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
     """A success goes to the attempt of this intent that has it already, else to the unsettled one, else to the last."""
+    intent = order.intent
+    assert intent is not None
     mine = [attempt for attempt in order.attempts if attempt.intent == number]
-    if not mine or with_charge(order, charge.charge_id) is not None or mine[-1].state in CHARGED:
+    known = with_charge(order, charge.charge_id)
+    if not mine:
+        # Made ahead of its first request, which will find the charge itself.
+        return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
+    attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
+    if known is not None and known is not attempt:
+        return _create_stopped(order, intent, context)
+    if known is not None or attempt.state in CHARGED:
         return order
-    attempt = next((each for each in mine if each.state in UNSETTLED), mine[-1])
     if replayed:
         # A fact about the past: the charge may have been given back since. It is paid once it was read.
-        if attempt.state not in UNSETTLED:
-            return order
         return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.LOOK, context))
-    if order.intent is not None and order.intent.number == number:
+    if intent.number == number:
         order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
     return _charged(order, attempt, charge, context)
+
+
+def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
+    """A list of charges before a create found one that is another attempt's: the create waits until it is given back.
+
+    Without the wait the effect would be owed unchanged, and released again at once.
+    """
+    if intent.task is None or not holds(intent, context, intent.task.kind):
+        return order
+    return with_intent(order, task=watch(context.at + LONGEST_RESEND_DELAY, context))
 
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:

@@ -62,12 +62,13 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
     A confirm whose card was taken away when the order was cancelled is owed no longer: the ledger sees that, and
     cancels the effect that is in flight.
     """
-    if order.amount is None or task.kind is TaskKind.WATCH:
+    if task.kind is TaskKind.WATCH:
         return Watch(order.id, "intent")
     named = reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
-            return CreateIntent(named, order.expires_at or task.issued)
+            assert order.expires_at is not None
+            return CreateIntent(named, order.expires_at)
         case TaskKind.LOOK:
             return RetrieveIntent(named)
         case TaskKind.CANCEL:

@@ -13,7 +13,16 @@ from msgspec import Struct
 
 from payment.core.messages import ChargeRequested, InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
-from payment.core.order import ATTEMPTS_LIMIT, GIVING_BACK, UNSETTLED, Attempt, AttemptState, Order, Payment
+from payment.core.order import (
+    ATTEMPTS_LIMIT,
+    GIVING_BACK,
+    UNSETTLED,
+    Attempt,
+    AttemptState,
+    CancelReason,
+    Order,
+    Payment,
+)
 
 
 class Paid(Struct, frozen=True):
@@ -146,9 +155,15 @@ NOT_TRIED = "The payment could not be made, and nothing was charged. The fault i
 
 
 AUTHENTICATION_CODES = frozenset(
-    {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+    {
+        "authentication_required",
+        "authentication_not_handled",
+        "payment_intent_authentication_failure",
+        CancelReason.AUTHENTICATION_FAILED.value,
+    }
 )
-"""Codes and decline codes of Stripe that say that the bank wanted the customer (docs.stripe.com/error-codes)."""
+"""Codes and decline codes that say that the bank wanted the customer: Stripe's (docs.stripe.com/error-codes), and ours
+for a customer who did not come back."""
 
 
 def instrument_hash(value: str) -> str:
@@ -240,6 +255,8 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeR
         case RefusalReason.REQUEST:
             return AmountRefused(NOT_TRIED)
         case RefusalReason.WITHHELD if not order.open_at(at):
+            return Conflict.EXPIRED
+        case None if attempt.state is AttemptState.CLOSED and not order.open_at(at):
             return Conflict.EXPIRED
         case None if attempt.code is not None:
             authentication = not AUTHENTICATION_CODES.isdisjoint((attempt.code, attempt.decline_code))

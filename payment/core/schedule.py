@@ -85,7 +85,8 @@ def may_send(order: Order, attempt: Attempt, at: datetime) -> bool:
 
 def send_deadline(order: Order, attempt: Attempt) -> datetime:
     """The last instant at which a request of this attempt may leave."""
-    return attempt.not_after if order.expires_at is None else min(attempt.not_after, order.expires_at)
+    assert order.expires_at is not None
+    return min(attempt.not_after, order.expires_at)
 
 
 def list_after(order: Order) -> datetime:
@@ -102,7 +103,8 @@ def resend_delay(sends: int) -> timedelta:
 def next_look(order: Order, attempt: Attempt, at: datetime) -> datetime:
     """When to look at an intent that awaits its customer: in as long as the attempt is old, never past `expires_at`."""
     later = at + min(max(abs(at - attempt.first_sent), SHORTEST_WATCH), LONGEST_WATCH)
-    return min(later, order.expires_at) if order.expires_at is not None and order.expires_at > at else later
+    assert order.expires_at is not None
+    return min(later, order.expires_at) if order.expires_at > at else later
 
 
 def next_list(attempt: Attempt, at: datetime) -> datetime:

@@ -28,9 +28,11 @@ RefundDue = Callable[[Order, Attempt, Context], Order]
 
 def published(order: Order, message_id: str, context: Context) -> Order:
     """The broker has an event. Only the first that is not out was asked for: word of a later one changes nothing."""
-    assert order.payment is not None
     first = _not_out(order)
-    if first is None or publication(order, order.payment, first).message_id != message_id:
+    if first is None:
+        return order
+    assert order.payment is not None
+    if publication(order, order.payment, first).message_id != message_id:
         return order
     return next_publication(_with_event(order, first, task=None, published=context), context)
 

@@ -36,7 +36,8 @@ class Intent(Struct, frozen=True):
     """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
 
     `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
-    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe repeats what it stored for the idempotency key.
+    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe
+    repeats what it stored for the idempotency key.
     """
 
     id: str

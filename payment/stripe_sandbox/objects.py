@@ -13,6 +13,7 @@ from payment.stripe_sandbox.tokens import Decline, TestCard
 
 ID_BITS = 96
 """Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 _ids = Random()
 CARD_EXPIRES = (12, 2034)
 """Month and year on every test card: in the future, as Stripe asks."""
@@ -20,6 +21,13 @@ CARD_EXPIRES = (12, 2034)
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{_ids.getrandbits(ID_BITS):024x}"
+
+
+def billing_details(sent: dict[str, Any] | None) -> dict[str, Any]:
+    """The details as sent, over nulls."""
+    sent = sent or {}
+    address = dict.fromkeys(ADDRESS) | (sent.get("address") or {})
+    return dict.fromkeys(("email", "name", "phone", "tax_id")) | sent | {"address": address}
 
 
 class Card(Struct):
@@ -84,7 +92,7 @@ class Charge(Struct, kw_only=True):
     application_fee: str | None = None
     application_fee_amount: int | None = None
     balance_transaction: str | None
-    billing_details: dict[str, None] = {}
+    billing_details: dict[str, Any] = field(default_factory=lambda: billing_details(None))
     calculated_statement_descriptor: str | None
     captured: bool
     created: int
@@ -114,12 +122,12 @@ class Charge(Struct, kw_only=True):
     refunded: bool = False
     refunds: ObjectList | UnsetType = field(default=UNSET)
     review: str | None = None
-    shipping: None = None
-    source: Card
+    shipping: dict[str, Any] | None = None
+    source: Card | None
     source_transfer: str | None = None
     statement_descriptor: str | None
     statement_descriptor_suffix: str | None
-    status: Literal["succeeded", "failed"]
+    status: Literal["succeeded", "failed", "pending"]
     transfer_data: None = None
     transfer_group: str | None
 
@@ -165,7 +173,7 @@ class Balance(Struct):
 
 
 def card_on_charge(card: TestCard) -> Card:
-    cvc_check = "fail" if card.decline is not None and card.decline.code == "incorrect_cvc" else None
+    wrong_cvc = card.decline is not None and card.decline.code == "incorrect_cvc"
     return Card(
         id=new_id("card"),
         brand=card.brand,
@@ -173,30 +181,55 @@ def card_on_charge(card: TestCard) -> Card:
         funding=card.funding,
         country=card.country,
         fingerprint=f"sandbox{card.brand[:2].lower()}{card.number_end}",
-        cvc_check=cvc_check,
+        cvc_check="fail" if wrong_cvc else card.checks[2],
     )
 
 
-def card_details(card: Card) -> dict[str, Any]:
+def card_brand(brand: str) -> str:
+    """A brand as payment methods spell it: `amex`, where a token's card says `American Express`."""
+    return brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
+
+
+def card_details(card: Card, amount: int | None = None, three_d_secure: dict[str, Any] | None = None) -> dict[str, Any]:
     """The same card as `payment_method_details` show it."""
-    brand = card.brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
+    brand = card_brand(card.brand)
     shown = {
+        "amount_authorized": amount,
+        "authorization_code": None,
         "brand": brand,
+        "checks": {
+            "address_line1_check": card.address_line1_check,
+            "address_postal_code_check": card.address_zip_check,
+            "cvc_check": card.cvc_check,
+        },
         "country": card.country,
         "exp_month": card.exp_month,
         "exp_year": card.exp_year,
+        "extended_authorization": {"status": "disabled"},
         "fingerprint": card.fingerprint,
         "funding": card.funding,
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
         "last4": card.last4,
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
         "network": brand,
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
+        "regulated_status": "unregulated",
+        "three_d_secure": three_d_secure,
+        "wallet": None,
     }
     return {"card": shown, "type": "card"}
 
 
-def outcome_of(card: TestCard) -> Outcome:
-    if card.decline is None:
+def outcome_of(card: TestCard, decline: Decline | None = None) -> Outcome:
+    """Why a charge of this card ended as it did: by the decline given, else by the card's own."""
+    decline = decline or card.decline
+    if decline is None:
         return Outcome("approved_by_network", None, card.risk_level, "Payment complete.", "authorized")
-    return _outcome_of_decline(card.decline, card.risk_level)
+    return _outcome_of_decline(decline, card.risk_level)
 
 
 def _outcome_of_decline(decline: Decline, risk_level: str) -> Outcome:

@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from payment.stripe_sandbox.app import BODY_MAX_BYTES, Sandbox, Settings
+from payment.stripe_sandbox.bank_page import BankPage
 from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.control import Control
 
@@ -17,9 +18,9 @@ KEEPALIVE_S = 120.0
 
 
 def application(sandbox: Sandbox) -> web.Application:
-    """The endpoints and the controls. The controls come first: the endpoints' last route takes all that is left."""
+    """The controls, the bank's page and the endpoints, whose last route takes all that is left."""
     app = web.Application(client_max_size=BODY_MAX_BYTES)
-    app.add_routes([*Control(sandbox).routes(), *sandbox.routes()])
+    app.add_routes([*Control(sandbox).routes(), *BankPage(sandbox.account).routes(), *sandbox.routes()])
     return app
 
 
@@ -41,6 +42,6 @@ async def serving(data: Path, settings: Settings, host: str, port: int) -> Async
         name = f"[{host}]" if ":" in host else host
         yield f"http://{name}:{bound}", bound
     finally:
-        sandbox.closing.set()
+        await sandbox.close()
         await runner.cleanup()
         books.close()

@@ -7,8 +7,8 @@ from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import CancelEffect
 from payment.actors.mailbox import Mailbox
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
-from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed
+from payment.core.effects import ConfirmIntent, RetrieveIntent, PublishEvent, RefundCharge
+from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
 
@@ -32,7 +32,7 @@ class TestRelease:
         assert bench.release(story)
         assert bench.release(story)
         effect = bench.stripe.get_nowait()
-        assert isinstance(effect, ChargeCard)
+        assert isinstance(effect, ConfirmIntent)
         assert bench.stripe.get_nowait() is None
         assert (len(bench.hands), bench.hands.holds(ORDER)) == (1, True)
 
@@ -49,14 +49,14 @@ class TestRelease:
         story = charging()
         bench.release(story)
         first = bench.stripe.get_nowait()
-        assert isinstance(first, ChargeCard)
+        assert isinstance(first, ConfirmIntent)
         story.tell(unclear())
         bench.release(story)
         assert bench.stripe.get_nowait() is None
         bench.hands.ended(ORDER, first.id)
         bench.release(story)
         second = bench.stripe.get_nowait()
-        assert isinstance(second, ChargeCard)
+        assert isinstance(second, ConfirmIntent)
         assert (second.id, second.send, len(bench.hands)) == (first.id, 2, 1)
 
     def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
@@ -84,7 +84,7 @@ class TestRelease:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.ended(ORDER, story.one(ChargeCard).id)
+        bench.hands.ended(ORDER, story.one(ConfirmIntent).id)
         assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
 
     def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
@@ -115,7 +115,7 @@ class TestForfeit:
         story = charging()
         bench.release(story)
         charge = bench.stripe.get_nowait()
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert (len(bench.hands), bench.hands.charges) == (0, 0)
         for _ in range(3):
             assert bench.release(story)
@@ -126,11 +126,11 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
         bench.release(story.later(seconds=1).tell(unclear()))
         again = bench.stripe.get_nowait()
-        assert isinstance(again, ChargeCard)
+        assert isinstance(again, ConfirmIntent)
         assert again.send == 2
 
     def test_it_is_forgotten_once_it_is_owed_no_longer(self) -> None:
@@ -138,7 +138,7 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert bench.release(story.tell(charged()))
         assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
 
@@ -147,7 +147,7 @@ class TestForfeit:
         bench = Bench()
         story = charging()
         for _ in range(2):
-            bench.hands.forfeit(ORDER, story.one(ChargeCard).id)
+            bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
             assert (len(bench.hands), bench.hands._forfeited) == (0, {})
         bench.release(story)
         assert bench.stripe.depth == 1
@@ -159,7 +159,7 @@ class TestCancelEffect:
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         assert bench.release(story.tell(charged()))
         assert bench.stripe.get_nowait() is None
 
@@ -236,7 +236,7 @@ class TestLost:
         bench.release(charging())
         assert bench.hands.lost(NATS) == []
         ((effect_id, message),) = bench.hands.lost(STRIPE)
-        assert (effect_id, message) == ("charge:charge-payment-1-1", ChargeUnclear(ORDER, 1, 1))
+        assert (effect_id, message) == (f"confirm:{ORDER}:1", ConfirmUnclear(ORDER, 1, 1, 1, None))
         assert len(bench.hands) == 1
         published = Bench()
         published.release(paid())
@@ -248,6 +248,6 @@ class TestLost:
         bench = Bench(B)
         story = charging().due(by=B)
         bench.release(story)
-        assert isinstance(bench.stripe.get_nowait(), FindCharges)
+        assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         ((effect_id, message),) = bench.hands.lost(STRIPE)
         assert message == EffectReturned(ORDER, effect_id)

@@ -59,9 +59,9 @@ def test_commands_and_the_documents_they_carry_are_counted() -> None:
 
 def test_time_of_the_standard_library_belongs_to_who_asked_for_it() -> None:
     """JSON that the stripe library reads is the stripe library's."""
-    assert layer_of(("main", "/x/payment/adapters/stripe/cards.py:f", "/x/stripe/_a.py:g", "/lib/json/decoder.py:h")) == (
-        "stripe library"
-    )
+    assert layer_of(
+        ("main", "/x/payment/adapters/stripe/cards.py:f", "/x/stripe/_a.py:g", "/lib/json/decoder.py:h")
+    ) == ("stripe library")
     assert layer_of((IDLE,)) == IDLE
 
 

@@ -1,6 +1,7 @@
 """The stand-in for Stripe: what it answers, as the stripe library and the bench read it, and its rate limits."""
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -120,22 +121,33 @@ def test_other_urls_are_unknown(line: str) -> None:
     assert read_request(f"{line} HTTP/1.1".encode(), b"") is None
 
 
+def reasons(account: Account, endpoint: str, requests: int) -> Counter[bytes]:
+    """Why so many requests to an endpoint are refused; an empty reason is that of an admitted one."""
+    refusals = [account.refusal(endpoint) for _ in range(requests)]
+    return Counter(header(each.encoded(), b"stripe-rate-limited-reason") if each else b"" for each in refusals)
+
+
 def test_each_endpoint_has_a_limit_of_its_own() -> None:
     """A bucket that holds one second's worth; one endpoint's use takes nothing from another's."""
     account = Account()
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=0.0)
-    assert [account.admits("create") for _ in range(12)].count(True) == 10
-    assert [account.admits("confirm") for _ in range(12)].count(True) == 10
+    assert reasons(account, "create", 12) == {b"": 10, b"endpoint-rate": 2}
+    assert reasons(account, "confirm", 12) == {b"": 10, b"endpoint-rate": 2}
     assert account.books()["refused"] == {"create": 2, "confirm": 2}
 
 
 def test_the_account_has_a_limit_for_all_endpoints_together() -> None:
-    """What one endpoint has used is missing for the others."""
+    """What one endpoint has used is missing for the others, and the response says which limit it was."""
     account = Account()
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=12.0)
-    assert [account.admits("create") for _ in range(10)].count(True) == 10
-    assert [account.admits("confirm") for _ in range(10)].count(True) == 2
+    assert reasons(account, "create", 10) == {b"": 10}
+    assert reasons(account, "confirm", 10) == {b"": 2, b"global-rate": 8}
     assert account.books()["requests"] == {"create": 10, "confirm": 10}
+
+
+def test_no_rate_is_no_limit() -> None:
+    """Where Stripe's limits are not what is measured, they must not be what is seen."""
+    assert reasons(Account(), "create", 5_000) == {b"": 5_000}
 
 
 async def with_library(account: Account, calls: Callable[[stripe.StripeClient], Awaitable[None]]) -> None:

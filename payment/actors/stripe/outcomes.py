@@ -105,6 +105,8 @@ class Progress(Struct, frozen=True):
     """How far an effect has come. `look` is why the intent is retrieved instead of the effect's own last step."""
 
     intent_id: str | None = None
+    must_list: bool = False
+    """Stripe may have forgotten the create's key: the order's charges come first."""
     listed: bool = False
     look: LookReason | None = None
     confirm_maybe_sent: bool = False
@@ -146,7 +148,7 @@ def step_of(effect: StripeEffect, progress: Progress) -> Step:
         case _ if progress.look is not None:
             return Step.RETRIEVE
         case CreateIntent() | ConfirmIntent() | RetrieveIntent() | CancelIntent() if progress.intent_id is None:
-            return Step.LIST if effect.intent.list_first and not progress.listed else Step.CREATE
+            return Step.LIST if progress.must_list and not progress.listed else Step.CREATE
         case ConfirmIntent():
             return Step.CONFIRM
         case RetrieveIntent():

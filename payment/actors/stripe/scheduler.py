@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from payment.actors.letters import EffectEnded
 from payment.actors.place_queue import Place
 from payment.actors.stripe.outcomes import (
@@ -39,10 +41,6 @@ OPERATOR_AGAIN_AFTER_S = 30.0
 
 ASIDE_AFTER_REFUSALS = 2
 """Refusals in a row after which an entry lets the next one go first, to see whether Stripe refuses it alone."""
-
-CREATE_HELD_LIMIT_S = 1_800.0
-"""How long an effect may be held here before its create. Whether charges must be listed first was decided when it was
-released, from 23 h of the key's age on; Stripe keeps keys for 24 h."""
 
 QUEUE_WAITS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED, Obstacle.UNREACHABLE)
 """Obstacles that all requests meet alike: the entry is first in its queue again, and the queue itself waits."""
@@ -111,7 +109,8 @@ class StripeScheduler:
 
     def may_leave(self, entry: Entry) -> bool:
         """Asked immediately before each call."""
-        return not (self.closed or entry.cancelled or self._too_late(entry)) and self._early_s(entry) <= 0
+        may = not (self.closed or entry.cancelled or self._too_late(entry)) and self._early_s(entry) <= 0
+        return may and not self._must_list(entry)
 
     def took(self, entry: Entry, now: float) -> None:
         """An entry has its turn. The estimate counts each charge once in each stage."""
@@ -179,12 +178,12 @@ class StripeScheduler:
                 self._go_on(entry, 0.0)
 
     def _judge_aside(self, queue: Queue, *, answered: bool) -> None:
-        """Another call of the queue has ended. If Stripe answered it, those aside are refused alone, and back off."""
+        """Another call of the queue has ended. If Stripe answered it, one more refusal of those aside is about them."""
         aside, queue.aside = queue.aside, []
         for entry, sleep in aside:
             if self._entries.get(entry.effect.id) is entry and entry.sleeps == sleep:
                 entry.refusals, entry.alone = 0, answered
-                self._go_on(entry, _backoff_s(entry.tries) if answered else 0.0)
+                self._go_on(entry, 0.0)
 
     def _go_on(self, entry: Entry, delay_s: float) -> None:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""
@@ -224,6 +223,8 @@ class StripeScheduler:
     def _enter(self, entry: Entry, at_least_s: float = 0.0) -> None:
         """Put an entry into its queue, after a delay if it has to wait first."""
         entry.sleeps += 1
+        if self._must_list(entry):
+            entry.progress = structs.replace(entry.progress, must_list=True)
         if entry.step not in (Step.LIST, Step.CREATE):
             self._count(entry, past_confirm=False)
         # Looked at again after a while: the clock may have jumped back, and forward again (F38).
@@ -261,13 +262,17 @@ class StripeScheduler:
             return 0.0
         return (effect.not_before - self._clock.now()).total_seconds()
 
+    def _must_list(self, entry: Entry) -> bool:
+        """Whether a create may not leave yet, however long ago it was released: its key may be forgotten by now."""
+        effect = entry.effect
+        if not isinstance(effect, IntentEffect) or entry.step is not Step.CREATE or entry.progress.listed:
+            return False
+        return self._clock.now() >= effect.intent.list_after
+
     def _too_late(self, entry: Entry) -> bool:
         """The process may have slept with this effect, or its clock may have jumped (F34, F38)."""
         effect, step = entry.effect, entry.step
         held = timedelta(seconds=self._clock.monotonic() - entry.received_at)
-        creates = isinstance(effect, IntentEffect) and step in (Step.LIST, Step.CREATE)
-        if creates and held.total_seconds() >= CREATE_HELD_LIMIT_S:
-            return True
         now = self._clock.now()
         match effect:
             case ConfirmIntent() if step is not Step.RETRIEVE:
@@ -304,7 +309,7 @@ def _one_permission(entry: Entry, not_yet: NotYet) -> bool:
 
 
 def _maybe_sent(progress: Progress) -> Progress:
-    return Progress(progress.intent_id, progress.listed, progress.look, confirm_maybe_sent=True)
+    return structs.replace(progress, confirm_maybe_sent=True)
 
 
 def _answered(outcome: Outcome) -> bool:
