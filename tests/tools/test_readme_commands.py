@@ -127,7 +127,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
-    """The three steps of README are the three steps of the guide."""
+    """The steps of README are the steps of the guide."""
     shown, *_ = (ROOT / "README.md").read_text().partition("## Pay an order")
     for step in re.findall(r"^\d\. .*?:", shown, re.MULTILINE):
         assert step in clone.said.read_text()
