@@ -10,7 +10,7 @@ Change together: `payment.actors.stripe.outcomes`, which says what each outcome 
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import structs
 
@@ -272,11 +272,11 @@ class StripeScheduler:
     def _too_late(self, entry: Entry) -> bool:
         """The process may have slept with this effect, or its clock may have jumped (F34, F38)."""
         effect, step = entry.effect, entry.step
-        held = timedelta(seconds=self._clock.monotonic() - entry.received_at)
+        held_s = self._clock.monotonic() - entry.received_at
         now = self._clock.now()
         match effect:
             case ConfirmIntent() if step is not Step.RETRIEVE:
-                return _out_of_time(effect, now) or held >= KEY_LIFE
+                return _out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()
             case CreateIntent():
                 return now >= effect.not_after
             case _:

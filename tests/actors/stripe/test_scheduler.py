@@ -28,7 +28,7 @@ from tests.actors.stripe.scripted_cards import (
     Stall,
     created,
 )
-from tests.actors.stripe.stripe_world import StripeWorld, intent, listing, looking, paid, refunding
+from tests.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, looking, paid, refunding
 from tests.fakes.clock import FakeClock
 
 ANSWERS: list[Any] = [
@@ -61,7 +61,7 @@ def effect_of(world: StripeWorld, what: str, name: str, send: int) -> StripeEffe
         case "known":
             return world.known(name, send=send)
         case "old":
-            return world.confirm(name, send=send, intent=intent(name, list_first=True))
+            return world.confirm(name, send=send, intent=intent(name, list_after=LONG_AGO))
         case "later":
             return world.confirm(name, send=send, not_before=world.clock.now() + timedelta(seconds=1))
         case "prepare":
