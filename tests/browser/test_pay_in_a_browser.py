@@ -192,7 +192,7 @@ def test_a_customer_who_left_half_way_takes_another_card(customer: Customer) -> 
 
 
 def test_two_tabs_with_the_same_card_are_one_payment(customer: Customer) -> None:
-    """Both tabs send the same token: one attempt, and both hear that it was paid when one of them authenticates."""
+    """Both tabs send the same token: one attempt, and both show it paid once one of them authenticates."""
     first, second = customer.tab(), customer.tab()
     order_id = first.place_order()
     second.open_order(order_id)
