@@ -58,20 +58,8 @@ _SHAPES = (
 )
 
 _HINTS = (
-    "k_",
-    "whsec_",
-    "tok_",
-    "ctoken_",
-    "pm_",
-    "src_",
-    "eyj",
-    "bearer",
-    "basic",
-    "://",
-    "passw",
-    "pwd",
-    "secret",
-    "key",
+    *("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "eyj", "bearer"),
+    *("basic", "://", "passw", "pwd", "secret", "key"),
 )
 """Lower-case words, of which a text that holds a shape holds at least one: a cheap first look."""
 

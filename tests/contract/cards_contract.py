@@ -40,7 +40,7 @@ WRITES = ("create", "confirm", "cancel", "refund")
 def making(order_id: str = "o1", number: int = 1, **fields: object) -> IntentReference:
     """The intent of an order over 19.99 USD."""
     key = f"intent-{order_id}-{number}"
-    made = IntentReference(order_id, f"p-{order_id}", number, key, None, 1999, "usd", VERSION, list_first=False)
+    made = IntentReference(order_id, f"p-{order_id}", number, key, None, 1999, "usd", VERSION, list_after=NOON)
     return structs.replace(made, **fields)
 
 

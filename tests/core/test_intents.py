@@ -217,7 +217,11 @@ def test_prepared_intent_is_created_when_its_order_comes():
     """`STRIPE_PREPARE`: then paying is one call."""
     story = with_prepared_intent()
     effect = story.one(CreateIntent)
-    assert (effect.intent.number, effect.intent.key, effect.not_after) == (1, f"intent-{PAYMENT}-1", created().expires_at)
+    assert (effect.intent.number, effect.intent.key, effect.not_after) == (
+        1,
+        f"intent-{PAYMENT}-1",
+        created().expires_at,
+    )
     story.tell(prepared())
     assert (story.intent.id, pending(story.doc)) == ("pi_1", ())
     story.ask()

@@ -28,10 +28,7 @@ SECRETS = {
     "payment method": ("pm_1PqXyzLkdIwHu7ixt44h1F8k", "1PqXyzLk"),
     "confirmation token": ("ctoken_1NnQUf2eZvKYlo2CIObdtbnb", "1NnQUf2e"),
     "client secret": ("pi_3MtwBwLkdIwHu7ix28a3tqPa_secret_YrKJUKribcBjcG8HVhfZluoGH", "YrKJUKri"),
-    "client secret of a SetupIntent": (
-        "seti_1Mm8s8LkdIwHu7ix0OXBfTRG_secret_NXDICkPqPeiBTAFqWmkbff09lRmSVXe",
-        "NXDICkPq",
-    ),
+    "client secret of a SetupIntent": ("seti_1Mm8s8LkdIwHu7ix0OXBfTRG_secret_NXDICkPqPeiBTAFqWmkb", "NXDICkPq"),
     "JWT": (JWT, "c2lnbmF0dXJl"),
     "session cookie": ("session=eyJqd3QiOiJleUpoYkdjaU9pSklVekkxTmlKOSJ9", "ZXlKaGJHY|OiJleUpo"),
     "bearer": ("Authorization: Bearer dGhlIHRva2VuIG9mIGEgdXNlcg", "dGhlIHRva2Vu"),

@@ -75,6 +75,8 @@ class Books:
 
     def __init__(self) -> None:
         self.index = 0
+        self.at_s = 0.0
+        """Of the last entry."""
         self.orders: dict[str, Order] = {}
         self.revisions: defaultdict[str, list[Revision]] = defaultdict(list)
         self.received_s: dict[str, float] = {}
@@ -104,6 +106,8 @@ class Books:
         self.by_hand: set[str] = set()
         """Intents and charges of which an operator disposed."""
         self.charges: dict[str, StripeCharged] = {}
+        self.charged_s: dict[str, float] = {}
+        """When each charge was made."""
         self.refunds: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.returned: set[str] = set()
         """Charges of which Stripe once said that they were given back. That a bank undoes it days later is not told to
@@ -180,6 +184,7 @@ class Books:
         if noter is not None:
             noter(self, entry)
         self.index += 1
+        self.at_s = entry.at_s
 
     # ------------------------------------------------------------------------------------------------ one for each type
 
@@ -233,6 +238,7 @@ class Books:
 
     def _charged(self, entry: StripeCharged) -> None:
         self.charges[entry.charge_id] = entry
+        self.charged_s[entry.charge_id] = entry.at_s
 
     def _refunded(self, entry: StripeRefunded) -> None:
         self.refunds[entry.charge_id][entry.refund_id] = entry.status

@@ -235,7 +235,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
 
     # What Stripe does not let the account do, or this key: no order is at fault.
-    Line("what this account may not use", ALL, frozenset({400, 403}), INVALID, ANY, ANY,
+    Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
          Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
     Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
          Ending.OPERATOR, KEYS, says=OTHER_MODE, advice=MODE),
@@ -261,7 +261,8 @@ ANSWERS: tuple[Line, ...] = (
 
     # The rest proves nothing but this: what is replayed will be replayed for as long as the key lives, 500s included.
     Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
-    Line("4xx of no kind above, replayed", KEYED, S4XX, ANY, ANY, ANY, Ending.STORED, LOW_LEVEL, replayed=True),
+    Line("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
+         Ending.STORED, LOW_LEVEL, replayed=True),
     # What a 500 did is to be treated as indeterminate.
     Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
     Line("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),

@@ -8,10 +8,8 @@ import pytest
 import stripe
 from msgspec import Struct
 
-from payment.core.messages import RefusalReason
-from payment.ports.cards import Blocked, Declined, NotYet, Obstacle, Refunded, Refused, Unclear
-from payment.ports.stripe_cards import StripeCards
-from payment.ports.stripe_errors import (
+from payment.adapters.stripe.cards import StripeCards
+from payment.adapters.stripe.errors import (
     ANSWERS,
     BREAKS,
     RETRY_AFTER_MAX_S,
@@ -22,8 +20,25 @@ from payment.ports.stripe_errors import (
     judge_break,
     read_answer,
 )
-from payment.ports.stripe_library import ANSWER_MAX_BYTES
-from tests.ports.stripe_world import CHARGE, REFUND, SECRET_KEY, a_charge, a_list, a_refund, an_error, cards_at
+from payment.adapters.stripe.library import ANSWER_MAX_BYTES
+from payment.core.messages import InstrumentKind, RefusalReason
+from payment.ports.cards import Blocked, Declined, NotYet, Obstacle, Refunded, Refused, Unclear, UnexpectedState
+from tests.adapters.stripe.world import (
+    CONFIRM,
+    CONFIRMATION_TOKEN,
+    INTENT,
+    PAYMENT_METHOD,
+    REFUND,
+    SECRET_KEY,
+    TOKEN,
+    a_charge,
+    a_list,
+    a_paid_intent,
+    a_refund,
+    an_error,
+    cards_at,
+    confirm_with,
+)
 from tests.servers.hostile_stripe import (
     HostileStripe,
     Step,
@@ -49,32 +64,64 @@ class Example(Struct):
     headers: dict[str, str] = {}
 
 
+CARD = "payment_method_data[card][token]"
+OTHER_MODE = "No such token: 'tok_1'; a similar object exists in test mode, but a live mode key was used."
+UNSUPPORTED = "This API surface is unsupported for your account."
+
 EXAMPLES: dict[str, Example] = {
     "429 for a lock": Example(429, an_error(code="lock_timeout")),
-    "429 for the pace": Example(429, an_error(code="rate_limit"), {"Retry-After": "2"}),
-    "400 for the pace, in older versions": Example(400, an_error(code="rate_limit")),
+    "429 for the rate": Example(429, an_error(code="rate_limit"), {"Retry-After": "2"}),
+    "400 for the rate, in older versions": Example(400, an_error(code="rate_limit")),
     "409, the key is in use": Example(409, an_error(type="idempotency_error", code="idempotency_key_in_use")),
     "401, no valid secret key": Example(401, an_error(message=f"Invalid API Key provided: {SECRET_KEY}")),
-    "403, the secret key may not do this": Example(403, an_error(code="secret_key_required")),
     "400, other parameters for the key": Example(400, an_error(type="idempotency_error")),
+    "402, authentication wanted": Example(
+        402, an_error(type="invalid_request_error", code="authentication_required"), REPLAYED
+    ),
     "402, declined": Example(
         402, an_error(type="card_error", code="card_declined", decline_code="insufficient_funds"), REPLAYED
     ),
-    "token in use": Example(400, an_error(code="token_in_use")),
-    "token used before": Example(400, an_error(code="token_already_used")),
-    "400, a source that can't be charged": Example(400, an_error(code="resource_missing", param="source")),
-    "404, no such token, in older versions": Example(404, an_error(code="resource_missing", param="source")),
+    "authentication failed": Example(400, an_error(code="payment_intent_authentication_failure")),
+    "unexpected state": Example(400, an_error(code="payment_intent_unexpected_state")),
+    "token in use": Example(400, an_error(code="token_in_use", param=CARD)),
+    "token used before": Example(400, an_error(code="token_already_used", param=CARD)),
+    "confirmation token used before": Example(
+        400, an_error(param="confirmation_token", message="This ConfirmationToken has already been used.")
+    ),
+    "payment method used before": Example(
+        400, an_error(param="payment_method", message="The PaymentMethod was previously used with a PaymentIntent.")
+    ),
+    "payment method in no state to pay": Example(
+        400, an_error(code="payment_method_unexpected_state", param="payment_method")
+    ),
+    "payment method that does not fit": Example(400, an_error(code="payment_intent_incompatible_payment_method")),
+    "a parameter that Stripe does not know": Example(
+        400, an_error(code="parameter_unknown", param="payment_method_data[card][x]")
+    ),
+    "a card token that can't pay": Example(400, an_error(code="resource_missing", param=CARD)),
+    "a payment method that can't pay": Example(400, an_error(code="resource_missing", param="payment_method")),
+    "a confirmation token that can't pay, expired too": Example(
+        400, an_error(param="confirmation_token", message="This ConfirmationToken has expired.")
+    ),
+    "a return URL that Stripe refuses": Example(400, an_error(code="url_invalid", param="return_url")),
+    "no such intent": Example(404, an_error(code="resource_missing", param="intent")),
+    "404, no such intent, param not named": Example(404, an_error(code="resource_missing")),
+    "something else that is missing": Example(400, an_error(code="resource_missing", param="token")),
+    "4xx of a create, replayed": Example(400, an_error(code="amount_too_small", param="amount"), REPLAYED),
+    "what this account may not use": Example(400, an_error(message=UNSUPPORTED)),
+    "an object of the other mode": Example(404, an_error(code="resource_missing", param="id", message=OTHER_MODE)),
+    "403, the secret key may not do this": Example(403, an_error(code="secret_key_required")),
     "amount too small": Example(400, an_error(code="amount_too_small")),
     "amount too large": Example(400, an_error(code="amount_too_large", param="amount")),
     "400, another fault of the amount": Example(400, an_error(code="parameter_invalid_integer", param="amount")),
-    "400, any other fault of a charge": Example(400, an_error(code="parameter_unknown", param="metadata[x]")),
+    "400, any other fault": Example(400, an_error(param="automatic_payment_methods[enabled]")),
     "404, no such endpoint": Example(404, an_error(message="Unrecognized request URL")),
     "already refunded": Example(400, an_error(code="charge_already_refunded")),
     "disputed": Example(400, an_error(code="charge_disputed")),
     "400, any other fault of a refund": Example(400, an_error(code="charge_not_refundable")),
     "402, a refund that failed": Example(402, an_error(code="balance_insufficient")),
     "404, no such charge to refund": Example(404, an_error(code="resource_missing", param="charge")),
-    "a look-up that is refused": Example(400, an_error(code="parameter_unknown")),
+    "a look-up or cancel that is refused": Example(400, an_error(code="parameter_unknown")),
     "5xx, replayed": Example(500, an_error(type="api_error"), REPLAYED),
     "4xx of no kind above, replayed": Example(424, an_error(type="api_error"), REPLAYED),
     "5xx": Example(500, an_error(type="api_error")),
@@ -82,19 +129,22 @@ EXAMPLES: dict[str, Example] = {
 }
 
 OUTCOMES: dict[Ending, object] = {
-    Ending.BAD_TOKEN: RefusalReason.TOKEN,
-    Ending.USED_TOKEN: RefusalReason.TOKEN_USED,
+    Ending.BAD_INSTRUMENT: RefusalReason.TOKEN,
+    Ending.USED_INSTRUMENT: RefusalReason.TOKEN_USED,
     Ending.BAD_AMOUNT: RefusalReason.AMOUNT,
     Ending.BAD_REQUEST: RefusalReason.REQUEST,
     Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
     Ending.LOCKED: Obstacle.LOCKED,
     Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
     Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
+    Ending.OPERATOR: (Obstacle.KEY_REFUSED, "alarm"),
     Ending.UNREACHABLE: Obstacle.UNREACHABLE,
+    Ending.UNEXPECTED_STATE: "unexpected state",
     Ending.DECLINED: "declined",
     Ending.ALREADY_REFUNDED: "refunded",
     Ending.BLOCKED: "blocked",
     Ending.STORED: (True, False),
+    Ending.OTHER_PARAMETERS: (True, True),
     Ending.UNCLEAR: (False, False),
     Ending.ALARM: (False, True),
 }
@@ -105,10 +155,12 @@ def gist(outcome: object) -> object:
     match outcome:
         case Refused(reason=reason):
             return reason
-        case NotYet(obstacle=obstacle):
-            return obstacle
+        case NotYet(obstacle=obstacle, alarm=alarm):
+            return (obstacle, "alarm") if alarm else obstacle
         case Unclear(stored=stored, alarm=alarm):
             return (stored, alarm)
+        case UnexpectedState():
+            return "unexpected state"
         case Declined():
             return "declined"
         case Refunded():
@@ -120,12 +172,18 @@ def gist(outcome: object) -> object:
 
 async def make(call: Call, cards: StripeCards) -> object:
     match call:
-        case Call.CHARGE:
-            return await cards.charge(CHARGE)
+        case Call.CREATE:
+            return await cards.create(INTENT)
+        case Call.CONFIRM:
+            return await cards.confirm(CONFIRM, "pi_1")
+        case Call.RETRIEVE:
+            return await cards.retrieve("pi_1")
+        case Call.CANCEL:
+            return await cards.cancel("pi_1")
         case Call.REFUND:
             return await cards.refund(REFUND)
         case Call.LOOK:
-            return await cards.find("o1", "p1")
+            return await cards.list_charges("o1", "p1")
 
 
 @pytest.fixture
@@ -147,7 +205,7 @@ def answer_of(example: Example) -> Answer | None:
 
 
 def test_every_line_has_an_example_and_every_example_a_line() -> None:
-    """A line that nobody drives through the library, or drives no longer, must not pass."""
+    """A line without an example, and an example without a line, must not pass."""
     names = [line.name for line in ANSWERS]
     assert len(set(names)) == len(names)
     assert set(EXAMPLES) == set(names)
@@ -177,6 +235,52 @@ async def test_an_answer_ends_as_its_line_says(name: str, call: Call, server: Ho
         outcome = await make(call, cards)
     assert gist(outcome) == OUTCOMES[line.ending]
     assert server.unused_steps == 0
+
+
+@pytest.mark.parametrize("name", sorted(line.name for line in ANSWERS if line.ending is Ending.OPERATOR))
+async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe) -> None:
+    """It stops all charging, so the text says more than Stripe's own."""
+    example = EXAMPLES[name]
+    server.script(reply(example.status, example.body, example.headers))
+    async with cards_at(server.url) as cards:
+        outcome = await cards.retrieve("pi_1")
+    assert isinstance(outcome, NotYet)
+    line = next(line for line in ANSWERS if line.name == name)
+    assert outcome.text.startswith(f"{line.advice}: ")
+    assert "STRIPE_KEY" in line.advice or "ask its support" in line.advice
+
+
+@pytest.mark.parametrize("message", [OTHER_MODE, UNSUPPORTED, "You can't use the Charges API."])
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("code", ["resource_missing", "parameter_invalid_empty", None])
+@pytest.mark.parametrize(
+    ("kind", "value", "param"),
+    [
+        (InstrumentKind.TOKEN, TOKEN, CARD),
+        (InstrumentKind.PAYMENT_METHOD, PAYMENT_METHOD, "payment_method"),
+        (InstrumentKind.CONFIRMATION_TOKEN, CONFIRMATION_TOKEN, "confirmation_token"),
+    ],
+)
+async def test_no_client_can_stop_all_charging(
+    kind: InstrumentKind, value: str, param: str, status: int, code: str | None, message: str, server: HostileStripe
+) -> None:
+    """Whatever Stripe says of a card, such as that it is of the other mode, is one customer's matter."""
+    server.script(reply(status, an_error(code=code, param=param, message=message)))
+    async with cards_at(server.url) as cards:
+        assert gist(await cards.confirm(confirm_with(value, kind), "pi_1")) is RefusalReason.TOKEN
+
+
+@pytest.mark.parametrize("param", [None, "payment_method_types", "intent"])
+@pytest.mark.parametrize("message", [UNSUPPORTED, "New integrations can\u2019t use the Charges API."])
+async def test_what_the_account_may_not_do_is_no_order_s_fault(
+    message: str, param: str | None, server: HostileStripe
+) -> None:
+    """A new account that may not use this API must not have each order refused for it."""
+    for call in Call:
+        for status in (400, 403):
+            server.script(reply(status, an_error(param=param, message=message)))
+            async with cards_at(server.url) as cards:
+                assert gist(await make(call, cards)) == OUTCOMES[Ending.OPERATOR]
 
 
 NO_ERROR_OBJECTS = [
@@ -212,21 +316,21 @@ async def test_a_status_without_stripes_error_object_proves_nothing(
             assert len(server.requests) == number
 
 
-CHARGED = a_charge()
+PAID = a_paid_intent()
 BROKEN: dict[str, list[Step]] = {
     "no connection": [],
     "no connection in time": [],
     "no whole answer in time": [hang(), stall_after_headers()],
     "the connection broke": [reset_unread(), reset_after_reading(), close_after_reading()],
     "the answer broke off": [
-        cut_body(200, CHARGED),
+        cut_body(200, PAID),
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
         raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n{"),
         reply(200, b"not gzip", {"Content-Encoding": "gzip"}),
     ],
     "the answer is not HTTP": [raw(b"SSH-2.0-OpenSSH\r\n\r\n"), raw(b"HTTP/1.1 abc\r\n\r\n")],
     "the answer has no end": [flood(ANSWER_MAX_BYTES)],
-    "an exception nobody knows": [],
+    "an unknown exception": [],
 }
 
 
@@ -247,7 +351,7 @@ async def test_a_broken_call_ends_as_its_line_says(name: str, step: Step, call: 
     assert isinstance(outcome, Unclear)
     assert (outcome.stored, outcome.alarm) == (False, False)
     assert outcome.text.startswith(name)
-    assert call is Call.LOOK or server.unused_steps == 1
+    assert call in (Call.LOOK, Call.RETRIEVE) or server.unused_steps == 1
 
 
 @pytest.mark.parametrize("call", list(Call))
@@ -272,20 +376,20 @@ async def test_a_refused_connection_means_that_nothing_was_sent(call: Call) -> N
 async def test_an_unknown_host_means_that_nothing_was_sent() -> None:
     """A name that does not resolve never had a connection."""
     async with cards_at("http://stripe.invalid:1", call_timeout_s=5) as cards:
-        assert gist(await cards.charge(CHARGE)) is Obstacle.UNREACHABLE
+        assert gist(await cards.confirm(CONFIRM, "pi_1")) is Obstacle.UNREACHABLE
 
 
 async def test_a_failed_tls_handshake_means_that_nothing_was_sent(server: HostileStripe) -> None:
     """A server that does not speak TLS gets no request."""
     async with cards_at(server.url.replace("http:", "https:")) as cards:
         server.script(reset_unread())
-        outcome = await cards.charge(CHARGE)
+        outcome = await cards.confirm(CONFIRM, "pi_1")
     assert gist(outcome) is Obstacle.UNREACHABLE
     assert server.requests == []
 
 
 @asynccontextmanager
-async def nobody_accepts() -> AsyncIterator[str]:
+async def a_full_queue() -> AsyncIterator[str]:
     """An address whose queue of connections is full: the handshake gets no answer."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -303,25 +407,25 @@ async def nobody_accepts() -> AsyncIterator[str]:
 @pytest.mark.parametrize("call", list(Call))
 async def test_a_connection_that_takes_too_long_means_that_nothing_was_sent(call: Call) -> None:
     """A connect timeout comes before the first byte of the request."""
-    async with nobody_accepts() as url, cards_at(url, connect_timeout_s=0.1) as cards:
+    async with a_full_queue() as url, cards_at(url, connect_timeout_s=0.1) as cards:
         outcome = await make(call, cards)
     assert gist(outcome) is Obstacle.UNREACHABLE
     assert isinstance(outcome, NotYet)
     assert outcome.text.startswith("no connection in time")
 
 
-def test_an_exception_nobody_knows_is_unclear() -> None:
-    """What the table has never heard of proves nothing."""
+def test_an_unknown_exception_is_unclear() -> None:
+    """What the table does not name proves nothing."""
     assert judge_break(ZeroDivisionError()).ending is Ending.UNCLEAR
-    assert judge_break(ZeroDivisionError()).name == "an exception nobody knows"
+    assert judge_break(ZeroDivisionError()).name == "an unknown exception"
 
 
 async def test_an_exception_inside_the_library_is_unclear() -> None:
     """A request that can't even be encoded comes back as an outcome, not as an exception."""
     async with cards_at("http://127.0.0.1:1") as cards:
-        outcome = await cards.find("\ud800", "p1")
+        outcome = await cards.list_charges("\ud800", "p1")
     assert isinstance(outcome, Unclear)
-    assert outcome.text == "an exception nobody knows (UnicodeEncodeError)"
+    assert outcome.text == "an unknown exception (UnicodeEncodeError)"
 
 
 @pytest.mark.parametrize(
@@ -342,7 +446,7 @@ async def test_a_replay_is_told_from_a_first_answer(
     server.script(reply(500, an_error(type="api_error"), {"Request-Id": "req_0"} | headers))
     expected = replayed or headers == {"Original-Request": "req_1"}
     async with cards_at(server.url) as cards:
-        assert gist(await cards.charge(CHARGE)) == (expected, False)
+        assert gist(await cards.confirm(CONFIRM, "pi_1")) == (expected, False)
     answer = answer_of(Example(500, an_error(), headers))
     assert answer is not None
     assert answer.replayed is replayed
@@ -362,7 +466,7 @@ async def test_stripes_wish_to_wait_is_heeded_within_reason(
     """Retry-After in seconds is passed on, bounded; anything else is no wish (F14)."""
     server.script(reply(429, an_error(code="rate_limit"), {"Retry-After": header}))
     async with cards_at(server.url) as cards:
-        outcome = await cards.charge(CHARGE)
+        outcome = await cards.confirm(CONFIRM, "pi_1")
     assert isinstance(outcome, NotYet)
     assert outcome.retry_after_s == wish_s
 
