@@ -84,7 +84,7 @@ format: $(VENV)/.for-test  ## Format the code
 
 # ONLY=cpu,lone selects scenarios; QUICK=1 does fewer rounds. Takes some 20 minutes, and wants the machine for itself.
 bench: $(VENV)/.for-test  ## Measure the service beside others, every goal in one table (bench/README.md)
-	$(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
+	$(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(BEFORE),--before "$(BEFORE)")
 
 profile: $(VENV)/.for-test  ## Where the time of a charge goes, by layer and by function
 	$(PY) -m bench.where

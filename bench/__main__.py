@@ -1,6 +1,6 @@
 """`make bench`: every scenario, or some of them, one table, and all of it as JSON below results/.
 
-    python -m bench [--only cpu,lone] [--quick]
+    python -m bench [--only cpu,lone] [--quick] [--before CHECKOUT]
 
 See README.md here for what is measured and how.
 """
@@ -34,6 +34,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Our service beside others, on the same servers.")
     parser.add_argument("--only", default="", help=f"scenarios, parted by commas: {','.join(SCENARIOS)}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; results are kept apart")
+    parser.add_argument("--before", type=Path, help="a checkout of release 0.1.0, to be measured in the same rounds")
     return parser.parse_args()
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     progress = Progress({name: SCENARIOS[name].EXPECTED_S * scale for name in names})
     head = {"at": now(), "machine": machine(), "versions": versions()}
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder, Bench(Path(folder), progress, quick=told.quick) as bench:
+    with tempfile.TemporaryDirectory() as folder, _bench(told, folder, progress) as bench:
         for name in names:
             progress.scenario(name)
             rows += SCENARIOS[name].run(bench)
@@ -62,6 +63,10 @@ def main() -> None:
     whole = not told.only and not told.quick
     written = [write(head | {"rows": rows}, whole=whole), *(() if told.quick else draw(rows, RESULTS))]
     print(f"written to {', '.join(map(str, written))}")
+
+
+def _bench(told: argparse.Namespace, folder: str, progress: Progress) -> Bench:
+    return Bench(Path(folder), progress, quick=told.quick, before=told.before and told.before.resolve())
 
 
 def write(result: dict[str, object], *, whole: bool) -> Path:

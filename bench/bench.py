@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from bench.contender import OURS, Contender, new_orders
+from bench.contender import BEFORE, OURS, Contender, new_orders
 from bench.load import Job, Result
 from bench.process import cpu_s
 from bench.progress import Progress
@@ -39,10 +39,11 @@ def _end(*_: object) -> NoReturn:
 
 
 class Measured(msgspec.Struct):
-    """One load and what it cost the contender."""
+    """One load and what it cost the contender. `taking_in_cpu_s` is what its orders had cost before the load."""
 
     result: Result
     cpu_s: float
+    taking_in_cpu_s: float = 0.0
 
     @property
     def charged(self) -> int:
@@ -57,12 +58,18 @@ class Measured(msgspec.Struct):
         """A charge."""
         return self.cpu_s * 1_000 / self.charged
 
+    @property
+    def taking_in_cpu_ms(self) -> float:
+        """An order, before it was paid."""
+        return self.taking_in_cpu_s * 1_000 / self.charged
+
 
 class Bench:
-    """`with Bench(folder, progress, quick=False) as bench: …`."""
+    """`with Bench(folder, progress, quick=False) as bench: …`. `before` is a checkout of release 0.1.0."""
 
-    def __init__(self, folder: Path, progress: Progress, *, quick: bool) -> None:
+    def __init__(self, folder: Path, progress: Progress, *, quick: bool, before: Path | None = None) -> None:
         self.folder = folder
+        self.before = before
         self.progress = progress
         self.quick = quick
         self.rounds = QUICK_ROUNDS if quick else ROUNDS
@@ -85,7 +92,7 @@ class Bench:
         for contender in list(self._contenders):
             self.dismiss(contender)
         self._load.terminate()
-        self._load.wait()
+        self._load.communicate()  # Waits, and closes the pipes.
         self._stripe.stop()
 
     @property
@@ -94,7 +101,8 @@ class Bench:
 
     def contender(self, name: str, *, counted: bool = False, program: Sequence[str] = (), **settings: str) -> Contender:
         """A new one, ready."""
-        contender = Contender(name, self, counted=counted, program=program, **settings)
+        root = self.before if name == BEFORE and self.before is not None else ROOT
+        contender = Contender(name, self, counted=counted, program=program, root=root, **settings)
         self._contenders.append(contender)
         contender.start()
         return contender
@@ -114,9 +122,10 @@ class Bench:
         self._warm = {name: each for name, each in self._warm.items() if each is not contender}
         contender.stop()
 
-    def stripe(self, latency_ms: float = 0.0, rate_per_s: float = 0.0) -> None:
-        """Let Stripe forget its books, and answer so from now on."""
-        self._control("settings", {"latency_ms": latency_ms, "rate_per_s": rate_per_s})
+    def stripe(self, latency_ms: float = 0.0, endpoint_per_s: float = 0.0, account_per_s: float = 0.0) -> None:
+        """Let Stripe forget its books, and answer so from now on. A rate of 0 limits nothing."""
+        limits = {"endpoint_per_s": endpoint_per_s, "account_per_s": account_per_s}
+        self._control("settings", {"latency_ms": latency_ms} | limits)
 
     def books(self) -> dict[str, Any]:
         return self._control("books")
@@ -132,8 +141,11 @@ class Bench:
     def charge(self, contender: Contender, count: int, clients: int = CLIENTS, pause_s: float = 0.0) -> Measured:
         """Let `clients` at once pay new orders, and say what that cost."""
         orders = new_orders(count)
+        before_s = cpu_s(contender.pid)
         contender.take_in(orders)
-        return self.measured(contender, Job(port=contender.port, orders=orders, clients=clients, pause_s=pause_s))
+        taking_in_s = cpu_s(contender.pid) - before_s
+        job = Job(port=contender.port, orders=orders, clients=clients, pause_s=pause_s)
+        return msgspec.structs.replace(self.measured(contender, job), taking_in_cpu_s=taking_in_s)
 
     def measured(self, contender: Contender, job: Job) -> Measured:
         before_s = cpu_s(contender.pid)

@@ -34,8 +34,19 @@ from tests.servers.nats import NatsServer
 from tests.servers.nats_streaming import NatsStreamingServer
 from tests.servers.process import LOOPBACK, ServerProcess, accepts, free_port
 
-LIMIT, OBVIOUS, OURS, STREAMING = "limit", "obvious", "ours", "ours, NATS Streaming"
-OTHERS = {LIMIT: "bench.contenders.limit", OBVIOUS: "bench.contenders.obvious"}
+LIMIT, OBVIOUS, INTENTS = "limit", "obvious", "obvious, intents"
+OURS, PREPARED, STREAMING = "ours", "ours, prepared", "ours, NATS Streaming"
+BEFORE = "release 0.1.0"
+"""Our service as it was before PaymentIntents: it charges in one call. It runs where a checkout of it is given."""
+OTHERS = {
+    LIMIT: "bench.contenders.limit",
+    OBVIOUS: "bench.contenders.obvious",
+    INTENTS: "bench.contenders.intents",
+}
+MEASURED = (OURS, PREPARED, STREAMING)
+"""Our service as it is now, in its three forms."""
+TWO_CALLS = (OURS, STREAMING)
+"""Contenders that call Stripe twice while a customer waits: create and confirm."""
 STRIPE_KEY = "sk_test_bench"
 AMOUNT, PRICE = 1999, 19.99
 FREE_RATE_PER_S = 10_000
@@ -56,6 +67,9 @@ class Place(Protocol):
 
     @property
     def stripe_url(self) -> str: ...
+
+    def books(self) -> dict[str, Any]:
+        """What was done at Stripe (`bench.stripe_stand_in`)."""
 
 
 def batched(items: Iterable[Document], count: int) -> Iterator[list[Document]]:
@@ -81,13 +95,22 @@ def order_created(order: str) -> bytes:
 class Contender:
     """A process that takes charges. `settings` are more variables of its environment.
 
-    With `counted` it reaches MongoDB through a proxy that counts: `counting`. `program` is run in the service's stead.
+    With `counted` it reaches MongoDB through a proxy that counts: `counting`. `program` is run in the service's stead,
+    `root` is the checkout that the program is run in.
     """
 
     def __init__(
-        self, name: str, place: Place, *, counted: bool = False, program: Sequence[str] = (), **settings: str
+        self,
+        name: str,
+        place: Place,
+        *,
+        counted: bool = False,
+        program: Sequence[str] = (),
+        root: Path = ROOT,
+        **settings: str,
     ) -> None:
         self.name = name
+        self._place = place
         self.id = f"b{uuid4().hex[:8]}"
         self.folder = place.folder / self.id
         self.folder.mkdir()
@@ -98,13 +121,23 @@ class Contender:
         self.database: Database[Document] = self._client.get_default_database()
         mongo_url = self._mongo.url if self.counting is None else self.counting.mongo_url
         self.environment = self._environment(mongo_url, place.stripe_url) | settings
-        self.process = self._process(program)
+        self.process = self._process(program, root)
         self.took_s = 0.0
         self._orders = 0
 
     @property
     def is_ours(self) -> bool:
         return self.name not in OTHERS
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it creates the PaymentIntent of each order when the order comes."""
+        return self.name == PREPARED
+
+    @property
+    def calls_a_charge(self) -> int:
+        """Requests to Stripe between a customer's request and the charge."""
+        return 2 if self.name in TWO_CALLS else 1
 
     @property
     def port(self) -> int:
@@ -134,11 +167,17 @@ class Contender:
         self._mongo.stop()
 
     def take_in(self, orders: list[str]) -> None:
-        """Let these orders be there to be paid: by events where the contender replicates them, else by inserts."""
+        """Let these orders be there to be paid: by events where the contender replicates them, else by inserts.
+
+        Where the contender prepares, returns when each of them has its PaymentIntent.
+        """
         if self.is_ours:
+            intents = self._place.books()["intents"] if self.prepares else 0
             self.publish(orders)
             self.wait_until_taken(len(orders))
-        elif self.name == OBVIOUS:
+            if self.prepares:
+                self._wait_until_prepared(intents + len(orders))
+        elif self.name != LIMIT:
             documents = [
                 {"_id": order, "userId": person_of(order), "amount": AMOUNT, "status": "created"} for order in orders
             ]
@@ -164,6 +203,13 @@ class Contender:
             time.sleep(LOOK_EVERY_S)
         return time.monotonic()
 
+    def _wait_until_prepared(self, intents: int) -> None:
+        deadline = time.monotonic() + TAKEN_DEADLINE_S
+        while (there := self._place.books()["intents"]) < intents:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has created only {there} of {intents} intents")
+            time.sleep(LOOK_EVERY_S)
+
     async def _publish(self, orders: list[str]) -> None:
         left = iter(orders)
         if isinstance(self.broker, NatsStreamingServer):
@@ -183,28 +229,33 @@ class Contender:
         await client.jetstream().add_stream(name=STREAM_OF_OTHERS, subjects=["payment:created"])
         await client.close()
 
-    def _process(self, program: Sequence[str]) -> ServerProcess:
+    def _process(self, program: Sequence[str], root: Path) -> ServerProcess:
         port = int(self.environment["PORT"])
         usual = procfile_command() if self.is_ours else [sys.executable, "-m", OTHERS[self.name]]
         log = self.folder / "service.log"
         ready = (lambda: is_ready(port)) if self.is_ours else (lambda: accepts(port))
-        return ServerProcess(program or usual, port=port, log=log, ready=ready, env=self.environment, cwd=ROOT)
+        return ServerProcess(program or usual, port=port, log=log, ready=ready, env=self.environment, cwd=root)
 
     def _environment(self, mongo_url: str, stripe_url: str) -> dict[str, str]:
         cluster = {"NATS_CLUSTER_ID": self.broker.cluster_id} if isinstance(self.broker, NatsStreamingServer) else {}
-        return cluster | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-            "NATS_URL": self.broker.url,
-            "NATS_CLIENT_ID": self.id,
-            "QUEUE_GROUP_NAME": self.id,
-            "MONGO_URL": mongo_url,
-            "JWT_KEY": JWT_KEY,
-            "STRIPE_KEY": STRIPE_KEY,
-            "STRIPE_API_BASE": stripe_url,
-            "STRIPE_RATE_PER_S": str(FREE_RATE_PER_S),
-            "HOST": LOOPBACK,
-            "PORT": str(free_port()),
-        }
+        prepare = {"STRIPE_PREPARE": "true"} if self.prepares else {}
+        return (
+            cluster
+            | prepare
+            | {
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+                "NATS_URL": self.broker.url,
+                "NATS_CLIENT_ID": self.id,
+                "QUEUE_GROUP_NAME": self.id,
+                "MONGO_URL": mongo_url,
+                "JWT_KEY": JWT_KEY,
+                "STRIPE_KEY": STRIPE_KEY,
+                "STRIPE_API_BASE": stripe_url,
+                "STRIPE_RATE_PER_S": str(FREE_RATE_PER_S),
+                "HOST": LOOPBACK,
+                "PORT": str(free_port()),
+            }
+        )
 
 
 async def _together(publish: Any, orders: Any) -> None:

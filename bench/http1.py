@@ -53,12 +53,9 @@ def status_of(head: bytes) -> int:
     return int(head[9:12])
 
 
-def answer(status: int, body: bytes) -> bytes:
-    return (
-        b"HTTP/1.1 %d Said\r\nContent-Type: application/json\r\nRequest-Id: req_bench\r\nContent-Length: %d\r\n\r\n%b"
-        % (
-            status,
-            len(body),
-            body,
-        )
+def answer(status: int, body: bytes, more: bytes = b"") -> bytes:
+    """A whole response; `more` is whole header lines, each with its line end."""
+    head = (
+        b"HTTP/1.1 %d Said\r\nContent-Type: application/json\r\nRequest-Id: req_bench\r\n%bContent-Length: %d\r\n\r\n"
     )
+    return head % (status, more, len(body)) + body

@@ -45,7 +45,7 @@ class StoreCount:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait()
+        self._process.communicate()  # Waits, and closes the pipes.
 
     @property
     def mongo_url(self) -> str:

@@ -1,15 +1,19 @@
-"""Stripe for the bench: charges as quickly as Python can, after a latency and within a rate that are set from outside.
+"""Stripe for the bench: charges and PaymentIntents, as fast as Python can, with a latency and rate limits to be set.
 
     python -m bench.stripe_stand_in PORT
 
-The sandbox (payment/stripe_sandbox) writes each charge to a disk before it answers, and would be what is measured.
-This one answers the same body (made once by the sandbox's own types) out of memory. It keeps one answer for a key and
-says afterwards which orders were charged, how often and when. The same for all contenders.
+The sandbox (payment/stripe_sandbox) writes each object to a disk before it answers, and would be what is measured. This
+one answers bodies of the same size out of memory. It keeps one answer for each idempotency key, and reports afterwards
+which orders were charged, how often and when. It is the same for all contenders. Every card is charged.
 
-    POST /v1/charges            429 past the rate: a bucket that holds one second's worth, as the sandbox's does
-    GET  /v1/charges, /v1/balance
-    POST /_bench/settings       {"latency_ms", "rate_per_s" (0: any)}; also forgets the books
-    GET  /_bench/books          {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "requests", "refused"}
+    POST /v1/payment_intents[/ID/confirm | /ID/cancel], GET /v1/payment_intents/ID
+    POST /v1/charges, GET /v1/charges, GET /v1/balance
+    POST /_bench/settings   {"latency_ms", "endpoint_per_s", "account_per_s"} (0: no limit); forgets all that was done
+    GET  /_bench/books      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
+
+As at Stripe (docs.stripe.com/rate-limits), each endpoint has a limit of its own and the account has one for all of them
+together; a request past either is answered 429 and not executed. A limit is a bucket that holds one second's worth.
+`requests` and `refused` count by endpoint. The balance is only asked for by health checks, and is not limited.
 """
 
 from __future__ import annotations
@@ -18,111 +22,212 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
 
 from bench.http1 import Messages, answer, header
-from payment.stripe_sandbox import objects, tokens
+from bench.stripe_bodies import Asked, charge_body, intent_body, new_id
 
 LOOPBACK = "127.0.0.1"
 BACKLOG_CONNECTIONS = 1_024
-REFUSED = b'{"error":{"type":"invalid_request_error","code":"rate_limit","message":"Request rate limit exceeded."}}'
-AMOUNT_MARK = 987_654_321
+INTENTS = "/v1/payment_intents"
+BALANCE = b'{"object":"balance","available":[],"pending":[],"livemode":false}'
+EXPANDED = ("expand[]", "expand[0]")
+"""How a form asks for the whole charge: curl's way to write a list, and the stripe library's."""
 
 
-def template() -> bytes:
-    """A charge's body, with marks where each one differs."""
-    card = tokens.TEST_CARDS["tok_visa"]
-    source = objects.card_on_charge(card)
-    charge = objects.Charge(
-        id="@id@",
-        amount=AMOUNT_MARK,
-        amount_captured=AMOUNT_MARK,
-        currency="@cur@",
-        metadata={"@meta@": ""},
-        transfer_group="@grp@",
-        balance_transaction=objects.new_id("txn"),
-        calculated_statement_descriptor="BENCH",
-        captured=True,
-        created=int(time.time()),
-        description=None,
-        disputed=False,
-        failure_code=None,
-        failure_message=None,
-        outcome=objects.outcome_of(card),
-        paid=True,
-        payment_method=source.id,
-        payment_method_details=objects.card_details(source),
-        receipt_email=None,
-        receipt_url=f"https://pay.stripe.com/receipts/{objects.new_id('rcpt')}",
-        source=source,
-        statement_descriptor=None,
-        statement_descriptor_suffix=None,
-        status="succeeded",
-    )
-    return msgspec.json.encode(charge)
+REPLAYED = b"Idempotent-Replayed: true\r\n"
+ENDPOINT_LIMIT, ACCOUNT_LIMIT = b"endpoint-rate", b"global-rate"
+"""Stripe's words for the limit that a request is past (docs.stripe.com/rate-limits)."""
+
+
+def error_body(code: str, message: str) -> bytes:
+    return json.dumps({"error": {"type": "invalid_request_error", "code": code, "message": message}}).encode()
+
+
+RATE_LIMITED = error_body("rate_limit", "Request rate limit exceeded.")
+UNKNOWN = error_body("resource_missing", "No such object, or no such URL.")
+
+
+class Bucket:
+    """One rate limit: it holds at most one second's worth of requests. A rate of 0 limits nothing."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._most = max(1.0, per_s)
+        self._left, self._filled_at = self._most, time.monotonic()
+
+    def has_room(self, now: float) -> bool:
+        self._left = min(self._most, self._left + (now - self._filled_at) * self._per_s)
+        self._filled_at = now
+        return not self._per_s or self._left >= 1
+
+    def take(self) -> None:
+        self._left -= 1
+
+
+class Intent:
+    """One PaymentIntent: it makes at most one charge, and none once it is canceled."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.id = new_id("pi")
+        self.asked = asked
+        self.status = "requires_payment_method"
+        self.charge_id = b""
+        self.charge = b""
+
+    def body(self, *, expanded: bool) -> bytes:
+        latest = (self.charge if expanded else b'"%b"' % self.charge_id) if self.charge else b"null"
+        return intent_body(self.id, self.asked, self.status, latest)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A response: its status, its body as JSON, and a header line that not all responses have."""
+
+    status: int
+    body: bytes
+    header_line: bytes = b""
+
+    def encoded(self) -> bytes:
+        return answer(self.status, self.body, self.header_line)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request as the account sees it. `endpoint` is what limits count, `intent_id` is empty where none is named."""
+
+    endpoint: str
+    intent_id: str
+    key: bytes
+    fields: dict[str, str]
+
+    @property
+    def expanded(self) -> bool:
+        return any(self.fields.get(name) == "latest_charge" for name in EXPANDED)
 
 
 class Account:
-    """The books, the latency and the rate."""
+    """All that was done on one Stripe account, its latency and its rate limits."""
 
     def __init__(self) -> None:
-        self._template = template()
-        self.settle(0.0, 0.0)
+        self.settle(0.0, 0.0, 0.0)
 
-    def settle(self, latency_ms: float, rate_per_s: float) -> None:
-        """Begin anew, with this latency and this rate."""
+    def settle(self, latency_ms: float, endpoint_per_s: float, account_per_s: float) -> None:
+        """Begin anew, with this latency and these limits."""
         self.latency_s = latency_ms / 1_000
-        self.rate_per_s = rate_per_s
-        self._tokens, self._filled_at = max(1.0, rate_per_s), time.monotonic()
+        self._endpoint_per_s = endpoint_per_s
+        self._buckets: dict[str, Bucket] = {}
+        self._whole = Bucket(account_per_s)
         self.charges: dict[str, list[float]] = {}
-        self.requests = self.refused = 0
-        self._kept: dict[bytes, bytes] = {}
+        self.requests: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._intents: dict[str, Intent] = {}
+        self._stored: dict[bytes, Reply] = {}
         self._listed: dict[str, list[bytes]] = {}
 
-    def admits(self) -> bool:
-        self.requests += 1
-        if not self.rate_per_s:
-            return True
+    def refusal(self, endpoint: str) -> Reply | None:
+        """Count a request to an endpoint. Returns 429 where it is past the endpoint's limit or the account's."""
+        self.requests[endpoint] += 1
+        bucket = self._buckets.get(endpoint)
+        if bucket is None:
+            bucket = self._buckets[endpoint] = Bucket(self._endpoint_per_s)
         now = time.monotonic()
-        self._tokens = min(max(1.0, self.rate_per_s), self._tokens + (now - self._filled_at) * self.rate_per_s)
-        self._filled_at = now
-        if self._tokens < 1:
-            self.refused += 1
-            return False
-        self._tokens -= 1
-        return True
+        for each, reason in ((bucket, ENDPOINT_LIMIT), (self._whole, ACCOUNT_LIMIT)):
+            if not each.has_room(now):
+                self.refused[endpoint] += 1
+                return Reply(429, RATE_LIMITED, b"Stripe-Rate-Limited-Reason: %b\r\n" % reason)
+        bucket.take()
+        self._whole.take()
+        return None
 
-    def charge(self, key: bytes, form: bytes) -> bytes:
-        """The body of the charge that this form asks for; for a key seen before, the one that it got."""
-        kept = self._kept.get(key)
-        if kept is not None:
-            return kept
-        fields = dict(parse_qsl(form.decode()))
-        metadata = {name[9:-1]: value for name, value in fields.items() if name.startswith("metadata[")}
-        order = fields.get("transfer_group", "")
-        body = (
-            self._template.replace(b"@id@", objects.new_id("ch").encode())
-            .replace(b"%d" % AMOUNT_MARK, fields["amount"].encode())
-            .replace(b"@cur@", fields["currency"].encode())
-            .replace(b'{"@meta@":""}', json.dumps(metadata).encode())
-            .replace(b"@grp@", order.encode())
-        )
-        self.charges.setdefault(order, []).append(time.monotonic())
-        self._listed.setdefault(order, []).append(body)
-        if key:
-            self._kept[key] = body
-        return body
-
-    def listed(self, query: str) -> bytes:
-        group = parse_qs(query).get("transfer_group", [""])[0]
-        data = b",".join(self._listed.get(group, ()))
-        return b'{"object":"list","url":"/v1/charges","has_more":false,"data":[%b]}' % data
+    def perform(self, request: Request) -> Reply:
+        """Do what a request asks for; for a key that was used before, repeat what was answered then."""
+        stored = self._stored.get(request.key) if request.key else None
+        if stored is not None:
+            return Reply(stored.status, stored.body, REPLAYED)
+        reply = self._performed(request)
+        if request.key:
+            self._stored[request.key] = reply
+        return reply
 
     def books(self) -> dict[str, Any]:
-        return {"charges": self.charges, "requests": self.requests, "refused": self.refused}
+        return {
+            "charges": self.charges,
+            "intents": len(self._intents),
+            "requests": self.requests,
+            "refused": self.refused,
+        }
+
+    def _performed(self, request: Request) -> Reply:
+        if request.endpoint == "charge":
+            return Reply(200, self._charged(Asked.of(request.fields))[1])
+        if request.endpoint == "list":
+            return Reply(200, self._list(request.fields.get("transfer_group", "")))
+        if request.endpoint == "create":
+            intent = Intent(Asked.of(request.fields))
+            self._intents[intent.id.decode()] = intent
+            if request.fields.get("confirm") == "true":
+                return self._confirmed(intent, request)
+            return Reply(200, intent.body(expanded=request.expanded))
+        intent_found = self._intents.get(request.intent_id)
+        if intent_found is None:
+            return Reply(404, UNKNOWN)
+        if request.endpoint == "confirm":
+            return self._confirmed(intent_found, request)
+        if request.endpoint == "cancel":
+            return self._canceled(intent_found, request)
+        return Reply(200, intent_found.body(expanded=request.expanded))
+
+    def _confirmed(self, intent: Intent, request: Request) -> Reply:
+        if intent.status != "requires_payment_method":
+            return _unexpected_state(intent)
+        intent.status = "succeeded"
+        intent.charge_id, intent.charge = self._charged(intent.asked, intent.id)
+        return Reply(200, intent.body(expanded=request.expanded))
+
+    def _canceled(self, intent: Intent, request: Request) -> Reply:
+        if intent.status != "requires_payment_method":
+            return _unexpected_state(intent)
+        intent.status = "canceled"
+        return Reply(200, intent.body(expanded=request.expanded))
+
+    def _charged(self, asked: Asked, intent_id: bytes | None = None) -> tuple[bytes, bytes]:
+        """The new charge's id and body."""
+        charge_id, order = new_id("ch"), asked.order.decode()
+        body = charge_body(charge_id, asked, intent_id)
+        self.charges.setdefault(order, []).append(time.monotonic())
+        self._listed.setdefault(order, []).append(body)
+        return charge_id, body
+
+    def _list(self, order: str) -> bytes:
+        data = b",".join(reversed(self._listed.get(order, [])))
+        return b'{"object":"list","url":"/v1/charges","has_more":false,"data":[%b]}' % data
+
+
+def _unexpected_state(intent: Intent) -> Reply:
+    return Reply(400, error_body("payment_intent_unexpected_state", f"This PaymentIntent is {intent.status}."))
+
+
+def read_request(head: bytes, body: bytes) -> Request | None:
+    """What is asked of Stripe; None where there is no such URL."""
+    method, target, _ = head.partition(b"\r\n")[0].decode().split(" ")
+    path, _, query = target.partition("?")
+    fields = dict(parse_qsl(body.decode())) if body else {name: found[0] for name, found in parse_qs(query).items()}
+    key = header(head, b"idempotency-key")
+    if path == "/v1/charges":
+        return Request("charge" if method == "POST" else "list", "", key, fields)
+    if path == INTENTS and method == "POST":
+        return Request("create", "", key, fields)
+    intent_id, _, action = path.removeprefix(f"{INTENTS}/").partition("/")
+    if not path.startswith(f"{INTENTS}/") or (method, action) not in ACTIONS:
+        return None
+    return Request(ACTIONS[method, action], intent_id, key, fields)
+
+
+ACTIONS = {("GET", ""): "retrieve", ("POST", "confirm"): "confirm", ("POST", "cancel"): "cancel"}
 
 
 class Client(asyncio.Protocol):
@@ -141,40 +246,39 @@ class Client(asyncio.Protocol):
             self._take(head, body)
 
     def _take(self, head: bytes, body: bytes) -> None:
-        method, target, _ = head.partition(b"\r\n")[0].decode().split(" ")
-        path, _, query = target.partition("?")
+        path = head.split(b" ", 2)[1]
         account = self._account
-        if method == "POST" and path == "/v1/charges":
-            if not account.admits():
-                self._transport.write(answer(429, REFUSED))
-            elif account.latency_s:
-                asyncio.get_running_loop().call_later(account.latency_s, self._charge, head, body)
-            else:
-                self._charge(head, body)
-        elif path == "/v1/charges":
-            self._transport.write(answer(200, account.listed(query)))
-        elif path == "/v1/balance":
-            self._transport.write(answer(200, b'{"object":"balance","available":[],"pending":[],"livemode":false}'))
-        elif path == "/_bench/books":
+        if path == b"/v1/balance":
+            self._transport.write(answer(200, BALANCE))
+        elif path == b"/_bench/books":
             self._transport.write(answer(200, json.dumps(account.books()).encode()))
-        elif path == "/_bench/settings":
+        elif path == b"/_bench/settings":
             account.settle(**json.loads(body))
             self._transport.write(answer(200, b"{}"))
+        elif (request := read_request(head, body)) is None:
+            self._transport.write(answer(404, UNKNOWN))
+        elif (refused := account.refusal(request.endpoint)) is not None:
+            self._transport.write(refused.encoded())
+        elif account.latency_s:
+            asyncio.get_running_loop().call_later(account.latency_s, self._perform, request)
         else:
-            self._transport.write(answer(404, b'{"error":{"type":"invalid_request_error","message":"Unknown."}}'))
+            self._perform(request)
 
-    def _charge(self, head: bytes, body: bytes) -> None:
-        # Charged whether or not the client is still there, as at Stripe.
-        said = self._account.charge(header(head, b"idempotency-key"), body)
+    def _perform(self, request: Request) -> None:
+        # Performed whether or not the client is still connected, as at Stripe.
+        reply = self._account.perform(request)
         if not self._transport.is_closing():
-            self._transport.write(answer(200, said))
+            self._transport.write(reply.encoded())
+
+
+async def listen(account: Account, port: int) -> asyncio.Server:
+    """Serve an account on loopback."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(partial(Client, account), LOOPBACK, port, backlog=BACKLOG_CONNECTIONS)
 
 
 async def serve(port: int) -> None:
-    account = Account()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Client(account), LOOPBACK, port, backlog=BACKLOG_CONNECTIONS
-    )
+    server = await listen(Account(), port)
     await server.serve_forever()
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Never
 
 from payment.actors.desk import Identity
-from payment.actors.forecast import Forecast
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import Opening, open_door
@@ -23,15 +22,12 @@ from payment.actors.lifecycle import ChildSpec
 from payment.actors.mailbox import Mailbox
 from payment.actors.mongo import MongoActor
 from payment.actors.nats import NatsActor
-from payment.actors.pace import START_PER_S
 from payment.actors.report import Report
-from payment.actors.stripe import (
-    CHARGES_UNDER_WAY_LIMIT,
-    LOOKUPS_UNDER_WAY_LIMIT,
-    REFUNDS_UNDER_WAY_LIMIT,
-    StripeActor,
-)
+from payment.actors.stripe.actor import StripeActor
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.actors.stripe.queues import CONNECTIONS_LIMIT
 from payment.actors.supervisor import Supervisor
+from payment.adapters.stripe.cards import API_VERSION, StripeCards
 from payment.ops.health import Dependency, Health, Phase
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -44,7 +40,6 @@ from payment.ports.jetstream import JetStreamTransport
 from payment.ports.mongo_store import MongoStore
 from payment.ports.store import OrderStore
 from payment.ports.streaming import StreamingTransport
-from payment.ports.stripe_cards import API_VERSION, StripeCards
 from payment.ports.transport import EventTransport
 from payment.settings import Settings
 
@@ -56,9 +51,6 @@ STRIPE_MAILBOX_LIMIT = 16_000
 
 NATS_MAILBOX_LIMIT = 16_000
 """Events to publish, likewise."""
-
-CARD_CONNECTIONS_LIMIT = CHARGES_UNDER_WAY_LIMIT + LOOKUPS_UNDER_WAY_LIMIT + REFUNDS_UNDER_WAY_LIMIT + 1
-"""Connections to Stripe: one for each call that may be under way, and one for the check."""
 
 SETUP_DEADLINE_S = 5.0
 """No setup waits for another machine: longer than this is a bug."""
@@ -120,7 +112,7 @@ def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTranspor
 
 def card_processor(settings: Settings) -> CardProcessor:
     """Stripe, or whatever `STRIPE_API_BASE` names in its stead."""
-    return StripeCards(settings.stripe_key.reveal(), settings.stripe_api_base, max_connections=CARD_CONNECTIONS_LIMIT)
+    return StripeCards(settings.stripe_key.reveal(), settings.stripe_api_base, max_connections=CONNECTIONS_LIMIT)
 
 
 class Service:
@@ -145,7 +137,7 @@ class Service:
         self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", limits.stripe)
         self._nats: Mailbox[NatsLetter] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
-        self._forecast = Forecast(per_s=START_PER_S)
+        self._estimate = QueueEstimate()
         self._server: HttpActor | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(
@@ -196,8 +188,14 @@ class Service:
         ports = self._ports
         client_id = self._settings.nats_client_id
         # A new incarnation for each actor: what the last one had in hand, nobody knows the fate of.
-        identity = Identity(f"{client_id}#{ports.ids.new()}", client_id, API_VERSION)
-        hands = Hands(identity.process, self._stripe, self._nats, self._forecast)
+        identity = Identity(
+            f"{client_id}#{ports.ids.new()}",
+            client_id,
+            API_VERSION,
+            self._settings.queue_group_name,
+            self._settings.stripe_prepare,
+        )
+        hands = Hands(identity.process, self._stripe, self._nats, self._estimate)
         report = Report(self.health, self.metrics, ports.clock)
         return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids)
 
@@ -208,7 +206,7 @@ class Service:
             self._stripe,
             self._ledger,
             ports.cards(),
-            self._forecast,
+            self._estimate,
             ceiling_per_s,
             self.health,
             self.metrics,
@@ -227,7 +225,7 @@ class Service:
             config,
             self._http,
             self._ledger,
-            self._forecast,
+            self._estimate,
             ports.clock,
             ports.ids,
             self.health,

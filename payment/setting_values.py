@@ -98,6 +98,11 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def yes_or_no(value: str) -> bool:
+    """The words `true` and `false`, in any case."""
+    return _TRUE_OR_FALSE(value) == "true"
+
+
 def currency(value: str) -> str:
     _check(is_currency(value.lower()))
     return value.lower()
@@ -206,6 +211,7 @@ def _check(holds: bool) -> None:
 
 
 _NATS_SCHEMES = {"nats": "nats", "http": "nats", "tls": "tls", "https": "tls"}
+_TRUE_OR_FALSE = one_of("true", "false")
 _DIGITS = matching("[0-9]{1,9}")
 _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")

@@ -70,6 +70,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     currency: str
     charge_wait_s: float
     stripe_rate_per_s: int
+    stripe_prepare: bool
     nats_stream: str
     log_level: str
 
@@ -237,6 +238,17 @@ VARIABLES = (
         wants=f"a whole number from 1 to {STRIPE_RATE_PER_S_MAX}",
         read=values.whole(1, STRIPE_RATE_PER_S_MAX),
         default="100",
+    ),
+    Variable(
+        name="STRIPE_PREPARE",
+        meaning=(
+            "`true`: create the PaymentIntent when the order comes, so that paying is one call to Stripe instead of "
+            "two. An order that is never paid shows as incomplete in Stripe's dashboard."
+        ),
+        example="true",
+        wants="true or false",
+        read=values.yes_or_no,
+        default="false",
     ),
     Variable(
         name="NATS_STREAM",

@@ -32,6 +32,7 @@ SETTINGS = Settings(
     currency="usd",
     charge_wait_s=20,
     stripe_rate_per_s=100,
+    stripe_prepare=False,
     nats_stream="ticketing",
     log_level="info",
 )

@@ -27,6 +27,7 @@ CONTRACT = {
     "CURRENCY": "usd",
     "CHARGE_WAIT_S": "20",
     "STRIPE_RATE_PER_S": "100",
+    "STRIPE_PREPARE": "true",
     "NATS_STREAM": "ticketing",
     "LOG_LEVEL": "info",
 }
@@ -61,6 +62,7 @@ def test_the_contracts_example_values_work_as_they_stand() -> None:
         currency="usd",
         charge_wait_s=20.0,
         stripe_rate_per_s=100,
+        stripe_prepare=True,
         nats_stream="ticketing",
         log_level="info",
     )
@@ -78,7 +80,7 @@ def test_six_variables_suffice() -> None:
     assert found == Settings.from_environment(MINIMAL)
     assert (found.nats_cluster_id, found.host, found.stripe_api_base) == (None, None, None)
     assert (found.port, found.currency, found.nats_stream, found.log_level) == (8080, "usd", "ticketing", "info")
-    assert (found.charge_wait_s, found.stripe_rate_per_s) == (20.0, 100)
+    assert (found.charge_wait_s, found.stripe_rate_per_s, found.stripe_prepare) == (20.0, 100, False)
 
 
 def test_each_variable_has_a_field_of_its_name() -> None:
@@ -155,6 +157,8 @@ def test_each_dyno_has_a_client_id_of_its_own(dyno: str, client_id: str) -> None
         ("CHARGE_WAIT_S", "0.5", 0.5),
         ("CHARGE_WAIT_S", "29", 29.0),
         ("STRIPE_RATE_PER_S", "1", 1),
+        ("STRIPE_PREPARE", "true", True),
+        ("STRIPE_PREPARE", "FALSE", False),
         ("STRIPE_API_BASE", "https://proxy/stripe/", "https://proxy/stripe"),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("QUEUE_GROUP_NAME", "payments_v2", "payments_v2"),
@@ -202,6 +206,7 @@ MALFORMED = [
     *[("CURRENCY", text) for text in ("xxx", "dollar", "$")],
     *[("CHARGE_WAIT_S", text) for text in ("0", "29.1", "-1", "nan", "inf", "1e1", "abc")],
     *[("STRIPE_RATE_PER_S", text) for text in ("0", "-5", "2.5", "10001")],
+    *[("STRIPE_PREPARE", text) for text in ("yes", "1", "on", " true")],
     *[("LOG_LEVEL", text) for text in ("loud", "0")],
     ("DYNO", "w" * 101),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bench.contender import LIMIT, OBVIOUS, OURS, STREAMING
+from bench.contender import INTENTS, LIMIT, OBVIOUS, OURS, PREPARED, STREAMING
 from tests.servers.nats_streaming import PLACES, PROGRAM
 from tests.servers.requirements import find_program
 
@@ -15,4 +15,4 @@ def has_streaming() -> bool:
 
 
 def contenders() -> list[str]:
-    return [LIMIT, OBVIOUS, OURS, *([STREAMING] if has_streaming() else [])]
+    return [LIMIT, OBVIOUS, INTENTS, OURS, PREPARED, *([STREAMING] if has_streaming() else [])]

@@ -1,4 +1,4 @@
-"""At half of its capacity, Stripe taking 400 ms: how much of the slowest hundredth's wait is ours.
+"""At half of its capacity, Stripe taking 400 ms a call: how much of the slowest hundredth's wait is ours.
 
 People come by chance (exponential gaps, the same in each round), whoever waits meanwhile. Capacity is what `cpu`
 measured.
@@ -26,6 +26,7 @@ ADDED_P99_MS = 25.0
 
 def run(bench: Bench) -> list[Row]:
     contender = bench.warm(OURS)
+    stripe_ms = LATENCY_MS * contender.calls_a_charge
     per_s = bench.capacity() / 2
     at = comings(per_s, QUICK_LONG_S if bench.quick else LONG_S)
     bench.stripe(LATENCY_MS)
@@ -35,19 +36,19 @@ def run(bench: Bench) -> list[Row]:
         orders = new_orders(len(at))
         contender.take_in(orders)
         found = bench.measured(contender, Job(port=contender.port, orders=orders, at=at)).result
-        p50_ms.append(percentile(found.took_s, 50) * 1_000 - LATENCY_MS)
-        p99_ms.append(percentile(found.took_s, 99) * 1_000 - LATENCY_MS)
+        p50_ms.append(percentile(found.took_s, 50) * 1_000 - stripe_ms)
+        p99_ms.append(percentile(found.took_s, 99) * 1_000 - stripe_ms)
     bench.stripe()
     added = spread(p99_ms)
     return [
         Row(
             scenario=NAME,
-            what="at half of its capacity, Stripe taking 400 ms: p99 added",
+            what="at half of its capacity, Stripe taking 400 ms a call: p99 added",
             goal=f"<= {ADDED_P99_MS:g} ms",
             measured=f"{with_spread(added)} ms (p50 {with_spread(spread(p50_ms))} ms) at {per_s:.0f}/s",
             met=added.median <= ADDED_P99_MS,
             rounds=bench.rounds,
-            detail={"p99_added_ms": added, "p50_added_ms": spread(p50_ms), "per_s": per_s},
+            detail={"p99_added_ms": added, "p50_added_ms": spread(p50_ms), "per_s": per_s, "stripe_ms": stripe_ms},
         )
     ]
 

@@ -8,7 +8,7 @@ what HTTP costs, which nobody can tell apart: so it is taken as nothing, for all
 from __future__ import annotations
 
 from bench.bench import Bench
-from bench.contender import LIMIT, OBVIOUS, OURS, STREAMING
+from bench.contender import LIMIT, MEASURED, OBVIOUS
 from bench.figures import percentile, ratios, spread
 from bench.scenarios.available import contenders
 from bench.scenarios.cpu import with_spread
@@ -33,7 +33,7 @@ def run(bench: Bench) -> list[Row]:
             count = QUICK_CHARGES if bench.quick else CHARGES
             found = bench.charge(bench.warm(name), count, clients=1, pause_s=PAUSE_S)
             p50_ms[name].append(percentile(found.result.took_s, 50) * 1_000)
-    return [_row(name, p50_ms) for name in names if name in (OURS, STREAMING)]
+    return [_row(name, p50_ms) for name in names if name in MEASURED]
 
 
 def _row(name: str, p50_ms: dict[str, list[float]]) -> Row:

@@ -24,9 +24,10 @@ from payment.actors.letters import (
     EventArrived,
 )
 from payment.core.decide import decide
-from payment.core.messages import Due, LeaseRenewed, Message, Moment
+from payment.core.messages import Context, Due, LeaseRenewed, LookRequested, Message
 from payment.core.order import Order, Writer
-from payment.core.replies import Reply
+from payment.core.replies import Reply, Start
+from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 from payment.ports.store import Committed, OrderStore, StoreUnavailable
 
@@ -61,7 +62,7 @@ class Work(Struct, eq=False):
     letters: list[LaneLetter]
     before: Order | None = None
     after: Order | None = None
-    replies: dict[int, Reply] = field(default_factory=dict)
+    replies: dict[int, Reply | Start] = field(default_factory=dict)
     applied: set[int] = field(default_factory=set)
     """The letters (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
     sent: dict[int, Sent] = field(default_factory=dict)
@@ -74,11 +75,17 @@ class Work(Struct, eq=False):
     def changed(self) -> bool:
         return self.after is not self.before
 
+    @property
+    def handover(self) -> Handover | None:
+        """What Stripe said just now that the customer's browser needs. Valid where the document says the same."""
+        brought = (letter.handover for letter in self.letters if isinstance(letter, EffectEnded))
+        return next((handover for handover in brought if handover is not None), None)
+
 
 class Desk(Protocol):
     """What a group commit needs of the ledger."""
 
-    def moment(self) -> Moment: ...
+    def context(self) -> Context: ...
 
     def next_write(self) -> Writer: ...
 
@@ -135,9 +142,9 @@ class GroupCommit:
         self._share = share
         self._turn_began = clock.monotonic()
         self._others_took_s = 0.0
-        self._moment: Moment
-        self._moment_began: float
-        """Of the round under way: the moment as of which it decides, and since when that is so (monotonic seconds)."""
+        self._context: Context
+        self._context_began: float
+        """Of the round under way: the context it decides in, and since when that is so (monotonic seconds)."""
 
     async def settle(self, works: list[Work]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
@@ -155,7 +162,7 @@ class GroupCommit:
         """
         to_write: list[Work] = []
         unread: list[Work] = []
-        self._begin_moment()
+        self._begin_context()
         for place, work in enumerate(works):
             await self._let_others_run(place)
             work.before = None if work.sent else self._desk.cached(work.order_id)
@@ -180,14 +187,14 @@ class GroupCommit:
             to_write.sort(key=lambda work: places[id(work)])
         return to_write
 
-    def _begin_moment(self) -> None:
-        self._moment, self._moment_began = self._desk.moment(), self._clock.monotonic()
+    def _begin_context(self) -> None:
+        self._context, self._context_began = self._desk.context(), self._clock.monotonic()
 
-    def _moment_now(self) -> Moment:
-        """The moment at which a work is decided: that of this round, unless it has become too old."""
-        if self._clock.monotonic() - self._moment_began >= DECIDED_AS_OF_ITS_BEGINNING_S:
-            self._begin_moment()
-        return self._moment
+    def _context_now(self) -> Context:
+        """The context in which a work is decided: that of this round, unless its time has become too old."""
+        if self._clock.monotonic() - self._context_began >= DECIDED_AS_OF_ITS_BEGINNING_S:
+            self._begin_context()
+        return self._context
 
     def _must_fence(self, work: Work) -> bool:
         """Whether a write of ours may yet land on what was read, and somebody is about to hear that nothing changed.
@@ -245,14 +252,14 @@ class GroupCommit:
     def _fold(self, work: Work) -> None:
         """The order's letters, one after another, each decided on what the one before it left."""
         work.letters = self._desk.still_wanted(work)
-        moment = self._moment_now()
+        context = self._context_now()
         order = work.before
         work.replies.clear()
         work.applied.clear()
         for letter in work.letters:
             if isinstance(letter, ChargeAsked):
                 letter.decided = True
-            step = decide(order, _message(letter), moment)
+            step = decide(order, _message(letter), context)
             if step.order is not order:
                 work.applied.add(id(letter))
             order = step.order
@@ -329,5 +336,5 @@ def _message(letter: LaneLetter) -> Message:
             return letter.request
         case EventArrived() | EffectEnded():
             return letter.message
-        case Due() | LeaseRenewed():
+        case Due() | LeaseRenewed() | LookRequested():
             return letter

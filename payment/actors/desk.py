@@ -24,10 +24,12 @@ from payment.actors.letters import (
     PoisonArrived,
 )
 from payment.actors.report import Report
+from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
-from payment.core.messages import Moment, OrderCreated
+from payment.core.messages import Context, OrderCreated
 from payment.core.order import Order, Writer
-from payment.core.replies import Conflict, Paid, Pending, Unavailability
+from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
+from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 from payment.ports.store import Committed
 
@@ -41,11 +43,13 @@ was, and a write that collides costs more than the read that it would have saved
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this process is: `<client id>#<incarnation>`, and the card API version that its attempts are frozen with."""
+    """What `Context` needs of this process: see there. `process` is `<client id>#<incarnation>`."""
 
     process: str
     client_id: str
     api_version: str
+    queue_group: str
+    prepare: bool = False
 
 
 class LedgerDesk:
@@ -57,6 +61,7 @@ class LedgerDesk:
         lanes: Lanes,
         hands: Hands,
         waiters: Waiters,
+        views: Views,
         burials: Burials,
         report: Report,
         clock: Clock,
@@ -68,6 +73,7 @@ class LedgerDesk:
         self._lanes = lanes
         self._hands = hands
         self._waiters = waiters
+        self._views = views
         self._burials = burials
         self._report = report
         self._clock = clock
@@ -100,8 +106,11 @@ class LedgerDesk:
         """Orders some of whose effects found no room in a mailbox, taken out."""
         return [self._unreleased.pop() for _ in range(min(len(self._unreleased), limit))]
 
-    def moment(self) -> Moment:
-        return Moment(self._clock.now(), self._identity.process, self._identity.api_version)
+    def context(self) -> Context:
+        identity = self._identity
+        return Context(
+            self._clock.now(), identity.process, identity.api_version, identity.queue_group, identity.prepare
+        )
 
     def next_write(self) -> Writer:
         self._writes += 1
@@ -138,7 +147,7 @@ class LedgerDesk:
         return [letter for letter in work.letters if letter not in late] if late else work.letters
 
     def finished(self, work: Work) -> None:
-        order = work.after
+        order, handover = work.after, work.handover
         for letter in work.letters:
             if isinstance(letter, EffectEnded):
                 self._hands.ended(work.order_id, letter.effect_id)
@@ -147,27 +156,30 @@ class LedgerDesk:
             if not self._hands.release(order):
                 self._unreleased.add(order.id)
         self._report.finished(work)
-        self._answer(work)
+        self._answer(work, handover)
         if order is not None:
-            self._waiters.written(order)
+            self._waiters.written(order, handover)
+            self._views.written(order, handover)
         self._lane_done(work.order_id)
 
-    def _answer(self, work: Work) -> None:
+    def _answer(self, work: Work, handover: Handover | None) -> None:
         """Replies and acknowledgements: by the document as it stands now. Whoever has been answered is taken out."""
         while work.letters:
             letter = work.letters.pop(0)
             if isinstance(letter, EventArrived):
                 letter.settle(Handling.APPLIED if id(letter) in work.applied else Handling.STALE)
             elif isinstance(letter, ChargeAsked):
-                self._reply(work, letter)
+                self._reply(work, letter, handover)
 
-    def _reply(self, work: Work, letter: ChargeAsked) -> None:
+    def _reply(self, work: Work, letter: ChargeAsked, handover: Handover | None) -> None:
         reply = work.replies.get(id(letter))
-        if work.after is not None and (reply is None or isinstance(reply, Pending)):
-            self._waiters.add(work.after, letter)
+        if isinstance(reply, Start):
+            letter.supersedes = True
+        if work.after is not None and (reply is None or isinstance(reply, Pending | RequiresAction | Start)):
+            self._waiters.add(work.after, letter, handover)
         elif isinstance(reply, Paid) and work.after is not None and work.after.cancelled:
             tell(letter, Conflict.CANCELLED)  # it was cancelled in this very write
-        elif reply is not None:
+        elif reply is not None and not isinstance(reply, Start):
             tell(letter, reply)
 
     def unreadable(self, work: Work) -> None:

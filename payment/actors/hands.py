@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from payment.actors.forecast import Forecast
 from payment.actors.letters import (
+    CancelEffect,
     NatsLetter,
     StripeLetter,
-    Withdraw,
 )
 from payment.actors.mailbox import Mailbox
-from payment.core.effects import ChargeCard, Effect, Pending, PublishEvent, Watch
-from payment.core.messages import ChargeUnclear, EffectReturned, LeaseRenewed, Message
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.effects import ConfirmIntent, Effect, Pending, PublishEvent, Watch
+from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order
 from payment.core.pending import pending
 
@@ -31,25 +31,25 @@ STRIPE = "stripe"
 
 
 class Held(Struct, eq=False):
-    """One effect in an actor's hands. `place` is a charge's place in Stripe's queue."""
+    """One effect in an actor's hands. `position` is a charge's in Stripe's queue."""
 
     effect: Effect
     actor: str
     until: datetime
-    place: int | None = None
-    withdrawn: bool = False
+    position: int | None = None
+    cancelled: bool = False
 
 
 class Hands:
     """Releases what is pending to the Stripe and NATS actors, and knows what they have not given back yet."""
 
     def __init__(
-        self, process: str, stripe: Mailbox[StripeLetter], nats: Mailbox[NatsLetter], forecast: Forecast
+        self, process: str, stripe: Mailbox[StripeLetter], nats: Mailbox[NatsLetter], estimate: QueueEstimate
     ) -> None:
         self._process = process
         self._stripe = stripe
         self._nats = nats
-        self._forecast = forecast
+        self._estimate = estimate
         self._held: dict[str, dict[str, Held]] = {}
         self._forfeited: dict[str, dict[str, datetime]] = {}
         """By order: effects that ended, and whose document can't be written; until when their leases run."""
@@ -63,7 +63,7 @@ class Hands:
         if item is None:
             return
         self._count -= 1
-        self._charges -= isinstance(item.effect, ChargeCard)
+        self._charges -= isinstance(item.effect, ConfirmIntent)
         if not held:
             del self._held[order_id]
 
@@ -79,7 +79,7 @@ class Hands:
             self.ended(order_id, effect_id)
 
     def release(self, order: Order) -> bool:
-        """Hand over what the written document owes and this process holds; withdraw what it owes no longer.
+        """Hand over what the written document owes and this process holds; cancel what it owes no longer.
 
         False: a mailbox was full. Nothing is lost by that, but somebody should ask again soon.
         """
@@ -92,7 +92,7 @@ class Hands:
                 held[effect_id].until = item.at
             elif effect_id not in forfeited and not isinstance(item.effect, Watch):
                 complete &= self._hand_over(order.id, item.effect, item.at)
-        return self._withdraw(held, mine.keys()) and complete
+        return self._cancel(held, mine.keys()) and complete
 
     def _still_forfeited(self, order_id: str, owed: dict[str, Pending]) -> Collection[str]:
         """The order's forfeited effects that it owes under their old leases; the others are forgotten."""
@@ -111,25 +111,25 @@ class Hands:
             case _:
                 given, actor = self._stripe.offer(effect), STRIPE
         if given:
-            place = self._forecast.place() if isinstance(effect, ChargeCard) else None
-            self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, place)
+            position = self._estimate.enter() if isinstance(effect, ConfirmIntent) else None
+            self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, position)
             self._count += 1
-            self._charges += isinstance(effect, ChargeCard)
+            self._charges += isinstance(effect, ConfirmIntent)
         return given
 
-    def _withdraw(self, held: dict[str, Held], owed: Collection[str]) -> bool:
+    def _cancel(self, held: dict[str, Held], owed: Collection[str]) -> bool:
         complete = True
         for effect_id, item in held.items():
-            if isinstance(item.effect, ChargeCard) and not item.withdrawn and effect_id not in owed:
-                item.withdrawn = self._stripe.offer(Withdraw(effect_id))
-                complete &= item.withdrawn
+            if isinstance(item.effect, ConfirmIntent) and not item.cancelled and effect_id not in owed:
+                item.cancelled = self._stripe.offer(CancelEffect(effect_id))
+                complete &= item.cancelled
         return complete
 
     def wait_s(self, order_id: str) -> float | None:
         """How long the order's charge will wait for its turn yet. None: no charge of it is in our hands."""
         for item in self._held.get(order_id, {}).values():
-            if item.place is not None:
-                return self._forecast.wait_s(item.place)
+            if item.position is not None:
+                return self._estimate.wait_s(item.position)
         return None
 
     def renewals(self, now: datetime) -> Iterator[LeaseRenewed]:
@@ -169,6 +169,6 @@ class Hands:
 
 def _fate_unknown(order_id: str, effect: Effect) -> Message:
     """A call that was cancelled or never heard of again: for a charge that is an outcome, the rest can be repeated."""
-    if isinstance(effect, ChargeCard):
-        return ChargeUnclear(order_id, effect.attempt, effect.send)
+    if isinstance(effect, ConfirmIntent):
+        return ConfirmUnclear(order_id, effect.attempt, effect.send, effect.intent.number, effect.intent.id)
     return EffectReturned(order_id, effect.id)

@@ -1,14 +1,15 @@
-"""The HTTP actor: takes requests, asks the ledger, and renders what it says.
+"""The HTTP actor: accepts requests, sends them to the ledger as messages, and renders the ledger's replies.
 
-Its mailbox holds nothing: what it waits for are connections. It owns the listening socket, the connections and every
-request under way. It knows nothing of MongoDB or Stripe, and must never read more out of an answer than it says.
+Its mailbox holds nothing: its input are connections. It owns the listening socket, the connections and every request
+under way. It knows nothing of MongoDB or Stripe, and must never read more into a reply than the reply says.
 
-    request ──▶ who asks? ──▶ what for? ──▶ ChargeAsked, PaymentAsked ──▶ ledger
-            ◀── payment.edge.answers  ◀──────────── the letter's future ◀──
+    request ──▶ authenticate ──▶ parse ──▶ ChargeAsked, PaymentAsked ──▶ ledger
+            ◀── payment.edge.answers  ◀──────── the message's future ◀──
 
-A client that goes away ends nothing: the letter stays, and the same request finds its outcome. An exception that nobody
-expected is answered with 500 and then ends this actor, as every other actor's does: its supervisor makes a new one, and
-whoever waits is told first. Change together: `payment.edge.routes`, `payment.edge.answers`, and `_handlers` here.
+A client that disconnects ends nothing: the message stays, and the same request finds its outcome. An unexpected
+exception is answered with 500 and then ends this actor, as every other actor's does: every pending request is answered
+first, and the supervisor makes a new actor. A client secret goes from the ledger's reply into one response body, and
+nowhere else. Change together: `payment.edge.routes`, `payment.edge.answers`, and `_handlers` here.
 """
 
 import asyncio
@@ -22,7 +23,6 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
-from payment.actors.forecast import Forecast
 from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
 from payment.actors.http_waiting import WaitingRoom
@@ -35,20 +35,21 @@ from payment.actors.http_wire import (
     read_body,
 )
 from payment.actors.letters import (
+    Answer,
     ChargeAsked,
     LedgerLetter,
+    PaymentAnswer,
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested
-from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
+from payment.core.replies import Unavailability, Unavailable
 from payment.edge.answers import (
     PAYMENTS_PATH,
-    AliveBody,
     Case,
     Rendered,
-    StuckBody,
-    bad_body,
+    bad_request,
     charge_answer,
     crashed,
     error,
@@ -56,9 +57,10 @@ from payment.edge.answers import (
     payment_answer,
     plain,
 )
+from payment.edge.bodies import AliveBody, StuckBody
 from payment.edge.identity import Identity, NotAuthenticated, authenticate
 from payment.edge.openapi import document
-from payment.edge.requests import BadRequest, parse_charge
+from payment.edge.requests import BadRequest, parse_charge, parse_order_query
 from payment.edge.routes import OTHER, Operation, Route, is_payment_id, place_of
 from payment.ops.health import Dependency, Health, Phase, Status
 from payment.ops.logs import log_context
@@ -68,16 +70,17 @@ from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.setting_values import Secret
 
-LOOKUP_WAIT_S = 5.0
-"""How long a request to see a payment waits, in seconds: one indexed read, or the database is away."""
+LOOK_WAIT_S = 5.0
+"""How long a request to see a payment waits, in seconds: for one indexed read, and one call to Stripe where the payment
+awaits its customer. By then the ledger replies without Stripe's word."""
 ANSWER_GRACE_S = 2.0
-"""How much later than its deadline an answer of the ledger may be, in seconds, before we stop waiting for it."""
+"""How much later than its deadline a reply of the ledger may be, in seconds, before HTTP answers without it."""
 DRAIN_ANSWER_S = 1.0
-"""How long a drain leaves requests for a charge to hear its outcome, in seconds; then they are told that it is pending.
-What was on its way to Stripe has ended before: the Stripe actor drains first."""
+"""How long requests wait for their outcome from the beginning of a drain on, in seconds; then a charge is answered as
+pending. What was on its way to Stripe has ended before: the Stripe actor drains first."""
 SHED_S = 0.25
-"""For how long what the ledger has said to one request for a charge, that it is busy, holds for all that come. To ask
-it each time would cost a crowd most of what it is told that there is none of."""
+"""How long every request for a charge is refused after the ledger was busy, in seconds. To ask the ledger for each of
+them would cost, in a burst, most of the capacity that it lacks."""
 
 
 class HttpConfig(Struct, frozen=True):
@@ -90,7 +93,7 @@ class HttpConfig(Struct, frozen=True):
 
 
 class HandlerCrashed(Exception):
-    """A request's handler raised what nobody expected. The cause is attached; the text is fit for a log."""
+    """A request's handler raised an unexpected exception. The cause is attached; the text is fit for a log."""
 
 
 class Seen(Struct):
@@ -106,7 +109,7 @@ class Seen(Struct):
 _SEEN = web.RequestKey("seen", Seen)
 
 _BUSY = Unavailable(Unavailability.BUSY)
-_SHED = charge_answer(Answer(_BUSY), write_sent=False)
+_SHED = charge_answer(_BUSY, write_sent=False)
 
 _COMMON = (("Cache-Control", "no-store"), ("Server", "payment"), ("X-Content-Type-Options", "nosniff"))
 
@@ -119,7 +122,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerLetter],
-        forecast: Forecast,
+        estimate: QueueEstimate,
         clock: Clock,
         ids: Ids,
         health: Health,
@@ -138,7 +141,7 @@ class HttpActor(Actor[Never]):
         self._stuck = stuck
         self._door: Entrance | None = None
         self._listener: Listener | None = None
-        self._waiting = WaitingRoom(ledger, forecast, clock)
+        self._waiting = WaitingRoom(ledger, estimate, clock)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting
@@ -146,6 +149,7 @@ class HttpActor(Actor[Never]):
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
+            Operation.FIND_PAYMENT: self._find_payment,
             Operation.ALIVE: self._show_alive,
             Operation.READY: self._show_ready,
             Operation.METRICS: self._show_metrics,
@@ -154,13 +158,13 @@ class HttpActor(Actor[Never]):
 
     @property
     def port(self) -> int:
-        """The port that is listened on, once `setup` is through."""
+        """The port of the listening socket, once `setup` has returned."""
         return self._config.port if self._door is None else self._door.port
 
     # Lifecycle.
 
     async def setup(self) -> None:
-        """Listen. Raises OSError where the port can't be had."""
+        """Listen. Raises OSError where the port is taken or not permitted."""
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
@@ -170,13 +174,13 @@ class HttpActor(Actor[Never]):
         self._health.mark_up(Dependency.HTTP)
 
     async def receive(self, item: Never) -> None:
-        """Nobody writes to this actor."""
+        """Raises TypeError: no message is addressed to this actor."""
         raise TypeError("the HTTP actor takes no messages")
 
     async def drain(self) -> None:
-        """Ask the ledger for nothing more, and wait until all that was asked is answered; then stop listening.
+        """Send the ledger nothing more, and wait until every request is answered; then stop listening.
 
-        Until then it goes on listening: a refusal that says so is worth more than a connection that is refused.
+        Until then it goes on listening: a 503 that says why is worth more than a refused connection.
         """
         self._draining = True
         self._line.disband()
@@ -185,7 +189,7 @@ class HttpActor(Actor[Never]):
         await self._shut_door()
 
     async def teardown(self) -> None:
-        """Answer whoever still waits, write the answers out, and close every connection."""
+        """Answer every pending request, write the answers out, and close every connection."""
         self._line.close_for(0.0)
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
         self._draining = True
@@ -236,7 +240,7 @@ class HttpActor(Actor[Never]):
         return seen
 
     def _request_id(self, given: str | None) -> str:
-        """The id that came with a request where it is a proper one, else one of ours."""
+        """The id that came with a request where it is well-formed, else a new one."""
         return given if given and REQUEST_ID.fullmatch(given) else self._ids.new()
 
     def _respond(self, request: web.BaseRequest, seen: Seen, answer: Rendered) -> web.Response:
@@ -263,7 +267,7 @@ class HttpActor(Actor[Never]):
         return self._respond(request, seen, known or crashed())
 
     def _die_of(self, exc: BaseException | None, seen: Seen) -> None:
-        """End this actor with the exception as its cause; the supervisor logs it. It can die but once."""
+        """End this actor with the exception as its cause; the supervisor logs it. A second one is only logged."""
         if self._crash is None or self._crash.done():
             self._log.error(Event.UNCAUGHT_EXCEPTION, request_id=seen.request_id, route=seen.template, exc_info=exc)
             return
@@ -289,31 +293,36 @@ class HttpActor(Actor[Never]):
         try:
             form = parse_charge(await read_body(request, self.clock))
         except BadRequest as bad:
-            return bad_body(bad.errors)
+            return bad_request(bad.errors)
         obstacle = self._obstacle()
         if obstacle is not None:
             return no_charges_now(obstacle)
-        command = ChargeRequested(form.order_id, user_id, form.token, self._ids.new())
+        command = ChargeRequested(form.order_id, user_id, form.instrument, form.authentication)
         return await self._ask_to_charge(command, seen)
 
     async def _ask_to_charge(self, command: ChargeRequested, seen: Seen) -> Rendered:
         asked_at = self.clock.monotonic() - seen.in_line_s
         deadline = asked_at + self._config.charge_wait_s
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        letter = ChargeAsked(command, deadline, asked_at, seen.request_id, future)
-        answer = await self._waiting.charge(letter, deadline + ANSWER_GRACE_S)
+        message = ChargeAsked(command, deadline, asked_at, seen.request_id, future)
+        answer = await self._waiting.charge(message, deadline + ANSWER_GRACE_S)
         if answer.reply == _BUSY:
             self._line.close_for(SHED_S)
-        return charge_answer(answer, write_sent=letter.write_sent)
+        return charge_answer(
+            answer.reply,
+            write_sent=message.write_sent,
+            retry_after_s=answer.retry_after_s,
+            handover=answer.handover,
+        )
 
     def _refusal(self, given_id: str | None) -> bytes:
-        """What a request for a charge is told while the ledger is busy, without a look at who asks or for what."""
+        """The whole response to a request for a charge while the ledger is busy; the request is not parsed."""
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
         return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
 
     def _obstacle(self) -> str | None:
-        """Why no charge can be taken now, in words for anybody; None where they are taken."""
+        """Why no charge can be taken now, in words for any client; None where they are taken."""
         if self._draining or self._health.phase is Phase.STOPPING:
             return Unavailability.STOPPING.value
         if self._health.status is not Status.UNAVAILABLE:
@@ -328,11 +337,25 @@ class HttpActor(Actor[Never]):
         user_id = self._identify(request).user_id
         if not is_payment_id(seen.payment_id):
             return payment_answer(None, user_id)
+        return await self._look_up(user_id, payment_id=seen.payment_id)
+
+    async def _find_payment(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+        user_id = self._identify(request).user_id
+        try:
+            order_id = parse_order_query(request.rel_url.query.getall("orderId", []))
+        except BadRequest as bad:
+            return bad_request(bad.errors)
+        return await self._look_up(user_id, order_id=order_id)
+
+    async def _look_up(self, user_id: str, *, payment_id: str | None = None, order_id: str | None = None) -> Rendered:
         if self._draining:
             return payment_answer(Unavailable(Unavailability.STOPPING), user_id)
-        future: asyncio.Future[PaymentView | Unavailable | None] = asyncio.get_running_loop().create_future()
-        until = self.clock.monotonic() + LOOKUP_WAIT_S
-        found = await self._waiting.look_up(PaymentAsked(seen.payment_id, future), until)
+        future: asyncio.Future[PaymentAnswer | Unavailable | None] = asyncio.get_running_loop().create_future()
+        deadline = self.clock.monotonic() + LOOK_WAIT_S
+        message = PaymentAsked(user_id, deadline, future, payment_id, order_id)
+        found = await self._waiting.look_up(message, deadline + ANSWER_GRACE_S)
+        if isinstance(found, PaymentAnswer):
+            return payment_answer(found.view, user_id, found.handover)
         return payment_answer(found, user_id)
 
     async def _show_alive(self, request: web.BaseRequest, seen: Seen) -> Rendered:
@@ -352,7 +375,7 @@ class HttpActor(Actor[Never]):
 
 
 def _route(request: web.BaseRequest, seen: Seen) -> Route:
-    """The route of a request; `seen` learns the template, and the payment id where there is one.
+    """Returns the route of a request. Puts the template, and the payment id where there is one, into `seen`.
 
     Raises:
         Refused: there is nothing at the address, or not with this method.

@@ -1,11 +1,11 @@
-"""The door: the listening sockets, and in which order people come in.
+"""The acceptor: the listening sockets, and the order in which connections are made.
 
-To make a connection of what the kernel has accepted costs a quarter of a millisecond, and a crowd comes faster than
-that. Who has an open connection already would pass all who wait outside, hundreds when a sale begins. So whoever comes
-is taken off the kernel's queue in the very turn of the event loop, which costs little, and the time is noted; a few of
-them are let in in each turn. `payment.actors.http_line` keeps them in the order in which they came.
+To make a connection of an accepted socket costs a quarter of a millisecond, and a burst arrives faster than that.
+Clients with an open connection would overtake all that wait for one, hundreds when a sale begins. So every client is
+accepted in the very turn of the event loop in which it arrives, which costs little, and the time is noted; a bounded
+number of connections is made in each turn. `payment.actors.http_line` keeps requests in the order of arrival.
 
-It must never hold up the others for the sake of those who come, and never leave anybody half let in when it closes.
+Arrivals must never delay the requests under way, and no accepted socket may be left without a connection on closing.
 """
 
 import asyncio
@@ -23,43 +23,43 @@ from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 
 BACKLOG_CONNECTIONS = 4_096
-"""Connections that the kernel keeps until they are accepted. Whose connection finds no place tries again after 1, 3 and
-7 s, and is overtaken by all who come meanwhile."""
+"""Connections that the kernel keeps until they are accepted. A client that finds no place tries again after 1, 3 and
+7 s, and is overtaken by all that arrive meanwhile."""
 ACCEPTED_IN_A_TURN = 1_024
-"""Connections accepted before others may run: 10 to 20 microseconds each."""
+"""Connections accepted before other tasks may run: 10 to 20 microseconds each."""
 LET_IN_IN_A_TURN = 64
-"""Connections made before others may run: thousands in a row would keep all waiting for a second."""
+"""Connections made before other tasks may run: thousands in a row would delay them by a second."""
 TURNS_UNTIL_HEARD = 4
-"""Whoever spoke outside must have been heard so many turns after it was let in: an event loop takes one each to make
-the connection, to say so, and to listen to it."""
+"""Turns of the loop after which data that was sent before its connection was made has been read: an event loop takes
+one each to make the connection, to call `connection_made`, and to read."""
 OUTSIDE_CONNECTIONS = 8_192
-"""Connections that were accepted and wait to be let in: while there are as many, the kernel keeps the others."""
+"""Accepted sockets that wait for their connection: while there are this many, the kernel keeps the others."""
 ACCEPT_AGAIN_S = 1.0
 """How long nothing is accepted, in seconds, after the process or the machine had no file descriptor or buffer left."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 GONE = (BlockingIOError, InterruptedError, ConnectionAbortedError)
-"""Nobody is there, or whoever was has left."""
+"""No client waits, or it has disconnected."""
 
 
 MakeConnection = Callable[[float], asyncio.Protocol]
-"""Makes the protocol of one who came at that time (monotonic seconds)."""
+"""Makes the protocol of a client that was accepted at that time (monotonic seconds)."""
 
 
 class Entrance(Protocol):
-    """By what people come in."""
+    """Accepts connections."""
 
     port: int
     """The port that is listened on."""
 
     def unheard_since(self) -> float:
-        """When the first of those came who may have spoken and can't have been heard yet; infinite without any."""
+        """When the oldest client arrived whose first data can't have been read yet; infinite where there is none."""
 
     def listened_at(self) -> float:
-        """When came what is read now on a connection that is open already."""
+        """When the data arrived that is read now on a connection that is open already."""
 
     async def close(self) -> None:
-        """Accept nobody any more, and let in whoever was accepted."""
+        """Accept no more clients, and make the connections of all accepted ones."""
 
 
 Opening = Callable[[str | None, int, MakeConnection, Clock, FilteringBoundLogger], Awaitable[Entrance]]
@@ -98,7 +98,7 @@ class Door:
         self._outside: deque[tuple[socket.socket, float]] = deque()
         self._coming_in: set[asyncio.Task[None]] = set()
         self._lately: deque[float] = deque([math.inf] * TURNS_UNTIL_HEARD, TURNS_UNTIL_HEARD)
-        """Of each of the last turns, when whoever was let in first had come; infinite where nobody was."""
+        """Of each of the last turns, when its first client had arrived; infinite where it made no connection."""
         self._turning = False
         self._looked_at = 0.0
         self._open_again: asyncio.TimerHandle | None = None
@@ -107,12 +107,12 @@ class Door:
         return min(self._next_came_at(), *self._lately)
 
     def listened_at(self) -> float:
-        # While people come in, a turn is long. What is read in it was said before it was looked who has come since, and
-        # after those came who were found at the look before: they have yet to be heard, and none of them is passed.
+        # While connections are made, a turn is long. Data that is read in it arrived before the last accept, and after
+        # the clients that the accept before found: their data is not read yet, and none of them is overtaken.
         return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()
 
     def open(self) -> None:
-        """Accept whoever comes."""
+        """Accept every client that arrives."""
         self._open_again = None
         for listening in self._listening:
             self._loop.add_reader(listening, self._accept, listening)
@@ -152,7 +152,7 @@ class Door:
             self._let_in_soon()
 
     def _wait_for_resources(self, error: OSError) -> None:
-        """The kernel goes on saying that somebody is there: not to listen is all that can be done."""
+        """Stop listening for a while: the kernel goes on reporting the clients that can't be accepted."""
         self._log.warning(Event.CONNECTIONS_WAIT, error=error.strerror or type(error).__name__)
         self._pause()
         self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)
@@ -182,7 +182,7 @@ class Door:
         try:
             await self._loop.connect_accepted_socket(lambda: self._connection(came_at), accepted)
         except OSError:
-            accepted.close()  # whoever it was has left
+            accepted.close()  # the client has disconnected
 
 
 async def listen(host: str | None, port: int) -> list[socket.socket]:

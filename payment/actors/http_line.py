@@ -1,13 +1,13 @@
-"""The line at the door: requests for a charge that have come whole, and wait unread until they can be looked at.
+"""The queue of unparsed requests: requests for a charge that have arrived whole, and wait until they can be parsed.
 
-To look at a request costs many times what it costs to keep it or to refuse it. So where more come than can be looked
-at, they are kept as bytes, in the order in which their people came (`payment.actors.http_door`); a few are looked at in
-each turn of the event loop, and none while the ledger is behind with those before them. Who would wait here for too
-long is refused on arrival; but where all wait for Stripe afterwards, the line costs nobody time, and takes in as many
-as the service does. Whoever stands in it is refused no more, unless the ledger has no room for anybody or has come to
-a halt.
+To parse and authenticate a request costs many times what it costs to keep it or to refuse it. So where more arrive than
+can be parsed, they are kept as bytes, in the order in which their clients arrived (`payment.actors.http_door`); a few
+are parsed in each turn of the event loop, and none while the ledger is behind with those before them. A request that
+would wait here for too long is refused on arrival; but where all wait for Stripe afterwards, the queue costs no time,
+and takes as many as the service does. A queued request is refused no more, unless the ledger's mailbox is full or the
+ledger has come to a halt.
 
-It must never hold up what is no crowd, and never refuse a request that was looked at.
+It must never delay requests that arrive singly, and never refuse a request that was parsed.
 """
 
 import asyncio
@@ -20,31 +20,31 @@ from payment.actors.place_queue import Place, PlaceQueue
 from payment.ports.clock import Clock
 
 NO_CROWD_REQUESTS = 64
-"""So many that come in one turn of the loop are looked at as they come, where nobody stands in line."""
+"""Requests of one turn of the loop that are parsed as they arrive, while the queue is empty."""
 LOOKED_AT_IN_A_TURN = 8
-"""Of a line. Each takes half a millisecond, and as long does everybody else wait: who is refused, and commits too."""
+"""Queued requests parsed in one turn. Each takes half a millisecond, and delays refusals and commits as long."""
 LINE_REQUESTS = 3_000
-"""Longest line where Stripe holds nobody up, and before it is known how fast it moves: so many come at once when a sale
-begins. Each takes a kilobyte beside its connection."""
+"""Longest queue where Stripe is not what requests wait for, and before its rate is known: as many arrive at once when a
+sale begins. Each takes a kilobyte beside its connection."""
 LINE_WAIT_S = 4.0
-"""Nobody is let into a line in which it would wait for longer, in seconds, as fast as the line moves. When a crowd has
-gone, as long is it felt for."""
+"""Longest expected wait, in seconds, with which a request is still queued, at the rate at which the queue is served. A
+burst is felt this long after its end."""
 SHORTEST_LINE_REQUESTS = 64
-"""A line may always be so long, however slowly it moves: less is not worth a refusal."""
+"""Length that the queue may always have, however slowly it is served: less is not worth a refusal."""
 BEHIND_S = 0.5
-"""Nobody is looked at while somebody has waited so long for the ledger to decide, in seconds: it has enough to do."""
+"""No queued request is parsed while one has waited this long for the ledger's decision, in seconds."""
 LOOK_AGAIN_S = 0.01
-"""How soon it is looked again whether the ledger has caught up."""
+"""How soon it is checked again whether the ledger has caught up, in seconds."""
 PACE_WINDOW_S = 2.0
-"""Over how long it is counted how fast the line moves, in seconds. While a crowd arrives, it hardly does; a store that
-takes a second for once must not get anybody refused."""
+"""Over how long the rate of the queue is measured, in seconds. While a burst arrives it is hardly served; a store that
+takes a second for once must not lead to refusals."""
 PATIENCE_S = 15.0
-"""Who has stood in the line for so long is refused: the ledger must have come to a halt. In seconds; who is looked at
-later than that would hear nothing in time."""
+"""Time in the queue, in seconds, after which a request is refused: the ledger must have come to a halt, and a request
+that is parsed later could not be answered in time."""
 
 
 class Came(Struct, frozen=True):
-    """A request's bytes, whose they are, and when they came (monotonic seconds)."""
+    """A request's bytes, their connection, and when they arrived (monotonic seconds)."""
 
     at: float
     caller: "Caller"
@@ -52,17 +52,17 @@ class Came(Struct, frozen=True):
 
 
 class Caller(Protocol):
-    """Whose request it is: a connection."""
+    """A connection that has sent a request."""
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
-        """Its turn has come, after so many seconds."""
+        """Parse the request now. It was queued for `in_line_s` seconds."""
 
     def refuse(self, data: bytes) -> None:
-        """Tell it that the service is busy."""
+        """Answer that the service is busy."""
 
 
 class Line:
-    """First come, first looked at. Of each caller one request at a time."""
+    """First come, first served. Each connection has one request in it at a time."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Line:
         unheard_since: Callable[[], float],
         listened_at: Callable[[], float],
     ) -> None:
-        """`behind_s`: for how long the ledger owes somebody a decision.
+        """`behind_s`: how long the oldest undecided charge has waited for the ledger, in seconds.
 
-        `room_before_stripe`: how many more the service may take in, where it is Stripe that holds people up; else None.
-        `unheard_since`: when whoever came first of those came who may have spoken and were not heard yet.
-        `listened_at`: when came what is heard now of those who were let in long ago.
+        `room_before_stripe`: how many more the service may accept, where requests wait for Stripe; else None.
+        `unheard_since`: when the oldest client arrived that may have sent data which was not read yet.
+        `listened_at`: when the data arrived that is read now on connections made long ago.
         """
         self._clock = clock
         self._behind_s = behind_s
@@ -98,7 +98,7 @@ class Line:
         return len(self._waiting)
 
     def take(self, caller: Caller, data: bytes, came_at: float | None = None) -> bool:
-        """Keep or refuse a request that came at that time, or is heard now; False where it is to be looked at now."""
+        """Queue or refuse a request that arrived at `came_at`, or now. Returns False: the caller must parse it now."""
         if self._disbanded:
             return False
         now = self._clock.monotonic()
@@ -120,19 +120,19 @@ class Line:
         return True
 
     def leave(self, caller: Caller) -> bytes:
-        """The caller stands in line no more. Gives its request; empty if it did not stand there."""
+        """Take the connection's request out of the queue. Returns it; empty if there was none."""
         place = self._waiting.pop(caller, None)
         came = None if place is None else self._queue.remove(place)
         return b"" if came is None else came.data
 
     def close_for(self, seconds: float) -> None:
-        """The ledger has no room: refuse everybody, those who come within so many seconds too."""
+        """The ledger has no room: refuse every queued request, and all that arrive within this time."""
         self._closed_until = self._clock.monotonic() + seconds
         while self._waiting:
             self._refuse_first()
 
     def disband(self) -> None:
-        """Let everybody be looked at who stands in line, and whoever comes from now on."""
+        """Parse every queued request, and from now on every request that arrives: a drain began."""
         self._disbanded = True
         now = self._clock.monotonic()
         while self._waiting:
@@ -156,7 +156,7 @@ class Line:
         return came
 
     def _first_came_at(self) -> float:
-        """When the first of the line came. There must be one."""
+        """When the first queued request arrived. There must be one."""
         return self._queue.first()[0]
 
     def _turn_soon(self) -> None:
@@ -165,7 +165,7 @@ class Line:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Another turn of the loop."""
+        """Serve the queue in this turn of the loop."""
         self._turning = False
         self._looked_at = 0
         if not self._waiting:
@@ -186,7 +186,7 @@ class Line:
         self._turn_soon()
 
     def _measure(self, now: float) -> None:
-        """How long the line may be, as fast as it moves."""
+        """Set how long the queue may be, by the rate at which it was served."""
         took_s = now - self._window_began
         if took_s >= PACE_WINDOW_S:
             may_be = round(self._moved / took_s * LINE_WAIT_S)

@@ -1,8 +1,8 @@
-"""The requests that wait for the ledger: how many may, for how long, and who answers them if the ledger does not.
+"""The requests that wait for the ledger: how many may, for how long, and their answers if the ledger gives none.
 
-The ledger answers each letter by its deadline. That it may hang, die or be flooded is what this is for: nobody waits
-for ever, and the requests under way never take the room in its mailbox that outcomes and events need. It must never
-cancel a letter: what was offered may still be carried out, whoever has stopped waiting for it.
+The ledger answers each message by its deadline. It may hang, crash or be overloaded: then every request is answered
+here, and the requests under way never take the room in its mailbox that outcomes and events need. A message must never
+be cancelled: what was offered may still be carried out, though its request has been answered.
 """
 
 import asyncio
@@ -12,14 +12,16 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
 from payment.actors.letters import (
+    Answer,
     ChargeAsked,
     LedgerLetter,
+    PaymentAnswer,
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
-from payment.core.replies import Answer, PaymentView, Unavailability, Unavailable
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 
 WAITING_REQUESTS = 12_000
@@ -37,18 +39,23 @@ A = TypeVar("A")
 
 
 class _Place(Struct, frozen=True):
-    """One request that waits, until `until` (monotonic seconds). `charge` is its letter, if it asks for a charge."""
+    """One pending request and its message. At `until` (monotonic seconds) it is answered without the ledger."""
 
     until: float
-    charge: ChargeAsked | None
+    message: ChargeAsked | PaymentAsked
+
+    @property
+    def charge(self) -> ChargeAsked | None:
+        """The message, if it asks for a charge."""
+        return self.message if isinstance(self.message, ChargeAsked) else None
 
 
 class WaitingRoom:
-    """Hands letters to the ledger and waits for their answers."""
+    """Sends messages to the ledger and waits for its answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerLetter], forecast: Forecast, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerLetter], estimate: QueueEstimate, clock: Clock) -> None:
         self._ledger = ledger
-        self._forecast = forecast
+        self._estimate = estimate
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
         self._undecided: deque[tuple[float, ChargeAsked]] = deque()
@@ -58,35 +65,35 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._places)
 
-    async def charge(self, letter: ChargeAsked, until: float) -> Answer:
-        """What the ledger says to a request to charge."""
-        answer = await self._ask(letter, letter.answer, _Place(until, charge=letter))
+    async def charge(self, message: ChargeAsked, until: float) -> Answer:
+        """Returns the answer to a request to charge."""
+        answer = await self._ask(message.answer, _Place(until, message))
         return Answer(answer) if isinstance(answer, Unavailable) else answer
 
     def behind_s(self) -> float:
-        """For how long the ledger has owed a decision to the request that was first of those it has not decided."""
+        """How long the oldest charge that the ledger has not decided has waited for the decision, in seconds."""
         while self._undecided:
-            since, letter = self._undecided[0]
-            if not letter.decided and not letter.answer.done():
+            since, message = self._undecided[0]
+            if not message.decided and not message.answer.done():
                 return self._clock.monotonic() - since
             self._undecided.popleft()
         return 0.0
 
     def room_before_stripe(self) -> int | None:
-        """How many charges more may be taken in, where it is Stripe that holds people up; else None."""
-        forecast = self._forecast
-        if forecast.wait_s(forecast.placed + 1) < HELD_UP_S:
+        """How many more charges may be accepted, where requests wait for Stripe; None where they wait for us."""
+        estimate = self._estimate
+        if estimate.wait_s(estimate.entered + 1) < HELD_UP_S:
             return None
-        # Who was told that the outcome is pending waits no more, and is in Stripe's queue all the same.
-        taken = max(len(self._places), forecast.queued + len(self._undecided))
+        # A request that was answered with 202 is pending no more, and its charge is in Stripe's queue all the same.
+        taken = max(len(self._places), estimate.queued + len(self._undecided))
         return WAITING_REQUESTS - ROOM_LEFT_REQUESTS - taken
 
-    async def look_up(self, letter: PaymentAsked, until: float) -> PaymentView | Unavailable | None:
-        """What the ledger says to a request to see a payment. None: there is no such payment."""
-        return await self._ask(letter, letter.answer, _Place(until, charge=None))
+    async def look_up(self, message: PaymentAsked, until: float) -> PaymentAnswer | Unavailable | None:
+        """Returns the answer to a request to see a payment. None: there is no such payment."""
+        return await self._ask(message.answer, _Place(until, message))
 
     async def answer_overdue(self) -> None:
-        """Answer whoever the ledger leaves waiting, for ever."""
+        """Answer every request that the ledger has not answered in time. Runs until it is cancelled."""
         while True:
             await self._clock.sleep(OVERDUE_EVERY_S)
             now = self._clock.monotonic()
@@ -95,27 +102,26 @@ class WaitingRoom:
                     _settle(answer, place, Unavailability.BUSY)
 
     def hurry(self, deadline: float) -> None:
-        """Whoever asked for a charge is told by then (monotonic seconds) how it stands: the house is being emptied."""
+        """Have the ledger answer every pending request by then (monotonic seconds), as far as it knows."""
         for place in self._places.values():
-            if place.charge is not None:
-                place.charge.deadline = min(place.charge.deadline, deadline)
+            place.message.deadline = min(place.message.deadline, deadline)
 
     async def emptied(self) -> None:
-        """Wait until nobody waits."""
+        """Wait until no request is pending."""
         await self._empty.wait()
 
     def dismiss(self, reason: Unavailability) -> None:
-        """Answer everybody at once: nobody will be there to take the ledger's answer. `reason` is for look-ups."""
+        """Answer every pending request now, since this actor ends. `reason` is for requests to see a payment."""
         for answer, place in self._places.items():
             _settle(answer, place, reason)
 
-    async def _ask(self, letter: LedgerLetter, answer: "asyncio.Future[A]", place: _Place) -> A | Unavailable:
+    async def _ask(self, answer: "asyncio.Future[A]", place: _Place) -> A | Unavailable:
         full = len(self._places) >= WAITING_REQUESTS or self._ledger.room <= LEDGER_RESERVE
-        if full or not self._ledger.offer(letter):
+        if full or not self._ledger.offer(place.message):
             return Unavailable(Unavailability.BUSY)
         self._places[answer] = place
         if place.charge is not None:
-            self.behind_s()  # forgets those that were decided: nobody else may ask for long
+            self.behind_s()  # drops those that were decided: it may not be called for long otherwise
             self._undecided.append((self._clock.monotonic(), place.charge))
         self._empty.clear()
         try:
@@ -131,8 +137,8 @@ class WaitingRoom:
 def _settle(answer: "asyncio.Future[Any]", place: _Place, reason: Unavailability) -> None:
     """Answer in the ledger's place. The ledger may have answered in this very turn of the loop: its answer stands.
 
-    Its letter lives on, in a mailbox or on its way to a write, whatever becomes of us. So a request to charge hears
-    that its outcome is unknown, even where no write was sent yet.
+    The message lives on, in a mailbox or on its way to a write. So the outcome of a request to charge is unknown, even
+    where no write was sent yet.
     """
     if answer.done():
         return

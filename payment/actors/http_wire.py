@@ -1,8 +1,8 @@
 """HTTP as bytes: connections and their limits, and how a body is read.
 
-Owns what aiohttp does before and after our handler: who speaks no proper HTTP is answered in the platform's shape too,
-and an exception that no handler expected becomes a 500 without a word of the inside, and is handed on. It must never
-decide what a request means: that is `payment.actors.http`.
+Owns what aiohttp does before and after our handler: malformed HTTP is answered in the platform's shape too, and an
+exception that no handler expected becomes a 500 without internal details, and is handed on. It must never decide what a
+request means: that is `payment.actors.http`.
 
 A connection that has sent part of a head is closed after `HEAD_S`, one that is idle after `KEEPALIVE_S`, and a body
 must be complete within `BODY_S`. The first two are aiohttp's and the event loop's own timers, the third is the clock's.
@@ -25,13 +25,14 @@ from payment.edge.answers import JSON, PAYMENTS_PATH, Case, Rendered, error
 from payment.ports.clock import Clock
 
 BODY_BYTES_MAX = 16_384
-"""Largest body. A charge's is about 100 bytes; the longest valid one, every character escaped, is under 4,096."""
+"""Largest body, in bytes. A charge's is about 100; the longest valid one, every character escaped, is under 16,000: a
+return URL of 2,048 characters, and two ids of 255."""
 BODY_S = 10.0
 """How long a body may take to arrive, in seconds. One packet is the rule; a phone in a tunnel may need some more."""
 HEAD_S = 20.0
 """How long a head may take to arrive, in seconds, from its first byte: slower is an attack, not a phone."""
 KEEPALIVE_S = 95.0
-"""How long a connection may be idle. Longer than the router's 90 s: who closes first must not be us."""
+"""How long a connection may be idle, in seconds. Longer than the router's 90 s: the router must close first."""
 LINGER_S = 2.0
 """How long the rest of a body that we refused is read and dropped, so that its sender gets to read the answer."""
 LINE_BYTES_MAX = 8_190
@@ -39,28 +40,28 @@ LINE_BYTES_MAX = 8_190
 HEADERS_MAX = 100
 """Most headers of a request. Browsers and routers send about 30."""
 CONNECTIONS_MAX = 16_384
-"""Most connections at once: more than requests may wait, and each costs some 20 KB. What comes beyond is closed."""
+"""Most connections at once: more than requests may wait, and each costs some 20 KB. Further ones are closed."""
 FIRST_WORDS_S = 1.0
-"""Whoever speaks within so long after being let in, in seconds, is taken for one who spoke outside: a slow machine gets
-to hear it half a second later. Who is silent for longer came when it spoke, or connections would be opened to keep a
-place in line."""
+"""A request that is read within this time after its connection was made, in seconds, counts as sent when the connection
+was accepted: a slow machine reads it half a second late. A later one counts from when it is read, or clients would open
+connections to keep a place in the queue."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
-"""What an `X-Request-ID` may be to be taken over: what routers and clients make, and nothing a log could choke on."""
+"""What an `X-Request-ID` may be to be used: what routers and clients make, and nothing that could break a log line."""
 
 _CHARGE = f"POST {PAYMENTS_PATH} HTTP/1.1\r\n".encode()
 _BODY_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*\r\n", re.IGNORECASE)
 _GIVEN_ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 Refusal = Callable[[str | None], bytes]
-"""The whole answer for a charge that can't be taken now, whoever asks. Takes the request id that came with it."""
+"""Returns the whole response to a charge that can't be accepted now. Takes the request id that came with it."""
 
 Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
-"""Makes the response where a handler did not: of an answer that is known, or of an exception that nobody expected."""
+"""Makes the response where a handler did not: of an answer that is known, or of an unexpected exception."""
 
 
 class Refused(Exception):
@@ -73,7 +74,7 @@ class Refused(Exception):
 
 
 class Listener(web.Server):
-    """Makes a `Connection` for each client that is let in."""
+    """Makes a `Connection` for each client that is accepted."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Listener(web.Server):
         refusal: Refusal,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
-        # A client that goes away does not end its request: an intent on paper is carried out and kept either way.
+        # A client that disconnects does not end its request: a committed attempt is carried out and kept either way.
         super().__init__(handler, handler_cancellation=False)
         self.fail = fail
         self.line = line
@@ -92,11 +93,11 @@ class Listener(web.Server):
 
     @property
     def full(self) -> bool:
-        """Whether there are as many connections as there may be."""
+        """Whether `connections_max` is reached."""
         return len(self._connections) >= self._connections_max
 
     def connection(self, came_at: float) -> "Connection":
-        """One for a client that came at that time (monotonic seconds)."""
+        """Returns a connection for a client that was accepted at that time (monotonic seconds)."""
         return Connection(self, self._loop, self.fail, came_at)
 
     async def close(self) -> None:
@@ -142,7 +143,7 @@ class Connection(RequestHandler):
         came_at = self._take_came_at()
         in_line = self._listener.line.leave(self)
         if in_line:
-            # It sends more before it was answered: only aiohttp's parser knows what that is.
+            # The client sends more before its request was answered: only aiohttp's parser can tell what that is.
             data = in_line + data
         elif self._is_charge(data) and self._listener.line.take(self, data, came_at):
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
@@ -170,7 +171,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp asks for where the client spoke no proper HTTP, or the handler raised."""
+        """Called by aiohttp where the client sent malformed HTTP, or the handler raised."""
         if request.writer.output_size > 0:
             raise ConnectionError("part of an answer has been sent: another one can't follow")
         response = self._fail(request, _http_fault(exc) if status == 400 else None, exc or sys.exception())
@@ -185,7 +186,7 @@ class Connection(RequestHandler):
         return finished
 
     def _take_came_at(self) -> float | None:
-        """When what has come did: with its client, where that spoke at once and for the first time; else now (None)."""
+        """When the client was accepted, where this is its first data and came at once; else None, which means now."""
         came_at, self._came_at = self._came_at, None
         return came_at if self._loop.time() - self._let_in_at <= FIRST_WORDS_S else None
 
@@ -199,19 +200,19 @@ class Connection(RequestHandler):
             self._receive(data)
 
     def refuse(self, data: bytes) -> None:
-        """A crowd that is answered unread costs a tenth of what it would."""
+        """Answer without parsing: in a burst that costs a tenth of what parsing would."""
         if self.transport is not None and not self._is_closing():
             given = _GIVEN_ID.search(data)
             self.transport.write(self._listener.refusal(given[1].decode("latin-1") if given else None))
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
 
     def take_in_line_s(self) -> float:
-        """For how long the request that is looked at now stood in line."""
+        """How long the request that is parsed now was queued, in seconds."""
         in_line_s, self._in_line_s = self._in_line_s, 0.0
         return in_line_s
 
     def _break_off_body(self) -> None:
-        """Where what came is no proper body, tell whoever reads it: aiohttp's parser leaves its reader waiting."""
+        """Where what came is no proper body, fail its reader: aiohttp's parser leaves the reader waiting."""
         request = self._current_request
         if request is None or not self._messages or request.content.is_eof():
             return
@@ -226,7 +227,7 @@ class Connection(RequestHandler):
         return self.transport is None or self.transport.is_closing()
 
     def _is_idle(self) -> bool:
-        """Whether every request has its answer. Whoever has read it may ask again before aiohttp's own task goes on."""
+        """Whether every request has its answer. The client may send the next one before aiohttp's own task goes on."""
         return self._answers == self._request_count
 
     def _awaits_head(self) -> bool:
@@ -252,7 +253,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def answer_bytes(answer: Rendered, more_headers: tuple[tuple[str, str], ...]) -> bytes:
-    """A whole answer that keeps the connection, without aiohttp."""
+    """Returns a whole response that keeps the connection, without aiohttp."""
     row = answer.case.value
     headers = (("Content-Type", row.content_type), ("Content-Length", str(len(answer.body))))
     lines = [f"{name}: {value}" for name, value in (*headers, *more_headers, *answer.headers)]
@@ -267,7 +268,7 @@ def _http_fault(exc: BaseException | None) -> Rendered:
 
 
 async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
-    """The body of a request that must be JSON. Nearly always it has come with its head: then nothing waits here.
+    """Returns the body of a request that must be JSON. As a rule it has come with its head: then this does not wait.
 
     Raises:
         Refused: it is declared as something else, is too large, or does not come whole and in time.
@@ -285,7 +286,7 @@ async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
 
 
 def _check_head(request: web.BaseRequest) -> None:
-    """All that can be known before the body has come."""
+    """Check what can be checked before the body has come."""
     headers = request.headers
     if headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
         raise Refused(_bad_media_type(f"The Content-Type must be {JSON}"))

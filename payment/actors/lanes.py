@@ -14,13 +14,13 @@ from payment.actors.letters import (
     EffectEnded,
     EventArrived,
 )
-from payment.core.messages import Due, LeaseRenewed
+from payment.core.messages import Due, LeaseRenewed, LookRequested
 from payment.ports.clock import Clock
 
 LETTERS_IN_A_FOLD_LIMIT = 64
 """Letters of one order folded into one write. A hot order must not hold up the batch that it is in (F31)."""
 
-LaneLetter = ChargeAsked | EventArrived | EffectEnded | Due | LeaseRenewed
+LaneLetter = ChargeAsked | EventArrived | EffectEnded | LookRequested | Due | LeaseRenewed
 
 
 class Lane:

@@ -4,7 +4,8 @@
     NATS    ──  EventArrived, PoisonArrived ──▶  ledger   answered through the letter's `settle`
     Stripe  ──  EffectEnded                ──▶  ledger
     NATS    ──  EffectEnded                ──▶  ledger
-    ledger  ──  ChargeCard, FindCharges, RefundCharge, FindRefund, Withdraw  ──▶  Stripe
+    ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
+                ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
     ledger  ──  PublishEvent               ──▶  NATS
 
 Only letters that hold a future or a callback are mutable things; whatever they carry is frozen.
@@ -23,7 +24,7 @@ from payment.ports.cards import Handover
 
 
 class Answer(Struct, frozen=True):
-    """What a request to charge came to. With a reply of status 202 comes `retry_after_s`: an estimate, in whole seconds.
+    """What a request to charge came to. With a reply of status 202 comes `retry_after_s`: an estimate, in seconds.
 
     `handover` comes with `RequiresAction` alone.
     """
@@ -53,15 +54,17 @@ class ChargeAsked(Struct, eq=False):
     answer: "asyncio.Future[Answer]"
     decided: bool = False
     """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
+    supersedes: bool = False
+    """It waits until the order's last intent is known canceled, and is decided again then."""
     write_sent: bool = False
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 
 
 class PaymentAsked(Struct, eq=False):
-    """HTTP asks for a payment by its id, or by its order's: exactly one of the two is there. None: there is no such one.
+    """HTTP asks for a payment by its id or by its order's, one of the two. None: there is no such payment.
 
-    `user_id` is who asks: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP still
-    compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
+    `user_id` is who asks: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP
+    still compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
     """
 
     user_id: str
@@ -118,8 +121,8 @@ class EffectEnded(Struct, frozen=True):
     """What the owner's browser needs, where the message says that the intent awaits its customer; not if replayed."""
 
 
-class Withdraw(Struct, frozen=True):
-    """An effect in the Stripe actor's hands is pending no longer: what was not sent yet must never be."""
+class CancelEffect(Struct, frozen=True):
+    """An effect in flight at the Stripe actor is pending no longer: what was not sent yet must never be sent."""
 
     effect_id: str
 
@@ -131,5 +134,5 @@ class ActorRestarted(Struct, frozen=True):
 
 
 LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | ActorRestarted
-StripeLetter = StripeEffect | Withdraw
+StripeLetter = StripeEffect | CancelEffect
 NatsLetter = PublishEvent

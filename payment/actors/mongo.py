@@ -40,7 +40,7 @@ from payment.actors.mailbox import Mailbox
 from payment.actors.report import Report
 from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
-from payment.core.messages import Due
+from payment.core.messages import Due, LookRequested
 from payment.core.order import Order
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
@@ -111,8 +111,8 @@ class MongoActor(Actor[LedgerLetter]):
         self._report = report
         self._ids = ids
         self._lanes = Lanes(clock)
-        self._waiters = Waiters(clock, hands)
-        self._views = Views(store, clock, self._note_away)
+        self._waiters = Waiters(clock, hands, self._decide_again)
+        self._views = Views(store, clock, self._note_away, self._request_look)
         self._burials = Burials(store, clock, self._note_away)
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
@@ -125,6 +125,7 @@ class MongoActor(Actor[LedgerLetter]):
             self._lanes,
             hands,
             self._waiters,
+            self._views,
             self._burials,
             report,
             clock,
@@ -205,6 +206,15 @@ class MongoActor(Actor[LedgerLetter]):
             self._lanes.add(letter.message.order_id, letter)
         else:
             letter.settle(Handling.NOT_NOW)
+
+    def _decide_again(self, letter: ChargeAsked) -> None:
+        """The intent of the card before it is known canceled: nothing of this request has been charged."""
+        self._lanes.add(letter.request.order_id, letter)
+        self._wake_dispatch()
+
+    def _request_look(self, order_id: str) -> None:
+        self._lanes.add(order_id, LookRequested(order_id))
+        self._wake_dispatch()
 
     def _payment_asked(self, letter: PaymentAsked) -> None:
         if self._store_up.is_set():
@@ -324,10 +334,13 @@ class MongoActor(Actor[LedgerLetter]):
             await self.clock.sleep(TICK_S)
             self._wake_dispatch()  # a commit may have become a slow one
             self._answer_overdue()
+            self._views.answer_overdue()
             await self._look_for(self._waiters.expired())
             if self.clock.monotonic() >= next_second:
                 next_second = self.clock.monotonic() + 1.0
                 await self._look_for(self._waiters.elsewhere()[:SWEPT_ORDERS_LIMIT])
+                for order_id in {*self._waiters.want_looks(), *self._views.want_looks()}:
+                    self._request_look(order_id)
                 self._renew()
                 self._report.depth(self.mailbox.depth)
                 self._report.unreadable(self._store.unreadable)

@@ -126,7 +126,7 @@ class NatsActor(Actor[NatsLetter]):
             return
         outgoing.taken(effect)
         self._say_published(effect, self.clock.monotonic() - started)
-        await self._ledger.put(EffectEnded(effect.id, EventPublished(effect.order_id, effect.subject)))
+        await self._ledger.put(EffectEnded(effect.id, EventPublished(effect.order_id, effect.message_id)))
         outgoing.done(effect)
 
     def _say_published(self, effect: PublishEvent, took_s: float) -> None:

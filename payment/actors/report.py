@@ -21,9 +21,7 @@ TIMED_CHARGES_LIMIT = 20_000
 """Charges whose times are being added up: above what may be in hand. Beyond it the oldest are forgotten (another
 process has ended them), and a line says 0 for what is not known."""
 
-SETTLED_BY_NOW = frozenset(
-    {AttemptState.ABANDONED, AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID}
-)
+SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID})
 
 
 class Times:
@@ -98,9 +96,9 @@ class Report:
         if work.changed and work.before is not None and work.before.payment is work.after.payment:
             return  # an event is out, the platform has said something: no charge has moved
         self._add_times(work, work.after)
-        before = _by_name(work.before)
-        for name, attempt in _by_name(work.after).items():
-            was = before.get(name)
+        before = {attempt.number: attempt for attempt in work.before.attempts} if work.before else {}
+        for attempt in work.after.attempts:
+            was = before.get(attempt.number)
             self._note_blocked(attempt)
             if was is not None and was.state is attempt.state:
                 continue
@@ -128,9 +126,14 @@ class Report:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:
             self._charge_finished(order, attempt)
         match attempt.state:
-            case AttemptState.REFUNDING if was is None or was.state in SETTLED_BY_NOW - {AttemptState.PAID}:
+            case AttemptState.REFUNDING if was is not None and was.state in SETTLED_BY_NOW - {AttemptState.PAID}:
                 self._alarm(Event.STRAY_CHARGE_FOUND, order, attempt)
                 self._metrics.stray_charges.inc()
+            case AttemptState.PAID if was is not None and was.state in SETTLED_BY_NOW:
+                # The customer's browser has confirmed the intent once more, by its secret: the order is paid.
+                self._charge_finished(order, attempt)
+            case AttemptState.AWAITING:
+                self._awaits_customer(order, attempt)
             case AttemptState.REFUNDED:
                 self._refunded(order, attempt)
             case AttemptState.BLOCKED:
@@ -158,11 +161,21 @@ class Report:
             amount=attempt.amount,
             currency=attempt.currency,
             charge_id=attempt.charge_id,
+            intent_id=order.intent.id if order.intent else None,
             decline_code=attempt.decline_code,
             stripe_ms=round(times.stripe_ms, 1),
             mongo_ms=round(times.mongo_ms, 1),
             waiting_ms=round(max(0.0, total_ms - times.stripe_ms - times.mongo_ms), 1),
             total_ms=round(total_ms, 1),
+        )
+
+    def _awaits_customer(self, order: Order, attempt: Attempt) -> None:
+        get_logger().info(
+            Event.CUSTOMER_AWAITED,
+            order_id=order.id,
+            payment_id=order.payment.id if order.payment else None,
+            intent_id=order.intent.id if order.intent else None,
+            attempt=attempt.number,
         )
 
     def _total_ms(self, times: Times, attempt: Attempt) -> float:
@@ -208,11 +221,3 @@ class Report:
             charge_id=attempt.charge_id,
             reason=attempt.refund.text if attempt.refund else None,
         )
-
-
-def _by_name(order: Order | None) -> dict[str, Attempt]:
-    """Every attempt and stray of an order, under a name that it keeps."""
-    if order is None:
-        return {}
-    attempts = {f"attempt {attempt.number}": attempt for attempt in order.attempts}
-    return attempts | {f"stray {stray.charge_id}": stray for stray in order.strays}

@@ -5,15 +5,26 @@ known by then: the queue at Stripe is longer than that, or nobody will look agai
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from msgspec import Struct, field
 
 from payment.actors.hands import Hands
-from payment.actors.letters import ChargeAsked
-from payment.core.order import Order, TaskKind
-from payment.core.replies import Answer, Pending, Reply, Start, Unavailability, Unavailable, reply_to
+from payment.actors.letters import Answer, ChargeAsked
+from payment.core.order import AttemptState, Order, TaskKind
+from payment.core.replies import (
+    Conflict,
+    Pending,
+    Reply,
+    RequiresAction,
+    Start,
+    Unavailability,
+    Unavailable,
+    reply_to,
+)
+from payment.core.schedule import LOOKS_APART
+from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 
 UNKNOWN_RETRY_AFTER_S = 2
@@ -30,59 +41,101 @@ class _Waiting(Struct, eq=False):
 class Waiters:
     """The requests that wait, by order. Answers each exactly once."""
 
-    def __init__(self, clock: Clock, hands: Hands) -> None:
+    def __init__(self, clock: Clock, hands: Hands, again: Callable[[ChargeAsked], None]) -> None:
+        """`again` has a request decided once more: the intent that stood in its way is known canceled."""
         self._clock = clock
         self._hands = hands
+        self._again = again
         self._waiting: dict[str, _Waiting] = {}
+        self._look_wanted: set[str] = set()
+        """Orders with a request that waits for what its customer's browser needs: only a look at the intent has it."""
 
-    def add(self, order: Order, letter: ChargeAsked) -> None:
-        """A request's intent, or one that it joins, is on paper as pending: let it wait, if that makes sense."""
-        if not self._answered(order, letter, self._clock.monotonic(), self._clock.now()):
+    def add(self, order: Order, letter: ChargeAsked, handover: Handover | None = None) -> None:
+        """A request's attempt, or one that it joins, is written as unsettled: let it wait, if that makes sense."""
+        if not self._answered(order, letter, handover):
             self._waiting.setdefault(order.id, _Waiting(order.rev)).letters.append(letter)
 
-    def written(self, order: Order) -> None:
-        """The order was written, or read afresh: answer everybody whom it tells the outcome.
+    def written(self, order: Order, handover: Handover | None = None) -> None:
+        """The order was written, or read afresh: answer the requests whose outcome it shows.
 
-        A read that was overtaken by a write says nothing: by it a new attempt would look as if it had never been. And
-        by a revision that they know only those are judged whose time is up: thousands may wait for one order (F31).
+        `handover` came with the look that led to this very document. A read that was overtaken by a write says nothing:
+        by it a new attempt would look as if it had never been. And by a revision that they know only those are judged
+        whose time is up: thousands may wait for one order (F31).
         """
         waiting = self._waiting.get(order.id)
         if waiting is None or order.rev < waiting.rev:
             return
-        now, at = self._clock.monotonic(), self._clock.now()
+        now = self._clock.monotonic()
         news = order.rev > waiting.rev
         waiting.rev = order.rev
+        if news:
+            self._look_wanted.discard(order.id)
         waiting.letters = [
             letter
             for letter in waiting.letters
-            if not ((news or now >= letter.deadline) and self._answered(order, letter, now, at))
+            if not ((news or now >= letter.deadline) and self._answered(order, letter, handover))
         ]
         if not waiting.letters:
             del self._waiting[order.id]
 
-    def _answered(self, order: Order, letter: ChargeAsked, now: float, at: datetime) -> bool:
+    def _answered(self, order: Order, letter: ChargeAsked, handover: Handover | None) -> bool:
+        now, at = self._clock.monotonic(), self._clock.now()
+        late = now >= letter.deadline
         reply = reply_to(order, letter.request, at)
-        if isinstance(reply, Start):
-            # Its attempt is on paper no longer: a store that lost a confirmed write. Nobody may guess about that.
-            tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
-        elif not isinstance(reply, Pending):
-            tell(letter, reply)
-        else:
-            known_in_s = self._known_in_s(order, at)
-            if now + known_in_s <= letter.deadline and now < letter.deadline:
+        match reply:
+            case Start.AFTER_CANCEL if letter.supersedes:
+                if late:
+                    tell(letter, Conflict.UNDER_WAY)
+                return late
+            case Start() if letter.supersedes:
+                letter.write_sent = False
+                self._again(letter)
+            case Start():
+                # Its attempt is not in the document: a store that lost a confirmed write. Nothing is known for sure.
+                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
+            case RequiresAction() if handover is not None:
+                tell(letter, reply, retry_after_s=UNKNOWN_RETRY_AFTER_S, handover=handover)
+            case RequiresAction() if late:
+                tell(letter, Pending(reply.payment_id, reply.order_id), retry_after_s=UNKNOWN_RETRY_AFTER_S)
+            case RequiresAction():
+                self._look_wanted.add(order.id)
                 return False
-            tell(letter, reply, retry_after_s=max(1, math.ceil(known_in_s)))
+            case Pending():
+                known_in_s = self._known_in_s(order, at)
+                if now + known_in_s <= letter.deadline and not late:
+                    return False
+                tell(
+                    letter,
+                    reply,
+                    retry_after_s=max(
+                        1, math.ceil(known_in_s if known_in_s < math.inf else LOOKS_APART.total_seconds())
+                    ),
+                )
+            case _:
+                tell(letter, reply)
         return True
 
     def _known_in_s(self, order: Order, at: datetime) -> float:
-        """When the outcome may be known at the earliest, in seconds from now, as far as anything is known of that."""
+        """When the outcome may be known at the earliest, in seconds from now, as far as anything is known of that.
+
+        An intent that awaits its customer depends on a person: that is as good as never, for a request that can't
+        bring that person any further.
+        """
         queued_s = self._hands.wait_s(order.id)
         if queued_s is not None:
             return queued_s
-        task = order.unsettled.task if order.unsettled else None
-        if task is not None and task.kind is TaskKind.WATCH:
-            return max(0.0, (task.due - at).total_seconds())
-        return 0.0
+        attempt = order.unsettled
+        task = attempt.task if attempt and attempt.task else order.intent.task if order.intent else None
+        if task is None or task.kind is not TaskKind.WATCH:
+            return 0.0
+        if attempt is not None and attempt.state is AttemptState.AWAITING:
+            return math.inf
+        return max(0.0, (task.due - at).total_seconds())
+
+    def want_looks(self) -> list[str]:
+        """The orders whose intents must be looked at before their requests can be answered."""
+        self._look_wanted &= self._waiting.keys()
+        return list(self._look_wanted)
 
     def expired(self) -> list[str]:
         """The orders that somebody has waited for until the deadline."""
@@ -122,10 +175,15 @@ class Waiters:
         return sum(len(waiting.letters) for waiting in self._waiting.values())
 
 
-def tell(letter: ChargeAsked, reply: Reply | Unavailable, retry_after_s: int | None = None) -> None:
+def tell(
+    letter: ChargeAsked,
+    reply: Reply | Unavailable,
+    retry_after_s: int | None = None,
+    handover: Handover | None = None,
+) -> None:
     """Answer a request, unless nobody waits for the answer any more."""
     if not letter.answer.done():
-        letter.answer.set_result(Answer(reply, retry_after_s))
+        letter.answer.set_result(Answer(reply, retry_after_s, handover))
 
 
 def turn_away(letter: ChargeAsked, reason: Unavailability) -> None:

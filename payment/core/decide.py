@@ -12,33 +12,29 @@ from typing import assert_never
 from msgspec import Struct, structs
 
 from payment.core.attempts import moved
-from payment.core.charges import attempt_ended, charged, found
+from payment.core.intents import at_rest, numbered_intent, payment_id_of, usable_intent
 from payment.core.messages import (
-    CardCharged,
-    CardDeclined,
-    ChargeErrorStored,
-    ChargeRefunded,
-    ChargeRefused,
     ChargeRequested,
-    ChargesFound,
-    ChargeUnclear,
-    ChargeWithheld,
+    ChargesListed,
+    Context,
     Due,
     EffectReturned,
     EventPublished,
+    Fact,
+    IntentOutcome,
     LeaseRenewed,
+    LookRequested,
     Message,
-    Moment,
     OrderCancelled,
     OrderCreated,
-    RefundBlocked,
-    RefundErrorStored,
-    RefundNotFound,
+    RefundOutcome,
 )
 from payment.core.order import (
+    FORMAT,
     HISTORY_LIMIT,
     Attempt,
     AttemptState,
+    CancelReason,
     HistoryEntry,
     Order,
     OrderStatus,
@@ -46,60 +42,62 @@ from payment.core.order import (
     TaskKind,
     Trigger,
 )
-from payment.core.parts import replaced
-from payment.core.pending import sealed
-from payment.core.refunds import refund_ended
-from payment.core.replies import Paid, Pending, Reply, Start, reply_to, token_hash
-from payment.core.schedule import KEY_LIFE, in_hand
-from payment.core.tasks import due_taken, published, tasks_changed
+from payment.core.outcomes import charges_listed, intent_outcome
+from payment.core.pending import with_deadline
+from payment.core.refunds import refund_due, refund_ended
+from payment.core.replies import Paid, Pending, Reply, RequiresAction, Start, instrument_hash, reply_to
+from payment.core.schedule import KEY_LIFE, in_flight
+from payment.core.tasks import due_taken, look_requested, published, tasks_changed
 
 
 class Step(Struct, frozen=True):
-    """What came of a message. `reply` is there exactly for a `ChargeRequested`; `Pending` means that it waits."""
+    """What came of a message.
+
+    `reply` is there exactly for a `ChargeRequested`. `Pending` and `RequiresAction` mean that it waits for an outcome,
+    a `Start` that it is to be decided again once the order's last intent is known canceled.
+    """
 
     order: Order | None
-    reply: Reply | None = None
+    reply: Reply | Start | None = None
 
 
-def decide(order: Order | None, message: Message, moment: Moment) -> Step:
-    """Apply one message to an order, at a moment.
+def decide(order: Order | None, message: Message, context: Context) -> Step:
+    """Apply one message to an order, at a time and for a process.
 
     Raises:
         UnreachablePair: our bug, by the table of states; nothing has changed.
     """
     if isinstance(message, ChargeRequested):
-        return _requested(order, message, moment)
-    after = _applied(order, message, moment)
-    return Step(order if after is None or after is order else _finished(order, after, moment))
+        return _requested(order, message, context)
+    after = _applied(order, message, context)
+    return Step(order if after is None or after is order else _finished(order, after, context))
 
 
-def _applied(order: Order | None, message: Message, moment: Moment) -> Order | None:
+def _applied(order: Order | None, message: Fact, context: Context) -> Order | None:
     match message:
         case OrderCreated():
-            return _created(order, message, moment)
+            return _created(order, message, context)
         case OrderCancelled():
-            return _cancelled(order, message, moment)
+            return _cancelled(order, message, context)
         case _ if order is None:
             # An outcome for an order that the store does not know: there is nothing to decide about.
             return None
-        case CardCharged():
-            return charged(order, message.attempt, message.charge_id, moment)
-        case CardDeclined() | ChargeRefused() | ChargeUnclear() | ChargeErrorStored() | ChargeWithheld():
-            return attempt_ended(order, message, moment)
-        case ChargesFound():
-            return found(order, message, moment)
-        case ChargeRefunded() | RefundBlocked() | RefundErrorStored() | RefundNotFound():
-            return refund_ended(order, message, moment)
+        case ChargesListed():
+            return charges_listed(order, message, context)
         case EventPublished():
-            return published(order, message.subject, moment)
+            return published(order, message.message_id, context)
         case EffectReturned():
-            return tasks_changed(order, {message.effect_id}, moment, renew=False)
+            return tasks_changed(order, {message.effect_id}, context, renew=False)
         case LeaseRenewed():
-            return tasks_changed(order, set(message.effect_ids), moment, renew=True)
+            return tasks_changed(order, message.effect_ids, context, renew=True)
+        case LookRequested():
+            return look_requested(order, context)
         case Due():
-            return due_taken(order, moment)
-        case ChargeRequested():  # pragma: no cover - `decide` has answered it already
-            return order
+            return due_taken(order, context, refund_due)
+        case _ if isinstance(message, RefundOutcome):
+            return refund_ended(order, message, context)
+        case _ if isinstance(message, IntentOutcome):
+            return intent_outcome(order, message, context)
         case _:
             assert_never(message)
 
@@ -107,7 +105,7 @@ def _applied(order: Order | None, message: Message, moment: Moment) -> Order | N
 # ----------------------------------------------------------------------------------------------- the platform's events
 
 
-def _created(order: Order | None, message: OrderCreated, moment: Moment) -> Order:
+def _created(order: Order | None, message: OrderCreated, context: Context) -> Order:
     """Created only inserts, or fills in an order that a cancel announced, which stays cancelled."""
     if order is None:
         announced = Order(id=message.order_id, status=OrderStatus.CREATED, version=message.version)
@@ -115,88 +113,111 @@ def _created(order: Order | None, message: OrderCreated, moment: Moment) -> Orde
         announced = order
     else:
         return order
-    return structs.replace(
+    created = structs.replace(
         announced,
         version=max(announced.version, message.version),
         user_id=message.user_id,
         amount=message.amount,
         currency=message.currency,
         expires_at=message.expires_at,
-        history=_history(announced, "order created", moment),
+        received=context.at,
+        history=_history(announced, "order created", context),
     )
+    return _prepared(created, context) if context.prepare and created.open_at(context.at) else created
 
 
-def _cancelled(order: Order | None, message: OrderCancelled, moment: Moment) -> Order:
+def _prepared(order: Order, context: Context) -> Order:
+    """The order with its first intent to be created ahead of its first request."""
+    intent = structs.replace(numbered_intent(order, 1, context), task=in_flight(TaskKind.CREATE, context))
+    payment = Payment(id=payment_id_of(context.queue_group, order.id), intent=intent)
+    return structs.replace(order, payment=payment)
+
+
+def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -> Order:
     """Cancelled is absorbing at any version, and may come first."""
     if order is None:
         order = Order(id=message.order_id, status=OrderStatus.CANCELLED, version=message.version)
-        return structs.replace(order, history=_history(order, "order cancelled", moment))
+        return structs.replace(order, history=_history(order, "order cancelled", context))
     if order.cancelled:
         return order
     order = structs.replace(
         order,
         status=OrderStatus.CANCELLED,
         version=max(order.version, message.version),
-        history=_history(order, "order cancelled", moment),
+        history=_history(order, "order cancelled", context),
     )
     for attempt in order.attempts:
-        order = replaced(order, attempt, moved(order, attempt, Trigger.CANCELLED, moment))
-    return order
+        # Without its card it can't be sent again. What is in flight is called back, or ends there.
+        order = moved(order, structs.replace(attempt, instrument=None), Trigger.CANCELLED, context)
+    if order.intent is None or order.unsettled is not None:
+        return order
+    return at_rest(order, context)
 
 
 # ------------------------------------------------------------------------------------------------- a request to charge
 
 
-def _requested(order: Order | None, request: ChargeRequested, moment: Moment) -> Step:
-    reply = reply_to(order, request, moment.at)
-    if isinstance(reply, Paid):
-        return Step(order, structs.replace(reply, replayed=True))
-    if not isinstance(reply, Start):
-        return Step(order, reply)
-    assert order is not None
-    after = _with_new_attempt(order, request, moment)
-    assert after.payment is not None
-    return Step(_finished(order, after, moment), Pending(after.payment.id, after.id))
+def _requested(order: Order | None, request: ChargeRequested, context: Context) -> Step:
+    reply = reply_to(order, request, context.at)
+    if order is None or isinstance(reply, Paid):
+        return Step(order, structs.replace(reply, replayed=True) if isinstance(reply, Paid) else reply)
+    after = order
+    match reply:
+        case Start.NEW_ATTEMPT:
+            after = _with_new_attempt(order, request, context)
+            assert after.payment is not None
+            reply = Pending(after.payment.id, after.id)
+        case Start.SUPERSEDE:
+            assert order.unsettled is not None
+            superseded = structs.replace(order.unsettled, cancel_reason=CancelReason.SUPERSEDED)
+            after = moved(order, superseded, Trigger.SUPERSEDED, context)
+        case Pending() | RequiresAction():
+            # A customer who comes back from the bank hears the truth at once.
+            after = look_requested(order, context)
+        case _:
+            return Step(order, reply)
+    return Step(order if after is order else _finished(order, after, context), reply)
 
 
-def _with_new_attempt(order: Order, request: ChargeRequested, moment: Moment) -> Order:
-    """The intent, with its key and all its parameters: on paper before anything leaves."""
+def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) -> Order:
+    """The attempt, with its card and its intent: in the document before anything leaves."""
     assert order.amount is not None
     assert order.currency is not None
-    payment = order.payment or Payment(id=request.payment_id)
-    number = len(payment.attempts) + 1
+    payment = order.payment or Payment(id=payment_id_of(context.queue_group, order.id))
+    intent = structs.replace(usable_intent(order, context), task=in_flight(TaskKind.CONFIRM, context))
     attempt = Attempt(
-        number=number,
-        key=f"charge-{payment.id}-{number}",
+        number=len(payment.attempts) + 1,
         amount=order.amount,
         currency=order.currency,
-        api_version=moment.api_version,
-        token=request.token,
-        token_hash=token_hash(request.token),
-        state=AttemptState.CHARGING,
-        first_sent=moment.at,
-        last_sent=moment.at,
-        not_after=moment.at + KEY_LIFE,
-        task=in_hand(TaskKind.CHARGE, moment),
+        api_version=context.api_version,
+        token_hash=instrument_hash(request.instrument.value),
+        state=AttemptState.CONFIRMING,
+        first_sent=context.at,
+        last_sent=context.at,
+        not_after=context.at + KEY_LIFE,
+        intent=intent.number,
+        instrument=request.instrument,
+        authentication=request.authentication,
     )
-    return structs.replace(order, payment=structs.replace(payment, attempts=(*payment.attempts, attempt)))
+    attempts = (*payment.attempts, attempt)
+    return structs.replace(order, payment=structs.replace(payment, attempts=attempts, intent=intent))
 
 
-def _finished(before: Order | None, after: Order, moment: Moment) -> Order:
-    """The last touch of every step that changes something: the history, and the deadline."""
-    if before is not None and before.payment is after.payment:
-        return sealed(after)
-    was = {} if before is None else _states(before)
-    for label, state in _states(after).items():
-        if was.get(label) is not state:
-            after = structs.replace(after, history=_history(after, f"{label} {state.value}", moment))
-    return sealed(after)
+def _finished(before: Order | None, after: Order, context: Context) -> Order:
+    """The last touch of every step that changes something: the history, the format, and the deadline."""
+    if after.format != FORMAT:
+        after = structs.replace(after, format=FORMAT)
+    if before is None or before.payment is not after.payment:
+        was = {} if before is None else _states(before)
+        for number, state in _states(after).items():
+            if was.get(number) is not state:
+                after = structs.replace(after, history=_history(after, f"attempt {number} {state.value}", context))
+    return with_deadline(after)
 
 
-def _states(order: Order) -> dict[str, AttemptState]:
-    attempts = {f"attempt {attempt.number}": attempt.state for attempt in order.attempts}
-    return attempts | {f"stray charge {stray.charge_id}": stray.state for stray in order.strays}
+def _states(order: Order) -> dict[int, AttemptState]:
+    return {attempt.number: attempt.state for attempt in order.attempts}
 
 
-def _history(order: Order, what: str, moment: Moment) -> tuple[HistoryEntry, ...]:
-    return (*order.history, HistoryEntry(moment.at, what))[-HISTORY_LIMIT:]
+def _history(order: Order, what: str, context: Context) -> tuple[HistoryEntry, ...]:
+    return (*order.history, HistoryEntry(context.at, what))[-HISTORY_LIMIT:]

@@ -17,7 +17,7 @@ class IntentReference(Struct, frozen=True):
     """Which of an order's intents, and all that its create sends. `amount` is in minor units.
 
     `id` is None until it is in the document: then the create is repeated under `key`, which brings the same intent
-    back. `list_first`: the key may be older than Stripe keeps keys, so the order's charges are listed before.
+    back. From `list_after` on Stripe may have forgotten the key, so the order's charges are listed before a create.
     """
 
     order_id: str
@@ -28,7 +28,7 @@ class IntentReference(Struct, frozen=True):
     amount: int
     currency: str
     api_version: str
-    list_first: bool
+    list_after: datetime
 
 
 class ConfirmIntent(Struct, frozen=True):

@@ -188,7 +188,7 @@ class CreateRefused(Struct, frozen=True):
 class IntentSucceeded(Struct, frozen=True):
     """Stripe has charged the card, as the answer to a confirm, or as a list of charges shows before a create.
 
-    `replayed`: Stripe answered with what it stored for the key, a fact about the past: the charge may be refunded since.
+    `replayed`: Stripe answered with what it stored for the key, which is the past: the charge may be refunded since.
     """
 
     order_id: str
@@ -364,9 +364,8 @@ IntentOutcome = (
 )
 RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound
 
-Message = (
-    ChargeRequested
-    | LookRequested
+Fact = (
+    LookRequested
     | OrderCreated
     | OrderCancelled
     | IntentOutcome
@@ -377,3 +376,6 @@ Message = (
     | LeaseRenewed
     | Due
 )
+"""Every message but a request to charge, which alone is replied to."""
+
+Message = ChargeRequested | Fact

@@ -1,16 +1,14 @@
-"""An order as one document, and the table of states that its charge attempts go through.
+"""An order as one document, and the table of states that its attempts go through.
 
-    ChargeRequested ──▶ charging ──▶ paid ──▶ refunding ──▶ refunded
+    ChargeRequested ──▶ confirming ──▶ paid ──▶ refunding ──▶ refunded
 
-That is the road nearly every attempt takes, most of them no further than `paid`. All the rest of the table is about one
-question: *what do we know when an answer did not come?* A send that ends unclear may have charged the card, or may yet
-do so. It is sent again under the same key, which Stripe executes once, while the key is young; after that it is only
-looked for. An empty list proves nothing by itself, since the request may still be executing: it settles an attempt only
-when it was asked under evidence (`Evidence`) that makes it a proof. A settled attempt that turns out to have charged
-after all is given back.
+That is the way of nearly every attempt, most of them no further than `paid`. An order has **one open PaymentIntent**,
+which makes at most one successful charge, and once it is canceled can never make one: Stripe itself keeps the first
+law. So an attempt whose outcome is not known is sent again under the same key while that is allowed, and else its
+intent is cancelled, which is a fence: the answer is `canceled`, or the intent has succeeded.
 
 The document holds everything that one atomic write must move together: the order, its payment, its unsent events, and
-the tasks that somebody still has in hand. `due` is the earliest time at which somebody must look again.
+the tasks that are in flight. `due` is the earliest time at which the order must be looked at again.
 
 Nothing here changes an order: `payment.core.decide` does. Change together: `AttemptState`, `Trigger`, `TABLE`.
 """
@@ -20,17 +18,20 @@ from datetime import datetime
 
 from msgspec import Struct, field
 
-from payment.core.messages import RefusalReason
+from payment.core.messages import Authentication, Instrument, RefusalReason
+
+FORMAT = 2
+"""Of the documents that this release writes. 1 is release 0.1.0's, which charged by the Charges API."""
 
 HISTORY_LIMIT = 24
 """Entries. Enough to read the whole life of an ordinary order; a document must not grow with every retry."""
 
 ATTEMPTS_LIMIT = 20
-"""Attempts. More on one order is somebody trying out cards, and a document must stay small."""
+"""Attempts. More on one order is card testing, and a document must stay small."""
 
 
 class OrderStatus(enum.Enum):
-    """What the platform has told us of an order. Cancelled is absorbing."""
+    """What the platform has said of an order. Cancelled is absorbing."""
 
     CREATED = "created"
     CANCELLED = "cancelled"
@@ -39,16 +40,18 @@ class OrderStatus(enum.Enum):
 class AttemptState(enum.Enum):
     """Where one attempt to charge an order stands."""
 
+    CONFIRMING = "confirming"
+    """It is in the document; a create or a confirm may be on its way, executing, or answered without our knowing."""
+    AWAITING = "awaiting"
+    """The customer may authenticate at any instant, or the bank has not decided yet."""
+    CANCELLING = "cancelling"
+    """Its intent is being cancelled, and may have succeeded before that."""
     CHARGING = "charging"
-    """Intent is on paper; a request may be on its way, executing, or answered without our knowing."""
-    ERROR_STORED = "error stored"
-    """Its key can bring no charge any more, but an earlier request with it may have: looked for."""
+    """Release 0.1.0's, whose outcome is not known: its charge is looked for, and it is never sent again."""
     DECLINED = "declined"
     REFUSED = "refused"
-    ABANDONED = "abandoned"
-    """Looked for in vain: the order is payable again, and the attempt is watched until it can't land any more."""
     CLOSED = "closed"
-    """Proven never to have charged."""
+    """Its intent was canceled on an order that can't be paid any more."""
     PAID = "paid"
     REFUNDING = "refunding"
     BLOCKED = "blocked"
@@ -57,22 +60,31 @@ class AttemptState(enum.Enum):
 
 
 class Trigger(enum.Enum):
-    """What can happen to an attempt: the messages of `payment.core.messages`, told apart by what they prove."""
+    """What can happen to an attempt: the messages of `payment.core.messages`, told apart by what they mean."""
 
-    CHARGED = "charged, or found"
-    CHARGED_UNWANTED = "charged, or found, on an order that is cancelled or paid, or after it was settled"
+    SUCCEEDED = "succeeded"
+    UNWANTED = "succeeded, on an order that is cancelled or keeps another charge"
+    GIVEN_BACK = "succeeded, and already refunded in full"
+    REPLAYED = "succeeded, as Stripe replays"
+    ACTION = "requires action, or processing"
+    ACTION_DEAD = "requires action, or processing, on a dead order"
     DECLINED = "declined"
     REFUSED = "refused at its only send"
-    REFUSED_LATER = "refused at a later send"
-    WITHHELD = "never sent, order payable"
-    WITHHELD_FOR_GOOD = "never sent, order not payable"
-    UNCLEAR = "unclear"
-    ERROR_STORED = "error replayed for the key"
-    EMPTY_PROBE = "empty list, asked as probe"
-    EMPTY_STORED = "empty list, asked as stored"
-    EMPTY_FINAL = "empty list, asked as final"
-    DUE = "due"
+    UNCLEAR = "unclear, and may be sent again"
+    UNCLEAR_FOR_GOOD = "unclear, and can't be sent again"
+    WITHHELD = "not sent, order alive"
+    WITHHELD_DEAD = "never sent, order dead"
+    CANCELED = "intent canceled"
+    CANCELED_DEAD = "intent canceled, order dead"
+    OPEN = "look: not settled"
+    FAILED = "look: requires payment method"
+    SUPERSEDED = "another card asked for"
+    TIMED_OUT = "24 h old"
+    EXPIRED = "order expired"
     CANCELLED = "order cancelled"
+    NOT_LISTED = "charge not listed"
+    NOT_LISTED_OLD = "charge not listed 25 h after the last send"
+    REFUND_DUE = "refund due"
     REFUNDED = "refunded"
     REFUND_BLOCKED = "refund failed, disputed or pending"
     REFUND_ERROR_STORED = "error replayed for the refund's key"
@@ -81,69 +93,88 @@ class Trigger(enum.Enum):
 
 _S = AttemptState
 _T = Trigger
+Table = dict[tuple[AttemptState, Trigger], AttemptState]
 
-LATE_OUTCOMES = (
+ANSWERS = (
+    _T.REPLAYED,
+    _T.ACTION,
+    _T.ACTION_DEAD,
     _T.DECLINED,
     _T.REFUSED,
-    _T.REFUSED_LATER,
-    _T.WITHHELD,
-    _T.WITHHELD_FOR_GOOD,
     _T.UNCLEAR,
-    _T.ERROR_STORED,
-    _T.EMPTY_PROBE,
-    _T.EMPTY_STORED,
-    _T.EMPTY_FINAL,
+    _T.UNCLEAR_FOR_GOOD,
+    _T.WITHHELD,
+    _T.WITHHELD_DEAD,
 )
-"""What another process may still bring to an attempt that has moved on. It proves nothing new, and changes nothing."""
+"""How a send can end other than by a charge. An attempt that has moved on is not changed by one that comes late."""
+
+CHARGED_WITH = (_T.SUCCEEDED, _T.UNWANTED, _T.GIVEN_BACK)
+LOOKED_AT = (_T.CANCELED, _T.CANCELED_DEAD, _T.OPEN, _T.FAILED, _T.SUPERSEDED, _T.TIMED_OUT, _T.EXPIRED)
+LISTED = (_T.NOT_LISTED, _T.NOT_LISTED_OLD)
+REFUND_ENDS = (_T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND)
 
 
-def _stays(state: AttemptState, triggers: tuple[Trigger, ...]) -> dict[tuple[AttemptState, Trigger], AttemptState]:
+def _stays(state: AttemptState, *triggers: Trigger) -> Table:
     return {(state, trigger): state for trigger in triggers}
 
 
-TABLE: dict[tuple[AttemptState, Trigger], AttemptState] = {
-    # A list asked as STORED belongs to an attempt in ERROR_STORED, which never goes back to CHARGING: no such row.
-    **_stays(_S.CHARGING, (_T.UNCLEAR, _T.WITHHELD, _T.EMPTY_PROBE, _T.DUE, _T.CANCELLED)),
-    (_S.CHARGING, _T.CHARGED): _S.PAID,
-    (_S.CHARGING, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    (_S.CHARGING, _T.DECLINED): _S.DECLINED,
-    (_S.CHARGING, _T.REFUSED): _S.REFUSED,
-    (_S.CHARGING, _T.WITHHELD_FOR_GOOD): _S.REFUSED,
-    (_S.CHARGING, _T.REFUSED_LATER): _S.ERROR_STORED,
-    (_S.CHARGING, _T.ERROR_STORED): _S.ERROR_STORED,
-    (_S.CHARGING, _T.EMPTY_FINAL): _S.CLOSED,
-    # A decline that comes after an error was stored would be a second answer for one key: not believed, looked for.
-    **_stays(_S.ERROR_STORED, (*LATE_OUTCOMES, _T.DUE, _T.CANCELLED)),
-    (_S.ERROR_STORED, _T.CHARGED): _S.PAID,
-    (_S.ERROR_STORED, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    (_S.ERROR_STORED, _T.EMPTY_STORED): _S.ABANDONED,
-    (_S.ERROR_STORED, _T.EMPTY_FINAL): _S.CLOSED,
-    **_stays(_S.ABANDONED, (*LATE_OUTCOMES, _T.DUE, _T.CANCELLED)),
-    (_S.ABANDONED, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    (_S.ABANDONED, _T.EMPTY_FINAL): _S.CLOSED,
-    **_stays(_S.DECLINED, (*LATE_OUTCOMES, _T.CANCELLED)),
-    (_S.DECLINED, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    **_stays(_S.REFUSED, (*LATE_OUTCOMES, _T.CANCELLED)),
-    (_S.REFUSED, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    **_stays(_S.CLOSED, (*LATE_OUTCOMES, _T.CANCELLED)),
-    (_S.CLOSED, _T.CHARGED_UNWANTED): _S.REFUNDING,
-    **_stays(_S.PAID, LATE_OUTCOMES),
+def _charged(state: AttemptState) -> Table:
+    """A success is believed in every state: it is the intent's, and the intent is the order's only one."""
+    return {
+        (state, _T.SUCCEEDED): _S.PAID,
+        (state, _T.UNWANTED): _S.REFUNDING,
+        (state, _T.GIVEN_BACK): _S.REFUNDING,
+    }
+
+
+TABLE: Table = {
+    **_charged(_S.CONFIRMING),
+    **_stays(_S.CONFIRMING, _T.REPLAYED, _T.UNCLEAR, _T.WITHHELD, _T.OPEN, _T.CANCELLED),
+    (_S.CONFIRMING, _T.ACTION): _S.AWAITING,
+    (_S.CONFIRMING, _T.ACTION_DEAD): _S.CANCELLING,
+    (_S.CONFIRMING, _T.DECLINED): _S.DECLINED,
+    (_S.CONFIRMING, _T.REFUSED): _S.REFUSED,
+    (_S.CONFIRMING, _T.UNCLEAR_FOR_GOOD): _S.CANCELLING,
+    (_S.CONFIRMING, _T.WITHHELD_DEAD): _S.REFUSED,
+    (_S.CONFIRMING, _T.CANCELED): _S.DECLINED,
+    (_S.CONFIRMING, _T.CANCELED_DEAD): _S.CLOSED,
+    **_charged(_S.AWAITING),
+    **_stays(_S.AWAITING, *ANSWERS, _T.OPEN),
+    (_S.AWAITING, _T.FAILED): _S.DECLINED,
+    (_S.AWAITING, _T.CANCELED): _S.DECLINED,
+    (_S.AWAITING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.AWAITING, _T.SUPERSEDED): _S.CANCELLING,
+    (_S.AWAITING, _T.TIMED_OUT): _S.CANCELLING,
+    (_S.AWAITING, _T.EXPIRED): _S.CANCELLING,
+    (_S.AWAITING, _T.CANCELLED): _S.CANCELLING,
+    **_charged(_S.CANCELLING),
+    **_stays(_S.CANCELLING, *ANSWERS, _T.OPEN, _T.CANCELLED),
+    (_S.CANCELLING, _T.CANCELED): _S.DECLINED,
+    (_S.CANCELLING, _T.CANCELED_DEAD): _S.CLOSED,
+    **_charged(_S.CHARGING),
+    **_stays(_S.CHARGING, _T.NOT_LISTED, _T.CANCELLED),
+    (_S.CHARGING, _T.NOT_LISTED_OLD): _S.CLOSED,
+    **_charged(_S.DECLINED),
+    **_stays(_S.DECLINED, *ANSWERS, _T.CANCELLED, *LISTED),
+    **_charged(_S.REFUSED),
+    **_stays(_S.REFUSED, *ANSWERS, _T.CANCELLED, *LISTED),
+    **_charged(_S.CLOSED),
+    **_stays(_S.CLOSED, *ANSWERS, _T.CANCELLED, *LISTED),
+    **_stays(_S.PAID, *ANSWERS, *LISTED),
     (_S.PAID, _T.CANCELLED): _S.REFUNDING,
-    **_stays(_S.REFUNDING, (*LATE_OUTCOMES, _T.CANCELLED, _T.DUE, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND)),
+    **_stays(_S.REFUNDING, *ANSWERS, *LISTED, _T.CANCELLED, _T.REFUND_DUE, _T.REFUND_ERROR_STORED),
+    **_stays(_S.REFUNDING, _T.REFUND_NOT_FOUND),
     (_S.REFUNDING, _T.REFUNDED): _S.REFUNDED,
     (_S.REFUNDING, _T.REFUND_BLOCKED): _S.BLOCKED,
-    **_stays(_S.BLOCKED, (*LATE_OUTCOMES, _T.CANCELLED, _T.DUE, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED)),
+    **_stays(_S.BLOCKED, *ANSWERS, *LISTED, _T.CANCELLED, _T.REFUND_DUE, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED),
     (_S.BLOCKED, _T.REFUNDED): _S.REFUNDED,
     (_S.BLOCKED, _T.REFUND_NOT_FOUND): _S.REFUNDING,
-    **_stays(
-        _S.REFUNDED,
-        (*LATE_OUTCOMES, _T.CANCELLED, _T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND),
-    ),
+    **_stays(_S.REFUNDED, *ANSWERS, *LISTED, _T.CANCELLED, *REFUND_ENDS),
 }
 """Every pair of state and trigger that can be met, and the state it leads to. A pair that is not here is a bug."""
 
-UNSETTLED = frozenset({_S.CHARGING, _S.ERROR_STORED})
-"""The card may be charged by this attempt, and nobody has been told how it ended: no other may begin."""
+UNSETTLED = frozenset({_S.CONFIRMING, _S.AWAITING, _S.CANCELLING, _S.CHARGING})
+"""The card may be charged by this attempt, and no client has heard how it ended: no other may begin."""
 
 GIVING_BACK = frozenset({_S.REFUNDING, _S.BLOCKED, _S.REFUNDED})
 """The attempt has charged the card, and the money is on its way back or there."""
@@ -166,21 +197,22 @@ def next_state(state: AttemptState, trigger: Trigger) -> AttemptState:
 
 
 class TaskKind(enum.Enum):
-    """What somebody has in hand for an attempt or an event, or will when the task is due."""
+    """What is in flight for an intent, an attempt or an event, or will be when the task is due."""
 
-    CHARGE = "charge"
-    PROBE = "probe"
-    LOOK_STORED = "look, as stored"
-    LOOK_FINAL = "look, as final"
+    CREATE = "create"
+    CONFIRM = "confirm"
+    LOOK = "look"
+    CANCEL = "cancel"
+    LIST = "list"
     REFUND = "refund"
     LOOK_REFUND = "look at the refund"
     PUBLISH = "publish"
     WATCH = "watch"
-    """Nobody has it in hand: it waits for its time."""
+    """Nothing is in flight: the task waits for its time."""
 
 
 class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Work with a deadline. Until `due` it is `holder`'s (a process), or, for a watch, nobody's; then anybody's."""
+    """Work with a deadline. Until `due` it is `holder`'s (a process), or, for a watch, no process's; then anyone's."""
 
     kind: TaskKind
     due: datetime
@@ -199,15 +231,45 @@ class Refund(Struct, frozen=True, rename="camel", omit_defaults=True):
     text: str | None = None
 
 
-class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One attempt to charge an order, with all parameters of its request frozen. `amount` is in minor units.
+class IntentState(enum.Enum):
+    """What is known of an intent: only an open one can charge, and only then it may be confirmed again."""
 
-    It is finished by the parameters that began it, whatever has been deployed since. The token is kept only while it
-    may be sent again; its hash answers a repeated request for ever.
+    OPEN = "open"
+    CANCELED = "canceled"
+    SUCCEEDED = "succeeded"
+
+
+class Intent(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The order's one open PaymentIntent, or its last one. `number` counts them from 1; `id` is Stripe's, once known.
+
+    `key` is its create's idempotency key, `api_version` what it is created and looked at with.
+    `exposed`: its client secret may be in a browser, which can confirm it by itself: it is watched while it is open.
     """
 
     number: int
     key: str
+    api_version: str
+    id: str | None = None
+    state: IntentState = IntentState.OPEN
+    exposed: bool = False
+    task: Task | None = None
+
+
+class CancelReason(enum.Enum):
+    """Why an attempt's intent is cancelled: the decline code that its clients hear, where the order is still alive."""
+
+    AUTHENTICATION_FAILED = "authentication_failed"
+    SUPERSEDED = "superseded"
+    UNCLEAR = "unclear"
+
+
+class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One attempt to charge an order. `amount` is in minor units. `intent` is the number of its intent, 0 for a charge.
+
+    The instrument is kept only while it may be sent again; its hash answers a repeated request for ever.
+    """
+
+    number: int
     amount: int
     currency: str
     api_version: str
@@ -216,9 +278,11 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     first_sent: datetime
     last_sent: datetime
     not_after: datetime
-    endpoint: str = "charges"
-    token: str | None = None
+    intent: int = 0
+    instrument: Instrument | None = None
+    authentication: Authentication = Authentication()
     sends: int = 1
+    cancel_reason: CancelReason | None = None
     charge_id: str | None = None
     refusal: RefusalReason | None = None
     code: str | None = None
@@ -227,24 +291,23 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     refund: Refund | None = None
     task: Task | None = None
     settled: datetime | None = None
-    unsendable_since: datetime | None = None
-    """When somebody first saw, after `not_after`, that it can't be sent any more. From then on the last request may
-    live for so long; a single reading of a clock that is wrong can't make it look over."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether another card may take its place."""
+        superseded = self.state is _S.CANCELLING and self.cancel_reason is CancelReason.SUPERSEDED
+        return superseded or self.state is _S.AWAITING
 
     def __repr__(self) -> str:
         return f"Attempt(number={self.number}, state={self.state.value!r}, sends={self.sends})"
 
 
 class Payment(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The payment of an order: one id over all its attempts. `kept` is the attempt whose charge pays the order.
-
-    `strays` are succeeded charges that no attempt can claim (a second one under an attempt's number): each is given
-    back like an attempt that charged too late.
-    """
+    """The payment of an order: one id over all its attempts. `kept` is the attempt whose charge pays the order."""
 
     id: str
     attempts: tuple[Attempt, ...] = ()
-    strays: tuple[Attempt, ...] = ()
+    intent: Intent | None = None
     kept: int | None = None
 
 
@@ -276,18 +339,21 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
     """An order, its payment, its unsent events and its next deadline: the whole truth, in one document.
 
     `user_id`, `amount` (minor units), `currency` and `expires_at` are absent while only a cancel has announced it.
-    `due` and `holder` are derived from the tasks (`payment.core.pending.sealed`), and stored to be found by index.
+    `received` is when it came (absent in documents that release 0.1.0 began). `due` and `holder` are derived from the
+    tasks (`payment.core.pending.with_deadline`), and stored to be found by index.
     """
 
     id: str = field(name="_id")
     status: OrderStatus
     version: int
+    format: int = 1
     rev: int = 0
     writer: Writer | None = None
     user_id: str | None = None
     amount: int | None = None
     currency: str | None = None
     expires_at: datetime | None = None
+    received: datetime | None = None
     payment: Payment | None = None
     outbox: tuple[OutboxEvent, ...] = ()
     due: datetime | None = None
@@ -303,8 +369,8 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
         return self.payment.attempts if self.payment else ()
 
     @property
-    def strays(self) -> tuple[Attempt, ...]:
-        return self.payment.strays if self.payment else ()
+    def intent(self) -> Intent | None:
+        return self.payment.intent if self.payment else None
 
     @property
     def kept(self) -> Attempt | None:
@@ -315,8 +381,14 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def unsettled(self) -> Attempt | None:
-        """The one attempt that may still charge the card and that nobody has been told the end of."""
+        """The one attempt that may still charge the card and whose end no client has heard."""
         return next((attempt for attempt in self.attempts if attempt.state in UNSETTLED), None)
+
+    @property
+    def intent_busy(self) -> bool:
+        """Whether its open intent is being looked at or cancelled for no attempt: a new one begins after that."""
+        task = self.intent.task if self.intent else None
+        return task is not None and task.kind in (TaskKind.LOOK, TaskKind.CANCEL) and self.unsettled is None
 
     def open_at(self, at: datetime) -> bool:
         """Whether a card may be charged for it at all: it was created, not cancelled, and has not expired."""

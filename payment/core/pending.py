@@ -1,7 +1,7 @@
 """What the world still owes an order: the other half of the core, and the reason that crashes are boring.
 
 `pending` reads it off the document alone. A normal step, a restart and a sweep all ask this one function, so that what
-one of them would do, all of them do. `sealed` stores the earliest of its times as `due`, where an index finds it.
+one of them would do, all of them do. `with_deadline` stores the earliest of its times as `due`, for an index.
 """
 
 from collections.abc import Iterator
@@ -9,46 +9,45 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from payment.core.effects import (
-    ChargeCard,
+    CancelIntent,
+    ConfirmIntent,
+    CreateIntent,
     Effect,
-    FindCharges,
     FindRefund,
+    ListCharges,
     Pending,
     PublishEvent,
     RefundCharge,
+    RetrieveIntent,
     Watch,
 )
-from payment.core.messages import Evidence, client_id_of
-from payment.core.order import Attempt, Order, OutboxEvent, Payment, Task, TaskKind
+from payment.core.intents import reference
+from payment.core.messages import client_id_of
+from payment.core.order import Attempt, AttemptState, Intent, Order, OutboxEvent, Payment, Task, TaskKind
 from payment.core.schedule import send_deadline
-
-EVIDENCE = {
-    TaskKind.PROBE: Evidence.PROBE,
-    TaskKind.LOOK_STORED: Evidence.STORED,
-    TaskKind.LOOK_FINAL: Evidence.FINAL,
-}
 
 
 def pending(order: Order) -> tuple[Pending, ...]:
-    """Every effect that the order is owed, with the time at which somebody must look again."""
+    """Every effect that the order is owed, with the time at which it counts as lost."""
     return tuple(_pending(order))
 
 
-def sealed(order: Order) -> Order:
+def with_deadline(order: Order) -> Order:
     """The order with `due` and `holder` as its tasks say: `due` is there exactly when something is pending."""
-    owed = pending(order)
-    if not owed:
-        return structs.replace(order, due=None, holder=None)
-    first = min(owed, key=lambda item: item.at)
-    holder = next((item.holder for item in sorted(owed, key=lambda item: item.at) if item.holder), None)
-    return structs.replace(order, due=first.at, holder=client_id_of(holder) if holder else None)
+    owed = sorted(pending(order), key=lambda item: item.at)
+    holder = next((item.holder for item in owed if item.holder), None)
+    return structs.replace(order, due=owed[0].at if owed else None, holder=client_id_of(holder) if holder else None)
 
 
 def _pending(order: Order) -> Iterator[Pending]:
     payment = order.payment
     if payment is None:
         return
-    for attempt in (*payment.attempts, *payment.strays):
+    intent = payment.intent
+    if intent is not None and intent.task is not None:
+        effect = intent_effect(order, payment, intent, intent.task)
+        yield Pending(effect, intent.task.due, intent.task.holder)
+    for attempt in payment.attempts:
         if attempt.task is not None:
             effect = attempt_effect(order, payment, attempt, attempt.task)
             yield Pending(effect, attempt.task.due, attempt.task.holder)
@@ -57,42 +56,60 @@ def _pending(order: Order) -> Iterator[Pending]:
             yield Pending(publication(order, payment, event), event.task.due, event.task.holder)
 
 
-def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Effect:
-    """What an attempt's task means for whoever carries it out."""
+def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) -> Effect:
+    """What an intent's task means for the Stripe actor.
+
+    A confirm whose card was taken away when the order was cancelled is owed no longer: the ledger sees that, and
+    cancels the effect that is in flight.
+    """
+    if task.kind is TaskKind.WATCH:
+        return Watch(order.id, "intent")
+    named = reference(order, payment, intent)
     match task.kind:
-        case TaskKind.CHARGE if attempt.token is not None:
-            return _charge(order, payment, attempt, task, attempt.token)
-        case TaskKind.PROBE | TaskKind.LOOK_STORED | TaskKind.LOOK_FINAL:
-            return FindCharges(order.id, payment.id, attempt.number, EVIDENCE[task.kind])
-        case TaskKind.REFUND if attempt.refund is not None and attempt.charge_id is not None:
-            return RefundCharge(
-                order.id, payment.id, attempt.number, attempt.charge_id, attempt.refund.key, attempt.api_version
-            )
-        case TaskKind.LOOK_REFUND if attempt.refund is not None and attempt.charge_id is not None:
-            return FindRefund(order.id, attempt.charge_id, attempt.refund.key)
+        case TaskKind.CREATE:
+            assert order.expires_at is not None
+            return CreateIntent(named, order.expires_at)
+        case TaskKind.LOOK:
+            return RetrieveIntent(named)
+        case TaskKind.CANCEL:
+            return CancelIntent(named, task.not_before or task.issued)
         case _:
-            # A watch; and a charge whose token was taken away when the order was cancelled: whoever has it in hand
-            # sees that it is pending no longer, and withdraws it.
-            return Watch(order.id, attempt.number)
+            attempt = order.unsettled
+            if attempt is None or attempt.state is not AttemptState.CONFIRMING or attempt.instrument is None:
+                return Watch(order.id, "intent")
+            return ConfirmIntent(
+                intent=named,
+                attempt=attempt.number,
+                send=attempt.sends,
+                instrument=attempt.instrument,
+                authentication=attempt.authentication,
+                issued_at=task.issued,
+                not_before=task.not_before or task.issued,
+                not_after=send_deadline(order, attempt),
+            )
 
 
-def _charge(order: Order, payment: Payment, attempt: Attempt, task: Task, token: str) -> ChargeCard:
-    return ChargeCard(
-        order_id=order.id,
-        payment_id=payment.id,
-        attempt=attempt.number,
-        send=attempt.sends,
-        key=attempt.key,
-        amount=attempt.amount,
-        currency=attempt.currency,
-        token=token,
-        api_version=attempt.api_version,
-        issued_at=task.issued,
-        not_before=task.not_before or task.issued,
-        not_after=send_deadline(order, attempt),
-    )
+def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Effect:
+    """What an attempt's task means: the giving back of its charge, or a list of charges for one of release 0.1.0."""
+    refund, charge_id = attempt.refund, attempt.charge_id
+    match task.kind:
+        case TaskKind.LIST:
+            return ListCharges(order.id, payment.id, attempt.number)
+        case TaskKind.REFUND if refund is not None and charge_id is not None:
+            return RefundCharge(order.id, payment.id, attempt.number, charge_id, refund.key, attempt.api_version)
+        case TaskKind.LOOK_REFUND if refund is not None and charge_id is not None:
+            return FindRefund(order.id, charge_id, refund.key)
+        case _:
+            return Watch(order.id, f"attempt {attempt.number}")
 
 
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:
-    """The publishing of one of an order's events."""
-    return PublishEvent(order.id, event.subject, payment.id, event.stripe_id, event.refund_id)
+    """The publishing of one of an order's events.
+
+    A broker drops the second of two messages with one id for a while: an order that was paid, given back by hand and
+    paid again has two events of one subject, and the second is told apart by its charge.
+    """
+    message_id = f"{event.subject}:{payment.id}"
+    if next(each for each in order.outbox if each.subject == event.subject) is not event:
+        message_id = f"{message_id}:{event.stripe_id}"
+    return PublishEvent(order.id, event.subject, payment.id, event.stripe_id, event.refund_id, message_id)

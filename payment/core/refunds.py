@@ -8,62 +8,71 @@ from typing import assert_never
 
 from msgspec import structs
 
-from payment.core.attempts import moved
+from payment.core.attempts import blocked, moved, with_refund
 from payment.core.effects import PAYMENT_REFUNDED
-from payment.core.messages import ChargeRefunded, Moment, RefundBlocked, RefundErrorStored, RefundNotFound
-from payment.core.order import GIVING_BACK, Attempt, AttemptState, Order, OutboxEvent, Refund, Trigger
-from payment.core.parts import replaced, with_charge
+from payment.core.messages import (
+    ChargeRefunded,
+    Context,
+    RefundBlocked,
+    RefundErrorStored,
+    RefundNotFound,
+    RefundOutcome,
+)
+from payment.core.order import Attempt, AttemptState, Order, OutboxEvent, Refund, TaskKind, Trigger
+from payment.core.parts import with_charge
+from payment.core.schedule import in_flight
 from payment.core.tasks import next_publication
 
-STILL_KEPT = GIVING_BACK - {AttemptState.REFUNDED}
-"""The charge is to be given back, and is not yet."""
 
-
-def refund_ended(
-    order: Order, message: ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound, moment: Moment
-) -> Order:
+def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Order:
+    """The order after what the Stripe actor says of a refund."""
     attempt = with_charge(order, message.charge_id)
     if attempt is None or attempt.refund is None:
         return order
+    refund, done = attempt.refund, attempt.state is AttemptState.REFUNDED
     match message:
         case ChargeRefunded():
-            return _refunded(order, attempt, attempt.refund, message.refund_id, moment)
+            return order if done else _refunded(order, attempt, refund, message.refund_id, context)
         case RefundBlocked():
-            refund = structs.replace(attempt.refund, id=message.refund_id, text=message.text)
-            blocked = structs.replace(attempt, refund=refund)
-            trigger = Trigger.REFUND_BLOCKED
-            # A refund that is done can't be blocked any more: its id stands.
-            after = moved(order, attempt if attempt.state is AttemptState.REFUNDED else blocked, trigger, moment)
-        case RefundErrorStored() | RefundNotFound() if message.key != attempt.refund.key:
-            # Somebody has gone on to the next key since.
+            if not done:  # a refund that is done can't be blocked any more: its id stands
+                attempt = structs.replace(
+                    attempt, refund=structs.replace(refund, id=message.refund_id, text=message.text)
+                )
+            if attempt.state is AttemptState.BLOCKED:
+                attempt = blocked(attempt, context)
+            return moved(order, attempt, Trigger.REFUND_BLOCKED, context)
+        case RefundErrorStored() | RefundNotFound() if message.key != refund.key:
+            # The next key is in use by now.
             return order
         case RefundErrorStored():
-            after = moved(order, attempt, Trigger.REFUND_ERROR_STORED, moment)
+            if not done:
+                attempt = structs.replace(attempt, task=in_flight(TaskKind.LOOK_REFUND, context))
+            return moved(order, attempt, Trigger.REFUND_ERROR_STORED, context)
         case RefundNotFound():
-            after = moved(order, attempt, Trigger.REFUND_NOT_FOUND, moment)
+            if attempt.state is AttemptState.REFUNDING:
+                attempt = with_refund(attempt, context)
+            return moved(order, attempt, Trigger.REFUND_NOT_FOUND, context)
         case _:
             assert_never(message)
-    return replaced(order, attempt, after)
 
 
-def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, moment: Moment) -> Order:
-    if attempt.state is AttemptState.REFUNDED:
-        return order
+def refund_due(order: Order, attempt: Attempt, context: Context) -> Order:
+    """A refund's time has come. One that was being looked at is looked at again: its key can bring nothing any more."""
+    looking = attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
+    refunding = attempt.state is AttemptState.REFUNDING and not looking
+    kind = TaskKind.REFUND if refunding else TaskKind.LOOK_REFUND
+    return moved(order, structs.replace(attempt, task=in_flight(kind, context)), Trigger.REFUND_DUE, context)
+
+
+def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, context: Context) -> Order:
     done = structs.replace(attempt, refund=structs.replace(refund, id=refund_id))
-    order = replaced(order, attempt, moved(order, done, Trigger.REFUNDED, moment))
-    if not order.cancelled or any(event.subject == PAYMENT_REFUNDED for event in order.outbox):
-        # A stray that is given back on a paid order is nobody's event; and a payment is given back once.
+    order = moved(order, done, Trigger.REFUNDED, context)
+    if order.kept is not None and order.kept.charge_id != attempt.charge_id:
+        # Another charge pays the order, or did: the platform has never heard of this one.
         return order
-    if _another_is_announced(order, attempt):
+    if order.kept is None and any(event.subject == PAYMENT_REFUNDED for event in order.outbox) and order.cancelled:
+        # Of several charges that landed on a cancelled order the platform hears of one.
         return order
     assert attempt.charge_id is not None
     event = OutboxEvent(PAYMENT_REFUNDED, attempt.charge_id, refund_id)
-    return next_publication(structs.replace(order, outbox=(*order.outbox, event)), moment)
-
-
-def _another_is_announced(order: Order, given_back: Attempt) -> bool:
-    """Whether it is another charge whose return is told: the one that paid, or an attempt's rather than a stray's."""
-    if order.kept is not None:
-        return order.kept.charge_id != given_back.charge_id
-    claimed = {attempt.charge_id: attempt.state for attempt in order.attempts}
-    return given_back.charge_id not in claimed and not STILL_KEPT.isdisjoint(claimed.values())
+    return next_publication(structs.replace(order, outbox=(*order.outbox, event)), context)

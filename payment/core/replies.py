@@ -13,7 +13,16 @@ from msgspec import Struct
 
 from payment.core.messages import ChargeRequested, InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
-from payment.core.order import ATTEMPTS_LIMIT, GIVING_BACK, UNSETTLED, Attempt, AttemptState, Order, Payment
+from payment.core.order import (
+    ATTEMPTS_LIMIT,
+    GIVING_BACK,
+    UNSETTLED,
+    Attempt,
+    AttemptState,
+    CancelReason,
+    Order,
+    Payment,
+)
 
 
 class Paid(Struct, frozen=True):
@@ -55,7 +64,7 @@ class CardWasDeclined(Struct, frozen=True):
 
 
 class InstrumentRefused(Struct, frozen=True):
-    """Stripe can't use this card token, payment method or confirmation token; the order can be paid with another one."""
+    """Stripe can't use this token, payment method or confirmation token; the order can be paid with another one."""
 
     kind: InstrumentKind
     text: str
@@ -102,7 +111,7 @@ class Start(enum.Enum):
 
     NEW_ATTEMPT = "new attempt"
     SUPERSEDE = "another card's attempt awaits its customer: its intent is cancelled first"
-    AFTER_CANCEL = "the intent is being cancelled"
+    AFTER_CANCEL = "the intent is being cancelled or looked at"
 
 
 Reply = Paid | Pending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
@@ -146,9 +155,15 @@ NOT_TRIED = "The payment could not be made, and nothing was charged. The fault i
 
 
 AUTHENTICATION_CODES = frozenset(
-    {"authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"}
+    {
+        "authentication_required",
+        "authentication_not_handled",
+        "payment_intent_authentication_failure",
+        CancelReason.AUTHENTICATION_FAILED.value,
+    }
 )
-"""Codes and decline codes of Stripe that say that the bank wanted the customer (docs.stripe.com/error-codes)."""
+"""Codes and decline codes that say that the bank wanted the customer: Stripe's (docs.stripe.com/error-codes), and ours
+for a customer who did not come back."""
 
 
 def instrument_hash(value: str) -> str:
@@ -221,12 +236,12 @@ def _why_not(order: Order, at: datetime) -> Reply | None:
 def _start(order: Order) -> Start:
     if order.unsettled is not None:
         return Start.SUPERSEDE if order.unsettled.state is AttemptState.AWAITING else Start.AFTER_CANCEL
-    return Start.AFTER_CANCEL if order.being_cancelled else Start.NEW_ATTEMPT
+    return Start.AFTER_CANCEL if order.intent_busy else Start.NEW_ATTEMPT
 
 
 def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeRequested, at: datetime) -> Reply:
     """The one answer a card has on an order, however often it comes: stored, never asked for again."""
-    if attempt.state is AttemptState.AWAITING and request.authentication.possible:
+    if attempt.state is AttemptState.AWAITING and request.authentication.possible and order.open_at(at):
         return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:
         return Pending(payment.id, order.id)
@@ -240,6 +255,8 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeR
         case RefusalReason.REQUEST:
             return AmountRefused(NOT_TRIED)
         case RefusalReason.WITHHELD if not order.open_at(at):
+            return Conflict.EXPIRED
+        case None if attempt.state is AttemptState.CLOSED and not order.open_at(at):
             return Conflict.EXPIRED
         case None if attempt.code is not None:
             authentication = not AUTHENTICATION_CODES.isdisjoint((attempt.code, attempt.decline_code))

@@ -1,24 +1,45 @@
-"""Who has what in hand: tasks taken up when they are due, renewed, given back, and events published in their order."""
+"""What is in flight: tasks taken up when they are due, renewed, given back, and events published in their order."""
+
+from collections.abc import Callable, Collection
 
 from msgspec import structs
 
 from payment.core.attempts import moved, renewed, returned
-from payment.core.messages import Moment
-from payment.core.order import Order, OutboxEvent, TaskKind, Trigger
-from payment.core.parts import replaced
-from payment.core.pending import attempt_effect, publication
-from payment.core.schedule import in_hand, takeable
+from payment.core.intents import at_rest, out_of_time
+from payment.core.messages import Context
+from payment.core.order import (
+    GIVING_BACK,
+    Attempt,
+    AttemptState,
+    CancelReason,
+    Intent,
+    Order,
+    OutboxEvent,
+    Task,
+    TaskKind,
+    Trigger,
+)
+from payment.core.parts import with_attempt, with_intent
+from payment.core.pending import attempt_effect, intent_effect, publication
+from payment.core.schedule import LOOKS_APART, in_flight, takeable
+
+RefundDue = Callable[[Order, Attempt, Context], Order]
 
 
-def published(order: Order, subject: str, moment: Moment) -> Order:
+def published(order: Order, message_id: str, context: Context) -> Order:
     """The broker has an event. Only the first that is not out was asked for: word of a later one changes nothing."""
     first = _not_out(order)
-    if first is None or first.subject != subject:
+    if first is None:
         return order
-    outbox = tuple(
-        structs.replace(event, task=None, published=moment.at) if event is first else event for event in order.outbox
-    )
-    return next_publication(structs.replace(order, outbox=outbox), moment)
+    assert order.payment is not None
+    if publication(order, order.payment, first).message_id != message_id:
+        return order
+    return next_publication(_with_event(order, first, task=None, published=context), context)
+
+
+def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: Context | None = None) -> Order:
+    after = structs.replace(event, task=task, published=published.at if published else event.published)
+    return structs.replace(order, outbox=tuple(after if each is event else each for each in order.outbox))
 
 
 def _not_out(order: Order) -> OutboxEvent | None:
@@ -26,43 +47,80 @@ def _not_out(order: Order) -> OutboxEvent | None:
     return next((event for event in order.outbox if event.published is None), None)
 
 
-def next_publication(order: Order, moment: Moment) -> Order:
+def next_publication(order: Order, context: Context) -> Order:
     """The first event that is not out yet is the one to publish: refunded waits until created is out."""
     first = _not_out(order)
     if first is None or first.task is not None:
         return order
-    task = in_hand(TaskKind.PUBLISH, moment)
-    outbox = tuple(structs.replace(event, task=task) if event is first else event for event in order.outbox)
-    return structs.replace(order, outbox=outbox)
+    return _with_event(order, first, in_flight(TaskKind.PUBLISH, context))
 
 
-def tasks_changed(order: Order, effect_ids: set[str], moment: Moment, *, renew: bool) -> Order:
-    """The deciding process says of effects in its hands that it still has them, or gives them back undone."""
+def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *, renew: bool) -> Order:
+    """The deciding process says of effects that it still has them in flight, or gives them back undone."""
     payment = order.payment
     if payment is None:
         return order
     change = renewed if renew else returned
-    for attempt in (*payment.attempts, *payment.strays):
+    intent = payment.intent
+    if intent is not None and intent.task and intent_effect(order, payment, intent, intent.task).id in effect_ids:
+        order = with_intent(order, task=change(intent.task, context))
+    for attempt in payment.attempts:
         if attempt.task and attempt_effect(order, payment, attempt, attempt.task).id in effect_ids:
-            order = replaced(order, attempt, structs.replace(attempt, task=change(attempt.task, moment)))
-    outbox = tuple(
-        structs.replace(event, task=change(event.task, moment))
-        if event.task and publication(order, payment, event).id in effect_ids
-        else event
-        for event in order.outbox
-    )
-    return order if outbox == order.outbox else structs.replace(order, outbox=outbox)
+            order = with_attempt(order, structs.replace(attempt, task=change(attempt.task, context)))
+    for event in order.outbox:
+        if event.task and publication(order, payment, event).id in effect_ids:
+            order = _with_event(order, event, change(event.task, context))
+    return order
 
 
-def due_taken(order: Order, moment: Moment) -> Order:
-    """Whatever is overdue comes into the hands of whoever noticed."""
-    for attempt in (*order.attempts, *order.strays):
-        if attempt.task is not None and takeable(attempt.task, moment):
-            order = replaced(order, attempt, moved(order, attempt, Trigger.DUE, moment))
-    outbox = tuple(
-        structs.replace(event, task=in_hand(TaskKind.PUBLISH, moment))
-        if event.task is not None and takeable(event.task, moment)
-        else event
-        for event in order.outbox
-    )
-    return order if outbox == order.outbox else structs.replace(order, outbox=outbox)
+def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
+    """Whatever is overdue is in flight from now on, of the deciding process."""
+    intent = order.intent
+    if intent is not None and intent.task is not None and takeable(intent.task, context):
+        order = _intent_due(order, intent, intent.task, context)
+    for attempt in order.attempts:
+        if attempt.task is None or not takeable(attempt.task, context):
+            continue
+        if attempt.state in GIVING_BACK:
+            order = refund_due(order, attempt, context)
+        else:
+            order = with_attempt(order, structs.replace(attempt, task=in_flight(TaskKind.LIST, context)))
+    for event in order.outbox:
+        if event.task is not None and takeable(event.task, context):
+            order = _with_event(order, event, in_flight(TaskKind.PUBLISH, context))
+    return order
+
+
+def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> Order:
+    """A process that takes a confirm over looks before it repeats; what waits for its customer ends at its time."""
+    attempt = order.unsettled
+    if attempt is not None and attempt.state is AttemptState.AWAITING and out_of_time(order, attempt, context):
+        trigger = Trigger.TIMED_OUT if order.open_at(context.at) else Trigger.EXPIRED
+        attempt = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
+        return moved(order, attempt, trigger, context)
+    match task.kind:
+        case TaskKind.CREATE:
+            still = order.open_at(context.at) and intent.id is None
+            return with_intent(order, task=in_flight(TaskKind.CREATE, context) if still else None)
+        case TaskKind.CANCEL:
+            return with_intent(order, task=in_flight(TaskKind.CANCEL, context))
+        case TaskKind.WATCH if attempt is None and _ends(order, context):
+            return at_rest(order, context)
+        case _:
+            return with_intent(order, task=in_flight(TaskKind.LOOK, context))
+
+
+def _ends(order: Order, context: Context) -> bool:
+    """Whether an exposed intent without an unsettled attempt is not to be waited for any more."""
+    return out_of_time(order, order.attempts[-1], context)
+
+
+def look_requested(order: Order, context: Context) -> Order:
+    """A client waits for the truth about an intent that awaits its customer: it is looked at, but not too often."""
+    intent, attempt = order.intent, order.unsettled
+    if intent is None or intent.task is None or attempt is None or attempt.state is not AttemptState.AWAITING:
+        return order
+    looked_lately = abs(context.at - intent.task.issued) < LOOKS_APART
+    if intent.task.kind is not TaskKind.WATCH or looked_lately:
+        return order
+    return _intent_due(order, intent, intent.task, context)

@@ -10,15 +10,13 @@ import re
 from msgspec import Struct
 
 from payment.edge.answers import PAYMENTS_PATH, Case
-
-PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
-"""A payment id, as `payment.ports.ids` makes them. What does not look like one is not looked for."""
+from payment.edge.bodies import PAYMENT_ID_PATTERN
 
 OTHER = "other"
-"""Stands for the template of an address that nobody serves: labels and log fields never hold what was sent."""
+"""Stands for the template of an address that is not served: labels and log fields never hold what was sent."""
 
 PATH_CHARS_MAX = 256
-"""Longest path that can be one of ours; a longer one is not looked at."""
+"""Longest path that can be one of ours, in characters; a longer one is not matched."""
 
 
 class Operation(enum.Enum):
@@ -26,6 +24,7 @@ class Operation(enum.Enum):
 
     CHARGE = "chargeOrder"
     SHOW_PAYMENT = "getPayment"
+    FIND_PAYMENT = "findPayment"
     ALIVE = "isAlive"
     READY = "isReady"
     METRICS = "getMetrics"
@@ -41,42 +40,64 @@ class Route(Struct, frozen=True):
     summary: str
     cases: tuple[Case, ...]
     identified: bool = False
-    """Whether it wants to know who asks."""
+    """Whether it wants the user's JWT."""
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods it is reached by: what can be got, can be asked for its head."""
+        """The methods it is reached by: HEAD goes where GET goes."""
         return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 PAYMENT_TEMPLATE = f"{PAYMENTS_PATH}/{{id}}"
 
 ANY_REQUEST = (Case.BAD_HTTP, Case.HEAD_TOO_LARGE, Case.CRASHED)
-"""What may happen to a request before, or while, anybody knows what it is about."""
+"""What may happen to a request before its route is known, and on every route."""
 
 ROUTES = (
     Route(
         Operation.CHARGE,
         "POST",
         PAYMENTS_PATH,
-        "Charge an order's card, once however often it is asked for",
+        "Charge an order's card, once however often the request is repeated",
         (
             Case.CHARGED,
             Case.ALREADY_CHARGED,
             Case.OUTCOME_PENDING,
-            Case.BAD_BODY,
-            Case.BAD_TOKEN,
+            Case.REQUIRES_ACTION,
+            Case.BAD_JSON,
+            Case.BAD_FIELD,
+            Case.BAD_CARD,
             Case.NOT_AUTHENTICATED,
             Case.DECLINED,
-            Case.NOT_YOURS,
+            Case.AUTHENTICATION_REQUIRED,
+            Case.NOT_OWNER,
             Case.NO_SUCH_ORDER,
             Case.TOO_SLOW,
-            Case.CONFLICT,
+            Case.ORDER_CANCELLED,
+            Case.ORDER_EXPIRED,
+            Case.ALREADY_PAID,
+            Case.UNDER_WAY,
             Case.BODY_TOO_LARGE,
             Case.BAD_MEDIA_TYPE,
             Case.BAD_EXPECTATION,
             Case.BAD_AMOUNT,
             Case.TOO_MANY_ATTEMPTS,
+            Case.UNAVAILABLE,
+            Case.OUTCOME_UNKNOWN,
+        ),
+        identified=True,
+    ),
+    Route(
+        Operation.FIND_PAYMENT,
+        "GET",
+        PAYMENTS_PATH,
+        "The payment of an order; for its owner only",
+        (
+            Case.PAYMENT,
+            Case.BAD_FIELD,
+            Case.NOT_AUTHENTICATED,
+            Case.NOT_OWNER,
+            Case.NO_SUCH_PAYMENT,
             Case.UNAVAILABLE,
         ),
         identified=True,
@@ -85,8 +106,8 @@ ROUTES = (
         Operation.SHOW_PAYMENT,
         "GET",
         PAYMENT_TEMPLATE,
-        "What became of a payment; for its owner only",
-        (Case.PAYMENT, Case.NOT_AUTHENTICATED, Case.NOT_YOURS, Case.NO_SUCH_PAYMENT, Case.UNAVAILABLE),
+        "A payment by its id; for its owner only",
+        (Case.PAYMENT, Case.NOT_AUTHENTICATED, Case.NOT_OWNER, Case.NO_SUCH_PAYMENT, Case.UNAVAILABLE),
         identified=True,
     ),
     Route(Operation.ALIVE, "GET", "/healthz", "Whether the process works", (Case.ALIVE, Case.STUCK)),
@@ -105,7 +126,7 @@ class Place(Struct, frozen=True):
 
 
 def place_of(path: str) -> tuple[Place, str] | None:
-    """The address that a path means, and the payment id in it ("" where it has none). None: nothing is there.
+    """Returns the address that a path means, and the payment id in it ("" where it has none); None: it is not served.
 
     A slash at the end makes no difference. The path is taken as it was sent: no address of ours needs escapes.
     """

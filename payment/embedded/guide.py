@@ -18,6 +18,8 @@ from payment.edge.answers import PAYMENTS_PATH, payment_location
 BOLD, DIM, GREEN, RED, CYAN, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 GOOD_CARD = "tok_visa"
 DECLINING_CARD = "tok_chargeDeclined"
+ASKING_CARD = "tok_threeDSecure2Required"
+"""Its bank wants the customer to authenticate."""
 DEFAULT_HOME = ".embedded"
 
 
@@ -61,9 +63,10 @@ class Shell(Struct, frozen=True):
         return shlex.join([self.python, "-m", "payment.embedded", *words, *home])
 
 
-def pay_line(base_url: str, token: str, order_id: str, card: str) -> str:
-    """A curl command that pays an order."""
-    body = json.dumps({"orderId": order_id, "token": card}, separators=(",", ":"))
+def pay_line(base_url: str, token: str, order_id: str, card: str, return_url: str | None = None) -> str:
+    """A curl command that pays an order. The bank's page sends the customer's browser to `return_url` afterwards."""
+    back = {} if return_url is None else {"returnUrl": return_url}
+    body = json.dumps({"orderId": order_id, "token": card, **back}, separators=(",", ":"))
     words = ["curl", "-sS", "-X", "POST", f"{base_url}{PAYMENTS_PATH}", "-H", f"Authorization: Bearer {token}"]
     return shlex.join([*words, "-H", "Content-Type: application/json", "-d", body, "-w", r"\n"])
 
@@ -75,12 +78,16 @@ def payment_line(base_url: str, token: str, payment_id: str) -> str:
 
 
 class Guide(Struct, frozen=True, kw_only=True):
-    """All that the guide needs to know. Without orders (none could be published) it shows none."""
+    """All that the guide needs to know. Without orders (none could be published) it shows none.
+
+    `page` is the address of the shop's page; None where there is none.
+    """
 
     base_url: str
     took_s: float
     standing_on: Mapping[str, str]
-    orders: tuple[str, str] | None
+    page: str | None
+    orders: tuple[str, str, str] | None
     price: str
     token: str
     shell: Shell
@@ -98,10 +105,14 @@ class Guide(Struct, frozen=True, kw_only=True):
     def _steps(self, voice: Voice) -> list[str]:
         if self.orders is None:
             return []
-        first, second = self.orders
+        first, second, third = self.orders
         steps = (
             (f"An order of {self.price} came in over NATS. Pay it:", self._pay(first, GOOD_CARD)),
             ("Another one came in. Try a card that is declined:", self._pay(second, DECLINING_CARD)),
+            (
+                "A third one. Its card's bank asks the customer: pay, then open the answer's url in a browser:",
+                self._pay(third, ASKING_CARD, self._back(third)),
+            ),
             ("Cancel the order that was paid, and see the refund:", self.shell.command("cancel", first)),
         )
         return [
@@ -109,11 +120,16 @@ class Guide(Struct, frozen=True, kw_only=True):
             for number, (what, line) in enumerate(steps, 1)
         ]
 
-    def _pay(self, order_id: str, card: str) -> str:
-        return pay_line(self.base_url, self.token, order_id, card)
+    def _pay(self, order_id: str, card: str, return_url: str | None = None) -> str:
+        return pay_line(self.base_url, self.token, order_id, card, return_url)
+
+    def _back(self, order_id: str) -> str:
+        """Where the bank's page leads back to: the shop's page of the order, or anything of ours that answers a GET."""
+        return f"{self.page}?order={order_id}" if self.page else f"{self.base_url}/healthz"
 
     def _foot(self, voice: Voice) -> str:
         rows = {
+            **({"pay in a browser": self.page} if self.page else {}),
             "more orders": self.shell.command("order", "--price", "19.99", "--user", "u1"),
             "an order's story": self.shell.command("status", self.orders[0] if self.orders else "ORDER_ID"),
             "payments, live": self.shell.command("events"),

@@ -145,7 +145,7 @@ class Household:
     def _server(self, server: Server, environ: Mapping[str, str]) -> Child:
         line = command(server, self._broker, self._home, self._ports[server])
         start_log_anew(self._home.log(server))
-        return Child(server, line, plan.server_environ(environ), self._home, logged=True)
+        return Child(server, line, plan.server_environ(environ, server), self._home, logged=True)
 
     async def _keep(self, server: Server) -> int:
         """Keep a server up; returns an exit code once it can't be."""
@@ -200,7 +200,8 @@ class Household:
         guide = Guide(
             base_url=self._base_url,
             took_s=time.monotonic() - self._began_s,
-            standing_on={server.value: self._where(server) for server in Server},
+            standing_on={server.value: self._where(server) for server in Server if server is not Server.SHOP},
+            page=self._page,
             orders=orders,
             price=f"{DEMO_PRICE:g} {self._told.get('CURRENCY') or 'usd'}",
             token=signed_token(self._key, DEMO_USER),
@@ -219,15 +220,15 @@ class Household:
                 next_word_s += PATIENCE_S
             await asyncio.sleep(LOOK_S)
 
-    async def _place_orders(self) -> tuple[str, str]:
-        """Publish two orders, and wait until the service has taken them in."""
-        first, second = new_order_id(), new_order_id()
+    async def _place_orders(self) -> tuple[str, str, str]:
+        """Publish three orders, and wait until the service has taken them in."""
+        orders = new_order_id(), new_order_id(), new_order_id()
         async with connected(self._told["NATS_URL"], self._cluster_id) as bus:
-            for order_id in (first, second):
+            for order_id in orders:
                 stored = await bus.create(self._demo_order(order_id))
                 if not await bus.taken_in(stored, self._told["QUEUE_GROUP_NAME"], PATIENCE_S):
                     raise NeighbourError("NATS has the order, and the service does not take it in")
-        return first, second
+        return orders
 
     def _demo_order(self, order_id: str) -> Order:
         return Order(order_id=order_id, user_id=DEMO_USER, price=DEMO_PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
@@ -240,6 +241,11 @@ class Household:
     def _base_url(self) -> str:
         host = plan.reached_at(self._told)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[plan.SERVICE]}"
+
+    @property
+    def _page(self) -> str | None:
+        """The address of the shop's page; None where Stripe is not the sandbox."""
+        return f"http://{probe.LOOPBACK}:{self._ports[Server.SHOP]}/" if Server.SHOP in self._servers else None
 
     def _where(self, server: Server) -> str:
         if server in self._servers:

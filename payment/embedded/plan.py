@@ -20,6 +20,8 @@ SERVICE_PORT = 8080
 """Tried first: the service's own default."""
 NOT_FOR_SERVERS = frozenset(("NATS_URL", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"))
 """Variables that may hold secrets, which a server has no use for."""
+NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
+"""The shop signs its customer's tokens and publishes its orders; a database and a secret key are not its own."""
 FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
@@ -48,6 +50,8 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
         Server.NATS: given(environ, "NATS_URL") is not None,
         Server.MONGO: given(environ, "MONGO_URL") is not None,
         Server.STRIPE: base is not None or key is not None,
+        # Its stand-in for Stripe.js speaks to the sandbox; Stripe itself wants its own.
+        Server.SHOP: base is not None or key is not None,
     }
     return tuple(server for server in Server if not foreign[server])
 
@@ -96,8 +100,10 @@ def service_environ(
     return told
 
 
-def server_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name not in NOT_FOR_SERVERS}
+def server_environ(environ: Mapping[str, str], server: Server | None = None) -> dict[str, str]:
+    """The environment of a server of ours, without the secrets that it has no use for."""
+    secret = NOT_FOR_THE_SHOP if server is Server.SHOP else NOT_FOR_SERVERS
+    return {name: value for name, value in environ.items() if name not in secret}
 
 
 def reached_at(environ: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The three servers that stand in for what a platform has: their programs and command lines.
+"""The four servers that stand in for what a platform has: their programs and command lines.
 
 All listen on loopback alone and keep their data in the home folder. Change together: setup.cfg's extra `embedded`, and
 broker_program.py, which finds the one program that no Python package brings.
@@ -30,6 +30,7 @@ class Server(enum.StrEnum):
     NATS = "nats"
     MONGO = "mongo"
     STRIPE = "stripe"
+    SHOP = "shop"
 
     def label(self, broker: Broker) -> str:
         """Its program, for a person."""
@@ -44,6 +45,7 @@ _TITLES = {
     Server.NATS: "nats-server (JetStream)",
     Server.MONGO: "nx-27017 (MongoDB's protocol)",
     Server.STRIPE: "the Stripe sandbox",
+    Server.SHOP: "the shop's page",
 }
 _STREAMING_TITLE = f"nats-streaming-server (cluster id {CLUSTER_ID})"
 
@@ -73,6 +75,8 @@ def command(server: Server, broker: Broker, home: Home, port: int) -> list[str]:
             return [_program("nx-27017"), *place, "--pid-file", str(pid_file), "--log-file", "/dev/null"]
         case Server.STRIPE:
             return [sys.executable, "-m", "payment.stripe_sandbox", "--port", at, "--data", data]
+        case Server.SHOP:
+            return [sys.executable, "-m", "payment.embedded.shop", "--port", at, "--home", str(home.path)]
 
 
 def streaming_program(home: Home) -> str:

@@ -111,7 +111,9 @@ class Metrics:
             "payment_stripe_call_seconds", "Time of one call to Stripe.", _CALL_SECONDS, "kind"
         )
         self.stripe_pace_per_s = self._gauges(
-            "payment_stripe_pace_per_s", "Requests a second that we allow ourselves.", "kind"
+            "payment_stripe_pace_per_s",
+            "Requests a second that our rate limiters allow, by kind of endpoint, and for the account.",
+            "kind",
         )
         self.stripe_waiting = self._gauges("payment_stripe_waiting", "Requests that wait for their turn.", "kind")
 

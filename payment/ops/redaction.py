@@ -42,8 +42,10 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 """What nearly every value is: plain as it stands, and with nothing inside."""
 
 _SHAPES = (
-    # Stripe's secret, restricted and webhook keys, and card tokens and sources.
-    (re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|whsec|tok|src|ek)_)[A-Za-z0-9_]+"), r"\1" + MASK),
+    # Client secrets of Stripe's intents: the intent's own id is no secret, and stays.
+    (re.compile(r"(?<![A-Za-z0-9])((?:pi|seti)_[A-Za-z0-9]+_secret_)[A-Za-z0-9_]+"), r"\1" + MASK),
+    # Stripe's secret, restricted and webhook keys, card tokens, sources, payment methods and confirmation tokens.
+    (re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|whsec|tok|ctoken|pm|src|ek)_)[A-Za-z0-9_]+"), r"\1" + MASK),
     # JSON Web Tokens and base64 of a JSON object, which a session cookie is: both begin with `{"` encoded.
     (re.compile(r"eyJ[A-Za-z0-9+/_=.%-]{4,}"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9+/_=.~%-]{6,}"), r"\1\2" + MASK),
@@ -55,7 +57,10 @@ _SHAPES = (
     ),
 )
 
-_HINTS = ("k_", "whsec_", "tok_", "src_", "eyj", "bearer", "basic", "://", "passw", "pwd", "secret", "key")
+_HINTS = (
+    *("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "eyj", "bearer"),
+    *("basic", "://", "passw", "pwd", "secret", "key"),
+)
 """Lower-case words, of which a text that holds a shape holds at least one: a cheap first look."""
 
 

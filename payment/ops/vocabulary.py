@@ -53,9 +53,14 @@ class Event(enum.StrEnum):
         "Nobody knows whether a request took effect. It will be repeated or looked for. Said once of an attempt; while "
         "Stripe is lost, at debug.",
     )
+    CUSTOMER_AWAITED = "customer_awaited", "The bank wants the customer to authenticate; the payment waits for that."
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
     REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
+    ACCOUNT_ALARM = (
+        "account_alarm",
+        "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",
+    )
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
     REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
     PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
@@ -99,6 +104,7 @@ FIELDS: dict[str, str] = {
     "request_id": "The HTTP request's `X-Request-ID`: on its own lines and on `charge_finished`. Others have the order",
     "order_id": "The order",
     "payment_id": "The order's payment, the same over all its attempts",
+    "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
     "refund_id": "Stripe's id of a refund",
     "attempt": "The attempt's number, from 1",
@@ -115,7 +121,7 @@ FIELDS: dict[str, str] = {
     "amount": "Minor units, as Stripe counts them",
     "currency": "ISO code, lower case",
     "decline_code": "Stripe's reason for a declined card",
-    "kind": "The kind of Stripe endpoint",
+    "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",
     "status": "The HTTP status of an answer",
     "method": "The HTTP method",
     "route": "The route's template, never the path that was sent",

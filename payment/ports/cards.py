@@ -1,7 +1,7 @@
 """The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
 
 Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
-reads a Stripe exception. What to ask next is the Stripe actor's business (`payment.actors.stripe`), never the adapter's.
+reads a Stripe exception. Which call comes next is decided by the Stripe actor (`payment.actors.stripe`) alone.
 """
 
 import enum
@@ -36,7 +36,8 @@ class Intent(Struct, frozen=True):
     """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
 
     `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
-    `last_payment_error`, where there is one. `replayed`: Stripe repeats what it stored for the idempotency key.
+    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe
+    repeats what it stored for the idempotency key.
     """
 
     id: str
@@ -87,13 +88,15 @@ class NotYet(Struct, frozen=True):
     """This call did nothing: the very same one may be made again, after `retry_after_s` where Stripe wishes so.
 
     `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
-    does not support).
+    does not support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
+    `Stripe-Rate-Limited-Reason` says `global-rate`).
     """
 
     obstacle: Obstacle
     text: str
     retry_after_s: float | None = None
     alarm: bool = False
+    account: bool = False
 
 
 class Unclear(Struct, frozen=True):

@@ -27,7 +27,8 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from payment.core.order import Order
+from payment.core.legacy import upgraded
+from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
@@ -227,13 +228,17 @@ class MongoStore:
         Whoever writes to it collides with it, and so nothing is done for such an order until a person has mended it.
         """
         try:
-            order = msgspec.convert(document, Order)
+            order = msgspec.convert(upgraded(document), Order)
         except msgspec.ValidationError as error:
             reason = str(error)
         else:
-            if order.rev >= 1:
+            if order.rev >= 1 and order.format == FORMAT:
                 return order
-            reason = "it has no revision (`rev`) of 1 or more, by which a write could be fenced"
+            if order.format != FORMAT:
+                # A newer release's: it is left alone, and so is its deadline.
+                reason = f"it is of format {order.format}, and this release knows formats 1 to {FORMAT}"
+            else:
+                reason = "it has no revision (`rev`) of 1 or more, by which a write could be fenced"
         if len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
             self._unreadable[str(document.get("_id"))] = reason
         return None

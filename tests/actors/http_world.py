@@ -1,4 +1,4 @@
-"""The HTTP actor over a real socket, a ledger that answers as a test tells it, and a clock that a test moves."""
+"""The HTTP actor over a real socket, a ledger whose answers a test sets, and a clock that a test moves."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,27 @@ from typing import Any
 import jwt
 import msgspec
 from aiohttp import ClientSession, TCPConnector
+from yarl import URL
 
-from payment.actors.forecast import Forecast
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import open_door
 from payment.actors.http_waiting import LEDGER_RESERVE
 from payment.actors.http_wire import CONNECTIONS_MAX, Listener
 from payment.actors.letters import (
+    Answer,
     ChargeAsked,
     LedgerLetter,
+    PaymentAnswer,
     PaymentAsked,
 )
 from payment.actors.mailbox import Mailbox
-from payment.actors.pace import START_PER_S
-from payment.core.replies import Answer, Paid, PaymentStatus, PaymentView, Reply, Unavailable
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.replies import Paid, PaymentStatus, PaymentView, Reply, Unavailable
+from payment.edge.bodies import ErrorCode
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
+from payment.ports.cards import Handover, NextAction
 from payment.setting_values import Secret
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
@@ -39,12 +43,19 @@ CHARGE_WAIT_S = 20.0
 REAL_S = 10.0
 """What a test waits for over a real socket is there within this, in real seconds, or never."""
 
+CODES = frozenset(code.value for code in ErrorCode)
+
 PAID = Paid(PAYMENT_ID, ORDER_ID, STRIPE_ID)
 FORM = {"orderId": ORDER_ID, "token": "tok_visa"}
 
+CLIENT_SECRET = "pi_1_secret_ofTheOwnerAlone"
+BANK_URL = "https://hooks.stripe.com/3d_secure_2/hosted?merchant=1&secret=ofTheBank"
+SDK = Handover(CLIENT_SECRET, NextAction())
+REDIRECT = Handover(CLIENT_SECRET, NextAction(BANK_URL))
+
 
 def bearer(user_id: object = OWNER, key: str = JWT_KEY, **claims: object) -> dict[str, str]:
-    """The header of somebody who is logged in."""
+    """The header of a user who is logged in."""
     return {"Authorization": f"Bearer {jwt.encode({'id': user_id, **claims}, key, algorithm='HS256')}"}
 
 
@@ -53,18 +64,23 @@ def view(status: PaymentStatus = PaymentStatus.PAID, stripe_id: str | None = STR
 
 
 class FakeLedger:
-    """Reads the ledger's mailbox and answers every letter as told; with `holding`, it only keeps them."""
+    """Answers every message in the ledger's mailbox with `answer` or `found`; with `holding`, it only keeps them."""
 
     def __init__(self, mailbox: Mailbox[LedgerLetter]) -> None:
         self.mailbox = mailbox
         self.asked: list[ChargeAsked | PaymentAsked] = []
         self.answer: Answer = Answer(PAID)
-        self.found: PaymentView | Unavailable | None = view()
+        self.found: PaymentAnswer | Unavailable | None = PaymentAnswer(view())
         self.holding = False
         self.arrived = asyncio.Event()
 
-    def says(self, reply: Reply | Unavailable, retry_after_s: int | None = None) -> None:
-        self.answer = Answer(reply, retry_after_s)
+    def says(
+        self, reply: Reply | Unavailable, retry_after_s: int | None = None, handover: Handover | None = None
+    ) -> None:
+        self.answer = Answer(reply, retry_after_s, handover)
+
+    def finds(self, found: PaymentView | Unavailable | None, handover: Handover | None = None) -> None:
+        self.found = PaymentAnswer(found, handover) if isinstance(found, PaymentView) else found
 
     async def run(self) -> None:
         while True:
@@ -80,7 +96,7 @@ class FakeLedger:
                 letter.answer.set_result(self.found)
 
     async def holds(self, count: int) -> None:
-        """Wait until so many letters have come."""
+        """Wait until `count` messages have come."""
         while len(self.asked) < count:
             self.arrived.clear()
             await asyncio.wait_for(self.arrived.wait(), REAL_S)
@@ -99,15 +115,20 @@ class Got(msgspec.Struct):
 
     @property
     def errors(self) -> list[dict[str, str]]:
-        """The errors of a body that is in the platform's shape, or the test fails."""
-        assert set(self.json) == {"errors"}, self.json
+        """The errors of a body that is in the platform's shape, or the test fails. Only a 402 names its payment too."""
+        assert set(self.json) == ({"errors", "id"} if self.status == 402 else {"errors"}), self.json
         assert self.json["errors"], self.json
         assert all(isinstance(error["message"], str) and error["message"] for error in self.json["errors"])
+        assert all(error["code"] in CODES for error in self.json["errors"])
         return self.json["errors"]
 
     @property
     def message(self) -> str:
         return self.errors[0]["message"]
+
+    @property
+    def code(self) -> str:
+        return self.errors[0]["code"]
 
 
 class HttpWorld:
@@ -127,7 +148,7 @@ class HttpWorld:
             HttpConfig(host, port, CHARGE_WAIT_S, Secret(JWT_KEY)),
             Mailbox("http", 1),
             self.mailbox,
-            Forecast(per_s=START_PER_S),
+            QueueEstimate(25.0, 25.0),
             self.clock,
             FakeIds(),
             self.health,
@@ -138,7 +159,7 @@ class HttpWorld:
         )
 
     def up(self) -> None:
-        """Everything is there and the service is ready."""
+        """Every dependency is up and the service is ready."""
         for dependency in Dependency:
             self.health.mark_up(dependency)
         self.health.ready()
@@ -157,7 +178,7 @@ class HttpWorld:
         with contextlib.suppress(Exception):
             await self.actor.close()
 
-    async def request(self, method: str, path: str, **kwargs: Any) -> Got:
+    async def request(self, method: str, path: str | URL, **kwargs: Any) -> Got:
         async with asyncio.timeout(REAL_S), self.client.request(method, path, **kwargs) as response:
             return Got(response.status, response.headers, await response.read())
 
@@ -172,6 +193,12 @@ class HttpWorld:
 
     async def show(self, payment_id: str = PAYMENT_ID, headers: dict[str, str] | None = None) -> Got:
         return await self.get(f"{PAYMENTS}/{payment_id}", bearer() if headers is None else headers)
+
+    async def find(self, query: str = f"orderId={ORDER_ID}", headers: dict[str, str] | None = None) -> Got:
+        """The payment of an order, by a query that is sent as it is."""
+        path = f"{PAYMENTS}?{query}" if query else PAYMENTS
+        url = URL(f"http://127.0.0.1:{self.actor.port}{path}", encoded=True)
+        return await self.request("GET", url, headers=bearer() if headers is None else headers)
 
     def listener(self, connections_max: int = CONNECTIONS_MAX) -> Listener:
         """Another one of the actor's, for connections whose bytes come when the test says so."""

@@ -7,15 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 from payment.actors.desk import Identity
-from payment.actors.forecast import Forecast
 from payment.actors.hands import Hands
 from payment.actors.letters import (
+    Answer,
     ChargeAsked,
     EffectEnded,
     EventArrived,
     Handling,
     LedgerLetter,
     NatsLetter,
+    PaymentAnswer,
     PaymentAsked,
     PoisonArrived,
     StripeLetter,
@@ -23,16 +24,37 @@ from payment.actors.letters import (
 from payment.actors.mailbox import Mailbox
 from payment.actors.mongo import MongoActor
 from payment.actors.report import Report
-from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.intents import payment_id_of
+from payment.core.messages import (
+    Authentication,
+    CardDeclined,
+    ChargeFacts,
+    ChargeRequested,
+    ConfirmUnclear,
+    ConfirmWithheld,
+    Failure,
+    Instrument,
+    InstrumentKind,
+    IntentSeen,
+    IntentStatus,
+    IntentSucceeded,
+    LookReason,
+    Message,
+    OrderCancelled,
+    OrderCreated,
+)
 from payment.core.order import Order
-from payment.core.replies import Answer
+from payment.core.replies import Unavailable
 from payment.ops.health import Dependency, Health
 from payment.ops.metrics import Metrics
+from payment.ports.cards import Handover
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
 from tests.fakes.store import FakeStore
 
 USER = "user-1"
+CANT = Authentication()
 
 
 class Ledger:
@@ -43,7 +65,7 @@ class Ledger:
         self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", 10_000)
         self.stripe: Mailbox[StripeLetter] = Mailbox("stripe", stripe_room)
         self.nats: Mailbox[NatsLetter] = Mailbox("nats", 100)
-        self.forecast = Forecast(per_s=25.0)
+        self.estimate = QueueEstimate()
         self.health = Health(clock)
         self.metrics = Metrics()
         self.lives = 0
@@ -63,8 +85,8 @@ class Ledger:
 
     async def start(self) -> "Ledger":
         self.lives += 1
-        self.hands = Hands(self.process, self.stripe, self.nats, self.forecast)
-        identity = Identity(self.process, self.client_id, "2026-01-01")
+        self.hands = Hands(self.process, self.stripe, self.nats, self.estimate)
+        identity = Identity(self.process, self.client_id, "2026-01-01", "payment-service")
         report = Report(self.health, self.metrics, self.clock)
         self.actor = MongoActor(self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds())
         await self.actor.setup()
@@ -102,9 +124,17 @@ class Ledger:
             assert self.mailbox.offer(letter)
         await self.clock.settle()
 
-    def asked(self, order_id: str = "o1", token: str = "tok_1", user: str = USER, wait_s: float = 20.0) -> ChargeAsked:
+    def asked(
+        self,
+        order_id: str = "o1",
+        token: str = "tok_1",
+        user: str = USER,
+        wait_s: float = 20.0,
+        authentication: Authentication = CANT,
+    ) -> ChargeAsked:
         self._asked += 1
-        request = ChargeRequested(order_id, user, token, f"pay-{order_id}")
+        instrument = Instrument(InstrumentKind.TOKEN, token)
+        request = ChargeRequested(order_id, user, instrument, authentication)
         now = self.clock.monotonic()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         return ChargeAsked(request, now + wait_s, now, f"req-{self._asked}", answer)
@@ -114,8 +144,9 @@ class Ledger:
         await self.tell(letter)
         return letter
 
-    def view(self, payment_id: str) -> PaymentAsked:
-        return PaymentAsked(payment_id, asyncio.get_running_loop().create_future())
+    def view(self, payment_id: str | None = None, *, order_id: str | None = None, user: str = USER) -> PaymentAsked:
+        answer: asyncio.Future[PaymentAnswer | Unavailable | None] = asyncio.get_running_loop().create_future()
+        return PaymentAsked(user, self.clock.monotonic() + 5.0, answer, payment_id, order_id)
 
     def arrived(
         self, message: OrderCreated | OrderCancelled, identity: str = "", *, redelivered: bool = False
@@ -144,8 +175,10 @@ class Ledger:
     async def cancel(self, order_id: str = "o1") -> None:
         await self.tell(self.arrived(OrderCancelled(order_id, 1)))
 
-    async def ended(self, effect: Any, message: Message, call_ms: float = 0.0) -> None:
-        await self.tell(EffectEnded(effect.id, message, call_ms))
+    async def ended(
+        self, effect: Any, message: Message, call_ms: float = 0.0, handover: Handover | None = None
+    ) -> None:
+        await self.tell(EffectEnded(effect.id, message, call_ms, handover))
 
     # ---------------------------------------------------------------------------------------------------- what came out
 
@@ -164,6 +197,39 @@ class Ledger:
         order = self.store.database.get(order_id)
         assert order is not None
         return order
+
+
+def payment_of(order_id: str) -> str:
+    return payment_id_of("payment-service", order_id)
+
+
+def charged(order_id: str = "o1", charge_id: str = "ch_1") -> IntentSucceeded:
+    return IntentSucceeded(order_id, 1, f"pi_{order_id}", ChargeFacts(charge_id))
+
+
+def declined(order_id: str = "o1", attempt: int = 1) -> CardDeclined:
+    failure = Failure("card_declined", "insufficient_funds", "No.")
+    return CardDeclined(order_id, attempt, 1, f"pi_{order_id}", failure)
+
+
+def unclear(order_id: str = "o1", attempt: int = 1, send: int = 1) -> ConfirmUnclear:
+    return ConfirmUnclear(order_id, attempt, send, 1, f"pi_{order_id}")
+
+
+def withheld(order_id: str = "o1", attempt: int = 1, send: int = 1) -> ConfirmWithheld:
+    return ConfirmWithheld(order_id, attempt, send, 1)
+
+
+def seen(
+    order_id: str = "o1",
+    status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD,
+    charge_id: str | None = None,
+    reason: LookReason = LookReason.LOOK,
+) -> IntentSeen:
+    """An intent as a look shows it; with a charge it has succeeded."""
+    if charge_id is not None:
+        return IntentSeen(order_id, 1, f"pi_{order_id}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge_id))
+    return IntentSeen(order_id, 1, f"pi_{order_id}", reason, status)
 
 
 def _emptied(mailbox: Mailbox[Any]) -> list[Any]:

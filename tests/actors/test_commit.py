@@ -8,26 +8,32 @@ from msgspec.structs import replace
 from payment.actors.desk import READ_FIRST_S
 from payment.actors.letters import (
     ActorRestarted,
+    CancelEffect,
     EffectEnded,
     Handling,
-    Withdraw,
 )
-from payment.core.effects import ChargeCard, FindCharges, PublishEvent, RefundCharge
+from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
 from payment.core.messages import (
-    CardCharged,
-    CardDeclined,
-    ChargesFound,
-    ChargeUnclear,
-    ChargeWithheld,
     EventPublished,
-    Evidence,
-    FoundCharge,
     OrderCancelled,
     OrderCreated,
 )
 from payment.core.order import AttemptState, OrderStatus
 from payment.core.replies import CardWasDeclined, Conflict, Denied, Paid, Unavailability, Unavailable
-from tests.actors.ledger_world import USER, Ledger, World, reply, waits, world
+from tests.actors.ledger_world import (
+    USER,
+    Ledger,
+    World,
+    charged,
+    declined,
+    payment_of,
+    reply,
+    seen,
+    unclear,
+    waits,
+    withheld,
+    world,
+)
 
 
 @pytest.fixture
@@ -55,13 +61,14 @@ class TestOrder:
         await ledger.order()
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
-        assert (charge.send, charge.amount, charge.token) == (1, 1999, "tok_1")
+        assert (charge.send, charge.intent.amount, charge.instrument.value) == (1, 1999, "tok_1")
         assert waits(letter)
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
-        assert reply(letter) == Paid("pay-o1", "o1", "ch_1")
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
         (event,) = ledger.to_nats()
-        assert event == PublishEvent("o1", "payment:created", "pay-o1", "ch_1", None)
-        await ledger.ended(event, EventPublished("o1", "payment:created"))
+        message_id = f"payment:created:{payment_of('o1')}"
+        assert event == PublishEvent("o1", "payment:created", payment_of("o1"), "ch_1", None, message_id)
+        await ledger.ended(event, EventPublished("o1", event.message_id))
         assert ledger.doc().due is None
         assert len(ledger.hands) == 0
 
@@ -75,7 +82,7 @@ class TestOrder:
         assert (ledger.to_stripe(), ledger.settled, waits(letter)) == ([], [], True)
         ledger.store.go_on()
         await ledger.clock.settle()
-        assert isinstance(ledger.one_to_stripe(), ChargeCard)
+        assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
         assert ledger.settled == [("order:created o2", Handling.APPLIED)]
 
     @pytest.mark.parametrize("where", ["commit", "answer"])
@@ -85,7 +92,7 @@ class TestOrder:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         ledger.store.stall(where)
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         assert (ledger.to_nats(), waits(letter)) == ([], True)
         ledger.store.go_on()
         await ledger.clock.settle()
@@ -106,19 +113,19 @@ class TestOrder:
         assert ledger.doc().payment is None
 
     async def test_an_outcome_that_can_t_be_written_is_not_released_again(self, ledger: Ledger) -> None:
-        """F41: the card was charged; a second release of that send could end as "never sent". Its lease runs out."""
+        """F41: the card was charged; a second release of that send could end as "never sent": its lease runs out."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
         ledger.store.unwritable = lambda _order: True
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         ledger.store.unwritable = lambda _order: False
         await ledger.ask()
         assert ledger.to_stripe() == []
         await ledger.clock.advance(62.0)
         again = ledger.one_to_stripe()
-        assert (again.key, again.send, ledger.doc().attempts[0].sends) == (charge.key, 2, 2)
-        await ledger.ended(again, CardCharged("o1", 1, "ch_1"))
+        assert isinstance(again, RetrieveIntent)
+        await ledger.ended(again, seen(charge_id="ch_1"))
         assert ledger.doc().attempts[0].state is AttemptState.PAID
 
     async def test_an_answer_that_writes_nothing_is_read_afresh(self, house: World, ledger: Ledger) -> None:
@@ -135,7 +142,7 @@ class TestOrder:
         """F21: the request that was answered with 201 comes again; the document that said so is still cached."""
         await ledger.order()
         await ledger.ask()
-        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         other = await house.ledger("web-2", own_store=True)
         await other.cancel()
         assert reply(await ledger.ask()) is Conflict.CANCELLED
@@ -144,7 +151,7 @@ class TestOrder:
         """Paid a moment ago, cancelled in this very write: 409, and the money goes back."""
         await ledger.order()
         await ledger.ask()
-        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         repeated = ledger.asked()
         await ledger.tell(repeated, ledger.arrived(OrderCancelled("o1", 1)))
         assert reply(repeated) is Conflict.CANCELLED
@@ -162,9 +169,9 @@ class TestOrder:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.cancel()
-        assert ledger.to_stripe() == [Withdraw(charge.id)]
+        assert ledger.to_stripe() == [CancelEffect(charge.id)]
         assert reply(letter) is Conflict.CANCELLED
-        await ledger.ended(charge, ChargeWithheld("o1", 1, 1))
+        await ledger.ended(charge, withheld("o1", 1, 1))
         assert ledger.doc().attempts[0].state is AttemptState.REFUSED
         assert len(ledger.hands) == 0
 
@@ -242,9 +249,9 @@ class TestTwice:
         await ledger.tell(first, second, third)
         charge = ledger.one_to_stripe()
         assert reply(third) is Conflict.UNDER_WAY
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
-        assert reply(first) == reply(second) == Paid("pay-o1", "o1", "ch_1")
-        assert reply(await ledger.ask()) == Paid("pay-o1", "o1", "ch_1", replayed=True)
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert reply(first) == reply(second) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(await ledger.ask()) == Paid(payment_of("o1"), "o1", "ch_1", replayed=True)
 
     async def test_two_processes_are_asked_at_once(self, house: World, ledger: Ledger) -> None:
         """F02: one write wins and charges; the other process joins, looks about once a second, and tells the same."""
@@ -259,11 +266,11 @@ class TestTwice:
         await house.clock.settle()
         charge = ledger.one_to_stripe()
         assert other.to_stripe() == []
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         assert waits(letters[1])
         reads = other.store.calls["load"]
         await house.clock.advance(2.0)
-        assert reply(letters[0]) == reply(letters[1]) == Paid("pay-o1", "o1", "ch_1")
+        assert reply(letters[0]) == reply(letters[1]) == Paid(payment_of("o1"), "o1", "ch_1")
         assert other.store.calls["load"] - reads <= 3
 
     async def test_a_hot_order_does_not_hold_up_others(self, ledger: Ledger) -> None:
@@ -279,13 +286,13 @@ class TestTwice:
         charges = {effect.order_id: effect for effect in ledger.to_stripe()}
         assert set(charges) == {"hot", "cool"}
         assert ledger.store.calls["commit"] - before <= 3
-        await ledger.ended(charges["hot"], CardCharged("hot", 1, "ch_1"))
+        await ledger.ended(charges["hot"], charged("hot", "ch_1"))
         assert {type(reply(letter)) for letter in crowd} == {Paid}
 
 
 class TestOutcomes:
     async def test_a_late_outcome_is_decided_on_the_newer_document(self, house: World, ledger: Ledger) -> None:
-        """F34: a process paused with a charge in its hands wakes: its write is refused, its charge is refunded."""
+        """F34: a process paused with a confirm in flight wakes: its write is refused, and the charge is known."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
@@ -293,14 +300,14 @@ class TestOutcomes:
         await ledger.end()
         await house.clock.advance(62)
         found = other.one_to_stripe()
-        assert isinstance(found, FindCharges)
-        await other.ended(found, ChargesFound("o1", 1, Evidence.PROBE, (FoundCharge("ch_1", 1),)))
+        assert isinstance(found, RetrieveIntent)
+        await other.ended(found, seen(charge_id="ch_1"))
         paid_rev = ledger.doc().rev
         await ledger.start()
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_other"))
-        assert ledger.doc().rev > paid_rev
-        assert ledger.doc().strays[0].charge_id == "ch_other"
-        assert [type(effect) for effect in ledger.to_stripe()] == [RefundCharge]
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert ledger.doc().rev == paid_rev
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert ledger.to_stripe() == []
 
     async def test_a_stale_write_is_refused_and_decided_again(self, ledger: Ledger) -> None:
         """F34: another process writes between our decision and our write: the cancel is seen, no charge leaves."""
@@ -321,19 +328,20 @@ class TestOutcomes:
         await ledger.order()
         letter = await ledger.ask()
         first = ledger.one_to_stripe()
-        await ledger.ended(first, ChargeUnclear("o1", 1, 1))
+        await ledger.ended(first, unclear("o1", 1, 1))
         second = ledger.one_to_stripe()
-        assert (second.key, second.send, waits(letter)) == (first.key, 2, True)
+        assert (second.id, second.intent.key, second.send) == (first.id, first.intent.key, 2)
+        assert waits(letter)
 
     async def test_a_declined_request_is_told_and_the_next_token_charges(self, ledger: Ledger) -> None:
         """F15: 402, then a new attempt with a new key."""
         await ledger.order()
         letter = await ledger.ask()
         first = ledger.one_to_stripe()
-        await ledger.ended(first, CardDeclined("o1", 1, "card_declined", "insufficient_funds", "No."))
+        await ledger.ended(first, declined())
         assert isinstance(reply(letter), CardWasDeclined)
         await ledger.ask(token="tok_2")
-        assert ledger.one_to_stripe().key != first.key
+        assert ledger.one_to_stripe().id != first.id
 
     async def test_the_fates_of_a_dead_actor_s_effects_are_unknown(self, ledger: Ledger) -> None:
         """F32: a charge counts as unclear and is sent again; an event is published again."""
@@ -344,13 +352,13 @@ class TestOutcomes:
         assert ledger.to_stripe() == []
         await ledger.tell(ActorRestarted("stripe"))
         again = ledger.one_to_stripe()
-        assert (again.key, again.send) == (charge.key, 2)
-        await ledger.ended(again, CardCharged("o1", 1, "ch_1"))
+        assert (again.id, again.send) == (charge.id, 2)
+        await ledger.ended(again, charged("o1", "ch_1"))
         (event,) = ledger.to_nats()
         await ledger.tell(ActorRestarted("nats"))
         await ledger.clock.advance(2)
         assert ledger.to_nats() == [event]
-        await ledger.ended(event, EventPublished("o1", "payment:created"))
+        await ledger.ended(event, EventPublished("o1", event.message_id))
         assert len(ledger.hands) == 0
 
 
@@ -363,10 +371,11 @@ class TestRestart:
         await ledger.restart()
         assert unavailable(letter) is Unavailability.WRITE_UNKNOWN
         found = ledger.one_to_stripe()
-        assert isinstance(found, FindCharges)
-        await ledger.ended(found, ChargesFound("o1", 1, Evidence.PROBE, ()))
+        assert isinstance(found, RetrieveIntent)
+        await ledger.ended(found, seen())
         again = ledger.one_to_stripe()
-        assert (again.key, again.amount, again.token, again.send) == (charge.key, charge.amount, charge.token, 2)
+        assert (again.id, again.instrument, again.send) == (charge.id, charge.instrument, 2)
+        assert again.intent == replace(charge.intent, id="pi_o1")
 
     async def test_a_charge_that_was_made_is_found_and_not_repeated(self, ledger: Ledger) -> None:
         """F05, F06, F07: paid by the look; its event goes out, again after a crash until it is marked."""
@@ -375,7 +384,7 @@ class TestRestart:
         ledger.to_stripe()
         await ledger.restart()
         found = ledger.one_to_stripe()
-        await ledger.ended(found, ChargesFound("o1", 1, Evidence.PROBE, (FoundCharge("ch_1", 1),)))
+        await ledger.ended(found, seen(charge_id="ch_1"))
         assert ledger.doc().attempts[0].state is AttemptState.PAID
         (event,) = ledger.to_nats()
         await ledger.restart()
@@ -391,7 +400,7 @@ class TestRestart:
         await house.clock.advance(58)
         assert other.to_stripe() == []
         await house.clock.advance(4)
-        assert isinstance(other.one_to_stripe(), FindCharges)
+        assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
     async def test_an_event_in_a_crash_is_handed_back_once(self, house: World, ledger: Ledger) -> None:
         """F08, F32: not settled yet: to be delivered again; what was settled is not settled twice."""
@@ -408,7 +417,7 @@ class TestRestart:
         ledger.store.stall("commit", "load_by_payment")
         under_way = await ledger.ask("o2")
         lane = await ledger.ask("o2", "tok_2")
-        view = ledger.view("pay-o1")
+        view = ledger.view(payment_of("o1"))
         await ledger.tell(view, ledger.arrived(OrderCreated("o5", 0, USER, ledger.clock.now(), 1, "usd")))
         await ledger.tell(ledger.poison())
         await ledger.end()
@@ -425,8 +434,7 @@ class TestRestart:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.end()
-        ledger.mailbox.offer(EffectEnded(charge.id, CardCharged("o1", 1, "ch_1")))
+        ledger.mailbox.offer(EffectEnded(charge.id, charged("o1", "ch_1")))
         await ledger.start()
         await ledger.clock.advance(2)
         assert ledger.doc().attempts[0].state is AttemptState.PAID
-        assert ledger.doc().strays == ()

@@ -9,20 +9,36 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from payment.actors.http import HandlerCrashed
-from payment.actors.letters import ChargeAsked, PaymentAsked
-from payment.core.replies import Answer, Denied, Paid, PaymentStatus, Pending
+from payment.actors.letters import Answer, ChargeAsked, PaymentAsked
+from payment.core.messages import Authentication, Instrument, InstrumentKind
+from payment.core.replies import (
+    CardWasDeclined,
+    Denied,
+    InstrumentRefused,
+    Paid,
+    PaymentStatus,
+    Pending,
+    RequiresAction,
+)
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.ops.health import Dependency
+from payment.ports.cards import Handover
 from tests.actors.http_world import (
+    BANK_URL,
     CHARGE_WAIT_S,
+    CLIENT_SECRET,
     FORM,
     ORDER_ID,
     OWNER,
     PAYMENT_ID,
     PAYMENTS,
     REAL_S,
+    REDIRECT,
+    SDK,
+    STRIPE_ID,
     HttpWorld,
     bearer,
     http_world,
@@ -41,14 +57,173 @@ async def world() -> AsyncIterator[HttpWorld]:
 
 
 async def test_a_charge_reaches_the_ledger_as_one_command(world: HttpWorld) -> None:
-    """Who asks, for what, with which token, until when, and under which request id."""
+    """The user, the order, the card token, the deadline and the request id."""
     got = await world.post(headers=bearer() | {"X-Request-ID": "r-1"})
     (letter,) = world.ledger.asked
     assert isinstance(letter, ChargeAsked)
-    assert (letter.request.order_id, letter.request.user_id, letter.request.token) == (ORDER_ID, OWNER, "tok_visa")
+    assert (letter.request.order_id, letter.request.user_id) == (ORDER_ID, OWNER)
+    assert letter.request.instrument == Instrument(InstrumentKind.TOKEN, "tok_visa")
+    assert letter.request.authentication == Authentication()
     assert (letter.deadline - letter.asked_at, letter.request_id) == (CHARGE_WAIT_S, "r-1")
-    assert len(letter.request.payment_id) == 32
     assert (got.status, got.headers["Location"]) == (201, f"{PAYMENTS}/{PAYMENT_ID}")
+
+
+INSTRUMENTS = [
+    ("token", "tok_visa", InstrumentKind.TOKEN),
+    ("paymentMethod", "pm_card_visa", InstrumentKind.PAYMENT_METHOD),
+    ("confirmationToken", "ctoken_1N2x", InstrumentKind.CONFIRMATION_TOKEN),
+]
+RETURN_URL = "https://shop.example.com/done?session=of-the-customer"
+
+
+@pytest.mark.parametrize(("field", "value", "kind"), INSTRUMENTS)
+@pytest.mark.parametrize(
+    ("sent", "authentication"),
+    [
+        ({}, Authentication()),
+        ({"useStripeSdk": True}, Authentication(use_stripe_sdk=True)),
+        ({"returnUrl": RETURN_URL}, Authentication(return_url=RETURN_URL)),
+    ],
+    ids=["neither", "useStripeSdk", "returnUrl"],
+)
+async def test_each_instrument_and_each_way_to_authenticate_reaches_the_ledger(
+    world: HttpWorld, field: str, value: str, kind: InstrumentKind, sent: dict[str, object], authentication: object
+) -> None:
+    """Three instruments, with no way to authenticate, with Stripe.js, or with a redirect."""
+    assert (await world.post({"orderId": ORDER_ID, field: value, **sent})).status == 201
+    (asked,) = world.ledger.asked
+    assert isinstance(asked, ChargeAsked)
+    assert asked.request.instrument == Instrument(kind, value)
+    assert asked.request.authentication == authentication
+
+
+@pytest.mark.parametrize(
+    ("handover", "next_action"),
+    [(SDK, {"type": "use_stripe_sdk"}), (REDIRECT, {"type": "redirect_to_url", "url": BANK_URL})],
+    ids=["Stripe.js", "redirect"],
+)
+async def test_a_bank_that_wants_the_customer_is_202_with_what_the_browser_needs(
+    world: HttpWorld, handover: Handover, next_action: dict[str, str]
+) -> None:
+    """The client secret and the next action, where to look afterwards and when, and no cache keeps it."""
+    world.ledger.says(RequiresAction(PAYMENT_ID, ORDER_ID), 3, handover)
+    got = await world.post(FORM | {"useStripeSdk": True})
+    assert got.status == 202
+    assert got.json == {
+        "id": PAYMENT_ID,
+        "orderId": ORDER_ID,
+        "status": "requires_action",
+        "clientSecret": CLIENT_SECRET,
+        "nextAction": next_action,
+    }
+    assert got.headers["Location"] == f"{PAYMENTS}/{PAYMENT_ID}"
+    assert (got.headers["Retry-After"], got.headers["Cache-Control"]) == ("3", "no-store")
+
+
+async def test_an_owner_finds_the_next_action_at_the_payment(world: HttpWorld) -> None:
+    """GET, by the payment's id and by the order's: after a reload the browser can go on."""
+    world.ledger.finds(view(PaymentStatus.REQUIRES_ACTION, None), SDK)
+    for got in (await world.show(), await world.find()):
+        assert (got.status, got.headers["Cache-Control"]) == (200, "no-store")
+        assert (got.json["status"], got.json["clientSecret"]) == ("requires_action", CLIENT_SECRET)
+        assert got.json["nextAction"] == {"type": "use_stripe_sdk"}
+    by_id, by_order = world.ledger.asked
+    assert isinstance(by_id, PaymentAsked)
+    assert isinstance(by_order, PaymentAsked)
+    assert (by_id.user_id, by_id.payment_id, by_id.order_id) == (OWNER, PAYMENT_ID, None)
+    assert (by_order.user_id, by_order.payment_id, by_order.order_id) == (OWNER, None, ORDER_ID)
+
+
+async def test_no_one_but_the_owner_gets_the_client_secret(world: HttpWorld) -> None:
+    """403, and neither secret nor payment in it, by either address."""
+    world.ledger.finds(view(PaymentStatus.REQUIRES_ACTION, None), SDK)
+    for got in (await world.show(headers=bearer("u2")), await world.find(headers=bearer("u2"))):
+        assert (got.status, got.code) == (403, "not_owner")
+        assert CLIENT_SECRET.encode() not in got.body
+        assert PAYMENT_ID.encode() not in got.body
+
+
+async def test_a_payment_is_found_by_its_order(world: HttpWorld) -> None:
+    """The same body as by the payment's id; a slash at the end and other parameters make no difference."""
+    by_id = await world.show()
+    for query in (f"orderId={ORDER_ID}", f"x=1&orderId={ORDER_ID}&y"):
+        got = await world.find(query)
+        assert (got.status, got.json) == (200, by_id.json)
+    assert got.json == {"id": PAYMENT_ID, "orderId": ORDER_ID, "status": "paid", "stripeId": STRIPE_ID}
+    assert (await world.get(f"{PAYMENTS}/?orderId={ORDER_ID}", bearer())).status == 200
+
+
+async def test_an_orders_id_in_a_query_may_be_escaped(world: HttpWorld) -> None:
+    """As every client library writes it."""
+    await world.find("orderId=a%20b%2Fc%C3%A9")
+    (asked,) = world.ledger.asked
+    assert isinstance(asked, PaymentAsked)
+    assert asked.order_id == "a b/cé"
+
+
+async def test_an_order_without_a_payment_is_404(world: HttpWorld) -> None:
+    """So is an order that does not exist: the two answers are the same."""
+    world.ledger.finds(None)
+    got = await world.find()
+    assert (got.status, got.code) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "orderId",
+        "orderId=",
+        "orderid=o1",
+        "orderId=%20",
+        "orderId=%0a",
+        "orderId=a%00b",
+        "orderId=a&orderId=b",
+        "orderId=" + "x" * 256,
+    ],
+)
+async def test_a_malformed_query_is_400_and_names_the_field(world: HttpWorld, query: str) -> None:
+    """Nothing of it is repeated, and the ledger gets no message."""
+    got = await world.find(query)
+    ((error),) = got.errors
+    assert (got.status, error["code"], error["field"]) == (400, "invalid_field", "orderId")
+    assert len(got.body) < 200
+    assert world.ledger.asked == []
+
+
+async def test_a_payment_is_sought_for_a_user_only(world: HttpWorld) -> None:
+    """401 before the query is looked at."""
+    got = await world.find("", headers={})
+    assert (got.status, got.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+async def test_a_decline_names_its_payment(world: HttpWorld) -> None:
+    """402 with the payment's id and address, so that its status can be read while another card is tried."""
+    world.ledger.says(CardWasDeclined(PAYMENT_ID, "insufficient_funds", "Your card has insufficient funds."))
+    got = await world.post()
+    assert (got.status, got.json["id"], got.code) == (402, PAYMENT_ID, "declined")
+    assert got.headers["Location"] == f"{PAYMENTS}/{PAYMENT_ID}"
+
+
+# What no log line shows.
+
+
+async def test_no_log_line_shows_what_a_request_or_an_answer_must_hide(world: HttpWorld) -> None:
+    """Neither an instrument, a return URL's query, the JWT, the client secret nor what a query held."""
+    with capture_logs() as logged:
+        world.ledger.says(RequiresAction(PAYMENT_ID, ORDER_ID), 3, REDIRECT)
+        for field, value, _ in INSTRUMENTS:
+            body = {"orderId": ORDER_ID, field: value, "returnUrl": RETURN_URL}
+            assert (await world.post(body)).status == 202
+            assert (await world.post(body | {"returnUrl": RETURN_URL + "#x"})).status == 400
+        world.ledger.finds(view(PaymentStatus.REQUIRES_ACTION, None), REDIRECT)
+        assert (await world.find("orderId=secretOrder")).status == 200
+        world.ledger.says(InstrumentRefused(InstrumentKind.TOKEN, ""))
+        assert (await world.post()).status == 400
+    said = repr(logged)
+    hidden = [value for _, value, _ in INSTRUMENTS] + [CLIENT_SECRET, BANK_URL, "of-the-customer", "secretOrder"]
+    assert [text for text in [*hidden, bearer()["Authorization"][7:]] if text in said] == []
+    assert said.count("http_request") == 8
 
 
 @pytest.mark.parametrize("cookie", ["session", "express:sess"])
@@ -81,7 +256,7 @@ async def test_parameters_of_the_media_type_do_not_matter(world: HttpWorld, medi
 
 async def test_a_payment_is_shown_to_its_owner(world: HttpWorld) -> None:
     """The GET of the contract."""
-    world.ledger.found = view(PaymentStatus.REFUNDING)
+    world.ledger.finds(view(PaymentStatus.REFUNDING))
     got = await world.show()
     assert got.status == 200
     assert got.json["status"] == "refunding"
@@ -161,7 +336,9 @@ async def test_a_drain_waits_for_what_is_under_way_and_takes_no_more(world: Http
     assert refused.headers["Connection"] == "close"
     assert (await world.get("/readyz")).status == 503
     assert (await world.show()).status == 503
-    world.ledger.asked[0].answer.set_result(Answer(Pending(PAYMENT_ID, ORDER_ID), 3))
+    (asked,) = world.ledger.asked
+    assert isinstance(asked, ChargeAsked)
+    asked.answer.set_result(Answer(Pending(PAYMENT_ID, ORDER_ID), 3))
     assert (await posting).status == 202
     await draining
     with pytest.raises(ConnectionError):
@@ -291,16 +468,19 @@ async def test_an_address_that_nobody_serves_is_404_in_the_platforms_shape(world
     assert (got.status, len(got.errors)) == (404, 1)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 async def test_a_method_that_an_address_does_not_take_is_405(world: HttpWorld, method: str) -> None:
-    """With Allow, and before anything else is looked at."""
+    """With all the address's methods in Allow, and before anything else is looked at."""
     got = await world.request(method, PAYMENTS)
-    assert (got.status, got.headers["Allow"]) == (405, "POST")
-    if method != "HEAD":
-        assert got.errors
+    assert (got.status, got.code, got.headers["Allow"]) == (405, "method_not_allowed", "POST, GET, HEAD")
+    by_id = await world.request("POST", f"{PAYMENTS}/{PAYMENT_ID}")
+    assert (by_id.status, by_id.headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", f"{PAYMENTS}/{PAYMENT_ID}"])
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/openapi.json", f"{PAYMENTS}/{PAYMENT_ID}", f"{PAYMENTS}?orderId=o1"],
+)
 async def test_what_can_be_got_can_be_asked_for_its_head(world: HttpWorld, path: str) -> None:
     """HEAD is GET without the body."""
     got = await world.request("HEAD", path, headers=bearer())
@@ -311,6 +491,7 @@ async def test_what_can_be_got_can_be_asked_for_its_head(world: HttpWorld, path:
 async def test_requests_are_counted_by_template_and_status(world: HttpWorld) -> None:
     """Never by what was sent as path."""
     await world.show()
+    await world.find("orderId=not-in-a-label")
     await world.get("/never/heard/of")
     await world.raw(b"NO HTTP\r\n\r\n")
     text = (await world.get("/metrics")).body.decode()
@@ -318,7 +499,9 @@ async def test_requests_are_counted_by_template_and_status(world: HttpWorld) -> 
     assert 'payment_http_requests_total{route="other",status="404"} 1.0' in text
     assert 'payment_http_requests_total{route="other",status="400"} 1.0' in text
     assert 'payment_http_request_seconds_count{route="/api/v1/payments/{id}"} 1.0' in text
+    assert 'payment_http_requests_total{route="/api/v1/payments",status="200"} 1.0' in text
     assert "never" not in text
+    assert "not-in-a-label" not in text
     assert PAYMENT_ID not in text
 
 

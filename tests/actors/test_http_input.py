@@ -67,9 +67,9 @@ STRANGERS = {
 
 @pytest.mark.parametrize("headers", STRANGERS.values(), ids=STRANGERS.keys())
 async def test_whoever_does_not_show_who_asks_gets_401(world: HttpWorld, headers: dict[str, str]) -> None:
-    """F37: with the challenge, on both of the platform's addresses; the ledger hears nothing."""
-    for got in (await world.post(headers=headers), await world.show(headers=headers)):
-        assert (got.status, got.headers["WWW-Authenticate"], len(got.errors)) == (401, "Bearer", 1)
+    """F37: with the challenge, on each address of payments; the ledger gets no message."""
+    for got in (await world.post(headers=headers), await world.show(headers=headers), await world.find("", headers)):
+        assert (got.status, got.headers["WWW-Authenticate"], got.code) == (401, "Bearer", "unauthenticated")
     assert world.ledger.asked == []
 
 
@@ -103,6 +103,31 @@ BAD_BODIES: dict[str, tuple[bytes, list[str | None]]] = {
     "an empty object": (b"{}", ["orderId", "token"]),
     "an empty id": (b'{"orderId": "", "token": "tok_visa"}', ["orderId"]),
     "no card token": (b'{"orderId": "o1", "token": "4242424242424242"}', ["token"]),
+    "a payment method as a token": (b'{"orderId": "o1", "token": "pm_card_visa"}', ["token"]),
+    "a token as a payment method": (b'{"orderId": "o1", "paymentMethod": "tok_visa"}', ["paymentMethod"]),
+    "a query as a confirmation token": (b'{"orderId": "o1", "confirmationToken": {"$ne": 1}}', ["confirmationToken"]),
+    "two instruments": (b'{"orderId": "o1", "token": "tok_visa", "paymentMethod": "pm_a"}', ["paymentMethod"]),
+    "three instruments": (
+        b'{"orderId": "o1", "token": "tok_visa", "paymentMethod": "pm_a", "confirmationToken": "ctoken_a"}',
+        ["paymentMethod", "confirmationToken"],
+    ),
+    "a word for true": (b'{"orderId": "o1", "token": "tok_visa", "useStripeSdk": "true"}', ["useStripeSdk"]),
+    "a script as an address": (
+        b'{"orderId": "o1", "token": "tok_visa", "returnUrl": "javascript:alert(1)"}',
+        ["returnUrl"],
+    ),
+    "an address with credentials": (
+        b'{"orderId": "o1", "token": "tok_visa", "returnUrl": "https://u:p@shop.example.com/"}',
+        ["returnUrl"],
+    ),
+    "both ways to authenticate": (
+        b'{"orderId": "o1", "token": "tok_visa", "useStripeSdk": true, "returnUrl": "https://shop.example.com/"}',
+        ["returnUrl"],
+    ),
+    "everything wrong": (
+        b'{"orderId": 7, "token": 7, "paymentMethod": 7, "useStripeSdk": 7, "returnUrl": 7}',
+        ["orderId", "token", "paymentMethod", "useStripeSdk", "returnUrl"],
+    ),
 }
 
 
@@ -110,9 +135,10 @@ BAD_BODIES: dict[str, tuple[bytes, list[str | None]]] = {
 async def test_a_bad_body_is_400_with_one_error_per_field(
     world: HttpWorld, body: bytes, fields: list[str | None]
 ) -> None:
-    """Each fault by name; nothing of what was sent is repeated, and the ledger hears nothing."""
+    """Each fault by name; nothing of what was sent is repeated, and the ledger gets no message."""
     got = await world.post(body)
     assert got.status == 400, got.body
+    assert {error["code"] for error in got.errors} == {"invalid_json" if fields == [None] else "invalid_field"}
     assert sorted(str(error.get("field")) for error in got.errors) == sorted(map(str, fields))
     assert len(got.body) < 1_000
     assert world.ledger.asked == []
@@ -239,7 +265,16 @@ JSON_VALUES = st.recursive(
 BODIES = st.one_of(
     st.binary(max_size=300),
     JSON_VALUES.map(msgspec.json.encode),
-    st.fixed_dictionaries({"orderId": JSON_VALUES, "token": JSON_VALUES}).map(msgspec.json.encode),
+    st.fixed_dictionaries(
+        {"orderId": JSON_VALUES},
+        optional={
+            "token": JSON_VALUES,
+            "paymentMethod": JSON_VALUES,
+            "confirmationToken": JSON_VALUES,
+            "useStripeSdk": JSON_VALUES,
+            "returnUrl": JSON_VALUES,
+        },
+    ).map(msgspec.json.encode),
 )
 
 

@@ -10,8 +10,7 @@ import pytest
 import pytest_asyncio
 
 from payment.actors.actor import ActorCrashed
-from payment.actors.forecast import Forecast
-from payment.actors.http import ANSWER_GRACE_S, LOOKUP_WAIT_S, SHED_S
+from payment.actors.http import ANSWER_GRACE_S, DRAIN_ANSWER_S, LOOK_WAIT_S, SHED_S
 from payment.actors.http_line import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http_waiting import (
     HELD_UP_S,
@@ -22,9 +21,10 @@ from payment.actors.http_waiting import (
     WaitingRoom,
 )
 from payment.actors.http_wire import FIRST_WORDS_S, KEEPALIVE_S, Connection
-from payment.actors.letters import ChargeAsked
-from payment.core.messages import ChargeRequested
-from payment.core.replies import Answer, Unavailability, Unavailable
+from payment.actors.letters import Answer, ChargeAsked, PaymentAnswer, PaymentAsked
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.messages import ChargeRequested, Instrument, InstrumentKind
+from payment.core.replies import PaymentStatus, Unavailability, Unavailable
 from payment.edge.answers import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from tests.actors.http_world import (
     CHARGE_WAIT_S,
@@ -37,6 +37,7 @@ from tests.actors.http_world import (
     http_world,
     raw_post,
     read_answer,
+    view,
 )
 
 
@@ -52,8 +53,9 @@ async def test_requests_that_wait_do_not_hold_up_others(world: HttpWorld) -> Non
     waiting = [asyncio.create_task(world.post()) for _ in range(20)]
     await world.ledger.holds(20)
     assert (await world.get("/healthz")).status == 200
-    for letter in world.ledger.asked:
-        letter.answer.set_result(Answer(PAID))
+    for asked in world.ledger.asked:
+        assert isinstance(asked, ChargeAsked)
+        asked.answer.set_result(Answer(PAID))
     assert {(await each).status for each in waiting} == {201}
 
 
@@ -71,12 +73,32 @@ async def test_a_ledger_that_never_answers_leaves_nobody_waiting(world: HttpWorl
 
 
 async def test_a_look_up_that_is_not_answered_is_503(world: HttpWorld) -> None:
-    """Reading has a bound of its own."""
+    """F32: the ledger must answer within `LOOK_WAIT_S`; a little later HTTP answers without it."""
     world.ledger.holding = True
     showing = asyncio.create_task(world.show())
     await world.ledger.holds(1)
-    await world.clock.advance(LOOKUP_WAIT_S + OVERDUE_EVERY_S)
-    assert (await showing).status == 503
+    (asked,) = world.ledger.asked
+    assert asked.deadline == world.clock.monotonic() + LOOK_WAIT_S
+    await world.clock.advance(LOOK_WAIT_S)
+    assert not showing.done()
+    await world.clock.advance(ANSWER_GRACE_S + OVERDUE_EVERY_S)
+    got = await showing
+    assert (got.status, got.code) == (503, "unavailable")
+
+
+async def test_a_drain_shortens_the_wait_for_a_look(world: HttpWorld) -> None:
+    """F33: the ledger is to answer a request to see a payment with what it knows, before the service stops."""
+    world.ledger.holding = True
+    showing = asyncio.create_task(world.show())
+    await world.ledger.holds(1)
+    (asked,) = world.ledger.asked
+    draining = asyncio.create_task(world.actor.drain())
+    await world.until(lambda: world.actor._draining)
+    assert asked.deadline == world.clock.monotonic() + DRAIN_ANSWER_S
+    assert isinstance(asked, PaymentAsked)
+    asked.answer.set_result(PaymentAnswer(view(PaymentStatus.REQUIRES_ACTION, None)))
+    assert (await showing).status == 200
+    await draining
 
 
 @pytest.mark.parametrize(("write_sent", "words"), [(True, OUTCOME_UNKNOWN), (False, NOTHING_CHARGED)])
@@ -104,6 +126,7 @@ async def test_a_client_that_goes_away_ends_nothing(world: HttpWorld) -> None:
     writer.transport.abort()
     assert (await world.get("/healthz")).status == 200
     (letter,) = world.ledger.asked
+    assert isinstance(letter, ChargeAsked)
     assert not letter.answer.done()
     letter.answer.set_result(Answer(PAID))
     assert (await world.get("/healthz")).status == 200
@@ -127,7 +150,7 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
 
 async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
     """F39: memory is bounded whatever the ledger does with its letters."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     letters = [_letter(loop) for _ in range(WAITING_REQUESTS)]
@@ -144,24 +167,24 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
-    forecast = Forecast(per_s=25.0)
-    room = WaitingRoom(world.mailbox, forecast, world.clock)
+    estimate = QueueEstimate(25.0, 25.0)
+    room = WaitingRoom(world.mailbox, estimate, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
-    before_held_up = math.ceil(HELD_UP_S * forecast.per_s) - 1
-    forecast.placed = before_held_up
+    before_held_up = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
+    estimate.entered = before_held_up
     assert room.room_before_stripe() is None
-    forecast.placed += 1
-    assert room.room_before_stripe() == empty - forecast.queued
+    estimate.entered += 1
+    assert room.room_before_stripe() == empty - estimate.queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     waiting = [asyncio.create_task(room.charge(_letter(loop), 1e9)) for _ in range(40)]
     await world.ledger.holds(40)
-    assert room.room_before_stripe() == empty - forecast.queued - 40, "none of them is in the queue yet"
+    assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
     for letter in world.ledger.asked:
         assert isinstance(letter, ChargeAsked)
         letter.decided = True
-    forecast.passed = forecast.placed
-    forecast.placed += before_held_up + 1
+    estimate.created = estimate.confirmed = estimate.entered
+    estimate.entered += before_held_up + 1
     room.behind_s()
     assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
     room.dismiss(Unavailability.STOPPING)
@@ -169,7 +192,8 @@ async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: Htt
 
 
 def _letter(loop: asyncio.AbstractEventLoop) -> ChargeAsked:
-    return ChargeAsked(ChargeRequested("o", "u", "tok_a", "p"), 1e9, 0.0, "r", loop.create_future())
+    command = ChargeRequested("o", "u", Instrument(InstrumentKind.TOKEN, "tok_a"))
+    return ChargeAsked(command, 1e9, 0.0, "r", loop.create_future())
 
 
 BODY = msgspec.json.encode(FORM)
@@ -325,7 +349,7 @@ async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: Ht
 
 async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
     """What waits for Stripe was decided, and an answer is one too."""
-    room = WaitingRoom(world.mailbox, Forecast(per_s=25.0), world.clock)
+    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
     letters = [_letter(asyncio.get_running_loop()) for _ in range(3)]
     assert room.behind_s() == 0.0

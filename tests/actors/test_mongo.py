@@ -6,11 +6,11 @@ import pytest
 from msgspec import structs
 
 from payment.actors.letters import EffectEnded, Handling
-from payment.core.effects import ChargeCard, FindCharges
-from payment.core.messages import CardCharged, OrderCancelled
-from payment.core.order import AttemptState, Order
+from payment.core.effects import ConfirmIntent, RetrieveIntent
+from payment.core.messages import OrderCancelled
+from payment.core.order import Attempt, AttemptState, Order
 from payment.core.replies import Conflict, Denied, Paid, Unavailability, Unavailable
-from tests.actors.ledger_world import Ledger, World, reply, waits, world
+from tests.actors.ledger_world import Ledger, World, charged, payment_of, reply, waits, world
 from tests.fakes.store import encoded
 
 
@@ -25,6 +25,10 @@ async def ledger(house: World) -> Ledger:
     return await house.ledger()
 
 
+def _pays_with(attempt: Attempt, token: str) -> bool:
+    return attempt.instrument is not None and attempt.instrument.value == token
+
+
 def reason(letter: object) -> Unavailability:
     answer = reply(letter)  # type: ignore[arg-type]
     assert isinstance(answer, Unavailable), answer
@@ -36,7 +40,7 @@ class TestAway:
         """F25: at the start, too: 503 at once, events come again, and all is well when it is there."""
         house.store.away = "not there yet"
         ledger = await house.ledger()
-        letter, view = ledger.asked(), ledger.view("pay-o1")
+        letter, view = ledger.asked(), ledger.view(payment_of("o1"))
         await ledger.tell(letter, view, ledger.arrived(ledger.created()), ledger.poison())
         assert reason(letter) is Unavailability.STORE_AWAY
         assert view.answer.result() == Unavailable(Unavailability.STORE_AWAY)
@@ -46,7 +50,7 @@ class TestAway:
         await house.clock.advance(1.0)
         assert ledger.up
         await ledger.order()
-        assert isinstance((await ledger.ask(), ledger.one_to_stripe())[1], ChargeCard)
+        assert isinstance((await ledger.ask(), ledger.one_to_stripe())[1], ConfirmIntent)
 
     async def test_it_goes_away_and_comes_back(self, house: World, ledger: Ledger) -> None:
         """F25: the first to notice is told, the rest at once, nothing was charged; it goes on within a second."""
@@ -68,7 +72,7 @@ class TestAway:
         await house.clock.advance(1.0)
         assert ledger.up
         await ledger.ask("o1")
-        assert isinstance(ledger.one_to_stripe(), ChargeCard)
+        assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
 
     async def test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest(
         self, house: World, ledger: Ledger
@@ -94,7 +98,7 @@ class TestAway:
         charge = ledger.one_to_stripe()
         ledger.actor.desk.forget("o1")
         house.store.away = "gone"
-        outcome = EffectEnded(charge.id, CardCharged("o1", 1, "ch_1"))
+        outcome = EffectEnded(charge.id, charged("o1", "ch_1"))
         await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
         assert ledger.settled == [("cancel", Handling.NOT_NOW)]
         house.store.away = None
@@ -113,7 +117,7 @@ class TestAway:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.away = "gone"
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(21)
         assert reason(letter) is Unavailability.WRITE_UNKNOWN
         house.store.away = None
@@ -190,7 +194,7 @@ class TestAway:
         await house.clock.advance(5)
         house.store.away = None
         await house.clock.advance(1)
-        assert isinstance(ledger.one_to_stripe(), FindCharges)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
 
 class TestUnknown:
@@ -216,8 +220,8 @@ class TestUnknown:
         letter = await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.lose_answers = 1
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
-        assert reply(letter) == Paid("pay-o1", "o1", "ch_1")
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
         assert len(ledger.to_nats()) == 1
         assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
 
@@ -304,7 +308,7 @@ class TestUnknown:
         house.store.go_on()
         await ledger.start()
         await house.clock.advance(2)
-        assert isinstance(ledger.one_to_stripe(), FindCharges)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
     async def test_no_majority_for_writes_is_not_a_busy_loop(self, house: World, ledger: Ledger) -> None:
         """F43: reads pass and no write is confirmed: tried about once a second; nothing is released."""
@@ -359,12 +363,12 @@ class TestOneDocument:
 
     async def test_the_culprit_among_several_letters_is_found(self, house: World, ledger: Ledger) -> None:
         """F41: a request whose token the store refuses is told; the event and the request beside it go through."""
-        house.store.unwritable = lambda order: any(attempt.token == "tok_bad" for attempt in order.attempts)
+        house.store.unwritable = lambda order: any(_pays_with(attempt, "tok_bad") for attempt in order.attempts)
         bad, good = ledger.asked(token="tok_bad"), ledger.asked(token="tok_2")
         await ledger.tell(ledger.arrived(ledger.created(), "created"), bad, good)
         assert ledger.settled == [("created", Handling.APPLIED)]
         assert reason(bad) is Unavailability.CRASHED
-        assert ledger.one_to_stripe().token == "tok_2"
+        assert ledger.one_to_stripe().instrument.value == "tok_2"
         assert waits(good)
 
     async def test_an_outcome_that_can_not_be_stored_is_not_held_for_ever(self, house: World, ledger: Ledger) -> None:
@@ -373,7 +377,7 @@ class TestOneDocument:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.unwritable = lambda order: order.kept is not None
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         assert len(ledger.hands) == 0
         house.store.unwritable = lambda _: False
         await house.clock.advance(62)
@@ -404,7 +408,7 @@ class TestOneDocument:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.database.unreadable["o1"] = "Object missing required field"
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         assert len(ledger.hands) == 0
         house.store.database.unreadable.clear()
         await house.clock.advance(62)

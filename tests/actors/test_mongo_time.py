@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.letters import EffectEnded
+from payment.actors.letters import Answer, EffectEnded, PaymentAnswer
 from payment.actors.mongo import (
     BEHIND_LIMIT_S,
     CHARGES_IN_HAND_LIMIT,
@@ -15,19 +15,15 @@ from payment.actors.mongo import (
     SLOW_COMMIT_S,
     TICK_S,
 )
-from payment.core.effects import ChargeCard, FindCharges, FindRefund, PublishEvent
+from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RetrieveIntent
 from payment.core.messages import (
-    CardCharged,
-    ChargesFound,
-    ChargeWithheld,
     EffectReturned,
     EventPublished,
-    Evidence,
     RefundBlocked,
 )
 from payment.core.order import TaskKind
-from payment.core.replies import Answer, Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
-from tests.actors.ledger_world import Ledger, World, reply, waits, world
+from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
+from tests.actors.ledger_world import Ledger, World, charged, payment_of, reply, seen, waits, withheld, world
 
 
 @pytest.fixture
@@ -52,7 +48,7 @@ class TestDeadline:
         assert waits(letter)
         reads = ledger.store.calls["load"]
         await house.clock.advance(0.5)
-        assert reply(letter) == Pending("pay-o1", "o1")
+        assert reply(letter) == Pending(payment_of("o1"), "o1")
         assert letter.answer.result().retry_after_s == 1
         assert ledger.store.calls["load"] > reads
 
@@ -63,39 +59,40 @@ class TestDeadline:
         charge = ledger.one_to_stripe()
         other = await house.ledger("web-2", own_store=True)
         await house.clock.advance(4.8)
-        await other.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await other.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(0.5)
-        assert reply(letter) == Paid("pay-o1", "o1", "ch_1")
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
 
     async def test_whoever_would_wait_too_long_is_told_at_once(self, ledger: Ledger) -> None:
         """F14: a queue of 600 at 25 a second: 202 at once with its true time; a shorter place waits."""
         await ledger.order("o1", "o2")
         short = await ledger.ask("o1")
         for _ in range(600):
-            ledger.forecast.place()
+            ledger.estimate.enter()
         long = await ledger.ask("o2")
-        assert reply(long) == Pending("pay-o2", "o2")
+        assert reply(long) == Pending(payment_of("o2"), "o2")
         assert long.answer.result().retry_after_s == 25
         assert waits(short)
-        assert isinstance(ledger.to_stripe()[1], ChargeCard), "its charge is in the queue nevertheless"
+        assert isinstance(ledger.to_stripe()[1], ConfirmIntent), "its charge is in the queue nevertheless"
 
     async def test_a_watch_that_ends_after_the_deadline_is_told_at_once(self, house: World, ledger: Ledger) -> None:
         """Nobody will look again before: no use in waiting."""
         await ledger.order()
         await ledger.ask()
         ledger.to_stripe()
-        task = replace(
-            ledger.doc().attempts[0].task, kind=TaskKind.WATCH, due=house.clock.now() + timedelta(hours=1), holder=None
-        )
         doc = ledger.doc()
         assert doc.payment is not None
-        attempt = replace(doc.payment.attempts[0], task=task)
+        assert doc.intent is not None
+        assert doc.intent.task is not None
+        due = house.clock.now() + timedelta(hours=1)
+        task = replace(doc.intent.task, kind=TaskKind.WATCH, due=due, holder=None)
+        intent = replace(doc.intent, task=task)
         other = await house.ledger("web-2", own_store=True)
         house.store.database.put(
-            replace(doc, rev=doc.rev + 1, due=task.due, payment=replace(doc.payment, attempts=(attempt,)))
+            replace(doc, rev=doc.rev + 1, due=task.due, payment=replace(doc.payment, intent=intent))
         )
         letter = await other.ask()
-        assert reply(letter) == Pending("pay-o1", "o1")
+        assert reply(letter) == Pending(payment_of("o1"), "o1")
         assert letter.answer.result().retry_after_s == 3_600
 
     async def test_a_request_that_waited_too_long_for_its_turn_starts_nothing(
@@ -185,7 +182,7 @@ class TestDeadline:
         await ledger.order(*ids)
         for order_id in ids:
             await ledger.ask(order_id)
-            await ledger.ended(ledger.one_to_stripe(), CardCharged(order_id, 1, f"ch_{order_id}"))
+            await ledger.ended(ledger.one_to_stripe(), charged(order_id, f"ch_{order_id}"))
         assert (len(ledger.hands), ledger.hands.charges) == (15, 0)
 
 
@@ -217,9 +214,9 @@ class TestLeases:
         await ledger.order()
         await ledger.ask()
         await ledger.cancel()
-        assert isinstance(ledger.one_to_stripe(), ChargeCard)
+        assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
         await house.clock.advance(1.5)
-        assert type(ledger.one_to_stripe()).__name__ == "Withdraw"
+        assert type(ledger.one_to_stripe()).__name__ == "CancelEffect"
 
     async def test_what_is_handed_back_while_draining_is_left_for_others(self, house: World, ledger: Ledger) -> None:
         """F33: due at once, held by nobody, and this process does not take it up again."""
@@ -227,20 +224,20 @@ class TestLeases:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         draining = house.clock.drive(ledger.actor.drain(), limit_s=5)
-        ledger.mailbox.offer(EffectEnded(charge.id, ChargeWithheld("o1", 1, 1)))
+        ledger.mailbox.offer(EffectEnded(charge.id, withheld("o1", 1, 1)))
         await draining
         await house.clock.advance(3)
         assert ledger.to_stripe() == []
         assert (ledger.doc().holder, ledger.doc().due is not None) == (None, True)
         other = await house.ledger("web-2", own_store=True)
-        assert isinstance(other.one_to_stripe(), FindCharges)
+        assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
     async def test_a_look_that_is_handed_back_is_taken_up_again(self, house: World, ledger: Ledger) -> None:
         """By the next sweep: nobody else would."""
         await ledger.order()
         await ledger.ask()
         await ledger.restart()
-        found = [effect for effect in ledger.to_stripe() if isinstance(effect, FindCharges)]
+        found = [effect for effect in ledger.to_stripe() if isinstance(effect, RetrieveIntent)]
         await ledger.ended(found[0], EffectReturned("o1", found[0].id))
         await house.clock.advance(2)
         assert ledger.to_stripe() == found
@@ -257,10 +254,10 @@ class TestSweep:
         house.clock.jump(jump)
         other = await house.ledger("web-2", own_store=True)
         await house.clock.advance(70)
-        found = [effect for effect in other.to_stripe() if isinstance(effect, FindCharges)]
+        found = [effect for effect in other.to_stripe() if isinstance(effect, RetrieveIntent)]
         assert len(found) == 1
-        await other.ended(found[0], ChargesFound("o1", 1, found[0].evidence, ()))
-        assert not any(isinstance(effect, ChargeCard) for effect in other.to_stripe())
+        await other.ended(found[0], seen())
+        assert not any(isinstance(effect, ConfirmIntent) for effect in other.to_stripe())
 
     async def test_an_absurd_deadline_counts_as_due(self, house: World, ledger: Ledger) -> None:
         """F38: a clock that was wrong wrote it; it is taken up at once."""
@@ -271,13 +268,13 @@ class TestSweep:
         doc = ledger.doc()
         assert doc.payment is not None
         far = house.clock.now() + timedelta(days=300)
-        attempt = replace(doc.payment.attempts[0], task=replace(doc.payment.attempts[0].task, due=far))
-        house.store.database.put(
-            replace(doc, rev=doc.rev + 1, due=far, payment=replace(doc.payment, attempts=(attempt,)))
-        )
+        assert doc.intent is not None
+        assert doc.intent.task is not None
+        intent = replace(doc.intent, task=replace(doc.intent.task, due=far))
+        house.store.database.put(replace(doc, rev=doc.rev + 1, due=far, payment=replace(doc.payment, intent=intent)))
         other = await house.ledger("web-2", own_store=True)
         await house.clock.advance(2)
-        assert isinstance(other.one_to_stripe(), FindCharges)
+        assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
     async def test_the_sweep_leaves_alone_what_is_in_hand(self, house: World, ledger: Ledger) -> None:
         """An outage longer than the lease: renewed when the store is back, not looked for as if it were lost."""
@@ -290,14 +287,14 @@ class TestSweep:
         house.store.away = None
         await house.clock.advance(3)
         assert ledger.to_stripe() == []
-        await ledger.ended(charge, CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(charge, charged("o1", "ch_1"))
         assert len(ledger.to_nats()) == 1
 
     async def test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand(self, house: World, ledger: Ledger) -> None:
         """F28, F44: NATS is away with the one effect of an order in its hands; the other is looked at in its time."""
         await ledger.order()
         await ledger.ask()
-        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         await ledger.cancel()
         await ledger.ended(ledger.one_to_stripe(), RefundBlocked("o1", "ch_1", "re_1", "it is pending"))
         assert ledger.to_stripe() == []
@@ -316,18 +313,18 @@ class TestSweep:
         neighbour.to_stripe()
         await neighbour.end()
         await house.clock.advance(63)
-        assert isinstance(ledger.one_to_stripe(), FindCharges)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
     async def test_an_event_that_was_not_published_goes_out_after_a_restart(self, house: World, ledger: Ledger) -> None:
         """F06, F28: the outbox is in the document."""
         await ledger.order()
         await ledger.ask()
-        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         ledger.to_nats()
         await ledger.restart()
         (event,) = ledger.to_nats()
         assert isinstance(event, PublishEvent)
-        await ledger.ended(event, EventPublished("o1", "payment:created"))
+        await ledger.ended(event, EventPublished("o1", event.message_id))
         await house.clock.advance(120)
         assert ledger.to_nats() == []
 
@@ -345,7 +342,7 @@ class TestSweep:
         assert ledger.to_stripe() == []
         house.store.go_on()
         await house.clock.settle()
-        assert isinstance(ledger.one_to_stripe(), FindCharges)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
     async def test_thousands_of_an_earlier_run_are_taken_up_at_once(self, house: World) -> None:
         """F04: at the start all that this client id left, up to a bound."""
@@ -357,7 +354,7 @@ class TestSweep:
         await ledger.restart()
         found = ledger.to_stripe()
         assert len(found) == 1_200
-        assert {effect.evidence for effect in found} == {Evidence.PROBE}
+        assert all(isinstance(effect, RetrieveIntent) for effect in found)
 
 
 class TestViews:
@@ -365,20 +362,22 @@ class TestViews:
         """Pending, then paid with its charge; an id that nobody knows is None."""
         await ledger.order()
         await ledger.ask()
-        first, unknown = ledger.view("pay-o1"), ledger.view("nothing")
+        first, unknown = ledger.view(payment_of("o1")), ledger.view("nothing")
         await ledger.tell(first, unknown)
-        assert first.answer.result() == PaymentView("pay-o1", "o1", "user-1", PaymentStatus.PENDING, None)
+        pending = PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PENDING, None)
+        assert first.answer.result() == PaymentAnswer(pending)
         assert unknown.answer.result() is None
-        await ledger.ended(ledger.one_to_stripe(), CardCharged("o1", 1, "ch_1"))
-        second = ledger.view("pay-o1")
-        await ledger.tell(second)
-        assert second.answer.result() == PaymentView("pay-o1", "o1", "user-1", PaymentStatus.PAID, "ch_1")
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
+        second, by_order = ledger.view(payment_of("o1")), ledger.view(order_id="o1")
+        await ledger.tell(second, by_order)
+        paid = PaymentAnswer(PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PAID, "ch_1"))
+        assert second.answer.result() == by_order.answer.result() == paid
 
     async def test_a_crowd_that_polls_is_one_read(self, ledger: Ledger) -> None:
         """300 looks at one payment."""
         await ledger.order()
         await ledger.ask()
-        views = [ledger.view("pay-o1") for _ in range(300)]
+        views = [ledger.view(payment_of("o1")) for _ in range(300)]
         await ledger.tell(*views)
         assert all(view.answer.done() for view in views)
         assert ledger.store.calls["load_by_payment"] <= 6

@@ -1,4 +1,4 @@
-"""What is cut out of bytes by hand: HTTP messages, MongoDB's commands, folded stacks, the stand-in's charges."""
+"""What is cut out of bytes by hand: HTTP messages, MongoDB's commands, folded stacks."""
 
 import json
 from collections import Counter
@@ -11,7 +11,6 @@ from bench.http1 import Messages, answer, header, status_of
 from bench.layers import IDLE, layer_of, parsed, shares
 from bench.load import JWT_KEY, identity, person_of, request_of
 from bench.store_count import DOCUMENTS, HEAD, OP_MSG, Commands
-from bench.stripe_stand_in import Account
 from payment.edge.identity import authenticate
 from payment.ports.clock import SystemClock
 
@@ -60,9 +59,9 @@ def test_commands_and_the_documents_they_carry_are_counted() -> None:
 
 def test_time_of_the_standard_library_belongs_to_who_asked_for_it() -> None:
     """JSON that the stripe library reads is the stripe library's."""
-    assert layer_of(("main", "/x/payment/ports/stripe_cards.py:f", "/x/stripe/_a.py:g", "/lib/json/decoder.py:h")) == (
-        "stripe library"
-    )
+    assert layer_of(
+        ("main", "/x/payment/adapters/stripe/cards.py:f", "/x/stripe/_a.py:g", "/lib/json/decoder.py:h")
+    ) == ("stripe library")
     assert layer_of((IDLE,)) == IDLE
 
 
@@ -71,28 +70,6 @@ def test_a_profile_is_shared_out_by_layer_and_by_function() -> None:
     layers, own, whole = shares(parsed(["main;/p/payment/core/a.py:f;/p/payment/core/a.py:f 3", "idle 1"]))
     assert layers == {"our core": 3, IDLE: 1}
     assert own["/p/payment/core/a.py:f"] == whole["/p/payment/core/a.py:f"] == 3
-
-
-def test_the_stand_in_charges_once_for_a_key_and_says_what_was_asked_for() -> None:
-    """What the service checks of a charge must be true of this one too."""
-    account = Account()
-    form = b"amount=1999&currency=usd&source=tok_visa&metadata%5BorderId%5D=o1&metadata[attempt]=1&transfer_group=o1"
-    first = account.charge(b"key-1", form)
-    charge = json.loads(first)
-    assert account.charge(b"key-1", form) == first
-    assert len(account.charges["o1"]) == 1
-    assert (charge["amount"], charge["amount_captured"], charge["currency"]) == (1999, 1999, "usd")
-    assert charge["metadata"] == {"orderId": "o1", "attempt": "1"}
-    assert charge["transfer_group"] == "o1"
-    assert json.loads(account.listed("transfer_group=o1"))["data"] == [charge]
-
-
-def test_the_stand_in_refuses_past_its_rate() -> None:
-    """A bucket that holds one second's worth."""
-    account = Account()
-    account.settle(0.0, 10.0)
-    assert [account.admits() for _ in range(12)].count(True) == 10
-    assert (account.requests, account.refused) == (12, 2)
 
 
 def test_batches_hold_so_many_and_the_rest() -> None:

@@ -1,50 +1,65 @@
 """What every `CardProcessor` does alike: the fake, the simulated Stripe, and the real adapter over the real sandbox.
 
-Texts, ids and the order of time are each one's own; kinds of outcome, their reasons and the books are not.
+Texts, ids and the order of time are each one's own; kinds of outcome, their reasons and the account are not.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 import pytest
 from msgspec import structs
 
-from payment.core.effects import ChargeCard, RefundCharge
-from payment.core.messages import RefusalReason
+from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.messages import Authentication, Instrument, InstrumentKind, IntentStatus, RefusalReason
 from payment.ports.cards import (
     Blocked,
     CardProcessor,
-    Charged,
+    Charges,
     Declined,
-    Found,
+    Handover,
+    Intent,
     NotRefunded,
     NotYet,
     Obstacle,
     Refunded,
     Refused,
     Unclear,
+    UnexpectedState,
 )
 
 R = TypeVar("R")
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 VERSION = "2026-10-28.endive"
+NO_AUTHENTICATION = Authentication()
+BY_SDK = Authentication(use_stripe_sdk=True)
+BY_REDIRECT = Authentication(return_url="https://shop.test/back")
+WRITES = ("create", "confirm", "cancel", "refund")
 
 
-def asking(key: str, token: str = "tok_visa", **fields: object) -> ChargeCard:
-    """A charge of 19.99 USD for order o1."""
-    made = ChargeCard(
-        "o1", "p1", 1, 1, key, 1999, "usd", token, VERSION, NOON, NOON, not_after=NOON + timedelta(hours=1)
-    )
+def making(order_id: str = "o1", number: int = 1, **fields: object) -> IntentReference:
+    """The intent of an order over 19.99 USD."""
+    key = f"intent-{order_id}-{number}"
+    made = IntentReference(order_id, f"p-{order_id}", number, key, None, 1999, "usd", VERSION, list_after=NOON)
     return structs.replace(made, **fields)
 
 
+def confirming(
+    instrument: Instrument, attempt: int = 1, authentication: Authentication = NO_AUTHENTICATION
+) -> ConfirmIntent:
+    return ConfirmIntent(making(), attempt, 1, instrument, authentication, NOON, NOON, NOON + timedelta(hours=1))
+
+
+def token(value: str) -> Instrument:
+    return Instrument(InstrumentKind.TOKEN, value)
+
+
 def giving_back(charge_id: str, key: str = "r1") -> RefundCharge:
-    return RefundCharge("o1", "p1", 1, charge_id, key, VERSION)
+    return RefundCharge("o1", "p-o1", 1, charge_id, key, VERSION)
 
 
 class Bench(Protocol):
-    """A Stripe that can be troubled. Faults strike the next call of a kind: charge, find or refund."""
+    """A Stripe that can be troubled. Faults strike the next call of a kind (`tests.fakes.cards.KINDS`)."""
 
     cards: CardProcessor
 
@@ -57,89 +72,350 @@ class Bench(Protocol):
 
     async def limit(self, per_s: float) -> None: ...
 
+    async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
+        """A new instrument of this kind for one of Stripe's test cards, by its name."""
+
+    async def authenticate(self, intent_id: str, completes: bool) -> None:
+        """The customer completes the bank's page, or fails there."""
+
+    async def browser_confirm(self, handover: Handover, card: str) -> None:
+        """The customer's browser confirms by the client secret, with another card."""
+
+    async def cancel_by_hand(self, intent_id: str) -> None: ...
+
+    async def refund_by_hand(self, charge_id: str) -> None: ...
+
 
 class CardsContract:
     """One suite for all card processors."""
 
-    async def charged(self, bench: Bench, key: str = "k1", token: str = "tok_visa", **fields: object) -> str:
-        outcome = await bench.run(bench.cards.charge(asking(key, token, **fields)))
-        assert isinstance(outcome, Charged)
-        return outcome.charge_id
+    async def made(self, bench: Bench, order_id: str = "o1", number: int = 1, **fields: object) -> str:
+        outcome = await bench.run(bench.cards.create(making(order_id, number, **fields)))
+        assert isinstance(outcome, Intent)
+        return outcome.id
 
-    async def found(self, bench: Bench) -> list[int]:
-        outcome = await bench.run(bench.cards.find("o1", "p1"))
-        assert isinstance(outcome, Found)
-        return [charge.attempt for charge in outcome.charges]
+    async def charged(self, bench: Bench, card: str = "visa", order_id: str = "o1") -> tuple[str, str]:
+        """The ids of an intent and its charge."""
+        intent_id = await self.made(bench, order_id)
+        outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}")), intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.SUCCEEDED
+        assert outcome.charge is not None
+        return intent_id, outcome.charge.charge_id
 
-    async def test_a_key_charges_once(self, bench: Bench) -> None:
-        """F02: the same key brings the same charge, and one is on the books."""
-        assert await self.charged(bench) == await self.charged(bench)
-        assert await self.found(bench) == [1]
+    async def awaiting(self, bench: Bench, card: str = "threeDSecureRequired") -> tuple[str, Handover]:
+        """An intent that awaits its customer."""
+        intent_id = await self.made(bench)
+        asked = confirming(token(f"tok_{card}"), authentication=BY_SDK)
+        outcome = await bench.run(bench.cards.confirm(asked, intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.REQUIRES_ACTION
+        assert outcome.handover is not None
+        return intent_id, outcome.handover
 
-    async def test_a_decline_is_kept_for_its_key_and_is_no_charge(self, bench: Bench) -> None:
-        """F15: declined stays declined; a new key with a good card charges."""
-        for _ in range(2):
-            outcome = await bench.run(bench.cards.charge(asking("k1", "tok_chargeDeclinedInsufficientFunds")))
-            assert isinstance(outcome, Declined)
-            assert (outcome.code, outcome.decline_code) == ("card_declined", "insufficient_funds")
-        assert await self.found(bench) == []
-        await self.charged(bench, "k2", attempt=2)
-        assert await self.found(bench) == [2]
+    async def seen(self, bench: Bench, intent_id: str) -> Intent:
+        outcome = await bench.run(bench.cards.retrieve(intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.id == intent_id
+        return outcome
+
+    async def listed(self, bench: Bench, order_id: str = "o1") -> list[str]:
+        outcome = await bench.run(bench.cards.list_charges(order_id, f"p-{order_id}"))
+        assert isinstance(outcome, Charges)
+        return [each.charge.charge_id for each in outcome.charges]
+
+    # ---------------------------------------------------------------------------------------------------------- create
+
+    async def test_a_key_creates_one_intent_and_charges_nothing(self, bench: Bench) -> None:
+        """Unconfirmed; the same key brings the same intent back, and says that it is replayed."""
+        first = await bench.run(bench.cards.create(making()))
+        second = await bench.run(bench.cards.create(making()))
+        assert isinstance(first, Intent)
+        assert (first.status, first.charge, first.handover) == (IntentStatus.REQUIRES_PAYMENT_METHOD, None, None)
+        assert isinstance(second, Intent)
+        assert (first.id, first.replayed, second.id, second.replayed) == (second.id, False, first.id, True)
+        assert await self.listed(bench) == []
+
+    async def test_each_number_is_another_intent(self, bench: Bench) -> None:
+        """The next key, the next intent."""
+        assert await self.made(bench, number=1) != await self.made(bench, number=2)
 
     @pytest.mark.parametrize(
         ("fields", "reason"),
         [
-            ({"token": "tok_nothing"}, RefusalReason.TOKEN),
             ({"amount": 10}, RefusalReason.AMOUNT),
             ({"amount": 100_000_000}, RefusalReason.AMOUNT),
             ({"currency": "zzz"}, RefusalReason.REQUEST),
         ],
     )
-    async def test_a_refusal_leaves_no_trace_on_the_key(
+    async def test_what_can_not_be_charged_is_refused(
         self, bench: Bench, fields: dict[str, object], reason: RefusalReason
     ) -> None:
-        """F35: refused for what is wrong with it; the key is free for the mended request."""
-        outcome = await bench.run(bench.cards.charge(asking("k1", **fields)))
+        """F35: there is no intent then."""
+        outcome = await bench.run(bench.cards.create(making(**fields)))
         assert isinstance(outcome, Refused)
         assert outcome.reason is reason
-        await self.charged(bench, "k1")
-
-    async def test_a_token_is_used_once(self, bench: Bench) -> None:
-        """Another key with a used token is refused; its own key brings its charge again."""
-        first = await self.charged(bench, "k1", "tok_once_a")
-        outcome = await bench.run(bench.cards.charge(asking("k2", "tok_once_a", attempt=2)))
-        assert isinstance(outcome, Refused)
-        assert outcome.reason is RefusalReason.TOKEN_USED
-        assert await self.charged(bench, "k1", "tok_once_a") == first
 
     async def test_a_key_with_other_parameters_is_an_alarm(self, bench: Bench) -> None:
-        """F16: nothing is charged, and it is said that it can't be."""
-        await self.charged(bench)
-        outcome = await bench.run(bench.cards.charge(asking("k1", amount=2000)))
-        assert isinstance(outcome, Unclear)
-        assert (outcome.alarm, outcome.stored) == (True, False)
-        assert await self.found(bench) == [1]
+        """F16: nothing is done, and it says that it can't be."""
+        intent_id = await self.made(bench)
+        await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        outcomes = [
+            await bench.run(bench.cards.create(making(amount=2000))),
+            await bench.run(bench.cards.confirm(confirming(token("tok_amex")), intent_id)),
+        ]
+        assert [isinstance(each, Unclear) and (each.stored, each.alarm) for each in outcomes] == [(True, True)] * 2
+        assert len(await self.listed(bench)) == 1
 
-    @pytest.mark.parametrize(("fault", "charges"), [("drop_before", []), ("drop_after", [1])])
-    async def test_a_lost_request_and_a_lost_answer_look_alike(
-        self, bench: Bench, fault: str, charges: list[int]
+    async def test_keys_are_forgotten_after_a_day(self, bench: Bench) -> None:
+        """F17, F47: then the key of a create makes another intent, and that of a confirm is a new request."""
+        intent_id, charge_id = await self.charged(bench)
+        await bench.skip(23 * 3600)
+        assert await self.made(bench) == intent_id
+        await bench.skip(3600 + 1)
+        assert await self.made(bench) != intent_id
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(outcome, UnexpectedState)
+        assert await self.listed(bench) == [charge_id]
+
+    # --------------------------------------------------------------------------------------------------------- confirm
+
+    async def test_a_confirm_charges_once(self, bench: Bench) -> None:
+        """F02: the same key brings the same charge and says that it is replayed; one charge is there."""
+        intent_id, charge_id = await self.charged(bench)
+        again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(again, Intent)
+        assert again.replayed
+        assert again.charge is not None
+        assert again.charge.charge_id == charge_id
+        assert await self.listed(bench) == [charge_id]
+
+    async def test_an_intent_makes_one_charge(self, bench: Bench) -> None:
+        """L1: another attempt on an intent that has succeeded is refused for its state."""
+        intent_id, charge_id = await self.charged(bench)
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_amex"), attempt=2), intent_id))
+        assert isinstance(outcome, UnexpectedState)
+        assert await self.listed(bench) == [charge_id]
+        seen = await self.seen(bench, intent_id)
+        assert (seen.status, seen.charge and seen.charge.charge_id) == (IntentStatus.SUCCEEDED, charge_id)
+
+    async def test_a_decline_is_stored_and_the_intent_serves_the_next_attempt(self, bench: Bench) -> None:
+        """F15: declined stays declined for its key; the next attempt's card is charged by the same intent."""
+        intent_id = await self.made(bench)
+        poor = confirming(token("tok_chargeDeclinedInsufficientFunds"))
+        for _ in range(2):
+            outcome = await bench.run(bench.cards.confirm(poor, intent_id))
+            assert isinstance(outcome, Declined)
+            assert (outcome.failure.code, outcome.failure.decline_code) == ("card_declined", "insufficient_funds")
+        seen = await self.seen(bench, intent_id)
+        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert seen.failure is not None
+        assert seen.failure.decline_code == "insufficient_funds"
+        assert await self.listed(bench) == []
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.SUCCEEDED
+
+    @pytest.mark.parametrize("kind", list(InstrumentKind))
+    async def test_each_kind_of_instrument_charges(self, bench: Bench, kind: InstrumentKind) -> None:
+        """A card token, a payment method, a confirmation token."""
+        intent_id = await self.made(bench)
+        asked = confirming(await bench.instrument(kind, "visa"))
+        outcome = await bench.run(bench.cards.confirm(asked, intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.SUCCEEDED
+
+    @pytest.mark.parametrize(
+        ("kind", "value"),
+        [
+            (InstrumentKind.TOKEN, "tok_nothing"),
+            (InstrumentKind.PAYMENT_METHOD, "pm_nothing"),
+            (InstrumentKind.CONFIRMATION_TOKEN, "ctoken_nothing"),
+        ],
+    )
+    async def test_an_instrument_that_is_not_there_is_refused(
+        self, bench: Bench, kind: InstrumentKind, value: str
     ) -> None:
-        """F09, F10: both are unclear; the books and the same key tell which it was."""
-        await bench.fault("charge", fault)
-        outcome = await bench.run(bench.cards.charge(asking("k1")))
-        assert isinstance(outcome, Unclear)
-        assert (outcome.stored, outcome.alarm) == (False, False)
-        assert await self.found(bench) == charges
-        await self.charged(bench, "k1")
-        assert await self.found(bench) == [1]
+        """Nothing was tried, and the intent serves the next attempt."""
+        intent_id = await self.made(bench)
+        outcome = await bench.run(bench.cards.confirm(confirming(Instrument(kind, value)), intent_id))
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is RefusalReason.TOKEN
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
+        assert isinstance(outcome, Intent)
 
-    @pytest.mark.parametrize(("fault", "charges"), [("error_before", []), ("error_after", [1])])
-    async def test_a_stored_500_is_told_from_a_first_one(self, bench: Bench, fault: str, charges: list[int]) -> None:
+    async def test_a_token_is_used_once(self, bench: Bench) -> None:
+        """Another order's confirm with a used token is refused; its own key brings its charge again."""
+        first, second = await self.made(bench), await self.made(bench, "o2")
+        asked = confirming(token("tok_once_a"))
+        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)
+        outcome = await bench.run(bench.cards.confirm(asked, second))
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is RefusalReason.TOKEN_USED
+        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)
+
+    # -------------------------------------------------------------------------------------------------- authentication
+
+    async def test_a_client_that_can_not_authenticate_gets_a_decline(self, bench: Bench) -> None:
+        """Neither field: the card that asks is declined, and the intent serves the next attempt."""
+        intent_id = await self.made(bench)
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_threeDSecureRequired")), intent_id))
+        assert isinstance(outcome, Declined)
+        assert outcome.failure.code == "authentication_required"
+        assert (await self.seen(bench, intent_id)).status is IntentStatus.REQUIRES_PAYMENT_METHOD
+
+    async def test_a_card_that_need_not_ask_is_charged_at_once(self, bench: Bench) -> None:
+        """3-D Secure is optional for it."""
+        intent_id = await self.made(bench)
+        asked = confirming(token("tok_threeDSecureOptional"), authentication=BY_SDK)
+        outcome = await bench.run(bench.cards.confirm(asked, intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.SUCCEEDED
+
+    @pytest.mark.parametrize(("authentication", "redirects"), [(BY_SDK, False), (BY_REDIRECT, True)])
+    async def test_the_bank_asks_for_the_customer(
+        self, bench: Bench, authentication: Authentication, redirects: bool
+    ) -> None:
+        """The client secret and what the browser has to do come with it, at every look too; nothing is charged yet."""
+        intent_id = await self.made(bench)
+        asked = confirming(token("tok_threeDSecureRequired"), authentication=authentication)
+        answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.seen(bench, intent_id)]
+        for answer in answers:
+            assert isinstance(answer, Intent)
+            assert answer.status is IntentStatus.REQUIRES_ACTION
+            assert answer.handover is not None
+            assert answer.handover.client_secret.startswith(f"{intent_id}_secret_")
+            assert (answer.handover.next_action.url is not None) == redirects
+        again = await bench.run(bench.cards.confirm(asked, intent_id))
+        assert isinstance(again, Intent)
+        assert again.replayed
+        assert await self.listed(bench) == []
+
+    async def test_a_customer_who_authenticates_pays(self, bench: Bench) -> None:
+        """The intent has succeeded, and shows its charge."""
+        intent_id, _ = await self.awaiting(bench)
+        await bench.authenticate(intent_id, completes=True)
+        seen = await self.seen(bench, intent_id)
+        assert seen.status is IntentStatus.SUCCEEDED
+        assert seen.charge is not None
+        assert await self.listed(bench) == [seen.charge.charge_id]
+
+    async def test_the_stored_answer_of_a_confirm_is_a_fact_about_the_past(self, bench: Bench) -> None:
+        """After the customer has paid, the confirm's key still says that the bank asks: replayed."""
+        intent_id, _ = await self.awaiting(bench)
+        await bench.authenticate(intent_id, completes=True)
+        asked = confirming(token("tok_threeDSecureRequired"), authentication=BY_SDK)
+        again = await bench.run(bench.cards.confirm(asked, intent_id))
+        assert isinstance(again, Intent)
+        assert (again.status, again.replayed) == (IntentStatus.REQUIRES_ACTION, True)
+
+    async def test_a_customer_who_fails_at_the_bank_is_declined(self, bench: Bench) -> None:
+        """The intent asks for another card, and serves the next attempt."""
+        intent_id, _ = await self.awaiting(bench)
+        await bench.authenticate(intent_id, completes=False)
+        seen = await self.seen(bench, intent_id)
+        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert seen.failure is not None
+        assert seen.failure.code == "payment_intent_authentication_failure"
+        outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.SUCCEEDED
+
+    async def test_a_card_may_be_declined_after_its_customer_authenticated(self, bench: Bench) -> None:
+        """The bank wanted the customer, and has no money all the same."""
+        intent_id, _ = await self.awaiting(bench, "threeDSecureRequiredChargeDeclined")
+        await bench.authenticate(intent_id, completes=True)
+        seen = await self.seen(bench, intent_id)
+        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert seen.failure is not None
+        assert seen.failure.code == "card_declined"
+        assert await self.listed(bench) == []
+
+    async def test_a_browser_confirms_by_the_secret_with_another_card(self, bench: Bench) -> None:
+        """The intent's own charge: no confirm of ours brought it."""
+        intent_id, handover = await self.awaiting(bench)
+        await bench.authenticate(intent_id, completes=False)
+        await bench.browser_confirm(handover, "visa")
+        seen = await self.seen(bench, intent_id)
+        assert seen.status is IntentStatus.SUCCEEDED
+        assert len(await self.listed(bench)) == 1
+
+    # ---------------------------------------------------------------------------------------------------------- cancel
+
+    async def test_a_canceled_intent_never_charges(self, bench: Bench) -> None:
+        """A cancel is a fence: whatever comes after it."""
+        intent_id, _ = await self.awaiting(bench)
+        outcome = await bench.run(bench.cards.cancel(intent_id))
+        assert isinstance(outcome, Intent)
+        assert outcome.status is IntentStatus.CANCELED
+        await bench.authenticate(intent_id, completes=True)
+        late = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
+        assert isinstance(late, UnexpectedState)
+        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert await self.listed(bench) == []
+
+    async def test_a_second_cancel_finds_it_canceled(self, bench: Bench) -> None:
+        """It is idempotent by itself, and has no key."""
+        intent_id = await self.made(bench)
+        await bench.run(bench.cards.cancel(intent_id))
+        again = await bench.run(bench.cards.cancel(intent_id))
+        assert isinstance(again, UnexpectedState) or (
+            isinstance(again, Intent) and again.status is IntentStatus.CANCELED
+        )
+        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+
+    async def test_what_has_succeeded_can_not_be_canceled(self, bench: Bench) -> None:
+        """The error of a cancel is no answer: a look is."""
+        intent_id, charge_id = await self.charged(bench)
+        assert isinstance(await bench.run(bench.cards.cancel(intent_id)), UnexpectedState)
+        assert await self.listed(bench) == [charge_id]
+
+    async def test_an_intent_is_canceled_by_hand(self, bench: Bench) -> None:
+        """In the dashboard, while its customer was asked."""
+        intent_id, _ = await self.awaiting(bench)
+        await bench.cancel_by_hand(intent_id)
+        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+
+    # ---------------------------------------------------------------------------------------------------------- faults
+
+    @pytest.mark.parametrize(("fault", "happened"), [("drop_before", False), ("drop_after", True)])
+    async def test_a_lost_request_and_a_lost_answer_look_alike(self, bench: Bench, fault: str, happened: bool) -> None:
+        """F09, F10: both are unclear; the same key tells which it was, and does it once."""
+        await bench.fault("create", fault)
+        lost = await bench.run(bench.cards.create(making()))
+        assert isinstance(lost, Unclear)
+        assert (lost.stored, lost.alarm) == (False, False)
+        intent_id = await self.made(bench)
+        await bench.fault("confirm", fault)
+        lost = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(lost, Unclear)
+        assert (lost.stored, lost.alarm) == (False, False)
+        assert len(await self.listed(bench)) == int(happened)
+        answer = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(answer, Intent)
+        assert answer.replayed is happened
+        assert len(await self.listed(bench)) == 1
+
+    @pytest.mark.parametrize(("fault", "happened"), [("drop_before", False), ("drop_after", True)])
+    async def test_a_lost_cancel_is_unclear(self, bench: Bench, fault: str, happened: bool) -> None:
+        """A look tells what became of it."""
+        intent_id = await self.made(bench)
+        await bench.fault("cancel", fault)
+        assert isinstance(await bench.run(bench.cards.cancel(intent_id)), Unclear)
+        assert ((await self.seen(bench, intent_id)).status is IntentStatus.CANCELED) is happened
+
+    @pytest.mark.parametrize(("fault", "happened"), [("error_before", False), ("error_after", True)])
+    async def test_a_stored_500_is_told_from_a_first_one(self, bench: Bench, fault: str, happened: bool) -> None:
         """F12: the first proves nothing, the replay says that it is stored, whatever has happened."""
-        await bench.fault("charge", fault)
-        outcomes = [await bench.run(bench.cards.charge(asking("k1"))) for _ in range(3)]
+        await bench.fault("create", fault)
+        outcomes = [await bench.run(bench.cards.create(making())) for _ in range(3)]
         assert [isinstance(each, Unclear) and each.stored for each in outcomes] == [False, True, True]
-        assert await self.found(bench) == charges
+        intent_id = await self.made(bench, number=2)
+        await bench.fault("confirm", fault)
+        asked = confirming(token("tok_visa"))
+        answers = [await bench.run(bench.cards.confirm(asked, intent_id)) for _ in range(3)]
+        assert [isinstance(each, Unclear) and each.stored for each in answers] == [False, True, True]
+        assert ((await self.seen(bench, intent_id)).status is IntentStatus.SUCCEEDED) is happened
 
     @pytest.mark.parametrize(
         ("fault", "obstacle"),
@@ -149,15 +425,19 @@ class CardsContract:
             ("unauthorized", Obstacle.KEY_REFUSED),
         ],
     )
-    @pytest.mark.parametrize("kind", ["charge", "find", "refund"])
+    @pytest.mark.parametrize("kind", ["create", "confirm", "retrieve", "cancel", "list", "refund"])
     async def test_an_obstacle_says_that_nothing_happened(
         self, bench: Bench, fault: str, obstacle: Obstacle, kind: str
     ) -> None:
         """F14, F36: which obstacle it was; the same call may be made again."""
-        charge_id = await self.charged(bench)
-        calls = {
-            "charge": lambda: bench.cards.charge(asking("k2", attempt=2)),
-            "find": lambda: bench.cards.find("o1", "p1"),
+        _, charge_id = await self.charged(bench)
+        other = await self.made(bench, number=2)
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "create": lambda: bench.cards.create(making(number=3)),
+            "confirm": lambda: bench.cards.confirm(confirming(token("tok_visa")), other),
+            "retrieve": lambda: bench.cards.retrieve(other),
+            "cancel": lambda: bench.cards.cancel(other),
+            "list": lambda: bench.cards.list_charges("o1", "p-o1"),
             "refund": lambda: bench.cards.refund(giving_back(charge_id)),
         }
         await bench.fault(kind, fault)
@@ -167,52 +447,93 @@ class CardsContract:
         assert not isinstance(await bench.run(calls[kind]()), NotYet | Unclear)
 
     async def test_the_rate_is_limited_for_each_kind(self, bench: Bench) -> None:
-        """F14: what is past the rate is refused and did nothing."""
+        """F14: what is past the rate is refused and did nothing; another endpoint has a rate of its own."""
+        intent_id = await self.made(bench)
         await bench.limit(1)
-        outcomes = [await bench.run(bench.cards.charge(asking(f"k{n}", attempt=n))) for n in (1, 2)]
-        assert isinstance(outcomes[0], Charged)
+        outcomes = [
+            await bench.run(bench.cards.confirm(confirming(token("tok_chargeDeclined"), attempt=attempt), intent_id))
+            for attempt in (1, 2)
+        ]
+        assert isinstance(outcomes[0], Declined)
         assert isinstance(outcomes[1], NotYet)
-        assert await self.found(bench) == [1]
+        assert isinstance(await bench.run(bench.cards.retrieve(intent_id)), Intent)
 
-    async def test_keys_are_forgotten_after_a_day(self, bench: Bench) -> None:
-        """F17: which is why none is sent that is older than 23 h: it would charge again."""
-        await self.charged(bench)
-        await bench.skip(23 * 3600)
-        await self.charged(bench)
-        assert await self.found(bench) == [1]
-        await bench.skip(3600 + 1)
-        await self.charged(bench)
-        assert await self.found(bench) == [1, 1]
+    @pytest.mark.parametrize("kind", ["retrieve", "cancel", "confirm"])
+    async def test_an_intent_that_is_not_there_is_an_alarm(self, bench: Bench, kind: str) -> None:
+        """Its id came from Stripe: the secret key must be another account's."""
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "retrieve": lambda: bench.cards.retrieve("pi_none"),
+            "cancel": lambda: bench.cards.cancel("pi_none"),
+            "confirm": lambda: bench.cards.confirm(confirming(token("tok_visa")), "pi_none"),
+        }
+        outcome = await bench.run(calls[kind]())
+        assert isinstance(outcome, NotYet | Unclear)
+        assert outcome.alarm
 
-    async def test_charges_are_found_with_their_attempts(self, bench: Bench) -> None:
-        """Newest first; another payment's charge carries no attempt of ours, another order's is not there."""
-        await self.charged(bench, "k1")
-        await self.charged(bench, "k2", attempt=2)
-        await self.charged(bench, "k3", payment_id="p9", attempt=7)
-        await self.charged(bench, "k4", order_id="o2", attempt=3)
-        assert await self.found(bench) == [0, 2, 1]
+    # ---------------------------------------------------------------------------------------------------- the list
+
+    async def test_an_order_s_charges_are_listed(self, bench: Bench) -> None:
+        """Newest first, one of each intent; another order's is not there."""
+        _, first = await self.charged(bench)
+        await bench.run(bench.cards.refund(giving_back(first)))
+        second = await self.made(bench, number=2)
+        await bench.run(bench.cards.confirm(confirming(token("tok_visa")), second))
+        await self.charged(bench, order_id="o2")
+        outcome = await bench.run(bench.cards.list_charges("o1", "p-o1"))
+        assert isinstance(outcome, Charges)
+        assert not outcome.pending
+        assert [each.charge.refunded for each in outcome.charges] == [False, True]
+        assert [each.attempt for each in outcome.charges] == [0, 0]
+        assert outcome.charges[1].charge.charge_id == first
+
+    # --------------------------------------------------------------------------------------------------------- refunds
 
     async def test_a_charge_is_given_back_once(self, bench: Bench) -> None:
-        """F21, F23: the same key, or another one, finds the refund that there is."""
-        charge_id = await self.charged(bench)
+        """F21, F23: the same key, or another one, finds the refund that there is; the intent shows it."""
+        intent_id, charge_id = await self.charged(bench)
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         outcomes = [await bench.run(bench.cards.refund(giving_back(charge_id, key))) for key in ("r1", "r1", "r2")]
         outcomes.append(await bench.run(bench.cards.find_refund(charge_id)))
         assert isinstance(outcomes[0], Refunded)
         assert outcomes == [outcomes[0]] * 4
+        seen = await self.seen(bench, intent_id)
+        assert seen.charge is not None
+        assert seen.charge.refunded
+
+    async def test_the_stored_answer_of_a_confirm_does_not_know_of_the_refund(self, bench: Bench) -> None:
+        """Which is why a replayed success is believed only after the charge was read."""
+        intent_id, charge_id = await self.charged(bench)
+        await bench.run(bench.cards.refund(giving_back(charge_id)))
+        again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(again, Intent)
+        assert again.replayed
+        assert again.charge is not None
+        assert not again.charge.refunded
+
+    async def test_a_refund_by_hand_is_found(self, bench: Bench) -> None:
+        """An operator gave it back in the dashboard."""
+        intent_id, charge_id = await self.charged(bench)
+        await bench.refund_by_hand(charge_id)
+        assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), Refunded)
+        seen = await self.seen(bench, intent_id)
+        assert seen.charge is not None
+        assert seen.charge.refunded
 
     async def test_a_lost_refund_is_made_once(self, bench: Bench) -> None:
         """F23: unclear, and the same key brings it."""
-        charge_id = await self.charged(bench)
+        _, charge_id = await self.charged(bench)
         await bench.fault("refund", "drop_after")
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Unclear)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 
     async def test_a_refund_that_waits_is_blocked_until_it_is_done(self, bench: Bench) -> None:
         """F44: a dispute blocks; what fails later was never a refund."""
-        disputed = await self.charged(bench, "k2", "tok_createDispute", attempt=2)
+        intent_id, disputed = await self.charged(bench, "createDispute")
+        seen = await self.seen(bench, intent_id)
+        assert seen.charge is not None
+        assert seen.charge.disputed
         assert isinstance(await bench.run(bench.cards.refund(giving_back(disputed, "r2"))), Blocked)
-        failing = await self.charged(bench, "k3", "tok_refundFail", attempt=3)
+        _, failing = await self.charged(bench, "refundFail", "o2")
         assert isinstance(await bench.run(bench.cards.refund(giving_back(failing, "r3"))), Refunded)
         await bench.skip(3)
         assert isinstance(await bench.run(bench.cards.find_refund(failing)), NotRefunded)
@@ -225,4 +546,5 @@ class CardsContract:
         assert outcome.alarm
 
     async def test_check_finds_it_well(self, bench: Bench) -> None:
+        """The cheapest call passes."""
         assert await bench.run(bench.cards.check()) is None

@@ -14,14 +14,20 @@ import pytest
 from msgspec import structs
 
 from payment.core.decide import decide
+from payment.core.intents import payment_id_of
 from payment.core.messages import (
-    CardCharged,
+    Authentication,
     CardDeclined,
+    ChargeFacts,
     ChargeRefunded,
     ChargeRequested,
+    Context,
     EventPublished,
+    Failure,
+    Instrument,
+    InstrumentKind,
+    IntentSucceeded,
     Message,
-    Moment,
     OrderCancelled,
     OrderCreated,
 )
@@ -30,7 +36,7 @@ from payment.core.schedule import LONGEST_DELAY
 from payment.ports.store import Committed, DeadLetter, OrderStore
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-MOMENT = Moment(T0, "web-1#run1", "2026-01-01")
+CONTEXT = Context(T0, "web-1#run1", "2026-01-01", "payment-service")
 WRITTEN, CONFLICT, UNWRITABLE = Committed.WRITTEN, Committed.CONFLICT, Committed.UNWRITABLE
 
 
@@ -52,30 +58,39 @@ def order(order_id: str, *messages: Message, at: datetime = T0, rev: int = 1) ->
     created = OrderCreated(order_id, 3, "user-1", at + timedelta(days=1), 1999, "usd")
     made: Order | None = None
     for message in (created, *messages):
-        made = decide(made, message, structs.replace(MOMENT, at=at)).order
+        made = decide(made, message, structs.replace(CONTEXT, at=at)).order
     assert made is not None
     return structs.replace(made, rev=rev, writer=Writer("web-1#run1", rev))
 
 
 def charging(order_id: str, at: datetime = T0, *, rev: int = 1) -> Order:
     """An order with a charge under way: due a lease after `at`, held by web-1."""
-    return order(order_id, ChargeRequested(order_id, "user-1", "tok_1", f"pay-{order_id}"), at=at, rev=rev)
+    return order(order_id, request(order_id, "tok_1"), at=at, rev=rev)
+
+
+def payment_of(order_id: str) -> str:
+    return payment_id_of(CONTEXT.queue_group, order_id)
+
+
+def request(order_id: str, token: str) -> ChargeRequested:
+    instrument = Instrument(InstrumentKind.TOKEN, token)
+    return ChargeRequested(order_id, "user-1", instrument, Authentication(return_url="https://shop.example/back"))
 
 
 def rich(order_id: str) -> Order:
     """Declined, then paid, then cancelled and refunded; every field that there is, in use."""
+    failure = Failure("card_declined", "insufficient_funds", "Zu wenig Geld, \u00fc\u2713 \U0001f600")
     made = order(
         order_id,
-        ChargeRequested(order_id, "user-1", "tok_1", f"pay-{order_id}"),
-        CardDeclined(order_id, 1, "card_declined", "insufficient_funds", "Zu wenig Geld, \u00fc\u2713 \U0001f600"),
-        ChargeRequested(order_id, "user-1", "tok_2", f"pay-{order_id}"),
-        CardCharged(order_id, 2, "ch_1"),
-        CardCharged(order_id, 7, "ch_stray"),
-        EventPublished(order_id, "payment:created"),
+        request(order_id, "tok_1"),
+        CardDeclined(order_id, 1, 1, "pi_1", failure),
+        request(order_id, "tok_2"),
+        IntentSucceeded(order_id, 1, "pi_1", ChargeFacts("ch_1")),
+        EventPublished(order_id, f"payment:created:{payment_of(order_id)}"),
         OrderCancelled(order_id, 2**53 - 1),
         ChargeRefunded(order_id, "ch_1", "re_1"),
     )
-    assert made.strays
+    assert made.intent is not None
     assert len(made.outbox) == 2
     return made
 
@@ -120,7 +135,7 @@ class StoreContract:
 
     async def test_an_order_that_only_a_cancel_announced_comes_back(self, store: OrderStore) -> None:
         """F22: most fields are absent."""
-        made = decide(None, OrderCancelled("o1", 1), MOMENT).order
+        made = decide(None, OrderCancelled("o1", 1), CONTEXT).order
         assert made is not None
         made = structs.replace(made, rev=1)
         await store.commit([made])
@@ -178,7 +193,7 @@ class StoreContract:
         """F41: asking for it is no error, and hides nothing else."""
         await store.commit([charging("o1")])
         assert await store.load(["\ud800", "o1"]) == {"o1": charging("o1")}
-        assert set(await store.load_by_payment(["\ud800", "pay-o1"])) == {"pay-o1"}
+        assert set(await store.load_by_payment(["\ud800", payment_of("o1")])) == {payment_of("o1")}
 
     @pytest.mark.parametrize(
         "order_id",
@@ -219,8 +234,18 @@ class StoreContract:
     async def test_payments_are_found_by_their_ids(self, store: OrderStore) -> None:
         """Orders without a payment are not; unknown ids are left out."""
         await store.commit([charging("o1"), rich("o2"), order("o3")])
-        found = await store.load_by_payment(["pay-o2", "pay-o1", "pay-o3", ""])
-        assert {payment_id: made.id for payment_id, made in found.items()} == {"pay-o1": "o1", "pay-o2": "o2"}
+        found = await store.load_by_payment(
+            [
+                payment_of("o2"),
+                payment_of("o1"),
+                payment_of("o3"),
+                "",
+            ]
+        )
+        assert {payment_id: made.id for payment_id, made in found.items()} == {
+            payment_of("o1"): "o1",
+            payment_of("o2"): "o2",
+        }
 
     async def test_what_is_due_comes_earliest_first_and_no_more_than_asked(self, store: OrderStore) -> None:
         """To the millisecond, also where a server compares whole seconds; orders without a deadline never."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 import aiohttp
 import pytest
 
-from payment.ports.stripe_cards import StripeCards
+from payment.adapters.stripe.cards import StripeCards
 from payment.stripe_sandbox.app import Settings
 from payment.stripe_sandbox.server import serving
 from tests.contract.cards_contract import CardsContract

@@ -207,8 +207,12 @@ def test_unknown_fields_are_ignored() -> None:
 
 def test_our_events_are_bare_compact_json() -> None:
     """The contract's payloads, and no refund id where nothing was refunded."""
-    paid = PublishEvent(order_id="o1", subject=PAYMENT_CREATED, payment_id="p1", stripe_id="ch_1", refund_id=None)
-    back = PublishEvent(order_id="o1", subject=PAYMENT_REFUNDED, payment_id="p1", stripe_id="ch_1", refund_id="re_1")
+    paid = PublishEvent(
+        order_id="o1", subject=PAYMENT_CREATED, payment_id="p1", stripe_id="ch_1", refund_id=None, message_id="m1"
+    )
+    back = PublishEvent(
+        order_id="o1", subject=PAYMENT_REFUNDED, payment_id="p1", stripe_id="ch_1", refund_id="re_1", message_id="m2"
+    )
     assert event_payload(paid) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1"}'
     assert event_payload(back) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1","refundId":"re_1"}'
 

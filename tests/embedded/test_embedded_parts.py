@@ -19,10 +19,10 @@ from payment.embedded.servers import Server
 from payment.embedded.survivors import Note, began, end_survivors, write_note
 from payment.settings import Settings
 
-PORTS = {plan.SERVICE: 8080, Server.NATS: 1001, Server.MONGO: 1002, Server.STRIPE: 1003}
+PORTS = {plan.SERVICE: 8080, Server.NATS: 1001, Server.MONGO: 1002, Server.STRIPE: 1003, Server.SHOP: 1004}
 
 
-def test_nothing_given_means_three_servers_of_ours() -> None:
+def test_nothing_given_means_four_servers_of_ours() -> None:
     """An empty environment is served whole, and what the service is then told is a valid configuration."""
     assert plan.servers_wanted({}) == tuple(Server)
     told = plan.service_environ({"NATS_CLUSTER_ID": "ticketing"}, PORTS, "key")
@@ -35,8 +35,8 @@ def test_nothing_given_means_three_servers_of_ours() -> None:
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [
-        ({"NATS_URL": "nats://elsewhere:4222"}, (Server.MONGO, Server.STRIPE)),
-        ({"MONGO_URL": "mongodb://elsewhere/payment"}, (Server.NATS, Server.STRIPE)),
+        ({"NATS_URL": "nats://elsewhere:4222"}, (Server.MONGO, Server.STRIPE, Server.SHOP)),
+        ({"MONGO_URL": "mongodb://elsewhere/payment"}, (Server.NATS, Server.STRIPE, Server.SHOP)),
         ({"STRIPE_KEY": "sk_test_mine"}, (Server.NATS, Server.MONGO)),
         ({"STRIPE_API_BASE": "http://127.0.0.1:12111"}, (Server.NATS, Server.MONGO)),
         ({"STRIPE_KEY": " ", "NATS_URL": ""}, tuple(Server)),
@@ -56,10 +56,12 @@ def test_a_live_key_may_only_go_to_another_address() -> None:
     assert Server.STRIPE not in plan.servers_wanted({"STRIPE_KEY": "sk_live_1", "STRIPE_API_BASE": "http://proxy"})
 
 
-def test_servers_are_told_no_secret() -> None:
-    """A child has no use for keys and addresses of others, so they are not in its environment."""
+def test_servers_get_no_secret() -> None:
+    """A child has no use for keys and addresses of others, but for the shop, which signs tokens and places orders."""
     environ = dict.fromkeys(["JWT_KEY", "STRIPE_KEY", "MONGO_URL", "NATS_URL", "PATH"], "x")
-    assert plan.server_environ(environ) == {"PATH": "x"}
+    for server in (Server.NATS, Server.MONGO, Server.STRIPE):
+        assert plan.server_environ(environ, server) == {"PATH": "x"}
+    assert plan.server_environ(environ, Server.SHOP) == {"PATH": "x", "JWT_KEY": "x", "NATS_URL": "x"}
 
 
 def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:

@@ -1,10 +1,11 @@
 """A small Stripe in memory, and the `CardProcessor` that stands before it.
 
-Owns: one account's charges, refunds, used tokens and answers kept under idempotency keys, on a clock that is passed in,
-with no chance in it. It passes `tests/contract/cards_contract.py`, as the real adapter over the real sandbox does; the
-test cards are the sandbox's. What a call meets can be scripted, one fate for each call. Must never: lose a request that
-has arrived because its caller went away.
-Change together with: that suite, and `payment.ports.cards`.
+Owns: one account's intents, charges, refunds, used instruments and answers stored under idempotency keys, on a clock
+that is passed in, with no chance in it. It passes `tests/contract/cards_contract.py`, as the real adapter over the real
+sandbox does. What a call meets can be scripted, one fate for each call. What customers do in their browsers and
+operators in the dashboard are methods of the account. Must never: lose a request that has arrived because its caller
+went away; charge an intent twice; charge one that is canceled.
+Change together with: that suite, `payment.ports.cards`.
 """
 
 import asyncio
@@ -15,34 +16,58 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from payment.core.effects import ChargeCard, RefundCharge
-from payment.core.messages import FoundCharge, RefusalReason
+from msgspec import Struct, structs
+
+from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.messages import (
+    Authentication,
+    ChargeFacts,
+    Failure,
+    Instrument,
+    InstrumentKind,
+    IntentStatus,
+    ListedCharge,
+    RefusalReason,
+)
 from payment.ports.cards import (
     Blocked,
-    Charged,
-    ChargeOutcome,
+    CancelOutcome,
+    Charges,
+    ConfirmOutcome,
+    CreateOutcome,
     Declined,
-    FindOutcome,
     FindRefundOutcome,
-    Found,
+    Handover,
+    Intent,
+    ListOutcome,
+    NextAction,
     NotRefunded,
     NotYet,
     Obstacle,
     Refunded,
     RefundOutcome,
     Refused,
+    RetrieveOutcome,
     Unclear,
+    UnexpectedState,
 )
 from payment.ports.clock import Clock
 from payment.stripe_sandbox.currencies import check_amount, check_currency
 from payment.stripe_sandbox.errors import ApiError
-from payment.stripe_sandbox.tokens import card_behind, is_single_use
 
 R = TypeVar("R")
 
 CALL_TIMEOUT_S = 8.0
 KEY_LIFE = timedelta(hours=24)
 REFUND_SETTLES_AFTER = timedelta(seconds=2)
+PROCESSING_TAKES = timedelta(seconds=20)
+"""How long a bank that has not decided at once takes."""
+KINDS = ("create", "confirm", "retrieve", "cancel", "list", "refund", "find_refund", "check")
+BANK_URL = "https://bank.test/authenticate/"
+BROWSER = "browser"
+"""Stands for the idempotency key of a charge that a browser brought about."""
+DEFAULT_AUTHENTICATION = Authentication(use_stripe_sdk=True)
+"""A browser can always let its customer authenticate."""
 
 
 class Fate(enum.Enum):
@@ -54,20 +79,20 @@ class Fate(enum.Enum):
     RATE_LIMITED = "429"
     LOCKED = "429 lock_timeout"
     KEY_REFUSED = "401"
-    ERROR_BEFORE = "a 500 kept for its key; nothing has happened"
-    ERROR_AFTER = "a 500 kept for its key; it has acted"
+    ERROR_BEFORE = "a 500 stored for its key; nothing has happened"
+    ERROR_AFTER = "a 500 stored for its key; it has acted"
 
 
 @dataclass(frozen=True)
 class Stall:
-    """The request arrives when the event is set; its caller waits as long as that, without a time limit."""
+    """The request arrives when the event is set; its caller waits until then, without a time limit."""
 
     until: asyncio.Event
 
 
 @dataclass(frozen=True)
 class Late:
-    """Unclear, and the request arrives `after_s` after it left: on the way, or (`holds_key`) in Stripe's own hands."""
+    """Unclear, and the request arrives `after_s` after it left: on the way, or (`holds_key`) executing at Stripe."""
 
     after_s: float
     holds_key: bool = False
@@ -83,20 +108,119 @@ class Wish:
 AnyFate = Fate | Stall | Late | Wish
 
 
+class Card(Struct, frozen=True):
+    """What becomes of a charge with a card. `asks`: its bank wants the customer first."""
+
+    decline: Failure | None = None
+    asks: bool = False
+    processing: bool = False
+    """The bank decides later: then it succeeds, or declines with `decline`."""
+    disputed: bool = False
+    refund_begins: str = "succeeded"
+    refund_ends: str = "succeeded"
+    """A refund's status at first, and `REFUND_SETTLES_AFTER` later."""
+
+
+GENERIC = Failure("card_declined", "generic_decline", "Your card was declined.")
+TOO_POOR = Failure("card_declined", "insufficient_funds", "Your card has insufficient funds.")
+EXPIRED = Failure("expired_card", "expired_card", "Your card has expired.")
+FAULTY = Failure("processing_error", "processing_error", "An error occurred while processing your card.")
+NOT_ASKED = Failure("authentication_required", "authentication_required", "Your card's bank asks for authentication.")
+NOT_AUTHENTICATED = Failure(
+    "payment_intent_authentication_failure",
+    None,
+    "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+)
+
+CARDS: dict[str, Card] = {
+    "visa": Card(),
+    "amex": Card(),
+    "once": Card(),
+    "chargeDeclined": Card(GENERIC),
+    "chargeDeclinedInsufficientFunds": Card(TOO_POOR),
+    "chargeDeclinedExpiredCard": Card(EXPIRED),
+    "pendingRefund": Card(refund_begins="pending"),
+    "refundFail": Card(refund_ends="failed"),
+    "createDispute": Card(disputed=True),
+    "threeDSecureOptional": Card(),
+    "threeDSecureRequired": Card(asks=True),
+    "threeDSecureRequiredChargeDeclined": Card(GENERIC, asks=True),
+    "threeDSecureRequiredProcessingError": Card(FAULTY, asks=True),
+    "slow": Card(processing=True),
+    "slowDeclined": Card(GENERIC, processing=True),
+}
+"""By the names of docs.stripe.com/testing, behind their prefix; the last two are ours."""
+PREFIXES = {
+    InstrumentKind.TOKEN: "tok_",
+    InstrumentKind.PAYMENT_METHOD: "pm_card_",
+    InstrumentKind.CONFIRMATION_TOKEN: "ctoken_",
+}
+
+
+def card_of(instrument: Instrument) -> Card | None:
+    """The card behind an instrument: `tok_visa`, `pm_card_visa`, `ctoken_visa`, each also with `_` and anything."""
+    prefix = PREFIXES[instrument.kind]
+    if not instrument.value.startswith(prefix):
+        return None
+    return CARDS.get(instrument.value.removeprefix(prefix).partition("_")[0])
+
+
+def is_single_use(instrument: Instrument) -> bool:
+    """Whether it can be used once only: one with more behind its card's name, and each confirmation token."""
+    named = instrument.value.removeprefix(PREFIXES[instrument.kind])
+    return instrument.kind is InstrumentKind.CONFIRMATION_TOKEN or "_" in named
+
+
 @dataclass
 class Charge:
-    """A charge on the books. `attempt` and ids are its metadata."""
+    """A charge of the account. `status`: succeeded, failed, pending. `by`: the key of its confirm, or `BROWSER`.
+
+    `attempt` is the metadata of charges by release 0.1.0, and 0 for those of intents.
+    """
 
     id: str
-    request: ChargeCard
-    succeeded: bool
-    disputed: bool
-    refund_begins: str
-    refund_ends: str
+    order_id: str
+    payment_id: str
+    intent_id: str | None
+    amount: int
+    currency: str
+    by: str
+    card: Card
+    status: str
+    attempt: int = 0
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "succeeded"
+
+
+@dataclass
+class PaymentIntent:
+    """An intent of the account. `card`, `authentication` and `by` are of its last confirm."""
+
+    id: str
+    made_by: IntentReference
+    status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD
+    card: Card | None = None
+    authentication: Authentication = DEFAULT_AUTHENTICATION
+    by: str = ""
+    failure: Failure | None = None
+    charge: Charge | None = None
+    decides_at: datetime | None = None
+    """While it is processing: when the bank has decided."""
 
     @property
     def order_id(self) -> str:
-        return self.request.order_id
+        return self.made_by.order_id
+
+    @property
+    def secret(self) -> str:
+        return f"{self.id}_secret_{self.id[::-1]}"
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still charge a card."""
+        return self.status not in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
 
 
 @dataclass
@@ -112,25 +236,40 @@ class Refund:
 
 @dataclass
 class Kept:
-    """The answer kept under a key: how it was asked, what it says."""
+    """The answer stored under a key: how it was asked, what it says."""
 
     fingerprint: tuple[object, ...]
     at: datetime
-    answer: Charged | Declined | Refund | None
+    answer: CreateOutcome | ConfirmOutcome | Refund | None
     """None is a 500."""
+
+
+CONFIRMABLE = frozenset(
+    {IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.REQUIRES_ACTION}
+)
+"""A confirm of one that awaits its customer takes the place of the one before (`confirms_over_action`)."""
+OTHER_PARAMETERS = Unclear("other parameters for the key", stored=True, alarm=True)
+NO_SUCH_INTENT = NotYet(Obstacle.KEY_REFUSED, "No such payment_intent", alarm=True)
+
+Changed = PaymentIntent | Charge | Refund
 
 
 @dataclass
 class FakeStripe:
-    """The account. `calls` counts what was asked of it by kind, `sent` lists charges that left, in order."""
+    """The account. `calls` counts what was asked of it by kind, `sent` lists the keys of confirms that left."""
 
     clock: Clock
     latency_s: float = 0.0
     admits: Callable[[str, float], bool] = lambda _kind, _now: True
     """The rate limiter: kind and time to whether it may pass."""
+    changed: Callable[[Changed], None] = lambda _what: None
+    """Called after each thing of the account came to be, or changed its status."""
+    confirms_over_action: bool = True
+    """Whether an intent that awaits its customer may be confirmed anew; Stripe's documentation leaves that open."""
+    intents: dict[str, PaymentIntent] = field(default_factory=dict)
     charges: list[Charge] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
-    sent: list[ChargeCard] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     refused_429: Counter[str] = field(default_factory=Counter)
     always: dict[str, AnyFate] = field(default_factory=dict)
@@ -140,32 +279,38 @@ class FakeStripe:
         self._fates: defaultdict[str, deque[AnyFate | None]] = defaultdict(deque)
         self._kept: dict[str, Kept] = {}
         self._holding: set[str] = set()
-        self._used_tokens: set[str] = set()
+        self._used: set[str] = set()
         self._arriving: set[asyncio.Future[object]] = set()
 
     def cards(self) -> "FakeCards":
         return FakeCards(self)
 
     def script(self, kind: str, *fates: AnyFate | None) -> None:
-        """The next calls of a kind (charge, find, refund, find_refund, check) meet these; None is an ordinary one."""
+        """The next calls of a kind (`KINDS`) meet these; None is an ordinary one."""
         self._fates[kind].extend(fates)
 
     def go_away(self, fate: AnyFate = Fate.UNREACHABLE) -> None:
-        self.always = dict.fromkeys(("charge", "find", "refund", "find_refund", "check"), fate)
+        self.always = dict.fromkeys(KINDS, fate)
 
     def come_back(self) -> None:
         self.always = {}
 
+    def intents_of(self, order_id: str) -> list[PaymentIntent]:
+        """The order's intents, oldest first."""
+        return [each for each in self.intents.values() if each.order_id == order_id]
+
     def kept_charges(self, order_id: str) -> list[Charge]:
-        """The order's succeeded charges that were not given back: never more than one at rest (L1)."""
-        back = {refund.charge_id for refund in self.refunds if self._status(refund) == "succeeded"}
-        return [each for each in self.charges if each.order_id == order_id and each.succeeded and each.id not in back]
+        """The order's succeeded charges that were not given back: never more than one (L1)."""
+        mine = [each for each in self.charges if each.order_id == order_id and each.succeeded]
+        return [each for each in mine if not self._is_refunded(each)]
 
     async def close(self) -> None:
         """Let nothing arrive any more."""
         for each in self._arriving:
             each.cancel()
         await asyncio.gather(*self._arriving, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------------ how calls travel
 
     async def meet(self, kind: str, key: str | None, act: Callable[[bool, bool], R]) -> R | NotYet | Unclear:
         """One call. `act(fails_before, fails_after)` is what Stripe does once the request has arrived."""
@@ -214,7 +359,7 @@ class FakeStripe:
         return task
 
     async def _execute(self, key: str | None, act: Callable[[bool, bool], R], after_s: float = 0.0) -> R | NotYet:
-        """A request that has arrived runs to its end, whoever still waits for it."""
+        """A request that has arrived runs to its end, also where its caller has gone."""
         if key is not None and key in self._holding:
             return NotYet(Obstacle.KEY_IN_USE, "idempotency_key_in_use")
         if key is not None:
@@ -231,105 +376,295 @@ class FakeStripe:
     def _now_s(self) -> float:
         return self.clock.monotonic()
 
-    # ---------------------------------------------------------------------------------------------------- the endpoints
+    # -------------------------------------------------------------------------------------------- intents, for the API
 
-    def charge(self, request: ChargeCard, fails_before: bool, fails_after: bool) -> ChargeOutcome:
-        asked = (request.order_id, request.payment_id, request.attempt, request.amount, request.currency, request.token)
-        kept = self._kept_under(request.key)
-        if kept is not None:
-            if kept.fingerprint != asked:
-                return Unclear("other parameters for the key", alarm=True)
-            assert not isinstance(kept.answer, Refund)
-            return kept.answer or Unclear("a 500, replayed", stored=True)
-        answer: Charged | Declined | None = None
+    def create(self, asked: IntentReference, fails_before: bool, fails_after: bool) -> CreateOutcome:
+        """POST /v1/payment_intents, unconfirmed."""
+        parameters = (asked.order_id, asked.payment_id, asked.amount, asked.currency)
+        if (kept := self._kept_under(asked.key)) is not None:
+            return self._replay(kept, parameters)
+        made: Intent | None = None
         if not fails_before:
-            made = self._charge(request)
-            if isinstance(made, Refused):
-                return made
-            answer = None if fails_after else made
-        self._kept[request.key] = Kept(asked, self.clock.now(), answer)
+            if (refused := _amount_refused(asked)) is not None:
+                return refused
+            intent = PaymentIntent(f"pi_{len(self.intents) + 1}", asked)
+            self.intents[intent.id] = intent
+            self.changed(intent)
+            made = self._shown(intent)
+        answer = None if fails_after else made
+        self._keep(asked.key, parameters, answer)
         return answer or Unclear("a 500")
 
-    def _charge(self, request: ChargeCard) -> Charged | Declined | Refused:
-        try:
-            check_currency(request.currency)
-        except ApiError:
-            return Refused(RefusalReason.REQUEST, "Invalid currency")
-        try:
-            check_amount(request.amount, request.currency)
-        except ApiError:
-            return Refused(RefusalReason.AMOUNT, "the amount can't be charged")
-        card = card_behind(request.token)
-        if card is None:
-            return Refused(RefusalReason.TOKEN, "No such token")
-        if is_single_use(request.token) and request.token in self._used_tokens:
-            return Refused(RefusalReason.TOKEN_USED, "You cannot use a Stripe token more than once")
-        self._used_tokens.add(request.token)
-        charge_id, decline = f"ch_{len(self.charges) + 1}", card.decline
-        self.charges.append(
-            Charge(charge_id, request, decline is None, card.disputed, card.refund_begins, card.refund_ends)
-        )
-        return Charged(charge_id) if decline is None else Declined(decline.code, decline.decline_code, decline.message)
+    def confirm(self, asked: ConfirmIntent, intent_id: str, fails_before: bool, fails_after: bool) -> ConfirmOutcome:
+        """POST /v1/payment_intents/{id}/confirm, by the secret key."""
+        key = confirm_key(asked, intent_id)
+        parameters = (intent_id, asked.instrument.kind, asked.instrument.value, asked.authentication)
+        if (kept := self._kept_under(key)) is not None:
+            return self._replay(kept, parameters)
+        answer: ConfirmOutcome | None = None
+        if not fails_before:
+            intent = self._current(intent_id)
+            if intent is None:
+                return NO_SUCH_INTENT
+            answer = self._confirm(intent, asked.instrument, asked.authentication, key)
+            if isinstance(answer, Refused):
+                return answer
+        answer = None if fails_after else answer
+        self._keep(key, parameters, answer)
+        return answer or Unclear("a 500")
 
-    def find(self, order_id: str, payment_id: str) -> FindOutcome:
-        """Newest first, as Stripe lists them."""
-        mine = [each for each in self.charges if each.order_id == order_id and each.succeeded]
-        return Found(
-            tuple(
-                FoundCharge(each.id, each.request.attempt if each.request.payment_id == payment_id else 0)
-                for each in reversed(mine)
-            )
+    def retrieve(self, intent_id: str) -> RetrieveOutcome:
+        """GET /v1/payment_intents/{id}?expand[]=latest_charge."""
+        intent = self._current(intent_id)
+        return NO_SUCH_INTENT if intent is None else self._shown(intent)
+
+    def cancel(self, intent_id: str) -> CancelOutcome:
+        """POST /v1/payment_intents/{id}/cancel. It has no key."""
+        intent = self._current(intent_id)
+        if intent is None:
+            return NO_SUCH_INTENT
+        if not intent.open or intent.status is IntentStatus.PROCESSING:
+            return _unexpected("cancel", intent)
+        self._move(intent, IntentStatus.CANCELED)
+        return self._shown(intent)
+
+    def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
+        """GET /v1/charges?transfer_group=…, every page: newest first, as Stripe lists them."""
+        for intent in self.intents_of(order_id):
+            self._current(intent.id)
+        mine = [each for each in reversed(self.charges) if each.order_id == order_id]
+        listed = tuple(
+            ListedCharge(self._facts(each), each.attempt if each.payment_id == payment_id else 0)
+            for each in mine
+            if each.succeeded
         )
+        return Charges(listed, pending=any(each.status == "pending" for each in mine))
+
+    def _confirm(
+        self, intent: PaymentIntent, instrument: Instrument, authentication: Authentication, by: str
+    ) -> Intent | Declined | Refused | UnexpectedState:
+        if intent.status not in CONFIRMABLE:
+            return _unexpected("confirm", intent)
+        if intent.status is IntentStatus.REQUIRES_ACTION and not self.confirms_over_action:
+            return _unexpected("confirm", intent)
+        card = card_of(instrument)
+        if card is None:
+            return Refused(RefusalReason.TOKEN, "No such instrument")
+        if is_single_use(instrument):
+            if instrument.value in self._used:
+                return Refused(RefusalReason.TOKEN_USED, "It was used before")
+            self._used.add(instrument.value)
+        intent.card, intent.authentication, intent.by, intent.failure = card, authentication, by, None
+        if not card.asks:
+            return self._try(intent)
+        if not authentication.possible:
+            return self._fail(intent, NOT_ASKED)
+        self._move(intent, IntentStatus.REQUIRES_ACTION)
+        return self._shown(intent)
+
+    def _try(self, intent: PaymentIntent) -> Intent | Declined:
+        """Ask the bank for the money."""
+        card = intent.card
+        assert card is not None
+        if card.processing:
+            intent.decides_at = self.clock.now() + PROCESSING_TAKES
+            intent.charge = self._charge(intent, card, "pending")
+            self._move(intent, IntentStatus.PROCESSING)
+            return self._shown(intent)
+        return self._decide(intent, card)
+
+    def _decide(self, intent: PaymentIntent, card: Card) -> Intent | Declined:
+        if card.decline is not None:
+            self._charge(intent, card, "failed")
+            return self._fail(intent, card.decline)
+        assert not any(each.intent_id == intent.id and each.succeeded for each in self.charges)
+        intent.charge = self._charge(intent, card, "succeeded")
+        self._move(intent, IntentStatus.SUCCEEDED)
+        return self._shown(intent)
+
+    def _charge(self, intent: PaymentIntent, card: Card, status: str) -> Charge:
+        """The charge that was pending until now, or a new one."""
+        made = intent.charge
+        if made is None or made.status != "pending":
+            asked = intent.made_by
+            about = (asked.order_id, asked.payment_id, intent.id, asked.amount, asked.currency)
+            made = Charge(f"ch_{len(self.charges) + 1}", *about, intent.by, card, status)
+            self.charges.append(made)
+        made.status = status
+        self.changed(made)
+        return made
+
+    def _fail(self, intent: PaymentIntent, failure: Failure) -> Declined:
+        intent.failure = failure
+        self._move(intent, IntentStatus.REQUIRES_PAYMENT_METHOD)
+        return Declined(failure)
+
+    def _move(self, intent: PaymentIntent, status: IntentStatus) -> None:
+        assert intent.open, f"{intent.id} is {intent.status.value} for good"
+        intent.status = status
+        self.changed(intent)
+
+    def _current(self, intent_id: str) -> PaymentIntent | None:
+        """The intent as it stands now: a bank may have decided meanwhile."""
+        intent = self.intents.get(intent_id)
+        if intent is not None:
+            self.settle(intent)
+        return intent
+
+    def settle(self, intent: PaymentIntent) -> None:
+        """Let the bank's decision be known, where its time has come."""
+        due = intent.status is IntentStatus.PROCESSING and intent.decides_at is not None
+        if due and intent.decides_at is not None and self.clock.now() >= intent.decides_at:
+            assert intent.card is not None
+            self._decide(intent, intent.card)
+
+    def _shown(self, intent: PaymentIntent) -> Intent:
+        succeeded, awaits = (
+            intent.status is IntentStatus.SUCCEEDED,
+            intent.status is IntentStatus.REQUIRES_ACTION,
+        )
+        charge = self._facts(intent.charge) if succeeded and intent.charge is not None else None
+        url = None if intent.authentication.return_url is None else BANK_URL + intent.id
+        handover = Handover(intent.secret, NextAction(url)) if awaits else None
+        return Intent(intent.id, intent.status, charge, intent.failure, handover)
+
+    def _facts(self, charge: Charge) -> ChargeFacts:
+        return ChargeFacts(charge.id, self._is_refunded(charge), charge.card.disputed)
+
+    # ---------------------------------------------------------------------------------- browsers, banks, the dashboard
+
+    def authenticate(self, intent_id: str, completes: bool) -> IntentStatus:
+        """The customer comes to the bank's page, and completes it or fails. Returns where the intent stands then."""
+        intent = self._current(intent_id)
+        assert intent is not None
+        if intent.status is IntentStatus.REQUIRES_ACTION:
+            if completes:
+                self._try(intent)
+            else:
+                self._fail(intent, NOT_AUTHENTICATED)
+        return intent.status
+
+    def browser_confirm(self, secret: str, instrument: Instrument) -> Intent | Declined | Refused | UnexpectedState:
+        """The customer's browser confirms by the client secret and a publishable key. It sends no idempotency key."""
+        intent = self.with_secret(secret)
+        assert intent is not None, "no such client secret"
+        return self._confirm(intent, instrument, DEFAULT_AUTHENTICATION, BROWSER)
+
+    def with_secret(self, secret: str) -> PaymentIntent | None:
+        intent = self.intents.get(secret.partition("_secret_")[0])
+        return self._current(intent.id) if intent is not None and intent.secret == secret else None
+
+    def cancel_by_hand(self, intent_id: str) -> bool:
+        """An operator cancels an intent in the dashboard. Returns whether it could be."""
+        return isinstance(self.cancel(intent_id), Intent)
+
+    def refund_by_hand(self, charge_id: str) -> bool:
+        """An operator gives a charge back in the dashboard. Returns whether it could be."""
+        charge = next((each for each in self.charges if each.id == charge_id), None)
+        if charge is None or not charge.succeeded or charge.card.disputed or self._is_refunded(charge):
+            return False
+        self._refund(charge)
+        return True
+
+    def charge_of_release_0_1_0(self, order_id: str, payment_id: str, attempt: int, amount: int, currency: str) -> str:
+        """A charge without an intent, as `POST /v1/charges` made them. Returns its id."""
+        name = f"ch_{len(self.charges) + 1}"
+        about = (order_id, payment_id, None, amount, currency)
+        self.charges.append(Charge(name, *about, f"charge-{payment_id}-{attempt}", CARDS["visa"], "succeeded", attempt))
+        self.changed(self.charges[-1])
+        return name
+
+    # ------------------------------------------------------------------------------------------------ refunds and keys
 
     def refund(self, request: RefundCharge, fails_before: bool, fails_after: bool) -> RefundOutcome:
+        """POST /v1/refunds."""
         asked = (request.order_id, request.payment_id, request.attempt, request.charge_id)
         kept = self._kept_under(request.key)
         if kept is not None:
             if kept.fingerprint != asked:
-                return Unclear("other parameters for the key", alarm=True)
-            return self._shown(kept.answer) if isinstance(kept.answer, Refund) else Unclear("a 500", stored=True)
+                return OTHER_PARAMETERS
+            return self._as_it_began(kept.answer) if isinstance(kept.answer, Refund) else Unclear("a 500", stored=True)
         made: Refund | None = None
         if not fails_before:
             charge = next((each for each in self.charges if each.id == request.charge_id), None)
-            if charge is None or not charge.succeeded or charge.disputed:
+            if charge is None or not charge.succeeded or charge.card.disputed:
                 return Blocked("it can't be refunded")
-            if self._gives_back(charge.id):
+            if self._is_refunded(charge):
                 seen = self.find_refund(charge.id)
                 return Unclear("refunded, and not listed") if isinstance(seen, NotRefunded) else seen
             made = self._refund(charge)
-        self._kept[request.key] = Kept(asked, self.clock.now(), None if fails_after else made)
-        return Unclear("a 500") if fails_after or made is None else self._shown(made)
+        self._keep(request.key, asked, None if fails_after else made)
+        return Unclear("a 500") if fails_after or made is None else self._as_it_began(made)
 
     def _refund(self, charge: Charge) -> Refund:
-        settles_at = self.clock.now() + REFUND_SETTLES_AFTER
-        made = Refund(f"re_{len(self.refunds) + 1}", charge.id, charge.refund_begins, charge.refund_ends, settles_at)
+        settles_at, card = self.clock.now() + REFUND_SETTLES_AFTER, charge.card
+        made = Refund(f"re_{len(self.refunds) + 1}", charge.id, card.refund_begins, card.refund_ends, settles_at)
         self.refunds.append(made)
+        self.changed(made)
         return made
 
-    def _shown(self, refund: Refund) -> RefundOutcome:
-        """The kept answer says how the refund began: only its list tells what became of one that was pending."""
+    def _as_it_began(self, refund: Refund) -> RefundOutcome:
+        """The stored answer says how the refund began: only its list tells what became of one that was pending."""
         if refund.begins == "succeeded":
             return Refunded(refund.id)
         seen = self.find_refund(refund.charge_id)
         return seen if isinstance(seen, Refunded) else Blocked(f"the refund is {refund.begins}", refund.id)
 
     def find_refund(self, charge_id: str) -> FindRefundOutcome:
+        """GET /v1/refunds?charge=…."""
         if all(each.id != charge_id for each in self.charges):
             return Unclear("No such charge", alarm=True)
         for refund in reversed(self.refunds):
-            if refund.charge_id == charge_id and (status := self._status(refund)) != "failed":
+            if refund.charge_id == charge_id and (status := self.status_of(refund)) != "failed":
                 return Refunded(refund.id) if status == "succeeded" else Blocked("the refund is under way", refund.id)
         return NotRefunded()
 
-    def _gives_back(self, charge_id: str) -> bool:
-        return any(each.charge_id == charge_id and self._status(each) != "failed" for each in self.refunds)
+    def _is_refunded(self, charge: Charge) -> bool:
+        """Whether Stripe shows it as given back in full: a refund that is pending counts, one that failed does not."""
+        return any(each.charge_id == charge.id and self.status_of(each) != "failed" for each in self.refunds)
 
-    def _status(self, refund: Refund) -> str:
+    def status_of(self, refund: Refund) -> str:
         return refund.ends if self.clock.now() >= refund.settles_at else refund.begins
 
     def _kept_under(self, key: str) -> Kept | None:
         kept = self._kept.get(key)
         return None if kept is None or self.clock.now() - kept.at >= KEY_LIFE else kept
+
+    def _keep(
+        self, key: str, parameters: tuple[object, ...], answer: CreateOutcome | ConfirmOutcome | Refund | None
+    ) -> None:
+        self._kept[key] = Kept(parameters, self.clock.now(), answer)
+
+    def _replay(self, kept: Kept, parameters: tuple[object, ...]) -> CreateOutcome:
+        """The stored answer. An intent is shown as it was, and says that it is replayed."""
+        if kept.fingerprint != parameters:
+            return OTHER_PARAMETERS
+        if kept.answer is None:
+            return Unclear("a 500, replayed", stored=True)
+        if isinstance(kept.answer, Intent):
+            return structs.replace(kept.answer, replayed=True)
+        return kept.answer  # type: ignore[return-value]
+
+
+def confirm_key(asked: ConfirmIntent, intent_id: str) -> str:
+    """The idempotency key of a confirm."""
+    return f"confirm-{intent_id}-{asked.attempt}"
+
+
+def _amount_refused(asked: IntentReference) -> Refused | None:
+    try:
+        check_currency(asked.currency)
+    except ApiError:
+        return Refused(RefusalReason.REQUEST, "Invalid currency")
+    try:
+        check_amount(asked.amount, asked.currency)
+    except ApiError:
+        return Refused(RefusalReason.AMOUNT, "the amount can't be charged")
+    return None
+
+
+def _unexpected(what: str, intent: PaymentIntent) -> UnexpectedState:
+    return UnexpectedState(f"You cannot {what} this PaymentIntent because it has a status of {intent.status.value}.")
 
 
 class FakeCards:
@@ -339,26 +674,42 @@ class FakeCards:
         self.closed = False
         self._stripe = stripe
 
-    async def charge(self, request: ChargeCard) -> ChargeOutcome:
-        self._stripe.sent.append(request)
-        return await self._stripe.meet("charge", request.key, lambda *fails: self._stripe.charge(request, *fails))
+    async def create(self, intent: IntentReference) -> CreateOutcome:
+        return await self._stripe.meet("create", intent.key, lambda *fails: self._stripe.create(intent, *fails))
 
-    async def find(self, order_id: str, payment_id: str) -> FindOutcome:
-        return await self._look("find", lambda: self._stripe.find(order_id, payment_id))
+    async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
+        key = confirm_key(request, intent_id)
+        self._stripe.sent.append(key)
+        return await self._stripe.meet("confirm", key, lambda *fails: self._stripe.confirm(request, intent_id, *fails))
+
+    async def retrieve(self, intent_id: str) -> RetrieveOutcome:
+        return await self._without_key("retrieve", lambda: self._stripe.retrieve(intent_id))
+
+    async def cancel(self, intent_id: str) -> CancelOutcome:
+        def act(fails_before: bool, fails_after: bool) -> CancelOutcome:
+            if fails_before:
+                return Unclear("a 500")
+            done = self._stripe.cancel(intent_id)
+            return Unclear("a 500") if fails_after else done
+
+        return await self._stripe.meet("cancel", None, act)
+
+    async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
+        return await self._without_key("list", lambda: self._stripe.list_charges(order_id, payment_id))
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         return await self._stripe.meet("refund", request.key, lambda *fails: self._stripe.refund(request, *fails))
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        return await self._look("find_refund", lambda: self._stripe.find_refund(charge_id))
+        return await self._without_key("find_refund", lambda: self._stripe.find_refund(charge_id))
 
     async def check(self) -> NotYet | Unclear | None:
-        return await self._look("check", lambda: None)
+        return await self._without_key("check", lambda: None)
 
     async def close(self) -> None:
         self.closed = True
 
-    async def _look(self, kind: str, look: Callable[[], R]) -> R | NotYet | Unclear:
+    async def _without_key(self, kind: str, look: Callable[[], R]) -> R | NotYet | Unclear:
         """A look-up has no key: a 500 is only a 500."""
 
         def act(fails_before: bool, fails_after: bool) -> R | Unclear:

@@ -14,6 +14,8 @@ from tests.flows.bus import PAID, REFUNDED, Published
 from tests.flows.client import Answer
 
 NOTHING_CHARGED = "nothing was charged"
+UNRESOLVED = ("confirming", "awaiting", "cancelling", "charging")
+"""States of an attempt that may still charge: at rest there is none."""
 Document = dict[str, Any]
 
 
@@ -63,11 +65,10 @@ def _key_breaches(books: Document) -> list[str]:
 
 
 def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
-    """L1: charges minus full refunds are never above one, and no refund is of more than was charged."""
+    """L1: no second charge of an order, ever, but after a full refund; and no refund of more than was charged."""
     charges = evidence.charges(order)
-    kept = [charge for charge in charges if not charge["refunded"]]
     too_much = [charge for charge in charges if charge["amount_refunded"] > charge["amount"]]
-    return ([f"{len(kept)} charges are kept"] if len(kept) > 1 else []) + [
+    return ([f"{len(charges)} charges were made"] if len(charges) > 1 else []) + [
         f"refunded too much: {each}" for each in too_much
     ]
 
@@ -115,9 +116,7 @@ def _nothing_lost(order: str, told: Told, evidence: Evidence) -> list[str]:
     ids = {charge["id"] for charge in evidence.charges(order)}
     said = [answer.body["stripeId"] for answer in told.answers if answer.status in (200, 201)]
     breaches += [f"said to be paid by {charge}, which is none" for charge in said if charge not in ids]
-    # On a cancelled order a send that was lost is looked for until no request can be executing any more: two days.
-    charging = [each["number"] for each in attempts(document) if each["state"] == "charging"]
-    unresolved = [] if told.cancelled else charging
+    unresolved = [each["number"] for each in attempts(document) if each["state"] in UNRESOLVED]
     breaches += [f"attempt {number} never resolved" for number in unresolved]
     if ids and told.answers and not told.broken and all(_denies(answer) for answer in told.answers):
         breaches.append("charged, though every answer said that nothing was")
@@ -138,6 +137,6 @@ def tally(evidence: Evidence) -> str:
     """How much there was to judge, for whoever reads the test's output."""
     statuses = Counter(answer.status for told in evidence.told.values() for answer in told.answers)
     states = Counter(each["state"] for document in evidence.orders.values() for each in attempts(document))
-    requests = evidence.books["requests"].get("charges.create", {})
+    requests = evidence.books["requests"].get("payment_intents.confirm", {})
     broken = sum(told.broken for told in evidence.told.values())
-    return f"answers {dict(statuses)}, broken off {broken}, attempts {dict(states)}, charges.create {requests}"
+    return f"answers {dict(statuses)}, broken off {broken}, attempts {dict(states)}, payment_intents.confirm {requests}"

@@ -83,5 +83,5 @@ def end_lease(house: House, order: str) -> None:
     assert found is not None
     past = datetime.now(UTC) - timedelta(seconds=5)
     found |= due_fields(past)
-    found["payment"]["attempts"][-1]["task"]["due"] = past
+    found["payment"]["intent"]["task"]["due"] = past
     assert house.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1

@@ -49,14 +49,14 @@ async def test_a_crash_after_the_intent_is_resumed_with_the_same_key(house: Hous
         way.stop_listening()
         way.cut()
         request = asked(process, order)
-        intent = await document(house, order, "charging")
+        intent = await document(house, order, "confirming")
         process.kill()
         await given_up(request)
         await way.start()
         ready = await restarted(process)
         done = await document(house, order, "paid")
         assert time.monotonic() - ready < RESUMED_WITHIN_S
-    assert done["payment"]["attempts"][0]["key"] == intent["payment"]["attempts"][0]["key"]
+    assert done["payment"]["intent"]["key"] == intent["payment"]["intent"]["key"]
     assert house.stripe.books()["keys"]["parameter_sets"] == {}
     [told] = await bus.told(order, PAID)
     assert told["stripeId"] == one_charge(house, order)["id"]
@@ -69,7 +69,7 @@ async def test_a_crash_while_stripe_charges_is_found_and_not_repeated(fault: str
     order = await placed(house, bus)
     house.stripe.fault(fault, delay_ms=1_500 if fault == "delay" else 0)
     request = asked(process, order)
-    await document(house, order, "charging")
+    await document(house, order, "confirming")
     if fault == "hang_after":
         await eventually(lambda: _charged(house, order), "Stripe has charged")
     else:
@@ -159,7 +159,7 @@ async def test_sigterm_while_a_charge_is_under_way_ends_well(fault: str, house: 
     order = await placed(house, bus)
     house.stripe.fault(fault, delay_ms=1_000 if fault == "delay" else 0)
     request = asked(process, order)
-    await document(house, order, "charging")
+    await document(house, order, "confirming")
     began = time.monotonic()
     stopped = asyncio.create_task(asyncio.to_thread(process.stop, 25.0))
     answer = await request
@@ -182,7 +182,7 @@ async def test_a_process_that_wakes_after_its_work_was_taken_over_changes_nothin
         order = await placed(house, bus)
         way.stall()
         request = asked(sleeper, order)
-        await document(house, order, "charging")
+        await document(house, order, "confirming")
         await way.wait_for(lambda proxy: proxy.held_bytes > 0)
         sleeper.pause()
         end_lease(house, order)

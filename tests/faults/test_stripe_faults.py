@@ -39,17 +39,25 @@ async def test_a_charge_with_a_lost_or_broken_answer_ends_as_one_charge(house: H
         await bus.told(order, PAID)
 
 
-async def test_a_stored_error_without_a_charge_stays_pending_and_blocks_another_card(house: House, bus: Bus) -> None:
-    """F12: for a minute nobody knows what a stored 500 hides: 202 for the same token, 409 for another, no charge."""
-    process = await house.start(CHARGE_WAIT_S="1")
+async def test_a_stored_error_of_a_confirm_is_fenced_by_a_cancel(house: House, bus: Bus) -> None:
+    """F12: the intent is cancelled, so that nothing can land; the order is payable at once by the next one."""
+    process = await house.start()
     order = await placed(house, bus)
     house.stripe.fault("error_before")
     first = await pay(process, order)
-    assert first.status == 202
-    assert 1 <= int(first.headers["Retry-After"]) <= 61
-    assert (await pay(process, order)).status == 202
-    assert (await pay(process, order, "tok_mastercard")).status == 409
-    assert house.stripe.charges(order) == []
+    assert (first.status, house.stripe.charges(order)) == (402, [])
+    assert (await pay(process, order, "tok_mastercard")).status == 201
+    one_charge(house, order)
+
+
+async def test_a_stored_error_of_a_create_takes_the_next_number(house: House, bus: Bus) -> None:
+    """F12: what the first create may have made was never confirmed."""
+    process = await house.start()
+    order = await placed(house, bus)
+    house.stripe.fault("error_before", "payment_intents.create")
+    assert (await pay(process, order)).status == 201
+    assert (await document(house, order, "paid"))["payment"]["intent"]["number"] == 2
+    one_charge(house, order)
 
 
 async def test_a_cancel_while_stripe_charges_gives_the_money_back_once(house: House, bus: Bus) -> None:
@@ -61,7 +69,7 @@ async def test_a_cancel_while_stripe_charges_gives_the_money_back_once(house: Ho
         if fault is not None:
             house.stripe.fault(fault, "refunds.create")
         request = asked(process, order)
-        await document(house, order, "charging")
+        await document(house, order, "confirming")
         await bus.cancel(order)
         assert (await request).status == 409
         await document(house, order, "refunded")

@@ -32,7 +32,7 @@ from tests.servers.process import LOOPBACK, ServerProcess, free_port
 ROOT = Path(__file__).parents[2]
 STRIPE_KEY = "sk_test_51HouseSecretNeverToBeLogged"
 CONTROL_TIMEOUT_S = 5.0  # one request to the sandbox's own controls, or to /readyz
-CHARGE = "charges.create"  # the endpoint that most faults are asked for
+CHARGE = "payment_intents.confirm"  # the endpoint that most faults are asked for
 DEFAULT_READY = frozenset({"ready"})  # which words of `/readyz` mean that a process has started
 
 

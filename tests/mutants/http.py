@@ -292,7 +292,7 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITING,
-                "max(len(self._places), forecast.queued + len(self._undecided))",
+                "max(len(self._places), estimate.queued + len(self._undecided))",
                 "len(self._places)",
             ),
         ),
@@ -341,7 +341,9 @@ MUTANTS = (
         wrong="The ledger is called behind with a charge that it has decided and that waits for Stripe.",
         endangers="F39",
         test="tests/actors/test_http_waiting.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
-        edits=(Edit(WAITING, "if not letter.decided and not letter.answer.done():", "if not letter.answer.done():"),),
+        edits=(
+            Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
+        ),
         beyond=NO_CROWD,
     ),
     Mutant(

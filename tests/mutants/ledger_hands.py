@@ -141,22 +141,22 @@ MUTANTS = (
         name="looks-stand-in-the-queue",
         wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
         endangers="F14",
-        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_forecast",
+        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
         edits=(
-            Edit(HANDS, "self._forecast.place() if isinstance(effect, ChargeCard) else None", "self._forecast.place()"),
+            Edit(HANDS, "self._estimate.enter() if isinstance(effect, ChargeCard) else None", "self._estimate.enter()"),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-withdrawn",
+        name="looks-cancelled",
         wrong="A look or a refund that is owed no longer is taken back like a charge.",
         endangers="F20 F23",
-        test=f"{H}::TestWithdraw::test_nothing_but_a_charge_is_withdrawn",
+        test=f"{H}::TestWithdraw::test_nothing_but_a_charge_is_cancelled",
         edits=(
             Edit(
                 HANDS,
-                "if isinstance(item.effect, ChargeCard) and not item.withdrawn and",
-                "if not item.withdrawn and",
+                "if isinstance(item.effect, ChargeCard) and not item.cancelled and",
+                "if not item.cancelled and",
             ),
         ),
         beyond=NO_LAW,

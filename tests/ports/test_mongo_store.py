@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from payment.core.decide import decide
-from payment.core.messages import Moment, OrderCreated
+from payment.core.messages import Context, OrderCreated
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.mongo_store import (
@@ -46,7 +46,7 @@ async def store(server: ScriptedMongo) -> AsyncIterator[MongoStore]:
 
 def order(order_id: str, *, rev: int = 1, user: str = "user-1") -> Order:
     created = OrderCreated(order_id, 3, user, T0 + timedelta(days=1), 1999, "usd")
-    made = decide(None, created, Moment(T0, "web-1#run1", "2026-01-01")).order
+    made = decide(None, created, Context(T0, "web-1#run1", "2026-01-01", "payment-service")).order
     assert made is not None
     return structs.replace(made, rev=rev)
 

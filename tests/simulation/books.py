@@ -17,12 +17,15 @@ from tests.simulation.events import POISONS
 from tests.simulation.journal import (
     AnyEntry,
     Buried,
+    DidByHand,
     Exited,
+    IntentMoved,
     Killed,
     LeftUntold,
     Looked,
     Paused,
     Pressed,
+    Restored,
     Rests,
     Saw,
     Started,
@@ -72,18 +75,39 @@ class Books:
 
     def __init__(self) -> None:
         self.index = 0
+        self.at_s = 0.0
+        """Of the last entry."""
         self.orders: dict[str, Order] = {}
         self.revisions: defaultdict[str, list[Revision]] = defaultdict(list)
-        self.born_s: dict[str, float] = {}
-        """When the attempt with a key first stood in the store, by true time."""
+        self.received_s: dict[str, float] = {}
+        """When an order that can be paid first stood in the store, by true time."""
+        self.born_s: dict[tuple[str, int], float] = {}
+        """When an attempt (order, number) first stood in the store, by true time."""
         self.begun: list[tuple[int, str, Attempt]] = []
         """Each attempt, with the entry that brought it."""
+        self.restored = False
+        """The store was put back to an earlier state."""
         self.fingerprints: dict[str, str] = {}
+        self.order_of_key: dict[str, str] = {}
+        self.confirms_arrived: set[tuple[str, int]] = set()
+        """Attempts (order, number) of which a confirm arrived at Stripe."""
         self.in_flight: dict[tuple[str, str], float] = {}
         """Requests with a key that left a process (its name, the key) and have no answer yet."""
         self.looked_at: dict[tuple[str, str], int] = {}
-        """When (as an entry's number) a process last heard a whole list of an order's charges."""
+        """When (as an entry's number) a process last got an answer to a look at an order's intent."""
+        self.listed_s: dict[tuple[str, str], float] = {}
+        """When a process last got a whole list of an order's charges."""
+        self.intents: dict[str, IntentMoved] = {}
+        """Each intent, as it stands at Stripe."""
+        self.made_s: dict[str, float] = {}
+        """When an intent came to be."""
+        self.secrets_out: set[str] = set()
+        """Intents whose client secret a customer got."""
+        self.by_hand: set[str] = set()
+        """Intents and charges of which an operator disposed."""
         self.charges: dict[str, StripeCharged] = {}
+        self.charged_s: dict[str, float] = {}
+        """When each charge was made."""
         self.refunds: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.returned: set[str] = set()
         """Charges of which Stripe once said that they were given back. That a bank undoes it days later is not told to
@@ -110,7 +134,20 @@ class Books:
 
     def has_charged(self, key: str) -> bool:
         """Whether a request with this key has charged."""
-        return any(each.key == key and each.succeeded for each in self.charges.values())
+        return any(each.by == key and each.succeeded for each in self.charges.values())
+
+    def intent_confirmed_by(self, key: str | None) -> str:
+        """The id of the intent that a confirm with this key is about: `pi_3` of `confirm-pi_3-2`."""
+        return str(key).partition("-")[2].rpartition("-")[0]
+
+    def intents_of(self, order_id: str) -> list[IntentMoved]:
+        """The order's intents at Stripe, oldest first."""
+        return [each for each in self.intents.values() if each.order_id == order_id]
+
+    def attempt(self, order_id: str, number: int) -> Attempt | None:
+        """The attempt of this number, in the document as it stands."""
+        order = self.orders.get(order_id)
+        return order.attempts[number - 1] if order is not None and 1 <= number <= len(order.attempts) else None
 
     def attempts_of(self, order_id: str) -> int:
         """How many attempts stand in the order's document."""
@@ -124,11 +161,6 @@ class Books:
     def on_its_way_back(self, charge_id: str) -> bool:
         """Whether a refund of the charge is done or under way."""
         return any(status != "failed" for status in self.refunds.get(charge_id, {}).values())
-
-    def with_key(self, order_id: str, key: str) -> Attempt | None:
-        """The attempt with this key, in the document as it stands."""
-        order = self.orders.get(order_id)
-        return next((each for each in order.attempts if each.key == key), None) if order else None
 
     def requests(self, order_id: str) -> Iterator[Asked]:
         """The POSTs for an order, in their order."""
@@ -152,6 +184,7 @@ class Books:
         if noter is not None:
             noter(self, entry)
         self.index += 1
+        self.at_s = entry.at_s
 
     # ------------------------------------------------------------------------------------------------ one for each type
 
@@ -159,27 +192,53 @@ class Books:
         order = entry.order
         known = len(self.orders[order.id].attempts) if order.id in self.orders else 0
         for attempt in order.attempts[known:]:
-            self.born_s[attempt.key] = entry.at_s
+            self.born_s[order.id, attempt.number] = entry.at_s
             self.begun.append((self.index, order.id, attempt))
+        if order.user_id is not None:
+            self.received_s.setdefault(order.id, entry.at_s)
+        self._holds(order, entry.at_s)
+
+    def _holds(self, order: Order, at_s: float) -> None:
         self.orders[order.id] = order
-        self.revisions[order.id].append(Revision(self.index, entry.at_s, order))
+        self.revisions[order.id].append(Revision(self.index, at_s, order))
+
+    def _put_back(self, entry: Restored) -> None:
+        self.restored = True
+        self.orders.clear()
+        for order in entry.orders:
+            self._holds(order, entry.at_s)
 
     def _asked_stripe(self, entry: StripeAsked) -> None:
-        if entry.key is not None:
-            self.fingerprints.setdefault(entry.key, entry.fingerprint)
+        if entry.key is None:
+            return
+        self.fingerprints.setdefault(entry.key, entry.fingerprint)
+        self.order_of_key[entry.key] = entry.order_id
+        if entry.kind == "confirm":
+            self.confirms_arrived.add((entry.order_id, int(entry.key.rpartition("-")[2])))
 
     def _sent(self, entry: StripeSent) -> None:
         if entry.key is not None:
             self.in_flight[entry.who, entry.key] = entry.at_s
+            self.order_of_key[entry.key] = entry.order_id
 
     def _answered(self, entry: StripeAnswered) -> None:
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
-        elif entry.kind == "find" and entry.outcome.startswith("Found"):
+        elif entry.kind == "retrieve" and entry.outcome.startswith("Intent("):
             self.looked_at[entry.who, entry.order_id] = self.index
+        elif entry.kind == "list" and entry.outcome.startswith("Charges("):
+            self.listed_s[entry.who, entry.order_id] = entry.at_s
+
+    def _moved(self, entry: IntentMoved) -> None:
+        self.intents[entry.intent_id] = entry
+        self.made_s.setdefault(entry.intent_id, entry.at_s)
+
+    def _did_by_hand(self, entry: DidByHand) -> None:
+        self.by_hand.add(entry.id)
 
     def _charged(self, entry: StripeCharged) -> None:
         self.charges[entry.charge_id] = entry
+        self.charged_s[entry.charge_id] = entry.at_s
 
     def _refunded(self, entry: StripeRefunded) -> None:
         self.refunds[entry.charge_id][entry.refund_id] = entry.status
@@ -201,6 +260,8 @@ class Books:
     def _told(self, entry: Told | Saw) -> None:
         asked = self.asked[entry.request_no]
         asked.answer, asked.answered_at = entry, self.index
+        if (intent_id := exposed_by(entry)) is not None:
+            self.secrets_out.add(intent_id)
 
     def _untold(self, entry: LeftUntold) -> None:
         self.asked[entry.request_no].lost = True
@@ -231,6 +292,9 @@ class Books:
 
 _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     Wrote: Books._wrote,
+    Restored: Books._put_back,
+    IntentMoved: Books._moved,
+    DidByHand: Books._did_by_hand,
     StripeAsked: Books._asked_stripe,
     StripeSent: Books._sent,
     StripeAnswered: Books._answered,
@@ -264,9 +328,18 @@ def seconds_of(at: datetime) -> float:
 
 
 def tasks_of(order: Order) -> list[Task]:
-    """Everything that somebody has in hand for an order, or will."""
-    tasks = [*(each.task for each in (*order.attempts, *order.strays)), *(each.task for each in order.outbox)]
+    """Everything that is in flight for an order, or will be."""
+    tasks = [*(each.task for each in order.attempts), *(each.task for each in order.outbox)]
+    if order.intent is not None:
+        tasks.append(order.intent.task)
     return [task for task in tasks if task is not None]
+
+
+def exposed_by(answer: Told | Saw) -> str | None:
+    """The id of the intent whose client secret an answer has."""
+    if b"clientSecret" not in answer.body:
+        return None
+    return str(json.loads(answer.body)["clientSecret"]).partition("_secret_")[0]
 
 
 def is_poison(entry: Stored) -> bool:

@@ -43,6 +43,8 @@ class Violation(Struct, frozen=True):
 
 STEP_CHECKS: defaultdict[type, list[tuple[str, StepCheck]]] = defaultdict(list)
 REST_CHECKS: list[tuple[str, RestCheck]] = []
+AFTER_A_RESTORE: set[str] = set()
+"""Laws of the rest that hold after the store was put back to an earlier state, too: only the first one can."""
 
 
 def step(*entries: type, law: str) -> Callable[[S], S]:
@@ -56,11 +58,13 @@ def step(*entries: type, law: str) -> Callable[[S], S]:
     return register
 
 
-def rest(*, law: str) -> Callable[[R], R]:
-    """Register a check of the books at rest."""
+def rest(*, law: str, restored: bool = False) -> Callable[[R], R]:
+    """Register a check of the books at rest; `restored`: also where the store was put back meanwhile."""
 
     def register(check: R) -> R:
         REST_CHECKS.append((law, check))
+        if restored:
+            AFTER_A_RESTORE.add(law)
         return check
 
     return register
@@ -80,6 +84,8 @@ def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Itera
         yield Violation("L4: things come to rest", "", trouble, at_s, books.index)
     elif books.rested:
         for law, rests in REST_CHECKS:
+            if books.restored and law not in AFTER_A_RESTORE:
+                continue
             for about, words in rests(books):
                 yield Violation(law, about, words, at_s, books.index)
 

@@ -1,8 +1,9 @@
-"""The customers: they press pay, lose patience, repeat, look at their payment. And the HTTP that they speak.
+"""The customers: they press pay, authenticate, lose patience, repeat, look at their payment. And the HTTP they speak.
 
-Each `PressPlan` is one errand: one order, one token, until its outcome is known. What is not known (202, "outcome
-unknown", no answer) is repeated, a few times while faults are on, and at rest until it is known (L4). A customer
-belongs to the world: no fault of a process touches one.
+Each `PressPlan` is one errand: one order, one instrument, until its outcome is known. What is not known (202, "outcome
+unknown", no answer) is repeated, a few times while faults are on, and at rest until it is known (L4): by the same POST,
+or by a GET where the client has a new instrument for each submit. A client that got a secret sends its customer to the
+bank, once. A customer belongs to the world: no fault of a process touches one.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import functools
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, Told
+from payment.core.messages import Instrument, InstrumentKind
+from tests.simulation.journal import ConfirmedInBrowser, LeftUntold, Looked, Pressed, Saw, Told, WentToBank
 from tests.simulation.network import Attempt
 from tests.simulation.plan import OrderPlan, PressPlan
 from tests.simulation.process import JWT_KEY
+from tests.simulation.stripe import instrument_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -32,6 +35,11 @@ LONGEST_WISH_S = 6 * 3600.0
 LOST_PATIENCE = "patience ran out"
 UNKNOWN = b"outcome unknown"
 JSON = "Content-Type: application/json"
+RETURN_URL = "https://shop.test/back"
+OTHER_CARD = Instrument(InstrumentKind.TOKEN, "tok_amex")
+"""What a browser confirms with by the secret."""
+UNSETTLED_STATUSES = frozenset({"pending", "requires_action", "refunding"})
+"""Of a payment that a client asks for again."""
 RETRYABLE = frozenset({404, 409})
 """Answers after which a customer may try again: the order may become known, another attempt may settle."""
 CONTENT_LENGTH = re.compile(rb"\r\nContent-Length: *(\d+)", re.IGNORECASE)
@@ -96,7 +104,7 @@ def _number(header: re.Pattern[bytes], head: bytes) -> int | None:
 
 
 class Errand:
-    """One customer who wants to pay one order with one token."""
+    """One customer who wants to pay one order with one instrument."""
 
     def __init__(self, world: World, order: OrderPlan, press: PressPlan) -> None:
         self.known = False
@@ -112,12 +120,15 @@ class Errand:
         """How often it has repeated its request at rest."""
         self.again_at_s = 0.0
         """When it repeats its request at rest: not before the service wished."""
+        self.bank_at_s: float | None = None
+        """When the customer comes to the bank's page, while that is still to come."""
+        self._went = False
         self._payment_id: str | None = None
 
     @property
     def waits(self) -> bool:
         """Something of it is still to be done."""
-        return self.under_way or (self.started and not self.known)
+        return self.under_way or (self.started and not self.known) or self.bank_at_s is not None
 
     def begin(self) -> None:
         self.started = True
@@ -125,41 +136,54 @@ class Errand:
 
     def insist(self) -> None:
         """At rest: repeat until it is known, as often as the service wished."""
-        if self.waits and not self.under_way and self._world.now_s >= self.again_at_s:
+        if self.started and not self.known and not self.under_way and self._world.now_s >= self.again_at_s:
             self._send()
+
+    # ---------------------------------------------------------------------------------------------------------- POST
 
     def _send(self) -> None:
         if self.known or self.under_way:
             return
+        if self._press.gets and self._payment_id is not None:
+            self._ask()
+            return
         self.under_way = True
         world, order, press = self._world, self._order, self._press
         number, host = world.next_request(), world.some_process()
-        world.journal.add(Pressed(world.now_s, press.customer, number, order.id, press.user, press.token, host))
+        about = (press.customer, number, order.id, press.user, press.token)
+        world.journal.add(Pressed(world.now_s, *about, host, press.client != ""))
         world.requested(host)
 
         def heard(status: int, body: bytes, retry_after_s: int | None) -> None:
-            world.journal.add(
-                Told(
-                    world.now_s, press.customer, number, order.id, press.user, press.token, status, body, retry_after_s
-                )
-            )
+            world.journal.add(Told(world.now_s, *about, status, body, retry_after_s))
             self._told(status, body, retry_after_s)
 
-        body = json.dumps({"orderId": order.id, "token": press.token}).encode()
         head = f"POST /api/v1/payments HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}\r\n{JSON}"
         patience_s = PATIENCE_AT_REST_S if world.at_rest else press.patience_s
-        Request(world, host, head, body, patience_s, heard, lambda reason: self._untold(number, reason))
+        Request(world, host, head, self._body(), patience_s, heard, lambda reason: self._untold(number, reason))
+
+    def _body(self) -> bytes:
+        press = self._press
+        body: dict[str, object] = {"orderId": self._order.id, instrument_of(press.token).kind.value: press.token}
+        if press.client == "sdk":
+            body["useStripeSdk"] = True
+        elif press.client == "redirect":
+            body["returnUrl"] = RETURN_URL
+        return json.dumps(body).encode()
 
     def _told(self, status: int, body: bytes, retry_after_s: int | None) -> None:
         self.under_way = False
         if status in (200, 201, 202):
-            self._payment_id = json.loads(body)["id"]
+            self._read(json.loads(body))
             self._look_later()
         unknown = status in (202, 500) or (status == 503 and UNKNOWN in body)
-        self.known = not unknown
-        self.again_at_s = self._world.now_s + min(max(float(retry_after_s or 0), self._wait_s()), LONGEST_WISH_S)
+        self._learned(not unknown, retry_after_s)
         if unknown or ((status == 503 or status in RETRYABLE) and self._left > 0):
             self._again(min(float(retry_after_s or 0), 5.0))
+
+    def _learned(self, known: bool, retry_after_s: int | None) -> None:
+        self.known = known
+        self.again_at_s = self._world.now_s + min(max(float(retry_after_s or 0), self._wait_s()), LONGEST_WISH_S)
 
     def _wait_s(self) -> float:
         """At rest each repetition waits longer than the one before: what takes hours is not asked for every second."""
@@ -179,24 +203,81 @@ class Errand:
             wait_s = after_s + REPEAT_AFTER_S * (0.2 + self._world.chances.next("repeat"))
             self._world.later(wait_s, self._send)
 
+    # ------------------------------------------------------------------------------------------------------- the bank
+
+    def _read(self, body: dict[str, Any]) -> None:
+        """What a good answer says: the payment's id, and perhaps the secret."""
+        self._payment_id = str(body["id"])
+        press, secret = self._press, body.get("clientSecret")
+        if secret is None or not press.bank or self._went:
+            return
+        self._went = True
+        self.bank_at_s = self._world.now_s + press.bank_after_s
+        self._world.later(press.bank_after_s, self._at_bank, str(secret))
+
+    def _at_bank(self, secret: str) -> None:
+        """The customer authenticates or fails; or the browser confirms by the secret, with another card."""
+        self.bank_at_s = None
+        world, press = self._world, self._press
+        world.changes += 1
+        intent = world.stripe.books.with_secret(secret)
+        assert intent is not None
+        if press.bank == "another card":
+            outcome = world.stripe.books.browser_confirm(secret, OTHER_CARD)
+            said = (intent.order_id, intent.id, OTHER_CARD.value, repr(outcome))
+            world.journal.add(ConfirmedInBrowser(world.now_s, press.customer, *said))
+            return
+        completes = press.bank == "completes"
+        status = world.stripe.books.authenticate(intent.id, completes)
+        world.journal.add(WentToBank(world.now_s, press.customer, intent.order_id, intent.id, completes, status))
+
+    # ------------------------------------------------------------------------------------------------------------ GET
+
     def _look_later(self) -> None:
         if self._looks > 0:
             self._looks -= 1
             self._world.later(REPEAT_AFTER_S * self._world.chances.next("look"), self.look)
 
     def look(self) -> None:
-        """GET the payment, if its id is known."""
-        if self._payment_id is None:
-            return
+        """GET the payment, if its id is known; what comes of it changes nothing."""
+        if self._payment_id is not None:
+            self._get(self._press.patience_s, lambda _status, _body: None, lambda _reason: None)
+
+    def _ask(self) -> None:
+        """GET the payment, to know how it ended."""
+        self.under_way = True
+
+        def heard(status: int, body: dict[str, Any]) -> None:
+            self.under_way = False
+            if status == 200:
+                self._read(body)
+            self._learned(status == 200 and body["status"] not in UNSETTLED_STATUSES, None)
+            if not self.known:
+                self._again(0.0)
+
+        def lost(_reason: str) -> None:
+            self.under_way = False
+            self._again(0.0)
+
+        self._get(PATIENCE_AT_REST_S if self._world.at_rest else self._press.patience_s, heard, lost)
+
+    def _get(self, patience_s: float, told: Callable[[int, dict[str, Any]], None], lost: Callable[[str], None]) -> None:
+        """By the payment's id or, every other time, by the order's."""
         world, press, payment_id = self._world, self._press, self._payment_id
+        assert payment_id is not None
+        by_order = world.chances.next("get by order") < 0.5
         number, host = world.next_request(), world.some_process()
-        world.journal.add(Looked(world.now_s, press.customer, number, payment_id, press.user, host))
+        named = "" if by_order else payment_id
+        world.journal.add(Looked(world.now_s, press.customer, number, self._order.id, named, press.user, host))
 
         def heard(status: int, body: bytes, _retry_after_s: int | None) -> None:
-            world.journal.add(Saw(world.now_s, press.customer, number, payment_id, press.user, status, body))
+            world.journal.add(Saw(world.now_s, press.customer, number, self._order.id, press.user, status, body))
+            told(status, json.loads(body))
 
-        def lost(reason: str) -> None:
+        def untold(reason: str) -> None:
             world.journal.add(LeftUntold(world.now_s, press.customer, number, reason))
+            lost(reason)
 
-        head = f"GET /api/v1/payments/{payment_id} HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}"
-        Request(world, host, head, b"", press.patience_s, heard, lost)
+        path = f"/api/v1/payments?orderId={self._order.id}" if by_order else f"/api/v1/payments/{payment_id}"
+        head = f"GET {path} HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}"
+        Request(world, host, head, b"", patience_s, heard, untold)

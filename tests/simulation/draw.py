@@ -24,24 +24,37 @@ LONGEST_WAIT_S = 75.0
 LATE_CANCEL_S = 60 * HOUR_S
 """A cancel may come when all of the attempt is long over, closed too: that takes two days."""
 NAMES = tuple(FAULTS)
-NIGHT = "nobody runs for hours"
-LONG = frozenset({NIGHT, "actor hangs"})
+NIGHT, RESTORE = "nobody runs for hours", "database restored"
+LONG = frozenset({NIGHT, RESTORE, "actor hangs"})
 """A seed draws these once: each takes its hours, or a minute in which all others run idle."""
 
-GOOD = ("tok_visa", "tok_amex")
+GOOD = ("tok_visa", "tok_amex", "pm_card_visa", "ctoken_visa_a")
+ASKING = ("tok_threeDSecureRequired", "pm_card_threeDSecureRequired", "ctoken_threeDSecureRequired_a")
 TOKENS = (
     *GOOD,
     *GOOD,
     *GOOD,
+    *ASKING,
+    *ASKING,
+    *ASKING,
     "tok_once_a",
     "tok_once_b",
     "tok_chargeDeclined",
-    "tok_chargeDeclinedExpiredCard",
+    "pm_card_chargeDeclinedExpiredCard",
     "tok_unknown",
+    "ctoken_unknown",
     "tok_pendingRefund",
     "tok_refundFail",
     "tok_createDispute",
+    "tok_threeDSecureRequiredChargeDeclined",
+    "tok_threeDSecureOptional",
+    "tok_slow",
+    "tok_slowDeclined",
 )
+CLIENTS = ("", "sdk", "sdk", "redirect")
+BANKS = ("completes", "completes", "completes", "fails", "another card", "")
+SOON_S, LATE_S = (0.05, 2.0), (2.0, 2 * HOUR_S)
+"""When a customer comes to the bank's page: at once, or late; then the order may be over."""
 PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"), (4.5, "kwd"), (900.0, "isk"))
 """The fourth is below Stripe's minimum (F35)."""
 CARD_TESTER = 0.004
@@ -57,7 +70,7 @@ def draw(seed: int) -> Plan:
     orders = tuple(_order(dice, f"o{number + 1}") for number in range(dice.one_of(ORDERS)))
     enabled = _enabled(dice)
     strikes = tuple(FAULTS[name].draw(dice) for name in enabled for _ in range(_times(dice, name)))
-    return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes, orders))
+    return Plan(seed, processes, orders, strikes, enabled, _ends_s(strikes, orders), prepare=dice.chance(0.25))
 
 
 def _enabled(dice: Dice) -> tuple[str, ...]:
@@ -76,7 +89,7 @@ def _ends_s(strikes: tuple[Strike, ...], orders: tuple[OrderPlan, ...]) -> float
     pressed = [press.at_s for order in orders for press in order.presses]
     ends = [max(BUSY_S, *pressed) + CALM_S]
     for strike in strikes:
-        if strike.fault == NIGHT:
+        if strike.fault in (NIGHT, RESTORE):
             ends.append(strike.at_s + strike.for_s + CALM_S)
         elif strike.fault == "process paused":
             ends.append(min(strike.at_s + strike.for_s, LONGEST_WAIT_S) + CALM_S)
@@ -118,4 +131,8 @@ def _press(dice: Dice, owner: str, customer: str) -> PressPlan:
     user = owner if dice.chance(0.95) else "somebody else"
     patience_s = dice.one_of((0.3, 2.0, 9.0, 9.0))
     at_s = dice.between(0.4, BUSY_S - 0.5)
-    return PressPlan(at_s, customer, user, dice.one_of(TOKENS), patience_s, dice.one_of(RETRIES), dice.below(2))
+    token, retries, looks = dice.one_of(TOKENS), dice.one_of(RETRIES), dice.below(2)
+    client, bank = dice.one_of(CLIENTS), dice.one_of(BANKS)
+    bank_after_s = dice.spread(*(SOON_S if dice.chance(0.7) else LATE_S))
+    gets = token.startswith("ctoken_") or dice.chance(0.3)
+    return PressPlan(at_s, customer, user, token, patience_s, retries, looks, client, bank, bank_after_s, gets)

@@ -3,7 +3,7 @@
     class AnswerLost(AtCall):
         name = "answer of Stripe lost"
         rows = ("F09",)
-        hooks = ("stripe.charge",)
+        hooks = ("stripe.confirm",)
 
         def befall(self, call: Call, strike: Strike) -> None:
             call.loses_answer = True
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-ANY_CALL = ("store.commit", "store.commit", "stripe.charge", "stripe.refund", "bus.publish", "bus.ack", "http.request")
+ANY_CALL = (
+    "store.commit",
+    "store.commit",
+    "store.commit",
+    "stripe.create",
+    "stripe.confirm",
+    "stripe.confirm",
+    "stripe.retrieve",
+    "stripe.cancel",
+    "stripe.refund",
+    "bus.publish",
+    "bus.ack",
+    "http.request",
+)
 """Calls after which a process may be struck: each is a step of the charge's way."""
 
 

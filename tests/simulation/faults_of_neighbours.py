@@ -1,10 +1,16 @@
-"""The faults of the store and of the bus (F01, F07, F08, F25, F26, F28, F29, F41, F43)."""
+"""The faults of the store and of the bus (F01, F07, F08, F25, F26, F28, F29, F41, F43, F47)."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.simulation.calls import Call
-from tests.simulation.fault import AtCall, Lasting
+from tests.simulation.dice import HOUR_S, Dice
+from tests.simulation.fault import AtCall, Fault, Lasting
 from tests.simulation.plan import Strike
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
 
 COMMIT = ("store.commit",)
 
@@ -57,6 +63,24 @@ class Unwritable(AtCall):
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.unwritable = True
+
+
+class Restored(Fault):
+    """The store is put back to what it was `for_s` before. Past `busy_s` no process runs until then."""
+
+    name, rows = "database restored", ("F47",)
+    busy_s = 10.0
+    """So long all goes on after the backup; the rest of a long time is jumped over."""
+
+    def draw(self, dice: Dice) -> Strike:
+        for_s = dice.spread(0.2, 8.0) if dice.chance(0.8) else dice.spread(HOUR_S, 30 * HOUR_S)
+        return Strike(self.name, at_s=dice.time(), for_s=for_s)
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.take_a_backup()
+        if strike.for_s > self.busy_s:
+            world.later(self.busy_s, lambda: world.nobody_runs(strike.for_s - self.busy_s - 1.0, paused=False))
+        world.later(strike.for_s, world.put_back)
 
 
 class BusAway(Lasting):

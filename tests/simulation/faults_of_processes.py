@@ -75,7 +75,17 @@ class Night(Fault):
 
 class ActorCrash(AtCall):
     name, rows = "actor crashes", ("F32",)
-    hooks = ("store.commit", "store.load", "store.due", "stripe.charge", "stripe.refund", "stripe.find", "bus.publish")
+    hooks = (
+        "store.commit",
+        "store.load",
+        "store.due",
+        "stripe.create",
+        "stripe.confirm",
+        "stripe.retrieve",
+        "stripe.cancel",
+        "stripe.refund",
+        "bus.publish",
+    )
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.surprises = True
@@ -83,7 +93,7 @@ class ActorCrash(AtCall):
 
 class ActorHang(AtCall):
     name, rows = "actor hangs", ("F32",)
-    hooks = ("store.commit", "stripe.charge", "stripe.refund", "bus.publish")
+    hooks = ("store.commit", "stripe.create", "stripe.confirm", "stripe.cancel", "stripe.refund", "bus.publish")
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.hangs = True

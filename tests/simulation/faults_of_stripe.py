@@ -1,6 +1,8 @@
-"""The faults of Stripe and of the way to it (F09 to F14, F17, F18, F23, F36)."""
+"""The faults of Stripe, of the way to it and at its dashboard (F09 to F14, F17, F18, F23, F36, F49)."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from payment.core.messages import RefusalReason
 from payment.ports.cards import NotYet, Obstacle, Refused
@@ -9,12 +11,18 @@ from tests.simulation.dice import HOUR_S
 from tests.simulation.fault import AtCall, Lasting
 from tests.simulation.plan import Strike
 
-CHARGE = ("stripe.charge",)
-KEYED = ("stripe.charge", "stripe.charge", "stripe.refund")
-ANY_STRIPE = ("stripe.charge", "stripe.charge", "stripe.refund", "stripe.find", "stripe.find_refund")
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CREATE = ("stripe.create",)
+CONFIRM = ("stripe.confirm",)
+CHARGING = ("stripe.create", "stripe.confirm", "stripe.confirm")
+KEYED = (*CHARGING, "stripe.refund")
+ANY_STRIPE = (*KEYED, "stripe.cancel", "stripe.retrieve", "stripe.list", "stripe.find_refund")
+LOOKED = ("stripe.confirm", "stripe.confirm", "stripe.retrieve", "stripe.cancel")
 
 AMOUNT_BELOW = 3.0
-"""Of what is drawn for a refused charge, up to where it is its amount that Stripe refuses."""
+"""Of what is drawn for a refused create, up to where it is its amount that Stripe refuses."""
 
 
 class RequestLost(AtCall):
@@ -46,7 +54,12 @@ class RequestSlow(AtCall):
 
 
 class LandsLate(AtCall):
-    name, rows, hooks, amount = "request to Stripe lands late", ("F18", "F24"), KEYED, (5.0, 20 * HOUR_S)
+    name, rows, hooks, amount = (
+        "request to Stripe lands late",
+        ("F18", "F24"),
+        (*KEYED, "stripe.cancel"),
+        (5.0, 20 * HOUR_S),
+    )
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
@@ -54,7 +67,7 @@ class LandsLate(AtCall):
 
 
 class LandsAfterRefusal(AtCall):
-    name, rows, hooks, amount = "request lands after a later one was refused", ("F18",), CHARGE, (70.0, 20 * HOUR_S)
+    name, rows, hooks, amount = "request lands after a later one was refused", ("F18",), CONFIRM, (70.0, 20 * HOUR_S)
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
@@ -62,7 +75,7 @@ class LandsAfterRefusal(AtCall):
 
 
 class RequestTwice(AtCall):
-    name, rows, hooks = "request to Stripe arrives twice", ("F10",), KEYED
+    name, rows, hooks = "request to Stripe arrives twice", ("F10",), (*KEYED, "stripe.cancel")
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.copies = 2
@@ -82,14 +95,20 @@ class ErrorAfter(AtCall):
         call.error_after = True
 
 
+class CreateErrors(ErrorAfter):
+    """The intent is there, its id is not known, and its key says so for a day: the next number is used."""
+
+    name, rows, hooks = "500 stored for a create's key", ("F12",), CREATE
+
+
 class RefundErrorBefore(ErrorBefore):
     name, rows, hooks = "500 stored for a refund's key", ("F23", "F44"), ("stripe.refund",)
 
 
 class AmountRefused(AtCall):
-    """Mostly the amount; and now and then something of the request that no caller can help."""
+    """Mostly the amount; and now and then something of the request that no client can help."""
 
-    name, rows, hooks, amount = "Stripe refuses the amount", ("F35",), CHARGE, (1.0, 4.0)
+    name, rows, hooks, amount = "Stripe refuses the amount", ("F35",), CREATE, (1.0, 4.0)
 
     def befall(self, call: Call, strike: Strike) -> None:
         if strike.amount < AMOUNT_BELOW:
@@ -106,7 +125,7 @@ class KeyInUse(AtCall):
 
 
 class LockTimeout(AtCall):
-    name, rows, hooks = "lock timeout", ("F13",), KEYED
+    name, rows, hooks = "lock timeout", ("F13",), (*KEYED, "stripe.cancel")
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.LOCKED, "lock_timeout")
@@ -129,3 +148,19 @@ class StripeAway(Lasting):
 
 class KeyRefused(Lasting):
     name, rows, condition = "Stripe refuses our key", ("F36",), "stripe key refused"
+
+
+class CanceledByHand(AtCall):
+    """`amount` is how long after the call an operator does so."""
+
+    name, rows, hooks, amount = "intent cancelled in the dashboard", ("F49",), LOOKED, (0.05, 60.0)
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.later(strike.amount, world.stripe.cancel_by_hand)
+
+
+class RefundedByHand(AtCall):
+    name, rows, hooks, amount = "charge refunded in the dashboard", ("F49",), LOOKED, (0.05, 60.0)
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.later(strike.amount, world.stripe.refund_by_hand)

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import structs
 
-from payment.core.messages import RefusalReason
+from payment.core.messages import InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
 from payment.core.order import (
     ATTEMPTS_LIMIT,
@@ -34,6 +34,11 @@ NOTHING_CHARGED = "nothing was charged by this request"
 OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
 TICK_S = 0.002
 """Wall clocks are read in whole milliseconds."""
+WANTED_THE_CUSTOMER = frozenset(
+    {"authentication_required", "authentication_failed", "payment_intent_authentication_failure"}
+)
+"""Codes of attempts that a bank declined because of its customer."""
+FIELDS = frozenset(kind.value for kind in InstrumentKind)
 CARD_REFUSED = (RefusalReason.TOKEN, RefusalReason.TOKEN_USED)
 AMOUNT_REFUSED = (RefusalReason.AMOUNT, RefusalReason.REQUEST)
 
@@ -45,8 +50,10 @@ def token_hash(token: str) -> str:
 class Question:
     """What one answer is judged by, beside a revision."""
 
-    def __init__(self, told: Told, expired_at_s: float | None) -> None:
+    def __init__(self, told: Told, asked: Pressed, expired_at_s: float | None) -> None:
         self.user = told.user
+        self.authenticates = asked.authenticates
+        self.asked_at_s = asked.at_s
         self.hash = token_hash(told.token)
         self.body: dict[str, Any] = json.loads(told.body)
         self.expired_at_s = expired_at_s
@@ -55,6 +62,10 @@ class Question:
     @property
     def message(self) -> str:
         return str(self.body["errors"][0]["message"])
+
+    @property
+    def code(self) -> str:
+        return str(self.body["errors"][0]["code"])
 
     def attempt(self, order: Order) -> Attempt | None:
         """The last attempt with this token."""
@@ -82,12 +93,31 @@ def _paid(order: Order | None, asked: Question) -> bool:
     return kept is not None and kept.token_hash == asked.hash and asked.body == said
 
 
-def _pending(order: Order | None, asked: Question) -> bool:
+def _accepted(order: Order | None, asked: Question) -> bool:
+    """202: pending, or the bank wants the customer, with all that the browser needs."""
     if order is None or not _owned(order, asked) or order.cancelled or order.payment is None:
         return False
     attempt = asked.attempt(order)
     said = {"id": order.payment.id, "orderId": order.id, "status": "pending"}
-    return attempt is not None and attempt.state in UNSETTLED and asked.body == said
+    if attempt is None or attempt.state not in UNSETTLED:
+        return False
+    if asked.body == said:
+        return True
+    actions = said | {"status": "requires_action"}
+    if not asked.authenticates or {name: asked.body.get(name) for name in actions} != actions:
+        return False
+    return attempt.state is AttemptState.AWAITING and _shows_the_secret(order, asked.body, asked.asked_at_s)
+
+
+def _shows_the_secret(order: Order, body: dict[str, Any], asked_at_s: float) -> bool:
+    """The secret is that of the order's own intent, and the order was alive when it was asked for."""
+    intent, action = order.intent, body.get("nextAction", {})
+    if intent is None or intent.id is None or order.expires_at is None:
+        return False
+    alive = seconds_of(order.expires_at) + TICK_S >= asked_at_s
+    ours = str(body.get("clientSecret")).startswith(f"{intent.id}_secret_")
+    redirects = action.get("type") == "redirect_to_url" and "url" in action
+    return alive and ours and (redirects or action == {"type": "use_stripe_sdk"})
 
 
 def _settled(order: Order | None, asked: Question) -> Attempt | None:
@@ -105,13 +135,17 @@ def _declined(order: Order | None, asked: Question) -> bool:
     if attempt is None or attempt.refusal not in (None, RefusalReason.WITHHELD):
         return False
     said = asked.body["errors"][0].get("decline_code")
+    if order is None or order.payment is None or asked.body["id"] != order.payment.id:
+        return False
+    if asked.code == "authentication_required":
+        return not WANTED_THE_CUSTOMER.isdisjoint((attempt.code, attempt.decline_code))
     return bool(said == (attempt.decline_code if attempt.code is not None else "processing_error"))
 
 
 def _bad_token(order: Order | None, asked: Question) -> bool:
     attempt = _settled(order, asked)
-    named: bool = asked.body["errors"][0].get("field") == "token"
-    return bool(named) and attempt is not None and attempt.refusal in CARD_REFUSED
+    named = asked.body["errors"][0].get("field") in FIELDS
+    return named and attempt is not None and attempt.refusal in CARD_REFUSED
 
 
 def _not_yours(order: Order | None, asked: Question) -> bool:
@@ -125,16 +159,16 @@ def _unknown(order: Order | None, _asked: Question) -> bool:
 def _conflict(order: Order | None, asked: Question) -> bool:
     if order is None or not _owned(order, asked):
         return False
-    if "cancelled" in asked.message:
+    if asked.code == "order_cancelled":
         return order.cancelled
     other = asked.attempt(order) is None and not order.cancelled
-    if "already been paid" in asked.message:
+    if asked.code == "already_paid":
         return other and order.kept is not None
-    if "not settled" in asked.message:
-        return other and order.unsettled is not None
+    if asked.code == "under_way":
+        return other and (order.unsettled is not None or order.intent_busy)
     attempt = _settled(order, asked)
     withheld = attempt is not None and attempt.refusal is RefusalReason.WITHHELD
-    return "expired" in asked.message and asked.expired(order) and (other or withheld)
+    return asked.code == "order_expired" and asked.expired(order) and (other or withheld)
 
 
 def _bad_amount(order: Order | None, asked: Question) -> bool:
@@ -158,7 +192,7 @@ def _unavailable(_order: Order | None, asked: Question) -> bool:
 MEANINGS: dict[int, Meaning] = {
     200: _paid,
     201: _paid,
-    202: _pending,
+    202: _accepted,
     400: _bad_token,
     402: _declined,
     403: _not_yours,
@@ -174,10 +208,14 @@ MEANINGS: dict[int, Meaning] = {
 @step(Told, law="a reply is explained by a revision that was in force while it was asked")
 def replies_are_explained(entry: Told, books: Books) -> Iterator[Breach]:
     meaning = MEANINGS.get(entry.status)
+    if books.restored:
+        return
     if meaning is None:
         yield entry.order_id, f"{entry.who} got {entry.status}: {entry.body!r}"
         return
-    asked = Question(entry, None if books.clock_jumped else entry.at_s)
+    pressed = books.asked[entry.request_no].asked
+    assert isinstance(pressed, Pressed)
+    asked = Question(entry, pressed, None if books.clock_jumped else entry.at_s)
     in_force = list(_with_folds(books, entry.order_id, books.asked[entry.request_no].began_at))
     if not any(meaning(order, asked) for order in in_force):
         yield entry.order_id, f"{_said(entry)}, and the store said no such thing: {_shown(in_force)}"
@@ -239,7 +277,7 @@ def _was_denied(asked: Asked, index: int) -> bool:
 
 def _statuses(order: Order, *, expired: bool | None) -> set[str]:
     """What may be said of a payment. `expired` None: clocks were wrong, and both may be said."""
-    charged = [each.state for each in (*order.attempts, *order.strays) if each.state in GIVING_BACK]
+    charged = [each.state for each in order.attempts if each.state in GIVING_BACK]
     if order.cancelled:
         if any(state is not AttemptState.REFUNDED for state in charged):
             return {"refunding"}
@@ -249,7 +287,9 @@ def _statuses(order: Order, *, expired: bool | None) -> set[str]:
     if order.kept is not None:
         return {"paid"}
     if order.unsettled is not None:
-        return {"pending"}
+        return {"requires_action" if order.unsettled.state is AttemptState.AWAITING else "pending"}
+    if order.attempts and order.attempts[-1].state in GIVING_BACK:
+        return {"refunded" if order.attempts[-1].state is AttemptState.REFUNDED else "refunding"}
     return {"declined", "expired"} if expired is None else {"expired" if expired else "declined"}
 
 
@@ -258,25 +298,27 @@ def views_are_explained(entry: Saw, books: Books) -> Iterator[Breach]:
     asked = books.asked[entry.request_no]
     assert isinstance(asked.asked, Looked)
     body = json.loads(entry.body)
-    if entry.status == 503:
+    if entry.status == 503 or books.restored:
         return
-    revisions = list(_with_payment(books, entry.payment_id, asked.began_at))
-    owners = {order.user_id for order in revisions}
+    revisions = [each for each in books.in_force(entry.order_id, asked.began_at, books.index) if _shown_to_owner(each)]
+    owners = {order.user_id for order in revisions if order is not None}
     if entry.status == 403 and owners - {entry.user}:
         return
     if entry.status != 200 or owners != {entry.user}:
-        yield "", f"{entry.who} looked at {entry.payment_id} and got {entry.status}: {body}"
+        yield entry.order_id, f"{entry.who} looked at {entry.order_id} and got {entry.status}: {body}"
         return
-    said = {status for order in revisions for status in _seen(order, entry.at_s, books)}
-    if body["status"] not in said or body["orderId"] != revisions[0].id:
-        yield revisions[0].id, f"{entry.who} saw {body}; the store said {sorted(said)}"
+    said = {status for order in revisions if order is not None for status in _seen(order, entry.at_s, books)}
+    if body["status"] not in said or body["orderId"] != entry.order_id:
+        yield entry.order_id, f"{entry.who} saw {body}; the store said {sorted(said)}"
+    if "clientSecret" in body and not any(
+        order is not None and not order.cancelled and _shows_the_secret(order, body, asked.asked.at_s)
+        for order in revisions
+    ):
+        yield entry.order_id, f"{entry.who} saw the secret of an intent that does not await its customer: {body}"
 
 
-def _with_payment(books: Books, payment_id: str, since: int) -> Iterator[Order]:
-    for order_id, order in books.orders.items():
-        if order.payment is not None and order.payment.id == payment_id:
-            found = books.in_force(order_id, since, books.index)
-            yield from (each for each in found if each is not None and each.payment is not None)
+def _shown_to_owner(order: Order | None) -> bool:
+    return order is not None and order.payment is not None and order.attempts != ()
 
 
 def _seen(order: Order, at_s: float, books: Books) -> set[str]:

@@ -4,8 +4,9 @@ The journal is all that the checks, the history check, the reach and the transcr
 *world* saw (the store applied a write, Stripe made a charge), never what the service believes. It must never hold
 anything that differs between two runs of one seed: no addresses, no wall time, no order of a set.
 
-`who` is a process (`p1`), a customer (`c1`), `orders` (the neighbouring orders service), `stripe`, `store`, `bus` or
-`world`. `at_s` is in virtual seconds since the world began. Change together: whoever matches on `Entry`.
+`who` is a process (`p1`), a customer (`c1`), `orders` (the neighbouring orders service), `stripe`, `store`, `bus`,
+`operator` (at Stripe's dashboard) or `world`. `at_s` is in virtual seconds since the world began. Change together:
+all that matches on `Entry`.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState, Order, Trigger
 
 
@@ -34,6 +36,12 @@ class Wrote(Entry, frozen=True):
     lost_answer: bool
 
 
+class Restored(Entry, frozen=True):
+    """The store was put back to an earlier state: it holds these documents, and no others (F47)."""
+
+    orders: tuple[Order, ...]
+
+
 class Buried(Entry, frozen=True):
     """The store keeps a dead letter."""
 
@@ -47,18 +55,22 @@ class Buried(Entry, frozen=True):
 
 
 class StripeSent(Entry, frozen=True):
-    """A request left a process. `at_s` is true time, whatever the clock of the process says."""
+    """A request left a process. `at_s` is true time, whatever the clock of the process says.
+
+    `attempt` is there for confirms and refunds, `intent_id` for what names an intent.
+    """
 
     kind: str
     key: str | None
     order_id: str
     attempt: int
+    intent_id: str | None = None
 
 
 class StripeAsked(Entry, frozen=True):
     """A request, sent by `who`, ARRIVED at Stripe. `fingerprint` are all its parameters as one text.
 
-    `kind` is charge, find, refund, find_refund or check; only charges and refunds have a key.
+    `kind` is one of `tests.fakes.cards.KINDS`; only creates, confirms and refunds have a key.
     """
 
     kind: str
@@ -76,16 +88,32 @@ class StripeAnswered(Entry, frozen=True):
     outcome: str
 
 
+class IntentMoved(Entry, frozen=True):
+    """An intent came to be at Stripe, or changed its status. `key` is its create's, `by` its last confirm's."""
+
+    intent_id: str
+    order_id: str
+    payment_id: str
+    key: str
+    amount: int
+    currency: str
+    status: IntentStatus
+    by: str
+
+
 class StripeCharged(Entry, frozen=True):
-    """Stripe put a charge on its books: succeeded, or failed (a decline)."""
+    """Stripe made a charge: succeeded, or failed (a decline).
+
+    `by` is the key of the confirm that brought it about, or `tests.fakes.cards.BROWSER`.
+    """
 
     charge_id: str
     order_id: str
     payment_id: str
-    attempt: int
+    intent_id: str | None
     amount: int
     currency: str
-    key: str
+    by: str
     succeeded: bool
 
 
@@ -95,6 +123,14 @@ class StripeRefunded(Entry, frozen=True):
     refund_id: str
     charge_id: str
     status: str
+
+
+class DidByHand(Entry, frozen=True):
+    """An operator did something in the dashboard. `what`: "cancel" an intent, or "refund" a charge, by its id."""
+
+    what: str
+    order_id: str
+    id: str
 
 
 # ------------------------------------------------------------------------------------------------------------- the bus
@@ -138,13 +174,17 @@ class Postponed(Entry, frozen=True):
 
 
 class Pressed(Entry, frozen=True):
-    """A customer sent a POST to a process. `request_no` is unique in a world."""
+    """A customer sent a POST to a process. `request_no` is unique in a world.
+
+    `token` is what it pays with, of whichever kind; `authenticates`: the client said how its customer can do that.
+    """
 
     request_no: int
     order_id: str
     user: str
     token: str
     process: str
+    authenticates: bool = False
 
 
 class Told(Entry, frozen=True):
@@ -159,6 +199,24 @@ class Told(Entry, frozen=True):
     retry_after_s: int | None
 
 
+class WentToBank(Entry, frozen=True):
+    """A customer came to the bank's page, and completed it or failed there. `status` is the intent's afterwards."""
+
+    order_id: str
+    intent_id: str
+    completes: bool
+    status: IntentStatus
+
+
+class ConfirmedInBrowser(Entry, frozen=True):
+    """A customer's browser confirmed an intent by its client secret, with another card."""
+
+    order_id: str
+    intent_id: str
+    token: str
+    outcome: str
+
+
 class LeftUntold(Entry, frozen=True):
     """A POST (or GET) ended without an answer: the connection broke or was refused, or patience ran out."""
 
@@ -167,9 +225,10 @@ class LeftUntold(Entry, frozen=True):
 
 
 class Looked(Entry, frozen=True):
-    """A customer sent a GET for a payment."""
+    """A customer sent a GET for the payment of an order, by its own id or (`payment_id` empty) by the order's."""
 
     request_no: int
+    order_id: str
     payment_id: str
     user: str
     process: str
@@ -179,7 +238,7 @@ class Saw(Entry, frozen=True):
     """A customer got a whole answer to a GET."""
 
     request_no: int
-    payment_id: str
+    order_id: str
     user: str
     status: int
     body: bytes
@@ -189,7 +248,7 @@ class Saw(Entry, frozen=True):
 
 
 class Started(Entry, frozen=True):
-    """A process began to run, for the so-manieth time (from 1)."""
+    """A process began to run, for the n-th time (from 1)."""
 
     incarnation: int
 
@@ -248,20 +307,31 @@ class Rests(Entry, frozen=True):
     done: bool
 
 
+class Awake(Entry, frozen=True):
+    """All has been reachable, and every process has run without a break, for so long."""
+
+    for_s: float
+
+
 AnyEntry = (
     Wrote
+    | Restored
     | Buried
     | StripeSent
     | StripeAsked
     | StripeAnswered
+    | IntentMoved
     | StripeCharged
     | StripeRefunded
+    | DidByHand
     | Stored
     | Delivered
     | Acked
     | Postponed
     | Pressed
     | Told
+    | WentToBank
+    | ConfirmedInBrowser
     | LeftUntold
     | Looked
     | Saw
@@ -275,6 +345,7 @@ AnyEntry = (
     | Met
     | Struck
     | Rests
+    | Awake
 )
 
 

@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
-from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
+from payment.core.messages import IntentStatus
+from payment.core.order import UNSETTLED, Attempt, AttemptState
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
-from tests.simulation.books import Books, is_poison, order_of, stands_applied
-from tests.simulation.checks import Breach, rest
+from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied
+from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash
-from tests.simulation.journal import Pressed, Stored, StripeCharged, Told
+from tests.simulation.journal import Awake, Pressed, Stored, StripeCharged, Told
+from tests.simulation.laws_of_money import forgotten
 
 EXPONENTS = {"jpy": 0, "kwd": 3}
 """Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
 
 
-def _attempts(order: Order) -> tuple[Attempt, ...]:
-    return (*order.attempts, *order.strays)
-
-
 def _state_of(books: Books, charge: StripeCharged) -> AttemptState | None:
     order = books.orders.get(charge.order_id)
-    found = (each.state for each in (_attempts(order) if order else ()) if each.charge_id == charge.charge_id)
+    found = (each.state for each in (order.attempts if order else ()) if each.charge_id == charge.charge_id)
     return next(found, None)
 
 
@@ -46,11 +44,11 @@ def _all_orders(books: Books) -> list[str]:
     return sorted({*books.orders, *(charge.order_id for charge in books.charges.values())})
 
 
-@rest(law="L1: an order keeps one charge at most")
+@rest(law="L1: an order keeps one charge at most", restored=True)
 def one_charge_is_kept(books: Books) -> Iterator[Breach]:
     for order_id in _all_orders(books):
         kept = _kept(books, order_id)
-        if len(kept) > 1:
+        if len(kept) > 1 and not forgotten(books, order_id, max(books.charged_s[each] for each in kept)):
             yield order_id, f"{', '.join(kept)} are kept"
 
 
@@ -59,13 +57,15 @@ def documents_agree_with_stripe(books: Books) -> Iterator[Breach]:
     for order_id in _all_orders(books):
         charged = {charge.charge_id for charge in books.charges_of(order_id)}
         order = books.orders.get(order_id)
-        known = {each.charge_id for each in (_attempts(order) if order else ()) if each.charge_id}
+        known = {each.charge_id for each in (order.attempts if order else ()) if each.charge_id}
         if charged != known:
             yield order_id, f"Stripe has charged {sorted(charged)}, the store knows of {sorted(known)}"
-        for each in _attempts(order) if order else ():
+        for each in order.attempts if order else ():
             back = each.charge_id is not None and books.given_back(each.charge_id)
-            # A refund that was blocked may have gone through since: it is looked at slowly (F44).
-            if each.charge_id and each.state is not AttemptState.BLOCKED and back != _is_refunded(each):
+            # A refund that was blocked may have gone through since: it is looked at slowly (F44). One that an operator
+            # made of a payment is not looked for.
+            excused = each.state is AttemptState.BLOCKED or each.charge_id in books.by_hand
+            if each.charge_id and not excused and back != _is_refunded(each):
                 yield order_id, f"{each.charge_id} is {each.state.value}; given back at Stripe: {back}"
 
 
@@ -129,8 +129,8 @@ def the_cancelled_keep_nothing(books: Books) -> Iterator[Breach]:
 def refunds_are_announced(books: Books) -> Iterator[Breach]:
     told = {payload["orderId"]: payload for payload in _announced(books, PAYMENT_REFUNDED)}
     for order_id, payload in told.items():
-        if not _cancelled(books, order_id):
-            yield order_id, "its refund is announced, and nobody cancelled it"
+        if not _cancelled(books, order_id) and payload["stripeId"] not in books.by_hand:
+            yield order_id, "its refund is announced, and it was never cancelled"
         if payload["refundId"] not in books.refunds.get(payload["stripeId"], {}) or not books.given_back(
             payload["stripeId"]
         ):
@@ -139,6 +139,8 @@ def refunds_are_announced(books: Books) -> Iterator[Breach]:
     for order_id, charge_id in paid.items():
         charge = books.charges.get(charge_id)
         blocked = charge is not None and _state_of(books, charge) is AttemptState.BLOCKED
+        if charge_id in books.by_hand:
+            continue
         if books.given_back(charge_id) and order_id not in told and not blocked:
             yield order_id, f"{charge_id} was announced as paid and given back, and the refund was never announced"
 
@@ -177,16 +179,50 @@ def told_paid_is_paid(books: Books) -> Iterator[Breach]:
             yield request.order_id, f"{request.who} was told {answer.status}, and was never charged"
 
 
+@rest(law="no intent whose secret is out is open, and none that was confirmed (F46)")
+def exposed_intents_are_closed(books: Books) -> Iterator[Breach]:
+    confirmed = {books.intent_confirmed_by(key) for key in books.fingerprints if key.startswith("confirm-")}
+    for intent in books.intents.values():
+        order = books.orders.get(intent.order_id)
+        dead = order is None or order.cancelled or order.expires_at is None or seconds_of(order.expires_at) < books.at_s
+        closed = intent.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
+        if intent.intent_id in books.secrets_out and not closed:
+            state = "dead" if dead else "alive"
+            yield intent.order_id, f"{intent.intent_id} is {intent.status.value}, its secret is out, its order {state}"
+        awaits = intent.status in (IntentStatus.REQUIRES_ACTION, IntentStatus.PROCESSING)
+        if awaits and intent.intent_id in confirmed:
+            yield intent.order_id, f"{intent.intent_id} was confirmed, and is {intent.status.value}"
+
+
+@step(Awake, law="no unknown outcome is older than 30 s once Stripe answers")
+def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
+    slow = ("clock jumps ahead", "clock jumps back", "actor hangs")
+    if any(fault in books.struck for fault in slow) or books.restored:
+        return
+    for order in books.orders.values():
+        attempt = order.unsettled
+        if attempt is None or attempt.state not in (AttemptState.CONFIRMING, AttemptState.CANCELLING):
+            continue
+        since_s = next(
+            each.at_s
+            for each in books.revisions[order.id]
+            if len(each.order.attempts) >= attempt.number
+            and each.order.attempts[attempt.number - 1].state in (AttemptState.CONFIRMING, AttemptState.CANCELLING)
+        )
+        if entry.at_s - since_s >= entry.for_s:
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value} since {since_s:.3f} s"
+
+
 @rest(law="L4: each 202 resolves; nothing is unsettled, unpublished or due")
 def nothing_is_left_undone(books: Books) -> Iterator[Breach]:
     for order in books.orders.values():
         for attempt in order.attempts:
-            if attempt.state in UNSETTLED or attempt.state in (AttemptState.ABANDONED, AttemptState.REFUNDING):
+            if attempt.state in UNSETTLED or attempt.state is AttemptState.REFUNDING:
                 yield order.id, f"attempt {attempt.number} is still {attempt.state.value}"
         for event in order.outbox:
             if event.published is None:
                 yield order.id, f"{event.subject} was never published"
-        if order.due is not None and not any(each.state is AttemptState.BLOCKED for each in _attempts(order)):
+        if order.due is not None and not any(each.state is AttemptState.BLOCKED for each in order.attempts):
             yield order.id, f"it is due at {order.due}"
 
 
@@ -195,6 +231,9 @@ def denied_is_not_kept(books: Books) -> Iterator[Breach]:
     for request, answer in _answers(books):
         order = books.orders.get(request.order_id)
         if answer.status not in (400, 402) or order is None or order.kept is None:
+            continue
+        if order.kept.intent and (intent := order.intent) is not None and intent.id in books.secrets_out:
+            # Its secret is out: the customer may have paid by it after all, with whichever card.
             continue
         if order.kept.token_hash == token_hash(request.token) and not order.cancelled:
             yield order.id, f"{request.who} was told {answer.status} for the card that pays for it"

@@ -1,133 +1,189 @@
-"""What is sent to Stripe and what Stripe does: keys, times, charges, refunds, at every step.
+"""What is sent to Stripe and what Stripe does: keys, times, intents, charges, refunds, at every step.
 
-Read off Stripe's own books; a document counts only for what it had to say before a request left. Change together with:
-`checks`, `payment.core.schedule`.
+Read off Stripe's own account; a document counts only for what it had to say before a request left. Change together
+with: `checks`, `payment.core.schedule`.
 """
 
 from collections.abc import Iterator
 
-from payment.core.order import GIVING_BACK, Attempt, Order, TaskKind
-from payment.core.schedule import KEY_LIFE
+from payment.core.messages import IntentStatus
+from payment.core.order import GIVING_BACK, Attempt, AttemptState, Order, TaskKind
+from payment.core.schedule import CREATE_KEY_LIFE, KEY_LIFE
+from tests.fakes import cards
 from tests.simulation.books import Books, seconds_of
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import StripeAnswered, StripeAsked, StripeCharged, StripeRefunded, StripeSent
-
-LATE_LANDINGS = frozenset(
-    {
-        "request to Stripe lands late",
-        "request lands after a later one was refused",
-        "request to Stripe slow",
-        "request to Stripe arrives twice",
-        "answer of Stripe stalls",
-        "nobody runs for hours",
-        "process paused",
-    }
+from tests.simulation.history import token_hash
+from tests.simulation.journal import (
+    IntentMoved,
+    StripeAnswered,
+    StripeAsked,
+    StripeCharged,
+    StripeRefunded,
+    StripeSent,
 )
-"""Faults after which a request may be executed when nobody counts on it any more (F18, F34)."""
 
-WATCH_TICK_S = 0.002
-"""Wall clocks are read in whole milliseconds: so much later than its last instant a request may seem to leave."""
+TICK_S = 0.002
+"""Wall clocks are read in whole milliseconds: later than its last instant by this a request may seem to leave."""
 
 
-@step(StripeSent, law="no request to Stripe before its intent stands in the store (F03)")
+def forgotten(books: Books, order_id: str, at_s: float) -> bool:
+    """The named exception (F47): Stripe has forgotten the key of a create, and the store, or a clock, has gone back."""
+    first_s = min((books.made_s[each.intent_id] for each in books.intents_of(order_id)), default=at_s)
+    return (books.restored or books.clock_jumped) and at_s - first_s > cards.KEY_LIFE.total_seconds() - 1.0
+
+
+@step(StripeSent, law="no request to Stripe before its attempt stands in the store (F03)")
 def requests_are_on_paper(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind == "charge" and entry.key is not None and books.with_key(entry.order_id, entry.key) is None:
-        yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such attempt"
+    order = books.orders.get(entry.order_id)
+    if entry.kind == "create" and (order is None or order.intent is None or not _created_by(order, entry.key)):
+        yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such intent"
+    if entry.kind == "confirm":
+        attempt = books.attempt(entry.order_id, entry.attempt)
+        if attempt is None:
+            yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such attempt"
+        elif entry.intent_id is not None and not _is_of(books, entry.intent_id, attempt):
+            yield entry.order_id, f"{entry.who} sent {entry.key}, and attempt {attempt.number} is another intent's"
     if entry.kind == "refund" and entry.key is not None and not _refund_on_paper(entry, books):
         yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such refund"
+
+
+def _created_by(order: Order, key: str | None) -> bool:
+    """The key is that of the order's intent, or of one before it."""
+    assert order.intent is not None
+    mine, _, number = order.intent.key.rpartition("-")
+    prefix, _, asked = str(key).rpartition("-")
+    return prefix == mine and int(asked) <= int(number)
+
+
+def _is_of(books: Books, intent_id: str, attempt: Attempt) -> bool:
+    """The intent was made by the key with the number that the attempt has, or had before an error was stored for it."""
+    moved = books.intents.get(intent_id)
+    return moved is not None and int(moved.key.rpartition("-")[2]) <= attempt.intent
 
 
 def _refund_on_paper(entry: StripeSent, books: Books) -> bool:
     """The key that is held now, or one that came before it: the document keeps the last one only."""
     prefix = str(entry.key).rpartition("-")[0]
     order = books.orders.get(entry.order_id)
-    owed: tuple[Attempt, ...] = (*order.attempts, *order.strays) if order else ()
+    owed = order.attempts if order else ()
     return any(each.refund is not None and each.refund.key.rpartition("-")[0] == prefix for each in owed)
 
 
-@step(StripeSent, law="who takes a charge over looks for it before sending it again (F34)")
+@step(StripeSent, law="a process that takes a confirm over looks before it sends it again (F34)")
 def take_overs_look_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "charge" or entry.key is None:
+    if entry.kind != "confirm":
         return
-    attempt = books.with_key(entry.order_id, entry.key)
-    task = attempt.task if attempt is not None else None
-    # What is sent while the document says that somebody looks, or that another holds it, was in hand before.
-    if task is None or task.kind is not TaskKind.CHARGE or task.holder is None:
+    order = books.orders.get(entry.order_id)
+    holder = _holder(order, entry.attempt) if order is not None else None
+    # What is sent while the document says that another one holds it, or that it is looked at, was in flight before.
+    if holder is None or holder.partition("#")[0] != entry.who:
         return
-    holder = task.holder
-    if holder.partition("#")[0] != entry.who:
+    held = [each for each in books.revisions[entry.order_id] if _holder(each.order, entry.attempt) is not None]
+    if _holder(held[0].order, entry.attempt) == holder:
         return
-    held = [each for each in books.revisions[entry.order_id] if _holder(each.order, entry.key)]
-    if _holder(held[0].order, entry.key) == holder:
-        return
-    taken_at = next(each.came_at for each in held if _holder(each.order, entry.key) == holder)
-    if books.looked_at.get((entry.who, entry.order_id), -1) < taken_at:
+    taken_at = next(each.came_at for each in held if _holder(each.order, entry.attempt) == holder)
+    looked_at = books.looked_at.get((entry.who, entry.order_id), -1)
+    before = max((each.came_at for each in books.revisions[entry.order_id] if each.came_at < taken_at), default=0)
+    if looked_at < before and not books.restored:
         yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a look"
 
 
-def _holder(order: Order, key: str) -> str | None:
-    """Who holds the attempt with this key, by a document."""
-    task = next((each.task for each in order.attempts if each.key == key), None)
-    return task.holder if task is not None else None
+def _holder(order: Order, number: int) -> str | None:
+    """Which process has the confirm of this attempt in flight, by a document."""
+    attempt, task = order.unsettled, order.intent.task if order.intent else None
+    if attempt is None or attempt.number != number or attempt.state is not AttemptState.CONFIRMING or task is None:
+        return None
+    return task.holder if task.kind is TaskKind.CONFIRM else None
+
+
+@step(StripeSent, law="a create whose key may be forgotten is preceded by a list of charges (F47)")
+def old_creates_list_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
+    if entry.kind != "create" or books.clock_jumped or books.restored:
+        return
+    old_s = books.received_s.get(entry.order_id, entry.at_s) + CREATE_KEY_LIFE.total_seconds()
+    listed_s = books.listed_s.get((entry.who, entry.order_id))
+    if entry.at_s > old_s + TICK_S and (listed_s is None or listed_s < old_s - TICK_S):
+        yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late, without a list"
+
+
+@step(StripeSent, law="an intent is confirmed only where no other one of its order can charge (L1)")
+def one_intent_at_a_time(entry: StripeSent, books: Books) -> Iterator[Breach]:
+    if entry.kind != "confirm" or forgotten(books, entry.order_id, entry.at_s):
+        return
+    arrived = {books.intent_confirmed_by(key) for key in books.fingerprints if key.startswith("confirm-")}
+    for other in books.intents_of(entry.order_id):
+        closed = other.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
+        if other.intent_id != entry.intent_id and other.intent_id in arrived and not closed:
+            yield entry.order_id, f"{entry.who} sent {entry.key}, and {other.intent_id} is {other.status.value}"
 
 
 @step(StripeAsked, law="no key with two parameter sets (F16)")
 def keys_have_one_meaning(entry: StripeAsked, books: Books) -> Iterator[Breach]:
-    if entry.key is None:
+    if entry.key is None or books.restored:
         return
     known = books.fingerprints.get(entry.key, entry.fingerprint)
     if known != entry.fingerprint:
         yield entry.order_id, f"{entry.key} was sent with {known}, and now with {entry.fingerprint}"
 
 
-@step(StripeAsked, law="a charge is asked for with the parameters on paper (F04)")
+@step(StripeAsked, law="what is asked of Stripe has the parameters on paper (F04)")
 def parameters_are_the_frozen_ones(entry: StripeAsked, books: Books) -> Iterator[Breach]:
-    if entry.kind != "charge" or entry.key is None:
+    order = books.orders.get(entry.order_id)
+    if order is None or order.payment is None or entry.key is None or books.restored:
         return
-    order, attempt = books.orders.get(entry.order_id), books.with_key(entry.order_id, entry.key)
-    if order is None or order.payment is None or attempt is None:
-        return
-    head = f"({attempt.amount}, {attempt.currency!r}, "
-    tail = f", {order.payment.id!r}, {attempt.number})"
-    if not (entry.fingerprint.startswith(head) and entry.fingerprint.endswith(tail)):
-        yield entry.order_id, f"{entry.key} asks for {entry.fingerprint}; on paper stands {head}…{tail}"
+    if entry.kind == "create":
+        owed = repr((order.amount, order.currency, order.id, order.payment.id))
+        if entry.fingerprint != owed:
+            yield entry.order_id, f"{entry.key} asks for {entry.fingerprint}; on paper stands {owed}"
+    if entry.kind == "confirm":
+        attempt = books.attempt(entry.order_id, int(entry.key.rpartition("-")[2]))
+        value = entry.fingerprint.rpartition(", ")[2].strip("')")
+        if attempt is not None and token_hash(value) != attempt.token_hash:
+            yield entry.order_id, f"{entry.key} confirms with {value}, which is not attempt {attempt.number}'s"
 
 
-@step(StripeAnswered, law="Stripe never says that a key came with other parameters (F16)")
-def stripe_has_no_complaint(entry: StripeAnswered, _books: Books) -> Iterator[Breach]:
-    if "other parameters" in entry.outcome:
+@step(StripeAnswered, law="Stripe never says that a key came with other parameters, but after a restore (F16, F47)")
+def stripe_has_no_complaint(entry: StripeAnswered, books: Books) -> Iterator[Breach]:
+    if "other parameters" in entry.outcome and not books.restored:
         yield entry.order_id, f"{entry.key}: {entry.outcome}"
 
 
-@step(StripeSent, law="no key is sent after its time (F17), no charge after its order expired (F36)")
+@step(StripeSent, law="no key is confirmed after its time (F17), nothing after its order expired (F36)")
 def keys_are_young(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "charge" or entry.key is None or books.clock_jumped:
+    if entry.kind != "confirm" or books.clock_jumped:
         return
-    age_s = entry.at_s - books.born_s.get(entry.key, entry.at_s)
-    if age_s > KEY_LIFE.total_seconds() + WATCH_TICK_S:
+    age_s = entry.at_s - books.born_s.get((entry.order_id, entry.attempt), entry.at_s)
+    if age_s > KEY_LIFE.total_seconds() + TICK_S:
         yield entry.order_id, f"{entry.who} sent {entry.key} {age_s:.0f} s after it came to be"
     order = books.orders.get(entry.order_id)
     if order is not None and order.expires_at is not None:
         late_s = entry.at_s - seconds_of(order.expires_at)
-        if late_s > WATCH_TICK_S:
+        if late_s > TICK_S:
             yield entry.order_id, f"{entry.who} sent {entry.key} {late_s:.3f} s after its order expired"
 
 
-@step(StripeCharged, law="a key charges once (F05, F17)")
-def keys_charge_once(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    # Past Stripe's memory of a key a late request is executed anew: what no sender can prevent is given back at rest.
-    if any(fault in books.struck for fault in LATE_LANDINGS) or books.clock_jumped:
-        return
-    if entry.succeeded and any(each.key == entry.key and each.succeeded for each in books.charges.values()):
-        yield entry.order_id, f"{entry.key} has charged a second time"
+@step(IntentMoved, law="an intent that is canceled or has succeeded stays so (F18)")
+def closed_intents_stay_closed(entry: IntentMoved, books: Books) -> Iterator[Breach]:
+    before = books.intents.get(entry.intent_id)
+    if before is not None and before.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED):
+        yield entry.order_id, f"{entry.intent_id} was {before.status.value}, and is {entry.status.value}"
 
 
-@step(StripeCharged, law="L1: never two kept charges, but for a late landing or a paused process (F18, F34)")
+@step(StripeCharged, law="an intent charges once (F05, F17, F18)")
+def intents_charge_once(entry: StripeCharged, books: Books) -> Iterator[Breach]:
+    if entry.succeeded and any(each.intent_id == entry.intent_id and each.succeeded for each in books.charges.values()):
+        yield entry.order_id, f"{entry.intent_id} has charged a second time"
+
+
+@step(StripeCharged, law="L1: no second charge of one order, ever, but after a full refund")
 def one_charge_at_a_time(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    excused = books.ever_paused or books.clock_jumped or any(fault in books.struck for fault in LATE_LANDINGS)
-    if excused or not entry.succeeded:
+    if not entry.succeeded or forgotten(books, entry.order_id, entry.at_s):
         return
-    kept = [each.charge_id for each in books.charges_of(entry.order_id) if not books.on_its_way_back(each.charge_id)]
+    kept = [
+        each.charge_id
+        for each in books.charges_of(entry.order_id)
+        if not books.on_its_way_back(each.charge_id) and not books.given_back(each.charge_id)
+    ]
     if kept:
         yield entry.order_id, f"{entry.charge_id} was charged while {', '.join(kept)} is kept"
 
@@ -135,6 +191,8 @@ def one_charge_at_a_time(entry: StripeCharged, books: Books) -> Iterator[Breach]
 @step(StripeCharged, law="what is charged is what the order costs (F35)")
 def amounts_are_right(entry: StripeCharged, books: Books) -> Iterator[Breach]:
     order = books.orders.get(entry.order_id)
+    if books.restored:
+        return
     if order is None or (order.amount, order.currency) != (entry.amount, entry.currency):
         owed = (order.amount, order.currency) if order else None
         yield entry.order_id, f"charged {entry.amount} {entry.currency}, it costs {owed}"
@@ -151,6 +209,17 @@ def refunds_have_a_reason(entry: StripeRefunded, books: Books) -> Iterator[Breac
     if books.on_its_way_back(charge.charge_id):
         yield charge.order_id, f"{entry.charge_id} is given back a second time, by {entry.refund_id}"
     order = books.orders.get(charge.order_id)
-    owed: tuple[Attempt, ...] = (*order.attempts, *order.strays) if order else ()
+    owed = order.attempts if order else ()
+    if entry.charge_id in books.by_hand or books.restored:
+        return
     if not any(each.charge_id == entry.charge_id and each.state in GIVING_BACK for each in owed):
         yield charge.order_id, f"{entry.charge_id} was given back, and the store does not say that it should be"
+
+
+@step(StripeSent, law="an intent is cancelled only where the store says so (F46)")
+def cancels_have_a_reason(entry: StripeSent, books: Books) -> Iterator[Breach]:
+    if entry.kind != "cancel" or books.restored:
+        return
+    tasks = [each.order.intent.task for each in books.revisions[entry.order_id] if each.order.intent is not None]
+    if not any(task is not None and task.kind is TaskKind.CANCEL for task in tasks):
+        yield entry.order_id, f"{entry.who} cancels {entry.intent_id}, and the store never said so"

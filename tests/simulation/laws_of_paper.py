@@ -7,15 +7,29 @@ import json
 from collections.abc import Iterator
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
-from payment.core.order import ATTEMPTS_LIMIT, TABLE, UNSETTLED, Attempt, AttemptState, Order
+from payment.core.messages import IntentStatus
+from payment.core.order import (
+    ATTEMPTS_LIMIT,
+    GIVING_BACK,
+    TABLE,
+    UNSETTLED,
+    Attempt,
+    AttemptState,
+    Intent,
+    IntentState,
+    Order,
+)
 from payment.edge.events import INCOMING_SUBJECTS
 from tests.simulation.books import Books, is_poison, order_of, stands_applied, tasks_of
 from tests.simulation.checks import Breach, step
 from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, Wrote
 
-FROZEN = ("number", "key", "amount", "currency", "api_version", "token_hash", "first_sent", "endpoint")
+FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "authentication")
 """What an attempt is begun with and never changes."""
-NEEDS_SOMEBODY = UNSETTLED | {AttemptState.ABANDONED, AttemptState.REFUNDING, AttemptState.BLOCKED}
+OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
+OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
+"""States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
+CHARGED = GIVING_BACK | {AttemptState.PAID}
 RESTARTS_EXHAUSTED = 70
 """The exit code of a process whose actors crashed too often."""
 
@@ -37,14 +51,16 @@ def nothing_is_unsaid(entry: Wrote, books: Books) -> Iterator[Breach]:
         yield order.id, "it was cancelled, and is not any more"
     if order.version < before.version:
         yield order.id, f"its version went back from {before.version} to {order.version}"
-    if len(order.attempts) < len(before.attempts) or len(order.strays) < len(before.strays):
-        yield order.id, "an attempt or a stray charge was forgotten"
+    if len(order.attempts) < len(before.attempts):
+        yield order.id, "an attempt was forgotten"
     if before.payment and order.payment and before.payment.id != order.payment.id:
         yield order.id, "the id of its payment changed"
     if before.payment and before.payment.kept and (not order.payment or order.payment.kept != before.payment.kept):
         yield order.id, "another attempt is kept than before"
     for old, new in zip(before.attempts, order.attempts, strict=False):
         yield from ((order.id, words) for words in _changed(old, new))
+    if before.intent is not None:
+        yield from ((order.id, words) for words in _intent_changed(before.intent, order.intent))
 
 
 def _changed(old: Attempt, new: Attempt) -> Iterator[str]:
@@ -55,8 +71,47 @@ def _changed(old: Attempt, new: Attempt) -> Iterator[str]:
         yield f"attempt {old.number} was {old.state.value}, and is unsettled again"
     if old.charge_id not in (None, new.charge_id):
         yield f"attempt {old.number}: the charge {old.charge_id} was forgotten"
-    if new.sends < old.sends or new.not_after > old.not_after:
-        yield f"attempt {old.number}: sends or not_after went the wrong way"
+    if new.sends < old.sends or new.not_after > old.not_after or new.intent < old.intent:
+        yield f"attempt {old.number}: sends, not_after or its intent went the wrong way"
+
+
+def _intent_changed(old: Intent, new: Intent | None) -> Iterator[str]:
+    if new is None or new.number < old.number:
+        yield f"intent {old.number} was forgotten"
+    elif new.number == old.number:
+        if old.id not in (None, new.id) or old.key != new.key:
+            yield f"intent {old.number} was {old.id}, and is {new.id}"
+        if old.exposed and not new.exposed:
+            yield f"the secret of intent {old.number} was out, and is not any more"
+        if old.state is not IntentState.OPEN and new.state is IntentState.OPEN:
+            yield f"intent {old.number} was {old.state.value}, and is open again"
+
+
+@step(Wrote, law="the next intent begins only after the last one is closed, or was never confirmed (F12, F18)")
+def intents_follow_one_another(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order, before = entry.order, books.orders.get(entry.order.id)
+    if order.intent is None or before is None or before.intent is None or order.intent.number == before.intent.number:
+        return
+    last = before.intent
+    if order.intent.number != last.number + 1:
+        yield order.id, f"intent {last.number} was followed by {order.intent.number}"
+    closed = [books.intents[last.id].status] if last.id in books.intents else []
+    if last.id is not None and not all(each in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED) for each in closed):
+        yield order.id, f"intent {order.intent.number} began, and {last.id} is {closed[0].value} at Stripe"
+
+
+@step(Wrote, law="an open intent whose secret is out is watched until it is closed (F46)")
+def exposed_intents_are_watched(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    intent = entry.order.intent
+    if intent is not None and intent.exposed and intent.state is IntentState.OPEN and intent.task is None:
+        yield entry.order.id, f"the secret of intent {intent.number} is out, it is open, and nothing is due for it"
+
+
+@step(Wrote, law="nothing of a customer's card is kept where it can't be sent any more")
+def instruments_are_forgotten(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    for attempt in entry.order.attempts:
+        if attempt.instrument is not None and (attempt.state is not AttemptState.CONFIRMING or entry.order.cancelled):
+            yield entry.order.id, f"attempt {attempt.number} is {attempt.state.value}, and its instrument is kept"
 
 
 @step(Wrote, law="a new attempt begins only on an open order with nothing unsettled (F02, F15, F19, F22)")
@@ -92,9 +147,12 @@ def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
     earliest = min((task.due for task in tasks_of(order)), default=None)
     if order.due != earliest:
         yield order.id, f"due is {order.due}, the earliest task is due at {earliest}"
-    for attempt in (*order.attempts, *order.strays):
-        if (attempt.task is not None) != (attempt.state in NEEDS_SOMEBODY):
+    for attempt in order.attempts:
+        owes = attempt.state in OWES_A_REFUND or attempt.state is AttemptState.CHARGING
+        if (attempt.task is not None) != owes:
             yield order.id, f"attempt {attempt.number} is {attempt.state.value}, its task {attempt.task}"
+        if attempt.state in OWES_AN_INTENT and (order.intent is None or order.intent.task is None):
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and nothing is due for its intent"
     unpublished = [event for event in order.outbox if event.published is None]
     if any((event.task is not None) != (event is unpublished[0]) for event in unpublished):
         yield order.id, "not exactly the first unpublished event is being published"
@@ -103,10 +161,12 @@ def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
 @step(Wrote, law="an attempt's charge is kept or given back, never neither")
 def charges_have_a_place(entry: Wrote, _books: Books) -> Iterator[Breach]:
     order = entry.order
-    for attempt in (*order.attempts, *order.strays):
+    for attempt in order.attempts:
         kept = attempt is order.kept and not order.cancelled
         if attempt.charge_id and kept != (attempt.state is AttemptState.PAID):
             yield order.id, f"charge {attempt.charge_id} is {attempt.state.value}; kept: {kept}"
+        if attempt.charge_id and attempt.state not in CHARGED:
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and has charged"
         if attempt.charge_id is None and attempt.state in (AttemptState.PAID, AttemptState.REFUNDING):
             yield order.id, f"attempt {attempt.number} is {attempt.state.value} without a charge"
 
@@ -160,8 +220,13 @@ def events_follow_writes(entry: Stored, books: Books) -> Iterator[Breach]:
     ]
     if payload not in held:
         yield order_id, f"{entry.who} published {entry.subject} {payload}; the store holds {held}"
-    if entry.message_id != f"{entry.subject}:{payload['id']}":
+    if entry.message_id not in (f"{entry.subject}:{payload['id']}", _of_charge(entry.subject, payload)):
         yield order_id, f"{entry.subject} has the message id {entry.message_id!r}"
+
+
+def _of_charge(subject: str, payload: dict[str, str]) -> str:
+    """The message id of a payment's second event of one subject."""
+    return f"{subject}:{payload['id']}:{payload['stripeId']}"
 
 
 @step(Stored, law="payment:refunded after payment:created (F21)")

@@ -22,9 +22,14 @@ class EventPlan(Struct, frozen=True):
 
 
 class PressPlan(Struct, frozen=True):
-    """A customer presses pay at `at_s` with a token, waits `patience_s` for the answer, and repeats up to `retries`
-    times where the outcome is not known. `user` may be somebody else than the order's owner. `looks`: how often the
-    payment is asked for (GET) once its id is known."""
+    """A customer presses pay at `at_s` with an instrument, waits `patience_s` for the answer, and repeats up to
+    `retries` times where the outcome is not known. `user` may be another than the order's owner. `looks`: how often the
+    payment is asked for (GET) once its id is known.
+
+    `client`: how the client lets its customer authenticate: "sdk", "redirect", or "" for one that can't. `bank`: what
+    the customer does `bank_after_s` after the client got the secret: "completes", "fails", "another card" (the browser
+    confirms by the secret), or "" for one who walks away. `gets`: afterwards the client GETs, and does not POST again.
+    """
 
     at_s: float
     customer: str
@@ -33,6 +38,10 @@ class PressPlan(Struct, frozen=True):
     patience_s: float
     retries: int
     looks: int = 0
+    client: str = ""
+    bank: str = ""
+    bank_after_s: float = 0.0
+    gets: bool = False
 
 
 class OrderPlan(Struct, frozen=True):
@@ -51,7 +60,7 @@ class Strike(Struct, frozen=True):
     """One fault at one time.
 
     Either at `at_s` virtual seconds (`on` is empty), or at the `nth` (from 1) time that `on` happens in the world
-    ("stripe.charge", "store.commit", ...: `faults.HOOKS`). `who` is a process where the fault is about one and it is
+    ("stripe.confirm", "store.commit", ...). `who` is a process where the fault is about one and it is
     not the one whose call it is; `for_s` is how long it lasts; `amount` is whatever the fault makes of it.
     """
 
@@ -74,6 +83,8 @@ class Plan(Struct, frozen=True):
     enabled: tuple[str, ...]
     ends_s: float
     """When faults go off, and the rest begins."""
+    prepare: bool = False
+    """Intents are created when their orders come (`STRIPE_PREPARE`)."""
 
 
 def encoded(plan: Plan) -> bytes:

@@ -129,7 +129,7 @@ class Process:
             ids=SimIds(world.chances, self.name, self.incarnation),
             open_door=world.network.open_door,
         )
-        service = Service(settings_of(self.name), ports, self.limits, _NO_METRICS)
+        service = Service(settings_of(self.name, world.plan.prepare), ports, self.limits, _NO_METRICS)
         return await service.run(self._stop, asyncio.Event())
 
     def _ended(self, running: "asyncio.Task[int]") -> None:
@@ -149,10 +149,10 @@ class Process:
         self.world.bus.drop(self)
 
 
-def settings_of(name: str) -> Settings:
-    made = _SETTINGS.get(name)
+def settings_of(name: str, prepare: bool = False) -> Settings:
+    made = _SETTINGS.get((name, prepare))
     if made is None:
-        made = _SETTINGS[name] = Settings(
+        made = _SETTINGS[name, prepare] = Settings(
             nats_url=(Secret("nats://bus:4222", "nats://bus:4222"),),
             nats_cluster_id=None,
             nats_client_id=name,
@@ -166,10 +166,11 @@ def settings_of(name: str) -> Settings:
             currency="usd",
             charge_wait_s=CHARGE_WAIT_S,
             stripe_rate_per_s=100,
+            stripe_prepare=prepare,
             nats_stream="ticketing",
             log_level="info",
         )
     return made
 
 
-_SETTINGS: dict[str, Settings] = {}
+_SETTINGS: dict[tuple[str, bool], Settings] = {}

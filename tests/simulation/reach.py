@@ -14,17 +14,18 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from payment.core.order import LATE_OUTCOMES, TABLE, AttemptState, Trigger
+from payment.core.order import ANSWERS, LISTED, REFUND_ENDS, TABLE, AttemptState, Trigger
 from tests.simulation.journal import AnyEntry, Met, Struck
 from tests.simulation.rows import EXPRESSED, rows_met
 
 SEEDS_THAT_MEET_ALL = 5_000
 """So many seeds must meet all that can be met."""
 
-ALL_ROWS = tuple(f"F{number:02d}" for number in range(1, 45))
+ALL_ROWS = tuple(f"F{number:02d}" for number in range(1, 50) if number != 48)
+"""But for F48: another account behind the same database is no matter of this release."""
 
 ELSEWHERE: dict[str, tuple[str, str]] = {
-    "F16": ("impossible by design: every journal is checked for it", "tests/actors/test_stripe_outcomes.py"),
+    "F16": ("impossible by design: every journal is checked for it", "tests/contract/cards_contract.py"),
     "F31": ("it is about the time that others take, and here time costs nothing", "tests/actors/test_lanes.py"),
     "F37": ("identities end at the edge, before any order", "tests/edge/test_identity.py"),
     "F40": ("sessions are the NATS Streaming client's, below the port", "tests/ports/test_streaming_losses.py"),
@@ -32,31 +33,18 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 """Rows that the simulation does not express: why, and the test that covers each."""
 
 STALE = "what another process may still bring of an attempt that has moved on: it changes nothing, and few of them meet"
-ASSUMED = "Stripe would have to execute a key twice, or a request to outlive its key: what we assume excludes it"
-A_DAY_OF_FAILED_LOOKS = "each look for a day has to fail: the first that is answered abandons the attempt"
-DAYS_LATER = "one seed in a thousand closes an attempt, two days later, and the cancel has to come after that"
-THREE_RARE_THINGS = "a refund that is blocked or takes long, of a charge that came too late, and one more thing"
-FOUND_TOO_LATE = "an error is stored although the card was charged, the order is cancelled, and then a look finds it"
-SETTLED_UNCHARGED = (AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.CLOSED)
-REFUND_OUTCOMES = (Trigger.REFUNDED, Trigger.REFUND_BLOCKED, Trigger.REFUND_ERROR_STORED, Trigger.REFUND_NOT_FOUND)
+OLD = "no world begins with documents of release 0.1.0: tests/core has their rules"
 UNMET_PAIRS: dict[tuple[AttemptState, Trigger], str] = {
     (state, trigger): STALE
     for (state, trigger), after in TABLE.items()
-    if (after is state and trigger in LATE_OUTCOMES and state is not AttemptState.CHARGING)
-    or (state is AttemptState.REFUNDED and trigger in REFUND_OUTCOMES)
+    if after is state and trigger in (*ANSWERS, *REFUND_ENDS) and state is not AttemptState.CONFIRMING
 }
-UNMET_PAIRS |= {(state, Trigger.CHARGED_UNWANTED): ASSUMED for state in SETTLED_UNCHARGED}
 UNMET_PAIRS |= {
-    (AttemptState.ERROR_STORED, Trigger.EMPTY_FINAL): A_DAY_OF_FAILED_LOOKS,
-    (AttemptState.CLOSED, Trigger.CANCELLED): DAYS_LATER,
-    (AttemptState.REFUNDING, Trigger.CANCELLED): THREE_RARE_THINGS,
-    (AttemptState.BLOCKED, Trigger.CANCELLED): THREE_RARE_THINGS,
-    (AttemptState.BLOCKED, Trigger.REFUND_ERROR_STORED): THREE_RARE_THINGS,
-    (AttemptState.REFUNDED, Trigger.CANCELLED): THREE_RARE_THINGS,
-    (AttemptState.ERROR_STORED, Trigger.CHARGED_UNWANTED): FOUND_TOO_LATE,
+    (state, trigger): OLD for state, trigger in TABLE if state is AttemptState.CHARGING or trigger in LISTED
 }
 """Pairs of the table that need not be met in so many seeds, each with the reason. `tests/core/test_table.py` walks all
 of them. They are counted, and stand in the report, like all others."""
+UNMET_STATES = frozenset({AttemptState.CHARGING})
 
 
 def pair_name(state: AttemptState, trigger: Trigger) -> str:
@@ -98,7 +86,11 @@ class Reach(Struct):
         """What should have been met and was not, in words. `faults` are all that can strike."""
         missing = [f"row {name}" for name in ALL_ROWS if name in EXPRESSED and not self.rows[name]]
         missing += [f"fault {name!r}" for name in faults if not self.faults[name]]
-        missing += [f"state {state.value!r}" for state in AttemptState if not self.states[state.value]]
+        missing += [
+            f"state {state.value!r}"
+            for state in AttemptState
+            if state not in UNMET_STATES and not self.states[state.value]
+        ]
         pairs = {pair_name(*pair) for pair in TABLE if pair not in UNMET_PAIRS}
         return missing + [f"pair {name!r}" for name in sorted(pairs) if not self.pairs[name]]
 

@@ -7,9 +7,10 @@ Change together: what "at rest" means, and the laws that hold then (`checks`).
 
 from typing import TYPE_CHECKING
 
-from payment.core.order import AttemptState, Order
+from payment.core.order import AttemptState, Order, TaskKind
+from tests.simulation.books import tasks_of
 from tests.simulation.clock import BEGINNING
-from tests.simulation.journal import Rests
+from tests.simulation.journal import Awake, Rests
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -26,6 +27,11 @@ LIMIT_S = 80 * 3600.0
 """Past this nothing of a schedule can be due any more: keys live 24 h, requests 25 h, looks are 6 h apart."""
 CALM_STEPS = 1
 """So many looks in a row must find everything at rest, before the last."""
+KNOWN_AFTER_S = 31.0
+"""Unknown outcomes are waited for without a break for so long: the law says 30 s."""
+GROWING = 0.4
+"""While all that is waited for is a customer, each jump is this much of the time that has passed longer: an intent may
+await its customer for a day, and is looked at once a minute."""
 AHEAD = "clock jumps ahead"
 """What was written by a clock that ran ahead is due so much later."""
 STEPS_LIMIT = 4_000
@@ -43,6 +49,8 @@ class Rest:
         self._calm = 0
         self._steps = 0
         self._began_s = 0.0
+        self._broken = False
+        """A process has been paused or killed since the rest began, or may be from now on."""
         self._limit_s = LIMIT_S + sum(strike.for_s for strike in world.plan.strikes if strike.fault == AHEAD)
 
     def begin(self) -> None:
@@ -65,12 +73,25 @@ class Rest:
         for errand in world.errands:
             errand.insist()
         next_s = self._next_s()
-        if next_s is None:
+        if not self._broken and self._stays_awake():
+            pass
+        elif next_s is None:
             self._wake_all()
         elif next_s > world.now_s + (HANG_SHOWS_S if world.carrier.hung else JUMP_OVER_S):
             return self._jump(next_s)
         world.later(STEP_S, self._step)
         return None
+
+    def _stays_awake(self) -> bool:
+        """While an outcome is unknown, and until the law on those was asked."""
+        world = self._world
+        awake_s = world.now_s - self._began_s
+        if awake_s < KNOWN_AFTER_S and any(unknown(order) for order in world.database.orders()):
+            return True
+        self._broken = True
+        if awake_s >= KNOWN_AFTER_S:
+            world.journal.add(Awake(world.now_s, "world", 30.0))
+        return False
 
     def _calm_down(self) -> None:
         """All is at rest. Who was asleep wakes, and nothing may come of that."""
@@ -84,6 +105,7 @@ class Rest:
     def _at_rest(self) -> bool:
         world = self._world
         busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
+        busy = busy or world.stripe.decides > 0
         return not busy and world.next_event_s() is None and all(blocked(order) for order in world.orders_due())
 
     def why(self) -> str:
@@ -92,6 +114,7 @@ class Rest:
         due = [f"{order.id} is due at {order.due}" for order in world.orders_due() if not blocked(order)]
         waiting = ["a customer waits" for errand in world.errands if errand.waits]
         unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
+        unsettled += ["a bank decides"] if world.stripe.decides else []
         flying = [f"{len(world.carrier.flying)} requests are on their way"] if world.carrier.flying else []
         return "; ".join((*due, *waiting, *unsettled, *flying))
 
@@ -104,7 +127,8 @@ class Rest:
         world = self._world
         if any(errand.under_way for errand in world.errands):
             return None
-        repeats = [errand.again_at_s for errand in world.errands if errand.waits]
+        repeats = [errand.again_at_s for errand in world.errands if errand.started and not errand.known]
+        repeats += [errand.bank_at_s for errand in world.errands if errand.bank_at_s is not None]
         times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
         event_s = world.next_event_s()
@@ -117,6 +141,9 @@ class Rest:
         for process in world.processes:
             process.pause()
         until_s = next_s - 0.3 + 1.5 * world.chances.next("jump")
+        due = world.orders_due()
+        if due and all(awaits_a_customer(order) for order in due):
+            until_s += GROWING * (world.now_s - self._began_s)
         world.later(max(until_s - world.now_s, 0.0), self._go_on)
 
     def _go_on(self) -> None:
@@ -137,6 +164,20 @@ class Rest:
 
 def blocked(order: Order) -> bool:
     """Whether all that is due of an order is a refund that Stripe itself keeps blocking (F44): it may take for ever."""
-    attempts = [each for each in (*order.attempts, *order.strays) if each.task is not None]
+    attempts = [each for each in order.attempts if each.task is not None]
     events = [event for event in order.outbox if event.task is not None]
-    return not events and all(each.state is AttemptState.BLOCKED for each in attempts)
+    intent = order.intent is not None and order.intent.task is not None
+    return not events and not intent and all(each.state is AttemptState.BLOCKED for each in attempts)
+
+
+def unknown(order: Order) -> bool:
+    """Whether the outcome of an attempt is not known, and no customer is waited for."""
+    attempt = order.unsettled
+    return attempt is not None and attempt.state in (AttemptState.CONFIRMING, AttemptState.CANCELLING)
+
+
+def awaits_a_customer(order: Order) -> bool:
+    """Whether all that is due of an order is a look at an intent that a customer may pay by."""
+    tasks = tasks_of(order)
+    intent = order.intent
+    return intent is not None and tasks == [intent.task] and tasks[0].kind is TaskKind.WATCH

@@ -6,6 +6,7 @@ Each docstring says what the moment is. Change together with: `rows`, the table 
 from collections.abc import Iterator
 
 from payment.core.order import AttemptState, Order, TaskKind
+from payment.core.pending import publication
 from tests.simulation.books import Books, is_poison, stands_applied, tasks_of
 from tests.simulation.journal import (
     Delivered,
@@ -27,14 +28,15 @@ def _is(holder: str | None, who: str) -> bool:
     return holder is not None and holder.partition("#")[0] == who
 
 
-def _charging(books: Books, who: str) -> Iterator[str]:
-    """The keys of charges that a process holds and that are not settled."""
+def _confirming(books: Books, who: str) -> Iterator[tuple[str, int]]:
+    """Attempts (order and number) whose confirm a process holds and that are not settled."""
     for order in books.orders.values():
+        task = order.intent.task if order.intent else None
+        if task is None or task.kind is not TaskKind.CONFIRM or not _is(task.holder, who):
+            continue
         for attempt in order.attempts:
-            task = attempt.task
-            held = task is not None and task.kind is TaskKind.CHARGE and _is(task.holder, who)
-            if attempt.state is AttemptState.CHARGING and held:
-                yield attempt.key
+            if attempt.state is AttemptState.CONFIRMING:
+                yield order.id, attempt.number
 
 
 def _publishing(books: Books, who: str) -> Iterator[str]:
@@ -42,7 +44,7 @@ def _publishing(books: Books, who: str) -> Iterator[str]:
     for order in books.orders.values():
         for event in order.outbox:
             if order.payment and event.task and _is(event.task.holder, who):
-                yield f"{event.subject}:{order.payment.id}"
+                yield publication(order, order.payment, event).message_id
 
 
 def _writer(order: Order) -> str | None:
@@ -58,14 +60,14 @@ def killed_before_the_intent(entry: Killed, books: Books) -> bool:
 
 @row("F04", Killed)
 def killed_before_stripe(entry: Killed, books: Books) -> bool:
-    """A process dies with an intent on paper that has not arrived at Stripe."""
-    return any(key not in books.fingerprints for key in _charging(books, entry.who))
+    """A process dies with an attempt in the store whose confirm has not arrived at Stripe."""
+    return any(attempt not in books.confirms_arrived for attempt in _confirming(books, entry.who))
 
 
 @row("F05", Killed)
 def killed_after_the_charge(entry: Killed, books: Books) -> bool:
     """A process dies after Stripe has charged and before the store says so."""
-    return any(books.has_charged(key) for key in _charging(books, entry.who))
+    return any(books.charges_of(order_id) for order_id, _ in _confirming(books, entry.who))
 
 
 @row("F06", Killed)

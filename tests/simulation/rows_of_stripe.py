@@ -1,15 +1,22 @@
-"""When the rows about Stripe, charges and refunds are met.
+"""When the rows about Stripe, charges, customers at their banks and refunds are met.
 
 Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
 """
 
+from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState, Order, Trigger
-from tests.simulation.books import Books
+from payment.core.schedule import KEY_LIFE
+from tests.simulation.books import Books, seconds_of
 from tests.simulation.journal import (
+    ConfirmedInBrowser,
+    DidByHand,
+    IntentMoved,
     Met,
+    Restored,
     StripeAnswered,
-    StripeCharged,
+    StripeAsked,
     Told,
+    WentToBank,
     Wrote,
 )
 from tests.simulation.rows import row
@@ -22,27 +29,27 @@ def _cancels(entry: Wrote, books: Books) -> Order | None:
 
 
 @row("F09", StripeAnswered)
-def charged_and_unheard(entry: StripeAnswered, books: Books) -> bool:
-    """A charge ends unclear, and Stripe has charged."""
-    return entry.kind == "charge" and "Unclear" in entry.outcome and books.has_charged(entry.key or "")
+def charged_without_an_answer(entry: StripeAnswered, books: Books) -> bool:
+    """A confirm ends unclear, and Stripe has charged."""
+    return entry.kind == "confirm" and "Unclear" in entry.outcome and books.has_charged(entry.key or "")
 
 
 @row("F10", StripeAnswered)
-def unheard_and_not_charged(entry: StripeAnswered, books: Books) -> bool:
-    """A charge ends unclear, and Stripe has not charged."""
-    return entry.kind == "charge" and "Unclear" in entry.outcome and not books.has_charged(entry.key or "")
+def not_charged_without_an_answer(entry: StripeAnswered, books: Books) -> bool:
+    """A confirm ends unclear, and Stripe has not charged."""
+    return entry.kind == "confirm" and "Unclear" in entry.outcome and not books.has_charged(entry.key or "")
 
 
 @row("F11", StripeAnswered)
 def an_answer_stalled(entry: StripeAnswered, books: Books) -> bool:
-    """A charge or refund ends unclear after its answer began to stall."""
+    """A request with a key ends unclear after its answer began to stall."""
     return bool(books.struck["answer of Stripe stalls"] and entry.key and "no whole answer" in entry.outcome)
 
 
-@row("F12", Met)
-def an_error_is_replayed(entry: Met, _books: Books) -> bool:
+@row("F12", StripeAnswered)
+def an_error_is_replayed(entry: StripeAnswered, _books: Books) -> bool:
     """A 500 comes back for a key, as Stripe stored it."""
-    return entry.trigger in (Trigger.ERROR_STORED, Trigger.REFUND_ERROR_STORED)
+    return "stored=True" in entry.outcome
 
 
 @row("F13", StripeAnswered)
@@ -53,8 +60,8 @@ def a_key_is_in_use(entry: StripeAnswered, _books: Books) -> bool:
 
 @row("F14", StripeAnswered)
 def too_many(entry: StripeAnswered, _books: Books) -> bool:
-    """Stripe says 429 to a charge."""
-    return entry.kind == "charge" and "RATE_LIMITED" in entry.outcome
+    """Stripe says 429 to a confirm."""
+    return entry.kind == "confirm" and "RATE_LIMITED" in entry.outcome
 
 
 @row("F15", Wrote)
@@ -66,27 +73,27 @@ def payable_after_a_decline(entry: Wrote, books: Books) -> bool:
 
 
 @row("F17", Wrote)
-def a_key_is_too_old(entry: Wrote, _books: Books) -> bool:
-    """An attempt is unsettled, and its key can't be sent any more."""
-    return any(each.state is AttemptState.CHARGING and each.unsendable_since for each in entry.order.attempts)
+def a_key_is_too_old(entry: Wrote, books: Books) -> bool:
+    """An attempt is unsettled, and its key may not be sent any more."""
+    order = entry.order
+    born_s = [
+        books.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
+    ]
+    return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in born_s)
 
 
-@row("F18", StripeCharged)
-def landed_late(entry: StripeCharged, books: Books) -> bool:
-    """A request charges after its attempt was settled without it."""
-    order = books.orders.get(entry.order_id)
-    late = (AttemptState.ABANDONED, AttemptState.CLOSED, AttemptState.REFUSED, AttemptState.DECLINED)
-    return entry.succeeded and any(
-        each.number == entry.attempt and each.state in late for each in (order.attempts if order else ())
-    )
+@row("F18", StripeAsked)
+def a_confirm_lands_late(entry: StripeAsked, books: Books) -> bool:
+    """A confirm arrives after its intent was cancelled."""
+    intent = books.intents.get(books.intent_confirmed_by(entry.key)) if entry.kind == "confirm" else None
+    return intent is not None and intent.status is IntentStatus.CANCELED
 
 
 @row("F20", Wrote)
 def cancelled_while_charging(entry: Wrote, books: Books) -> bool:
-    """The cancel is written while a charge of the order is with Stripe."""
+    """The cancel is written while a confirm of the order is with Stripe."""
     before = _cancels(entry, books)
-    keys = {key for _, key in books.in_flight}
-    return before is not None and any(each.key in keys for each in before.attempts)
+    return before is not None and any(books.order_of_key.get(key) == before.id for _, key in books.in_flight)
 
 
 @row("F23", StripeAnswered)
@@ -97,10 +104,10 @@ def a_refund_is_unclear(entry: StripeAnswered, _books: Books) -> bool:
 
 @row("F24", Wrote)
 def cancelled_while_unknown(entry: Wrote, books: Books) -> bool:
-    """The cancel is written while nobody knows how an attempt ended."""
+    """The cancel is written while the outcome of an attempt is not known."""
     before = _cancels(entry, books)
     attempt = before.unsettled if before else None
-    return attempt is not None and (attempt.sends > 1 or attempt.token is None)
+    return attempt is not None and (attempt.sends > 1 or attempt.state is AttemptState.CANCELLING)
 
 
 @row("F35", Told)
@@ -111,7 +118,7 @@ def an_amount_is_refused(entry: Told, _books: Books) -> bool:
 
 @row("F36", StripeAnswered)
 def our_key_is_refused(entry: StripeAnswered, _books: Books) -> bool:
-    """Stripe says 401 to a charge or refund."""
+    """Stripe says 401 to a request with a key."""
     return entry.key is not None and "KEY_REFUSED" in entry.outcome
 
 
@@ -119,3 +126,39 @@ def our_key_is_refused(entry: StripeAnswered, _books: Books) -> bool:
 def a_refund_is_blocked(entry: Met, _books: Books) -> bool:
     """Stripe does not give a charge back."""
     return entry.trigger is Trigger.REFUND_BLOCKED
+
+
+@row("F45", WentToBank)
+def a_customer_at_the_bank(entry: WentToBank, books: Books) -> bool:
+    """A customer authenticates, and the order is charged by it."""
+    return entry.completes and entry.status is IntentStatus.SUCCEEDED
+
+
+@row("F45", ConfirmedInBrowser)
+def a_browser_pays(entry: ConfirmedInBrowser, _books: Books) -> bool:
+    """A browser confirms by the secret with another card, and that one is charged."""
+    return "SUCCEEDED" in entry.outcome
+
+
+@row("F46", IntentMoved)
+def an_exposed_intent_on_a_dead_order(entry: IntentMoved, books: Books) -> bool:
+    """An intent whose secret is out ends (canceled, or charged) when its order is cancelled or has expired."""
+    order = books.orders.get(entry.order_id)
+    ends = entry.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
+    if order is None or not ends or entry.intent_id not in books.secrets_out:
+        return False
+    return order.cancelled or (order.expires_at is not None and seconds_of(order.expires_at) < entry.at_s)
+
+
+@row("F47", Restored)
+def put_back_after_a_charge(entry: Restored, books: Books) -> bool:
+    """The store is put back to before an order was charged."""
+    known = {each.charge_id for order in entry.orders for each in order.attempts}
+    return any(each.succeeded and each.charge_id not in known for each in books.charges.values())
+
+
+@row("F49", DidByHand)
+def by_hand(entry: DidByHand, books: Books) -> bool:
+    """An operator cancels an intent, or gives a charge back, of an order whose attempt is not settled."""
+    order = books.orders.get(entry.order_id)
+    return order is not None and order.unsettled is not None

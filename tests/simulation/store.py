@@ -76,7 +76,11 @@ class SimStore:
         def lost() -> list[Committed]:
             return [Committed.UNKNOWN for _ in orders]
 
+        restores = self._world.restores
+
         def act(reply: Reply[list[Committed]]) -> None:
+            if restores != self._world.restores:
+                return None
             if self._world.is_on("store away") or self._world.is_on("store writes away"):
                 return reply(lost())
             return reply([self._write(call, order, first=order is orders[0]) for order in orders])

@@ -1,7 +1,8 @@
 """A process's way to the one Stripe: `payment.ports.cards.CardProcessor` over `FakeStripe`, by calls that travel.
 
-The books (charges, refunds, answers kept under keys for 24 hours, tokens used once) are the fake's, on true time. Here
-stands what is before them: conditions that last (away, 429, 401) and keys that are in use while a request executes.
+The account (intents, charges, refunds, answers stored under keys for 24 hours, instruments used once) is the fake's, on
+true time. Here stands what is before it: conditions that last (away, 429, 401) and keys that are in use while a request
+executes; and what customers and operators do at Stripe without us.
 """
 
 from __future__ import annotations
@@ -9,21 +10,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from payment.core.effects import ChargeCard, RefundCharge
-from payment.core.messages import RefusalReason
+from msgspec import Struct
+
+from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.messages import Instrument, IntentStatus, RefusalReason
 from payment.ports.cards import (
-    ChargeOutcome,
-    FindOutcome,
+    CancelOutcome,
+    ConfirmOutcome,
+    CreateOutcome,
     FindRefundOutcome,
+    ListOutcome,
     NotYet,
     Obstacle,
     RefundOutcome,
     Refused,
+    RetrieveOutcome,
     Unclear,
 )
-from tests.fakes.cards import CALL_TIMEOUT_S, REFUND_SETTLES_AFTER, FakeStripe
+from tests.fakes.cards import (
+    CALL_TIMEOUT_S,
+    PREFIXES,
+    PROCESSING_TAKES,
+    REFUND_SETTLES_AFTER,
+    Changed,
+    Charge,
+    FakeStripe,
+    PaymentIntent,
+    Refund,
+    confirm_key,
+)
 from tests.simulation.calls import Call, Reply
-from tests.simulation.journal import StripeAnswered, StripeAsked, StripeCharged, StripeRefunded, StripeSent
+from tests.simulation.journal import (
+    DidByHand,
+    IntentMoved,
+    StripeAnswered,
+    StripeAsked,
+    StripeCharged,
+    StripeRefunded,
+    StripeSent,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -33,18 +58,23 @@ R = TypeVar("R")
 Act = Callable[[bool, bool], R]
 
 EXECUTION_S = 0.3
-"""About how long Stripe executes a charge or refund: so long its key is in use."""
+"""About how long Stripe executes a request with a key: for that time its key is in use."""
+A_MOMENT_S = 0.001
+"""Clocks are read in whole milliseconds: what happens at a time is looked at just after it."""
 
 
 class SimStripe:
-    """The account, and what it tells the journal."""
+    """The account, and what the journal learns of it."""
 
     def __init__(self, world: World) -> None:
-        self.books = FakeStripe(world.clock)
+        self.books = FakeStripe(world.clock, changed=self._changed)
+        self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
         self._world = world
         self._executing: dict[str, None] = {}
         self.refused: dict[str, None] = {}
         """Keys of which every further request is refused."""
+        self.decides = 0
+        """Banks that have not decided yet: nothing rests before."""
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
@@ -60,7 +90,7 @@ class SimStripe:
 
         def execute() -> None:
             self._executing.pop(key, None)
-            reply(self._act(act, call))
+            reply(act(call.error_before, call.error_after))
 
         took_s = EXECUTION_S * self._world.chances.next("execution")
         self._world.later(took_s, execute)
@@ -73,25 +103,68 @@ class SimStripe:
             return Obstacle.RATE_LIMITED
         return None
 
-    def _act(self, act: Act[R], call: Call) -> R:
-        charges, refunds = len(self.books.charges), len(self.books.refunds)
-        result = act(call.error_before, call.error_after)
-        for charge in self.books.charges[charges:]:
-            asked = charge.request
-            about = (asked.order_id, asked.payment_id, asked.attempt, asked.amount, asked.currency, asked.key)
-            self._tell(StripeCharged(self._world.now_s, "stripe", charge.id, *about, charge.succeeded))
-        for refund in self.books.refunds[refunds:]:
-            self._tell_refund(refund.id, refund.charge_id, refund.begins)
-            if refund.ends != refund.begins:
-                settles_s = REFUND_SETTLES_AFTER.total_seconds()
-                self._world.later(settles_s, self._tell_refund, refund.id, refund.charge_id, refund.ends)
-        return result
+    # ------------------------------------------------------------------------------------------ what the journal learns
+
+    def _changed(self, what: Changed) -> None:
+        match what:
+            case PaymentIntent():
+                self._intent_changed(what)
+            case Charge():
+                if what.status != "pending":
+                    about = (what.order_id, what.payment_id, what.intent_id, what.amount, what.currency, what.by)
+                    charged = StripeCharged(self._world.now_s, "stripe", what.id, *about, what.succeeded)
+                    self._world.journal.add(charged)
+            case Refund():
+                self._tell_refund(what.id, what.charge_id, what.begins)
+                if what.ends != what.begins:
+                    settles_s = REFUND_SETTLES_AFTER.total_seconds()
+                    self._world.later(settles_s, self._tell_refund, what.id, what.charge_id, what.ends)
+
+    def _intent_changed(self, intent: PaymentIntent) -> None:
+        world, asked = self._world, intent.made_by
+        about = (intent.order_id, asked.payment_id, asked.key, asked.amount, asked.currency)
+        world.journal.add(IntentMoved(world.now_s, "stripe", intent.id, *about, intent.status, intent.by))
+        world.changes += 1
+        if intent.status is IntentStatus.PROCESSING:
+            self.decides += 1
+            world.later(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, self._decided, intent)
+
+    def _decided(self, intent: PaymentIntent) -> None:
+        self.decides -= 1
+        self.books.settle(intent)
 
     def _tell_refund(self, refund_id: str, charge_id: str, status: str) -> None:
-        self._tell(StripeRefunded(self._world.now_s, "stripe", refund_id, charge_id, status))
+        self._world.journal.add(StripeRefunded(self._world.now_s, "stripe", refund_id, charge_id, status))
 
-    def _tell(self, entry: StripeCharged | StripeRefunded) -> None:
-        self._world.journal.add(entry)
+    # ---------------------------------------------------------------------------------------------------- the dashboard
+
+    def cancel_by_hand(self) -> None:
+        """An operator cancels the last intent that is open."""
+        open_ones = [each for each in self.books.intents.values() if each.open]
+        if open_ones:
+            self._by_hand("cancel", open_ones[-1].order_id, open_ones[-1].id)
+            self.books.cancel_by_hand(open_ones[-1].id)
+
+    def refund_by_hand(self) -> None:
+        """An operator gives the last charge back that was not given back yet."""
+        charges = [each for each in self.books.charges if self.books.kept_charges(each.order_id).count(each)]
+        charges = [each for each in charges if not each.card.disputed]
+        if charges:
+            self._by_hand("refund", charges[-1].order_id, charges[-1].id)
+            self.books.refund_by_hand(charges[-1].id)
+
+    def _by_hand(self, what: str, order_id: str, name: str) -> None:
+        self._world.journal.add(DidByHand(self._world.now_s, "operator", what, order_id, name))
+
+
+class About(Struct, frozen=True):
+    """What a call is about, for the journal."""
+
+    kind: str
+    order_id: str
+    key: str | None = None
+    attempt: int = 0
+    intent_id: str | None = None
 
 
 class SimCards:
@@ -102,41 +175,63 @@ class SimCards:
         self._process = process
         self._books = world.stripe.books
 
-    async def charge(self, request: ChargeCard) -> ChargeOutcome:
-        parts = (request.amount, request.currency, request.token, request.payment_id, request.attempt)
-        about = ("charge", request.key, request.order_id, request.attempt)
-        return await self._call(about, repr(parts), lambda *fails: self._books.charge(request, *fails))
+    async def create(self, intent: IntentReference) -> CreateOutcome:
+        parts = (intent.amount, intent.currency, intent.order_id, intent.payment_id)
+        about = About("create", intent.order_id, intent.key)
+        return await self._call(about, repr(parts), lambda *fails: self._books.create(intent, *fails))
+
+    async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
+        parts = (intent_id, request.attempt, request.authentication.possible, request.instrument.value)
+        key = confirm_key(request, intent_id)
+        about = About("confirm", request.order_id, key, request.attempt, intent_id)
+        return await self._call(about, repr(parts), lambda *fails: self._books.confirm(request, intent_id, *fails))
+
+    async def retrieve(self, intent_id: str) -> RetrieveOutcome:
+        about = About("retrieve", self._order_of(intent_id), intent_id=intent_id)
+        return await self._look(about, lambda: self._books.retrieve(intent_id))
+
+    async def cancel(self, intent_id: str) -> CancelOutcome:
+        def act(fails_before: bool, fails_after: bool) -> CancelOutcome:
+            if fails_before:
+                return Unclear("a 500")
+            done = self._books.cancel(intent_id)
+            return Unclear("a 500") if fails_after else done
+
+        about = About("cancel", self._order_of(intent_id), intent_id=intent_id)
+        return await self._call(about, intent_id, act)
+
+    async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
+        return await self._look(About("list", order_id), lambda: self._books.list_charges(order_id, payment_id))
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         parts = (request.charge_id, request.payment_id, request.attempt)
-        about = ("refund", request.key, request.order_id, request.attempt)
+        about = About("refund", request.order_id, request.key, request.attempt)
         return await self._call(about, repr(parts), lambda *fails: self._books.refund(request, *fails))
 
-    async def find(self, order_id: str, payment_id: str) -> FindOutcome:
-        return await self._look("find", order_id, lambda: self._books.find(order_id, payment_id))
-
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        return await self._look("find_refund", charge_id, lambda: self._books.find_refund(charge_id))
+        order_id = next((each.order_id for each in self._books.charges if each.id == charge_id), "")
+        return await self._look(About("find_refund", order_id), lambda: self._books.find_refund(charge_id))
 
     async def check(self) -> NotYet | Unclear | None:
-        return await self._look("check", "", lambda: None)
+        return await self._look(About("check", ""), lambda: None)
 
     async def close(self) -> None:
         return
 
-    async def _look(self, kind: str, what: str, look: Callable[[], R]) -> R | NotYet | Unclear:
+    def _order_of(self, intent_id: str) -> str:
+        intent = self._books.intents.get(intent_id)
+        return intent.order_id if intent is not None else ""
+
+    async def _look(self, about: About, look: Callable[[], R]) -> R | NotYet | Unclear:
         """A look-up has no key: a 500 is only a 500."""
 
         def act(fails_before: bool, fails_after: bool) -> R | Unclear:
             return Unclear("a 500") if fails_before or fails_after else look()
 
-        return await self._call((kind, None, what, 0), what, act)
+        return await self._call(about, about.intent_id or about.order_id, act)
 
-    async def _call(
-        self, about: tuple[str, str | None, str, int], fingerprint: str, act: Act[R]
-    ) -> R | NotYet | Unclear:
-        kind, key, order_id, attempt = about
-        world, name = self._world, self._process.name
+    async def _call(self, about: About, fingerprint: str, act: Act[R]) -> R | NotYet | Unclear:
+        world, name, kind, key = self._world, self._process.name, about.kind, about.key
         call = world.happens(f"stripe.{kind}", self._process)
         if key is not None and key in world.stripe.refused:
             call.answer = Refused(RefusalReason.TOKEN_USED, "You cannot use a Stripe token more than once")
@@ -145,10 +240,10 @@ class SimCards:
         if call.answer is None and world.is_on("stripe away"):
             call.answer = NotYet(Obstacle.UNREACHABLE, "no connection")
         if not isinstance(call.answer, NotYet):
-            world.journal.add(StripeSent(world.now_s, name, kind, key, order_id, attempt))
+            world.journal.add(StripeSent(world.now_s, name, kind, key, about.order_id, about.attempt, about.intent_id))
 
         def arrived(reply: Reply[R | NotYet | Unclear]) -> None:
-            world.journal.add(StripeAsked(world.now_s, name, kind, key, fingerprint, order_id))
+            world.journal.add(StripeAsked(world.now_s, name, kind, key, fingerprint, about.order_id))
             world.stripe.asked(call, key, act, reply)
 
         def lost() -> Unclear:
@@ -156,5 +251,11 @@ class SimCards:
 
         outcome = await world.carrier.travel(call, arrived, lost, CALL_TIMEOUT_S)
         if kind != "check":
-            world.journal.add(StripeAnswered(world.now_s, name, kind, key, order_id, repr(outcome)))
+            world.journal.add(StripeAnswered(world.now_s, name, kind, key, about.order_id, repr(outcome)))
         return outcome
+
+
+def instrument_of(value: str) -> Instrument:
+    """The instrument of this value: its prefix says its kind."""
+    kind = next(kind for kind, prefix in PREFIXES.items() if value.startswith(prefix))
+    return Instrument(kind, value)

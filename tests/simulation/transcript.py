@@ -8,14 +8,18 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from payment.core.order import Order
+from payment.core.order import Order, Task
 from tests.simulation.checks import Violation
 from tests.simulation.journal import (
     Acked,
     AnyEntry,
+    Awake,
     Buried,
+    ConfirmedInBrowser,
     Delivered,
+    DidByHand,
     Exited,
+    IntentMoved,
     Killed,
     LeftUntold,
     Looked,
@@ -23,6 +27,7 @@ from tests.simulation.journal import (
     Paused,
     Postponed,
     Pressed,
+    Restored,
     Rests,
     Said,
     Saw,
@@ -36,6 +41,7 @@ from tests.simulation.journal import (
     StripeSent,
     Struck,
     Told,
+    WentToBank,
     Woken,
     Wrote,
 )
@@ -74,6 +80,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
     match entry:
         case Wrote():
             return f"the store holds {_order(entry.order)}" + (", its answer is lost" if entry.lost_answer else "")
+        case Restored():
+            return "THE STORE IS PUT BACK: " + (" | ".join(_order(order) for order in entry.orders) or "it is empty")
         case Buried():
             return f"the store keeps the dead letter {entry.identity}: {entry.error}"
         case StripeSent():
@@ -84,9 +92,20 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"hears of {entry.kind} {entry.order_id} {entry.key or ''}: {entry.outcome}"
         case StripeCharged():
             done = "CHARGES" if entry.succeeded else "declines"
-            return f"{done} {entry.amount} {entry.currency} for {entry.order_id}: {entry.charge_id}, by {entry.key}"
+            return f"{done} {entry.amount} {entry.currency} for {entry.order_id}: {entry.charge_id}, by {entry.by}"
+        case IntentMoved():
+            return (
+                f"has {entry.intent_id} of {entry.order_id} at {entry.status.value}, made by {entry.key}, by {entry.by}"
+            )
         case StripeRefunded():
             return f"GIVES BACK {entry.charge_id}: {entry.refund_id} {entry.status}"
+        case DidByHand():
+            return f"does by hand: {entry.what} {entry.id} of {entry.order_id}"
+        case WentToBank():
+            how = "completes" if entry.completes else "fails"
+            return f"{how} the bank's page for {entry.intent_id} of {entry.order_id}: {entry.status.value}"
+        case ConfirmedInBrowser():
+            return f"confirms {entry.intent_id} of {entry.order_id} in the browser with {entry.token}: {entry.outcome}"
         case Stored():
             dropped = "drops the repeat" if entry.dropped else "stores"
             return f"publishes; the bus {dropped}: {entry.subject} {entry.sequence} {_text(entry.data)}"
@@ -99,6 +118,7 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
         case Pressed():
             return (
                 f"POST {entry.request_no} to {entry.process}: pay {entry.order_id} with {entry.token} as {entry.user}"
+                + (", who can authenticate" if entry.authenticates else "")
             )
         case Told():
             later = f", Retry-After {entry.retry_after_s}" if entry.retry_after_s is not None else ""
@@ -106,7 +126,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
         case LeftUntold():
             return f"hears nothing on request {entry.request_no}: {entry.reason}"
         case Looked():
-            return f"GET {entry.request_no} to {entry.process}: payment {entry.payment_id} as {entry.user}"
+            by = entry.payment_id or f"of {entry.order_id}"
+            return f"GET {entry.request_no} to {entry.process}: payment {by} as {entry.user}"
         case Saw():
             return f"sees on GET {entry.request_no}: {entry.status} {_text(entry.body)}"
         case Started():
@@ -129,6 +150,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"*** {entry.fault} ({', '.join(entry.rows)}): {entry.detail}"
         case Rests():
             return "all is at rest" if entry.done else "faults are off; things come to rest"
+        case Awake():
+            return f"all has been reachable for {entry.for_s:g} s"
 
 
 def _order(order: Order) -> str:
@@ -136,12 +159,20 @@ def _order(order: Order) -> str:
         f"{each.number} {each.state.value}"
         + (f" ({each.sends} sends)" if each.sends > 1 else "")
         + (f" {each.charge_id}" if each.charge_id else "")
-        + (f" [{each.task.kind.value} of {each.task.holder or 'nobody'}]" if each.task else "")
-        for each in (*order.attempts, *order.strays)
+        + _task(each.task)
+        for each in order.attempts
     ]
+    intent = order.intent
+    if intent is not None:
+        exposed = ", exposed" if intent.exposed else ""
+        attempts.append(f"intent {intent.number} {intent.id} {intent.state.value}{exposed}{_task(intent.task)}")
     events = [f"{each.subject} {'is out' if each.published else 'is owed'}" for each in order.outbox]
     due = [f"due {order.due:%d. %H:%M:%S}"] if order.due else []
     return f"{order.id} rev {order.rev}: " + "; ".join([order.status.value, *attempts, *events, *due])
+
+
+def _task(task: Task | None) -> str:
+    return f" [{task.kind.value} of {task.holder or 'nobody'}, due {task.due:%d. %H:%M:%S}]" if task else ""
 
 
 def _text(data: bytes) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from payment.core.order import Order
+from payment.ports.store import DeadLetter
 from tests.fakes.store import FakeDatabase
 from tests.simulation.bus import SimBus
 from tests.simulation.calls import Call, Carrier, Surprise
@@ -22,7 +23,7 @@ from tests.simulation.clock import Chances, SimClock
 from tests.simulation.customers import Errand
 from tests.simulation.events import payload, subject_of
 from tests.simulation.faults import FAULTS
-from tests.simulation.journal import Journal, Said, Struck, Wrote
+from tests.simulation.journal import Journal, Restored, Said, Struck, Wrote
 from tests.simulation.loop import START_S, Ready, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
@@ -57,6 +58,9 @@ class World:
         self.at_rest = False
         self.night = False
         """Nobody runs, whoever would start or wake."""
+        self.restores = 0
+        """How often the store was put back: what was sent to it before is lost."""
+        self._backup: tuple[dict[str, bytes], dict[str, DeadLetter]] = ({}, {})
         self.changes = 0
         """Counts what matters: while it stands still, nothing happens."""
         self._conditions: Counter[str] = Counter()
@@ -164,6 +168,25 @@ class World:
         for process in self.processes:
             process.wake()
             process.start()
+
+    def take_a_backup(self) -> None:
+        """Note what the store holds now: `put_back` brings it back."""
+        self._backup = (dict(self.database.documents), dict(self.database.dead_letters))
+
+    def put_back(self) -> None:
+        """Every process is stopped, the store is put back to its backup, and the processes are started again (F47).
+
+        What was on its way to the store is lost: a server that is being restored takes nothing.
+        """
+        for process in self.processes:
+            process.kill()
+        documents, dead_letters = self._backup
+        self.database.documents, self.database.dead_letters = dict(documents), dict(dead_letters)
+        self.restores += 1
+        self.changes += 1
+        self.journal.add(Restored(self.now_s, "world", tuple(self.database.orders())))
+        for process in self.processes:
+            self.later(RESTART_AFTER_S, process.start)
 
     def faults_off(self) -> None:
         """From here on everything is reachable, and every process runs by a right clock."""

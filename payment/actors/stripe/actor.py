@@ -1,0 +1,246 @@
+"""The Stripe actor: every request to Stripe, at the rate that Stripe allows, and what came of each.
+
+Its mailbox takes, from the ledger:
+
+    ConfirmIntent, CreateIntent, RetrieveIntent,    each ended by exactly one EffectEnded to the ledger; an effect that
+    CancelIntent, ListCharges, RefundCharge,        is released again before its first call ends with that one
+    FindRefund
+    CancelEffect                                    what was not sent yet is not sent
+
+It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
+nothing. It must never conclude anything from silence: a confirm whose outcome is unclear goes back to the ledger, which
+commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until they end.
+
+Which entry waits where, and what an outcome leads to, is the scheduler's (`payment.actors.stripe.scheduler`). Here is
+all that waits: for turns, calls, time and the ledger's mailbox.
+"""
+
+import asyncio
+from collections import deque
+
+from payment.actors.actor import Actor
+from payment.actors.letters import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
+from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.outcomes import Outcome, Step
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.actors.stripe.queues import Entry, Queue, Queues
+from payment.actors.stripe.rate_limiter import INSTANT_S
+from payment.actors.stripe.scheduler import StripeScheduler
+from payment.actors.stripe.telemetry import ACCOUNT, CHECK, StripeTelemetry
+from payment.core.effects import ConfirmIntent, FindRefund, ListCharges, RefundCharge
+from payment.ops.health import Health
+from payment.ops.metrics import Metrics
+from payment.ports.cards import CardProcessor, NotYet, Obstacle
+from payment.ports.clock import Clock
+
+PROBE_EVERY_S = 1.0
+"""Between requests of one queue while Stripe is away or refuses our key: how late its return is noticed at most."""
+
+TICK_EVERY_S = 1.0
+"""Between looks at entries whose time has passed while they waited."""
+
+CHECK_EVERY_S = 3.0
+"""Between checks of Stripe while it is not known to be well and no other request is made."""
+
+DRAIN_LOOK_EVERY_S = 0.05
+"""Between looks whether the calls in flight have ended."""
+
+CALL_STUCK_S = 60.0
+"""A call is several requests at most (a refund: itself, three pages, the charge), each of which the adapter ends after
+8 s: one that is older than this is lost."""
+
+
+class StripeActor(Actor[StripeLetter]):
+    """Sends what the ledger releases, at the allowed rate, and reports to it how each effect ended."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox[StripeLetter],
+        ledger: Mailbox[LedgerLetter],
+        cards: CardProcessor,
+        estimate: QueueEstimate,
+        rate_ceiling_per_s: float,
+        health: Health,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """`rate_ceiling_per_s` bounds the rate of each endpoint, in requests a second."""
+        super().__init__("stripe", mailbox, clock)
+        self._ledger = ledger
+        self._cards = cards
+        self._estimate = estimate
+        self._telemetry = StripeTelemetry(health, metrics)
+        self._queues = Queues(rate_ceiling_per_s, clock.monotonic())
+        self._scheduler = StripeScheduler(
+            self._queues, estimate, clock, wake_later=self._wake_later, send_end=self._send_end
+        )
+        self._account_turn = asyncio.Lock()
+        """Held by the queue that waits for the account's rate limiter. It is fair: each queue keeps its share."""
+        self._in_flight: dict[str, float] = {}
+        """Since when, in monotonic seconds, by effect id: the first is the oldest."""
+        self._checking_since: float | None = None
+        self._ends: deque[EffectEnded] = deque()
+        """What the ledger has yet to receive; never more than it has released."""
+        self._some_ended = asyncio.Event()
+        self._inherited = 0
+
+    # ------------------------------------------------------------------------------------------------------ lifecycle
+
+    async def setup(self) -> None:
+        # What a former instance held is released again by the ledger, at new positions: the old ones count as passed.
+        # What is still in the mailbox is yet to pass; `receive` corrects the count for all that is not a confirm.
+        self._inherited = self.mailbox.depth
+        self._estimate.created = self._estimate.confirmed = self._estimate.entered - self._inherited
+        for queue in self._queues:
+            self.spawn(self._serve(queue), name=f"{queue.kind} queue")
+        self.spawn(self._report_ends(), name="ends")
+        self.spawn(self._tick(), name="tick")
+        self.spawn(self._check_while_unwell(), name="check")
+
+    async def drain(self) -> None:
+        """Send nothing more; give back what waits; wait for calls in flight, and until the ledger has every end."""
+        self._scheduler.close()
+        while self._in_flight or self._ends:
+            await self.clock.sleep(DRAIN_LOOK_EVERY_S)
+
+    async def teardown(self) -> None:
+        await self._cards.close()
+
+    def stuck_for_s(self) -> float:
+        """Not only `receive`: a call that no timeout of the adapter ends is no sign of life either (F32)."""
+        oldest = next(iter(self._in_flight.values()), None)
+        began = [since for since in (oldest, self._checking_since) if since is not None]
+        age_s = self.clock.monotonic() - min(began) if began else 0.0
+        return max(super().stuck_for_s(), age_s - CALL_STUCK_S)
+
+    # ------------------------------------------------------------------------------------------------------- messages
+
+    async def receive(self, item: StripeLetter) -> None:
+        if self._inherited:
+            self._inherited -= 1
+            if not isinstance(item, ConfirmIntent):
+                self._estimate.created += 1
+                self._estimate.confirmed += 1
+        if isinstance(item, CancelEffect):
+            self._scheduler.cancelled(item.effect_id)
+        else:
+            self._scheduler.released(item)
+
+    def _wake_later(self, entry: Entry, sleep: int, delay_s: float) -> None:
+        self.spawn(self._wake(entry, sleep, delay_s), name="later")
+
+    async def _wake(self, entry: Entry, sleep: int, delay_s: float) -> None:
+        await self.clock.sleep(delay_s)
+        self._scheduler.woken(entry, sleep)
+
+    # ---------------------------------------------------------------------------------------------------------- turns
+
+    async def _serve(self, queue: Queue) -> None:
+        """Give each entry of a queue its turn, when the rate limiters and Stripe's health allow."""
+        while True:
+            while not queue.may_go or self._scheduler.closed:
+                queue.changed.clear()
+                await queue.changed.wait()
+            wait_s = self._wait_s(queue)
+            if wait_s > 0:
+                await self.clock.sleep(wait_s)
+                continue
+            async with self._account_turn:
+                while (wait_s := self._queues.account.wait_s(self.clock.monotonic())) > 0:
+                    await self.clock.sleep(wait_s)
+                if queue.may_go and self._wait_s(queue) == 0:  # as it stands after that wait
+                    self._send_first(queue)
+
+    def _wait_s(self, queue: Queue) -> float:
+        now = self.clock.monotonic()
+        probe_s = queue.last_taken_at + PROBE_EVERY_S - now if self._telemetry.trouble else 0.0
+        return max(queue.limiter.wait_s(now), probe_s if probe_s > INSTANT_S else 0.0)
+
+    def _send_first(self, queue: Queue) -> None:
+        now = self.clock.monotonic()
+        entry = self._queues.take(queue, now)
+        self._scheduler.took(entry, now)
+        self._in_flight[entry.effect.id] = now
+        self.spawn(self._turn(queue, entry), name=f"{queue.kind} call")
+
+    async def _turn(self, queue: Queue, entry: Entry) -> None:
+        outcome: Outcome | None = None
+        began = self.clock.monotonic()
+        try:
+            if self._scheduler.may_leave(entry):
+                outcome = await self._call(entry)
+        finally:
+            queue.returned()
+            del self._in_flight[entry.effect.id]
+            entry.sent_at = None
+        if outcome is None:
+            self._scheduler.not_sent(entry)
+            return
+        call_s = self.clock.monotonic() - began
+        entry.call_ms += call_s * 1_000
+        self._telemetry.call_ended(queue.kind, entry, outcome, call_s * 1_000)
+        self._telemetry.observe(outcome, queue.kind, call_s, alone=entry.alone)
+        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.RATE_LIMITED and not entry.alone:
+            self._slow_down(queue, began, outcome)
+        self._scheduler.call_ended(queue, entry, outcome)
+
+    async def _call(self, entry: Entry) -> Outcome:
+        effect, intent_id = entry.effect, entry.progress.intent_id
+        match effect:
+            case ListCharges():
+                return await self._cards.list_charges(effect.order_id, effect.payment_id)
+            case RefundCharge():
+                return await self._cards.refund(effect)
+            case FindRefund():
+                return await self._cards.find_refund(effect.charge_id)
+        intent, step = effect.intent, entry.step
+        if step is Step.LIST:
+            return await self._cards.list_charges(intent.order_id, intent.payment_id)
+        if step is Step.CREATE or intent_id is None:
+            return await self._cards.create(intent)
+        if step is Step.CONFIRM and isinstance(effect, ConfirmIntent):
+            return await self._cards.confirm(effect, intent_id)
+        if step is Step.CANCEL:
+            return await self._cards.cancel(intent_id)
+        return await self._cards.retrieve(intent_id)
+
+    def _slow_down(self, queue: Queue, left_at: float, refusal: NotYet) -> None:
+        """Stripe refused a request for its rate: the limiter whose limit it was falls."""
+        kind, limiter = (ACCOUNT, self._queues.account) if refusal.account else (queue.kind, queue.limiter)
+        if limiter.refused(self.clock.monotonic(), left_at, refusal.retry_after_s):
+            self._telemetry.rate_fell(kind, limiter)
+            self._scheduler.rates_changed()
+
+    # ----------------------------------------------------------------------------------------------------------- ends
+
+    def _send_end(self, end: EffectEnded) -> None:
+        self._ends.append(end)
+        self._some_ended.set()
+
+    async def _report_ends(self) -> None:
+        """Send each end once the ledger's mailbox has room. Nothing else of the actor waits for that."""
+        while True:
+            await self._some_ended.wait()
+            self._some_ended.clear()
+            while self._ends:
+                await self._ledger.put(self._ends[0])
+                self._ends.popleft()
+
+    # ----------------------------------------------------------------------------------------------------------- time
+
+    async def _check_while_unwell(self) -> None:
+        """At start, and while Stripe is not known to be well: ask it something, so that its return is noticed."""
+        while True:
+            if not self._telemetry.well and not self._scheduler.closed:
+                self._checking_since = self.clock.monotonic()
+                outcome = await self._cards.check()
+                self._checking_since = None
+                self._telemetry.observe(outcome, CHECK)
+            await self.clock.sleep(CHECK_EVERY_S)
+
+    async def _tick(self) -> None:
+        """Give back what waited until it is too late to send, so that its order's clients can be answered."""
+        while True:
+            await self.clock.sleep(TICK_EVERY_S)
+            self._scheduler.tick()
+            self._telemetry.gauges(self._queues, self._queues.account, self.mailbox.depth)

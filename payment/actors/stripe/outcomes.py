@@ -1,0 +1,330 @@
+"""The steps of an effect, and what each step's outcome leads to. Pure.
+
+It must never conclude anything from silence, nor from a refusal that may be the answer to another send than this one.
+Change together: the outcomes in `payment.ports.cards`, the messages in `payment.core.messages`, and the tests' table.
+
+    effect          steps
+    ConfirmIntent   [list] [create] confirm [retrieve]    retrieve: Stripe refused the confirm for the intent's state
+    CreateIntent    [list] create
+    RetrieveIntent  [list] [create] retrieve
+    CancelIntent    [list] [create] cancel [retrieve]     retrieve: the cancel was not answered with `canceled`
+    ListCharges     list
+    RefundCharge    refund
+    FindRefund      find refund
+
+A create is left out where the intent's id is known, and a list where the key is younger than Stripe keeps keys.
+"""
+
+import enum
+from typing import Final, assert_never
+
+from msgspec import Struct, structs
+
+from payment.core.effects import (
+    CancelIntent,
+    ConfirmIntent,
+    CreateIntent,
+    FindRefund,
+    IntentEffect,
+    IntentReference,
+    ListCharges,
+    RefundCharge,
+    RetrieveIntent,
+    StripeEffect,
+)
+from payment.core.messages import (
+    ActionRequired,
+    CardDeclined,
+    ChargeFacts,
+    ChargeRefunded,
+    ChargesListed,
+    ConfirmRefused,
+    ConfirmUnclear,
+    ConfirmWithheld,
+    CreateErrorStored,
+    CreateRefused,
+    EffectReturned,
+    IntentPrepared,
+    IntentSeen,
+    IntentStatus,
+    IntentSucceeded,
+    LookReason,
+    Message,
+    RefundBlocked,
+    RefundErrorStored,
+    RefundNotFound,
+    RefusalReason,
+)
+from payment.ops.vocabulary import Event
+from payment.ports.cards import (
+    Blocked,
+    CancelOutcome,
+    Charges,
+    ConfirmOutcome,
+    CreateOutcome,
+    Declined,
+    FindRefundOutcome,
+    Handover,
+    Intent,
+    ListOutcome,
+    NotRefunded,
+    NotYet,
+    Obstacle,
+    Refunded,
+    RefundOutcome,
+    Refused,
+    RetrieveOutcome,
+    Unclear,
+    UnexpectedState,
+)
+
+CHARGE_PENDING_AGAIN_S = 30.0
+"""Before the charges of an order are listed again while one of them is processing: banks decide within minutes."""
+
+Outcome = (
+    CreateOutcome | ConfirmOutcome | RetrieveOutcome | CancelOutcome | ListOutcome | RefundOutcome | FindRefundOutcome
+)
+
+SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded)
+"""After these the key that they are about brings nothing new: the same request would only repeat them."""
+
+
+class Step(enum.Enum):
+    """One call to Stripe."""
+
+    LIST = "list"
+    CREATE = "create"
+    CONFIRM = "confirm"
+    RETRIEVE = "retrieve"
+    CANCEL = "cancel"
+    REFUND = "refund"
+    FIND_REFUND = "find_refund"
+
+
+class Progress(Struct, frozen=True):
+    """How far an effect has come. `look` is why the intent is retrieved instead of the effect's own last step."""
+
+    intent_id: str | None = None
+    must_list: bool = False
+    """Stripe may have forgotten the create's key: the order's charges come first."""
+    listed: bool = False
+    look: LookReason | None = None
+    confirm_maybe_sent: bool = False
+    """Stripe spoke of an earlier request with the confirm's key: this send can't be called never made."""
+
+
+class End(Struct, frozen=True):
+    """The effect is completed. `handover` goes with the message to the ledger, and nowhere else."""
+
+    message: Message
+    handover: Handover | None = None
+
+
+Result = End | Progress | NotYet | None
+"""Progress: the next step follows. NotYet: the call did nothing and is made again. None: it is safe to repeat."""
+
+
+def first_progress(effect: StripeEffect) -> Progress:
+    """Returns the progress of an effect that has just come."""
+    return Progress() if isinstance(effect, ListCharges | RefundCharge | FindRefund) else Progress(effect.intent.id)
+
+
+def carried_over(progress: Progress, old: StripeEffect, new: StripeEffect) -> Progress:
+    """Returns the progress of a newer effect with the same id: what is known of the same intent stays known."""
+    if isinstance(old, IntentEffect) and isinstance(new, IntentEffect) and old.intent.key == new.intent.key:
+        return structs.replace(progress, intent_id=new.intent.id or progress.intent_id)
+    return structs.replace(first_progress(new), confirm_maybe_sent=progress.confirm_maybe_sent)
+
+
+def step_of(effect: StripeEffect, progress: Progress) -> Step:
+    """Returns the step that comes next."""
+    match effect:
+        case ListCharges():
+            return Step.LIST
+        case RefundCharge():
+            return Step.REFUND
+        case FindRefund():
+            return Step.FIND_REFUND
+        case _ if progress.look is not None:
+            return Step.RETRIEVE
+        case CreateIntent() | ConfirmIntent() | RetrieveIntent() | CancelIntent() if progress.intent_id is None:
+            return Step.LIST if progress.must_list and not progress.listed else Step.CREATE
+        case ConfirmIntent():
+            return Step.CONFIRM
+        case RetrieveIntent():
+            return Step.RETRIEVE
+        case CancelIntent():
+            return Step.CANCEL
+        case CreateIntent():
+            return Step.CREATE
+        case _:
+            assert_never(effect)
+
+
+def result_of(effect: StripeEffect, progress: Progress, outcome: Outcome) -> Result:
+    """Returns what a step's outcome leads to.
+
+    Raises:
+        AssertionError: the outcome is none of this step's. A bug of ours: the actor that meets it ends.
+    """
+    if isinstance(outcome, NotYet):
+        return outcome
+    match effect:
+        case ListCharges():
+            charges = outcome.charges if isinstance(outcome, Charges) else None
+            return None if charges is None else End(ChargesListed(effect.order_id, effect.attempt, charges))
+        case RefundCharge() | FindRefund():
+            return _after_refund(effect, outcome)
+        case _:
+            return _after_intent_step(effect, progress, outcome)
+
+
+def undone(effect: StripeEffect, progress: Progress) -> Message:
+    """Returns the message for an effect that is given back: of a confirm, whether this send may have been made."""
+    if not isinstance(effect, ConfirmIntent):
+        return EffectReturned(effect.order_id, effect.id)
+    if progress.confirm_maybe_sent:
+        return _unclear(effect, progress)
+    number = effect.intent.number
+    return ConfirmWithheld(effect.order_id, effect.attempt, effect.send, number, progress.intent_id)
+
+
+def alarm_of(step: Step, outcome: Outcome) -> Event | None:
+    """Returns the alarm that an outcome gives, if any: it can't happen by our rules, or an operator has to act."""
+    match outcome:
+        case Refused(reason=RefusalReason.REQUEST):
+            return Event.REQUEST_ALARM
+        case NotYet(alarm=True):
+            return Event.ACCOUNT_ALARM
+        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (Step.CREATE, Step.CONFIRM):
+            return Event.REQUEST_ALARM
+        case Unclear(alarm=True):
+            has_key = step in (Step.CREATE, Step.CONFIRM, Step.REFUND)
+            return Event.IDEMPOTENCY_ALARM if has_key else Event.REQUEST_ALARM
+        case _:
+            return None
+
+
+def _after_intent_step(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+    match step_of(effect, progress):
+        case Step.LIST:
+            return _after_list(effect.intent, progress, outcome)
+        case Step.CREATE:
+            return _after_create(effect, progress, outcome)
+        case Step.CONFIRM if isinstance(effect, ConfirmIntent):
+            return _after_confirm(effect, progress, outcome)
+        case Step.CANCEL:
+            return _after_cancel(effect, progress, outcome)
+        case _:
+            return _after_retrieve(effect, progress, outcome)
+
+
+def _after_list(intent: IntentReference, progress: Progress, outcome: Outcome) -> Result:
+    if not isinstance(outcome, Charges):
+        return None
+    kept = next((listed.charge for listed in outcome.charges if not listed.charge.refunded), None)
+    if kept is not None:
+        return End(IntentSucceeded(intent.order_id, intent.number, None, kept))
+    if outcome.pending:
+        return NotYet(Obstacle.CHARGE_PENDING, "a charge is processing", retry_after_s=CHARGE_PENDING_AGAIN_S)
+    return structs.replace(progress, listed=True)
+
+
+def _after_create(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+    order_id, number = effect.order_id, effect.intent.number
+    match outcome:
+        case Intent() if isinstance(effect, CreateIntent):
+            return End(IntentPrepared(order_id, number, outcome.id))
+        case Intent():
+            # Its status is what was stored at the first create, hence no evidence: the next step follows all the same.
+            return structs.replace(progress, intent_id=outcome.id)
+        case Refused():
+            return End(CreateRefused(order_id, number, outcome.reason, outcome.text))
+        case Unclear(stored=True):
+            return End(CreateErrorStored(order_id, number))
+        case Unclear():
+            return End(_unclear(effect, progress)) if isinstance(effect, ConfirmIntent) else None
+        case _:
+            raise _not_of(Step.CREATE, outcome)
+
+
+def _after_confirm(effect: ConfirmIntent, progress: Progress, outcome: Outcome) -> Result:
+    order_id, attempt, number = effect.order_id, effect.attempt, effect.intent.number
+    intent_id = _known(progress)
+    match outcome:
+        case Intent(status=IntentStatus.SUCCEEDED, charge=ChargeFacts() as charge):
+            return End(IntentSucceeded(order_id, number, intent_id, charge, outcome.replayed))
+        case Intent(status=IntentStatus.REQUIRES_ACTION | IntentStatus.PROCESSING):
+            processing = outcome.status is IntentStatus.PROCESSING
+            message = ActionRequired(order_id, attempt, number, intent_id, processing, outcome.replayed)
+            return End(message, None if outcome.replayed else outcome.handover)
+        case Declined():
+            return End(CardDeclined(order_id, attempt, number, intent_id, outcome.failure))
+        case Refused() if not progress.confirm_maybe_sent:
+            return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, outcome.reason, outcome.text))
+        case UnexpectedState():
+            return structs.replace(progress, look=LookReason.UNEXPECTED_STATE, confirm_maybe_sent=True)
+        case Unclear():
+            return End(_unclear(effect, progress, stored=outcome.stored))
+        case Intent() | Refused():
+            # A refusal proves nothing about an earlier request with this key: the ledger commits the next send first.
+            return End(_unclear(effect, progress))
+        case _:
+            raise _not_of(Step.CONFIRM, outcome)
+
+
+def _after_cancel(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+    if isinstance(outcome, Intent) and outcome.status is IntentStatus.CANCELED:
+        return End(_seen(effect, LookReason.CANCEL, progress, outcome))
+    return structs.replace(progress, look=LookReason.CANCEL)
+
+
+def _after_retrieve(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+    if not isinstance(outcome, Intent):
+        return None
+    reason = progress.look or LookReason.LOOK
+    handover = outcome.handover if reason is LookReason.LOOK else None
+    return End(_seen(effect, reason, progress, outcome), handover)
+
+
+def _seen(effect: IntentEffect, reason: LookReason, progress: Progress, intent: Intent) -> IntentSeen:
+    return IntentSeen(
+        effect.order_id,
+        effect.intent.number,
+        _known(progress),
+        reason,
+        intent.status,
+        intent.charge,
+        intent.failure,
+        attempt=effect.attempt if isinstance(effect, ConfirmIntent) else None,
+    )
+
+
+def _unclear(effect: ConfirmIntent, progress: Progress, *, stored: bool = False) -> ConfirmUnclear:
+    number = effect.intent.number
+    return ConfirmUnclear(effect.order_id, effect.attempt, effect.send, number, progress.intent_id, stored)
+
+
+def _after_refund(effect: RefundCharge | FindRefund, outcome: Outcome) -> End | None:
+    order_id, charge_id = effect.order_id, effect.charge_id
+    match outcome:
+        case Refunded():
+            return End(ChargeRefunded(order_id, charge_id, outcome.refund_id))
+        case Blocked():
+            return End(RefundBlocked(order_id, charge_id, outcome.refund_id, outcome.text))
+        case NotRefunded():
+            return End(RefundNotFound(order_id, charge_id, effect.key))
+        case Unclear(stored=True) if isinstance(effect, RefundCharge):
+            return End(RefundErrorStored(order_id, charge_id, effect.key))
+        case _:
+            return None
+
+
+def _known(progress: Progress) -> str:
+    if progress.intent_id is None:
+        raise AssertionError("a confirm, cancel or retrieve needs the intent's id")
+    return progress.intent_id
+
+
+def _not_of(step: Step, outcome: Outcome) -> AssertionError:
+    return AssertionError(f"a {step.value} can't end as {type(outcome).__name__}")

@@ -1,0 +1,200 @@
+"""The queues of the Stripe actor: one for each endpoint, first come first served, each with its own rate limiter.
+
+A queue never calls Stripe. It knows which entry is next and when it may go; the Stripe actor does the rest.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from payment.actors.place_queue import Place, PlaceQueue
+from payment.actors.stripe.outcomes import Progress, Step, carried_over, first_progress, step_of
+from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, RateLimiter
+from payment.core.effects import StripeEffect
+
+CREATE_IN_FLIGHT_LIMIT = 50
+CONFIRM_IN_FLIGHT_LIMIT = 150
+"""Requests. 100 a second are 40 at 400 ms, and 100 where the bank takes a second; a Stripe that hangs must not hold
+more connections than this."""
+
+OTHERS_IN_FLIGHT_LIMIT = 25
+"""Requests of each other endpoint: no customer waits for most of them."""
+
+CONNECTIONS_LIMIT = CREATE_IN_FLIGHT_LIMIT + CONFIRM_IN_FLIGHT_LIMIT + 4 * OTHERS_IN_FLIGHT_LIMIT + 1
+"""Connections to Stripe that all endpoints can use at once, and one for the check."""
+
+
+class Entry:
+    """One effect, from its arrival until its end is sent to the ledger. It keeps its place whatever happens.
+
+    The place is when the effect was decided, then a count of arrivals: of two commits under way at once either may be
+    confirmed first, and the later one must not pass a long queue by that.
+    """
+
+    __slots__ = (
+        "alarmed",
+        "alone",
+        "call_ms",
+        "cancelled",
+        "effect",
+        "newer",
+        "past_confirm",
+        "past_create",
+        "place",
+        "progress",
+        "received_at",
+        "refusals",
+        "sent_at",
+        "sleeps",
+        "tries",
+    )
+
+    def __init__(self, effect: StripeEffect, place: Place, received_at: float) -> None:
+        self.effect = effect
+        self.place = place
+        self.received_at = received_at
+        """Monotonic seconds: the age of the effect here, whatever the wall clock says meanwhile."""
+        self.progress: Progress = first_progress(effect)
+        self.sent_at: float | None = None
+        """Monotonic seconds, while a call of it is in flight; None while it waits."""
+        self.past_create = False
+        self.past_confirm = False
+        """Whether the queue estimate has counted it as past this stage."""
+        self.cancelled = False
+        self.alarmed = False
+        """An alarm was given: not again for each repetition."""
+        self.tries = 0
+        """Calls of the present step."""
+        self.refusals = 0
+        """Refusals in a row of the present step, for the rate or for our key."""
+        self.alone = False
+        """Stripe answered another entry after it had refused this one again and again: one more refusal is about this
+        one alone. It then backs off by itself, and nothing else waits because of it."""
+        self.sleeps = 0
+        """How often it was put to sleep or into a queue: only its last sleep may wake it."""
+        self.call_ms = 0.0
+        """Time at Stripe, of all its calls, in milliseconds."""
+        self.newer: StripeEffect | None = None
+        """The same effect, released again meanwhile: done after this one, unless this one settles it."""
+
+    @property
+    def step(self) -> Step:
+        """The step that comes next, or whose call is in flight."""
+        return step_of(self.effect, self.progress)
+
+    @property
+    def in_flight(self) -> bool:
+        """A call of it is in flight: what that does at Stripe can't be called back."""
+        return self.sent_at is not None
+
+    def becomes(self, effect: StripeEffect, received_at: float) -> None:
+        """The newer release of the same effect replaces it."""
+        self.progress = carried_over(self.progress, self.effect, effect)
+        self.effect = effect
+        self.received_at = received_at
+        self.newer = None
+
+    def goes_on(self, progress: Progress) -> None:
+        """A step is done, and the next one begins."""
+        self.progress = progress
+        self.tries = self.refusals = 0
+        self.alone = False
+
+
+class Queue:
+    """The entries of one endpoint that are ready, and the rate at which they go."""
+
+    def __init__(self, kind: str, limiter: RateLimiter, in_flight_limit: int) -> None:
+        self.kind = kind
+        self.limiter = limiter
+        self.in_flight_limit = in_flight_limit
+        self.in_flight = 0
+        self.changed = asyncio.Event()
+        self.last_taken_at = limiter.started_at
+        self.aside: list[tuple[Entry, int]] = []
+        """Entries refused again and again, until the next call shows whether Stripe refuses others too; and their
+        `sleeps` as they were then: an entry that has moved since is here no longer."""
+        self._ready: PlaceQueue[Entry] = PlaceQueue()
+
+    def add(self, entry: Entry) -> None:
+        """The entry may have its turn from now on."""
+        self._ready.add(entry.place, entry)
+        self.changed.set()
+
+    def take(self, now: float) -> Entry:
+        """The first entry has its turn."""
+        entry = self._ready.take()
+        self.in_flight += 1
+        self.last_taken_at = now
+        self.limiter.took(now)
+        if self._ready:
+            self.limiter.queued(now)
+        else:
+            self.limiter.idle(now)
+        return entry
+
+    def returned(self) -> None:
+        """A call of this queue has ended."""
+        self.in_flight -= 1
+        self.changed.set()
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, if it is in the queue."""
+        self._ready.remove(entry.place)
+
+    @property
+    def may_go(self) -> bool:
+        """Whether an entry is ready, and one more call may be in flight."""
+        return bool(self._ready) and self.in_flight < self.in_flight_limit
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+
+class Queues:
+    """The queue of each endpoint, and the rate limiter of the account as a whole."""
+
+    def __init__(self, ceiling_per_s: float, now: float) -> None:
+        """`ceiling_per_s` bounds each endpoint; and the account, where it is more than every live account has."""
+        self.account = RateLimiter(max(ACCOUNT_START_PER_S, ceiling_per_s), now, ACCOUNT_START_PER_S)
+        self.create, self.confirm, retrieve, cancel, listing, refund = self._all = tuple(
+            Queue(kind, RateLimiter(ceiling_per_s, now), limit)
+            for kind, limit in (
+                ("create", CREATE_IN_FLIGHT_LIMIT),
+                ("confirm", CONFIRM_IN_FLIGHT_LIMIT),
+                ("retrieve", OTHERS_IN_FLIGHT_LIMIT),
+                ("cancel", OTHERS_IN_FLIGHT_LIMIT),
+                ("list", OTHERS_IN_FLIGHT_LIMIT),
+                ("refund", OTHERS_IN_FLIGHT_LIMIT),
+            )
+        )
+        self._of_step = {
+            Step.CREATE: self.create,
+            Step.CONFIRM: self.confirm,
+            Step.RETRIEVE: retrieve,
+            Step.CANCEL: cancel,
+            Step.LIST: listing,
+            Step.REFUND: refund,
+            Step.FIND_REFUND: refund,
+        }
+
+    def of(self, entry: Entry) -> Queue:
+        """Returns the queue of an entry's step."""
+        return self._of_step[entry.step]
+
+    def take(self, queue: Queue, now: float) -> Entry:
+        """The first entry of a queue has its turn, by the account's rate limiter too."""
+        entry = queue.take(now)
+        self.account.took(now)
+        if any(self):
+            self.account.queued(now)
+        else:
+            self.account.idle(now)
+        return entry
+
+    def charge_rates(self) -> tuple[float, float]:
+        """Returns creates and confirms a second, as things stand: while both wait they share the account's rate."""
+        share_per_s = self.account.per_s / 2 if self.create else self.account.per_s
+        return min(self.create.limiter.per_s, share_per_s), min(self.confirm.limiter.per_s, share_per_s)
+
+    def __iter__(self) -> Iterator[Queue]:
+        return iter(self._all)

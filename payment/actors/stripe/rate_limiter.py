@@ -1,0 +1,90 @@
+"""Rate limiters that learn what Stripe allows: one for each endpoint, and one for the account as a whole.
+
+Accounts differ in what they allow, and Stripe says so only by refusing (429). A rate starts at what every account has,
+rises while requests wait and none is refused, and falls on a refusal. More care is not needed: a refused request did
+nothing and is made again.
+"""
+
+START_PER_S = 25.0
+"""What Stripe allows one endpoint unless an account was given more (docs.stripe.com/rate-limits)."""
+
+ACCOUNT_START_PER_S = 100.0
+"""What Stripe allows a live account in all (docs.stripe.com/rate-limits)."""
+
+RISE = 1.2
+"""Factor a second, while requests wait and none is refused: from 25 to 100 in eight seconds."""
+
+FALL = 2 / 3
+"""Factor on a refusal."""
+
+FALL_SETTLES_S = 0.5
+"""Requests that left before the rate fell, or within this time after, are refused for the same excess: the rate falls
+once for all of them."""
+
+CAREFUL_FROM = 0.95
+"""Share of the rate that was refused last. From there on the rate rises slowly, towards a limit that is known."""
+
+CAREFUL_RISE = 1.005
+"""Factor a second, then: ten seconds from there to the limit. Seldom more than one request in 200 is refused."""
+
+REFUSAL_REMEMBERED_S = 30.0
+"""After this time the limit may be another one."""
+
+SLOWEST_PER_S = 1.0
+"""The lowest rate: requests have to go on, to find out that more is allowed again."""
+
+INSTANT_S = 1e-6
+"""A shorter wait counts as none: it is what is left of sums of floats, and no clock can sleep for it exactly."""
+
+BURST_S = 0.2
+"""Requests that were not made within this time may be made at once, so that a request after a pause does not wait."""
+
+
+class RateLimiter:
+    """Says when the next request may leave. Times are seconds of a monotonic clock, rates are requests a second."""
+
+    def __init__(self, ceiling_per_s: float, now: float, start_per_s: float = START_PER_S) -> None:
+        self.ceiling_per_s = ceiling_per_s
+        self.started_at = now
+        self.per_s = min(start_per_s, ceiling_per_s)
+        self._next_at = now
+        self._risen_at = now
+        self._fell_at = now - REFUSAL_REMEMBERED_S
+        self._refused_per_s = 0.0
+        self._not_before = now
+
+    def wait_s(self, now: float) -> float:
+        """Returns how long until the next request may leave, in seconds; 0 is now."""
+        wait_s = max(self._next_at, self._not_before) - now
+        return wait_s if wait_s > INSTANT_S else 0.0
+
+    def took(self, now: float) -> None:
+        """A request leaves now."""
+        self._next_at = max(self._next_at, now - BURST_S) + 1.0 / self.per_s
+
+    def queued(self, now: float) -> None:
+        """Requests wait: raise the rate by what the time since it was last raised allows."""
+        elapsed_s = min(1.0, now - self._risen_at)
+        self._risen_at = now
+        remembered = now - self._fell_at < REFUSAL_REMEMBERED_S
+        careful = remembered and self.per_s >= self._refused_per_s * CAREFUL_FROM
+        self.per_s = min(self.ceiling_per_s, self.per_s * (CAREFUL_RISE if careful else RISE) ** elapsed_s)
+
+    def idle(self, now: float) -> None:
+        """No request waits: the rate stays as it is, and time without a queue does not raise it."""
+        self._risen_at = now
+
+    def refused(self, now: float, left_at: float, retry_after_s: float | None) -> bool:
+        """Stripe refused a request for its rate, one that left at `left_at`. Returns whether the rate fell.
+
+        Requests that left before the last fall say nothing about the rate since. `retry_after_s` is obeyed either way.
+        """
+        if retry_after_s is not None:
+            self._not_before = max(self._not_before, now + retry_after_s)
+        if left_at <= self._fell_at + FALL_SETTLES_S:
+            return False
+        self._fell_at = now
+        self._refused_per_s = self.per_s
+        self.per_s = max(SLOWEST_PER_S, self.per_s * FALL)
+        self._next_at = max(self._next_at, now + 1.0 / self.per_s)
+        return True

@@ -1,0 +1,267 @@
+"""What Stripe's successful answers say: evidence, read out of JSON that may be anything.
+
+Owns the reading of intent, charge, refund and list bodies. It never calls Stripe and never raises on a strange body:
+what is not there, or is of another type, is no evidence. Change together with the parameters that
+`payment.adapters.stripe.cards` sends.
+"""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from payment.core.effects import IntentReference, RefundCharge
+from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedCharge
+from payment.ports.cards import Blocked, Charges, Handover, Intent, NextAction, NotRefunded, Refunded, Unclear
+
+Body = dict[str, object]
+
+ID_MAX_CHARS = 255
+"""Longest id that Stripe promises to use."""
+
+SECRET_MAX_CHARS = 5_000
+"""Longest client secret, and longest address of a bank's page, by Stripe's own specification."""
+
+ATTEMPT_MAX_DIGITS = 9
+"""Attempts are counted from 1; a longer number is not one of ours."""
+
+UNDER_WAY = frozenset({"pending", "requires_action"})
+"""Refund statuses that may yet become a success."""
+
+STATUSES = {status.value: status for status in IntentStatus}
+
+OWN = ("orderId", "paymentId")
+"""The metadata by which an intent and its charges are known as ours. `attempt` is on charges of release 0.1.0."""
+
+
+class Success(Struct, frozen=True):
+    """A 2xx with a JSON object. `replayed`: Stripe repeats what it stored for the key.
+
+    The body may hold a client secret: the repr leaves it out.
+    """
+
+    body: Body
+    replayed: bool = False
+
+    def __repr__(self) -> str:
+        return f"Success(replayed={self.replayed})"
+
+
+class Page(Struct, frozen=True):
+    """One page of a list. `ids` are those of `items`, in order."""
+
+    items: tuple[Body, ...]
+    ids: tuple[str, ...]
+    has_more: bool
+
+
+def tags_of(intent: IntentReference) -> dict[str, str]:
+    """The metadata of an intent, which Stripe copies to its charges."""
+    return {"orderId": intent.order_id, "paymentId": intent.payment_id}
+
+
+def refund_tags_of(request: RefundCharge) -> dict[str, str]:
+    """The metadata by which a refund is known as ours later."""
+    return {"orderId": request.order_id, "paymentId": request.payment_id, "attempt": str(request.attempt)}
+
+
+def read_created(answer: Success, asked: IntentReference) -> Intent | Unclear:
+    """The answer to a create: the intent's id and status, and nothing that a confirm or a look has to bring."""
+    read = _read_head(answer, None, asked)
+    if isinstance(read, Unclear):
+        return read
+    intent_id, status = read
+    return Intent(id=intent_id, status=status, replayed=answer.replayed)
+
+
+def read_intent(
+    answer: Success, intent_id: str, asked: IntentReference | None, redact: Callable[[str], str]
+) -> Intent | Unclear:
+    """The answer to a confirm, a retrieve or a cancel of this intent. `asked` is None where only its id is known.
+
+    Unclear where it is no intent, or not the one asked for; where it succeeded and its charge is not shown (only its
+    id) or is not one that was paid; where it succeeded with a charge of another amount or order; where it waits to be
+    captured, which we never ask for; and where it wants the customer and brings no client secret.
+    """
+    read = _read_head(answer, intent_id, asked)
+    if isinstance(read, Unclear):
+        return read
+    body, (_, status) = answer.body, read
+    charge = _charge_of(answer, intent_id, asked) if status is IntentStatus.SUCCEEDED else None
+    if isinstance(charge, Unclear):
+        return charge
+    handover = _handover_of(body) if status is IntentStatus.REQUIRES_ACTION else None
+    if status is IntentStatus.REQUIRES_ACTION and handover is None:
+        return Unclear(text="Stripe wants the customer, and shows no client secret", stored=answer.replayed)
+    return Intent(
+        id=intent_id,
+        status=status,
+        charge=charge,
+        failure=_failure_of(body.get("last_payment_error"), redact),
+        handover=handover,
+        replayed=answer.replayed,
+    )
+
+
+def read_listed(charges: Sequence[Body], order_id: str, payment_id: str) -> Charges:
+    """The succeeded charges among those of a transfer group that belong to this order, newest first.
+
+    Another service may use the same transfer group: what carries neither our payment id nor our order id is not ours.
+    """
+    found: list[ListedCharge] = []
+    pending = False
+    for charge in charges:
+        attempt = _attempt_of(_mapping(charge.get("metadata")), order_id, payment_id)
+        charge_id = read_id(charge)
+        if attempt is None or charge_id is None:
+            continue
+        pending = pending or charge.get("status") == "pending"
+        if charge.get("status") == "succeeded":
+            found.append(ListedCharge(charge=_facts_of(charge, charge_id), attempt=attempt))
+    return Charges(charges=tuple(found), pending=pending)
+
+
+def read_refunds(refunds: Sequence[Body], charge_amount: int) -> Refunded | Blocked | NotRefunded | Unclear:
+    """Whether these refunds give the whole charge back: what has succeeded counts, what is under way doesn't yet."""
+    given_back, done, waiting = 0, None, None
+    for refund in refunds:
+        status, amount = refund.get("status"), refund.get("amount")
+        if type(amount) is not int or not isinstance(status, str):
+            return Unclear(text="Stripe listed a refund without an amount or a status")
+        if status == "succeeded":
+            given_back, done = given_back + amount, done or read_id(refund)
+        elif status in UNDER_WAY:
+            waiting = waiting or read_id(refund)
+    if done is not None and given_back >= charge_amount:
+        return Refunded(refund_id=done)
+    if waiting is not None:
+        return Blocked(text="the refund is under way", refund_id=waiting)
+    return NotRefunded()
+
+
+def read_page(body: Body) -> Page | None:
+    """A page of a list, or None where it is not one in every part: a shorter list would be a false proof."""
+    data, has_more = body.get("data"), body.get("has_more")
+    if not isinstance(data, list) or not isinstance(has_more, bool) or (has_more and not data):
+        return None
+    items = tuple(item for item in data if isinstance(item, dict))
+    ids = tuple(item_id for item in items if (item_id := read_id(item)) is not None)
+    return Page(items=items, ids=ids, has_more=has_more) if len(ids) == len(data) else None
+
+
+def read_id(body: Body) -> str | None:
+    """The object's id."""
+    value = body.get("id")
+    return value if isinstance(value, str) and 0 < len(value) <= ID_MAX_CHARS else None
+
+
+def _read_head(
+    answer: Success, intent_id: str | None, asked: IntentReference | None
+) -> tuple[str, IntentStatus] | Unclear:
+    """Which intent this is and where it stands; Unclear, with an alarm, where it is not the one asked for."""
+    body = answer.body
+    seen_id, status = read_id(body), _status_of(body)
+    if seen_id is None or status is None or body.get("object", "payment_intent") != "payment_intent":
+        return Unclear(text="Stripe answered 200, and not with a PaymentIntent", stored=answer.replayed)
+    other = intent_id is not None and seen_id != intent_id
+    if other or (asked is not None and _contradicts(body, _expected(asked))):
+        text = f"Stripe answered with another intent than the one asked for: {seen_id}"
+        return Unclear(text=text, stored=answer.replayed, alarm=True)
+    if status is IntentStatus.REQUIRES_CAPTURE:
+        text = f"the intent {seen_id} waits to be captured, by hand or by another program"
+        return Unclear(text=text, stored=answer.replayed, alarm=True)
+    return seen_id, status
+
+
+def _status_of(body: Body) -> IntentStatus | None:
+    status = body.get("status")
+    return STATUSES.get(status) if isinstance(status, str) else None
+
+
+def _expected(asked: IntentReference) -> Body:
+    return {
+        "amount": asked.amount,
+        "currency": asked.currency,
+        "transfer_group": asked.order_id,
+        "metadata": tags_of(asked),
+    }
+
+
+def _charge_of(answer: Success, intent_id: str, asked: IntentReference | None) -> ChargeFacts | Unclear:
+    """The facts of a succeeded intent's charge, where it is paid and contradicts neither its intent nor our order."""
+    body, charge = answer.body, _mapping(answer.body.get("latest_charge"))
+    charge_id = read_id(charge)
+    if charge_id is None or charge.get("status") != "succeeded" or charge.get("paid") is not True:
+        return Unclear(text="Stripe calls the intent succeeded, and shows no succeeded charge", stored=answer.replayed)
+    metadata = _mapping(body.get("metadata"))
+    expected: Body = {
+        name: body[name] for name in ("amount", "currency", "transfer_group") if body.get(name) is not None
+    }
+    expected |= {"metadata": {name: metadata[name] for name in OWN if metadata.get(name) is not None}}
+    expected |= {} if asked is None else _expected(asked)
+    expected |= {"captured": True, "payment_intent": intent_id}
+    if _contradicts(charge, expected):
+        text = f"the intent's charge is not of the order that was to be paid: {charge_id}"
+        return Unclear(text=text, stored=answer.replayed, alarm=True)
+    return _facts_of(charge, charge_id)
+
+
+def _facts_of(charge: Body, charge_id: str) -> ChargeFacts:
+    amount, refunded = charge.get("amount"), charge.get("amount_refunded")
+    in_full = type(amount) is int and type(refunded) is int and refunded >= amount > 0
+    return ChargeFacts(
+        charge_id=charge_id,
+        refunded=in_full or charge.get("refunded") is True,
+        disputed=charge.get("disputed") is True,
+    )
+
+
+def _failure_of(error: object, redact: Callable[[str], str]) -> Failure | None:
+    """`last_payment_error`: it may be of an earlier attempt, or of a card that the customer's browser tried."""
+    if not isinstance(error, dict):
+        return None
+    code, decline_code, message = (_text(error, name) for name in ("code", "decline_code", "message"))
+    return Failure(
+        code=code or "card_declined", decline_code=decline_code, text=redact(message or "The card was declined.")
+    )
+
+
+def _handover_of(body: Body) -> Handover | None:
+    """What the customer's browser needs. Any action but a redirect is one that Stripe.js knows how to handle."""
+    secret, action = _text(body, "client_secret"), _mapping(body.get("next_action"))
+    if secret is None:
+        return None
+    url = _text(_mapping(action.get("redirect_to_url")), "url") if action.get("type") == "redirect_to_url" else None
+    # A browser will be sent there: only to a page, never to a script.
+    is_page = url is not None and url.startswith(("https://", "http://"))
+    return Handover(client_secret=secret, next_action=NextAction(url=url if is_page else None))
+
+
+def _attempt_of(metadata: Body, order_id: str, payment_id: str) -> int | None:
+    """Which attempt a charge belongs to: 0 where it is our order's and names none of this payment, None if not ours."""
+    if metadata.get("paymentId") != payment_id:
+        return 0 if metadata.get("orderId") == order_id else None
+    attempt = metadata.get("attempt")
+    if not isinstance(attempt, str) or not (attempt.isascii() and attempt.isdecimal()):
+        return 0
+    return int(attempt) if len(attempt) <= ATTEMPT_MAX_DIGITS else 0
+
+
+def _contradicts(body: Body, expected: Body) -> bool:
+    """Whether something that is there is not as expected. What is absent, or null, contradicts nothing."""
+    for name, value in expected.items():
+        seen = body.get(name)
+        if isinstance(value, dict):
+            if _contradicts(_mapping(seen), value):
+                return True
+        elif seen is not None and (type(seen) is not type(value) or seen != value):
+            return True
+    return False
+
+
+def _text(fields: Body, name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and 0 < len(value) <= SECRET_MAX_CHARS else None
+
+
+def _mapping(value: object) -> Body:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,374 @@
+"""The real card processor: Stripe's PaymentIntents and Refunds, through the stripe library over aiohttp.
+
+Owns the library's client and its HTTP session. It tries each call once, keeps no state of orders, and never lets an
+exception out but a cancellation. What an answer means is not decided here: refusals and breaks are judged in
+`payment.adapters.stripe.errors`, successes in `payment.adapters.stripe.bodies`.
+
+Calls go through `payment.adapters.stripe.library.LeanClient`, which returns plain JSON. The library's typed services
+(`v1.payment_intents.create`) make an object of every nested value, and cost several times the CPU.
+
+Change together: the parameters here, what `bodies` expects of the answers, and the sandbox's endpoints.
+"""
+
+from typing import assert_never
+from urllib.parse import quote
+
+import aiohttp
+import stripe
+from msgspec import Struct
+
+from payment.adapters.stripe.bodies import (
+    Body,
+    Success,
+    read_created,
+    read_id,
+    read_intent,
+    read_listed,
+    read_page,
+    read_refunds,
+    refund_tags_of,
+    tags_of,
+)
+from payment.adapters.stripe.errors import Answer, Call, Ending, judge_answer, judge_break, read_answer
+from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
+from payment.adapters.stripe.texts import redacted
+from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
+from payment.ports.cards import (
+    Blocked,
+    CancelOutcome,
+    ConfirmOutcome,
+    CreateOutcome,
+    Declined,
+    FindRefundOutcome,
+    ListOutcome,
+    NotRefunded,
+    NotYet,
+    Obstacle,
+    Refunded,
+    RefundOutcome,
+    Refused,
+    RetrieveOutcome,
+    Unclear,
+    UnexpectedState,
+)
+
+API_VERSION = "2026-10-28.endive"
+"""The version that stripe 16.1.0 was made for. New attempts begin with it; each ends with the one it began with."""
+
+API_BASE = "https://api.stripe.com"
+
+CALL_TIMEOUT_S = 8.0
+"""A whole call, connecting included. Confirms take 1 to 3 s; a hung one is repeated with its key well before the router
+gives up on the client (30 s)."""
+
+CONNECT_TIMEOUT_S = 3.0
+"""A free or new connection, DNS and TLS included: one lost SYN may be sent again (after 1 s), and nothing more."""
+
+PAGE_ITEMS = 100
+"""The largest page that Stripe gives."""
+
+LIST_PAGES_MAX = 10
+"""An order has at most 20 attempts, and a browser that holds a client secret may add failed charges of its own until
+Stripe cancels the intent: a thousand is more than one order can have."""
+
+OBSTACLES = {
+    Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
+    Ending.LOCKED: Obstacle.LOCKED,
+    Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
+    Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
+    Ending.OPERATOR: Obstacle.KEY_REFUSED,
+    Ending.UNREACHABLE: Obstacle.UNREACHABLE,
+}
+
+REASONS = {
+    Ending.BAD_INSTRUMENT: RefusalReason.TOKEN,
+    Ending.USED_INSTRUMENT: RefusalReason.TOKEN_USED,
+    Ending.BAD_AMOUNT: RefusalReason.AMOUNT,
+    Ending.BAD_REQUEST: RefusalReason.REQUEST,
+}
+
+STORED = frozenset({Ending.STORED, Ending.OTHER_PARAMETERS})
+ALARMED = frozenset({Ending.ALARM, Ending.OTHER_PARAMETERS})
+
+EXPANDED_CHARGE = ["latest_charge"]
+
+
+class NoSuccess(Struct, frozen=True):
+    """A call that brought no success: how it ended, in words without secrets, and what Stripe answered if it did."""
+
+    ending: Ending
+    text: str
+    answer: Answer | None = None
+
+
+class StripeCards:
+    """`payment.ports.cards.CardProcessor` over Stripe's API.
+
+    It may be made anywhere; its first call must come from the event loop that all others come from. `max_connections`
+    bounds the calls under way: one that finds none free within `connect_timeout_s` never leaves.
+    """
+
+    def __init__(
+        self,
+        secret_key: str,
+        api_base: str | None,
+        *,
+        max_connections: int,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self._secret_key = secret_key
+        self._api_base = (api_base or API_BASE).rstrip("/")
+        self._max_connections = max_connections
+        # aiohttp rounds what reaches the threshold up to whole seconds of the loop's clock: here nothing does.
+        self._timeout = aiohttp.ClientTimeout(
+            total=call_timeout_s, connect=connect_timeout_s, ceil_threshold=call_timeout_s + 1
+        )
+        self._session: aiohttp.ClientSession | None = None
+        self._client: LeanClient | None = None
+        quieten_library()
+
+    def __repr__(self) -> str:
+        return f"StripeCards(max_connections={self._max_connections})"
+
+    async def create(self, intent: IntentReference) -> CreateOutcome:
+        """Create the intent, unconfirmed, under its idempotency key: `POST /v1/payment_intents`.
+
+        Methods that leave for another page are ruled out; a card's own redirect to its bank is no such method.
+        """
+        params: Body = {
+            "amount": intent.amount,
+            "currency": intent.currency,
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": tags_of(intent),
+            "transfer_group": intent.order_id,
+        }
+        ended = await self._call(
+            Call.CREATE, "post", "/v1/payment_intents", params, version=intent.api_version, key=intent.key
+        )
+        if isinstance(ended, Success):
+            return read_created(ended, intent)
+        if (reason := REASONS.get(ended.ending)) is not None:
+            return Refused(reason=reason, text=ended.text)
+        return _nothing_known(ended)
+
+    async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
+        """Confirm the intent with the attempt's card: `POST /v1/payment_intents/{id}/confirm`."""
+        instrument, authentication = request.instrument, request.authentication
+        ended = await self._call(
+            Call.CONFIRM,
+            "post",
+            f"{_path_of(intent_id)}/confirm",
+            confirm_params(instrument, authentication),
+            version=request.intent.api_version,
+            key=f"confirm-{intent_id}-{request.attempt}",
+            secrets=(instrument.value, authentication.return_url),
+        )
+        if isinstance(ended, Success):
+            return read_intent(ended, intent_id, request.intent, self._redacted)
+        if ended.ending is Ending.DECLINED and ended.answer is not None:
+            code, decline_code = ended.answer.code or "card_declined", ended.answer.decline_code
+            return Declined(failure=Failure(code=code, decline_code=decline_code, text=ended.text))
+        if ended.ending is Ending.UNEXPECTED_STATE:
+            return UnexpectedState(text=ended.text)
+        if (reason := REASONS.get(ended.ending)) is not None:
+            return Refused(reason=reason, text=ended.text)
+        return _nothing_known(ended)
+
+    async def retrieve(self, intent_id: str) -> RetrieveOutcome:
+        """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`."""
+        ended = await self._call(Call.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
+        if isinstance(ended, Success):
+            return read_intent(ended, intent_id, None, self._redacted)
+        return _nothing_known(ended)
+
+    async def cancel(self, intent_id: str) -> CancelOutcome:
+        """Cancel the intent, without an idempotency key: `POST /v1/payment_intents/{id}/cancel`."""
+        ended = await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})
+        if isinstance(ended, Success):
+            return read_intent(ended, intent_id, None, self._redacted)
+        if ended.ending is Ending.UNEXPECTED_STATE:
+            return UnexpectedState(text=ended.text)
+        return _nothing_known(ended)
+
+    async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
+        """List the charges of the order's transfer group, every page of them: `GET /v1/charges`."""
+        charges = await self._list("/v1/charges", {"transfer_group": order_id})
+        if isinstance(charges, NoSuccess):
+            return _nothing_known(charges)
+        return read_listed(charges, order_id, payment_id)
+
+    async def refund(self, request: RefundCharge) -> RefundOutcome:
+        """Give a charge back in full under the request's idempotency key: `POST /v1/refunds`."""
+        params: Body = {"charge": request.charge_id, "metadata": refund_tags_of(request)}
+        ended = await self._call(
+            Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key
+        )
+        if isinstance(ended, NoSuccess):
+            return await self._after_failed_refund(ended, request.charge_id)
+        body = ended.body
+        refund_id, status = read_id(body), body.get("status")
+        if refund_id is None or not isinstance(status, str):
+            return Unclear(text="Stripe answered 200, and not with a refund")
+        if body.get("charge", request.charge_id) != request.charge_id:
+            return Unclear(text=f"Stripe answered with a refund of another charge: {refund_id}", alarm=True)
+        if status == "succeeded":
+            return Refunded(refund_id=refund_id)
+        # This answer is stored for the key, and will say the same a day on: only the list shows what came of it.
+        seen = await self.find_refund(request.charge_id)
+        return seen if isinstance(seen, Refunded) else Blocked(text=f"the refund is {status}", refund_id=refund_id)
+
+    async def find_refund(self, charge_id: str) -> FindRefundOutcome:
+        """Look at a charge's refunds: `GET /v1/refunds`, and the charge itself where its amount matters."""
+        refunds = await self._list("/v1/refunds", {"charge": charge_id})
+        if isinstance(refunds, NoSuccess):
+            return _nothing_known(refunds)
+        if not refunds:
+            return NotRefunded()
+        charge = await self._call(Call.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
+        if isinstance(charge, NoSuccess):
+            return _nothing_known(charge)
+        amount = charge.body.get("amount")
+        if read_id(charge.body) != charge_id or type(amount) is not int:
+            return Unclear(text="Stripe answered 200, and not with the charge asked for")
+        return read_refunds(refunds, amount)
+
+    async def check(self) -> NotYet | Unclear | None:
+        """Make the cheapest authenticated call: `GET /v1/balance`. None: Stripe is there and takes our key.
+
+        A restricted key may well charge and not read the balance, and a sandbox may have none: what is refused there is
+        asked again of what we do need. A key that is refused there too would be refused at every payment.
+        """
+        ended = await self._call(Call.LOOK, "get", "/v1/balance", {})
+        if isinstance(ended, NoSuccess) and (ended.ending is Ending.ALARM or _is_forbidden(ended)):
+            ended = await self._call(Call.LOOK, "get", "/v1/payment_intents", {"limit": 1})
+        if isinstance(ended, Success):
+            return None
+        if ended.ending is Ending.ALARM:
+            return Unclear(text=f"Stripe, or what is at this address, does not know our requests: {ended.text}")
+        return _nothing_known(ended)
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _after_failed_refund(self, ended: NoSuccess, charge_id: str) -> RefundOutcome:
+        if ended.ending is Ending.BLOCKED:
+            return Blocked(text=ended.text)
+        if ended.ending is not Ending.ALREADY_REFUNDED:
+            return _nothing_known(ended)
+        seen = await self.find_refund(charge_id)
+        if isinstance(seen, NotRefunded):
+            return Unclear(text="Stripe calls the charge refunded, and lists no refund that gives it back")
+        return seen
+
+    async def _list(self, path: str, filters: Body) -> list[Body] | NoSuccess:
+        """All items of a list, or why not: never a part of it."""
+        items: list[Body] = []
+        params: Body = {**filters, "limit": PAGE_ITEMS}
+        for _ in range(LIST_PAGES_MAX):
+            ended = await self._call(Call.LOOK, "get", path, params)
+            if isinstance(ended, NoSuccess):
+                return ended
+            page = read_page(ended.body)
+            if page is None:
+                return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with a whole page")
+            items.extend(page.items)
+            if not page.has_more:
+                return items
+            params["starting_after"] = page.ids[-1]
+        return NoSuccess(ending=Ending.ALARM, text=f"Stripe has more than {LIST_PAGES_MAX} pages")
+
+    async def _call(
+        self,
+        call: Call,
+        verb: Verb,
+        path: str,
+        params: Body,
+        *,
+        version: str = API_VERSION,
+        key: str | None = None,
+        secrets: tuple[str | None, ...] = (),
+    ) -> Success | NoSuccess:
+        """One HTTP request through the stripe library. `secrets` are what this request holds of the customer's."""
+        try:
+            client = self._client or self._connect()
+            body, replayed = await client.call(verb, path, params, version, key)
+        except Exception as error:  # An exception that is not known is unclear; a cancellation is no Exception.
+            return self._no_success(call, error, secrets)
+        if isinstance(body, dict):
+            return Success(body=body, replayed=replayed)
+        return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
+
+    def _connect(self) -> LeanClient:
+        """Make the session, which belongs to the running loop, and the library's client over it."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+        )
+        self._client = LeanClient(self._secret_key, self._api_base, self._session)
+        return self._client
+
+    def _no_success(self, call: Call, error: Exception, secrets: tuple[str | None, ...]) -> NoSuccess:
+        answer = read_answer(error) if isinstance(error, stripe.StripeError) else None
+        if answer is None:
+            broken = judge_break(error)
+            # The exception's own words may hold an address or what was sent.
+            return NoSuccess(ending=broken.ending, text=f"{broken.name} ({type(error).__name__})")
+        line = judge_answer(call, answer)
+        said = answer.message or f"Stripe answered {answer.status} ({answer.code or answer.type or 'no error object'})"
+        text = self._redacted(f"{line.advice}: {said}" if line.advice else said, *secrets)
+        return NoSuccess(ending=line.ending, text=text, answer=answer)
+
+    def _redacted(self, text: str, *secrets: str | None) -> str:
+        """Stripe quotes what customers pay with, and parts of keys, in its messages."""
+        return redacted(text, self._secret_key, *secrets)
+
+
+def confirm_params(instrument: Instrument, authentication: Authentication) -> Body:
+    """What a confirm sends: the card, what the client can do if the bank wants the customer, and `expand`.
+
+    A `return_url` is sent for an intent with `allow_redirects=never` too: that rules out methods which redirect, while
+    `return_url` is documented for cards (docs.stripe.com/api/payment_intents/confirm); no page calls the two a
+    conflict. The metadata of a confirm can't be set (Stripe takes no such parameter): the charge has the intent's own.
+    """
+    params: Body = {"expand": EXPANDED_CHARGE}
+    match instrument.kind:
+        case InstrumentKind.TOKEN:
+            params["payment_method_data"] = {"type": "card", "card": {"token": instrument.value}}
+        case InstrumentKind.PAYMENT_METHOD:
+            params["payment_method"] = instrument.value
+        case InstrumentKind.CONFIRMATION_TOKEN:
+            params["confirmation_token"] = instrument.value
+        case _:
+            assert_never(instrument.kind)
+    if authentication.use_stripe_sdk:
+        params["use_stripe_sdk"] = True
+    elif authentication.return_url is not None:
+        params["return_url"] = authentication.return_url
+        if instrument.kind is InstrumentKind.CONFIRMATION_TOKEN:
+            # A confirmation token says `use_stripe_sdk` itself unless told otherwise; the request's word counts.
+            params["use_stripe_sdk"] = False
+    else:
+        params["error_on_requires_action"] = True
+    return params
+
+
+def _path_of(intent_id: str) -> str:
+    return f"/v1/payment_intents/{quote(intent_id, safe='')}"
+
+
+def _is_forbidden(ended: NoSuccess) -> bool:
+    return ended.answer is not None and ended.answer.status == 403
+
+
+def _nothing_known(ended: NoSuccess) -> NotYet | Unclear:
+    obstacle = OBSTACLES.get(ended.ending)
+    if obstacle is None:
+        return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
+    retry_after_s = ended.answer.retry_after_s if ended.answer is not None else None
+    alarm = ended.ending is Ending.OPERATOR
+    return NotYet(obstacle=obstacle, text=ended.text, retry_after_s=retry_after_s, alarm=alarm)

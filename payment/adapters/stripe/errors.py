@@ -1,0 +1,338 @@
+"""Which way a call to Stripe ends is which outcome: THE table, and nothing that acts on it.
+
+`ANSWERS` judges what Stripe answered instead of a success, `BREAKS` judges calls that brought no whole answer. Lines
+are tried from the top and the first that fits decides, so the order is part of the meaning. Three rules stand behind:
+
+- Only evidence settles. An answer counts as Stripe's own where its body is Stripe's error object. A status alone, with
+  a proxy's HTML or with nothing, may stand for a request that Stripe carried out: it is unclear, whatever its number.
+- "Nothing happened" is said only of what Stripe documents to come before, or instead of, the execution of the
+  endpoint, and of connections that never came about. Stripe stores the answer of a request whose execution began,
+  400s and 402s too: a replayed decline is the same decline.
+- What a client named (its card, its return URL) is judged before anything that would stop all charging: no client may
+  do that by what it sends.
+
+Change together: `Ending` here, `payment.adapters.stripe.cards` (which turns endings into outcomes), and
+`tests/adapters/stripe/test_errors.py`, which has an example for every line.
+"""
+
+import enum
+import math
+from collections.abc import Container, Mapping
+
+import aiohttp
+import stripe
+from msgspec import Struct
+
+ERRORS = "https://docs.stripe.com/api/errors"
+CODES = "https://docs.stripe.com/error-codes"
+LOW_LEVEL = "https://docs.stripe.com/error-low-level"
+IDEMPOTENCY = "https://docs.stripe.com/api/idempotent_requests"
+RATE_LIMITS = "https://docs.stripe.com/rate-limits"
+REFUNDS = "https://docs.stripe.com/refunds"
+DECLINES = "https://docs.stripe.com/declines/codes"
+CONFIRMING = "https://docs.stripe.com/api/payment_intents/confirm"
+CONFIRMATION_TOKENS = "https://docs.stripe.com/api/confirmation_tokens/object"
+CHARGES_MIGRATION = "https://docs.stripe.com/payments/payment-intents/migration/charges"
+KEYS = "https://docs.stripe.com/keys"
+AIOHTTP = "https://docs.aiohttp.org/en/stable/client_reference.html#client-exceptions"
+UNDOCUMENTED = "What is documented nowhere proves nothing"
+
+RETRY_AFTER_MAX_S = 60.0
+"""Stripe's own wish is heeded up to here: a garbled header must not stop all charging for days."""
+
+SURFACE = "Stripe does not let this account make payments this way: ask its support to allow PaymentIntents"
+MODE = "STRIPE_KEY is of the other mode, test or live, than this payment: set the key of the mode it was made in"
+ACCOUNT = "STRIPE_KEY belongs to another Stripe account, or to its other mode, than this payment: set the right key"
+
+
+class Call(enum.Enum):
+    """The kinds of call there are. A retrieve and a look-up change nothing at Stripe."""
+
+    CREATE = "create"
+    CONFIRM = "confirm"
+    RETRIEVE = "retrieve"
+    CANCEL = "cancel"
+    REFUND = "refund"
+    LOOK = "look"
+
+
+class Ending(enum.Enum):
+    """Everything that a call can end as, short of a success."""
+
+    DECLINED = "declined"
+    BAD_INSTRUMENT = "refused: an instrument that can't be used"
+    USED_INSTRUMENT = "refused: an instrument used before"
+    BAD_AMOUNT = "refused: amount"
+    BAD_REQUEST = "refused: request"
+    UNEXPECTED_STATE = "the intent's state forbids it"
+    RATE_LIMITED = "not yet: rate limited"
+    LOCKED = "not yet: locked"
+    KEY_IN_USE = "not yet: idempotency key in use"
+    KEY_REFUSED = "not yet: secret key refused"
+    OPERATOR = "not yet: an operator has to change something, with an alarm"
+    UNREACHABLE = "not yet: no connection"
+    ALREADY_REFUNDED = "already refunded: find its id"
+    BLOCKED = "blocked"
+    STORED = "unclear, stored for the key"
+    OTHER_PARAMETERS = "unclear, stored for the key, with an alarm"
+    UNCLEAR = "unclear"
+    ALARM = "unclear, with an alarm"
+
+
+class Answer(Struct, frozen=True):
+    """What Stripe answered instead of a success. `type` is None where the body is not Stripe's error object.
+
+    `message` is as Stripe wrote it and may quote the token: it is not for logs, so the repr leaves it out.
+    """
+
+    status: int
+    type: str | None = None
+    code: str | None = None
+    decline_code: str | None = None
+    param: str | None = None
+    message: str | None = None
+    replayed: bool = False
+    retry_after_s: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status}, type={self.type!r}, code={self.code!r}, replayed={self.replayed})"
+
+
+class Line(Struct, frozen=True):
+    """One line of `ANSWERS`: it fits where each field that is set does.
+
+    `param` also fits `param[…]`, its parts; `NO_PARAM` fits an answer that names none. `says` are lower-case parts of
+    Stripe's message, of which one must be there: only where Stripe has no code for the case. `source` is the page that
+    says so; where that is `CODES`, the code (with hyphens) is its anchor there. `advice` is for an operator.
+    """
+
+    name: str
+    calls: frozenset[Call]
+    status: Container[int]
+    type: str | None
+    code: str | None
+    param: str | None
+    ending: Ending
+    source: str
+    from_stripe: bool = True
+    replayed: bool | None = None
+    says: tuple[str, ...] = ()
+    advice: str = ""
+
+    def fits(self, call: Call, answer: Answer) -> bool:
+        return (
+            call in self.calls
+            and answer.status in self.status
+            and (answer.type is not None or not self.from_stripe)
+            and self.type in (None, answer.type)
+            and self.code in (None, answer.code)
+            and self._fits_param(answer.param or NO_PARAM)
+            and self.replayed in (None, answer.replayed)
+            and self._fits_message(answer.message)
+        )
+
+    def _fits_param(self, param: str) -> bool:
+        return self.param is None or param == self.param or param.startswith(f"{self.param}[")
+
+    def _fits_message(self, message: str | None) -> bool:
+        if not self.says:
+            return True
+        lowered = (message or "").lower()
+        return any(part in lowered for part in self.says)
+
+
+class Break(Struct, frozen=True):
+    """One line of `BREAKS`: it fits any of these exceptions."""
+
+    name: str
+    raised: tuple[type[Exception], ...]
+    ending: Ending
+    source: str
+
+
+class AnswerTooLargeError(Exception):
+    """Stripe's answer has no end within what we are ready to hold in memory."""
+
+
+def _only(status: int) -> range:
+    return range(status, status + 1)
+
+
+S400, S401, S402, S403, S404 = (_only(status) for status in (400, 401, 402, 403, 404))
+S409, S429 = _only(409), _only(429)
+MISSING = frozenset({400, 404})
+"""What is missing is 404 where the path names it, and 400 (404 in older versions) where a parameter does."""
+S4XX, S5XX, EVERY = range(400, 500), range(500, 600), range(1000)
+
+ALL = frozenset(Call)
+CREATE, CONFIRM, CANCEL, REFUND = (frozenset({call}) for call in (Call.CREATE, Call.CONFIRM, Call.CANCEL, Call.REFUND))
+LOOKS = frozenset({Call.LOOK, Call.RETRIEVE})
+OF_AN_INTENT = CONFIRM | CANCEL | frozenset({Call.RETRIEVE})
+KEYED = CREATE | CONFIRM | REFUND
+INVALID = "invalid_request_error"
+ANY = None
+NO_PARAM = ""
+
+USED = ("already been used", "already used", "previously used", "more than once")
+UNSUPPORTED = ("surface is unsupported", "use the charges api")
+OTHER_MODE = ("a similar object exists in live mode", "a similar object exists in test mode")
+
+# fmt: off
+ANSWERS: tuple[Line, ...] = (
+    # First what says nothing about the request itself. None of these is stored for the key: the limiters and the check
+    # of the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
+    Line("429 for a lock", ALL, S429, ANY, "lock_timeout", ANY, Ending.LOCKED, RATE_LIMITS),
+    Line("429 for the rate", ALL, S429, ANY, ANY, ANY, Ending.RATE_LIMITED, LOW_LEVEL),
+    Line("400 for the rate, in older versions", ALL, S400, ANY, "rate_limit", ANY, Ending.RATE_LIMITED, CODES),
+    Line("409, the key is in use", ALL, S409, ANY, "idempotency_key_in_use", ANY, Ending.KEY_IN_USE, IDEMPOTENCY),
+    Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
+    # Stripe compares the parameters with those of the key's first request; ours are frozen together with the key.
+    Line("400, other parameters for the key", ALL, S400, "idempotency_error", ANY, ANY,
+         Ending.OTHER_PARAMETERS, IDEMPOTENCY),
+
+    # A confirm: what became of the card. Card errors are 402 and come from the execution; another 402 is not known.
+    Line("402, authentication wanted", CONFIRM, S402, ANY, "authentication_required", ANY, Ending.DECLINED, DECLINES),
+    Line("402, declined", CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED, ERRORS),
+    # On an intent that is looked at this code may be of an earlier card: it is a decline only as a confirm's answer.
+    Line("authentication failed", CONFIRM, S4XX, ANY, "payment_intent_authentication_failure", ANY,
+         Ending.DECLINED, CODES),
+    Line("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
+         Ending.UNEXPECTED_STATE, CODES),
+
+    # What the client named. A concurrent request has the token: in a moment it is used, or free again.
+    Line("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
+    Line("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
+    Line("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
+         Ending.USED_INSTRUMENT, CONFIRMATION_TOKENS, says=USED),
+    Line("payment method used before", CONFIRM, S400, INVALID, ANY, "payment_method",
+         Ending.USED_INSTRUMENT, CONFIRMING, says=USED),
+    Line("payment method in no state to pay", CONFIRM, S400, INVALID, "payment_method_unexpected_state", ANY,
+         Ending.BAD_INSTRUMENT, CODES),
+    Line("payment method that does not fit", CONFIRM, S400, INVALID, "payment_intent_incompatible_payment_method", ANY,
+         Ending.BAD_INSTRUMENT, CODES),
+    Line("a parameter that Stripe does not know", CONFIRM, S400, INVALID, "parameter_unknown", ANY,
+         Ending.BAD_REQUEST, CODES),
+    # `resource_missing`, `parameter_invalid_empty` and the like: `param` names the field at fault. One that is of
+    # another mode or account is the client's fault here, or its page has the wrong publishable key.
+    Line("a card token that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method_data[card]",
+         Ending.BAD_INSTRUMENT, ERRORS),
+    Line("a payment method that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method",
+         Ending.BAD_INSTRUMENT, ERRORS),
+    Line("a confirmation token that can't pay, expired too", CONFIRM, MISSING, INVALID, ANY, "confirmation_token",
+         Ending.BAD_INSTRUMENT, CONFIRMATION_TOKENS),
+    Line("a return URL that Stripe refuses", CONFIRM, S400, INVALID, ANY, "return_url", Ending.BAD_REQUEST, ERRORS),
+
+    # The intent itself. Its id came from Stripe, so who does not know it is another account, or its other mode.
+    Line("no such intent", OF_AN_INTENT, MISSING, INVALID, "resource_missing", "intent",
+         Ending.OPERATOR, ERRORS, advice=ACCOUNT),
+    Line("404, no such intent, param not named", OF_AN_INTENT, S404, INVALID, "resource_missing", NO_PARAM,
+         Ending.OPERATOR, ERRORS, advice=ACCOUNT),
+    # But for the intent, a confirm names nothing that can be missing but what the client pays with.
+    Line("something else that is missing", CONFIRM, MISSING, INVALID, "resource_missing", ANY,
+         Ending.BAD_INSTRUMENT, CODES),
+
+    # An error that a create's key replays is of the past: the next intent's create asks again.
+    Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
+
+    # What Stripe does not let the account do, or this key: no order is at fault.
+    Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
+         Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
+    Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
+         Ending.OPERATOR, KEYS, says=OTHER_MODE, advice=MODE),
+    Line("403, the secret key may not do this", ALL, S403, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
+
+    # A create, and what a confirm shares with it.
+    Line("amount too small", CREATE | CONFIRM, S400, INVALID, "amount_too_small", ANY, Ending.BAD_AMOUNT, CODES),
+    Line("amount too large", CREATE | CONFIRM, S400, INVALID, "amount_too_large", ANY, Ending.BAD_AMOUNT, CODES),
+    Line("400, another fault of the amount", CREATE | CONFIRM, S400, INVALID, ANY, "amount", Ending.BAD_AMOUNT, ERRORS),
+    Line("400, any other fault", CREATE | CONFIRM, S400, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
+    Line("404, no such endpoint", CREATE | CONFIRM, S404, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
+
+    # A refund: whatever is wrong with it, the money has not come back, and a person may have to look. A dispute takes
+    # the refund's place; too little balance passes; a missing charge may mean that the account was changed.
+    Line("already refunded", REFUND, S400, ANY, "charge_already_refunded", ANY, Ending.ALREADY_REFUNDED, CODES),
+    Line("disputed", REFUND, S400, ANY, "charge_disputed", ANY, Ending.BLOCKED, CODES),
+    Line("400, any other fault of a refund", REFUND, S400, INVALID, ANY, ANY, Ending.BLOCKED, REFUNDS),
+    Line("402, a refund that failed", REFUND, S402, ANY, ANY, ANY, Ending.BLOCKED, ERRORS),
+    Line("404, no such charge to refund", REFUND, S404, INVALID, ANY, ANY, Ending.BLOCKED, ERRORS),
+
+    # These name only what Stripe gave us: if they are refused, the fault is ours, or the key is another account's.
+    Line("a look-up or cancel that is refused", LOOKS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
+
+    # The rest proves nothing but this: what is replayed will be replayed for as long as the key lives, 500s included.
+    Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
+    Line("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
+         Ending.STORED, LOW_LEVEL, replayed=True),
+    # What a 500 did is to be treated as indeterminate.
+    Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
+    Line("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),
+)
+
+BREAKS: tuple[Break, ...] = (
+    # aiohttp raises these two while connecting (DNS, TCP, TLS, a place in the pool): before a byte of the request is
+    # written, and for no other reason. Everything below may have been carried out.
+    Break("no connection", (aiohttp.ClientConnectorError,), Ending.UNREACHABLE, AIOHTTP),
+    Break("no connection in time", (aiohttp.ConnectionTimeoutError,), Ending.UNREACHABLE, AIOHTTP),
+    Break("no whole answer in time", (TimeoutError,), Ending.UNCLEAR, LOW_LEVEL),
+    Break("the connection broke", (aiohttp.ClientConnectionError,), Ending.UNCLEAR, LOW_LEVEL),
+    Break("the answer broke off", (aiohttp.ClientPayloadError,), Ending.UNCLEAR, LOW_LEVEL),
+    Break("the answer is not HTTP", (aiohttp.ClientResponseError,), Ending.UNCLEAR, LOW_LEVEL),
+    Break("the answer has no end", (AnswerTooLargeError,), Ending.UNCLEAR, UNDOCUMENTED),
+    Break("an unknown exception", (Exception,), Ending.UNCLEAR, UNDOCUMENTED),
+)
+# fmt: on
+
+
+def judge_answer(call: Call, answer: Answer) -> Line:
+    """The first line of `ANSWERS` that fits. The last one fits everything."""
+    return next(line for line in ANSWERS if line.fits(call, answer))
+
+
+def judge_break(error: Exception) -> Break:
+    """The first line of `BREAKS` that fits. The last one fits everything."""
+    return next(line for line in BREAKS if isinstance(error, line.raised))
+
+
+def read_answer(error: stripe.StripeError) -> Answer | None:
+    """What Stripe answered, out of the library's exception. None: it has no status, so nothing was answered."""
+    if error.http_status is None:
+        return None
+    headers: Mapping[str, str] = error.headers or {}
+    body = error.json_body
+    details = body.get("error") if isinstance(body, dict) else None
+    fields: dict[str, object] = details if isinstance(details, dict) else {}
+    return Answer(
+        status=error.http_status,
+        type=_text(fields, "type"),
+        code=_text(fields, "code"),
+        decline_code=_text(fields, "decline_code"),
+        param=_text(fields, "param"),
+        message=_text(fields, "message"),
+        replayed=is_replayed(headers),
+        retry_after_s=_retry_after_s(headers.get("Retry-After")),
+    )
+
+
+def _text(fields: dict[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def is_replayed(headers: Mapping[str, str]) -> bool:
+    """Whether Stripe repeats what it stored for the key: it says so in a header.
+
+    `Original-Request` alone is on first answers too: there it equals `Request-Id`.
+    """
+    if headers.get("Idempotent-Replayed", "").lower() == "true":
+        return True
+    original, this = headers.get("Original-Request"), headers.get("Request-Id")
+    return original is not None and this is not None and original != this
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds, the only form that Stripe uses; anything else is no wish."""
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return min(seconds, RETRY_AFTER_MAX_S) if math.isfinite(seconds) and seconds >= 0 else None

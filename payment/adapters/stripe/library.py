@@ -1,0 +1,154 @@
+"""The stripe library, bent to this service: whole, bounded answers, silence, and nothing worked out twice.
+
+Owns what the library does beside the calls themselves: its transport, what it makes of a request, and its process-wide
+settings. It decides nothing about payments. It leans on three of the library's inner names (`_requestor`, that one's
+`_interpret_response`, `_util.STRIPE_LOG`), so a new version of the library is read here first.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+from urllib.parse import quote_plus
+
+import aiohttp
+import msgspec
+import stripe
+
+from payment.adapters.stripe.errors import AnswerTooLargeError, is_replayed
+
+Verb = Literal["get", "post"]
+
+ANSWER_MAX_BYTES = 8 * 1024 * 1024
+"""A page of 100 charges is about half a MiB. Past this it is not Stripe who answers."""
+
+
+class WholeAnswers(stripe.AIOHTTPClient):
+    """The library's aiohttp client, which reads answers whole, within a bound, and follows no redirect.
+
+    A redirect would carry a card token to wherever it points. The exceptions of aiohttp come out as they are: the
+    library's own wrapper hides some of them, and lets others pass while a body is read.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        super().__init__(session=session)
+        self._own_session = session
+
+    async def request_async(  # type: ignore[override]
+        self, method: str, url: str, headers: dict[str, str], post_data: bytes | None = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        async with self._own_session.request(
+            method.upper(), url, headers=headers, data=post_data, allow_redirects=False
+        ) as response:
+            return await _read_bounded(response.content), response.status, response.headers
+
+
+class LeanClient(stripe.StripeClient):
+    """The library's client, with a call that costs a third of its `raw_request_async`.
+
+    That one asks the environment and the platform for each request, makes an idempotency key that it throws away, and
+    formats log lines that are switched off. Headers and errors are the library's here too, but for the body's parsing
+    and for what never changes, which is asked for once.
+    """
+
+    def __init__(self, secret_key: str, api_base: str, session: aiohttp.ClientSession) -> None:
+        self._transport = WholeAnswers(session)
+        super().__init__(
+            secret_key, base_addresses={"api": api_base}, max_network_retries=0, http_client=self._transport
+        )
+        self._secret_key = secret_key
+        self._api_base = api_base
+        self._kept_headers: dict[tuple[str, str], dict[str, str]] = {}
+
+    async def call(
+        self, verb: Verb, path: str, params: Mapping[str, object], version: str, key: str | None = None
+    ) -> tuple[object, bool]:
+        """One request, once, under an idempotency key where there is one. Returns plain JSON, and whether Stripe
+        repeated what it had stored for the key.
+
+        Raises:
+            stripe.StripeError: Stripe answered with an error, or with what is no JSON.
+            Exception: what the transport raised, as it is.
+        """
+        form, headers = form_of(params), self._headers(verb, version)
+        if key is not None:
+            headers = headers | {"Idempotency-Key": key}
+        url = self._api_base + path
+        if verb == "get":
+            body, status, answered = await self._transport.request_async(
+                verb, f"{url}?{form}" if form else url, headers
+            )
+        else:
+            body, status, answered = await self._transport.request_async(verb, url, headers, form.encode())
+        if 200 <= status < 300:
+            try:
+                return msgspec.json.decode(body), is_replayed(answered)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # The library decides what is no JSON.
+        return self._requestor._interpret_response(body, status, answered, "V1").data, is_replayed(answered)
+
+    def _headers(self, verb: Verb, version: str) -> dict[str, str]:
+        """The library's headers for a method and a version: of one process they are always the same.
+
+        Without the idempotency key that the library invents for each POST: a cancel has none, for a stored error must
+        not stand in the way of the next one, and here one invented key would be sent for ever.
+        """
+        kept = self._kept_headers.get((verb, version))
+        if kept is None:
+            options: stripe.RequestOptions = {"api_key": self._secret_key, "stripe_version": version}
+            kept = dict(self._requestor.request_headers(verb, "V1", options))
+            kept.pop("Idempotency-Key", None)
+            self._kept_headers[verb, version] = kept
+        return kept
+
+
+def form_of(params: Mapping[str, object]) -> str:
+    """Parameters as Stripe takes them, `metadata[orderId]=…`, `expand[0]=…`: byte for byte as the library writes them.
+
+    Names are our own constants and are not quoted. Lists hold texts, numbers and mappings.
+    """
+    return "&".join([f"{name}={_quoted(value)}" for name, value in _flat(params.items())])
+
+
+def _flat(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    for name, value in pairs:
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat([(f"{name}[{inner}]", each) for inner, each in value.items()])
+        elif isinstance(value, list | tuple):
+            yield from _flat([(f"{name}[{place}]", each) for place, each in enumerate(value)])
+        elif isinstance(value, bool):
+            yield name, "true" if value else "false"
+        else:
+            yield name, value
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if text.isascii() and text.isalnum() else quote_plus(text, safe="[]")  # most are ids and numbers
+
+
+async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
+    chunks, size_bytes = [], 0
+    async for chunk in content.iter_any():
+        chunks.append(chunk)
+        size_bytes += len(chunk)
+        if size_bytes > ANSWER_MAX_BYTES:
+            raise AnswerTooLargeError
+    return b"".join(chunks)
+
+
+def quieten_library() -> None:
+    """The library's settings are the process's: no telemetry, and no log of requests, which hold card tokens.
+
+    Telemetry would also write a file under the home directory and tell Stripe the platform. The environment variable
+    STRIPE_LOG makes the library print every request to stderr, past all logging, and has no other switch.
+    """
+    stripe.enable_telemetry = False
+    stripe.log = None
+    stripe._util.STRIPE_LOG = None
+    logging.getLogger("stripe").addFilter(_is_warning)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

@@ -1,0 +1,27 @@
+"""What may be passed on of Stripe's own words.
+
+They reach logs, `/readyz` and customers, so no secret may be in them. `payment.ops.redaction` guards the log a second
+time: a new shape goes into both.
+"""
+
+import re
+
+TEXT_MAX_CHARS = 300
+"""Stripe's messages are one or two sentences."""
+
+MASK = "[redacted]"
+
+SECRETS = re.compile(
+    r"\b(?:sk|rk|pk|ek|tok|btok|ctoken|src|pm|seti|whsec)_[\w*]+"  # keys; what a customer pays with; SetupIntents
+    r"|\*{4,}\w+"  # a key as Stripe masks it, down to its last characters
+    r"|\b\w+_secret_\w*"  # client secrets: `pi_…_secret_…`
+)
+"""The shapes of secrets in Stripe's messages (docs.stripe.com/keys, /api/payment_intents/object)."""
+
+
+def redacted(text: str, *secrets: str | None) -> str:
+    """The text without these secrets and without anything of a secret's shape, cut to `TEXT_MAX_CHARS`."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, MASK)
+    return SECRETS.sub(MASK, text)[:TEXT_MAX_CHARS]

@@ -1,0 +1,87 @@
+"""An order's PaymentIntents: their names, and what is in flight for the open one while no attempt needs it.
+
+A create's key and all its parameters are pure functions of the order, so any process may repeat it at any time, and a
+database restored from a backup gets the same intent back. The next number is used only after the last intent is known
+canceled, or succeeded and given back, or after Stripe stored an error for its create, which was then never confirmed.
+"""
+
+import hashlib
+from datetime import timedelta
+
+from payment.core.effects import IntentReference
+from payment.core.messages import Context
+from payment.core.order import Attempt, Intent, IntentState, Order, Payment, Task, TaskKind
+from payment.core.parts import with_intent
+from payment.core.schedule import AUTHENTICATION_LIFE, in_flight, list_after, next_look, watch
+
+ID_CHARS = 32
+"""Of a payment's id: 128 bits of a hash."""
+
+
+def payment_id_of(queue_group: str, order_id: str) -> str:
+    """An order's payment id: 32 hexadecimal digits, the same whichever process computes it, and after a restore."""
+    return hashlib.sha256(f"{queue_group}\n{order_id}".encode()).hexdigest()[:ID_CHARS]
+
+
+def usable_intent(order: Order, context: Context) -> Intent:
+    """The intent that a new attempt confirms: the open one, or the next."""
+    last = order.intent
+    if last is not None and last.state is IntentState.OPEN:
+        return last
+    return numbered_intent(order, last.number + 1 if last else 1, context)
+
+
+def numbered_intent(order: Order, number: int, context: Context) -> Intent:
+    """The order's intent of this number, of which nothing is known yet."""
+    key = f"intent-{payment_id_of(context.queue_group, order.id)}-{number}"
+    return Intent(number, key, context.api_version)
+
+
+def reference(order: Order, payment: Payment, intent: Intent) -> IntentReference:
+    """All that the create of this intent sends, and what it is known by."""
+    assert order.amount is not None
+    assert order.currency is not None
+    return IntentReference(
+        order_id=order.id,
+        payment_id=payment.id,
+        number=intent.number,
+        key=intent.key,
+        id=intent.id,
+        amount=order.amount,
+        currency=order.currency,
+        api_version=intent.api_version,
+        list_after=list_after(order),
+    )
+
+
+def holds(intent: Intent, context: Context, *kinds: TaskKind) -> bool:
+    """Whether the deciding process has such a task of the intent in flight: what comes of others' changes nothing."""
+    return intent.task is not None and intent.task.kind in kinds and intent.task.holder == context.process
+
+
+def at_rest(order: Order, context: Context, *, delay: timedelta = timedelta(0)) -> Order:
+    """The order when no attempt needs its intent: an open one whose secret is out is watched, and in the end cancelled.
+
+    `delay` is the wait before a cancel that follows another.
+    """
+    intent = order.intent
+    assert intent is not None
+    return with_intent(order, task=_task_at_rest(order, intent, context, delay))
+
+
+def _task_at_rest(order: Order, intent: Intent, context: Context, delay: timedelta) -> Task | None:
+    last = _last_of(order, intent)
+    if intent.state is not IntentState.OPEN or not intent.exposed or last is None:
+        return None
+    if out_of_time(order, last, context):
+        return in_flight(TaskKind.CANCEL, context, delay)
+    return watch(next_look(order, last, context.at), context)
+
+
+def out_of_time(order: Order, attempt: Attempt, context: Context) -> bool:
+    """Whether no customer may authenticate any more: the order is dead, or 24 h have passed since the attempt."""
+    return not order.open_at(context.at) or context.at >= attempt.first_sent + AUTHENTICATION_LIFE
+
+
+def _last_of(order: Order, intent: Intent) -> Attempt | None:
+    return next((attempt for attempt in reversed(order.attempts) if attempt.intent == intent.number), None)

@@ -1,0 +1,357 @@
+"""What becomes of an attempt and its intent: by an answer, by a look, by a list, or by a send that was never made.
+
+A success belongs to the intent, whichever answer or look brings it. `canceled` is as final. Every other answer is
+judged by the attempt and the send that it is about, and a look's only by the task that asked for it: what comes late
+proves nothing about what has been sent since.
+"""
+
+from typing import assert_never
+
+from msgspec import structs
+
+from payment.core.attempts import moved, returned
+from payment.core.effects import PAYMENT_CREATED
+from payment.core.intents import at_rest, holds, numbered_intent
+from payment.core.messages import (
+    ActionRequired,
+    CardDeclined,
+    ChargeFacts,
+    ChargesListed,
+    ConfirmRefused,
+    ConfirmUnclear,
+    ConfirmWithheld,
+    Context,
+    CreateErrorStored,
+    CreateRefused,
+    Failure,
+    IntentOutcome,
+    IntentPrepared,
+    IntentSeen,
+    IntentStatus,
+    IntentSucceeded,
+    RefusalReason,
+)
+from payment.core.order import (
+    GIVING_BACK,
+    Attempt,
+    AttemptState,
+    CancelReason,
+    Intent,
+    IntentState,
+    Order,
+    OutboxEvent,
+    TaskKind,
+    Trigger,
+)
+from payment.core.parts import numbered, with_attempt, with_charge, with_intent
+from payment.core.schedule import (
+    CHARGE_LIFE,
+    LONGEST_RESEND_DELAY,
+    in_flight,
+    may_send,
+    next_list,
+    next_look,
+    resend_delay,
+    watch,
+)
+from payment.core.tasks import next_publication
+
+CHARGED = GIVING_BACK | {AttemptState.PAID}
+
+CANCEL_TEXTS = {
+    CancelReason.AUTHENTICATION_FAILED: "The bank wanted the customer to authenticate, which did not happen.",
+    CancelReason.SUPERSEDED: "The order was paid with another card instead.",
+    CancelReason.UNCLEAR: "The payment could not be completed. Nothing was kept. Try again with another card.",
+}
+
+
+def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Order:
+    """The order after what the Stripe actor says of an intent."""
+    intent = order.intent
+    if intent is None:
+        return order
+    intent_id = getattr(message, "intent_id", None)
+    if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
+        # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
+        # wakes a day later may have made another one under the key: that one's cancel is not this one's.
+        return _success_of_another(order, message, context)
+    if intent.id is None and intent_id is not None:
+        order = with_intent(order, id=intent_id)
+    match message:
+        case IntentPrepared():
+            return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
+        case CreateErrorStored():
+            return _create_error_stored(order, context) if intent.id is None else order
+        case CreateRefused():
+            return _create_refused(order, message, context) if intent.id is None else order
+        case IntentSucceeded():
+            return _succeeded(order, message.intent, message.charge, context, replayed=message.replayed)
+        case IntentSeen():
+            return _seen(order, message, context)
+        case _:
+            return _send_ended(order, message, context)
+
+
+def _success_of_another(order: Order, message: IntentOutcome, context: Context) -> Order:
+    if isinstance(message, IntentSucceeded | IntentSeen) and message.charge is not None:
+        return _succeeded(order, message.intent, message.charge, context)
+    return order
+
+
+# ------------------------------------------------------------------------------------------------------ a send's answer
+
+
+def _send_ended(
+    order: Order,
+    message: ActionRequired | CardDeclined | ConfirmRefused | ConfirmUnclear | ConfirmWithheld,
+    context: Context,
+) -> Order:
+    attempt = numbered(order, message.attempt)
+    if attempt is None or attempt.intent != message.intent:
+        return order
+    match message:
+        case ActionRequired():
+            return _action_required(order, attempt, message, context)
+        case CardDeclined():
+            return moved(order, _with_failure(attempt, message.failure), Trigger.DECLINED, context)
+        case ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
+            # It has been sent again since: that send's answer is the one to wait for.
+            return order
+        case ConfirmRefused() if attempt.sends == 1:
+            if attempt.state is AttemptState.CONFIRMING:
+                attempt = structs.replace(attempt, refusal=message.reason, text=message.text)
+            return moved(order, attempt, Trigger.REFUSED, context)
+        case ConfirmRefused():
+            return _unclear_for_good(order, attempt, context)
+        case ConfirmUnclear():
+            return _unclear(order, attempt, context, stored=message.stored)
+        case ConfirmWithheld():
+            return _withheld(order, attempt, context)
+        case _:
+            assert_never(message)
+
+
+def _action_required(order: Order, attempt: Attempt, message: ActionRequired, context: Context) -> Order:
+    if not order.open_at(context.at):
+        return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
+    after = moved(order, attempt, Trigger.ACTION, context)
+    if after is not order and (message.replayed or message.processing):
+        # What is replayed is the past, and what the bank decides it does soon: look at once.
+        return with_intent(after, task=in_flight(TaskKind.LOOK, context))
+    return after
+
+
+def _with_failure(attempt: Attempt, failure: Failure) -> Attempt:
+    if attempt.state is not AttemptState.CONFIRMING:
+        return attempt
+    return structs.replace(attempt, code=failure.code, decline_code=failure.decline_code, text=failure.text)
+
+
+def _cancelled_for(attempt: Attempt, reason: CancelReason) -> Attempt:
+    if attempt.state is not AttemptState.CONFIRMING:
+        return attempt
+    return structs.replace(attempt, cancel_reason=reason)
+
+
+def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) -> Order:
+    """The same key again while that is allowed; else only the cancelled intent tells."""
+    intent = order.intent
+    assert intent is not None
+    if attempt.state is AttemptState.CONFIRMING and not holds(intent, context, TaskKind.CONFIRM):
+        return order
+    if stored or not may_send(order, attempt, context.at):
+        return _unclear_for_good(order, attempt, context)
+    order = moved(order, attempt, Trigger.UNCLEAR, context)
+    return _sent_again(order, attempt, context) if attempt.state is AttemptState.CONFIRMING else order
+
+
+def _sent_again(order: Order, attempt: Attempt, context: Context) -> Order:
+    again = structs.replace(attempt, sends=attempt.sends + 1, last_sent=context.at)
+    task = in_flight(TaskKind.CONFIRM, context, resend_delay(attempt.sends))
+    return with_intent(with_attempt(order, again), task=task)
+
+
+def _unclear_for_good(order: Order, attempt: Attempt, context: Context) -> Order:
+    attempt = _cancelled_for(attempt, CancelReason.UNCLEAR)
+    return moved(order, attempt, Trigger.UNCLEAR_FOR_GOOD, context)
+
+
+def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
+    if attempt.state is not AttemptState.CONFIRMING:
+        return moved(order, attempt, Trigger.WITHHELD, context)
+    if may_send(order, attempt, context.at):
+        intent = order.intent
+        assert intent is not None
+        order = moved(order, attempt, Trigger.WITHHELD, context)
+        if not holds(intent, context, TaskKind.CONFIRM):
+            return order  # it is looked at by now, as a process does that takes it over
+        return with_intent(order, task=returned(intent.task, context))
+    if attempt.sends > 1:
+        return _unclear_for_good(order, attempt, context)
+    refused = structs.replace(attempt, refusal=RefusalReason.WITHHELD)
+    return moved(order, refused, Trigger.WITHHELD_DEAD, context)
+
+
+# ------------------------------------------------------------------------------------------------------------- a create
+
+
+def _create_error_stored(order: Order, context: Context) -> Order:
+    """The next number is used. What this one may have made was never confirmed, for that takes its id."""
+    assert order.payment is not None
+    assert order.payment.intent is not None
+    following = numbered_intent(order, order.payment.intent.number + 1, context)
+    attempt = order.unsettled
+    order = structs.replace(order, payment=structs.replace(order.payment, intent=following))
+    if attempt is None:
+        return order
+    attempt = structs.replace(attempt, intent=following.number)
+    order = with_attempt(order, attempt)
+    if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
+        return _sent_again(order, attempt, context)
+    return _never_confirmed(order, attempt, RefusalReason.WITHHELD, None, context)
+
+
+def _create_refused(order: Order, message: CreateRefused, context: Context) -> Order:
+    attempt = order.unsettled
+    if attempt is None:
+        return with_intent(order, task=None)
+    return _never_confirmed(order, attempt, message.reason, message.text, context)
+
+
+def _never_confirmed(
+    order: Order, attempt: Attempt, reason: RefusalReason, text: str | None, context: Context
+) -> Order:
+    """No intent was made, so none was confirmed: nothing can have been charged."""
+    order = with_intent(order, task=None)
+    if attempt.state is AttemptState.CONFIRMING:
+        refused = structs.replace(attempt, refusal=reason, text=text)
+        return moved(order, refused, Trigger.REFUSED, context)
+    return _attempt_canceled(order, attempt, context)
+
+
+# --------------------------------------------------------------------------------------------------------------- a look
+
+
+def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
+    if message.charge is not None:
+        return _succeeded(order, message.intent, message.charge, context)
+    attempt = order.unsettled
+    if message.status is IntentStatus.CANCELED:
+        order = with_intent(order, state=IntentState.CANCELED, task=None)
+        return order if attempt is None else _attempt_canceled(order, attempt, context)
+    intent = order.intent
+    assert intent is not None
+    looked = holds(intent, context, TaskKind.LOOK, TaskKind.CANCEL)
+    if attempt is None:
+        return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if looked else order
+    match attempt.state:
+        case AttemptState.CONFIRMING if message.attempt == attempt.number:
+            # It may be another card's doing, and an earlier send of ours may still land: only the cancel tells.
+            return _unclear_for_good(order, attempt, context)
+        case AttemptState.CONFIRMING if looked:
+            # A process that takes over has looked before it repeats.
+            if not may_send(order, attempt, context.at):
+                return _unclear_for_good(order, attempt, context)
+            return _sent_again(moved(order, attempt, Trigger.OPEN, context), attempt, context)
+        case AttemptState.AWAITING if looked:
+            return _seen_awaiting(order, attempt, message, context)
+        case AttemptState.CANCELLING if looked:
+            order = moved(order, attempt, Trigger.OPEN, context)
+            return with_intent(order, task=in_flight(TaskKind.CANCEL, context, LONGEST_RESEND_DELAY))
+        case _:
+            return order
+
+
+def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context: Context) -> Order:
+    if message.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+        failure = message.failure
+        failed = structs.replace(
+            attempt,
+            code="authentication_required",
+            decline_code=(failure.decline_code or failure.code) if failure else "authentication_required",
+            text=failure.text if failure else CANCEL_TEXTS[CancelReason.AUTHENTICATION_FAILED],
+        )
+        return moved(order, failed, Trigger.FAILED, context)
+    if not order.open_at(context.at):
+        ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
+        return moved(order, ended, Trigger.EXPIRED, context)
+    order = moved(order, attempt, Trigger.OPEN, context)
+    return with_intent(order, task=watch(next_look(order, attempt, context.at), context))
+
+
+def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
+    """The attempt's intent can never charge: it is over, whichever way it was sent."""
+    if not order.open_at(context.at):
+        return moved(order, attempt, Trigger.CANCELED_DEAD, context)
+    awaited = attempt.state is not AttemptState.CONFIRMING
+    reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
+    declined = structs.replace(attempt, code=reason.value, decline_code=reason.value, text=CANCEL_TEXTS[reason])
+    return moved(order, declined, Trigger.CANCELED, context)
+
+
+# ------------------------------------------------------------------------------------------------------------ a success
+
+
+def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
+    """A success goes to the attempt of this intent that has it already, else to the unsettled one, else to the last."""
+    intent = order.intent
+    assert intent is not None
+    mine = [attempt for attempt in order.attempts if attempt.intent == number]
+    known = with_charge(order, charge.charge_id)
+    if not mine:
+        # Made ahead of its first request, which will find the charge itself.
+        return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
+    attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
+    if known is not None and known is not attempt:
+        return _create_stopped(order, intent, context)
+    if known is not None or attempt.state in CHARGED:
+        return order
+    if replayed:
+        # A fact about the past: the charge may have been given back since. It is paid once it was read.
+        return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.LOOK, context))
+    if intent.number == number:
+        order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
+    return _charged(order, attempt, charge, context)
+
+
+def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
+    """A list of charges before a create found one that is another attempt's: the create waits until it is given back.
+
+    Without the wait the effect would be owed unchanged, and released again at once.
+    """
+    if intent.task is None or not holds(intent, context, intent.task.kind):
+        return order
+    return with_intent(order, task=watch(context.at + LONGEST_RESEND_DELAY, context))
+
+
+def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
+    """The first charge that comes to an order that is not cancelled is kept; every other one is given back."""
+    attempt = structs.replace(attempt, charge_id=charge.charge_id)
+    if charge.refunded:
+        return moved(order, attempt, Trigger.GIVEN_BACK, context)
+    if order.cancelled or order.kept is not None:
+        return moved(order, attempt, Trigger.UNWANTED, context)
+    order = moved(order, attempt, Trigger.SUCCEEDED, context)
+    assert order.payment is not None
+    event = OutboxEvent(PAYMENT_CREATED, charge.charge_id)
+    payment = structs.replace(order.payment, kept=attempt.number)
+    return next_publication(structs.replace(order, payment=payment, outbox=(*order.outbox, event)), context)
+
+
+# ------------------------------------------------------------------------------------------ a charge of release 0.1.0
+
+
+def charges_listed(order: Order, message: ChargesListed, context: Context) -> Order:
+    """A list of charges: what it shows is believed; the attempt it lacks is closed once it can't land any more."""
+    for listed in message.charges:
+        found = numbered(order, listed.attempt)
+        if found is not None and found.intent == 0 and found.charge_id is None:
+            order = _charged(order, found, listed.charge, context)
+    attempt = numbered(order, message.attempt)
+    if attempt is None or attempt.intent != 0 or attempt.charge_id is not None:
+        return order
+    if context.at >= attempt.last_sent + CHARGE_LIFE:
+        return moved(order, attempt, Trigger.NOT_LISTED_OLD, context)
+    if attempt.state is AttemptState.CHARGING:
+        attempt = structs.replace(attempt, task=watch(next_list(attempt, context.at), context))
+    return moved(order, attempt, Trigger.NOT_LISTED, context)
