@@ -224,7 +224,8 @@ class Books:
     def _answered(self, entry: StripeAnswered) -> None:
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
-        elif entry.kind == "retrieve" and entry.outcome.startswith("Intent("):
+        if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith("Intent(")):
+            # To repeat a create is how a look begins, and ends where an error is stored for it.
             self.looked_at[entry.who, entry.order_id] = self.index
         elif entry.kind == "list" and entry.outcome.startswith("Charges("):
             self.listed_s[entry.who, entry.order_id] = entry.at_s

@@ -251,7 +251,8 @@ class Errand:
             self.under_way = False
             if status == 200:
                 self._read(body)
-            self._learned(status == 200 and body["status"] not in UNSETTLED_STATUSES, None)
+            settled = status == 200 and body["status"] not in UNSETTLED_STATUSES
+            self._learned(settled or status in (403, 404), None)
             if not self.known:
                 self._again(0.0)
 
