@@ -18,15 +18,17 @@ from payment.stripe_sandbox.books import BooksInUseError
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S
 from payment.stripe_sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
-from payment.stripe_sandbox.pace import RATE_PER_S
-from payment.stripe_sandbox.server import serving
+from payment.stripe_sandbox.pace import ACCOUNT_RATE_PER_S, RATE_PER_S
+from payment.stripe_sandbox.server import Forward, serving
 
 EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE: the port or the books are taken."""
+SECRET_VARIABLE = "STRIPE_WEBHOOK_SECRET"
+"""The payment service's own variable, so that both can be started with one environment."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="stripe-sandbox", description="A sandbox of Stripe's Charges API.")
+    parser = argparse.ArgumentParser(prog="stripe-sandbox", description="A sandbox of Stripe's payments API.")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where its books are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=12111, help="port to listen on, 0 for a free one (%(default)s)")
@@ -35,6 +37,18 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=_positive,
         default=RATE_PER_S,
         help="requests a second to one endpoint, 0: any (%(default)s)",
+    )
+    parser.add_argument(
+        "--account-rate-per-s",
+        type=_positive,
+        help=f"requests a second to all endpoints, 0: any ({ACCOUNT_RATE_PER_S}, or any with --rate-per-s 0)",
+    )
+    parser.add_argument("--no-charges", action="store_true", help="refuse POST /v1/charges, as for a new account")
+    parser.add_argument("--public-url", metavar="URL", help="where a browser finds the bank's page (as requested)")
+    parser.add_argument(
+        "--forward-to",
+        metavar="URL",
+        help=f"deliver every event here, signed with the secret in the environment variable {SECRET_VARIABLE}",
     )
     parser.add_argument("--latency-ms", type=_positive, default=0.0, help="time each request takes (%(default)s)")
     parser.add_argument(
@@ -47,7 +61,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port here")
     parser.add_argument("--pid-file", type=Path, metavar="FILE", help="write the process id here")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it is gone")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.forward_to is not None and not os.environ.get(SECRET_VARIABLE):
+        parser.error(f"--forward-to needs {SECRET_VARIABLE} in the environment")
+    return options
 
 
 def _positive(text: str) -> float:
@@ -79,11 +96,15 @@ async def _run(options: argparse.Namespace, parent_pid: int) -> None:
     settings = Settings(
         latency_ms=options.latency_ms,
         rate_per_s=options.rate_per_s,
+        account_rate_per_s=options.account_rate_per_s,
+        charges=not options.no_charges,
         key_life_s=options.key_life_s,
         refund_delay_s=options.refund_delay_s,
         require_key=options.require_key,
+        public_url=options.public_url,
     )
-    async with serving(options.data, settings, options.host, options.port) as (url, port):
+    forward = Forward(options.forward_to, os.environ[SECRET_VARIABLE]) if options.forward_to else None
+    async with serving(options.data, settings, options.host, options.port, forward) as (url, port):
         with _notes({options.port_file: port, options.pid_file: os.getpid()}):
             print(f"stripe sandbox listening on {url}", flush=True)
             await _first(stop.wait(), *([parent_gone(parent_pid)] if options.die_with_parent else []))

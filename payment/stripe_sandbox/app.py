@@ -1,8 +1,8 @@
 """One request, from its first byte to its answer.
 
-In Stripe's order: the key, the pace, then the idempotency key, then the endpoint. What stands before the idempotency
-key (401, 404, 429) never touches it. A client that goes away does not stop its request: a charge under way is made,
-as at Stripe.
+In Stripe's order: the key, the rate limits, then the idempotency key, then the endpoint. What stands before the
+idempotency key (401, unknown routes, 429) never touches it. A client that goes away does not stop its request: a
+charge under way is made, as at Stripe.
 
 The charge and the answer kept for its key are written in one transaction, and only then does the answer leave.
 """
@@ -10,50 +10,66 @@ The charge and the answer kept for its key are written in one transaction, and o
 import asyncio
 import base64
 import binascii
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from datetime import date
 from random import Random
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
 from payment.stripe_sandbox import errors
+from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.books import Books
-from payment.stripe_sandbox.endpoints import REFUND_DELAY_S, Endpoint, Endpoints
-from payment.stripe_sandbox.errors import Answer, ApiError
+from payment.stripe_sandbox.calls import Call, Endpoint
+from payment.stripe_sandbox.deliveries import Deliverer
+from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
+from payment.stripe_sandbox.errors import Answer, ApiError, ExecutionError
+from payment.stripe_sandbox.events import API_VERSION
 from payment.stripe_sandbox.faults import FaultKind, Faults
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S, IdempotencyKeys, KeyedRequest
 from payment.stripe_sandbox.objects import new_id
-from payment.stripe_sandbox.pace import RATE_PER_S, Pace
+from payment.stripe_sandbox.pace import ACCOUNT_RATE_PER_S, RATE_PER_S, Pace
 from payment.stripe_sandbox.params import Params
 from payment.stripe_sandbox.wire import send
 
-API_VERSION = "2026-10-28.endive"
-"""Named in answers to requests that name none; the objects are the same for all versions."""
+VERSION_FORMAT = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[a-z]+)?", re.ASCII)
 TEST_KEYS = ("sk_test_", "rk_test_")
+PUBLISHABLE_KEY = "pk_test_"
 FORM_TYPE = "application/x-www-form-urlencoded"
 BODY_MAX_BYTES = 256 * 1024
 """Far more than the largest request with 50 metadata values."""
 UNKNOWN = "unknown"
 """What counts call the routes that there are not."""
+ACCOUNT = "account"
+"""The bucket of the limit over all endpoints."""
+ANY_ORIGIN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Request-Id, Stripe-Should-Retry"}
 
 REFUSING = frozenset(
     {FaultKind.DROP_BEFORE, FaultKind.HANG, FaultKind.HTML, FaultKind.UNAUTHORIZED, FaultKind.RATE_LIMIT}
     | {FaultKind.LOCK_TIMEOUT}
 )
 """Nothing is executed, and the idempotency key is not looked at."""
+SERVER_ERRORS = (FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER)
 
 
 class Settings(Struct, kw_only=True):
-    """What can be set when the sandbox starts; the first two also later, over `/_sandbox/settings`."""
+    """What can be set when the sandbox starts; the first four also later, over `/_sandbox/settings`."""
 
     latency_ms: float = 0.0
     rate_per_s: float = RATE_PER_S
+    account_rate_per_s: float | None = None
+    """Where nothing is said, Stripe's for a live account; none where the endpoints have none either."""
+    charges: bool = True
+    """Whether `POST /v1/charges` is served, as for an account from before Stripe closed it."""
     key_life_s: float = KEY_LIFE_S
     refund_delay_s: float = REFUND_DELAY_S
     require_key: str | None = None
+    public_url: str | None = None
+    """Where a browser finds the sandbox's pages; by default where the request that leads there was sent."""
 
     def __repr__(self) -> str:
         return f"Settings(latency_ms={self.latency_ms}, rate_per_s={self.rate_per_s})"
@@ -73,22 +89,39 @@ class Sandbox:
         self.books = books
         self.settings = settings
         self.pace = Pace(settings.rate_per_s, monotonic)
+        if settings.account_rate_per_s is None:
+            settings.account_rate_per_s = ACCOUNT_RATE_PER_S if settings.rate_per_s else 0
+        self.account_pace = Pace(settings.account_rate_per_s, monotonic)
         self.faults = Faults(random or Random())  # not a secret: it only decides which request breaks
         self.counts: dict[str, Counter[str]] = {}
         self.closing = asyncio.Event()
         self._keys = IdempotencyKeys(books, settings.key_life_s)
         self._sleep = sleep
-        self._endpoints = Endpoints(books, settings.refund_delay_s)
-        self.endpoints = self._endpoints.table()
+        self.account = Account(books, settings.refund_delay_s, lambda: settings.charges)
+        self.endpoints = self.account.table()
+        self._late: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        """A route for each endpoint, and one for everything else."""
+        """A route for each endpoint, a preflight for what browsers may call, and one for everything else."""
         known = [web.route(each.method, each.path, self._handler(each)) for each in self.endpoints]
-        return [*known, web.route("*", "/{tail:.*}", self._handle_unknown)]
+        public = sorted({each.path for each in self.endpoints if each.public})
+        preflights = [web.options(path, _preflight) for path in public]
+        return [*known, *preflights, web.route("*", "/{tail:.*}", self._handle_unknown)]
 
-    def settle_refunds(self) -> None:
-        """Bring the refunds up to the sandbox's clock."""
-        self._endpoints.settle_refunds()
+    def deliver_with(self, deliverer: Deliverer) -> None:
+        """Have a deliverer woken when there is something to deliver."""
+        self.account.events.on_delivery = deliverer.wake
+
+    def wake_deliveries(self) -> None:
+        if self.account.events.on_delivery is not None:
+            self.account.events.on_delivery()
+
+    async def close(self) -> None:
+        """End the requests that have not landed yet."""
+        self.closing.set()
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     def _handler(self, endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -101,6 +134,11 @@ class Sandbox:
         struck = self.faults.strike(endpoint.name)
         fault = struck.fault if struck else None
         delay_ms = struck.delay_ms if struck else 0
+        if fault is FaultKind.LATE:
+            await request.read()
+            self._land_later(endpoint, request, request_id, delay_ms)
+            self._count(endpoint.name, Answer(0, b""), fault)
+            return await send(request, Answer(0, b""), fault, self.closing)
         try:
             if fault in REFUSING:
                 await self._sleep_ms(delay_ms)
@@ -108,58 +146,111 @@ class Sandbox:
         except ApiError as refused:
             answer = refused.answer
         self._count(endpoint.name, answer, fault)
-        return await send(request, _signed(answer, request, request_id), fault, self.closing)
+        return await send(request, _signed(answer, request, request_id, endpoint.public), fault, self.closing)
+
+    def _land_later(self, endpoint: Endpoint, request: web.Request, request_id: str, delay_ms: int) -> None:
+        """Act on a request after its delay. Its key is free until then, and its client never learns the answer."""
+
+        async def land() -> None:
+            await self._sleep_ms(delay_ms)
+            try:
+                answer = await self._answer(endpoint, request, request_id, None, 0)
+            except ApiError as refused:
+                answer = refused.answer
+            self._count(f"{endpoint.name} landed late", answer, None)
+
+        task = asyncio.create_task(land())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     async def _answer(
         self, endpoint: Endpoint, request: web.Request, request_id: str, fault: FaultKind | None, delay_ms: int
     ) -> Answer:
-        self._authorize(request, fault)
-        if fault is FaultKind.RATE_LIMIT or not self.pace.admits(endpoint.name):
-            raise errors.rate_limited()
+        publishable = self._authorize(request, fault)
+        if publishable and not endpoint.public:
+            raise errors.secret_key_required()
+        self._check_rate(endpoint, fault)
         if fault is FaultKind.LOCK_TIMEOUT:
             raise errors.lock_timeout()
         if fault in REFUSING:
             return Answer(0, b"")  # `send` breaks the connection, or sends its own page: this is never seen
+        _check_version(request)
         params = await _read_params(request)
-        self.settle_refunds()
+        expand = self.account.expander.check(endpoint.returns, endpoint.lists, params.listed("expand"))
         keyed = _keyed(request, params, request_id)
+        processing = fault is FaultKind.PROCESSING
+        call = Call(
+            params=params,
+            object_id=request.match_info.get("id", ""),
+            publishable=publishable,
+            origin=self.settings.public_url or f"{request.scheme}://{request.host}",
+            request_id=request_id,
+            idempotency_key=keyed.key if keyed else None,
+            processing_s=delay_ms / 1000 if processing else None,
+        )
+        latency_ms = self.settings.latency_ms + (0 if processing else delay_ms)
         if keyed is None:
-            await self._sleep_ms(self.settings.latency_ms + delay_ms)
-            return self._execute(endpoint, request, params, None, fault)
+            await self._sleep_ms(latency_ms)
+            return self._execute(endpoint, call, expand, None, fault)
         with self._keys.hold(keyed):
             kept = self._keys.replay(keyed)
-            await self._sleep_ms(self.settings.latency_ms + delay_ms)
-            return kept or self._execute(endpoint, request, params, keyed, fault)
+            await self._sleep_ms(latency_ms)
+            return kept or self._execute(endpoint, call, expand, keyed, fault)
 
     def _execute(
         self,
         endpoint: Endpoint,
-        request: web.Request,
-        params: Params,
+        call: Call,
+        expand: list[list[str]],
         keyed: KeyedRequest | None,
         fault: FaultKind | None,
     ) -> Answer:
         """Act and keep the answer, both or neither. What raises ApiError leaves no trace."""
-        object_id = request.match_info.get("id", "")
-        with ExitStack() as transaction:
-            if endpoint.method == "POST":
-                transaction.enter_context(self.books.transaction())
+        self.account.settle()
+        if endpoint.method == "GET":
+            return errors.server_error() if fault in SERVER_ERRORS else self._act(endpoint, call, expand)
+        with self.books.transaction():
             answer = errors.server_error()
             if fault is not FaultKind.ERROR_BEFORE:
-                acted = endpoint.act(params, object_id)
+                acted = self._act_or_fail(endpoint, call, expand)
                 answer = answer if fault is FaultKind.ERROR_AFTER else acted
             if keyed is not None:
                 self._keys.keep(keyed, answer)
         return answer
 
-    def _authorize(self, request: web.Request, fault: FaultKind | None) -> None:
+    def _act_or_fail(self, endpoint: Endpoint, call: Call, expand: list[list[str]]) -> Answer:
+        """Act; an error of the execution undoes what it did, and is the answer that is kept."""
+        try:
+            with self.books.attempt():
+                return self._act(endpoint, call, expand)
+        except ExecutionError as failed:
+            return failed.answer
+
+    def _act(self, endpoint: Endpoint, call: Call, expand: list[list[str]]) -> Answer:
+        result = endpoint.act(call)
+        if isinstance(result, Answer):
+            return result
+        shown = self.account.expander.expanded(result, expand) if expand else result
+        return Answer(200, msgspec.json.encode(shown))
+
+    def _check_rate(self, endpoint: Endpoint, fault: FaultKind | None) -> None:
+        """Raise ApiError (429) if this is one request too many, for its endpoint or for the account."""
+        if fault is FaultKind.RATE_LIMIT or not self.pace.admits(endpoint.name):
+            raise errors.rate_limited("endpoint-rate")
+        if not self.account_pace.admits(ACCOUNT):
+            raise errors.rate_limited("global-rate")
+
+    def _authorize(self, request: web.Request, fault: FaultKind | None) -> bool:
+        """Whether the key is a publishable one. Raise ApiError (401) if there is none, or not the right one."""
         key = _api_key(request.headers.get("Authorization", ""))
         if key is None:
             raise errors.no_key()
+        publishable = key.startswith(PUBLISHABLE_KEY)
         required = self.settings.require_key
         accepted = key == required if required is not None else key.startswith(TEST_KEYS)
-        if fault is FaultKind.UNAUTHORIZED or not accepted:
+        if fault is FaultKind.UNAUTHORIZED or not (accepted or publishable):
             raise errors.wrong_key(key)
+        return publishable
 
     async def _handle_unknown(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -168,7 +259,7 @@ class Sandbox:
         except ApiError as refused:
             answer = refused.answer
         self._count(UNKNOWN, answer, None)
-        return await send(request, _signed(answer, request, new_id("req")), None, self.closing)
+        return await send(request, _signed(answer, request, new_id("req"), False), None, self.closing)
 
     async def _sleep_ms(self, milliseconds: float) -> None:
         if milliseconds:
@@ -185,11 +276,35 @@ class Sandbox:
             counts[f"fault:{fault.value}"] += 1
 
 
-def _signed(answer: Answer, request: web.Request, request_id: str) -> Answer:
-    """The headers that every answer has, beside its own."""
+async def _preflight(_: web.Request) -> web.Response:
+    """A browser asks whether a page of another origin may send what it is about to send."""
+    headers = {
+        **ANY_ORIGIN,
+        "Access-Control-Allow-Methods": "GET, POST",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, Stripe-Version",
+        "Access-Control-Max-Age": "300",
+    }
+    return web.Response(status=204, headers=headers)
+
+
+def _check_version(request: web.Request) -> None:
+    """Raise ApiError if the API version is not written as Stripe writes them: a date, perhaps with a release's name."""
+    version = request.headers.get("Stripe-Version", API_VERSION)
+    found = VERSION_FORMAT.fullmatch(version)
+    if found is None:
+        raise errors.wrong_version(version)
+    try:
+        date.fromisoformat(found[1])
+    except ValueError as error:
+        raise errors.wrong_version(version) from error
+
+
+def _signed(answer: Answer, request: web.Request, request_id: str, public: bool) -> Answer:
+    """The headers that every answer has, beside its own; those of a `public` endpoint may be read by any page."""
     answer.headers = {
         "Request-Id": request_id,
         "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION),
+        **(ANY_ORIGIN if public else {}),
         **answer.headers,
     }
     key = request.headers.get("Idempotency-Key")

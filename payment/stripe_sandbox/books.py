@@ -1,4 +1,5 @@
-"""Everything that must survive a restart or a kill -9, in one SQLite file: charges, refunds, used tokens, kept answers.
+"""Everything that must survive a restart or a kill -9, in one SQLite file: charges, refunds, used tokens, kept answers,
+and by `intents` and `events` what belongs to those.
 
 SQLite runs in the event loop's own thread: a transaction takes tens of microseconds, less than handing it to another
 thread would. The write-ahead log is handed to the operating system with each commit and forced to the disk only at
@@ -11,28 +12,36 @@ Change together: `SCHEMA` and its version; a file of another version is refused,
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from payment.stripe_sandbox.objects import Charge, Money, Refund
+from payment.stripe_sandbox.event_records import EVENT_SCHEMA, EventRecords
+from payment.stripe_sandbox.intent_records import INTENT_SCHEMA, IntentRecords
+from payment.stripe_sandbox.objects import Charge, Dispute, Money, Refund
+from payment.stripe_sandbox.pages import Page, read_page
 
 FILE_NAME = "stripe-sandbox.sqlite3"
-SCHEMA_VERSION = 1
-SCHEMA = """
+SCHEMA_VERSION = 2
+SCHEMA = f"""
+{INTENT_SCHEMA}
+{EVENT_SCHEMA}
 CREATE TABLE charges (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, token TEXT NOT NULL, transfer_group TEXT,
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, card TEXT NOT NULL, transfer_group TEXT, payment_intent TEXT,
     currency TEXT NOT NULL, kept INTEGER NOT NULL, object BLOB NOT NULL);
 CREATE INDEX charges_by_group ON charges (transfer_group, seq);
+CREATE INDEX charges_by_intent ON charges (payment_intent, seq);
 CREATE TABLE refunds (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge TEXT NOT NULL, settles_at REAL, settles_as TEXT,
-    object BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge TEXT NOT NULL, payment_intent TEXT, settles_at REAL,
+    settles_as TEXT, object BLOB NOT NULL);
 CREATE INDEX refunds_by_charge ON refunds (charge, seq);
+CREATE INDEX refunds_by_intent ON refunds (payment_intent, seq);
 CREATE INDEX refunds_to_settle ON refunds (settles_at) WHERE settles_at IS NOT NULL;
+CREATE TABLE disputes (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge TEXT NOT NULL, payment_intent TEXT, object BLOB NOT NULL);
 CREATE TABLE used_tokens (token TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE answers (
     key TEXT PRIMARY KEY, path TEXT NOT NULL, fingerprint TEXT NOT NULL, kept_at REAL NOT NULL,
@@ -46,8 +55,6 @@ CHECKPOINT_PAGES = 4_000
 """16 MB of log, some 600 charges: four times SQLite's default. A page written often is then copied less."""
 CACHE_KIB = 16_000
 """Keeps the indexes' pages at hand; SQLite's default of 2 MB holds those of some thousand charges."""
-
-_T = TypeVar("_T")
 
 
 class BooksInUseError(Exception):
@@ -65,18 +72,6 @@ class KeptAnswer(Struct, frozen=True):
     body: bytes
 
 
-class Page(Struct, frozen=True):
-    """Which part of a list is asked for: so many, after one id (older) or before one (newer), made at such times.
-
-    `created` holds seconds since 1970 by SQL's sign of a comparison.
-    """
-
-    limit: int
-    starting_after: str | None = None
-    ending_before: str | None = None
-    created: dict[str, int] = {}
-
-
 class Books:
     """One account's books. Every method is immediate; those that write must run inside `transaction()`."""
 
@@ -91,6 +86,8 @@ class Books:
             self._db.close()
             raise BooksInUseError(f"{directory / FILE_NAME}: {error}") from error
         self._skipped_s = self._fact("skipped_s")
+        self.intents = IntentRecords(self._db)
+        self.events = EventRecords(self._db)
 
     def _open(self) -> None:
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -118,9 +115,25 @@ class Books:
             raise
         self._db.execute("COMMIT")
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Inside a transaction: if the block raises, what it wrote is undone, and the transaction goes on."""
+        self._db.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK TO attempt")
+            self._db.execute("RELEASE attempt")
+            raise
+        self._db.execute("RELEASE attempt")
+
     def now(self) -> float:
         """Seconds since 1970 by the sandbox's own clock, which may have been put forward."""
         return self._clock() + self._skipped_s
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970 as the rest of the world has it, for those who check what the sandbox signs."""
+        return self._clock()
 
     def skip(self, seconds: float) -> None:
         """Put the clock forward, for good."""
@@ -140,10 +153,20 @@ class Books:
 
     # Charges
 
-    def add_charge(self, charge: Charge, token: str) -> None:
+    def add_charge(self, charge: Charge, card: str) -> None:
+        """`card` is its key, of `tokens.card_key`."""
         self._db.execute(
-            "INSERT INTO charges (id, token, transfer_group, currency, kept, object) VALUES (?, ?, ?, ?, ?, ?)",
-            [charge.id, token, charge.transfer_group, charge.currency, _kept(charge), msgspec.json.encode(charge)],
+            "INSERT INTO charges (id, card, transfer_group, payment_intent, currency, kept, object)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                charge.id,
+                card,
+                charge.transfer_group,
+                charge.payment_intent,
+                charge.currency,
+                _kept(charge),
+                msgspec.json.encode(charge),
+            ],
         )
 
     def change_charge(self, charge: Charge) -> None:
@@ -156,14 +179,14 @@ class Books:
         row = self._db.execute("SELECT object FROM charges WHERE id = ?", [charge_id]).fetchone()
         return msgspec.json.decode(row[0], type=Charge) if row else None
 
-    def token_of(self, charge_id: str) -> str:
-        """The token that a charge on the books was made with."""
-        (token,) = self._db.execute("SELECT token FROM charges WHERE id = ?", [charge_id]).fetchone()
-        return str(token)
+    def card_of(self, charge_id: str) -> str:
+        """The key of the card that a charge was made with."""
+        (card,) = self._db.execute("SELECT card FROM charges WHERE id = ?", [charge_id]).fetchone()
+        return str(card)
 
-    def charges(self, transfer_group: str | None, page: Page) -> tuple[list[Charge], bool]:
-        """One page, newest first, and whether there is more."""
-        return self._page("charges", "transfer_group", transfer_group, page, Charge)
+    def charges(self, selected: dict[str, str], page: Page) -> tuple[list[Charge], bool]:
+        """One page, newest first, and whether there is more. `selected`: `transfer_group`, `payment_intent`."""
+        return read_page(self._db, "charges", selected, page, Charge)
 
     def all_charges(self) -> list[Charge]:
         rows = self._db.execute("SELECT object FROM charges ORDER BY seq")
@@ -182,8 +205,9 @@ class Books:
 
     def add_refund(self, refund: Refund, settles_at: float | None, settles_as: str | None) -> None:
         self._db.execute(
-            "INSERT INTO refunds (id, charge, settles_at, settles_as, object) VALUES (?, ?, ?, ?, ?)",
-            [refund.id, refund.charge, settles_at, settles_as, msgspec.json.encode(refund)],
+            "INSERT INTO refunds (id, charge, payment_intent, settles_at, settles_as, object)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [refund.id, refund.charge, refund.payment_intent, settles_at, settles_as, msgspec.json.encode(refund)],
         )
 
     def settle_refund(self, refund: Refund) -> None:
@@ -199,17 +223,45 @@ class Books:
         rows = self._db.execute(query, [self.now()])
         return [(msgspec.json.decode(data, type=Refund), status) for data, status in rows]
 
+    def next_settlement_at(self) -> float | None:
+        """When the next refund or intent in `processing` takes its last state, in seconds since 1970."""
+        query = (
+            "SELECT MIN(at) FROM (SELECT MIN(settles_at) AS at FROM refunds"
+            " UNION ALL SELECT MIN(settles_at) FROM intents)"
+        )
+        (at,) = self._db.execute(query).fetchone()
+        return None if at is None else float(at)
+
     def refund(self, refund_id: str) -> Refund | None:
         row = self._db.execute("SELECT object FROM refunds WHERE id = ?", [refund_id]).fetchone()
         return msgspec.json.decode(row[0], type=Refund) if row else None
 
-    def refunds(self, charge_id: str | None, page: Page) -> tuple[list[Refund], bool]:
-        """One page, newest first, and whether there is more."""
-        return self._page("refunds", "charge", charge_id, page, Refund)
+    def change_refund(self, refund: Refund) -> None:
+        self._db.execute("UPDATE refunds SET object = ? WHERE id = ?", [msgspec.json.encode(refund), refund.id])
+
+    def refunds(self, selected: dict[str, str], page: Page) -> tuple[list[Refund], bool]:
+        """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
+        return read_page(self._db, "refunds", selected, page, Refund)
 
     def all_refunds(self) -> list[Refund]:
         rows = self._db.execute("SELECT object FROM refunds ORDER BY seq")
         return [msgspec.json.decode(row[0], type=Refund) for row in rows]
+
+    # Disputes
+
+    def add_dispute(self, dispute: Dispute) -> None:
+        self._db.execute(
+            "INSERT INTO disputes (id, charge, payment_intent, object) VALUES (?, ?, ?, ?)",
+            [dispute.id, dispute.charge, dispute.payment_intent, msgspec.json.encode(dispute)],
+        )
+
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        row = self._db.execute("SELECT object FROM disputes WHERE id = ?", [dispute_id]).fetchone()
+        return msgspec.json.decode(row[0], type=Dispute) if row else None
+
+    def disputes(self, selected: dict[str, str], page: Page) -> tuple[list[Dispute], bool]:
+        """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
+        return read_page(self._db, "disputes", selected, page, Dispute)
 
     # Idempotency keys
 
@@ -238,31 +290,6 @@ class Books:
     def keys_reused_late(self) -> int:
         """How often a key was used again after it had expired, and was executed anew."""
         return int(self._fact("keys_reused_late"))
-
-    def _page(self, table: str, column: str, value: str | None, page: Page, kind: type[_T]) -> tuple[list[_T], bool]:
-        """`table` and `column` are this file's own words, never a caller's."""
-        where, values = _where(table, column, value, page)
-        order = "ASC" if page.ending_before is not None else "DESC"
-        query = f"SELECT object FROM {table}{where} ORDER BY seq {order} LIMIT ?"
-        rows: Sequence[tuple[bytes]] = self._db.execute(query, [*values, page.limit + 1]).fetchall()
-        found = [msgspec.json.decode(row[0], type=kind) for row in rows[: page.limit]]
-        return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
-
-
-def _where(table: str, column: str, value: str | None, page: Page) -> tuple[str, list[str | int]]:
-    conditions: list[str] = []
-    values: list[str | int] = []
-    if value is not None:
-        conditions.append(f"{column} = ?")
-        values.append(value)
-    for sign, mark in (("<", page.starting_after), (">", page.ending_before)):
-        if mark is not None:
-            conditions.append(f"seq {sign} (SELECT seq FROM {table} WHERE id = ?)")
-            values.append(mark)
-    for sign, moment in page.created.items():
-        conditions.append(f"json_extract(CAST(object AS TEXT), '$.created') {sign} ?")
-        values.append(moment)
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def _kept(charge: Charge) -> int:

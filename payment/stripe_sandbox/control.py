@@ -1,9 +1,10 @@
 """`/_sandbox/`: what a test or a demo asks of the sandbox itself. Stripe has nothing of the kind, and no key is needed.
 
     GET, POST, DELETE /_sandbox/faults    {"fault": "drop_after", "endpoint": "charges.create", "times": 1}
-    GET, POST /_sandbox/settings          {"latency_ms": 200, "rate_per_s": 100}
+    GET, POST /_sandbox/settings          {"latency_ms": 200, "rate_per_s": 100, "charges": false}
     GET, POST /_sandbox/clock             {"skip_s": 90000}
-    GET /_sandbox/books                   every charge and refund, the keys, the requests counted since the start
+    POST /_sandbox/intents/{id}/complete  the customer authenticates at the bank; `fail`: does not
+    GET /_sandbox/books                   every object, and sums to judge by: `audit.py`
 
 Change together: `faults.Fault`, which is the body of a fault.
 """
@@ -16,6 +17,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from payment.stripe_sandbox.app import Sandbox
+from payment.stripe_sandbox.audit import audit
 from payment.stripe_sandbox.faults import ANY_ENDPOINT, Fault
 
 SKIP_MAX_S = 366 * 86_400
@@ -31,6 +33,8 @@ class SettingsChange(Struct, forbid_unknown_fields=True):
 
     latency_ms: Annotated[float, Meta(ge=0)] | None = None
     rate_per_s: Annotated[float, Meta(ge=0)] | None = None
+    account_rate_per_s: Annotated[float, Meta(ge=0)] | None = None
+    charges: bool | None = None
 
 
 class ClockChange(Struct, forbid_unknown_fields=True):
@@ -55,6 +59,8 @@ class Control:
             ("GET", "clock", self.show_clock),
             ("POST", "clock", self.skip),
             ("GET", "books", self.show_books),
+            ("POST", "intents/{id}/complete", self.complete),
+            ("POST", "intents/{id}/fail", self.fail),
         ]
         return [web.route(method, f"/_sandbox/{name}", _guarded(handler)) for method, name, handler in table]
 
@@ -76,7 +82,7 @@ class Control:
 
     async def show_settings(self, _: web.Request) -> web.Response:
         settings = self._sandbox.settings
-        return _shown({"latency_ms": settings.latency_ms, "rate_per_s": settings.rate_per_s})
+        return _shown({name: getattr(settings, name) for name in SettingsChange.__struct_fields__})
 
     async def change_settings(self, request: web.Request) -> web.Response:
         change, settings = await _body(request, SettingsChange), self._sandbox.settings
@@ -85,6 +91,11 @@ class Control:
         if change.rate_per_s is not None:
             settings.rate_per_s = change.rate_per_s
             self._sandbox.pace.set_rate(change.rate_per_s)
+        if change.account_rate_per_s is not None:
+            settings.account_rate_per_s = change.account_rate_per_s
+            self._sandbox.account_pace.set_rate(change.account_rate_per_s)
+        if change.charges is not None:
+            settings.charges = change.charges
         return await self.show_settings(request)
 
     async def show_clock(self, _: web.Request) -> web.Response:
@@ -92,21 +103,31 @@ class Control:
 
     async def skip(self, request: web.Request) -> web.Response:
         self._sandbox.books.skip((await _body(request, ClockChange)).skip_s)
+        self._sandbox.account.settle()
+        self._sandbox.wake_deliveries()
         return await self.show_clock(request)
 
+    async def complete(self, request: web.Request) -> web.Response:
+        return self._answer_bank(request, authenticated=True)
+
+    async def fail(self, request: web.Request) -> web.Response:
+        return self._answer_bank(request, authenticated=False)
+
+    def _answer_bank(self, request: web.Request, authenticated: bool) -> web.Response:
+        """Answer for the customer: 409 if the intent waits for no answer."""
+        account, intent_id = self._sandbox.account, request.match_info["id"]
+        intent = account.books.intents.get(intent_id)
+        if intent is None:
+            return _refused(f"no intent {intent_id}", 404)
+        after = account.answer_bank(intent, authenticated)
+        if after is None:
+            return _refused(f"intent {intent_id} is {intent.status} and waits for no customer", 409)
+        return _shown({"id": after.id, "status": after.status})
+
     async def show_books(self, _: web.Request) -> web.Response:
-        """All that the account has seen, oldest first. `keys.parameter_sets` names the keys with more than one set."""
-        self._sandbox.settle_refunds()
-        books = self._sandbox.books
-        keys = {
-            "kept": books.keys_kept(),
-            "reused_late": books.keys_reused_late(),
-            "parameter_sets": books.parameter_sets(),
-        }
-        requests = self._sandbox.counts
-        return _shown(
-            {"charges": books.all_charges(), "refunds": books.all_refunds(), "keys": keys, "requests": requests}
-        )
+        """All that the account holds and has counted: `audit.py`."""
+        self._sandbox.account.settle()
+        return _shown(audit(self._sandbox.books, self._sandbox.counts))
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -129,5 +150,5 @@ def _shown(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type=_JSON)
 
 
-def _refused(message: str) -> web.Response:
-    return web.Response(status=400, body=msgspec.json.encode({"error": {"message": message}}), content_type=_JSON)
+def _refused(message: str, status: int = 400) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode({"error": {"message": message}}), content_type=_JSON)

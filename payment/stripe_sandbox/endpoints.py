@@ -1,39 +1,35 @@
-"""What each endpoint does to the books, and the table of them all.
+"""The endpoints of charges, refunds and the balance.
 
-Each takes a request's parameters and the id in its path, and returns an Answer: an object, a list, or a declined card.
-What is refused without being executed is raised as ApiError. An endpoint never waits, and a POST always runs inside a
-transaction of the books.
+Each takes a call and returns an object, a list, or a declined card. What is refused is raised as ApiError. An endpoint
+never waits, and a POST always runs inside a transaction of the books.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books, Page
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, selected
+from payment.stripe_sandbox.charging import Charging, Purchase
 from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
-from payment.stripe_sandbox.errors import Answer, ApiError, card_error, missing, no_such
-from payment.stripe_sandbox.objects import (
-    Balance,
-    Charge,
-    Money,
-    ObjectList,
-    Refund,
-    card_details,
-    card_on_charge,
-    new_id,
-    outcome_of,
+from payment.stripe_sandbox.errors import (
+    ApiError,
+    ExecutionError,
+    card_error,
+    charges_unsupported,
+    missing,
+    no_such,
 )
+from payment.stripe_sandbox.events import Events
+from payment.stripe_sandbox.instruments import Instruments
+from payment.stripe_sandbox.objects import Balance, Charge, Money, ObjectList, Refund, new_id
 from payment.stripe_sandbox.params import Params
-from payment.stripe_sandbox.tokens import TestCard, card_behind, is_single_use
+from payment.stripe_sandbox.tokens import card_of
 
 REFUND_DELAY_S = 2.0
 """How long a refund that changes its mind (`tok_pendingRefund`, `tok_refundFail`) takes to: Stripe says "later"."""
 ACCOUNT_CURRENCY = "usd"
-REFUNDS_SHOWN = 10
-"""How many refunds a charge lists in itself, where it is asked to."""
-PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created")
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 TEXTS_ON_CHARGE = (
     "description",
@@ -44,214 +40,246 @@ TEXTS_ON_CHARGE = (
 )
 
 
-class Endpoint(Struct, frozen=True):
-    """One route. `name` is what faults and counts call it; the path's last part may be `{id}`."""
-
-    name: str
-    method: str
-    path: str
-    act: Callable[[Params, str], Answer]
-
-
 class Endpoints:
-    """Every endpoint, over one account's books."""
+    """Charges, refunds and the balance of one account."""
 
-    def __init__(self, books: Books, refund_delay_s: float = REFUND_DELAY_S) -> None:
+    def __init__(
+        self,
+        books: Books,
+        events: Events,
+        charging: Charging,
+        instruments: Instruments,
+        *,
+        refund_delay_s: float = REFUND_DELAY_S,
+        charges: Callable[[], bool],
+    ) -> None:
+        """`charges` says whether the account may create charges by the Charges API."""
         self._books = books
+        self._events = events
+        self._charging = charging
+        self._instruments = instruments
         self._refund_delay_s = refund_delay_s
+        self._charges = charges
 
     def table(self) -> tuple[Endpoint, ...]:
         return (
-            Endpoint("charges.create", "POST", "/v1/charges", self.create_charge),
-            Endpoint("charges.retrieve", "GET", "/v1/charges/{id}", self.retrieve_charge),
-            Endpoint("charges.list", "GET", "/v1/charges", self.list_charges),
-            Endpoint("refunds.create", "POST", "/v1/refunds", self.create_refund),
-            Endpoint("refunds.retrieve", "GET", "/v1/refunds/{id}", self.retrieve_refund),
-            Endpoint("refunds.list", "GET", "/v1/refunds", self.list_refunds),
-            Endpoint("balance.retrieve", "GET", "/v1/balance", self.retrieve_balance),
+            Endpoint("charges.create", "POST", "/v1/charges", self.create_charge, "charge"),
+            Endpoint("charges.retrieve", "GET", "/v1/charges/{id}", self.retrieve_charge, "charge"),
+            Endpoint("charges.update", "POST", "/v1/charges/{id}", self.update_charge, "charge"),
+            Endpoint("charges.list", "GET", "/v1/charges", self.list_charges, "charge"),
+            Endpoint("refunds.create", "POST", "/v1/refunds", self.create_refund, "refund"),
+            Endpoint("refunds.retrieve", "GET", "/v1/refunds/{id}", self.retrieve_refund, "refund"),
+            Endpoint("refunds.update", "POST", "/v1/refunds/{id}", self.update_refund, "refund"),
+            Endpoint("refunds.list", "GET", "/v1/refunds", self.list_refunds, "refund"),
+            Endpoint("balance.retrieve", "GET", "/v1/balance", self.retrieve_balance, "balance"),
         )
 
-    def create_charge(self, params: Params, _: str) -> Answer:
+    def create_charge(self, call: Call) -> Result:
         """Charge a card: a charge that succeeded, or a 402 and a charge that failed."""
-        params.allow("amount", "currency", "source", "metadata", *TEXTS_ON_CHARGE)
-        amount, currency = params.integer("amount"), params.required("currency").lower()
-        if amount is None:
-            raise missing("amount")
-        check_currency(currency)
-        check_amount(amount, currency)
-        token = params.text("source")
-        if token is None:
-            raise missing("source", "Must provide source or customer.")
-        card = card_behind(token)
-        if card is None:
-            raise no_such("token", token, param="source")
-        if is_single_use(token) and not self._books.use_token(token):
-            message = f"You cannot use a Stripe token more than once: {token}."
-            raise ApiError(message, code="token_already_used", param="source")
-        charge = _new_charge(card, amount, currency, int(self._books.now()), params)
-        self._books.add_charge(charge, token)
-        return _declined(charge, card) if card.decline else self._shown(charge, params)
+        params = call.params
+        params.allow(
+            "amount", "currency", "source", "customer", "capture", "metadata", "metadata[*]", "shipping[*]",
+            "radar_options[*]", *TEXTS_ON_CHARGE,
+        )  # fmt: skip
+        if not self._charges():
+            raise charges_unsupported()
+        purchase, token = _read_purchase(params)
+        purchase.card = self._instruments.use_source(token)
+        purchase.decline = card_of(purchase.card).decline_without_customer()
+        charge = self._charging.charge(purchase, call)
+        decline = purchase.decline
+        if decline is None:
+            return charge
+        return card_error(
+            charge=charge.id,
+            code=decline.code,
+            decline_code=decline.decline_code,
+            message=decline.message,
+            param=decline.param,
+        )
 
-    def retrieve_charge(self, params: Params, charge_id: str) -> Answer:
-        params.allow()
-        charge = self._books.charge(charge_id)
-        if charge is None:
-            raise no_such("charge", charge_id, param="id", status=404)
-        return self._shown(charge, params)
+    def retrieve_charge(self, call: Call) -> Result:
+        call.params.allow()
+        return self._charge(call.object_id)
 
-    def list_charges(self, params: Params, _: str) -> Answer:
+    def update_charge(self, call: Call) -> Result:
+        """What is written on a charge may be changed, what it charged may not."""
+        params = call.params
+        params.allow("description", "metadata", "metadata[*]", "receipt_email", "shipping[*]", "transfer_group")
+        charge = self._charge(call.object_id)
+        charge.metadata = params.changed_metadata(charge.metadata)
+        charge.description = params.text("description") or charge.description
+        charge.receipt_email = params.text("receipt_email") or charge.receipt_email
+        charge.transfer_group = params.text("transfer_group") or charge.transfer_group
+        charge.shipping = params.tree("shipping") or charge.shipping
+        self._books.change_charge(charge)
+        self._events.record("charge.updated", charge, call)
+        return charge
+
+    def list_charges(self, call: Call) -> Result:
         """Newest first, failed ones too."""
-        params.allow("transfer_group", "customer", *PAGE_PARAMS)
+        params = call.params
+        params.allow("transfer_group", "payment_intent", "customer", *PAGE_PARAMS)
         if (customer := params.text("customer")) is not None:
-            raise no_such("customer", customer, param="customer")  # cards are charged by their tokens alone
-        page = self._page(params, "charge", self._books.charge)
-        charges, more = self._books.charges(params.text("transfer_group"), page)
-        if params.expands("data.refunds"):
-            for charge in charges:
-                self._expand_refunds(charge)
-        return _ok(ObjectList(charges, more, "/v1/charges"))
+            raise no_such("customer", customer, param="customer")  # none can be made here
+        filters = selected(params, "transfer_group", "payment_intent")
+        self._refuse_unknown_intent(filters)
+        charges, more = self._books.charges(filters, page_of(params, "charge", self._books.charge))
+        return ObjectList(charges, more, "/v1/charges")
 
-    def create_refund(self, params: Params, _: str) -> Answer:
+    def create_refund(self, call: Call) -> Result:
         """Give back a charge, or a part of it: all that is left of it where no amount is named."""
-        params.allow("charge", "amount", "metadata", "reason")
-        charge = self._refundable(params.required("charge"))
-        amount = _refund_amount(charge, params.integer("amount"))
-        reason = params.text("reason")
-        if reason is not None and reason not in REFUND_REASONS:
-            raise ApiError(f"Invalid reason: must be one of {', '.join(REFUND_REASONS)}", param="reason")
-        card = card_behind(self._books.token_of(charge.id))
-        begins = card.refund_begins if card else "succeeded"
-        ends = card.refund_ends if card else "succeeded"
-        refund = _new_refund(charge, amount, begins, int(self._books.now()), params)
+        params = call.params
+        params.allow(
+            "charge", "payment_intent", "amount", "currency", "metadata", "metadata[*]", "reason",
+            "refund_application_fee", "reverse_transfer", "instructions_email",
+        )  # fmt: skip
+        asked, reason = params.integer("amount"), params.choice("reason", *REFUND_REASONS)
+        metadata = params.metadata()
+        charge = self._refundable(params)
+        amount = _refund_amount(charge, asked)
+        card = card_of(self._books.card_of(charge.id))
+        begins, ends = card.refund_begins, card.refund_ends
+        refund = _new_refund(charge, amount, begins, int(self._books.now()), metadata, reason)
         settles_at = self._books.now() + self._refund_delay_s if begins != ends else None
         self._books.add_refund(refund, settles_at, ends if begins != ends else None)
         self._book_back(charge, amount)
-        return _ok(refund)
+        self._events.record("refund.created", refund, call)
+        self._events.record("charge.refunded", charge, call)
+        return refund
 
-    def retrieve_refund(self, params: Params, refund_id: str) -> Answer:
-        params.allow()
-        refund = self._books.refund(refund_id)
-        if refund is None:
-            raise no_such("refund", refund_id, param="id", status=404)
-        return _ok(refund)
+    def retrieve_refund(self, call: Call) -> Result:
+        call.params.allow()
+        return self._refund(call.object_id)
 
-    def list_refunds(self, params: Params, _: str) -> Answer:
-        params.allow("charge", *PAGE_PARAMS)
-        charge_id = params.text("charge")
-        if charge_id is not None and self._books.charge(charge_id) is None:
-            raise no_such("charge", charge_id, param="charge")
-        page = self._page(params, "refund", self._books.refund)
-        refunds, more = self._books.refunds(charge_id, page)
-        return _ok(ObjectList(refunds, more, "/v1/refunds"))
+    def update_refund(self, call: Call) -> Result:
+        call.params.allow("metadata", "metadata[*]")
+        refund = self._refund(call.object_id)
+        refund.metadata = call.params.changed_metadata(refund.metadata)
+        self._books.change_refund(refund)
+        self._events.record("refund.updated", refund, call)
+        return refund
 
-    def retrieve_balance(self, params: Params, _: str) -> Answer:
-        params.allow()
+    def list_refunds(self, call: Call) -> Result:
+        params = call.params
+        params.allow("charge", "payment_intent", *PAGE_PARAMS)
+        filters = selected(params, "charge", "payment_intent")
+        if "charge" in filters and self._books.charge(filters["charge"]) is None:
+            raise no_such("charge", filters["charge"], param="charge")
+        self._refuse_unknown_intent(filters)
+        refunds, more = self._books.refunds(filters, page_of(params, "refund", self._books.refund))
+        return ObjectList(refunds, more, "/v1/refunds")
+
+    def retrieve_balance(self, call: Call) -> Result:
+        call.params.allow()
         nothing = Money(0, ACCOUNT_CURRENCY, {"card": 0})
-        return _ok(Balance([nothing], self._books.kept() or [nothing]))
+        return Balance([nothing], self._books.kept() or [nothing])
 
     def settle_refunds(self) -> None:
-        """Let the refunds whose time has come take their last status. A failed one gives its amount to the charge."""
-        due = self._books.refunds_to_settle()
-        if not due:
-            return
-        with self._books.transaction():
-            for refund, status in due:
-                refund.status = status
-                refund.pending_reason = msgspec.UNSET
-                if status == "failed":
-                    refund.failure_reason = "expired_or_canceled_card"
-                    refund.failure_balance_transaction = new_id("txn")
-                    self._take_back(refund)
-                self._books.settle_refund(refund)
+        """Let the refunds whose time has come take their last status. A failed one gives its amount to the charge.
 
-    def _take_back(self, refund: Refund) -> None:
-        charge = self._books.charge(refund.charge)
-        if charge is not None:
-            self._book_back(charge, -refund.amount)
+        Runs inside a transaction of the books.
+        """
+        for refund, status in self._books.refunds_to_settle():
+            refund.status = status
+            refund.pending_reason = msgspec.UNSET
+            if status == "failed":
+                refund.failure_reason = "expired_or_canceled_card"
+                refund.failure_balance_transaction = new_id("txn")
+                self._book_back(self._charge(refund.charge), -refund.amount)
+            self._books.settle_refund(refund)
+            self._events.record("refund.updated", refund, None)
+            if status == "failed":
+                self._events.record("refund.failed", refund, None)
 
     def _book_back(self, charge: Charge, amount: int) -> None:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
         self._books.change_charge(charge)
 
-    def _refundable(self, charge_id: str) -> Charge:
+    def _charge(self, charge_id: str) -> Charge:
+        charge = self._books.charge(charge_id)
+        if charge is None:
+            raise no_such("charge", charge_id, param="id", status=404)
+        return charge
+
+    def _refund(self, refund_id: str) -> Refund:
+        refund = self._books.refund(refund_id)
+        if refund is None:
+            raise no_such("refund", refund_id, param="id", status=404)
+        return refund
+
+    def _refuse_unknown_intent(self, filters: dict[str, str]) -> None:
+        intent_id = filters.get("payment_intent")
+        if intent_id is not None and self._books.intents.get(intent_id) is None:
+            raise no_such("payment_intent", intent_id, param="payment_intent")
+
+    def _refundable(self, params: Params) -> Charge:
+        """The charge that is named by its id, or by its intent's. Raise ApiError if it can't be refunded."""
+        charge_id, intent_id = params.text("charge"), params.text("payment_intent")
+        if charge_id is None and intent_id is None:
+            message = "One of the following params should be provided for this request: payment_intent or charge."
+            raise missing("charge", message)
+        if intent_id is not None:
+            charge_id = self._charge_of_intent(intent_id, charge_id)
+        assert charge_id is not None, "one of the two is given"
         charge = self._books.charge(charge_id)
         if charge is None:
             raise no_such("charge", charge_id, param="charge")
         if charge.status == "failed":
-            raise ApiError(f"Charge {charge_id} failed, so there is nothing to refund.", param="charge")
-        if charge.disputed:
+            raise ExecutionError(f"Charge {charge_id} failed, so there is nothing to refund.", param="charge")
+        if charge.status == "pending":
+            raise ExecutionError(f"Charge {charge_id} is still pending and can't be refunded yet.", param="charge")
+        if charge.disputed and not card_of(self._books.card_of(charge_id)).inquiry:
             message = f"Charge {charge_id} has been charged back; cannot issue a refund."
-            raise ApiError(message, code="charge_disputed")
+            raise ExecutionError(message, code="charge_disputed")
         if charge.refunded:
-            raise ApiError(f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
+            raise ExecutionError(f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
         return charge
 
-    def _page(self, params: Params, kind: str, find: Callable[[str], object | None]) -> Page:
-        after, before = params.text("starting_after"), params.text("ending_before")
-        if after is not None and before is not None:
-            raise ApiError("You cannot use both starting_after and ending_before.", param="starting_after")
-        for name, mark in (("starting_after", after), ("ending_before", before)):
-            if mark is not None and find(mark) is None:
-                raise no_such(kind, mark, param=name)
-        return Page(params.page_limit(), after, before, params.times("created"))
-
-    def _shown(self, charge: Charge, params: Params) -> Answer:
-        if params.expands("refunds"):
-            self._expand_refunds(charge)
-        return _ok(charge)
-
-    def _expand_refunds(self, charge: Charge) -> None:
-        refunds, more = self._books.refunds(charge.id, Page(REFUNDS_SHOWN))
-        charge.refunds = ObjectList(refunds, more, f"/v1/charges/{charge.id}/refunds")
+    def _charge_of_intent(self, intent_id: str, charge_id: str | None) -> str:
+        intent = self._books.intents.get(intent_id)
+        if intent is None:
+            raise no_such("payment_intent", intent_id, param="payment_intent")
+        if intent.status != "succeeded" or intent.latest_charge is None:
+            message = f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
+            raise ExecutionError(message, param="payment_intent")
+        if charge_id not in (None, intent.latest_charge):
+            message = f"The charge {charge_id} does not belong to the PaymentIntent {intent_id}."
+            raise ExecutionError(message, param="charge")
+        return intent.latest_charge
 
 
-def _ok(shown: Any) -> Answer:
-    return Answer(200, msgspec.json.encode(shown))
-
-
-def _declined(charge: Charge, card: TestCard) -> Answer:
-    decline = card.decline
-    assert decline is not None, "only a charge with a declining card is declined"
-    return card_error(
-        charge=charge.id,
-        code=decline.code,
-        decline_code=decline.decline_code,
-        message=decline.message,
-        param=decline.param,
-    )
-
-
-def _new_charge(card: TestCard, amount: int, currency: str, now_s: int, params: Params) -> Charge:
-    decline, source = card.decline, card_on_charge(card)
-    return Charge(
-        id=new_id("ch"),
+def _read_purchase(params: Params) -> tuple[Purchase, str]:
+    """What a charge's parameters want, still without a card; and the source to charge."""
+    amount, currency = params.integer("amount"), params.required("currency").lower()
+    if amount is None:
+        raise missing("amount")
+    check_currency(currency)
+    check_amount(amount, currency)
+    if params.boolean("capture") is False:
+        raise ApiError("The sandbox does not authorize without capturing.", param="capture")
+    source = params.text("source")
+    if (customer := params.text("customer")) is not None:
+        raise no_such("customer", customer, param="customer")
+    if source is None:
+        raise missing("source", "Must provide source or customer.")
+    texts: dict[str, Any] = {name: params.text(name) for name in TEXTS_ON_CHARGE}
+    purchase = Purchase(
         amount=amount,
-        amount_captured=0 if decline else amount,
-        balance_transaction=None if decline else new_id("txn"),
-        calculated_statement_descriptor=params.text("statement_descriptor"),
-        captured=decline is None,
-        created=now_s,
         currency=currency,
-        description=params.text("description"),
-        disputed=card.disputed,
-        failure_code=decline.code if decline else None,
-        failure_message=decline.message if decline else None,
+        card="",
+        decline=None,
         metadata=params.metadata(),
-        outcome=outcome_of(card),
-        paid=decline is None,
-        payment_method=source.id,
-        payment_method_details=card_details(source),
-        receipt_email=params.text("receipt_email"),
-        source=source,
-        statement_descriptor=params.text("statement_descriptor"),
-        statement_descriptor_suffix=params.text("statement_descriptor_suffix"),
-        status="failed" if decline else "succeeded",
-        transfer_group=params.text("transfer_group"),
+        shipping=params.tree("shipping"),
+        **texts,
     )
+    return purchase, source
 
 
-def _new_refund(charge: Charge, amount: int, status: str, now_s: int, params: Params) -> Refund:
+def _new_refund(
+    charge: Charge, amount: int, status: str, now_s: int, metadata: dict[str, str], reason: str | None
+) -> Refund:
     return Refund(
         id=new_id("re"),
         amount=amount,
@@ -260,9 +288,10 @@ def _new_refund(charge: Charge, amount: int, status: str, now_s: int, params: Pa
         created=now_s,
         currency=charge.currency,
         destination_details={"card": {"type": "refund", "reference_status": "pending"}, "type": "card"},
-        metadata=params.metadata(),
+        metadata=metadata,
+        payment_intent=charge.payment_intent,
         pending_reason="processing" if status == "pending" else msgspec.UNSET,
-        reason=params.text("reason"),
+        reason=reason,
         status=status,
     )
 
@@ -274,5 +303,5 @@ def _refund_amount(charge: Charge, asked: int | None) -> int:
     if asked > left:
         whole, rest = in_words(asked, charge.currency), in_words(left, charge.currency)
         message = f"Refund amount ({whole}) is greater than unrefunded amount on charge ({rest})"
-        raise ApiError(message, param="amount")
+        raise ExecutionError(message, param="amount")
     return asked

@@ -4,6 +4,8 @@ Shapes, types and codes are those of docs.stripe.com/api/errors, /error-codes an
 ever repeated masked. Change together: `endpoints.py` and `params.py`, which raise these.
 """
 
+from typing import Any
+
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
@@ -32,15 +34,19 @@ class ErrorDetail(Struct):
     decline_code: str | UnsetType = UNSET
     charge: str | UnsetType = UNSET
     doc_url: str | UnsetType = UNSET
+    payment_intent: Any = UNSET
+    payment_method: Any = UNSET
 
-    def answer(self, status: int, headers: dict[str, str] | None = None) -> Answer:
+    def __post_init__(self) -> None:
         if self.code is not UNSET:
             self.doc_url = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
+
+    def answer(self, status: int, headers: dict[str, str] | None = None) -> Answer:
         return Answer(status, msgspec.json.encode({"error": self}), headers or {})
 
 
 class ApiError(Exception):
-    """A request that Stripe refuses without executing it. Nothing of it is kept, for its idempotency key neither."""
+    """A request that Stripe refuses before it executes it. Nothing is kept, for its idempotency key neither."""
 
     def __init__(
         self,
@@ -50,19 +56,27 @@ class ApiError(Exception):
         type: str = INVALID_REQUEST,
         code: str | UnsetType = UNSET,
         param: str | UnsetType = UNSET,
+        decline_code: str | None = None,
         headers: dict[str, str] | None = None,
+        payment_intent: Any = UNSET,
     ) -> None:
         super().__init__(message)
-        self.answer = ErrorDetail(type, message, code, param).answer(status, headers)
+        declined: str | UnsetType = UNSET if decline_code is None else decline_code
+        detail = ErrorDetail(type, message, code, param, declined, payment_intent=payment_intent)
+        self.answer = detail.answer(status, headers)
+
+
+class ExecutionError(ApiError):
+    """A request that is refused while it executes: the error is kept for its idempotency key, nothing else is."""
 
 
 def missing(param: str, message: str | None = None) -> ApiError:
     return ApiError(message or f"Missing required param: {param}.", code="parameter_missing", param=param)
 
 
-def no_such(kind: str, id: str, *, param: str, status: int = 400) -> ApiError:
-    """An id that names nothing: 404 where it stands in the path (`param` is `id`), 400 where it is a parameter."""
-    return ApiError(f"No such {kind}: '{id}'", status=status, code="resource_missing", param=param)
+def no_such(kind: str, id: str, *, param: str, status: int = 400) -> ExecutionError:
+    """An id that names nothing: 404 where it stands in the path, 400 where it is a parameter."""
+    return ExecutionError(f"No such {kind}: '{id}'", status=status, code="resource_missing", param=param)
 
 
 def no_key() -> ApiError:
@@ -71,6 +85,27 @@ def no_key() -> ApiError:
         "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
     )
     return ApiError(message, status=401, headers={"WWW-Authenticate": 'Bearer realm="Stripe"'})
+
+
+def secret_key_required() -> ApiError:
+    message = (
+        "This API call cannot be made with a publishable API key. Please use a secret API key. "
+        "You can find a list of your API keys at https://dashboard.stripe.com/account/apikeys."
+    )
+    return ApiError(message, status=401, code="secret_key_required")
+
+
+def wrong_version(version: str) -> ApiError:
+    return ApiError(f"Invalid Stripe API version: {version}")
+
+
+def charges_unsupported() -> ExecutionError:
+    """What an account gets that may not use the Charges API: docs.stripe.com/payments/payment-intents/migration."""
+    message = (
+        "This API surface is unsupported. Your account can't create charges with the Charges API; "
+        "use the Payment Intents API instead: https://docs.stripe.com/payments/payment-intents/migration/charges."
+    )
+    return ExecutionError(message)
 
 
 def wrong_key(key: str) -> ApiError:
@@ -88,12 +123,13 @@ def unknown_route(method: str, path: str) -> ApiError:
     return ApiError(message, status=404)
 
 
-def rate_limited() -> ApiError:
+def rate_limited(reason: str) -> ApiError:
+    """`reason`: `endpoint-rate`, or `global-rate` for the account as a whole."""
     message = (
         "Testmode request rate limit exceeded, the rate limits in testmode are lower than livemode. "
         "You can learn more about rate limits here https://stripe.com/docs/rate-limits."
     )
-    headers = {"Stripe-Rate-Limited-Reason": "endpoint-rate"}
+    headers = {"Stripe-Rate-Limited-Reason": reason}
     return ApiError(message, status=429, code="rate_limit", headers=headers)
 
 
@@ -129,7 +165,26 @@ def server_error() -> Answer:
     return ErrorDetail("api_error", message).answer(500, {"Stripe-Should-Retry": "false"})
 
 
-def card_error(*, charge: str, code: str, decline_code: str, message: str, param: str | None) -> Answer:
-    """A 402: the card was declined, and the failed charge is on the books."""
+def card_error(
+    *,
+    code: str,
+    decline_code: str,
+    message: str,
+    param: str | None,
+    charge: str | UnsetType = UNSET,
+    payment_intent: Any = UNSET,
+    payment_method: Any = UNSET,
+) -> Answer:
+    """A 402: the card was declined, and the failed charge is in the account."""
     named = param if param is not None else UNSET
-    return ErrorDetail("card_error", message, code, named, decline_code, charge).answer(402)
+    detail = ErrorDetail(
+        "card_error",
+        message,
+        code,
+        named,
+        decline_code,
+        charge,
+        payment_intent=payment_intent,
+        payment_method=payment_method,
+    )
+    return detail.answer(402)

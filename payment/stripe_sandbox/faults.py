@@ -37,6 +37,10 @@ class FaultKind(enum.Enum):
     """A page of HTML with a 503, as a proxy in between would send it; nothing has happened."""
     HTML_AFTER = "html_after"
     UNAUTHORIZED = "unauthorized"
+    LATE = "late"
+    """Breaks the connection at once; the request lands `delay_ms` later, as if the network had held it back."""
+    PROCESSING = "processing"
+    """A payment that the request makes stays `processing` for `delay_ms`; the answer comes at once."""
     DELAY = "delay"
     """Waits `delay_ms` while the request is under way (its key is in use), then acts and answers as ever."""
 
@@ -44,7 +48,7 @@ class FaultKind(enum.Enum):
 class Fault(Struct, forbid_unknown_fields=True):
     """A fault for the next `times` requests to an endpoint (null: for all), each with a probability.
 
-    `delay_ms` passes first, whatever the kind.
+    `delay_ms` passes first, whatever the kind but `late` and `processing`.
     """
 
     fault: FaultKind

@@ -1,7 +1,7 @@
-"""Stripe's objects as they stand on the wire: charge, refund, balance, list. Fields we have no use for are null.
+"""Stripe's objects as they stand on the wire: charge, refund, dispute, balance, list.
 
-A charge and a refund are kept in the books in this very form. What a charge becomes later (refunded, a refund failed)
-is changed by `endpoints.py`, on these fields.
+Fields the sandbox has no use for are null. Objects are kept in the books in this very form. What a charge becomes later
+(refunded, a refund failed) is changed by `endpoints.py`, on these fields.
 """
 
 from random import Random
@@ -13,6 +13,9 @@ from payment.stripe_sandbox.tokens import Decline, TestCard
 
 ID_BITS = 96
 """Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""
+EVIDENCE_S = 7 * 86_400
+"""How long there is to answer a dispute."""
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 _ids = Random()
 CARD_EXPIRES = (12, 2034)
 """Month and year on every test card: in the future, as Stripe asks."""
@@ -20,6 +23,13 @@ CARD_EXPIRES = (12, 2034)
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{_ids.getrandbits(ID_BITS):024x}"
+
+
+def billing_details(sent: dict[str, Any] | None) -> dict[str, Any]:
+    """The details as sent, over nulls."""
+    sent = sent or {}
+    address = dict.fromkeys(ADDRESS) | (sent.get("address") or {})
+    return dict.fromkeys(("email", "name", "phone", "tax_id")) | sent | {"address": address}
 
 
 class Card(Struct):
@@ -84,25 +94,21 @@ class Charge(Struct, kw_only=True):
     application_fee: str | None = None
     application_fee_amount: int | None = None
     balance_transaction: str | None
-    billing_details: dict[str, None] = {}
+    billing_details: dict[str, Any] = field(default_factory=lambda: billing_details(None))
     calculated_statement_descriptor: str | None
     captured: bool
     created: int
     currency: str
     customer: str | None = None
     description: str | None
-    destination: str | None = None
-    dispute: str | None = None
     disputed: bool
     failure_balance_transaction: str | None = None
     failure_code: str | None
     failure_message: str | None
     fraud_details: dict[str, str] = {}
-    invoice: str | None = None
     livemode: Literal[False] = False
     metadata: dict[str, str]
     on_behalf_of: str | None = None
-    order: str | None = None
     outcome: Outcome
     paid: bool
     payment_intent: str | None = None
@@ -114,12 +120,12 @@ class Charge(Struct, kw_only=True):
     refunded: bool = False
     refunds: ObjectList | UnsetType = field(default=UNSET)
     review: str | None = None
-    shipping: None = None
-    source: Card
+    shipping: dict[str, Any] | None = None
+    source: Card | None
     source_transfer: str | None = None
     statement_descriptor: str | None
     statement_descriptor_suffix: str | None
-    status: Literal["succeeded", "failed"]
+    status: Literal["succeeded", "failed", "pending"]
     transfer_data: None = None
     transfer_group: str | None
 
@@ -147,6 +153,29 @@ class Refund(Struct, kw_only=True):
     transfer_reversal: str | None = None
 
 
+class Dispute(Struct, kw_only=True):
+    """A charge that the card's bank wants back, or asks about."""
+
+    id: str
+    object: Literal["dispute"] = "dispute"
+    amount: int
+    balance_transactions: list[dict[str, Any]] = []
+    charge: str
+    created: int
+    currency: str
+    enhanced_eligibility_types: list[str] = []
+    evidence: dict[str, Any] = field(default_factory=lambda: {"enhanced_evidence": {}})
+    evidence_details: dict[str, Any]
+    is_charge_refundable: bool
+    livemode: Literal[False] = False
+    metadata: dict[str, str] = {}
+    network_reason_code: str | None = None
+    payment_intent: str | None
+    payment_method_details: dict[str, Any]
+    reason: str
+    status: str
+
+
 class Money(Struct):
     """An amount of one currency on the account."""
 
@@ -164,8 +193,37 @@ class Balance(Struct):
     object: Literal["balance"] = "balance"
 
 
+def new_dispute(charge: Charge, card: TestCard, now_s: int) -> Dispute:
+    """What the bank of a disputing card makes of its charge."""
+    brand = card_brand(card.brand)
+    case = "inquiry" if card.inquiry else "chargeback"
+    return Dispute(
+        id=new_id("du"),
+        amount=charge.amount,
+        charge=charge.id,
+        created=now_s,
+        currency=charge.currency,
+        evidence_details={
+            "due_by": now_s + EVIDENCE_S,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+            "submission_method": "not_submitted",
+        },
+        is_charge_refundable=card.inquiry,
+        payment_intent=charge.payment_intent,
+        payment_method_details={
+            "card": {"brand": brand, "case_type": case, "network": brand, "network_reason_code": None},
+            "type": "card",
+        },
+        reason=card.dispute_reason,
+        status="warning_needs_response" if card.inquiry else "needs_response",
+    )
+
+
 def card_on_charge(card: TestCard) -> Card:
-    cvc_check = "fail" if card.decline is not None and card.decline.code == "incorrect_cvc" else None
+    wrong_cvc = card.decline is not None and card.decline.code == "incorrect_cvc"
     return Card(
         id=new_id("card"),
         brand=card.brand,
@@ -173,30 +231,55 @@ def card_on_charge(card: TestCard) -> Card:
         funding=card.funding,
         country=card.country,
         fingerprint=f"sandbox{card.brand[:2].lower()}{card.number_end}",
-        cvc_check=cvc_check,
+        cvc_check="fail" if wrong_cvc else card.checks[2],
     )
 
 
-def card_details(card: Card) -> dict[str, Any]:
+def card_brand(brand: str) -> str:
+    """A brand as payment methods spell it: `amex`, where a token's card says `American Express`."""
+    return brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
+
+
+def card_details(card: Card, amount: int | None = None, three_d_secure: dict[str, Any] | None = None) -> dict[str, Any]:
     """The same card as `payment_method_details` show it."""
-    brand = card.brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
+    brand = card_brand(card.brand)
     shown = {
+        "amount_authorized": amount,
+        "authorization_code": None,
         "brand": brand,
+        "checks": {
+            "address_line1_check": card.address_line1_check,
+            "address_postal_code_check": card.address_zip_check,
+            "cvc_check": card.cvc_check,
+        },
         "country": card.country,
         "exp_month": card.exp_month,
         "exp_year": card.exp_year,
+        "extended_authorization": {"status": "disabled"},
         "fingerprint": card.fingerprint,
         "funding": card.funding,
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
         "last4": card.last4,
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
         "network": brand,
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
+        "regulated_status": "unregulated",
+        "three_d_secure": three_d_secure,
+        "wallet": None,
     }
     return {"card": shown, "type": "card"}
 
 
-def outcome_of(card: TestCard) -> Outcome:
-    if card.decline is None:
+def outcome_of(card: TestCard, decline: Decline | None = None) -> Outcome:
+    """Why a charge of this card ended as it did: by the decline given, else by the card's own."""
+    decline = decline or card.decline
+    if decline is None:
         return Outcome("approved_by_network", None, card.risk_level, "Payment complete.", "authorized")
-    return _outcome_of_decline(card.decline, card.risk_level)
+    return _outcome_of_decline(decline, card.risk_level)
 
 
 def _outcome_of_decline(decline: Decline, risk_level: str) -> Outcome:

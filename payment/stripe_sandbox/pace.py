@@ -1,7 +1,7 @@
-"""So many requests a second to each endpoint: a bucket for each, filled steadily, that holds one second's worth.
+"""Requests a second to each endpoint and to the account as a whole: token buckets that hold one second's worth.
 
-Stripe gives each endpoint 25 a second (docs.stripe.com/rate-limits) and has written that its limiters are token
-buckets. Time is passed in.
+Stripe gives each endpoint 25 a second, a live account 100 in all and a test account 25 (docs.stripe.com/rate-limits),
+and has written that its limiters are token buckets. Time is passed in.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from msgspec import Struct
 
 RATE_PER_S = 25.0
 """Stripe's default for one endpoint."""
+ACCOUNT_RATE_PER_S = 100.0
+"""Stripe's limit for a live account, over all endpoints."""
 
 
 class Bucket(Struct):

@@ -4,8 +4,10 @@ Form encoding nests with brackets (`metadata[orderId]=7`, `expand[0]=data.refund
 counts. Nothing here knows what the parameters are for.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Any
 from urllib.parse import parse_qsl
 
 from payment.stripe_sandbox.errors import ApiError, missing
@@ -33,20 +35,29 @@ class Params:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
         except ValueError as error:
             raise ApiError("Invalid request: its parameters are not form-encoded UTF-8.") from error
-        self._fields = dict(pairs)
+        self._fields = _fields(pairs)
 
     def fingerprint(self) -> str:
         """The same for two requests with the same parameters, in whatever order they stand."""
         return blake2b(repr(sorted(self._fields.items())).encode(), digest_size=16).hexdigest()
 
     def allow(self, *names: str) -> None:
-        """Refuse any parameter but these, and but `expand`."""
-        known = {*names, "expand"}
-        strangers = sorted(name for name in self._fields if name.partition("[")[0] not in known)
+        """Refuse any parameter but these, and but `expand`. `metadata[*]` means everything below `metadata`."""
+        exact = {name.removesuffix("[*]") for name in names}
+        below = tuple(name[:-2] for name in (*names, "expand[*]") if name.endswith("[*]"))
+        strangers = sorted(name for name in self._fields if name not in exact and not name.startswith(below))
         if strangers:
             plural = "s" if len(strangers) > 1 else ""
             message = f"Received unknown parameter{plural}: {', '.join(strangers)}"
             raise ApiError(message, code="parameter_unknown", param=strangers[0])
+
+    def has(self, name: str) -> bool:
+        """Whether a parameter is there, or one below it."""
+        return name in self._fields or any(field.startswith(f"{name}[") for field in self._fields)
+
+    def empty(self, name: str) -> bool:
+        """Whether a parameter is there and empty, which unsets a field where Stripe allows that."""
+        return self._fields.get(name) == ""
 
     def text(self, name: str) -> str | None:
         """A text, or None where it is not given. Empty is refused, as Stripe does where nothing can be unset."""
@@ -75,6 +86,39 @@ class Params:
             raise ApiError(message, code="parameter_invalid_integer", param=name)
         return int(value)
 
+    def boolean(self, name: str) -> bool | None:
+        """`true` or `false`, or None where it is not given."""
+        value = self.text(name)
+        if value not in (None, "true", "false"):
+            raise ApiError(f"Invalid boolean: {value}", param=name)
+        return None if value is None else value == "true"
+
+    def choice(self, name: str, *allowed: str) -> str | None:
+        """One of some words, or None where it is not given."""
+        value = self.text(name)
+        if value is not None and value not in allowed:
+            raise ApiError(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
+        return value
+
+    def listed(self, name: str) -> list[str]:
+        """The elements of a list, in the order of their indexes: `name[0]`, `name[1]`, or `name[]` repeated."""
+        elements = [(key, value) for key, value in self._keyed(name) if key.isascii() and key.isdigit()]
+        return [value for key, value in sorted(elements, key=lambda element: int(element[0]))]
+
+    def tree(self, name: str) -> dict[str, Any] | None:
+        """Everything below a parameter, nested as its brackets are; None where nothing is there."""
+        found: dict[str, Any] = {}
+        for path, value in self._keyed(name):
+            *parents, leaf = path.split("][")
+            node = found
+            for parent in parents:
+                inner = node.setdefault(parent, {})
+                if not isinstance(inner, dict):
+                    raise ApiError("Invalid object", param=name)
+                node = inner
+            node[leaf] = value or None
+        return found or None
+
     def times(self, name: str) -> dict[str, int]:
         """A moment, or bounds of it (`created[gte]`): the comparison's sign to seconds since 1970."""
         moments = {"=": self.integer(name, least=0)}
@@ -93,9 +137,14 @@ class Params:
 
     def metadata(self) -> dict[str, str]:
         """Name to value; an empty value means a name that is not set."""
+        return self.changed_metadata({})
+
+    def changed_metadata(self, before: dict[str, str]) -> dict[str, str]:
+        """What metadata becomes: names that are sent are set, or unset if empty; `metadata=` unsets all of them."""
         if self._fields.get("metadata"):
             raise ApiError("Invalid object", param="metadata")
-        entries = {name: value for name, value in self._keyed("metadata") if value != ""}
+        kept = {} if self.empty("metadata") else before
+        entries = {name: value for name, value in (kept | dict(self._keyed("metadata"))).items() if value != ""}
         if len(entries) > METADATA_ENTRIES:
             raise ApiError(f"You can have up to {METADATA_ENTRIES} metadata keys.", param="metadata")
         for name, value in entries.items():
@@ -107,15 +156,24 @@ class Params:
                 raise ApiError(message, param="metadata")
         return entries
 
-    def expands(self, path: str) -> bool:
-        """Whether `expand` asks for a field, such as `refunds` or `data.refunds`. Others are let pass."""
-        return any(value == path for _, value in self._keyed("expand"))
-
     def _keyed(self, name: str) -> Iterable[tuple[str, str]]:
         prefix = f"{name}["
         for field, value in self._fields.items():
             if field.startswith(prefix) and field.endswith("]"):
                 yield field[len(prefix) : -1], value
+
+
+def _fields(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """By name; the elements of `name[]`, which may be repeated, are numbered."""
+    fields: dict[str, str] = {}
+    repeated: Counter[str] = Counter()
+    for name, value in pairs:
+        if name.endswith("[]"):
+            fields[f"{name[:-1]}{repeated[name]}]"] = value
+            repeated[name] += 1
+        else:
+            fields[name] = value
+    return fields
 
 
 def _text(encoded: bytes | str) -> str:

@@ -28,7 +28,7 @@ async def send(
 ) -> web.StreamResponse:
     """Answer as the fault has it. What comes back for a broken connection is never sent."""
     match fault:
-        case FaultKind.DROP_BEFORE | FaultKind.DROP_AFTER:
+        case FaultKind.DROP_BEFORE | FaultKind.DROP_AFTER | FaultKind.LATE:
             return _reset(request)
         case FaultKind.HANG | FaultKind.HANG_AFTER:
             return await _hang(request, closing)

@@ -6,11 +6,12 @@ from typing import Any
 from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import CancelEffect
 from payment.actors.mailbox import Mailbox
+from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
-from payment.core.effects import ConfirmIntent, RetrieveIntent, PublishEvent, RefundCharge
+from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
-from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear
+from tests.core.builders import ORDER, T0, A, B, Story, cancelled, confirming, paid, refunded, succeeded, unclear
 
 
 class Bench:
@@ -28,7 +29,7 @@ class TestRelease:
     def test_what_is_owed_is_released_once(self) -> None:
         """However often its document is written or read while it is in hand."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         assert bench.release(story)
         assert bench.release(story)
         effect = bench.stripe.get_nowait()
@@ -40,13 +41,13 @@ class TestRelease:
         """F04: not ours, not even under our client id from an earlier run."""
         for process in (B, "web-1#run2"):
             bench = Bench(process)
-            assert bench.release(charging())
+            assert bench.release(confirming())
             assert (bench.stripe.depth, len(bench.hands)) == (0, 0)
 
     def test_an_end_makes_room_for_the_next_send_under_the_same_key(self) -> None:
         """It stays in hand until the write that its end led to."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         first = bench.stripe.get_nowait()
         assert isinstance(first, ConfirmIntent)
@@ -62,7 +63,7 @@ class TestRelease:
     def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
         """F32: an earlier incarnation's effects end in our mailbox too."""
         bench = Bench()
-        bench.release(charging())
+        bench.release(confirming())
         bench.hands.ended(ORDER, "charge:other")
         bench.hands.ended("other", "charge:other")
         assert len(bench.hands) == 1
@@ -82,7 +83,7 @@ class TestRelease:
     def test_an_order_whose_last_effect_ended_is_in_nobody_s_hands(self) -> None:
         """Else whoever waits for it would think that we are at it, and not look what others do."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         bench.hands.ended(ORDER, story.one(ConfirmIntent).id)
         assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
@@ -91,7 +92,7 @@ class TestRelease:
         """F39: not held, and no place in the queue taken."""
         bench = Bench(room=1)
         bench.stripe.offer("full")
-        story = charging()
+        story = confirming()
         assert not bench.release(story)
         assert (len(bench.hands), bench.estimate.entered) == (0, 0)
         bench.stripe.get_nowait()
@@ -112,7 +113,7 @@ class TestForfeit:
     def test_it_is_not_released_again_under_the_lease_that_it_had(self) -> None:
         """However often its document is read meanwhile: a charge was perhaps made."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         charge = bench.stripe.get_nowait()
         bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
@@ -124,7 +125,7 @@ class TestForfeit:
     def test_it_is_released_again_under_another_lease(self) -> None:
         """Somebody has looked since, or counted the next send on paper."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
@@ -136,16 +137,16 @@ class TestForfeit:
     def test_it_is_forgotten_once_it_is_owed_no_longer(self) -> None:
         """F39: nothing is kept for an order that is done with."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
-        assert bench.release(story.tell(charged()))
+        assert bench.release(story.tell(succeeded()))
         assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
 
     def test_what_is_not_held_can_not_be_forfeited(self) -> None:
         """F32: an end may come twice, or to another incarnation."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         for _ in range(2):
             bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
             assert (len(bench.hands), bench.hands._forfeited) == (0, {})
@@ -157,16 +158,16 @@ class TestCancelEffect:
     def test_nothing_but_a_charge_is_cancelled(self) -> None:
         """A look or a refund that is owed no longer does no harm: its answer is judged like any other."""
         bench = Bench(B)
-        story = charging().due(by=B)
+        story = confirming().due(by=B)
         bench.release(story)
         assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
-        assert bench.release(story.tell(charged()))
+        assert bench.release(story.tell(succeeded()))
         assert bench.stripe.get_nowait() is None
 
     def test_a_charge_that_is_owed_no_longer_is_cancelled_once(self) -> None:
         """F20: and stays in hand until its end is heard of."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         effect = bench.stripe.get_nowait()
         assert effect is not None
@@ -179,7 +180,7 @@ class TestCancelEffect:
     def test_a_withdrawal_that_found_no_room_is_repeated(self) -> None:
         """F20: False until it is in."""
         bench = Bench(room=1)
-        story = charging()
+        story = confirming()
         bench.release(story)
         story.tell(cancelled())
         assert not bench.release(story)
@@ -196,7 +197,7 @@ class TestTime:
     def test_a_lease_is_renewed_before_it_runs_out(self) -> None:
         """Not before it is needed, and no more once the new lease is written."""
         bench = Bench()
-        story = charging()
+        story = confirming()
         bench.release(story)
         soon = T0 + LEASE - RENEW_WITHIN
         assert list(bench.hands.renewals(soon)) == []
@@ -213,19 +214,19 @@ class TestTime:
         bench = Bench()
         for _ in range(50):
             bench.estimate.enter()
-        bench.release(charging())
+        bench.release(confirming())
         assert bench.hands.wait_s(ORDER) == 5.0
-        bench.estimate.confirmed = 50
+        bench.estimate.created = bench.estimate.confirmed = 50
         assert bench.hands.wait_s(ORDER) == 0.0
         assert bench.hands.wait_s("other") is None
         looking = Bench()
-        looking.release(charging().later(minutes=2).due(by=A))
+        looking.release(confirming().later(minutes=2).due(by=A))
         assert looking.hands.wait_s(ORDER) in (None, 0.0)
 
     def test_only_charges_stand_in_the_queue_that_is_estimate(self) -> None:
         """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
         bench = Bench(B)
-        bench.release(charging().due(by=B))
+        bench.release(confirming().due(by=B))
         assert (bench.estimate.entered, bench.hands.wait_s(ORDER), bench.hands.holds(ORDER)) == (0, None, True)
 
 
@@ -233,7 +234,7 @@ class TestLost:
     def test_a_dead_actor_s_charge_is_unclear_and_the_rest_is_returned(self) -> None:
         """F32: they count as held until that is written."""
         bench = Bench()
-        bench.release(charging())
+        bench.release(confirming())
         assert bench.hands.lost(NATS) == []
         ((effect_id, message),) = bench.hands.lost(STRIPE)
         assert (effect_id, message) == (f"confirm:{ORDER}:1", ConfirmUnclear(ORDER, 1, 1, 1, None))
@@ -246,7 +247,7 @@ class TestLost:
     def test_a_look_is_returned(self) -> None:
         """It is safe to repeat."""
         bench = Bench(B)
-        story = charging().due(by=B)
+        story = confirming().due(by=B)
         bench.release(story)
         assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
         ((effect_id, message),) = bench.hands.lost(STRIPE)

@@ -233,7 +233,7 @@ async def test_a_charge_is_announced_once_and_told(world: NatsWorld) -> None:
     """F06, F07: with an id of subject and payment; asked for again, the stream drops it."""
     await world.ask(paid())
     assert world.transport.published[0][2] == "payment:created:p1"
-    assert await world.letters() == [EffectEnded(paid().id, EventPublished("o1", PAYMENT_CREATED))]
+    assert await world.letters() == [EffectEnded(paid().id, EventPublished("o1", paid("1").message_id))]
     await world.ask(paid())
     assert len(await world.letters()) == 1
     assert world.sent() == [{"id": "p1", "orderId": "o1", "stripeId": "ch_1"}]

@@ -12,7 +12,21 @@ from payment.core.order import Order
 from payment.ops.health import Dependency, Health
 from payment.ops.metrics import Metrics
 from payment.ports.store import Committed
-from tests.core.builders import ORDER, T0, Story, charged, charging, declined, refund_blocked, refunded, refunding
+from tests.core.builders import (
+    ORDER,
+    T0,
+    Story,
+    action,
+    cancelled,
+    confirming,
+    declined,
+    exposed,
+    refund_blocked,
+    refunded,
+    refunding,
+    seen_charged,
+    succeeded,
+)
 from tests.fakes.clock import FakeClock
 from tests.ops.capture import Log
 from tests.ops.conftest import log_as_it_was
@@ -53,11 +67,11 @@ def bench() -> Bench:
 class TestCharges:
     def test_a_charge_that_ends_is_one_line(self, bench: Bench) -> None:
         """Outcome, amount, attempts, and where its time went."""
-        story = charging()
+        story = confirming()
         bench.finished(None, story.doc, store_ms=3.0)
         story.later(milliseconds=500)
         bench.clock.oversleep(0.5)
-        bench.story(story, charged(), call_ms=320.0)
+        bench.story(story, succeeded(), call_ms=320.0)
         (line,) = bench.lines("charge_finished")
         assert (line["outcome"], line["amount"], line["currency"], line["charge_id"]) == ("paid", 1999, "usd", "ch_1")
         assert (line["stripe_ms"], line["mongo_ms"], line["total_ms"]) == (320.0, 5.0, 500.0)
@@ -67,24 +81,37 @@ class TestCharges:
 
     def test_nothing_is_told_twice(self, bench: Bench) -> None:
         """A write that changes no attempt, a step that writes nothing, an order without a payment."""
-        story = charging()
+        story = confirming()
         bench.finished(None, story.doc)
         bench.story(story, declined())
         bench.finished(story.doc, story.doc)
         bench.finished(None, None)
         assert len(bench.lines("charge_finished")) == 1
 
-    def test_a_charge_on_a_settled_attempt_is_an_alarm(self, bench: Bench) -> None:
-        """F18: declined, and charged after all."""
-        story = charging().tell(declined())
-        bench.story(story, charged())
+    def test_a_charge_on_a_settled_attempt_of_a_dead_order_is_an_alarm(self, bench: Bench) -> None:
+        """F46: declined, its secret out, and confirmed by the browser when the order was cancelled."""
+        story = exposed().tell(cancelled())
+        bench.story(story, seen_charged())
         (line,) = [line for line in bench.log.lines if line.get("alarm")]
         assert (line["event"], line["charge_id"]) == ("stray_charge_found", "ch_1")
         assert bench.counted("payment_stray_charges_total 1.0")
 
+    def test_a_charge_on_a_settled_attempt_of_an_open_order_pays_it(self, bench: Bench) -> None:
+        """F45: the browser has confirmed the order's only intent once more: one more line, and no alarm."""
+        bench.story(exposed(), seen_charged())
+        (line,) = bench.lines("charge_finished")
+        assert (line["outcome"], line["charge_id"]) == ("paid", "ch_1")
+        assert not any(line.get("alarm") for line in bench.log.lines)
+
+    def test_a_customer_who_is_awaited_is_one_line_without_a_secret(self, bench: Bench) -> None:
+        bench.story(confirming(), action())
+        (line,) = bench.lines("customer_awaited")
+        assert (line["order_id"], line["attempt"]) == (ORDER, 1)
+        assert "secret" not in bench.log.text
+
     def test_times_are_forgotten_before_they_fill_the_memory(self, bench: Bench) -> None:
         """F39: what another process has ended goes first, and new charges are timed still."""
-        story = charging()
+        story = confirming()
         times = bench.report._times
         for number in range(TIMED_CHARGES_LIMIT):
             times[f"o{number}", 1] = module.Times()

@@ -11,23 +11,25 @@ from payment.actors.letters import Answer, ChargeAsked
 from payment.actors.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
+from payment.core.messages import Authentication
 from payment.core.order import Order
 from payment.core.replies import CardWasDeclined, Paid, Pending, Unavailability, Unavailable
 from tests.core.builders import (
+    DUE,
     ORDER,
     PAYMENT,
     T0,
     A,
     Story,
-    charged,
-    charging,
+    confirming,
     created,
     declined,
-    found,
+    listed,
+    of_0_1_0,
     open_order,
     request,
-    unclear_once,
-    with_error_stored,
+    sent_twice,
+    succeeded,
 )
 from tests.fakes.clock import FakeClock
 
@@ -38,12 +40,13 @@ class Bench:
         stripe: Mailbox[Any] = Mailbox("stripe", 10)
         nats: Mailbox[Any] = Mailbox("nats", 10)
         self.hands = Hands(A, stripe, nats, QueueEstimate(10.0, 10.0))
-        self.waiters = Waiters(self.clock, self.hands)
+        self.again: list[ChargeAsked] = []
+        self.waiters = Waiters(self.clock, self.hands, self.again.append)
 
     def letter(self, token: str = "tok_1", wait_s: float = 20.0) -> ChargeAsked:
         now = self.clock.monotonic()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return ChargeAsked(request(token), now + wait_s, now, "req", answer)
+        return ChargeAsked(request(token, authentication=Authentication()), now + wait_s, now, "req", answer)
 
     def add(self, story: Story, rev: int = 1, **kwargs: Any) -> ChargeAsked:
         letter = self.letter(**kwargs)
@@ -67,45 +70,45 @@ def told(letter: ChargeAsked) -> Any:
 class TestOutcomes:
     async def test_all_who_wait_hear_the_outcome(self, bench: Bench) -> None:
         """F02: everybody, once; then nobody waits."""
-        story = charging()
+        story = confirming()
         letters = [bench.add(story) for _ in range(3)]
         assert [told(letter) for letter in letters] == [None, None, None]
-        bench.waiters.written(at_rev(story.tell(charged()), 2))
+        bench.waiters.written(at_rev(story.tell(succeeded()), 2))
         assert [told(letter) for letter in letters] == [Paid(PAYMENT, ORDER, "ch_1")] * 3
         assert (len(bench.waiters), bench.waiters.expired(), bench.waiters.elsewhere()) == (0, [], [])
 
     async def test_an_outcome_that_is_there_already_is_told_at_once(self, bench: Bench) -> None:
         """Between the decision and the reading the other process wrote it."""
-        assert isinstance(told(bench.add(charging().tell(charged()))), Paid)
+        assert isinstance(told(bench.add(confirming().tell(succeeded()))), Paid)
         assert len(bench.waiters) == 0
 
     async def test_a_document_of_an_order_that_nobody_waits_for_is_ignored(self, bench: Bench) -> None:
         """Most writes are of that kind."""
-        bench.waiters.written(charging().doc)
+        bench.waiters.written(confirming().doc)
         bench.waiters.give_up([ORDER])
         assert (len(bench.waiters), bench.waiters.elsewhere()) == (0, []), "nor is it read for any more"
 
     async def test_a_read_that_a_write_has_overtaken_says_nothing(self, bench: Bench) -> None:
         """The old document knows nothing of the new token: neither 409 nor "unknown" may come of it."""
-        story = charging()
+        story = confirming()
         before = at_rev(story, 2)
         story.tell(declined(), request("tok_2"))
         letter = bench.add(story, rev=4, token="tok_2")
         bench.waiters.written(before)
         assert told(letter) is None
-        bench.waiters.written(at_rev(story.tell(charged(attempt=2)), 5))
+        bench.waiters.written(at_rev(story.tell(succeeded("ch_1")), 5))
         assert isinstance(told(letter), Paid)
 
     async def test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait(self, bench: Bench) -> None:
         """Not only by the one that they came with."""
-        letter = bench.add(charging(), rev=2)
-        bench.waiters.written(at_rev(unclear_once(), 4))
+        letter = bench.add(confirming(), rev=2)
+        bench.waiters.written(at_rev(sent_twice(), 4))
         bench.waiters.written(at_rev(open_order(), 3))
         assert told(letter) is None
 
     async def test_nor_does_it_to_those_whose_time_is_up(self, bench: Bench) -> None:
         """Their last look was overtaken by a write: what is newer answers them, and is known already."""
-        story = charging()
+        story = confirming()
         before = at_rev(story, 2)
         story.tell(declined(), request("tok_2"))
         letter = bench.add(story, rev=4, token="tok_2", wait_s=5)
@@ -117,7 +120,7 @@ class TestOutcomes:
 
     async def test_each_hears_of_its_own_token(self, bench: Bench) -> None:
         """A joiner of a declined token hears 402, whoever waits for the next one waits on."""
-        story = charging()
+        story = confirming()
         first = bench.add(story)
         story.tell(declined(), request("tok_2"))
         second = bench.add(story, rev=3, token="tok_2")
@@ -128,7 +131,7 @@ class TestOutcomes:
 
     async def test_an_intent_that_is_gone_from_the_paper_is_unknown(self, bench: Bench) -> None:
         """A store that lost a confirmed write: nobody may guess."""
-        letter = bench.add(charging())
+        letter = bench.add(confirming())
         bench.waiters.written(at_rev(Story(created()), 2))
         assert told(letter) == Unavailable(Unavailability.WRITE_UNKNOWN)
 
@@ -136,7 +139,7 @@ class TestOutcomes:
 class TestDeadline:
     async def test_pending_is_told_at_the_deadline_and_not_before(self, bench: Bench) -> None:
         """202 by one more look at the document, even of the same revision."""
-        story = unclear_once()
+        story = sent_twice()
         letter = bench.add(story, wait_s=5)
         await bench.clock.advance(4.9)
         bench.waiters.written(at_rev(story, 1))
@@ -149,7 +152,7 @@ class TestDeadline:
 
     async def test_only_those_whose_time_is_up_are_told(self, bench: Bench) -> None:
         """The others go on waiting."""
-        story = charging()
+        story = confirming()
         short, long = bench.add(story, wait_s=1), bench.add(story, wait_s=9)
         await bench.clock.advance(2)
         assert bench.waiters.expired() == [ORDER], "one of them is enough"
@@ -157,15 +160,15 @@ class TestDeadline:
         assert (told(short), told(long)) == (Pending(PAYMENT, ORDER), None)
 
     async def test_a_long_watch_is_told_at_once_with_its_time(self, bench: Bench) -> None:
-        """An error is stored: the look that settles it comes in a minute, and nothing is known before."""
-        story = with_error_stored().tell(found(Evidence.PROBE))
+        """An attempt of 0.1.0: its charges are listed again in an hour, and nothing is known before."""
+        story = of_0_1_0("charging").later(hours=20).tell(DUE, listed())
         letter = bench.add(story)
-        assert told(letter) == Pending(PAYMENT, ORDER)
-        assert letter.answer.result().retry_after_s == 61
+        assert told(letter) == Pending("payment-1", ORDER)
+        assert letter.answer.result().retry_after_s == 3_600
 
     async def test_no_reading_at_the_deadline_is_unknown(self, bench: Bench) -> None:
         """F25: the intent is on paper, so never "nothing was charged"."""
-        story = charging()
+        story = confirming()
         short, long = bench.add(story, wait_s=1), bench.add(story, wait_s=9)
         await bench.clock.advance(2)
         bench.waiters.give_up([ORDER])
@@ -177,7 +180,7 @@ class TestDeadline:
 
     async def test_the_end_of_the_ledger_is_unknown_to_all(self, bench: Bench) -> None:
         """F32."""
-        letters = [bench.add(charging()) for _ in range(2)]
+        letters = [bench.add(confirming()) for _ in range(2)]
         bench.waiters.fail()
         assert {told(letter) for letter in letters} == {Unavailable(Unavailability.WRITE_UNKNOWN)}
         assert len(bench.waiters) == 0
@@ -186,7 +189,7 @@ class TestDeadline:
 class TestElsewhere:
     async def test_what_is_in_our_hands_is_not_asked_for(self, bench: Bench) -> None:
         """Only what another process works on is read again each second."""
-        story = charging()
+        story = confirming()
         bench.add(story)
         assert bench.waiters.elsewhere() == [ORDER]
         bench.hands.release(story.doc)
@@ -210,7 +213,7 @@ class TestTell:
 
     async def test_thousands_who_wait_for_one_order_cost_no_more_than_their_number(self, bench: Bench) -> None:
         """F31: each further one, and each write that brings nothing new, judges nobody again."""
-        story = charging()
+        story = confirming()
         judged = 0
         reply = bench.waiters._answered
 

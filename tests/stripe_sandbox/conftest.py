@@ -62,7 +62,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         self.gate.opened.set()
-        self.sandbox.closing.set()
+        await self.sandbox.close()
         await self._http.close_async()
         await self.raw.close()
         await self._server.close()
@@ -75,6 +75,26 @@ class World:
         """Charge a Visa 19.99 USD, but for what `params` say otherwise."""
         asked: Any = {"amount": 1999, "currency": "usd", "source": "tok_visa", **params}
         return await self.stripe.v1.charges.create_async(asked, {"idempotency_key": key} if key else {})
+
+    async def intent(self, key: str | None = None, **params: Any) -> stripe.PaymentIntent:
+        """Create an intent of 19.99 USD that never redirects, but for what `params` say otherwise."""
+        asked: Any = {
+            "amount": 1999,
+            "currency": "usd",
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            **params,
+        }
+        return await self.stripe.v1.payment_intents.create_async(asked, {"idempotency_key": key} if key else {})
+
+    async def confirm(
+        self, intent_id: str, key: str | None = None, token: str | None = None, **params: Any
+    ) -> stripe.PaymentIntent:
+        """Confirm an intent with a card token, or with what `params` say."""
+        asked: Any = dict(params)
+        if token is not None:
+            asked["payment_method_data"] = {"type": "card", "card": {"token": token}}
+        options: Any = {"idempotency_key": key} if key else {}
+        return await self.stripe.v1.payment_intents.confirm_async(intent_id, asked, options)
 
     async def post(self, path: str, key: str | None = None, **params: str) -> tuple[int, dict[str, Any], Any]:
         """A POST as curl would make it: status, body, headers."""

@@ -8,8 +8,8 @@ import stripe
 from payment.stripe_sandbox.tokens import TEST_CARDS
 from tests.stripe_sandbox.conftest import START, World
 
-DECLINING = sorted(name for name, card in TEST_CARDS.items() if card.decline)
-CHARGING = sorted(name for name, card in TEST_CARDS.items() if not card.decline)
+DECLINING = sorted(name for name, card in TEST_CARDS.items() if card.decline_without_customer())
+CHARGING = sorted(TEST_CARDS.keys() - DECLINING)
 
 
 async def test_a_charge_comes_back_as_stripe_shows_it(world: World) -> None:
@@ -47,7 +47,7 @@ async def test_a_declining_token_is_a_card_error_and_a_failed_charge(world: Worl
     """A decline is a 402 with both codes, and the charge that failed is on the books."""
     with pytest.raises(stripe.CardError) as declined:
         await world.charge(source=token)
-    decline = TEST_CARDS[token].decline
+    decline = TEST_CARDS[token].decline_without_customer()
     assert decline is not None
     error = declined.value.error
     assert (declined.value.http_status, declined.value.code) == (402, decline.code)

@@ -77,6 +77,63 @@ async def test_a_delay_passes_before_the_charge(world: World) -> None:
     assert (await asking).status == "succeeded"
 
 
+async def test_a_late_confirm_lands_after_its_client_has_gone(world: World) -> None:
+    """The connection breaks at once and nothing is charged; when the delay is over, the confirm acts all the same."""
+    intent = await world.intent()
+    await world.control("faults", fault="late", endpoint="payment_intents.confirm", delay_ms=5000)
+    with pytest.raises(stripe.APIConnectionError):
+        await world.confirm(intent.id, key="k", token="tok_visa")
+    await world.gate.arrived.wait()
+    assert world.gate.slept_s == [5.0]
+    assert (await world.audit())["charges"] == []
+    world.gate.opened.set()
+    while not (charges := (await world.audit())["charges"]):
+        continue
+    assert charges[0]["payment_intent"] == intent.id
+    replayed = await world.confirm(intent.id, key="k", token="tok_visa")
+    assert replayed.latest_charge == charges[0]["id"]
+
+
+async def test_a_late_confirm_finds_a_canceled_intent(world: World) -> None:
+    """A cancel is a fence: what lands after it is refused, and its key keeps the refusal."""
+    intent = await world.intent()
+    await world.control("faults", fault="late", endpoint="payment_intents.confirm", delay_ms=5000)
+    with pytest.raises(stripe.APIConnectionError):
+        await world.confirm(intent.id, key="k", token="tok_visa")
+    await world.stripe.v1.payment_intents.cancel_async(intent.id)
+    world.gate.opened.set()
+    while "payment_intents.confirm landed late" not in (audit := await world.audit())["requests"]:
+        continue
+    assert audit["charges"] == []
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await world.confirm(intent.id, key="k", token="tok_visa")
+    assert refused.value.code == "payment_intent_unexpected_state"
+    assert refused.value.headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "charge"),
+    [("tok_visa", "succeeded", "succeeded"), ("tok_chargeDeclined", "requires_payment_method", "failed")],
+)
+async def test_a_payment_can_stay_in_processing(world: World, token: str, status: str, charge: str) -> None:
+    """Its charge is pending, it can be neither confirmed nor canceled, and it ends when its time has come."""
+    intent = await world.intent()
+    await world.control("faults", fault="processing", endpoint="payment_intents.confirm", delay_ms=60_000)
+    waiting = await world.confirm(intent.id, token=token, expand=["latest_charge"])
+    assert waiting.status == "processing"
+    assert isinstance(waiting.latest_charge, stripe.Charge)
+    assert (waiting.latest_charge.status, waiting.latest_charge.paid) == ("pending", False)
+    for step in (world.confirm(intent.id, token=token), world.stripe.v1.payment_intents.cancel_async(intent.id)):
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await step
+        assert refused.value.code == "payment_intent_unexpected_state"
+    await world.control("clock", skip_s=60)
+    ended = await world.stripe.v1.payment_intents.retrieve_async(intent.id, {"expand": ["latest_charge"]})
+    assert ended.status == status
+    assert isinstance(ended.latest_charge, stripe.Charge)
+    assert (ended.latest_charge.id, ended.latest_charge.status) == (waiting.latest_charge.id, charge)
+
+
 async def test_a_fault_strikes_its_endpoint_so_many_times(world: World) -> None:
     """Other endpoints are not touched; after `times` requests it is over; DELETE ends those that wait."""
     await world.control("faults", fault="error_before", endpoint="charges.create", times=2)
@@ -131,5 +188,5 @@ async def test_the_books_count_every_request(world: World) -> None:
 
 def test_every_fault_is_tested() -> None:
     """A new kind of fault gets a row above."""
-    by_itself = {"cut_body", "hang", "hang_after", "delay"}
+    by_itself = {"cut_body", "hang", "hang_after", "delay", "late", "processing"}
     assert {kind.value for kind in FaultKind} == {fault for fault, *_ in AS_SEEN} | by_itself

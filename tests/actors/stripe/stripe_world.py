@@ -1,7 +1,7 @@
 """A Stripe actor over a scripted card processor, with the ledger's end of its mailboxes in the test's control."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 
@@ -27,6 +27,8 @@ from tests.actors.stripe.scripted_cards import ScriptedCards
 from tests.fakes.clock import FakeClock
 
 VERSION = "2026-10-28.endive"
+FAR, LONG_AGO = datetime(2100, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)
+"""Times for `list_after`: a create whose key is young, and one whose key may be forgotten."""
 CARD = Instrument(InstrumentKind.TOKEN, "tok_visa")
 
 
@@ -131,10 +133,10 @@ class StripeWorld:
 
 
 def intent(
-    name: str = "1", *, intent_id: str | None = None, number: int = 1, list_first: bool = False
+    name: str = "1", *, intent_id: str | None = None, number: int = 1, list_after: datetime = FAR
 ) -> IntentReference:
     return IntentReference(
-        f"o{name}", f"p{name}", number, f"intent-{name}-{number}", intent_id, 1999, "usd", VERSION, list_first
+        f"o{name}", f"p{name}", number, f"intent-{name}-{number}", intent_id, 1999, "usd", VERSION, list_after
     )
 
 
@@ -143,8 +145,8 @@ def paid(name: str = "1") -> IntentSucceeded:
     return IntentSucceeded(f"o{name}", 1, f"pi_{name}_1", ChargeFacts(f"ch_pi_{name}_1"))
 
 
-def looking(name: str = "1", *, intent_id: str | None = "pi_1_1", list_first: bool = False) -> RetrieveIntent:
-    return RetrieveIntent(intent(name, intent_id=intent_id, list_first=list_first))
+def looking(name: str = "1", *, intent_id: str | None = "pi_1_1", list_after: datetime = FAR) -> RetrieveIntent:
+    return RetrieveIntent(intent(name, intent_id=intent_id, list_after=list_after))
 
 
 def listing(name: str = "1") -> ListCharges:

@@ -67,7 +67,6 @@ from tests.actors.stripe.stripe_world import CARD, finding_refund, intent, listi
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 CONFIRM = ConfirmIntent(intent(), 2, 3, CARD, Authentication(), NOON, NOON, NOON)
 CREATE, RETRIEVE, CANCEL = CreateIntent(intent(), NOON), RetrieveIntent(intent()), CancelIntent(intent(), NOON)
-OLD = intent(list_first=True)
 OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, ...] = (
     CONFIRM,
     CREATE,
@@ -76,7 +75,7 @@ OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, .
 )
 LIST, REFUND, FIND_REFUND = listing(), refunding(), finding_refund()
 
-NEW = Progress()
+NEW, AGED = Progress(), Progress(must_list=True)
 KNOWN = Progress("pi_1")
 MAYBE = structs.replace(KNOWN, confirm_maybe_sent=True)
 AFTER_CANCEL = structs.replace(KNOWN, look=LookReason.CANCEL)
@@ -99,10 +98,10 @@ def seen(reason: LookReason, shown: Intent, attempt: int | None = None) -> Inten
     ("effect", "progress", "step"),
     [
         *((effect, NEW, Step.CREATE) for effect in OF_INTENT),
-        *((structs.replace(effect, intent=OLD), NEW, Step.LIST) for effect in OF_INTENT),
-        *((structs.replace(effect, intent=OLD), Progress(listed=True), Step.CREATE) for effect in OF_INTENT),
+        *((effect, AGED, Step.LIST) for effect in OF_INTENT),
+        *((effect, structs.replace(AGED, listed=True), Step.CREATE) for effect in OF_INTENT),
         (CONFIRM, KNOWN, Step.CONFIRM),
-        (structs.replace(CONFIRM, intent=OLD), KNOWN, Step.CONFIRM),
+        (CONFIRM, structs.replace(KNOWN, must_list=True), Step.CONFIRM),
         (CONFIRM, UNEXPECTED, Step.RETRIEVE),
         (CREATE, KNOWN, Step.CREATE),
         (RETRIEVE, KNOWN, Step.RETRIEVE),
@@ -208,14 +207,13 @@ def test_a_create_under_an_old_key_is_preceded_by_a_list(
     effect: ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent,
 ) -> None:
     """A succeeded charge that is kept ends it; one that is processing is waited for; refunded ones stop nothing."""
-    old = structs.replace(effect, intent=OLD)
     found = Charges((ListedCharge(GIVEN_BACK, 1), ListedCharge(CHARGE, 2)), pending=True)
-    assert result_of(old, NEW, found) == End(IntentSucceeded("o1", 1, None, CHARGE))
-    waiting = result_of(old, NEW, Charges((ListedCharge(GIVEN_BACK, 1),), pending=True))
+    assert result_of(effect, AGED, found) == End(IntentSucceeded("o1", 1, None, CHARGE))
+    waiting = result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),), pending=True))
     assert isinstance(waiting, NotYet)
     assert (waiting.obstacle, waiting.retry_after_s) == (Obstacle.CHARGE_PENDING, CHARGE_PENDING_AGAIN_S)
-    assert result_of(old, NEW, Charges((ListedCharge(GIVEN_BACK, 1),))) == Progress(listed=True)
-    assert result_of(old, NEW, Unclear("t")) is None
+    assert result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),))) == structs.replace(AGED, listed=True)
+    assert result_of(effect, AGED, Unclear("t")) is None
 
 
 def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> None:
@@ -285,3 +283,9 @@ def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: Pro
     """An actor that meets it dies."""
     with pytest.raises(AssertionError, match="can't end as"):
         result_of(effect, progress, outcome)
+
+
+def test_a_step_on_an_intent_without_an_id_is_a_bug() -> None:
+    """An actor that meets it dies, before the ledger receives an intent without an id."""
+    with pytest.raises(AssertionError, match="needs the intent's id"):
+        result_of(CANCEL, Progress(look=LookReason.CANCEL), PAID)

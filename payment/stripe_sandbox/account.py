@@ -1,0 +1,71 @@
+"""One account: its endpoints, and what happens in it by itself or at the bank.
+
+Owns the parts that act on the books. It never waits and never sends anything.
+"""
+
+from collections.abc import Callable
+
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.calls import Endpoint
+from payment.stripe_sandbox.charging import Charging
+from payment.stripe_sandbox.confirming import Confirming
+from payment.stripe_sandbox.disputes import Disputes
+from payment.stripe_sandbox.endpoints import Endpoints
+from payment.stripe_sandbox.events import Events
+from payment.stripe_sandbox.expand import Expander
+from payment.stripe_sandbox.instruments import Instruments
+from payment.stripe_sandbox.intent_objects import PaymentIntent
+from payment.stripe_sandbox.intents import Intents
+from payment.stripe_sandbox.webhooks import Webhooks
+
+
+class Account:
+    """Everything that can be done to one account's books."""
+
+    def __init__(self, books: Books, refund_delay_s: float, charges: Callable[[], bool]) -> None:
+        """`charges` says whether the account may use the Charges API."""
+        self.books = books
+        self.events = Events(books)
+        self.expander = Expander(books)
+        charging = Charging(books, self.events)
+        self._instruments = Instruments(books)
+        self._confirming = Confirming(books, self.events, self._instruments, charging)
+        self._intents = Intents(books, self.events, self._instruments, self._confirming)
+        self.webhooks = Webhooks(books)
+        self._disputes = Disputes(books)
+        self._endpoints = Endpoints(
+            books, self.events, charging, self._instruments, refund_delay_s=refund_delay_s, charges=charges
+        )
+
+    def table(self) -> tuple[Endpoint, ...]:
+        """Every endpoint."""
+        return (
+            *self._endpoints.table(),
+            *self._intents.table(),
+            *self._instruments.table(),
+            *self._disputes.table(),
+            *self.events.table(),
+            *self.webhooks.table(),
+        )
+
+    def settle(self) -> None:
+        """Bring refunds and payments that take time up to the sandbox's clock."""
+        due_at = self.books.next_settlement_at()
+        if due_at is None or due_at > self.books.now():
+            return
+        with self.books.transaction():
+            self._endpoints.settle_refunds()
+            for intent in self.books.intents.to_settle(self.books.now()):
+                self._confirming.settle(intent)
+
+    def answer_bank(self, intent: PaymentIntent, authenticated: bool) -> PaymentIntent | None:
+        """The customer has answered at the bank: what became of the intent, or None if it waits for no answer."""
+        with self.books.transaction():
+            current = self.books.intents.get(intent.id)
+            if current is None or current.status != "requires_action":
+                return None
+            if authenticated:
+                self._confirming.authenticated(current, None)
+            else:
+                self._confirming.not_authenticated(current, None)
+        return current

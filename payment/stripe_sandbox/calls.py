@@ -1,0 +1,65 @@
+"""What an endpoint is: a route, what it gets (`Call`), what it gives back (`Result`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from payment.stripe_sandbox.errors import Answer, ApiError, no_such
+from payment.stripe_sandbox.pages import Page
+from payment.stripe_sandbox.params import Params
+
+PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created", "created[*]")
+
+Result = Struct | dict[str, Any] | Answer
+"""An object, a list, or an answer that is already made up: a declined card."""
+
+
+class Call(Struct):
+    """One request that is about to be executed."""
+
+    params: Params
+    object_id: str = ""
+    """The id in its path."""
+    publishable: bool = False
+    """It came with a publishable key: from a browser, which sees less and needs the intent's client secret."""
+    origin: str = ""
+    """Where the sandbox's own pages are: `http://127.0.0.1:12111`."""
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    processing_s: float | None = None
+    """A payment that it makes stays `processing` for this time (the fault `processing`)."""
+
+
+class Endpoint(Struct, frozen=True):
+    """One route. `name` is what faults and counts call it; the path may hold `{id}`."""
+
+    name: str
+    method: str
+    path: str
+    act: Callable[[Call], Result]
+    returns: str
+    """The object that it returns, or that its list holds: what `expand` can be asked of it."""
+    public: bool = False
+    """May be called with a publishable key, from pages of any origin."""
+
+    @property
+    def lists(self) -> bool:
+        return self.name.endswith(".list")
+
+
+def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> Page:
+    """The page that a list's parameters ask for. `find` looks a `kind` up by its id."""
+    after, before = params.text("starting_after"), params.text("ending_before")
+    if after is not None and before is not None:
+        raise ApiError("You cannot use both starting_after and ending_before.", param="starting_after")
+    for name, mark in (("starting_after", after), ("ending_before", before)):
+        if mark is not None and find(mark) is None:
+            raise no_such(kind, mark, param=name)
+    return Page(params.page_limit(), after, before, params.times("created"))
+
+
+def selected(params: Params, *names: str) -> dict[str, str]:
+    """The filters among `names` that are given."""
+    found = {name: params.text(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}

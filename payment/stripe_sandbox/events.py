@@ -1,0 +1,63 @@
+"""What happened, as Stripe's events: recorded in the transaction in which it happened.
+
+It must never record an event of something that is rolled back: callers are inside the transaction of what they do.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
+from payment.stripe_sandbox.errors import no_such
+from payment.stripe_sandbox.event_records import Event
+from payment.stripe_sandbox.objects import ObjectList, new_id
+
+API_VERSION = "2026-10-28.endive"
+"""The sandbox's version: that of events, and of answers to requests that name none. The objects are always the same."""
+
+
+class Events:
+    """Records events, and is the endpoints that show them."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self.on_delivery: Callable[[], None] | None = None
+        """Called when there is an event to deliver. It must not read it yet: its transaction is still open."""
+
+    def table(self) -> tuple[Endpoint, ...]:
+        return (
+            Endpoint("events.retrieve", "GET", "/v1/events/{id}", self.retrieve, "event"),
+            Endpoint("events.list", "GET", "/v1/events", self.list, "event"),
+        )
+
+    def record(self, kind: str, subject: Struct, call: Call | None) -> None:
+        """Record what happened to an object, as it is now. `call` is the request that did it, if one did."""
+        request = {
+            "id": call.request_id if call else None,
+            "idempotency_key": call.idempotency_key if call else None,
+        }
+        event = Event(
+            id=new_id("evt"),
+            api_version=API_VERSION,
+            created=int(self._books.now()),
+            data={"object": msgspec.to_builtins(subject)},
+            request=request,
+            type=kind,
+        )
+        if self._books.events.add(event, self._books.now()) and self.on_delivery is not None:
+            self.on_delivery()
+
+    def retrieve(self, call: Call) -> Result:
+        call.params.allow()
+        event = self._books.events.get(call.object_id)
+        if event is None:
+            raise no_such("event", call.object_id, param="id", status=404)
+        return event
+
+    def list(self, call: Call) -> Result:
+        call.params.allow("type", *PAGE_PARAMS)
+        page = page_of(call.params, "event", self._books.events.get)
+        events, more = self._books.events.page(call.params.text("type"), page)
+        return ObjectList(events, more, "/v1/events")

@@ -1,0 +1,176 @@
+"""The parameters of an intent's requests, read and checked before anything is executed.
+
+What Stripe takes and the sandbox has no use for (mandates, customers, payment methods other than cards) is refused by
+name rather than ignored. `payment_method_types` is unknown, as at our API version.
+"""
+
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from payment.stripe_sandbox.currencies import check_amount, check_currency
+from payment.stripe_sandbox.errors import ApiError, missing, no_such
+from payment.stripe_sandbox.instruments import CardData, data_fields, read_method_data, read_url
+from payment.stripe_sandbox.intent_objects import CARD_OPTIONS, PaymentIntent, new_client_secret
+from payment.stripe_sandbox.objects import new_id
+from payment.stripe_sandbox.params import Params
+
+_T = TypeVar("_T")
+
+TEXTS = ("description", "receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group")
+INSTRUMENTS = ("payment_method", *data_fields("payment_method_data"))
+CARD_OPTION_FIELDS = ("payment_method_options[card][request_three_d_secure]",)
+DETAILS = (
+    "metadata", "metadata[*]", "setup_future_usage", "shipping", "shipping[*]", "capture_method", "customer",
+    "allowed_payment_method_types[*]", "excluded_payment_method_types[*]", "radar_options[*]", *CARD_OPTION_FIELDS,
+)  # fmt: skip
+ONLY_CONFIRMING = (
+    "confirmation_token",
+    "error_on_requires_action",
+    "off_session",
+    "return_url",
+    "use_stripe_sdk",
+)
+CREATE = (
+    "amount", "currency", "confirm", "confirmation_method", "automatic_payment_methods[enabled]",
+    "automatic_payment_methods[allow_redirects]", *TEXTS, *DETAILS, *INSTRUMENTS, *ONLY_CONFIRMING,
+)  # fmt: skip
+UPDATE = ("amount", "currency", *TEXTS, *DETAILS, *INSTRUMENTS)
+CONFIRM = (
+    *INSTRUMENTS, *ONLY_CONFIRMING, *CARD_OPTION_FIELDS, "client_secret", "capture_method", "receipt_email",
+    "setup_future_usage", "shipping[*]", "radar_options[*]", "allowed_payment_method_types[*]",
+    "excluded_payment_method_types[*]",
+)  # fmt: skip
+CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
+
+
+class ConfirmPlan(Struct):
+    """What a confirm is to do: with which instrument, and what if the bank wants the customer."""
+
+    payment_method: str | None
+    data: CardData | None
+    confirmation_token: str | None
+    return_url: str | None
+    use_stripe_sdk: bool | None
+    error_on_requires_action: bool
+    off_session: bool
+    receipt_email: str | None
+    setup_future_usage: str | None
+    shipping: dict[str, Any] | None
+    request_three_d_secure: str | None
+
+    def __repr__(self) -> str:
+        return f"ConfirmPlan(return_url={self.return_url!r}, use_stripe_sdk={self.use_stripe_sdk})"
+
+
+def read_plan(params: Params) -> ConfirmPlan:
+    """A confirm's parameters; a create's too, which are then its instrument alone."""
+    _refuse_unsupported(params)
+    instruments = [name for name in ("payment_method", "payment_method_data", "confirmation_token") if params.has(name)]
+    if len(instruments) > 1:
+        message = f"You may only specify one of these parameters: {', '.join(instruments)}."
+        raise ApiError(message, param=instruments[0])
+    return ConfirmPlan(
+        payment_method=params.text("payment_method"),
+        data=read_method_data(params, "payment_method_data") if params.has("payment_method_data") else None,
+        confirmation_token=params.text("confirmation_token"),
+        return_url=read_url(params, "return_url"),
+        use_stripe_sdk=params.boolean("use_stripe_sdk"),
+        error_on_requires_action=bool(params.boolean("error_on_requires_action")),
+        off_session=_off_session(params),
+        receipt_email=params.text("receipt_email"),
+        setup_future_usage=_future_usage(params),
+        shipping=params.tree("shipping"),
+        request_three_d_secure=_three_d_secure(params),
+    )
+
+
+def read_new_intent(params: Params, now_s: int) -> tuple[PaymentIntent, ConfirmPlan, bool]:
+    """An intent as its parameters want it, without its instrument; how to confirm it, and whether to."""
+    params.allow(*CREATE)
+    amount, currency = params.integer("amount"), params.required("currency").lower()
+    if amount is None:
+        raise missing("amount")
+    check_currency(currency)
+    check_amount(amount, currency)
+    confirm = bool(params.boolean("confirm"))
+    params.choice("confirmation_method", "automatic")
+    for name in ONLY_CONFIRMING:
+        if params.has(name) and not confirm:
+            message = f"The parameter `{name}` cannot be passed when creating a PaymentIntent unless `confirm` is true."
+            raise ApiError(message, param=name)
+    plan = read_plan(params)
+    intent_id = new_id("pi")
+    intent = PaymentIntent(
+        id=intent_id,
+        amount=amount,
+        automatic_payment_methods=_automatic(params),
+        capture_method=params.text("capture_method") or "automatic_async",
+        client_secret=new_client_secret(intent_id),
+        created=now_s,
+        currency=currency,
+        excluded_payment_method_types=params.listed("excluded_payment_method_types") or None,
+        metadata=params.metadata(),
+        payment_method_options={"card": dict(CARD_OPTIONS)},
+        setup_future_usage=plan.setup_future_usage,
+        shipping=plan.shipping,
+        status="requires_payment_method",
+        **{name: params.text(name) for name in TEXTS},  # type: ignore[arg-type]
+    )
+    return intent, plan, confirm
+
+
+def change_details(intent: PaymentIntent, params: Params) -> None:
+    """What an update may change in any state: what is written on the intent, and not what it charges."""
+    intent.metadata = params.changed_metadata(intent.metadata)
+    for name in TEXTS:
+        if params.has(name):
+            setattr(intent, name, None if params.empty(name) else params.text(name))
+    if params.has("shipping"):
+        intent.shipping = params.tree("shipping")
+
+
+def read_amount(params: Params, intent: PaymentIntent) -> tuple[int, str]:
+    """Amount and currency as an update wants them."""
+    amount = params.integer("amount")
+    currency = (params.text("currency") or intent.currency).lower()
+    check_currency(currency)
+    amount = intent.amount if amount is None else amount
+    check_amount(amount, currency)
+    return amount, currency
+
+
+def _automatic(params: Params) -> dict[str, Any] | None:
+    """`automatic_payment_methods`: enabled where nothing is said, as since API version 2023-08-16."""
+    enabled = params.boolean("automatic_payment_methods[enabled]")
+    redirects = params.choice("automatic_payment_methods[allow_redirects]", "always", "never")
+    if enabled is None and redirects is not None:
+        raise missing("automatic_payment_methods[enabled]")
+    if enabled is False:
+        return None
+    return {"allow_redirects": redirects or "always", "enabled": True}
+
+
+def _refuse_unsupported(params: Params) -> None:
+    if (customer := params.text("customer")) is not None:
+        raise no_such("customer", customer, param="customer")  # none can be made here
+    params.choice("capture_method", "automatic", "automatic_async")
+    allowed = params.listed("allowed_payment_method_types")
+    if (allowed and "card" not in allowed) or "card" in params.listed("excluded_payment_method_types"):
+        message = "No valid payment method types for this Payment Intent: the sandbox knows cards alone."
+        raise ApiError(message, code="payment_intent_invalid_parameter", param="allowed_payment_method_types")
+
+
+def _off_session(params: Params) -> bool:
+    value = params.choice("off_session", "true", "false", "one_off", "recurring")
+    return value not in (None, "false")
+
+
+def _future_usage(params: Params) -> str | None:
+    if params.empty("setup_future_usage"):
+        return None
+    return params.choice("setup_future_usage", "off_session", "on_session")
+
+
+def _three_d_secure(params: Params) -> str | None:
+    return params.choice(CARD_OPTION_FIELDS[0], "any", "automatic", "challenge")

@@ -1,0 +1,46 @@
+"""One page of a list, read from a table whose rows have `seq`, `id` and `object`."""
+
+import sqlite3
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+_T = TypeVar("_T")
+
+
+class Page(Struct, frozen=True):
+    """Which part of a list is asked for: at most `limit`, after one id (older) or before one (newer).
+
+    `created` holds seconds since 1970 by SQL's sign of a comparison.
+    """
+
+    limit: int
+    starting_after: str | None = None
+    ending_before: str | None = None
+    created: dict[str, int] = {}
+
+
+def read_page(
+    db: sqlite3.Connection, table: str, selected: dict[str, str], page: Page, kind: type[_T]
+) -> tuple[list[_T], bool]:
+    """The page, newest first, and whether there is more. Table and column names are never a client's."""
+    where, values = _where(table, selected, page)
+    order = "ASC" if page.ending_before is not None else "DESC"
+    query = f"SELECT object FROM {table}{where} ORDER BY seq {order} LIMIT ?"
+    rows = db.execute(query, [*values, page.limit + 1]).fetchall()
+    found = [msgspec.json.decode(row[0], type=kind) for row in rows[: page.limit]]
+    return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
+
+
+def _where(table: str, selected: dict[str, str], page: Page) -> tuple[str, list[str | int]]:
+    conditions = [f"{column} = ?" for column in selected]
+    values: list[str | int] = [*selected.values()]
+    for sign, mark in (("<", page.starting_after), (">", page.ending_before)):
+        if mark is not None:
+            conditions.append(f"seq {sign} (SELECT seq FROM {table} WHERE id = ?)")
+            values.append(mark)
+    for sign, moment in page.created.items():
+        conditions.append(f"json_extract(CAST(object AS TEXT), '$.created') {sign} ?")
+        values.append(moment)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
