@@ -3,20 +3,21 @@
     python -m payment.embedded run                          (what `make run` calls)
     python -m payment.embedded order --price 19.99 --user u1
 
-`run` starts nats-server with JetStream, nx-27017 (MongoDB's protocol over SQLite) and the Stripe sandbox as child
-processes, then the service itself as another, `python run.py`, with its variables set. With `--broker streaming` it is
-nats-streaming-server that carries the events. Data, ports, logs and the key that tokens are signed with stay in one
-folder, `.embedded`, so that the next run finds its work.
+`run` starts nats-server with JetStream, nx-27017 (MongoDB's protocol over SQLite), the Stripe sandbox and a shop's
+page as child processes, then the service itself as another, `python run.py`, with its variables set. With
+`--broker streaming` it is nats-streaming-server that carries the events. Data, ports, logs and the key that tokens are
+signed with stay in one folder, `.embedded`, so that the next run finds its work.
 
     household.py    the run: servers, then the service, then the guide; who may end, and how all of it stops
     plan.py         which servers are wanted, and the environment of each child: pure
-    servers.py      the command lines of the three servers, and their ports
+    servers.py      the command lines of the four servers, and their ports
     child.py        one child process: started, awaited, stopped
     lifeline.py     the few lines between fork and exec that tie a child to its parent's life
     survivors.py    pid files, and the end of processes that an earlier run left behind
     home.py         the folder: its layout, its lock, its state, its key
     probe.py        whether a port is free, accepts, or answers `/readyz`
     guide.py        what a person is shown once the service is ready
+    shop/           a page that pays an order in a browser, and its stand-in for Stripe.js
     broker_program.py   finds or installs the one program that no Python package brings: nats-streaming-server
     neighbours.py   the platform's other services: their ids, their tokens, their connection to the bus
     bus.py          what they do there: publish orders, read payments; bus_jetstream.py and bus_streaming.py do it

@@ -162,6 +162,7 @@ class TestDeadline:
     async def test_a_long_watch_is_told_at_once_with_its_time(self, bench: Bench) -> None:
         """An attempt of 0.1.0: its charges are listed again in an hour, and nothing is known before."""
         story = of_0_1_0("charging").later(hours=20).tell(DUE, listed())
+        bench.clock.jump(story.now - bench.clock.now())
         letter = bench.add(story)
         assert told(letter) == Pending("payment-1", ORDER)
         assert letter.answer.result().retry_after_s == 3_600

@@ -43,14 +43,14 @@ class Tab:
 
     def place_order(self) -> str:
         """Open the shop and order something; returns the order's id."""
-        self.page.goto(self._run.page)
+        self.page.goto(self._run.shop_page)
         self.page.click("#place")
         self.page.wait_for_url(re.compile("order="))
         return self.order_id
 
     def open_order(self, order_id: str) -> None:
         """Open the page of an order that was placed before."""
-        self.page.goto(f"{self._run.page}?order={order_id}")
+        self.page.goto(f"{self._run.shop_page}?order={order_id}")
 
     def pay(self, card: str, *, instrument: str = "confirmationToken", how: str = "sdk") -> None:
         """Choose a card and press Pay. Returns at once: what comes of it is looked for on the page."""
@@ -91,7 +91,7 @@ class Tab:
     def answers_on_the_banks_page(self, button: str) -> None:
         """Press a button of the bank's page, which then leads back to the shop's."""
         self.page.get_by_role("button", name=button).click(timeout=SEEN_MS)
-        self.page.wait_for_url(re.compile(re.escape(self._run.page)), timeout=SEEN_MS)
+        self.page.wait_for_url(re.compile(re.escape(self._run.shop_page)), timeout=SEEN_MS)
 
     def picture(self, what: str) -> None:
         """Keep what the tab shows now."""

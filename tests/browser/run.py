@@ -26,22 +26,14 @@ class BrowserRun(EmbeddedRun):
         super().__init__(folder, PORT=str(free_port()))
 
     @property
-    def page(self) -> str:
-        """The address of the shop's page."""
-        return f"http://{LOOPBACK}:{self._port(Server.SHOP)}/"
-
-    @property
     def bank(self) -> str:
         """The origin of the bank's page: the sandbox's."""
-        return f"http://{LOOPBACK}:{self._port(Server.STRIPE)}"
+        state = Home(self.home).read_state()
+        assert state is not None
+        return f"http://{LOOPBACK}:{state.ports[Server.STRIPE]}"
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
         """What Stripe has charged for an order, failed charges included, oldest first."""
         with urllib.request.urlopen(f"{self.bank}/_sandbox/books", timeout=CONTROL_TIMEOUT_S) as response:
             charges: list[dict[str, Any]] = json.load(response)["charges"]
         return [charge for charge in charges if charge["transfer_group"] == order_id]
-
-    def _port(self, server: Server) -> int:
-        state = Home(self.home).read_state()
-        assert state is not None
-        return state.ports[server]

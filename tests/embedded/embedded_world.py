@@ -81,6 +81,11 @@ class EmbeddedRun:
     def curl_lines(self) -> list[str]:
         return [line for line in self.said.splitlines() if line.startswith("curl ")]
 
+    @property
+    def shop_page(self) -> str:
+        """The printed address of the shop's page."""
+        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
+
     def line_with(self, text: str) -> str:
         """The printed command that holds a text."""
         return next(line.strip() for line in self.said.splitlines() if text in line and "-m payment.embedded" in line)

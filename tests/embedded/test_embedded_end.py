@@ -30,7 +30,7 @@ from tests.servers.requirements import require_program
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 GONE_S = 3.0
-CHILDREN = 4
+CHILDREN = 5
 
 
 @pytest.fixture

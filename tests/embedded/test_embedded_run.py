@@ -4,12 +4,13 @@ import json
 import os
 import stat
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.embedded.embedded_world import ROOT, EmbeddedRun, bearer, environment, program, shell
+from tests.embedded.embedded_world import DEADLINE_S, ROOT, EmbeddedRun, bearer, environment, program, shell
 from tests.servers.process import free_port
 from tests.servers.requirements import require_program
 
@@ -42,6 +43,22 @@ def test_the_printed_curl_lines_pay_and_are_declined(run: EmbeddedRun) -> None:
     assert paid["stripeId"].startswith("ch_")
     assert shell(pay) == paid
     assert shell(decline)["errors"][0]["decline_code"] == "generic_decline"
+
+
+def test_the_printed_line_whose_bank_asks_is_paid_on_the_banks_page(run: EmbeddedRun) -> None:
+    """The answer leads to the bank's page; once it is answered, the same line says paid. It leads back to our page."""
+    line = run.curl_lines[2]
+    asked = shell(line)
+    assert (asked["status"], asked["nextAction"]["type"]) == ("requires_action", "redirect_to_url")
+    bank = asked["nextAction"]["url"]
+    answer = urllib.request.Request(f"{bank}/complete", headers={"Accept": "application/json"}, method="POST")
+    with urllib.request.urlopen(answer, timeout=DEADLINE_S) as answered:
+        assert json.load(answered)["status"] == "succeeded"
+    assert shell(line)["status"] == "paid"
+    page = run.shop_page
+    assert f"{page}?order={asked['orderId']}" in line
+    with urllib.request.urlopen(page, timeout=DEADLINE_S) as shown:
+        assert b"Pay an order" in shown.read()
 
 
 def test_the_printed_cancel_line_gives_the_money_back(run: EmbeddedRun) -> None:
