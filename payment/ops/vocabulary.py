@@ -50,8 +50,8 @@ class Event(enum.StrEnum):
     CHARGE_FINISHED = "charge_finished", "The one line of each charge when it ends: how, how much and how long."
     CHARGE_UNCLEAR = (
         "charge_unclear",
-        "The outcome of a request to Stripe is not known: it is sent again, or its intent is cancelled. Logged once of an "
-        "attempt; while Stripe is lost, at debug.",
+        "The outcome of a request to Stripe is not known: it is sent again, or its intent is cancelled. Logged once "
+        "of an attempt; while Stripe is lost, at debug.",
     )
     CUSTOMER_AWAITED = "customer_awaited", "The bank wants the customer to authenticate; the payment waits for that."
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
