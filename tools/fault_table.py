@@ -36,7 +36,8 @@ class Cover(NamedTuple):
     faults: tuple[str, ...]
     mutants: int
     met: int | None
-    """In how many seeds of the last full run; None: the simulation can't express it, and `ELSEWHERE` says why."""
+    """In how many seeds of the last full run (0 for a row that it did not know); None: the simulation can't express it,
+    and `ELSEWHERE` says why."""
 
     @property
     def covered(self) -> bool:
@@ -68,7 +69,7 @@ def covers() -> list[Cover]:
             tuple(tests[row]),
             tuple(name for name, fault in FAULTS.items() if row in fault.rows),
             sum(row in mutant.endangers.split() for mutant in MUTANTS),
-            None if row in ELSEWHERE else met[row],
+            None if row in ELSEWHERE else met.get(row, 0),
         )
         for row in ALL_ROWS
     ]

@@ -9,7 +9,8 @@ from datetime import timedelta
 from types import ModuleType
 
 from payment import settings
-from payment.actors import http_line, http_waiting, http_wire, mongo, pace, restarts, supervisor
+from payment.actors import http, http_line, http_waiting, http_wire, mongo, restarts, supervisor
+from payment.actors.stripe import rate_limiter
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
@@ -53,8 +54,12 @@ def charge_answers() -> str:
     """Every answer to a request to charge."""
     charge = next(route for route in routes.ROUTES if route.operation is routes.Operation.CHARGE)
     cases = sorted((*charge.cases, *routes.ANY_REQUEST), key=lambda case: case.value.status)
-    rows = (f"{case.value.status} | {case.value.meaning} | {_headers(case)}" for case in cases)
-    return table("status | meaning | headers", rows)
+    rows = (f"{case.value.status} | {_code(case)} | {case.value.meaning} | {_headers(case)}" for case in cases)
+    return table("status | `code` | meaning | headers", rows)
+
+
+def _code(case: answers.Case) -> str:
+    return f"`{case.value.code.value}`" if case.value.code else ""
 
 
 def _headers(case: answers.Case) -> str:
@@ -72,7 +77,7 @@ def states() -> str:
         f"    {state.name} --> {after.name}: {'<br/>'.join(trigger.value for trigger in triggers)}"
         for (state, after), triggers in arrows.items()
     ]
-    start = f"    [*] --> {AttemptState.CHARGING.name}: ChargeRequested"
+    start = f"    [*] --> {AttemptState.CONFIRMING.name}: ChargeRequested"
     return "\n".join(["```mermaid", "stateDiagram-v2", *names, start, *lines, "```"])
 
 
@@ -121,18 +126,58 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "As fast as the line moves. Who would wait for longer gets 503 at once: a line is felt long after a crowd.",
     ),
     (
-        pace,
+        rate_limiter,
         "START_PER_S",
         "{} requests a second to one Stripe endpoint at first",
-        "What every account has. The pace rises until Stripe answers 429, never above `STRIPE_RATE_PER_S`.",
+        "What every account has. The rate rises until Stripe answers 429, never above `STRIPE_RATE_PER_S`.",
     ),
-    (stripe_cards, "CALL_TIMEOUT_S", "{} s for one call to Stripe", "Charges take 1 to 3 s; a hung one is repeated."),
-    (schedule, "KEY_LIFE", "{} in which a key may be sent", "Stripe forgets keys after 24 h; an hour for clocks."),
+    (
+        rate_limiter,
+        "ACCOUNT_START_PER_S",
+        "{} requests a second to Stripe in all at first",
+        "What every live account has. It rises like the others, to `STRIPE_RATE_PER_S` where that is more.",
+    ),
+    (
+        stripe_cards,
+        "CALL_TIMEOUT_S",
+        "{} s for one call to Stripe",
+        "Confirms take 1 to 3 s; one that hangs is repeated with its key.",
+    ),
     (
         schedule,
-        "REQUEST_LIFE",
-        "{} that a request may be under way",
-        "Longer than keys live. After that, what was never found is closed.",
+        "KEY_LIFE",
+        "{} in which a confirm may be sent",
+        "Stripe keeps keys for 24 h; half of that is left for clocks that are wrong.",
+    ),
+    (
+        schedule,
+        "CREATE_KEY_LIFE",
+        "{} after which an order's charges are listed before an intent is created",
+        "Stripe may have forgotten the create's key by then.",
+    ),
+    (
+        schedule,
+        "AUTHENTICATION_LIFE",
+        "{} in which a customer may authenticate, if the order does not expire before",
+        "Then the intent is cancelled.",
+    ),
+    (
+        schedule,
+        "LOOKS_APART",
+        "{} between two looks at one order's intent that clients ask for",
+        "However many processes are asked.",
+    ),
+    (
+        http,
+        "LOOK_WAIT_S",
+        "{} s that a GET may wait",
+        "For a read and, where the payment awaits its customer, for one call to Stripe.",
+    ),
+    (
+        schedule,
+        "CHARGE_LIFE",
+        "{} that the outcome of an attempt of release 0.1.0 may stay unknown",
+        "A key's life, and an hour: until then its charge may land.",
     ),
     (
         schedule,

@@ -22,6 +22,9 @@ from payment.ports.jetstream_api import durable_name
 
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
+SECOND_TRIES = 1
+"""Of each server that refuses the connection. By itself nats-py tries 60 times, for two minutes, `allow_reconnect` or
+not."""
 ACKNOWLEDGEMENTS = "$JS.ACK"
 """What consumers' acknowledgements are published below: stream, consumer, deliveries, the stream's number, and more."""
 OLD_FORM_PARTS = 7
@@ -57,7 +60,14 @@ class JetStreamBus(Bus):
             reasons.append(type(error).__name__)
 
         try:
-            client = await nats.connect(list(servers), connect_timeout=CONNECT_S, allow_reconnect=False, error_cb=note)
+            client = await nats.connect(
+                list(servers),
+                connect_timeout=CONNECT_S,
+                allow_reconnect=False,
+                max_reconnect_attempts=SECOND_TRIES,
+                reconnect_time_wait=AGAIN_S,
+                error_cb=note,
+            )
         except (OSError, nats.errors.Error, TimeoutError) as error:
             raise NeighbourError(reasons[-1] if reasons else type(error).__name__) from None
         return cls(client)

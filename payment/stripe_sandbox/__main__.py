@@ -19,10 +19,12 @@ from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S
 from payment.stripe_sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
 from payment.stripe_sandbox.pace import ACCOUNT_RATE_PER_S, RATE_PER_S
-from payment.stripe_sandbox.server import serving
+from payment.stripe_sandbox.server import Forward, serving
 
 EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE: the port or the books are taken."""
+SECRET_VARIABLE = "STRIPE_WEBHOOK_SECRET"
+"""The payment service's own variable, so that both can be started with one environment."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,6 +45,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no-charges", action="store_true", help="refuse POST /v1/charges, as for a new account")
     parser.add_argument("--public-url", metavar="URL", help="where a browser finds the bank's page (as requested)")
+    parser.add_argument(
+        "--forward-to",
+        metavar="URL",
+        help=f"deliver every event here, signed with the secret in the environment variable {SECRET_VARIABLE}",
+    )
     parser.add_argument("--latency-ms", type=_positive, default=0.0, help="time each request takes (%(default)s)")
     parser.add_argument(
         "--key-life-s", type=_positive, default=KEY_LIFE_S, help="life of idempotency keys (%(default)s)"
@@ -54,7 +61,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port here")
     parser.add_argument("--pid-file", type=Path, metavar="FILE", help="write the process id here")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it is gone")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.forward_to is not None and not os.environ.get(SECRET_VARIABLE):
+        parser.error(f"--forward-to needs {SECRET_VARIABLE} in the environment")
+    return options
 
 
 def _positive(text: str) -> float:
@@ -93,7 +103,8 @@ async def _run(options: argparse.Namespace, parent_pid: int) -> None:
         require_key=options.require_key,
         public_url=options.public_url,
     )
-    async with serving(options.data, settings, options.host, options.port) as (url, port):
+    forward = Forward(options.forward_to, os.environ[SECRET_VARIABLE]) if options.forward_to else None
+    async with serving(options.data, settings, options.host, options.port, forward) as (url, port):
         with _notes({options.port_file: port, options.pid_file: os.getpid()}):
             print(f"stripe sandbox listening on {url}", flush=True)
             await _first(stop.wait(), *([parent_gone(parent_pid)] if options.die_with_parent else []))

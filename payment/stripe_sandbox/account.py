@@ -9,12 +9,14 @@ from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Endpoint
 from payment.stripe_sandbox.charging import Charging
 from payment.stripe_sandbox.confirming import Confirming
+from payment.stripe_sandbox.disputes import Disputes
 from payment.stripe_sandbox.endpoints import Endpoints
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.expand import Expander
 from payment.stripe_sandbox.instruments import Instruments
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 from payment.stripe_sandbox.intents import Intents
+from payment.stripe_sandbox.webhooks import Webhooks
 
 
 class Account:
@@ -29,22 +31,27 @@ class Account:
         self._instruments = Instruments(books)
         self._confirming = Confirming(books, self.events, self._instruments, charging)
         self._intents = Intents(books, self.events, self._instruments, self._confirming)
+        self.webhooks = Webhooks(books)
+        self._disputes = Disputes(books)
         self._endpoints = Endpoints(
             books, self.events, charging, self._instruments, refund_delay_s=refund_delay_s, charges=charges
         )
 
     def table(self) -> tuple[Endpoint, ...]:
-        """Every endpoint. Routes with a fixed last part come before those with an id there."""
+        """Every endpoint."""
         return (
             *self._endpoints.table(),
             *self._intents.table(),
             *self._instruments.table(),
+            *self._disputes.table(),
             *self.events.table(),
+            *self.webhooks.table(),
         )
 
     def settle(self) -> None:
         """Bring refunds and payments that take time up to the sandbox's clock."""
-        if not self.books.due():
+        due_at = self.books.next_settlement_at()
+        if due_at is None or due_at > self.books.now():
             return
         with self.books.transaction():
             self._endpoints.settle_refunds()

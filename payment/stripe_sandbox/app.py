@@ -25,6 +25,7 @@ from payment.stripe_sandbox import errors
 from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call, Endpoint
+from payment.stripe_sandbox.deliveries import Deliverer
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.errors import Answer, ApiError, ExecutionError
 from payment.stripe_sandbox.events import API_VERSION
@@ -106,6 +107,14 @@ class Sandbox:
         public = sorted({each.path for each in self.endpoints if each.public})
         preflights = [web.options(path, _preflight) for path in public]
         return [*known, *preflights, web.route("*", "/{tail:.*}", self._handle_unknown)]
+
+    def deliver_with(self, deliverer: Deliverer) -> None:
+        """Have a deliverer woken when there is something to deliver."""
+        self.account.events.on_delivery = deliverer.wake
+
+    def wake_deliveries(self) -> None:
+        if self.account.events.on_delivery is not None:
+            self.account.events.on_delivery()
 
     async def close(self) -> None:
         """End the requests that have not landed yet."""

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from payment.stripe_sandbox.event_records import EVENT_SCHEMA, EventRecords
 from payment.stripe_sandbox.intent_records import INTENT_SCHEMA, IntentRecords
-from payment.stripe_sandbox.objects import Charge, Money, Refund
+from payment.stripe_sandbox.objects import Charge, Dispute, Money, Refund
 from payment.stripe_sandbox.pages import Page, read_page
 
 FILE_NAME = "stripe-sandbox.sqlite3"
@@ -40,6 +40,8 @@ CREATE TABLE refunds (
 CREATE INDEX refunds_by_charge ON refunds (charge, seq);
 CREATE INDEX refunds_by_intent ON refunds (payment_intent, seq);
 CREATE INDEX refunds_to_settle ON refunds (settles_at) WHERE settles_at IS NOT NULL;
+CREATE TABLE disputes (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, charge TEXT NOT NULL, payment_intent TEXT, object BLOB NOT NULL);
 CREATE TABLE used_tokens (token TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE answers (
     key TEXT PRIMARY KEY, path TEXT NOT NULL, fingerprint TEXT NOT NULL, kept_at REAL NOT NULL,
@@ -129,6 +131,10 @@ class Books:
         """Seconds since 1970 by the sandbox's own clock, which may have been put forward."""
         return self._clock() + self._skipped_s
 
+    def wall_clock(self) -> float:
+        """Seconds since 1970 as the rest of the world has it, for those who check what the sandbox signs."""
+        return self._clock()
+
     def skip(self, seconds: float) -> None:
         """Put the clock forward, for good."""
         with self.transaction():
@@ -217,13 +223,14 @@ class Books:
         rows = self._db.execute(query, [self.now()])
         return [(msgspec.json.decode(data, type=Refund), status) for data, status in rows]
 
-    def due(self) -> bool:
-        """Whether the time of a refund or of an intent in `processing` has come."""
+    def next_settlement_at(self) -> float | None:
+        """When the next refund or intent in `processing` takes its last state, in seconds since 1970."""
         query = (
-            "SELECT EXISTS (SELECT 1 FROM refunds WHERE settles_at <= ?1)"
-            " OR EXISTS (SELECT 1 FROM intents WHERE settles_at <= ?1)"
+            "SELECT MIN(at) FROM (SELECT MIN(settles_at) AS at FROM refunds"
+            " UNION ALL SELECT MIN(settles_at) FROM intents)"
         )
-        return bool(self._db.execute(query, [self.now()]).fetchone()[0])
+        (at,) = self._db.execute(query).fetchone()
+        return None if at is None else float(at)
 
     def refund(self, refund_id: str) -> Refund | None:
         row = self._db.execute("SELECT object FROM refunds WHERE id = ?", [refund_id]).fetchone()
@@ -239,6 +246,22 @@ class Books:
     def all_refunds(self) -> list[Refund]:
         rows = self._db.execute("SELECT object FROM refunds ORDER BY seq")
         return [msgspec.json.decode(row[0], type=Refund) for row in rows]
+
+    # Disputes
+
+    def add_dispute(self, dispute: Dispute) -> None:
+        self._db.execute(
+            "INSERT INTO disputes (id, charge, payment_intent, object) VALUES (?, ?, ?, ?)",
+            [dispute.id, dispute.charge, dispute.payment_intent, msgspec.json.encode(dispute)],
+        )
+
+    def dispute(self, dispute_id: str) -> Dispute | None:
+        row = self._db.execute("SELECT object FROM disputes WHERE id = ?", [dispute_id]).fetchone()
+        return msgspec.json.decode(row[0], type=Dispute) if row else None
+
+    def disputes(self, selected: dict[str, str], page: Page) -> tuple[list[Dispute], bool]:
+        """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
+        return read_page(self._db, "disputes", selected, page, Dispute)
 
     # Idempotency keys
 

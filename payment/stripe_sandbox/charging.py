@@ -7,7 +7,15 @@ from msgspec import Struct
 from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call
 from payment.stripe_sandbox.events import Events
-from payment.stripe_sandbox.objects import Charge, billing_details, card_details, card_on_charge, new_id, outcome_of
+from payment.stripe_sandbox.objects import (
+    Charge,
+    billing_details,
+    card_details,
+    card_on_charge,
+    new_dispute,
+    new_id,
+    outcome_of,
+)
 from payment.stripe_sandbox.tokens import Decline, card_of
 
 
@@ -45,8 +53,7 @@ class Charging:
     def charge(self, purchase: Purchase, call: Call | None) -> Charge:
         charge = _new_charge(purchase, int(self._books.now()))
         self._books.add_charge(charge, purchase.card)
-        if not purchase.pending:
-            self._record(charge, purchase.card, call)
+        self._record(charge, purchase.card, call)
         return charge
 
     def settle(self, charge: Charge, decline: Decline | None, call: Call | None) -> None:
@@ -65,6 +72,10 @@ class Charging:
 
     def _record(self, charge: Charge, card: str, call: Call | None) -> None:
         self._events.record(f"charge.{charge.status}", charge, call)
+        if charge.disputed:
+            dispute = new_dispute(charge, card_of(card), int(self._books.now()))
+            self._books.add_dispute(dispute)
+            self._events.record("charge.dispute.created", dispute, call)
 
 
 def _new_charge(purchase: Purchase, now_s: int) -> Charge:

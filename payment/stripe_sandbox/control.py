@@ -103,6 +103,8 @@ class Control:
 
     async def skip(self, request: web.Request) -> web.Response:
         self._sandbox.books.skip((await _body(request, ClockChange)).skip_s)
+        self._sandbox.account.settle()
+        self._sandbox.wake_deliveries()
         return await self.show_clock(request)
 
     async def complete(self, request: web.Request) -> web.Response:

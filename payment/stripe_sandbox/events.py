@@ -3,6 +3,8 @@
 It must never record an event of something that is rolled back: callers are inside the transaction of what they do.
 """
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec import Struct
 
@@ -21,6 +23,8 @@ class Events:
 
     def __init__(self, books: Books) -> None:
         self._books = books
+        self.on_delivery: Callable[[], None] | None = None
+        """Called when there is an event to deliver. It must not read it yet: its transaction is still open."""
 
     def table(self) -> tuple[Endpoint, ...]:
         return (
@@ -42,7 +46,8 @@ class Events:
             request=request,
             type=kind,
         )
-        self._books.events.add(event)
+        if self._books.events.add(event, self._books.now()) and self.on_delivery is not None:
+            self.on_delivery()
 
     def retrieve(self, call: Call) -> Result:
         call.params.allow()

@@ -48,6 +48,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     },
     "refunds": {},
     "payment_method": {"customer": NOTHING},
+    "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
 }
 """The object behind each field that can be expanded, by the object that has the field."""
 

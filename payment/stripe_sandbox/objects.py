@@ -1,7 +1,7 @@
-"""Stripe's objects as they stand on the wire: charge, refund, balance, list. Fields we have no use for are null.
+"""Stripe's objects as they stand on the wire: charge, refund, dispute, balance, list.
 
-A charge and a refund are kept in the books in this very form. What a charge becomes later (refunded, a refund failed)
-is changed by `endpoints.py`, on these fields.
+Fields the sandbox has no use for are null. Objects are kept in the books in this very form. What a charge becomes later
+(refunded, a refund failed) is changed by `endpoints.py`, on these fields.
 """
 
 from random import Random
@@ -13,6 +13,8 @@ from payment.stripe_sandbox.tokens import Decline, TestCard
 
 ID_BITS = 96
 """Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""
+EVIDENCE_S = 7 * 86_400
+"""How long there is to answer a dispute."""
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 _ids = Random()
 CARD_EXPIRES = (12, 2034)
@@ -99,18 +101,14 @@ class Charge(Struct, kw_only=True):
     currency: str
     customer: str | None = None
     description: str | None
-    destination: str | None = None
-    dispute: str | None = None
     disputed: bool
     failure_balance_transaction: str | None = None
     failure_code: str | None
     failure_message: str | None
     fraud_details: dict[str, str] = {}
-    invoice: str | None = None
     livemode: Literal[False] = False
     metadata: dict[str, str]
     on_behalf_of: str | None = None
-    order: str | None = None
     outcome: Outcome
     paid: bool
     payment_intent: str | None = None
@@ -155,6 +153,29 @@ class Refund(Struct, kw_only=True):
     transfer_reversal: str | None = None
 
 
+class Dispute(Struct, kw_only=True):
+    """A charge that the card's bank wants back, or asks about."""
+
+    id: str
+    object: Literal["dispute"] = "dispute"
+    amount: int
+    balance_transactions: list[dict[str, Any]] = []
+    charge: str
+    created: int
+    currency: str
+    enhanced_eligibility_types: list[str] = []
+    evidence: dict[str, Any] = field(default_factory=lambda: {"enhanced_evidence": {}})
+    evidence_details: dict[str, Any]
+    is_charge_refundable: bool
+    livemode: Literal[False] = False
+    metadata: dict[str, str] = {}
+    network_reason_code: str | None = None
+    payment_intent: str | None
+    payment_method_details: dict[str, Any]
+    reason: str
+    status: str
+
+
 class Money(Struct):
     """An amount of one currency on the account."""
 
@@ -170,6 +191,35 @@ class Balance(Struct):
     pending: list[Money]
     livemode: Literal[False] = False
     object: Literal["balance"] = "balance"
+
+
+def new_dispute(charge: Charge, card: TestCard, now_s: int) -> Dispute:
+    """What the bank of a disputing card makes of its charge."""
+    brand = card_brand(card.brand)
+    case = "inquiry" if card.inquiry else "chargeback"
+    return Dispute(
+        id=new_id("du"),
+        amount=charge.amount,
+        charge=charge.id,
+        created=now_s,
+        currency=charge.currency,
+        evidence_details={
+            "due_by": now_s + EVIDENCE_S,
+            "enhanced_eligibility": {},
+            "has_evidence": False,
+            "past_due": False,
+            "submission_count": 0,
+            "submission_method": "not_submitted",
+        },
+        is_charge_refundable=card.inquiry,
+        payment_intent=charge.payment_intent,
+        payment_method_details={
+            "card": {"brand": brand, "case_type": case, "network": brand, "network_reason_code": None},
+            "type": "card",
+        },
+        reason=card.dispute_reason,
+        status="warning_needs_response" if card.inquiry else "needs_response",
+    )
 
 
 def card_on_charge(card: TestCard) -> Card:

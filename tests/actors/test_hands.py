@@ -7,7 +7,7 @@ from payment.actors.hands import NATS, RENEW_WITHIN, STRIPE, Hands
 from payment.actors.letters import CancelEffect
 from payment.actors.mailbox import Mailbox
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
-from payment.core.effects import ConfirmIntent, RetrieveIntent, PublishEvent, RefundCharge
+from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed
 from payment.core.schedule import LEASE
 from tests.core.builders import ORDER, T0, A, B, Story, cancelled, charged, charging, paid, refunded, unclear

@@ -29,9 +29,6 @@ from payment.ports.cards import (
 )
 
 R = TypeVar("R")
-FAR = datetime(2040, 1, 1, tzinfo=UTC)
-"""A create's key is young until then."""
-
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 VERSION = "2026-10-28.endive"
 NO_AUTHENTICATION = Authentication()
@@ -43,7 +40,7 @@ WRITES = ("create", "confirm", "cancel", "refund")
 def making(order_id: str = "o1", number: int = 1, **fields: object) -> IntentReference:
     """The intent of an order over 19.99 USD."""
     key = f"intent-{order_id}-{number}"
-    made = IntentReference(order_id, f"p-{order_id}", number, key, None, 1999, "usd", VERSION, FAR)
+    made = IntentReference(order_id, f"p-{order_id}", number, key, None, 1999, "usd", VERSION, list_after=NOON)
     return structs.replace(made, **fields)
 
 

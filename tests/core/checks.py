@@ -7,13 +7,33 @@ from datetime import datetime
 
 import msgspec
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ChargeCard
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ConfirmIntent
 from payment.core.messages import client_id_of
-from payment.core.order import ATTEMPTS_LIMIT, GIVING_BACK, HISTORY_LIMIT, UNSETTLED, AttemptState, Order
-from payment.core.pending import pending
+from payment.core.order import (
+    ATTEMPTS_LIMIT,
+    FORMAT,
+    GIVING_BACK,
+    HISTORY_LIMIT,
+    UNSETTLED,
+    AttemptState,
+    IntentState,
+    Order,
+    TaskKind,
+)
+from payment.core.pending import pending, publication
 
-NEEDS_SOMEBODY = UNSETTLED | {AttemptState.ABANDONED, AttemptState.REFUNDING, AttemptState.BLOCKED}
-"""The states in which an attempt is not at rest: nobody may forget it."""
+S = AttemptState
+WITH_A_TASK = {S.CHARGING, S.REFUNDING, S.BLOCKED}
+"""The states in which an attempt has a task of its own; those of unsettled ones are their intent's."""
+
+INTENT_TASKS = {
+    S.CONFIRMING: {TaskKind.CONFIRM, TaskKind.LOOK, TaskKind.WATCH},
+    S.AWAITING: {TaskKind.WATCH, TaskKind.LOOK},
+    S.CANCELLING: {TaskKind.CANCEL, TaskKind.LOOK, TaskKind.WATCH},
+}
+"""What an intent's task can be, by the state of the attempt that needs it."""
+
+CHARGED = GIVING_BACK | {S.PAID}
 
 
 def check_step(before: Order | None, after: Order | None) -> None:
@@ -21,7 +41,9 @@ def check_step(before: Order | None, after: Order | None) -> None:
     if after is None:
         assert before is None
         return
-    check_document(after)
+    if after is not before:
+        assert after.format == FORMAT
+        check_document(after)
     if before is None:
         return
     if after == before:
@@ -29,12 +51,14 @@ def check_step(before: Order | None, after: Order | None) -> None:
     assert after.cancelled or not before.cancelled
     assert after.version >= before.version
     _check_frozen(before, after)
+    _check_intents(before, after)
 
 
 def check_document(order: Order) -> None:
     """One document by itself."""
     _check_due(order)
     _check_attempts(order)
+    _check_intent(order)
     _check_charges(order)
     _check_outbox(order)
     assert len(order.history) <= HISTORY_LIMIT
@@ -52,64 +76,99 @@ def _check_due(order: Order) -> None:
     assert order.due == (owed[0].at if owed else None)
     holders = [item.holder for item in owed if item.holder]
     assert order.holder == (client_id_of(holders[0]) if holders else None)
-    ids = [item.effect.id for item in owed if item.holder]
-    assert len(ids) == len(set(ids)), "two things in hand under one id would be taken for one"
+    ids = [item.effect.id for item in owed]
+    assert len(ids) == len(set(ids)), "two effects under one id would be taken for one"
 
 
 def _check_attempts(order: Order) -> None:
     numbers = [attempt.number for attempt in order.attempts]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) <= ATTEMPTS_LIMIT
-    assert len({attempt.key for attempt in order.attempts}) == len(numbers), "one key, one set of parameters"
-    assert sum(attempt.state in UNSETTLED for attempt in order.attempts) <= 1
+    unsettled = [attempt for attempt in order.attempts if attempt.state in UNSETTLED]
+    assert len([attempt for attempt in unsettled if attempt.intent]) <= 1
     for attempt in order.attempts:
         assert (attempt.settled is not None) == (attempt.state not in UNSETTLED)
-        assert (attempt.task is not None) == (attempt.state in NEEDS_SOMEBODY)
-        if attempt.settled or order.cancelled:
-            assert attempt.token is None, "a token that can't be sent any more is not kept"
+        assert (attempt.task is not None) == (attempt.state in WITH_A_TASK)
+        assert (attempt.state is S.CHARGING) <= (attempt.intent == 0)
+        if attempt.state is not S.CONFIRMING or order.cancelled:
+            assert attempt.instrument is None, "a card that can't be sent any more is not kept"
     for effect in (item.effect for item in pending(order)):
-        if isinstance(effect, ChargeCard):
+        if isinstance(effect, ConfirmIntent):
             assert not order.cancelled
             assert order.expires_at is not None
             assert effect.not_after <= order.expires_at
 
 
+def _check_intent(order: Order) -> None:
+    numbers = [attempt.intent for attempt in order.attempts]
+    assert numbers == sorted(numbers), "an intent is never gone back to"
+    intent, unsettled = order.intent, order.unsettled
+    if intent is None:
+        assert not any(numbers)
+        return
+    assert all(number <= intent.number for number in numbers)
+    if unsettled is not None:
+        assert unsettled is order.attempts[-1]
+        assert (unsettled.intent, intent.state) == (intent.number, IntentState.OPEN)
+        assert intent.task is not None
+        assert intent.task.kind in INTENT_TASKS[unsettled.state]
+    elif intent.state is IntentState.OPEN and intent.exposed:
+        assert intent.task is not None, "it can be confirmed by a browser: it is watched until it is canceled"
+    assert intent.state is not IntentState.SUCCEEDED or intent.task is None
+
+
 def _check_charges(order: Order) -> None:
     kept = order.kept
-    charges = [attempt for attempt in (*order.attempts, *order.strays) if attempt.charge_id]
+    charges = [attempt for attempt in order.attempts if attempt.charge_id]
     assert len({attempt.charge_id for attempt in charges}) == len(charges)
     for attempt in charges:
         kept_and_paid = attempt is kept and not order.cancelled
-        assert (attempt.state is AttemptState.PAID) == kept_and_paid
+        assert (attempt.state is S.PAID) == kept_and_paid
         assert kept_and_paid or (attempt.state in GIVING_BACK and attempt.refund is not None)
-    assert all(attempt.charge_id is None for attempt in order.attempts if attempt.state not in _CHARGED)
+    assert all(attempt.charge_id is None for attempt in order.attempts if attempt.state not in CHARGED)
     assert kept is None or kept.charge_id is not None
-
-
-_CHARGED = GIVING_BACK | {AttemptState.PAID}
 
 
 def _check_outbox(order: Order) -> None:
     subjects = [event.subject for event in order.outbox]
-    assert subjects in ([], [PAYMENT_CREATED], [PAYMENT_REFUNDED], [PAYMENT_CREATED, PAYMENT_REFUNDED])
-    assert (PAYMENT_CREATED in subjects) == (order.kept is not None)
+    assert set(subjects) <= {PAYMENT_CREATED, PAYMENT_REFUNDED}
+    assert subjects.count(PAYMENT_CREATED) == (order.kept is not None)
     unpublished = [event for event in order.outbox if event.published is None]
     assert [event for event in order.outbox if event.task] == unpublished[:1], "only the first is being published"
     assert unpublished == list(order.outbox)[len(order.outbox) - len(unpublished) :], "in their order"
+    if order.payment is not None:
+        ids = [publication(order, order.payment, event).message_id for event in order.outbox]
+        assert len(ids) == len(set(ids)), "a broker drops the second of two messages under one id"
 
 
 def _check_frozen(before: Order, after: Order) -> None:
     """What an attempt was begun with never changes, a settled one never becomes unsettled, and none is forgotten."""
     for old, new in zip(before.attempts, after.attempts, strict=False):
-        frozen = ("number", "key", "amount", "currency", "api_version", "token_hash", "first_sent", "endpoint")
+        frozen = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "not_after")
         assert all(getattr(old, name) == getattr(new, name) for name in frozen)
         assert new.sends >= old.sends
-        assert new.not_after <= old.not_after
         assert old.state in UNSETTLED or new.state not in UNSETTLED
         assert old.charge_id in (None, new.charge_id)
+        assert old.settled in (None, new.settled)
     assert len(after.attempts) >= len(before.attempts)
-    assert {stray.charge_id for stray in before.strays} <= {stray.charge_id for stray in after.strays}
     if before.payment is not None:
         assert after.payment is not None
         assert after.payment.id == before.payment.id
         assert before.payment.kept in (None, after.payment.kept)
+
+
+def _check_intents(before: Order, after: Order) -> None:
+    """The next intent is made only once the last one can't be confirmed any more, or never could be: it has no id."""
+    old, new = before.intent, after.intent
+    if old is None:
+        return
+    assert new is not None
+    if new.number == old.number:
+        assert (new.key, new.api_version) == (old.key, old.api_version)
+        assert old.id in (None, new.id)
+        assert new.exposed or not old.exposed
+        return
+    assert new.number == old.number + 1
+    assert new.key != old.key
+    assert (new.id, new.exposed) == (None, False)
+    assert old.state is not IntentState.OPEN or old.id is None

@@ -185,7 +185,9 @@ func confirmation(method string) *stripe.PaymentIntentConfirmParams {
 
 // answerBank presses a button of the bank's page: "complete" or "fail".
 func answerBank(url, verdict string) {
-	answer := must(http.Post(url+"/"+verdict, "", nil))
+	request := must(http.NewRequest(http.MethodPost, url+"/"+verdict, nil))
+	request.Header.Set("Accept", "application/json") // a browser would be sent on to the return URL
+	answer := must(http.DefaultClient.Do(request))
 	defer answer.Body.Close()
 	if answer.StatusCode >= http.StatusBadRequest {
 		panic(fmt.Sprintf("the bank's page answered %d", answer.StatusCode))

@@ -147,7 +147,8 @@ async function refused (request, kind, seen) {
 
 // Presses a button of the bank's page: `complete` or `fail`.
 async function answerBank (url, verdict) {
-  const answer = await fetch(`${url}/${verdict}`, { method: 'POST', redirect: 'manual' })
+  const headers = { Accept: 'application/json' } // a browser would be sent on to the return URL
+  const answer = await fetch(`${url}/${verdict}`, { method: 'POST', headers })
   if (answer.status >= 400) throw new Error(`the bank's page answered ${answer.status}`)
 }
 

@@ -127,7 +127,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
-    """The three steps of README are the three steps of the guide."""
+    """The steps of README are the steps of the guide."""
     shown, *_ = (ROOT / "README.md").read_text().partition("## Pay an order")
     for step in re.findall(r"^\d\. .*?:", shown, re.MULTILINE):
         assert step in clone.said.read_text()
@@ -176,14 +176,14 @@ async def test_a_dead_letter_is_looked_at_and_replayed(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_the_sandbox_answers_and_breaks_as_asked(clone: Clone) -> None:
-    """It charges, takes a fault, a setting and a new time, and shows its books."""
+    """It pays an intent, takes a fault, a setting and a new time, and shows its books."""
     port = str(free_port())
     sandbox = clone.start(block("sandbox").replace("12111", port))
     control = block("sandbox control").replace("12111", port)
     tries = f"until curl -sS -o /dev/null http://127.0.0.1:{port}/_sandbox/clock 2> /dev/null; do sleep 0.05; done\n"
     printed = clone.shell(tries + control)
-    charge, _ = json.JSONDecoder().raw_decode(printed)
-    assert charge["paid"] is True
+    intent, _ = json.JSONDecoder().raw_decode(printed)
+    assert intent["status"] == "succeeded"
     assert '"drop_after"' in printed
     assert '"parameter_sets"' in printed
     assert sandbox.poll() is None

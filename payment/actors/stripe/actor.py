@@ -24,6 +24,7 @@ from payment.actors.mailbox import Mailbox
 from payment.actors.stripe.outcomes import Outcome, Step
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
+from payment.actors.stripe.rate_limiter import INSTANT_S
 from payment.actors.stripe.scheduler import StripeScheduler
 from payment.actors.stripe.telemetry import ACCOUNT, CHECK, StripeTelemetry
 from payment.core.effects import ConfirmIntent, FindRefund, ListCharges, RefundCharge
@@ -152,8 +153,8 @@ class StripeActor(Actor[StripeLetter]):
 
     def _wait_s(self, queue: Queue) -> float:
         now = self.clock.monotonic()
-        wait_s = queue.limiter.wait_s(now)
-        return max(wait_s, queue.last_taken_at + PROBE_EVERY_S - now) if self._telemetry.trouble else wait_s
+        probe_s = queue.last_taken_at + PROBE_EVERY_S - now if self._telemetry.trouble else 0.0
+        return max(queue.limiter.wait_s(now), probe_s if probe_s > INSTANT_S else 0.0)
 
     def _send_first(self, queue: Queue) -> None:
         now = self.clock.monotonic()

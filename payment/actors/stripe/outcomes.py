@@ -16,7 +16,7 @@ A create is left out where the intent's id is known, and a list where the key is
 """
 
 import enum
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec import Struct, structs
 
@@ -157,6 +157,8 @@ def step_of(effect: StripeEffect, progress: Progress) -> Step:
             return Step.CANCEL
         case CreateIntent():
             return Step.CREATE
+        case _:
+            assert_never(effect)
 
 
 def result_of(effect: StripeEffect, progress: Progress, outcome: Outcome) -> Result:

@@ -67,7 +67,8 @@ class Entry:
         self.refusals = 0
         """Refusals in a row of the present step, for the rate or for our key."""
         self.alone = False
-        """Stripe answered others between refusals of this one: nothing else waits because of it."""
+        """Stripe answered another entry after it had refused this one again and again: one more refusal is about this
+        one alone. It then backs off by itself, and nothing else waits because of it."""
         self.sleeps = 0
         """How often it was put to sleep or into a queue: only its last sleep may wake it."""
         self.call_ms = 0.0

@@ -10,7 +10,7 @@ Change together: `payment.actors.stripe.outcomes`, which says what each outcome 
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import structs
 
@@ -178,12 +178,12 @@ class StripeScheduler:
                 self._go_on(entry, 0.0)
 
     def _judge_aside(self, queue: Queue, *, answered: bool) -> None:
-        """Another call of the queue has ended. If Stripe answered it, those aside are refused alone, and back off."""
+        """Another call of the queue has ended. If Stripe answered it, one more refusal of those aside is about them."""
         aside, queue.aside = queue.aside, []
         for entry, sleep in aside:
             if self._entries.get(entry.effect.id) is entry and entry.sleeps == sleep:
                 entry.refusals, entry.alone = 0, answered
-                self._go_on(entry, _backoff_s(entry.tries) if answered else 0.0)
+                self._go_on(entry, 0.0)
 
     def _go_on(self, entry: Entry, delay_s: float) -> None:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""
@@ -272,11 +272,11 @@ class StripeScheduler:
     def _too_late(self, entry: Entry) -> bool:
         """The process may have slept with this effect, or its clock may have jumped (F34, F38)."""
         effect, step = entry.effect, entry.step
-        held = timedelta(seconds=self._clock.monotonic() - entry.received_at)
+        held_s = self._clock.monotonic() - entry.received_at
         now = self._clock.now()
         match effect:
             case ConfirmIntent() if step is not Step.RETRIEVE:
-                return _out_of_time(effect, now) or held >= KEY_LIFE
+                return _out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()
             case CreateIntent():
                 return now >= effect.not_after
             case _:

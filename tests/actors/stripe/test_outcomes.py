@@ -283,3 +283,9 @@ def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: Pro
     """An actor that meets it dies."""
     with pytest.raises(AssertionError, match="can't end as"):
         result_of(effect, progress, outcome)
+
+
+def test_a_step_on_an_intent_without_an_id_is_a_bug() -> None:
+    """An actor that meets it dies, before the ledger receives an intent without an id."""
+    with pytest.raises(AssertionError, match="needs the intent's id"):
+        result_of(CANCEL, Progress(look=LookReason.CANCEL), PAID)

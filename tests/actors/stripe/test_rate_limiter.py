@@ -97,7 +97,7 @@ def test_it_never_stops() -> None:
 
 
 def test_retry_after_is_obeyed_even_if_the_rate_does_not_fall() -> None:
-    """Stripe knows best."""
+    """It is a bound of its own beside the rate."""
     limiter = RateLimiter(100.0, 0.0)
     limiter.refused(10.0, 9.9, None)
     assert not limiter.refused(10.1, 9.9, 5.0)
@@ -188,9 +188,9 @@ async def test_a_429_for_a_lock_does_not_slow_the_queue() -> None:
 async def test_looks_cancels_and_refunds_have_a_share_of_their_own() -> None:
     """F14: a queue of charges, or their 429, holds up none of them."""
     world = await StripeWorld().start()
-    wish = NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0)
-    world.cards.script("create", wish)
-    world.cards.script("confirm", wish)
+    refusal = NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0)
+    world.cards.script("create", refusal)
+    world.cards.script("confirm", refusal)
     world.release(*(world.confirm(str(n)) for n in range(500)), world.known("k"))
     await world.clock.advance(1)
     before = len(world.ended)

@@ -1,233 +1,386 @@
-"""Nothing handed to the Stripe actor is lost or ended twice, and the forecast counts each charge once."""
+"""No effect released to the Stripe actor is lost or ended twice, and the estimate counts each charge once."""
 
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from payment.actors.forecast import Forecast
-from payment.actors.pace import Pace
-from payment.actors.stripe_desk import StripeDesk
-from payment.actors.stripe_lines import Entry, Line
+from msgspec import structs
 
 from payment.actors.letters import EffectEnded
-from payment.core.effects import ChargeCard
-from payment.core.messages import CardCharged, ChargeUnclear, ChargeWithheld
-from payment.ports.cards import NotYet, Obstacle
-from tests.actors.stripe_world import StripeWorld, finding, refunding
-from tests.fakes.cards import AnyFate, Fate, Late, Stall, Wish
+from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.actors.stripe.queues import Entry, Queue, Queues
+from payment.actors.stripe.scheduler import OPERATOR_AGAIN_AFTER_S, StripeScheduler
+from payment.core.effects import ConfirmIntent, StripeEffect
+from payment.core.messages import ConfirmUnclear, ConfirmWithheld, IntentStatus, Message
+from payment.ports.cards import Charges, Intent, NotYet, Obstacle, UnexpectedState
+from tests.actors.stripe.scripted_cards import (
+    KEY_IN_USE,
+    KEY_REFUSED,
+    LOCKED,
+    RATE_LIMITED,
+    STORED,
+    UNCLEAR,
+    UNREACHABLE,
+    Stall,
+    created,
+)
+from tests.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, looking, paid, refunding
 from tests.fakes.clock import FakeClock
 
-FATES: list[AnyFate | None] = [
+ANSWERS: list[Any] = [
     None,
-    Fate.LOSE_REQUEST,
-    Fate.LOSE_ANSWER,
-    Fate.UNREACHABLE,
-    Fate.RATE_LIMITED,
-    Fate.LOCKED,
-    Fate.KEY_REFUSED,
-    Fate.ERROR_BEFORE,
-    Fate.ERROR_AFTER,
-    Late(3.0, holds_key=True),
-    Wish(1.5),
+    UNCLEAR,
+    STORED,
+    UNREACHABLE,
+    RATE_LIMITED,
+    NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=1.5),
+    NotYet(Obstacle.RATE_LIMITED, "t", account=True),
+    LOCKED,
+    KEY_REFUSED,
+    KEY_IN_USE,
 ]
+LISTS = [None, UNCLEAR, LOCKED, Charges((), pending=True)]
+STATES = [UnexpectedState("t"), Intent("pi_1_1", IntentStatus.REQUIRES_ACTION)]
 STEPS = st.one_of(
-    st.tuples(st.just("charge"), st.integers(1, 4)),
-    st.tuples(st.just("later"), st.integers(1, 4)),
-    st.tuples(st.just("find"), st.integers(1, 2)),
-    st.tuples(st.just("refund"), st.integers(1, 2)),
-    st.tuples(st.just("withdraw"), st.integers(1, 4)),
+    st.tuples(st.sampled_from(["confirm", "known", "old", "later"]), st.integers(1, 4)),
+    st.tuples(st.sampled_from(["prepare", "look", "cancel", "list", "refund"]), st.integers(1, 2)),
+    st.tuples(st.just("cancelled"), st.integers(1, 4)),
     st.tuples(st.just("pass"), st.integers(1, 40)),
 )
 
 
-@settings(max_examples=60, deadline=None)
+def effect_of(world: StripeWorld, what: str, name: str, send: int) -> StripeEffect:
+    """What a step of the test releases."""
+    match what:
+        case "confirm" | "cancelled":
+            return world.confirm(name, send=send)
+        case "known":
+            return world.known(name, send=send)
+        case "old":
+            return world.confirm(name, send=send, intent=intent(name, list_after=LONG_AGO))
+        case "later":
+            return world.confirm(name, send=send, not_before=world.clock.now() + timedelta(seconds=1))
+        case "prepare":
+            return world.prepare(name)
+        case "look":
+            return looking(name, intent_id=None)
+        case "cancel":
+            return world.cancel_intent(name)
+        case "list":
+            return listing(name)
+        case _:
+            return refunding("ch_1", f"r{name}", name)
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     steps=st.lists(STEPS, max_size=25),
-    fates=st.lists(st.sampled_from(FATES), max_size=25),
+    answers=st.lists(st.sampled_from(ANSWERS), max_size=25),
+    lists=st.lists(st.sampled_from(LISTS), max_size=5),
+    states=st.lists(st.sampled_from([*ANSWERS, *STATES]), max_size=10),
     drained=st.booleans(),
     ledger_limit=st.sampled_from([1, 1_000]),
 )
-def test_everything_handed_over_ends_once(
-    steps: list[tuple[str, int]], fates: list[AnyFate | None], drained: bool, ledger_limit: int
+def test_everything_released_ends_once(
+    steps: list[tuple[str, int]],
+    answers: list[Any],
+    lists: list[Any],
+    states: list[Any],
+    drained: bool,
+    ledger_limit: int,
 ) -> None:
-    """Whatever is asked, asked again, withdrawn and drained, and whatever Stripe does to it."""
-    asyncio.run(played(steps, fates, drained, ledger_limit))
+    """Whatever is released, released again, cancelled and drained, and whatever Stripe answers."""
+    asyncio.run(played(steps, (answers, lists, states), drained, ledger_limit))
 
 
-async def played(steps: list[tuple[str, int]], fates: list[AnyFate | None], drained: bool, ledger_limit: int) -> None:
+async def played(
+    steps: list[tuple[str, int]], scripts: tuple[list[Any], list[Any], list[Any]], drained: bool, ledger_limit: int
+) -> None:
     world = await StripeWorld(ledger_limit=ledger_limit).start()
-    world.stripe.latency_s = 0.2
-    for kind in ("charge", "find", "refund"):
-        world.stripe.script(kind, *fates)
-    asked: Counter[str] = Counter()
-    last_asked: dict[str, int] = {}
+    world.cards.latency_s = 0.2
+    answers, lists, states = scripts
+    for kind in ("create", "retrieve", "refund"):
+        world.cards.script(kind, *answers)
+    for kind in ("confirm", "cancel"):
+        world.cards.script(kind, *states)
+    world.cards.script("list", *lists)
+    released: Counter[str] = Counter()
+    last_released: dict[str, int] = {}
     for what, number in steps:
-        effect = world.charge(str(number), send=asked[f"charge:k{number}"] + 1)
-        match what:
-            case "pass":
-                await world.clock.advance(number / 10)
-                continue
-            case "withdraw":
-                world.withdraw(effect)
-                continue
-            case "later":
-                at = world.clock.now() + timedelta(seconds=1)
-                world.ask(later := world.charge(str(number), send=effect.send, not_before=at))
-                effect_id = later.id
-            case "charge":
-                world.ask(effect)
-                effect_id = effect.id
-            case "find":
-                world.ask(looking := finding(str(number)))
-                effect_id = looking.id
-            case _:
-                world.ask(refund := refunding("ch_1", f"r{number}", str(number)))
-                effect_id = refund.id
-        asked[effect_id] += 1
-        last_asked[effect_id] = len(world.ended)
+        if what == "pass":
+            await world.clock.advance(number / 10)
+            continue
+        effect = effect_of(world, what, str(number), released[f"confirm:o{number}:1"] + 1)
+        if what == "cancelled":
+            world.cancel(effect)
+            continue
+        world.release(effect)
+        released[effect.id] += 1
+        last_released[effect.id] = len(world.ended)
     if drained:
         drain = asyncio.create_task(world.actor.drain())
         await world.clock.until(lambda: world.now_ended() is not None and drain.done())
-    await world.clock.until(lambda: len(world.actor._desk) == 0)
-    for _ in range(len(asked) * 4):
+    await world.clock.until(lambda: len(world.actor._scheduler) == 0)
+    for _ in range(len(released) * 4):
         world.now_ended()
         await world.clock.settle()
     ended = Counter(each.effect_id for each in world.ended)
-    for effect_id, times in asked.items():
+    for effect_id, times in released.items():
         assert 1 <= ended[effect_id] <= times
-        assert effect_id in [each.effect_id for each in world.ended[last_asked[effect_id] :]]
-    assert set(ended) == set(asked)
-    assert world.forecast_queue == 0
-    assert all(len(world.stripe.kept_charges(f"o{n}")) <= 1 for n in range(1, 5))
+        assert effect_id in [each.effect_id for each in world.ended[last_released[effect_id] :]]
+    assert set(ended) == set(released)
+    assert world.counts == (0, 0)
+    assert not any(world.actor._queues)
     await world.stop()
-    await world.stripe.close()
 
 
-async def test_asked_again_while_it_waits_is_one_request_with_the_newer_word() -> None:
-    """The queue holds one entry a key; its end counts for both, and the forecast drifts by none."""
+async def test_released_again_while_it_waits_is_one_request_with_the_newer_send() -> None:
+    """The queue holds one entry for each id; its end counts for both, and the estimate is off by none."""
     world = await StripeWorld().start()
-    world.ask(world.charge(not_before=world.clock.now() + timedelta(seconds=2)), world.charge(send=2))
+    world.release(world.confirm(not_before=world.clock.now() + timedelta(seconds=2)), world.confirm(send=2))
     await world.clock.settle()
-    world.ask(world.charge("2"))
-    assert await world.until_ended(2) == [CardCharged("o1", 1, "ch_1"), CardCharged("o2", 1, "ch_2")]
+    world.release(world.confirm("2"))
+    assert await world.until_ended(2) == [paid("1"), paid("2")]
     await world.clock.advance(10)
-    assert ([each.send for each in world.stripe.sent], world.forecast_queue) == ([2, 1], 0)
+    assert (world.cards.called("confirm"), world.counts) == (["pi_1_1 1.2", "pi_2_1 1.1"], (0, 0))
     await world.stop()
 
 
-async def test_asked_again_on_the_wire_is_done_after_it_unless_that_settles_it() -> None:
-    """A replay would bring nothing new; after an unclear end the newer send is made, unless it was withdrawn."""
-    for fate, withdrawn, told, sends in (
-        (None, False, [CardCharged("o1", 1, "ch_1")], [1]),
-        (Fate.LOSE_REQUEST, False, [ChargeUnclear("o1", 1, 1), CardCharged("o1", 1, "ch_1")], [1, 3]),
-        (Fate.LOSE_REQUEST, True, [ChargeUnclear("o1", 1, 1), ChargeWithheld("o1", 1, 3)], [1]),
-    ):
-        world = await StripeWorld().start()
-        world.stripe.latency_s = 0.5
-        world.stripe.script("charge", fate)
-        world.ask(world.charge())
-        await world.clock.settle()
-        world.ask(world.charge(send=2), world.charge(send=3))
-        if withdrawn:
-            world.withdraw(world.charge())
-        await world.clock.advance(30)
-        assert world.now_ended() == told
-        assert ([each.send for each in world.stripe.sent], world.forecast_queue) == (sends, 0)
-        await world.stop()
-
-
-async def test_the_forecast_survives_a_restart() -> None:
-    """What died with the actor is never passed, what lay in the mailbox is, looks and withdrawals don't count."""
+async def test_released_again_between_its_steps_it_goes_on_where_it_is() -> None:
+    """What the create answered stays known, and the confirm carries the newer send."""
     world = await StripeWorld().start()
-    world.stripe.script("charge", Stall(asyncio.Event()))
-    world.ask(*(world.charge(str(n)) for n in range(30)))
+    world.cards.script("confirm", *[LOCKED] * 3)
+    world.release(world.confirm())
+    await world.clock.advance(0.6)
+    world.release(world.confirm(send=2))
+    assert await world.until_ended(1) == [paid()]
+    assert (world.cards.kinds.count("create"), world.cards.called("confirm")[-1]) == (1, "pi_1_1 1.2")
+    await world.stop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "cancelled", "ends", "sends"),
+    [
+        (None, False, [paid()], [1]),
+        (UNCLEAR, False, [ConfirmUnclear("o1", 1, 1, 1, "pi_1_1"), paid()], [1, 3]),
+        (UNCLEAR, True, [ConfirmUnclear("o1", 1, 1, 1, "pi_1_1"), ConfirmWithheld("o1", 1, 3, 1, "pi_1_1")], [1]),
+        (LOCKED, True, [ConfirmWithheld("o1", 1, 3, 1, "pi_1_1")], [1]),
+    ],
+)
+async def test_released_again_in_flight_it_is_sent_after_that_unless_that_settles_it(
+    answer: Any, cancelled: bool, ends: list[Message], sends: list[int]
+) -> None:
+    """A replay would bring nothing new; after an unclear end the newer send is made, unless it was cancelled."""
+    world = await StripeWorld().start()
+    world.cards.latency_s = 0.5
+    world.cards.script("confirm", answer)
+    world.release(world.known())
+    await world.clock.settle()
+    world.release(world.known(send=2), world.known(send=3))
+    if cancelled:
+        world.cancel(world.known())
+    await world.clock.advance(30)
+    assert world.now_ended() == ends
+    assert world.cards.called("confirm") == [f"pi_1_1 1.{send}" for send in sends]
+    assert world.counts == (0, 0)
+    await world.stop()
+
+
+async def test_the_estimate_survives_a_restart() -> None:
+    """What died with the actor never passes, what was in the mailbox does; looks and cancellations don't count."""
+    world = await StripeWorld().start()
+    world.cards.script("create", Stall(asyncio.Event()))
+    world.release(*(world.confirm(str(n)) for n in range(30)))
     await world.clock.settle()
     await world.stop()
-    gone: ChargeCard = world.charge("1")
-    world.ask(finding("7"), world.charge("100"), finding("8"))
-    world.withdraw(gone)
+    world.release(looking("7"), world.confirm("100"), world.prepare("8"))
+    world.cancel(world.confirm("1"))
     await world.start()
-    assert world.forecast_queue == 0
     await world.clock.advance(60)
-    assert world.forecast_queue == 0
+    assert world.counts == (0, 0)
     await world.stop()
-    await world.stripe.close()
 
 
-class Books:
-    """A desk by itself: what it told, and what it wants woken when."""
+class Bench:
+    """A scheduler by itself: what it ended, and which delays it wants."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.told: list[EffectEnded] = []
+        self.ends: list[EffectEnded] = []
         self.delays_s: list[float] = []
-        lines = [Line(kind, Pace(100.0, 0.0), 10) for kind in ("charge", "find", "refund")]
-        self.charges = lines[0]
-        self.desk = StripeDesk(
-            *lines, Forecast(25.0), self.clock, lambda _entry, _effect, delay_s: self.delays_s.append(delay_s),
-            self.told.append,
-        )  # fmt: skip
+        self.queues = Queues(100.0, 0.0)
+        self.scheduler = StripeScheduler(
+            self.queues,
+            QueueEstimate(),
+            self.clock,
+            lambda _entry, _sleep, delay_s: self.delays_s.append(delay_s),
+            self.ends.append,
+        )
 
-    def having_its_turn(self) -> tuple[ChargeCard, Entry]:
+    @property
+    def messages(self) -> list[Message]:
+        return [each.message for each in self.ends]
+
+    def release(self, name: str, **fields: Any) -> ConfirmIntent:
+        """Release a confirm whose intent is known."""
         now = self.clock.now()
-        effect = ChargeCard("o1", "p1", 1, 1, "k1", 1999, "usd", "t", "v", now, now, now + timedelta(hours=1))
-        self.desk.asked(effect)
-        entry = self.charges.take(0.0)
-        self.desk.took(entry, 0.0)
-        return effect, entry
+        effect = StripeWorld().known(name, issued_at=now, not_before=now, not_after=now + timedelta(hours=1), **fields)
+        self.scheduler.released(effect)
+        return effect
+
+    def take(self, queue: Queue | None = None) -> Entry:
+        """The first entry of a queue, of confirms by default, has its turn."""
+        entry = self.queues.take(queue or self.queues.confirm, 0.0)
+        self.scheduler.took(entry, 0.0)
+        return entry
+
+    def ended(self, entry: Entry, outcome: Any) -> None:
+        """Its call has ended."""
+        queue = self.queues.of(entry)
+        queue.returned()
+        entry.sent_at = None
+        self.scheduler.call_ended(queue, entry, outcome)
 
 
-def test_what_is_withdrawn_between_its_turn_and_its_request_does_not_leave() -> None:
-    """F20: the last look is immediately before the send; so it is when the house drains (F33)."""
-    books = Books()
-    effect, entry = books.having_its_turn()
-    assert books.desk.may_leave(entry)
-    books.desk.withdrawn(effect.id)
-    assert not books.desk.may_leave(entry)
-    books = Books()
-    _, entry = books.having_its_turn()
-    books.desk.close()
-    assert (books.desk.may_leave(entry), books.told) == (False, [])
+def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> None:
+    """F20: the last check is immediately before the call; so it is in a drain (F33)."""
+    bench = Bench()
+    effect = bench.release("1")
+    entry = bench.take()
+    assert bench.scheduler.may_leave(entry)
+    bench.scheduler.cancelled(effect.id)
+    assert not bench.scheduler.may_leave(entry)
+    bench = Bench()
+    bench.release("1")
+    entry = bench.take()
+    bench.scheduler.close()
+    assert (bench.scheduler.may_leave(entry), bench.ends) == (False, [])
+
+
+def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
+    """F38: the clock went back after it had entered its queue."""
+    bench = Bench()
+    bench.release("1")
+    entry = bench.take()
+    bench.clock.jump(timedelta(seconds=-3))
+    assert not bench.scheduler.may_leave(entry)
+    entry.sent_at = None
+    bench.scheduler.not_sent(entry)
+    assert (bench.delays_s, bench.ends) == ([3.0], [])
 
 
 @pytest.mark.parametrize("drained", [True, False])
-def test_what_did_nothing_is_not_made_again_once_nobody_wants_it(drained: bool) -> None:
+@pytest.mark.parametrize(
+    ("obstacle", "message"),
+    [
+        (Obstacle.RATE_LIMITED, ConfirmWithheld("o1", 1, 1, 1, "pi_1_1")),
+        (Obstacle.KEY_IN_USE, ConfirmUnclear("o1", 1, 1, 1, "pi_1_1")),
+    ],
+)
+def test_what_did_nothing_is_not_repeated_once_it_is_pending_no_longer(
+    drained: bool, obstacle: Obstacle, message: Message
+) -> None:
     """F20, F33: given back as never sent; but not if Stripe spoke of an earlier request with its key."""
-    for obstacle, told in (
-        (Obstacle.RATE_LIMITED, ChargeWithheld("o1", 1, 1)),
-        (Obstacle.KEY_IN_USE, ChargeUnclear("o1", 1, 1)),
-    ):
-        books = Books()
-        effect, entry = books.having_its_turn()
-        if drained:
-            books.desk.close()
-        else:
-            books.desk.withdrawn(effect.id)
-        entry.sent_at = None
-        books.desk.again(entry, NotYet(obstacle, "t"))
-        assert [each.message for each in books.told] == [told]
-        assert (len(books.desk), len(books.charges)) == (0, 0)
+    bench = Bench()
+    effect = bench.release("1")
+    entry = bench.take()
+    if drained:
+        bench.scheduler.close()
+    else:
+        bench.scheduler.cancelled(effect.id)
+    bench.ended(entry, NotYet(obstacle, "t"))
+    assert bench.messages == [message]
+    assert (len(bench.scheduler), len(bench.queues.confirm)) == (0, 0)
 
 
 def test_a_repetition_waits_as_long_as_stripe_wishes() -> None:
-    """Retry-After beside an obstacle that holds up this request alone; without it the wait doubles up to 5 s."""
-    books = Books()
-    _, entry = books.having_its_turn()
-    entry.sent_at = None
-    books.desk.again(entry, NotYet(Obstacle.LOCKED, "t", retry_after_s=9.0))
+    """Retry-After beside an obstacle of this request alone; without it the wait doubles up to 5 s."""
+    bench = Bench()
+    bench.release("1")
+    entry = bench.take()
+    bench.ended(entry, NotYet(Obstacle.LOCKED, "t", retry_after_s=9.0))
     for _ in range(6):
-        books.desk.again(entry, NotYet(Obstacle.LOCKED, "t"))
-    assert books.delays_s == [9.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+        bench.scheduler.woken(entry, entry.sleeps)
+        bench.ended(bench.take(), LOCKED)
+    bench.scheduler.woken(entry, entry.sleeps)
+    bench.ended(bench.take(), NotYet(Obstacle.KEY_REFUSED, "t", alarm=True))
+    assert bench.delays_s == [9.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, OPERATOR_AGAIN_AFTER_S]
+
+
+def test_only_the_last_sleep_of_an_entry_wakes_it() -> None:
+    """It was released again meanwhile, and sleeps, waits or is in flight by that: not twice in a queue."""
+    bench = Bench()
+    effect = bench.release("1")
+    entry = bench.take()
+    bench.ended(entry, LOCKED)
+    first_sleep = entry.sleeps
+    bench.scheduler.released(structs.replace(effect, send=2))
+    bench.take()
+    bench.scheduler.woken(entry, first_sleep)
+    assert len(bench.queues.confirm) == 0
+
+
+def refused_twice(bench: Bench) -> Entry:
+    """The first of two entries is refused twice: it has stepped aside."""
+    bench.release("1")
+    bench.release("2")
+    for _ in range(2):
+        bench.ended(entry := bench.take(), KEY_REFUSED)
+        assert entry.effect.order_id == "o1"
+    assert len(bench.queues.confirm) == 1
+    return entry
+
+
+def test_an_entry_aside_is_first_again_if_the_next_is_refused_too() -> None:
+    """F36: Stripe refuses all of them alike; the order is kept."""
+    bench = Bench()
+    one = refused_twice(bench)
+    two = bench.take()
+    bench.ended(two, KEY_REFUSED)
+    assert (bench.take(), one.alone, bench.delays_s) == (one, False, [])
+
+
+def test_an_entry_that_is_refused_once_more_after_another_was_answered_backs_off() -> None:
+    """F36: it is first again, and then it is known to be refused alone."""
+    bench = Bench()
+    one = refused_twice(bench)
+    bench.ended(bench.take(), created("2"))
+    assert bench.take() is one
+    assert one.alone
+    bench.release("3")
+    bench.ended(one, KEY_REFUSED)
+    assert bench.delays_s == [1.0]
+    assert bench.take().effect.order_id == "o3"
+
+
+def test_an_entry_aside_goes_on_when_no_other_is_left_to_be_tried() -> None:
+    """The next one was cancelled meanwhile."""
+    bench = Bench()
+    one = refused_twice(bench)
+    bench.scheduler.cancelled("confirm:o2:1")
+    bench.scheduler.tick()
+    assert bench.take() is one
+
+
+def test_an_entry_aside_is_given_back_like_any_other() -> None:
+    """F20: and it is in no queue after that."""
+    bench = Bench()
+    one = refused_twice(bench)
+    bench.scheduler.cancelled(one.effect.id)
+    assert bench.messages == [ConfirmWithheld("o1", 1, 1, 1, "pi_1_1")]
+    bench.ended(bench.take(), UNCLEAR)
+    assert len(bench.queues.confirm) == 0
 
 
 async def test_a_drain_waits_until_the_ledger_has_every_end() -> None:
-    """F33: what is handed back and never heard of would be nobody's until its lease runs out."""
+    """F33: an effect given back without the ledger's knowledge would be pending until its lease runs out."""
     world = await StripeWorld(ledger_limit=1).start()
-    world.ask(*(finding(str(n)) for n in range(3)))
-    world.stripe.go_away()
+    world.cards.away = UNREACHABLE
+    world.release(*(listing(str(n)) for n in range(3)))
     await world.clock.settle()
     drain = asyncio.create_task(world.actor.drain())
     await world.clock.advance(5)

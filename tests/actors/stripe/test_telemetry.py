@@ -34,7 +34,7 @@ class Bench:
             self.telemetry.call_ended("confirm", Entry(effect, (0.0, 1), 0.0), UNCLEAR, 8_000.0)
 
     def hang(self) -> None:
-        """Stripe answers nothing for so long that it counts as lost."""
+        """Stripe answers nothing until it counts as lost."""
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
         self.clock.oversleep(60.0)
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)

@@ -1,0 +1,110 @@
+"""Delivers events to webhook endpoints, signed as Stripe signs them, until each one is acknowledged.
+
+An answer of 2xx within `TIMEOUT_S` acknowledges. Otherwise the delivery is repeated with a delay that doubles, and
+given up after `GIVE_UP_S`. Deliveries run side by side, so they come in any order, and one whose answer was lost comes
+twice. They survive a restart. What takes time in the account (refunds, payments in `processing`) is settled here too,
+so that its events come without a request.
+
+It must never hold a transaction open while it waits for an endpoint.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.event_records import Delivery
+
+TIMEOUT_S = 10.0
+"""How long an endpoint may take to answer: a receiver has to answer before it works."""
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 3600.0
+"""The delay before the first repetition, and the longest one."""
+GIVE_UP_S = 3 * 86_400.0
+"""Stripe tries for up to three days."""
+AT_ONCE = 16
+"""Deliveries under way at the same time: enough to be out of order, too few to flood a receiver."""
+
+Post = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
+"""Sends a body to a URL; whether it was acknowledged."""
+
+
+class Deliverer:
+    """Makes the deliveries that are due, one batch after the other. `settle` brings the account up to its clock."""
+
+    def __init__(self, books: Books, settle: Callable[[], None], post: Post) -> None:
+        self._books = books
+        self._settle = settle
+        self._post = post
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for deliveries now: an event was recorded, or the clock was put forward."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            self._woken.clear()
+            self._settle()
+            if await self.deliver():
+                continue
+            times = [self._books.events.next_delivery_at(), self._books.next_settlement_at()]
+            wait_s = min((max(0.0, at - self._books.now()) for at in times if at is not None), default=None)
+            try:
+                await asyncio.wait_for(self._woken.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def deliver(self) -> bool:
+        """Make one batch of the deliveries that are due; whether there were any."""
+        due = self._books.events.deliveries_due(self._books.now(), AT_ONCE)
+        await asyncio.gather(*(self._attempt(delivery) for delivery in due))
+        return bool(due)
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        records = self._books.events
+        endpoint, event = records.endpoint(delivery.endpoint), records.get(delivery.event)
+        if endpoint is None or event is None:
+            return  # the endpoint was deleted in between, and its deliveries with it
+        body = msgspec.json.encode(event)
+        sent_at = int(self._books.wall_clock())
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stripe-Signature": signature(records.secret(endpoint.id), sent_at, body),
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+        }
+        acknowledged = await self._post(endpoint.url, body, headers)
+        now = self._books.now()
+        delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(delivery.attempts, 32))
+        with self._books.transaction():
+            if acknowledged or now + delay_s > delivery.first_at + GIVE_UP_S:
+                records.end_delivery(delivery)
+            else:
+                records.put_off(delivery, now + delay_s)
+
+
+def signature(secret: str, sent_at: int, body: bytes) -> str:
+    """The header by which a receiver knows that Stripe sent the body, and when (seconds since 1970)."""
+    signed = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={sent_at},v1={signed}"
+
+
+def poster(session: ClientSession) -> Post:
+    """Posts over a session. A redirect acknowledges nothing, as with Stripe."""
+
+    async def post(url: str, body: bytes, headers: dict[str, str]) -> bool:
+        timeout = ClientTimeout(total=TIMEOUT_S)
+        try:
+            async with session.post(
+                url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return 200 <= response.status < 300
+        except (ClientError, TimeoutError, ValueError):  # ValueError: a URL that is none
+            return False
+
+    return post
