@@ -148,3 +148,26 @@ async def test_the_rate_limit_can_be_set_while_it_runs(world: World) -> None:
         await world.charge()
     await world.control("settings", rate_per_s=0)
     await world.charge()
+
+
+async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> None:
+    """Requests to different endpoints add up; the 429 says that it was the account's limit."""
+    async with World(tmp_path, Settings(account_rate_per_s=30)) as world:
+        for _ in range(15):
+            await world.stripe.v1.charges.list_async()
+            await world.stripe.v1.refunds.list_async()
+        with pytest.raises(stripe.RateLimitError) as limited:
+            await world.stripe.v1.payment_intents.list_async()
+        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "global-rate"
+        await world.control("settings", account_rate_per_s=0)
+        await world.stripe.v1.payment_intents.list_async()
+
+
+@pytest.mark.parametrize(("rate_per_s", "limit"), [(0, 0), (25, 100), (200, 100)])
+async def test_the_accounts_limit_is_stripes_where_nothing_is_said(
+    tmp_path: Path, rate_per_s: float, limit: float
+) -> None:
+    """100 a second, or none where the endpoints have none."""
+    settings = Settings(rate_per_s=rate_per_s)
+    async with World(tmp_path, settings) as world, world.raw.get("/_sandbox/settings") as response:
+        assert (await response.json())["account_rate_per_s"] == limit

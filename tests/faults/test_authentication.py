@@ -1,4 +1,4 @@
-"""3-D Secure through a real process, real servers and the sandbox, which refuses `POST /v1/charges` as for a new account.
+"""3-D Secure through a real process and real servers. The sandbox refuses `POST /v1/charges`, as for a new account.
 
 Every test ends with the order's one charge, or none, read from the sandbox itself.
 """
@@ -78,7 +78,7 @@ async def test_a_customer_who_authenticates_has_paid(house: House, bus: Bus, pro
         house.stripe.customer(intent_of(house, order)["id"], authenticates=True)
         await asyncio.sleep(LOOKS_APART_S)
         paid = await client.pay(order, ASKS, **SDK)
-        assert (paid.status, paid.body["status"]) == (200, "paid")
+        assert (paid.status, paid.body["status"]) == (201, "paid")
         view = await client.payment_of(order)
         assert (view.status, view.body["status"], view.body["stripeId"]) == (200, "paid", paid.body["stripeId"])
     assert succeeded(house, order) == [paid.body["stripeId"]]
@@ -247,7 +247,7 @@ async def test_a_charge_refunded_by_hand_before_its_outcome_was_known_is_never_a
     assert [event.subject for event in await bus.events_of(order)] == [REFUNDED]
     async with Client(process.port) as client:
         assert (await client.pay(order, "tok_mastercard")).status == 201
-    await bus.told(order, PAID)
+    await bus.told(order, REFUNDED, PAID)
     assert len(succeeded(house, order)) == 2
 
 
