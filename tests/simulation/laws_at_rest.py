@@ -195,7 +195,14 @@ def exposed_intents_are_closed(books: Books) -> Iterator[Breach]:
 
 @step(Awake, law="no unknown outcome is older than 30 s once Stripe answers")
 def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
-    slow = ("clock jumps ahead", "clock jumps back", "actor hangs", "document refused")
+    slow = (
+        "clock jumps ahead",
+        "clock jumps back",
+        "actor hangs",
+        "actor crashes",
+        "document refused",
+        "write lands late",
+    )
     if any(fault in books.struck for fault in slow) or books.restored:
         return
     for order in books.orders.values():
