@@ -1,4 +1,4 @@
-"""What messages do to an order, told as transcripts: the platform's events, clients' requests, and what is always true."""
+"""What messages do to an order, told as transcripts: the platform's events, clients' requests, what is always so."""
 
 import pytest
 

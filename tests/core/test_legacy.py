@@ -1,7 +1,8 @@
-"""Orders that release 0.1.0 stored, carried on by this one. The documents are its own core's (`documents_0_1_0.json`)."""
+"""Orders that release 0.1.0 stored, carried on by this one. The documents are its own (`documents_0_1_0.json`)."""
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from payment.core.effects import (
@@ -71,7 +72,7 @@ def settled_by_looks(story: Story) -> Story:
     raise AssertionError("it is looked for for ever")
 
 
-# ------------------------------------------------------------------------------------------------------------ in general
+# ----------------------------------------------------------------------------------------------------- in general
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -97,7 +98,7 @@ def test_nothing_of_a_card_of_0_1_0_remains(name):
     """It is never sent again: what its customer paid with is dropped, its hash answers for ever."""
     order = of_0_1_0(name).doc
     assert all(attempt.instrument is None for attempt in order.attempts)
-    assert "tok_1" not in repr([[getattr(attempt, field) for field in attempt.__struct_fields__] for attempt in order.attempts])
+    assert "tok_1" not in msgspec.json.encode(order).decode()
     if order.attempts:
         assert order.attempts[0].token_hash == instrument_hash("tok_1")
 
@@ -169,9 +170,7 @@ def test_same_token_again_gets_the_same_answer(name, reply):
 def test_closed_attempt_on_an_order_that_is_open_still_answers_as_it_did():
     """0.1.0 closed by looking, long before the order's end."""
     story = of_0_1_0("closed")
-    assert story.ask() == CardWasDeclined(
-        PAYMENT_OF_0_1_0, "processing_error", story.ask().text
-    )
+    assert story.ask() == CardWasDeclined(PAYMENT_OF_0_1_0, "processing_error", story.ask().text)
 
 
 def test_order_with_a_settled_attempt_of_0_1_0_is_paid_by_an_intent():
@@ -231,7 +230,7 @@ def test_stray_charge_of_0_1_0_is_given_back_as_an_attempt_of_its_own():
     assert [event.subject for event in story.doc.outbox] == [PAYMENT_CREATED]
 
 
-# --------------------------------------------------------------------------------------- unsettled ones, by the one rule
+# --------------------------------------------------------------------------------- unsettled ones, by the one rule
 
 
 @pytest.mark.parametrize("name", UNSETTLED)
@@ -263,9 +262,9 @@ def test_charge_that_is_found_is_paid_or_given_back(name):
     wanted = not story.doc.cancelled
     story.tell(listed(("ch_7", 1)))
     assert (story.state(), story.attempt().charge_id) == (S.PAID if wanted else S.REFUNDING, "ch_7")
-    assert [effect.charge_id for effect in story.owed(RefundCharge) if effect.charge_id == "ch_7"] == [
-        "ch_7"
-    ] * (not wanted)
+    assert [effect.charge_id for effect in story.owed(RefundCharge) if effect.charge_id == "ch_7"] == ["ch_7"] * (
+        not wanted
+    )
 
 
 def test_charge_that_is_found_given_back_is_refunded():
