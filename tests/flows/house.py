@@ -82,10 +82,10 @@ class StripeSandbox(ServerProcess):
         """The customer at the bank's page of an intent: completes, or fails."""
         self._control("POST", f"intents/{intent}/{'complete' if authenticates else 'fail'}")
 
-    def ask(self, method: str, path: str, key: str = STRIPE_KEY, **form: str) -> dict[str, Any]:
-        """A request of another client: the dashboard's with our secret key, a browser's with a publishable one."""
+    def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
+        """A request of another client with our secret key: the dashboard's doing."""
         data = urllib.parse.urlencode(form).encode() if method == "POST" else None
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
         request = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=CONTROL_TIMEOUT_S) as response:
             shown: dict[str, Any] = json.load(response)

@@ -66,11 +66,9 @@ def _requests(story: Story) -> Iterable[tuple[float, str]]:
 
 
 def _stripe(order: str, books: Books) -> Iterable[tuple[float, str]]:
-    for intent in books.intents(order):
-        yield intent["created"], f"Stripe: {intent['id']}, which is {intent['status']} now (to the second)"
     for charge in books.charges.get(order, []):
-        maker = charge["payment_intent"]
-        yield charge["created"], f"Stripe: {charge['id']} {charge['status']}, by {maker} (to the second)"
+        number = charge["metadata"].get("attempt")
+        yield charge["created"], f"Stripe: {charge['id']} {charge['status']}, attempt {number} (to the second)"
         for refund in books.refunds.values():
             if refund["charge"] == charge["id"]:
                 yield refund["created"], f"Stripe: {refund['id']} of {charge['id']} {refund['status']} (to the second)"

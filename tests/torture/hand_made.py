@@ -25,20 +25,7 @@ def books() -> Books:
     """A round without a wrong. Everything in it may be changed."""
     charges = [charge(PAID_ORDER), charge(CANCELLED_ORDER, refunded=True), charge(DECLINED_ORDER, status="failed")]
     keys = {"kept": 4, "reused_late": 0, "parameter_sets": {}}
-    intents = [
-        intent(PAID_ORDER, "succeeded"),
-        intent(CANCELLED_ORDER, "succeeded"),
-        intent(DECLINED_ORDER, "requires_payment_method"),
-    ]
-    once = {f"pi_{order}_1": 1 for order in (PAID_ORDER, CANCELLED_ORDER)}
-    stripe = {
-        "intents": intents,
-        "succeeded_by_intent": once,
-        "charges": charges,
-        "refunds": [refund(CANCELLED_ORDER)],
-        "keys": keys,
-        "requests": {},
-    }
+    stripe = {"charges": charges, "refunds": [refund(CANCELLED_ORDER)], "keys": keys, "requests": {}}
     events = [paid_event(PAID_ORDER), paid_event(CANCELLED_ORDER), refunded_event(CANCELLED_ORDER)]
     stories = {
         PAID_ORDER: story(asked(CARD, paid(PAID_ORDER)), sees="paid"),
@@ -65,21 +52,10 @@ def charge(order: str, number: int = 1, **other: Any) -> Document:
         "amount_refunded": MINOR if refunded else 0,
         "currency": "usd",
         "refunded": refunded,
-        "payment_method_details": {"card": {"brand": "visa"}},
-        "payment_intent": f"pi_{order}_{number}",
-        "metadata": {"orderId": order},
+        "source": {"brand": "Visa"},
+        "metadata": {"attempt": str(number)},
         "created": 1_800_000_000,
     } | other
-
-
-def intent(order: str, status: str, number: int = 1) -> Document:
-    return {
-        "id": f"pi_{order}_{number}",
-        "transfer_group": order,
-        "status": status,
-        "latest_charge": f"ch_{order}_1",
-        "created": 1_800_000_000,
-    }
 
 
 def refund(order: str, **other: Any) -> Document:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import urllib.error
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -24,16 +22,11 @@ from tests.torture.site import Site
 
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 12.0)  # of one request; then the client closes and repeats it
 ASK_AGAIN_S = (0.1, 0.8)  # after a 202, a 404, a 503 or a broken connection
-HTTP_SERVER_ERROR = 500
 THINK_S = 3.0  # the most before a second card is tried beside the first, or a paid order is cancelled
 SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 in these words ends a request
 CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # told apart by the brand on the charge
 DECLINED_TOKEN = "tok_chargeDeclinedInsufficientFunds"
 UNKNOWN_TOKEN = "tok_nobody_has_this"
-ASKING_TOKEN = "tok_threeDSecureRequired"  # its bank wants the customer; a Visa
-PUBLISHABLE_KEY = "pk_test_torture"
-BROWSER_CARD = "pm_card_discover"  # what a browser confirms with by the secret
-AT_BANK_S = (0.0, 4.0)  # from the secret until the customer has done with the bank's page
 POISON = (
     (CREATED, '{"id": "cut off'),
     (CREATED, '{"id":"p1","version":0,"status":"created","userId":"u","expiresAt":"2040-01-01T00:00:00Z",'
@@ -64,10 +57,6 @@ class Story(Told):
     asked: list[Asked] = field(default_factory=list)
     deeds: list[tuple[float, str]] = field(default_factory=list)
     done: bool = False
-    intents: set[str] = field(default_factory=set)
-    """Those whose client secret a client has."""
-    by_secret: bool = False
-    """A browser has confirmed one by its secret, with `BROWSER_CARD`."""
     views: list[Answer] = field(default_factory=list)
     """What `GET /api/v1/payments/{id}` said at rest."""
 
@@ -154,16 +143,6 @@ class Crowd:
             case Style.BAD_TOKEN:
                 await self._insist(order, story, UNKNOWN_TOKEN, random)
                 await self._insist(order, story, card, random)
-            case Style.AUTHENTICATES:
-                await self._insist(order, story, ASKING_TOKEN, random)
-                return ASKING_TOKEN
-            case Style.FAILS_AT_BANK | Style.WALKS_AWAY:
-                await self._insist(order, story, ASKING_TOKEN, random)
-                await self._insist(order, story, card, random)
-            case Style.BY_SECRET:
-                # The browser's card pays, or else this order is asked for with it as ever.
-                await self._insist(order, story, ASKING_TOKEN, random)
-                return ASKING_TOKEN
         return card
 
     async def _both(self, order: str, story: Story, card: str, other: str, after_s: float, random: Random) -> None:
@@ -177,59 +156,12 @@ class Crowd:
         await asyncio.gather(self._insist(order, story, card, random), later())
 
     async def _insist(self, order: str, story: Story, token: str, random: Random) -> None:
-        """The same request again and again, by any process, until an answer ends it.
-
-        A customer who has the secret goes to the bank once; one who walks away asks no more.
-        """
+        """The same request again and again, by any process, until an answer ends it."""
         while True:
             answer = await self._ask(order, story, token, random)
             if answer is not None and ends(answer):
                 return
-            if answer is not None and "clientSecret" in answer.body and await self._at_bank(story, answer, random):
-                return
             await asyncio.sleep(random.uniform(*ASK_AGAIN_S))
-
-    async def _at_bank(self, story: Story, answer: Answer, random: Random) -> bool:
-        """What the customer does about the bank's page; True: nothing, and the request is not repeated."""
-        secret = str(answer.body["clientSecret"])
-        intent = secret.partition("_secret_")[0]
-        assert story.customer is not None
-        if intent in story.intents:
-            return False
-        story.intents.add(intent)
-        if story.customer.style is Style.WALKS_AWAY:
-            return True
-        await asyncio.sleep(random.uniform(*AT_BANK_S))
-        authenticates = story.customer.style is Style.AUTHENTICATES
-        await self._at_stripe(lambda: self._authenticate(intent, authenticates))
-        story.did(f"the customer {'authenticates' if authenticates else 'fails'} for {intent}")
-        if story.customer.style is Style.BY_SECRET:
-            story.by_secret = True
-            await self._at_stripe(lambda: self._confirm_in_browser(intent, secret))
-            story.did(f"the browser confirms {intent} with another card")
-        return False
-
-    async def _at_stripe(self, act: Callable[[], object]) -> None:
-        """Stripe may be struck: a customer tries until it answers. What it refuses is an answer too."""
-        while True:
-            try:
-                await asyncio.to_thread(act)
-            except urllib.error.HTTPError as error:
-                if error.code < HTTP_SERVER_ERROR:
-                    return
-            except OSError:
-                pass
-            else:
-                return
-            await asyncio.sleep(ASK_AGAIN_S[1])
-
-    def _authenticate(self, intent: str, authenticates: bool) -> None:
-        self.site.servers.stripe.customer(intent, authenticates=authenticates)
-
-    def _confirm_in_browser(self, intent: str, secret: str) -> None:
-        stripe = self.site.servers.stripe
-        form = {"client_secret": secret, "payment_method": BROWSER_CARD}
-        stripe.ask("POST", f"/v1/payment_intents/{intent}/confirm", PUBLISHABLE_KEY, **form)
 
     async def _ask(self, order: str, story: Story, token: str, random: Random) -> Answer | None:
         number = random.randrange(len(self.site.services))
@@ -238,8 +170,7 @@ class Crowd:
         answer = None
         try:
             async with asyncio.timeout(patience_s), Client(self.site.services[number].port) as client:
-                authenticates = True if token == ASKING_TOKEN else None
-                answer = await client.pay(order, token, story.user, useStripeSdk=authenticates)
+                answer = await client.pay(order, token, story.user)
         except aiohttp.ClientConnectorError:
             return None  # nobody listens: nothing was asked
         except (aiohttp.ClientError, TimeoutError, ConnectionError):

@@ -15,7 +15,7 @@ CHAOS_S = 11.0  # strikes begin within this time: the last ones meet what the fi
 QUIET_START_S = 0.3  # before the first strike: there is something to lose by then
 ORDERS = (40, 80)
 STRIKES = (5, 9)
-LATE_MS = 9_500  # longer than a call to Stripe may take (8 s): the confirm lands after its caller has given up
+LATE_MS = 9_500  # longer than a call to Stripe may take (8 s): the charge lands after its caller has given up
 PATIENT_SHARE = 0.12  # of rounds meet errors stored without a charge, and refusals of a second send: a minute's wait
 FINAL_BLOW_SHARE = 0.4  # of rounds end with kill -9 of every process of the service at once
 CHARGE_WAITS_S = (2, 3, 8, 20)
@@ -66,15 +66,7 @@ class Style(enum.Enum):
     OTHER_CARD = "sends a second request with another card while the first is under way"
     DECLINED = "tries a card that is declined, then another"
     BAD_TOKEN = "tries a token that Stripe doesn't know, then another"
-    AUTHENTICATES = "is asked for by the bank, and authenticates"
-    FAILS_AT_BANK = "is asked for by the bank and fails, then tries another card"
-    WALKS_AWAY = "is asked for by the bank and never comes, then tries another card"
-    BY_SECRET = "is asked for by the bank and fails, then confirms in the browser with another card"
     ONCE = "asks once, and never again"
-
-
-AT_THE_BANK = (Style.AUTHENTICATES, Style.FAILS_AT_BANK, Style.WALKS_AWAY, Style.BY_SECRET)
-"""Customers whose card's bank wants them."""
 
 
 class CancelAt(enum.Enum):
@@ -167,12 +159,12 @@ def plan_of(seed: int, broker: str | None = None, store: str | None = None) -> P
 
 
 def _customer(number: int, patient: bool, random: Random) -> Customer:
-    styles = (Style.STEADY, Style.TWICE, Style.OTHER_CARD, Style.DECLINED, Style.ONCE, Style.BAD_TOKEN, *AT_THE_BANK)
+    styles = (Style.STEADY, Style.TWICE, Style.OTHER_CARD, Style.DECLINED, Style.ONCE, Style.BAD_TOKEN)
     cancels = tuple(CancelAt)
     return Customer(
         number=number,
         at_s=random.uniform(0, LOAD_S),
-        style=random.choices(styles, (31, 11, 14, 10, 10, 8 if patient else 0, 16, 6, 5, 5))[0],
+        style=random.choices(styles, (41, 15, 19, 13, 12, 8 if patient else 0))[0],
         cancel=random.choices(cancels, (64, 4, 6, 15, 11))[0],
         cancel_after_s=random.choice((random.uniform(0, 0.3), random.uniform(0, 3.0))),
         minor=random.choice((1999, 57, 110, 435, 820, random.randint(50, 30_000))),
@@ -187,7 +179,7 @@ def _faults(patient: bool, random: Random) -> tuple[Fault, ...]:
     if patient:
         chosen.append(Fault("error_before", 0.05))
     if random.random() < FAULT_SHARE / 2:
-        chosen.append(Fault("delay", 0.03, "payment_intents.confirm", LATE_MS))
+        chosen.append(Fault("delay", 0.03, "charges.create", LATE_MS))
     # Last, for it is met only by requests that met no other: most of what a kill finds on the wire.
     return (*chosen, Fault("delay", 0.3, delay_ms=random.choice((100, 300, 600))))
 

@@ -18,7 +18,6 @@ from tests.torture.hand_made import (
     POISON,
     asked,
     charge,
-    intent,
     paid,
     paid_event,
     pending,
@@ -68,7 +67,7 @@ def without(found: Books, event: Published) -> None:
     found.evidence.events.remove(event)
 
 
-@planted("L1", "2 charges were made")
+@planted("L1", "2 charges are kept")
 def charged_twice(found: Books) -> None:
     charges(found).append(charge(PAID_ORDER, 2))
 
@@ -250,25 +249,9 @@ def an_attempt_never_resolved(found: Books) -> None:
     found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "charging"
 
 
-@planted("L4", "is still cancelling")
-def a_cancel_never_done(found: Books) -> None:
-    found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "cancelling"
-
-
-@planted("L4", "its secret is out, and the order is cancelled")
-def a_secret_out_on_a_cancelled_order(found: Books) -> None:
-    found.evidence.books["intents"].append(intent(CANCELLED_ORDER, "requires_action", 2))
-    found.stories[CANCELLED_ORDER].intents.add(f"pi_{CANCELLED_ORDER}_2")
-
-
-@planted("L1", "has charged twice")
-def an_intent_that_charged_twice(found: Books) -> None:
-    found.evidence.books["succeeded_by_intent"][f"pi_{PAID_ORDER}_1"] = 2
-
-
-@planted("L1", "can all charge")
-def two_open_intents(found: Books) -> None:
-    found.evidence.books["intents"].append(intent(DECLINED_ORDER, "requires_action", 2))
+@planted("L4", "is still looked for")
+def a_stored_error_never_settled(found: Books) -> None:
+    found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "error stored"
 
 
 @planted("L4", "GET says 200")

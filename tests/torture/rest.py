@@ -67,11 +67,8 @@ async def _left_to_do(site: Site, bus: TortureBus, crowd: Crowd, customers: asyn
 
 
 def _owed(document: dict[str, Any]) -> str:
-    """What of an order waits, for what: `refunding: refund`, `intent open: cancel`."""
+    """Which attempts of an order wait, for what: `error stored: look, as stored`."""
     tasks = [f"{each['state']}: {each['task']['kind']}" for each in attempts(document) if "task" in each]
-    intent = document.get("payment", {}).get("intent", {})
-    if "task" in intent:
-        tasks.append(f"intent {intent.get('state', 'open')}: {intent['task']['kind']}")
     return "; ".join(tasks) or "an event to publish"
 
 

@@ -139,7 +139,9 @@ def counts_of(books: Books) -> dict[str, int]:
         "charges": len(charges),
         "declined": sum(charge["status"] == "failed" for charge in books.evidence.books["charges"]),
         "refunds": len(books.refunds),
-        "customers at their banks": sum(len(story.intents) for story in books.stories.values()),
+        "second charges given back": sum(
+            max(0, len(books.succeeded(order)) - 1) for order, story in books.stories.items()
+        ),
         "unknown outcomes settled": sum(each["state"] not in LOOKED_FOR for each in settled),
         "unknown outcomes still watched": sum(each["state"] in LOOKED_FOR for each in tried),
         "events announced twice": sum(len(each) - len(set(map(str, each))) for each in books.events.values()),
