@@ -345,7 +345,8 @@ def charges_listed(order: Order, message: ChargesListed, context: Context) -> Or
     """A list of charges: what it shows is believed; the attempt it lacks is closed once it can't land any more."""
     for listed in message.charges:
         found = numbered(order, listed.attempt)
-        if found is not None and found.intent == 0 and found.charge_id is None:
+        known = with_charge(order, listed.charge.charge_id)
+        if known is None and found is not None and found.intent == 0 and found.charge_id is None:
             order = _charged(order, found, listed.charge, context)
     attempt = numbered(order, message.attempt)
     if attempt is None or attempt.intent != 0 or attempt.charge_id is not None:
