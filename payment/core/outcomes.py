@@ -75,7 +75,7 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
         # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
         # wakes a day later may have made another one under the key: that one's cancel is not this one's.
         return _success_of_another(order, message, context)
-    if intent.id is None and intent_id is not None:
+    if intent_id is not None:
         order = with_intent(order, id=intent_id)
     match message:
         case IntentPrepared():
