@@ -107,7 +107,7 @@ def _send_ended(
     context: Context,
 ) -> Order:
     attempt = numbered(order, message.attempt)
-    if attempt is None or attempt.intent != message.intent:
+    if attempt is None:
         return order
     match message:
         case ActionRequired():
