@@ -1,9 +1,10 @@
 """One answer for an idempotency key, as docs.stripe.com/api/idempotent_requests has it.
 
-The first request with a key to be executed has its status and body kept, declines and 500s included; the same request
-again gets them again. Other parameters or another endpoint are refused, and so is a request while the first is still
-under way. What was refused before it was executed (400, 401, 409, 429) leaves no trace on the key. A key expires
-after 24 hours, and is then as new.
+The first request with a key to be executed has its status and body kept: declines, 500s and errors of the execution
+included (`errors.ExecutionError`: a 400 for an intent in the wrong state, a 404 for an id that names nothing). The same
+request again gets them again. Other parameters or another endpoint are refused, and so is a request while the first is
+still under way. What was refused before it was executed (bad parameters, 401, 409, 429) leaves no trace on the key. A
+key expires after 24 hours, and is then as new.
 
 It must never keep an answer outside the transaction that did what the answer says.
 """

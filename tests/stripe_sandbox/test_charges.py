@@ -42,9 +42,10 @@ async def test_an_unknown_charge_is_a_404(world: World) -> None:
     assert (refused.value.http_status, refused.value.code, refused.value.param) == (404, "resource_missing", "id")
 
 
-@pytest.mark.parametrize("token", DECLINING)
+@pytest.mark.parametrize("token", [name for name in DECLINING if not name.startswith("tok_visa_")])
 async def test_a_declining_token_is_a_card_error_and_a_failed_charge(world: World, token: str) -> None:
     """A decline is a 402 with both codes, and the charge that failed is on the books."""
+    assert TEST_CARDS[token] == TEST_CARDS[token.replace("tok_", "tok_visa_")]
     with pytest.raises(stripe.CardError) as declined:
         await world.charge(source=token)
     decline = TEST_CARDS[token].decline_without_customer()
@@ -57,11 +58,14 @@ async def test_a_declining_token_is_a_card_error_and_a_failed_charge(world: Worl
     assert (failed.failure_code, failed.failure_message) == (decline.code, decline.message)
 
 
-@pytest.mark.parametrize("token", CHARGING)
-async def test_a_named_token_charges_as_often_as_it_is_used(world: World, token: str) -> None:
-    """Stripe's test tokens are not used up."""
-    first, second = await world.charge(source=token), await world.charge(source=token)
-    assert first.id != second.id
+async def test_a_named_token_charges_as_often_as_it_is_used(world: World) -> None:
+    """Stripe's test tokens are not used up, each shows its own card."""
+    for token in CHARGING:
+        first, second = await world.charge(source=token), await world.charge(source=token)
+        assert first.id != second.id
+        assert first.payment_method_details is not None
+        assert first.payment_method_details.card is not None
+        assert first.payment_method_details.card.last4 == TEST_CARDS[token].number_end
 
 
 async def test_a_single_use_token_charges_once(world: World) -> None:
@@ -157,7 +161,7 @@ async def test_the_balance_is_what_was_charged_and_not_given_back(world: World) 
 
 
 async def test_a_client_that_goes_away_does_not_stop_its_charge(world: World) -> None:
-    """A charge under way is made, whether or not somebody still listens (F09)."""
+    """A charge under way is made, whether or not its client still listens (F09)."""
     await world.control("settings", latency_ms=50)
     asking = asyncio.create_task(world.charge(key="k"))
     await world.gate.arrived.wait()

@@ -27,7 +27,7 @@ BAD_CHARGES: list[tuple[dict[str, Any], str | None, str]] = [
     ({"amount": "1001", "currency": "kwd"}, "invalid_charge_amount", "amount"),
     ({"amount": "550", "currency": "isk"}, "invalid_charge_amount", "amount"),
     ({"currency": "zzz"}, None, "currency"),
-    ({"source": "tok_nobody"}, "resource_missing", "source"),
+    ({"source": "tok_unknown"}, "resource_missing", "source"),
     ({"colour": "red"}, "parameter_unknown", "colour"),
     ({"metadata[orderId]": "x" * 501}, None, "metadata"),
     ({"metadata": "5"}, None, "metadata"),
@@ -70,7 +70,7 @@ async def test_a_json_body_is_refused_as_stripe_refuses_it(world: World) -> None
 
 
 async def test_a_body_too_large_is_a_413(world: World) -> None:
-    """Nobody fills the sandbox's memory."""
+    """A body can't fill the sandbox's memory."""
     status, body, _ = await world.post("/v1/charges", description="x" * 300_000)
     assert (status, body["error"]["type"]) == (413, "invalid_request_error")
 
@@ -125,7 +125,7 @@ async def test_every_answer_names_its_request_and_version(world: World) -> None:
 
 
 async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path: Path) -> None:
-    """F14: the 26th charge of a moment is a 429 that says why; refunds and look-ups are not touched; time mends it."""
+    """F14: the 26th charge of a moment is a 429 that says why; other endpoints are not touched; it passes with time."""
     async with World(tmp_path, Settings()) as world:
         for _ in range(25):
             await world.charge()
@@ -148,3 +148,26 @@ async def test_the_rate_limit_can_be_set_while_it_runs(world: World) -> None:
         await world.charge()
     await world.control("settings", rate_per_s=0)
     await world.charge()
+
+
+async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> None:
+    """Requests to different endpoints add up; the 429 says that it was the account's limit."""
+    async with World(tmp_path, Settings(account_rate_per_s=30)) as world:
+        for _ in range(15):
+            await world.stripe.v1.charges.list_async()
+            await world.stripe.v1.refunds.list_async()
+        with pytest.raises(stripe.RateLimitError) as limited:
+            await world.stripe.v1.payment_intents.list_async()
+        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "global-rate"
+        await world.control("settings", account_rate_per_s=0)
+        await world.stripe.v1.payment_intents.list_async()
+
+
+@pytest.mark.parametrize(("rate_per_s", "limit"), [(0, 0), (25, 100), (200, 100)])
+async def test_the_accounts_limit_is_stripes_where_nothing_is_said(
+    tmp_path: Path, rate_per_s: float, limit: float
+) -> None:
+    """100 a second, or none where the endpoints have none."""
+    settings = Settings(rate_per_s=rate_per_s)
+    async with World(tmp_path, settings) as world, world.raw.get("/_sandbox/settings") as response:
+        assert (await response.json())["account_rate_per_s"] == limit
