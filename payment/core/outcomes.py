@@ -157,12 +157,11 @@ def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) 
     """The same key again while that is allowed; else only the cancelled intent tells."""
     intent = order.intent
     assert intent is not None
-    if attempt.state is AttemptState.CONFIRMING and not holds(intent, context, TaskKind.CONFIRM):
-        return order
+    if not holds(intent, context, TaskKind.CONFIRM):
+        return order  # it is looked at by now, or over
     if stored or not may_send(order, attempt, context.at):
         return _unclear_for_good(order, attempt, context)
-    order = moved(order, attempt, Trigger.UNCLEAR, context)
-    return _sent_again(order, attempt, context) if attempt.state is AttemptState.CONFIRMING else order
+    return _sent_again(moved(order, attempt, Trigger.UNCLEAR, context), attempt, context)
 
 
 def _sent_again(order: Order, attempt: Attempt, context: Context) -> Order:
