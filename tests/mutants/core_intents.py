@@ -247,8 +247,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECIDE,
-                "order.unsettled is not None:\n        return order\n    return at_rest(order, context)\n",
-                "order.unsettled is not None:\n        return order\n    return order\n",
+                "        case None:\n            return at_rest(order, context)\n",
+                "        case None:\n            return order\n",
             ),
         ),
     ),
