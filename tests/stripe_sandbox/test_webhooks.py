@@ -134,6 +134,10 @@ async def test_an_event_shows_its_object_as_it_was(world: World) -> None:
     assert created.request.idempotency_key == "k"
     assert (await world.stripe.v1.events.retrieve_async(created.id)).to_dict() == created.to_dict()
     assert await types(world, type="charge.refunded") == []
+    both = ["payment_intent.succeeded", "charge.succeeded"]
+    assert await types(world, types=both) == ["charge.succeeded", "payment_intent.succeeded"]
+    with pytest.raises(stripe.InvalidRequestError):
+        await types(world, type="charge.succeeded", types=both)
     with pytest.raises(stripe.InvalidRequestError):
         await world.stripe.v1.events.retrieve_async("evt_none")
 
@@ -204,6 +208,8 @@ async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiv
     await world.intent()
     await attempted(world)
     assert world.books.events.next_delivery_at() == world.books.now() + 1
+    assert await types(world, delivery_success=False) == ["payment_intent.created"]
+    assert await types(world, delivery_success=True) == []
 
 
 async def test_an_endpoint_is_listed_changed_and_deleted(world: World, receiver: Receiver) -> None:
