@@ -92,7 +92,7 @@ def sandbox_declines() -> str:
 
 
 LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
-    (order, "ATTEMPTS_LIMIT", "{} attempts on one order", "More is somebody trying out cards."),
+    (order, "ATTEMPTS_LIMIT", "{} attempts on one order", "More is card testing."),
     (settings, "CHARGE_WAIT_S_MAX", "{} s that a POST may wait", "Heroku's router gives up after 30 s."),
     (
         http_waiting,
@@ -103,27 +103,27 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     (
         mongo,
         "CHARGES_IN_HAND_LIMIT",
-        "{} orders in hand",
-        "Memory. A crowd past that gets 503 before anything of it is on paper.",
+        "{} orders under way at once",
+        "Memory. Requests past that get 503 before anything of them is written.",
     ),
     (
         mongo,
         "BEHIND_LIMIT_S",
         "{} s that orders wait for their turn to be decided",
-        "Past that people come faster than this process can take in, and more of them get 503 at once.",
+        "Past that requests come faster than this process can decide them, and more of them get 503 at once.",
     ),
     (
         http_line,
         "LINE_REQUESTS",
         "{} requests for a charge that wait unread",
-        "So many people come in a second when a sale begins. One more gets 503 at once; unless all wait for Stripe "
-        "afterwards: then the line takes in as many as may wait.",
+        "When a sale begins as many come in a second. One more gets 503 at once; unless all wait for Stripe "
+        "afterwards: then as many are kept as may wait.",
     ),
     (
         http_line,
         "LINE_WAIT_S",
         "{} s that the last of them may expect to wait",
-        "As fast as the line moves. Who would wait for longer gets 503 at once: a line is felt long after a crowd.",
+        "At the present rate. A request that would wait for longer gets 503 at once.",
     ),
     (
         rate_limiter,

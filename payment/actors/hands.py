@@ -18,13 +18,16 @@ from payment.actors.letters import (
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
-from payment.core.effects import ConfirmIntent, Effect, Pending, PublishEvent, Watch
+from payment.core.effects import ConfirmIntent, CreateIntent, Effect, Pending, PublishEvent, Watch
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order
 from payment.core.pending import pending
 
 RENEW_WITHIN = timedelta(seconds=25)
 """What is left of a lease when it is renewed: several ticks of the ledger, and an outage of the store in between."""
+
+CANCELLED_WHEN_OBSOLETE = (ConfirmIntent, CreateIntent)
+"""Effects that are called back once they are owed no longer: one would charge, the other would be made for nothing."""
 
 NATS = "nats"
 STRIPE = "stripe"
@@ -120,7 +123,7 @@ class Hands:
     def _cancel(self, held: dict[str, Held], owed: Collection[str]) -> bool:
         complete = True
         for effect_id, item in held.items():
-            if isinstance(item.effect, ConfirmIntent) and not item.cancelled and effect_id not in owed:
+            if isinstance(item.effect, CANCELLED_WHEN_OBSOLETE) and not item.cancelled and effect_id not in owed:
                 item.cancelled = self._stripe.offer(CancelEffect(effect_id))
                 complete &= item.cancelled
         return complete

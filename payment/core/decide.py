@@ -43,10 +43,11 @@ from payment.core.order import (
     Trigger,
 )
 from payment.core.outcomes import charges_listed, intent_outcome
+from payment.core.parts import with_intent
 from payment.core.pending import with_deadline
 from payment.core.refunds import refund_due, refund_ended
 from payment.core.replies import Paid, Pending, Reply, RequiresAction, Start, instrument_hash, reply_to
-from payment.core.schedule import KEY_LIFE, in_flight
+from payment.core.schedule import CONFIRM_ENDS_WITHIN, KEY_LIFE, in_flight, sooner
 from payment.core.tasks import due_taken, look_requested, published, tasks_changed
 
 
@@ -149,9 +150,16 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
     for attempt in order.attempts:
         # Without its card it can't be sent again. What is in flight is called back, or ends there.
         order = moved(order, structs.replace(attempt, instrument=None), Trigger.CANCELLED, context)
-    if order.intent is None or order.unsettled is not None:
+    if order.intent is None:
         return order
-    return at_rest(order, context)
+    match order.unsettled:
+        case None:
+            return at_rest(order, context)
+        case Attempt(state=AttemptState.CONFIRMING):
+            # One that began in the write that cancels it is never released: nothing else would end it but its lease.
+            return with_intent(order, task=sooner(order.intent.task, context.at + CONFIRM_ENDS_WITHIN))
+        case _:
+            return order
 
 
 # ------------------------------------------------------------------------------------------------- a request to charge

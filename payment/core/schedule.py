@@ -7,11 +7,16 @@ renewal in `payment.actors.hands`. The ages of keys are Stripe's: it forgets key
 
 from datetime import UTC, datetime, timedelta
 
+from msgspec import structs
+
 from payment.core.messages import Context, client_id_of
 from payment.core.order import Attempt, Order, Task, TaskKind
 
 LEASE = timedelta(seconds=60)
 """How long work is one process's own. Longer than a call to Stripe (8 s) and its wait in a queue between renewals."""
+
+CONFIRM_ENDS_WITHIN = timedelta(seconds=10)
+"""After its order is cancelled. What was sent ends within a call's timeout (8 s), and what was not is sent no more."""
 
 KEY_LIFE = timedelta(hours=12)
 """How long a confirm's key may be sent. Stripe keeps keys for 24 h: half of that is left for clocks that are wrong."""
@@ -63,6 +68,11 @@ def in_flight(kind: TaskKind, context: Context, delay: timedelta = timedelta(0))
 def watch(due: datetime, context: Context) -> Task:
     """A task that waits for its time, no process's."""
     return Task(TaskKind.WATCH, due=due, issued=context.at)
+
+
+def sooner(task: Task | None, due: datetime) -> Task | None:
+    """The task, due at this time if it was due later."""
+    return task if task is None or task.due <= due else structs.replace(task, due=due)
 
 
 def takeable(task: Task, context: Context) -> bool:

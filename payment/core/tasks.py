@@ -39,6 +39,8 @@ def published(order: Order, message_id: str, context: Context) -> Order:
 
 def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: Context | None = None) -> Order:
     after = structs.replace(event, task=task, published=published.at if published else event.published)
+    if after == event:
+        return order
     return structs.replace(order, outbox=tuple(after if each is event else each for each in order.outbox))
 
 

@@ -50,13 +50,13 @@ class Event(enum.StrEnum):
     CHARGE_FINISHED = "charge_finished", "The one line of each charge when it ends: how, how much and how long."
     CHARGE_UNCLEAR = (
         "charge_unclear",
-        "Nobody knows whether a request took effect. It will be repeated or looked for. Said once of an attempt; while "
-        "Stripe is lost, at debug.",
+        "The outcome of a request to Stripe is not known: it is sent again, or its intent is cancelled. Logged once "
+        "of an attempt; while Stripe is lost, at debug.",
     )
     CUSTOMER_AWAITED = "customer_awaited", "The bank wants the customer to authenticate; the payment waits for that."
     STRAY_CHARGE_FOUND = "stray_charge_found", "ALARM: a succeeded charge that the order does not keep. It is refunded."
     IDEMPOTENCY_ALARM = "idempotency_alarm", "ALARM: one key with two parameter sets, which our own rules exclude."
-    REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong. It is ours to mend."
+    REQUEST_ALARM = "request_alarm", "ALARM: Stripe finds our request itself wrong, or our key lacks a permission."
     ACCOUNT_ALARM = (
         "account_alarm",
         "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",

@@ -16,6 +16,14 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 ACCEPT, REFUSE = "Complete", "Fail"
 """The buttons of the bank's page."""
 
+CONFIRM_BY_SECRET = """async (secret) => {
+  const form = new URLSearchParams({ client_secret: secret, payment_method: 'pm_card_visa' })
+  const headers = { Authorization: 'Bearer pk_test_embedded' }
+  const path = `/stripe/v1/payment_intents/${secret.split('_secret_')[0]}/confirm`
+  return (await fetch(path, { method: 'POST', headers, body: form })).json()
+}"""
+"""What a page may do with a client secret, whatever the service wishes: docs.stripe.com/api/payment_intents/confirm."""
+
 
 @pytest.mark.parametrize("instrument", ["confirmationToken", "paymentMethod", "token", "named"])
 def test_a_good_card_pays(customer: Customer, instrument: str) -> None:
@@ -142,6 +150,24 @@ def test_a_customer_who_left_half_way_comes_back_and_pays(customer: Customer, ho
     assert customer.charged(order_id) == 1
 
 
+def test_a_customer_who_closes_the_dialog_goes_on_later(customer: Customer) -> None:
+    """The payment stays open and uncharged; the page offers the bank's page again."""
+    tab = customer.tab()
+    order_id = tab.place_order()
+    tab.pay(ASKS)
+    tab.is_asked_on_the_page()
+    tab.page.get_by_role("button", name="Not now").click()
+    tab.sees_step("The bank's page ended: customer_closed")
+    tab.sees_payment("requires_action")
+    tab.page.locator("#continue").wait_for()
+    tab.picture("closed")
+    assert customer.charged(order_id) == 0
+    tab.page.click("#continue")
+    tab.answers_on_the_page(ACCEPT)
+    tab.sees_payment("paid")
+    assert customer.charged(order_id) == 1
+
+
 def test_a_customer_who_left_half_way_takes_another_card(customer: Customer) -> None:
     """The first card's intent is cancelled for it, in the same request; its bank's page can't be completed any more."""
     left = customer.tab()
@@ -166,7 +192,7 @@ def test_a_customer_who_left_half_way_takes_another_card(customer: Customer) -> 
 
 
 def test_two_tabs_with_the_same_card_are_one_payment(customer: Customer) -> None:
-    """Both tabs send the same token: one attempt, and both hear that it was paid when one of them authenticates."""
+    """Both tabs send the same token: one attempt, and both show it paid once one of them authenticates."""
     first, second = customer.tab(), customer.tab()
     order_id = first.place_order()
     second.open_order(order_id)
@@ -209,6 +235,26 @@ def test_an_order_cancelled_at_the_bank_is_not_charged(customer: Customer) -> No
     asked.sees_payment("cancelled")
     asked.picture("cancelled")
     assert customer.charged(order_id) == 0
+
+
+def test_a_client_secret_used_behind_the_services_back_is_no_second_charge(customer: Customer) -> None:
+    """After a refused authentication the page confirms the intent itself, by the secret that it was given.
+
+    The service does not know it yet when the customer pays with another card: it finds the intent's charge, and keeps
+    that one.
+    """
+    tab = customer.tab()
+    order_id = tab.place_order()
+    with tab.page.expect_response(lambda response: "/api/v1/payments" in response.url) as answered:
+        tab.pay(ASKS)
+    tab.answers_on_the_page(REFUSE)
+    tab.sees_payment("declined")
+    confirmed = tab.page.evaluate(CONFIRM_BY_SECRET, answered.value.json()["clientSecret"])
+    assert confirmed["status"] == "succeeded"
+    tab.pay(GOOD)
+    tab.sees_payment("paid")
+    tab.picture("paid-once")
+    assert customer.charged(order_id) == 1
 
 
 def test_no_card_number_reaches_the_service(customer: Customer, run: BrowserRun) -> None:

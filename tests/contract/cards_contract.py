@@ -102,8 +102,7 @@ class CardsContract:
     async def charged(self, bench: Bench, card: str = "visa", order_id: str = "o1") -> tuple[str, str]:
         """The ids of an intent and its charge."""
         intent_id = await self.made(bench, order_id)
-        asked = confirming(token(f"tok_{card}"), order_id=order_id)
-        outcome = await bench.run(bench.cards.confirm(asked, intent_id))
+        outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}"), order_id=order_id), intent_id))
         assert isinstance(outcome, Intent)
         assert outcome.status is IntentStatus.SUCCEEDED
         assert outcome.charge is not None
@@ -253,9 +252,9 @@ class CardsContract:
     async def test_a_token_is_used_once(self, bench: Bench) -> None:
         """Another order's confirm with a used token is refused; its own key brings its charge again."""
         first, second = await self.made(bench), await self.made(bench, "o2")
-        asked = confirming(token("tok_once_a"))
+        asked, other = confirming(token("tok_once_a")), confirming(token("tok_once_a"), order_id="o2")
         assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)
-        outcome = await bench.run(bench.cards.confirm(asked, second))
+        outcome = await bench.run(bench.cards.confirm(other, second))
         assert isinstance(outcome, Refused)
         assert outcome.reason is RefusalReason.TOKEN_USED
         assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)

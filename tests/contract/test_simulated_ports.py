@@ -14,20 +14,22 @@ from typing import Any, TypeVar
 
 import pytest
 
-from payment.ports.cards import CardProcessor
+from payment.core.messages import Instrument, InstrumentKind
+from payment.ports.cards import CardProcessor, Handover
 from payment.ports.store import OrderStore
 from payment.ports.transport import EventTransport
 from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import CardsContract
 from tests.contract.store_contract import StoreContract
 from tests.contract.transport_contract import Members, TransportContract
+from tests.fakes.cards import PREFIXES
 from tests.simulation.bus import SimBus, SimTransport
 from tests.simulation.calls import Call
 from tests.simulation.loop import Owner, VirtualLoop
 from tests.simulation.plan import Plan, Strike
 from tests.simulation.process import Process
 from tests.simulation.store import SimStore
-from tests.simulation.stripe import SimCards
+from tests.simulation.stripe import SimCards, instrument_of
 from tests.simulation.world import World
 
 R = TypeVar("R")
@@ -130,6 +132,24 @@ class CardsBench:
     async def limit(self, per_s: float) -> None:
         pace = Pace(per_s, self._world.clock.monotonic)
         self._world.stripe.books.admits = lambda kind, _now: pace.admits(kind)
+
+    async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
+        return Instrument(kind, f"{PREFIXES[kind]}{card}")
+
+    async def authenticate(self, intent_id: str, completes: bool) -> None:
+        self._world.stripe.books.authenticate(intent_id, completes)
+
+    async def browser_confirm(self, handover: Handover, card: str) -> None:
+        self._world.stripe.books.browser_confirm(handover.client_secret, instrument_of(f"tok_{card}"))
+
+    async def cancel_by_hand(self, intent_id: str) -> None:
+        """The last one that is open: a test has one."""
+        self._world.stripe.cancel_by_hand()
+        assert intent_id in str(self._world.journal.entries)
+
+    async def refund_by_hand(self, charge_id: str) -> None:
+        self._world.stripe.refund_by_hand()
+        assert charge_id in str(self._world.journal.entries)
 
 
 class TestSimCards(CardsContract):

@@ -6,6 +6,7 @@ process that still owes something has had the time to do it.
 """
 
 import itertools
+import random
 from datetime import timedelta
 
 import hypothesis.strategies as st
@@ -258,3 +259,74 @@ def test_every_course_of_four_turns_keeps_the_laws(cancel):
         if cancel:
             world.order_is_cancelled("web-2")
         world.teardown()
+
+
+# --------------------------------------------------------------------------------------------- long courses by chance
+
+WILL_NAMES = ["charged", "charged", "declined", "refused", "action", "action", "processing", "error"]
+WILL_NAMES += ["error after charged", "error after action", "create error"]
+ANSWER_NAMES = ["answered", "answered", "answered", "lost", "late", "late create", "withheld", "withdrawn"]
+SPAN_CHOICES = [
+    timedelta(seconds=1),
+    timedelta(seconds=61),
+    timedelta(minutes=9),
+    timedelta(hours=7),
+    timedelta(hours=30),
+]
+
+
+def course(payments: Payments, chance: random.Random, steps: int) -> None:
+    """So many things happen, each as likely as it must be for the deep states to be met."""
+    world, stripe = payments.world, payments.world.stripe
+    payments.order_comes(chance.choice([0.001, 1, 1, 30]), chance.random() < 0.2)
+    for _ in range(steps):
+        client, what = chance.choice(["web-1", "web-2"]), chance.random()
+        idle = world.idle()
+        acting = stripe.in_status(IntentStatus.REQUIRES_ACTION, secret_out=True)
+        open_tabs = stripe.in_status(IntentStatus.REQUIRES_PAYMENT_METHOD, secret_out=True)
+        deciding = stripe.in_status(IntentStatus.PROCESSING)
+        if what < 0.36 and idle:
+            world.perform(chance.choice(idle), chance.choice(WILL_NAMES), chance.choice(ANSWER_NAMES))
+        elif what < 0.6 and world.mail:
+            world.deliver(chance.randrange(len(world.mail)))
+        elif what < 0.64:
+            payments.a_card_is_tried(client, chance.choice([BROWSER, Authentication()]))
+        elif what < 0.68:
+            payments.a_request_is_repeated(client, chance.randint(1, 5))
+        elif what < 0.7:
+            payments.a_client_asks_for_a_look(client)
+        elif what < 0.74 and acting:
+            stripe.happen(acting[-1], chance.choice(["charged", "declined", "processing"]))
+        elif what < 0.77 and open_tabs:
+            stripe.happen(open_tabs[-1], chance.choice(["charged", "declined", "action"]))
+        elif what < 0.79 and deciding:
+            stripe.happen(deciding[-1], chance.choice(["charged", "declined"]))
+        elif what < 0.8 and stripe.intents:
+            stripe.cancel(chance.choice(list(stripe.intents.values())))
+        elif what < 0.81 and stripe.kept():
+            payments.an_operator_refunds_a_charge()
+        elif what < 0.82:
+            payments.order_is_cancelled(client)
+        elif what < 0.84 and world.on_wire:
+            world.land(chance.randrange(len(world.on_wire)))
+        elif what < 0.86:
+            payments.a_process_dies_and_starts_again(client)
+        elif what < 0.92 and world.order.due is not None:
+            world.advance(max(world.order.due - world.now, timedelta(0)))
+            world.decide(Due(ORDER), world.process(client))
+        elif what < 0.96:
+            world.advance(chance.choice(SPAN_CHOICES))
+            payments.a_process_sweeps(client)
+        elif what < 0.97 and isinstance(payments, RestoredPayments):
+            payments.the_database_is_restored(chance.randrange(1000))
+        payments.never_two_charges_are_kept_at_one_time()
+
+
+@pytest.mark.parametrize("kind", [Payments, RestoredPayments])
+@pytest.mark.parametrize("seed", range(0, 200, 50))
+def test_long_courses_by_chance_keep_the_laws(kind, seed):
+    """Fifty courses of eighty steps from each seed on."""
+    for each in range(seed, seed + 50):
+        payments = kind()
+        course(payments, random.Random(each), 80)
+        payments.teardown()

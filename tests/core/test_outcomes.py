@@ -372,7 +372,7 @@ def test_success_of_an_awaiting_attempt_is_paid_or_given_back():
     ],
 )
 def test_failed_authentication_declines_with_stripes_code(failure, code):
-    """Awaiting, look: requires_payment_method: declined (`authentication_required`, Stripe's code)."""
+    """F45: awaiting, look: requires_payment_method: declined (`authentication_required`, Stripe's code)."""
     story = looked_at().tell(seen(REQUIRES_CARD, failure=failure))
     assert (story.state(), story.attempt().code, story.attempt().decline_code) == (
         S.DECLINED,
@@ -385,7 +385,7 @@ def test_failed_authentication_declines_with_stripes_code(failure, code):
 
 
 def test_intent_canceled_in_the_dashboard_declines_an_awaiting_attempt():
-    """Awaiting, look: canceled: declined; dead: closed."""
+    """F49: awaiting, look: canceled: declined; dead: closed."""
     story = looked_at().tell(seen(CANCELED))
     assert (story.state(), story.attempt().code, pending(story.doc)) == (S.DECLINED, "authentication_failed", ())
     assert looked_at().dead().tell(seen(CANCELED)).state() is S.CLOSED
@@ -503,7 +503,7 @@ def test_success_of_a_cancelling_attempt_is_paid_or_given_back():
 
 @pytest.mark.parametrize("state", [S.CONFIRMING, S.AWAITING, S.CANCELLING, S.DECLINED, S.REFUSED, S.CLOSED])
 def test_success_whose_charge_is_fully_refunded_is_refunded(state):
-    """Any but paid, refunded: succeeded, and its charge is fully refunded: refunded, once the refund was read."""
+    """F49: any but paid, refunded: succeeded, and fully refunded: refunded, once the refund was read."""
     story = BY_STATE[state]().tell(seen_charged(refunded=True))
     assert (story.state(), story.doc.kept, story.one(FindRefund).charge_id) == (S.REFUNDING, None, "ch_1")
     assert story.tell(refunded(refund_id="re_by_hand")).attempt().refund.id == "re_by_hand"
@@ -556,7 +556,7 @@ def test_settled_attempt_is_changed_by_no_answer_but_a_success(state, message):
 @pytest.mark.parametrize("state", [S.DECLINED, S.REFUSED, S.CLOSED])
 @pytest.mark.parametrize("message", SUCCESSES, ids=SUCCESS_IDS)
 def test_success_of_a_settled_attempt_is_kept_where_nothing_else_is(state, message):
-    """Declined, refused, closed; succeeded, or a look that says so: paid (it is the order's only intent)."""
+    """F45: declined, refused, closed; succeeded, or a look that says so: paid (it is the only intent)."""
     story = BY_STATE[state]().tell(message)
     assert (story.state(), story.doc.kept.charge_id) == (S.PAID, "ch_1")
     assert story.ask() == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
@@ -636,7 +636,7 @@ def test_exposed_intent_is_watched_after_a_decline():
 
 @pytest.mark.parametrize("how", ["cancelled", "expired", "a day old"])
 def test_exposed_intent_is_cancelled_before_the_order_is_at_rest(how):
-    """Watched until it is paid, cancelled, expired, or 24 h have passed since its last attempt."""
+    """F46: watched until it is paid, cancelled, expired, or 24 h have passed since its last attempt."""
     story = exposed()
     match how:
         case "cancelled":

@@ -78,6 +78,7 @@ class StripeIntent:
     """An intent at Stripe. `secret_out`: a browser has its client secret."""
 
     id: str
+    made: datetime
     status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD
     charge: Charge | None = None
     secret_out: bool = False
@@ -111,7 +112,7 @@ class Stripe:
         if will == "create error":
             self.stored[key] = (now, "", "error")
             return None
-        made = StripeIntent(f"pi_{len(self.intents) + 1}")
+        made = StripeIntent(f"pi_{len(self.intents) + 1}", now)
         self.intents[made.id] = made
         self.stored[key] = (now, "", made.id)
         return made.id
@@ -190,6 +191,7 @@ class World:
         self.now = T0
         self.prepare = prepare
         self.order: Order | None = None
+        self.restored = False
         self.backups: list[Order] = []
         self.stripe = Stripe()
         self.in_flight: list[InFlight] = []
@@ -249,6 +251,7 @@ class World:
         for client in self.runs:
             self.crash(client)
         self.order = self.backups[which % len(self.backups)]
+        self.restored = True
 
     def deliver(self, index: int) -> None:
         """One outcome reaches the ledger, in whatever order."""
@@ -281,6 +284,10 @@ class World:
             self.now = max(self.now, self.on_wire[late[0]].left + WIRE)
             self.land(late[0])
         self.now = until
+        for intent in self.stripe.intents.values() if self.restored else ():
+            # What an operator's reconciling does within a day: Stripe forgets the key of a create by then, so that no
+            # process can find an intent any more that the restored document does not know.
+            intent.secret_out = intent.secret_out and self.now < intent.made + KEY_MEMORY
 
     # --------------------------------------------------------------------------------------------------- the effects
 

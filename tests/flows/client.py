@@ -78,10 +78,17 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def pay(self, order: str, token: str = "tok_visa", user: str = "u1") -> Answer:
-        """Ask for an order to be charged, as `user`."""
+    async def pay(self, order: str, token: str = "tok_visa", user: str = "u1", **other: object) -> Answer:
+        """Ask for an order to be charged, as `user`. `other` are more fields of the body, None takes `token` out."""
         headers = {"Authorization": f"Bearer {identity(user)}"}
-        return await self.send("POST", PAYMENTS, {"orderId": order, "token": token}, headers)
+        body = {"orderId": order, "token": token, **other}
+        body = {name: value for name, value in body.items() if value is not None}
+        return await self.send("POST", PAYMENTS, body, headers)
+
+    async def payment_of(self, order: str, user: str = "u1") -> Answer:
+        """Ask for the payment of an order."""
+        headers = {"Authorization": f"Bearer {identity(user)}"}
+        return await self.send("GET", f"{PAYMENTS}?orderId={order}", None, headers)
 
     async def payment(self, payment_id: str, user: str = "u1") -> Answer:
         """Ask what became of a payment."""

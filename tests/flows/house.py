@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -42,7 +43,7 @@ class StripeSandbox(ServerProcess):
     def __init__(self, folder: Path) -> None:
         port = free_port()
         command = [sys.executable, "-m", "payment.stripe_sandbox", "--data", str(folder / "stripe")]
-        command += ["--port", str(port), "--rate-per-s", "0"]
+        command += ["--port", str(port), "--rate-per-s", "0", "--no-charges"]
         super().__init__(command, port=port, log=folder / "stripe.log", cwd=ROOT)
 
     @property
@@ -72,6 +73,23 @@ class StripeSandbox(ServerProcess):
     def charges(self, order: str) -> list[dict[str, Any]]:
         """All charges of one order, failed ones included, oldest first."""
         return [charge for charge in self.books()["charges"] if charge["transfer_group"] == order]
+
+    def intents(self, order: str) -> list[dict[str, Any]]:
+        """All intents of one order, oldest first."""
+        return [intent for intent in self.books()["intents"] if intent["transfer_group"] == order]
+
+    def customer(self, intent: str, *, authenticates: bool) -> None:
+        """The customer at the bank's page of an intent: completes, or fails."""
+        self._control("POST", f"intents/{intent}/{'complete' if authenticates else 'fail'}")
+
+    def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
+        """A request of another client with our secret key: the dashboard's doing."""
+        data = urllib.parse.urlencode(form).encode() if method == "POST" else None
+        headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
+        request = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=CONTROL_TIMEOUT_S) as response:
+            shown: dict[str, Any] = json.load(response)
+        return shown
 
     def requests(self, endpoint: str = CHARGE) -> int:
         """Requests to an endpoint since the sandbox started, by the sandbox's own count."""

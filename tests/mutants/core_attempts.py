@@ -1,234 +1,291 @@
-"""Wrongs in how an attempt to charge goes on and ends: keys, sends, evidence, refunds (payment/core)."""
+"""Wrongs in how an attempt to charge goes on and ends: sends, answers, looks, cancels, refunds (payment/core)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 ATTEMPTS = "payment/core/attempts.py"
-CHARGES = "payment/core/charges.py"
 DECIDE = "payment/core/decide.py"
 ORDER = "payment/core/order.py"
+OUTCOMES = "payment/core/outcomes.py"
+REFUNDS = "payment/core/refunds.py"
 SCHEDULE = "payment/core/schedule.py"
+TASKS = "payment/core/tasks.py"
 
 MUTANTS = (
     Mutant(
-        name="new-key-on-retry",
-        wrong="An unclear charge is sent again under a key of its own.",
-        endangers="L1 F09 F10",
-        test="tests/core/test_how_attempts_end.py::test_unclear_send_of_a_young_key_is_counted_and_sent_again",
-        edits=(
-            Edit(
-                ATTEMPTS,
-                "        sends=attempt.sends + 1,\n",
-                '        sends=attempt.sends + 1,\n        key=f"{attempt.key}-{attempt.sends + 1}",\n',
-            ),
-        ),
-    ),
-    Mutant(
-        name="one-key-for-all-attempts",
-        wrong="A new attempt, with another token, is sent under the key of the one before.",
-        endangers="L4 F15 F16",
-        test="tests/core/test_decide.py::test_new_attempt_after_a_decline_has_a_key_of_its_own_under_the_same_payment",
-        edits=(Edit(DECIDE, 'key=f"charge-{payment.id}-{number}"', 'key=f"charge-{payment.id}"'),),
-    ),
-    Mutant(
         name="key-young-for-25-hours",
-        wrong="A key may be sent for 25 hours, though Stripe forgets it after 24.",
+        wrong="A confirm's key may be sent for 25 hours, though Stripe forgets it after 24.",
         endangers="L1 F17",
-        test="tests/core/test_how_attempts_end.py::test_due_charge_of_an_old_key_is_looked_for_as_final_and_never_sent",
-        edits=(Edit(SCHEDULE, "KEY_LIFE = timedelta(hours=23)", "KEY_LIFE = timedelta(hours=25)"),),
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, "\nKEY_LIFE = timedelta(hours=12)", "\nKEY_LIFE = timedelta(hours=25)"),),
     ),
     Mutant(
         name="old-key-sent-again",
         wrong="Whether a key is still young is not asked before the next send is counted.",
         endangers="L1 F17",
-        test="tests/core/test_how_attempts_end.py::test_due_charge_of_an_old_key_is_looked_for_as_final_and_never_sent",
-        edits=(
-            Edit(
-                SCHEDULE,
-                "return order.open_at(at) and at < attempt.not_after and not",
-                "return order.open_at(at) and not",
-            ),
-        ),
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, "instrument is not None and at < attempt.not_after and", "instrument is not None and"),),
     ),
     Mutant(
         name="key-of-unknown-age-sent-again",
         wrong="A clock that went back makes an old key look young, and it is sent again.",
         endangers="L1 F38",
-        test="tests/core/test_schedule.py::test_key_may_be_sent_while_it_is_young_and_its_order_open",
-        edits=(Edit(SCHEDULE, " and not clock_went_back(attempt, at)", ""),),
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, " and not clock_went_back\n", "\n"),),
+    ),
+    Mutant(
+        name="sent-again-on-a-dead-order",
+        wrong="A confirm without an answer is sent again though its order has expired.",
+        endangers="F10 F36",
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, "return order.open_at(at) and attempt.instrument", "return attempt.instrument"),),
     ),
     Mutant(
         name="sent-past-expiry",
-        wrong="A charge in hand may still leave after its order has expired.",
+        wrong="A charge in flight may still leave after its order has expired.",
         endangers="F36",
-        test="tests/core/test_schedule.py::test_last_instant_of_a_send_is_the_earlier_of_key_and_order",
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, "return min(attempt.not_after, order.expires_at)", "return attempt.not_after"),),
+    ),
+    Mutant(
+        name="take-over-without-a-look",
+        wrong="A process that takes a confirm over from another sends it again before it looks at the intent.",
+        endangers="F05 F34",
+        test="?tests/core",
         edits=(
             Edit(
-                SCHEDULE,
-                "return attempt.not_after if order.expires_at is None else min(attempt.not_after, order.expires_at)",
-                "return attempt.not_after",
+                TASKS,
+                "        case _:\n            return with_intent(order, task=in_flight(TaskKind.LOOK, context))\n",
+                "        case _:\n            repeated = task.kind if task.kind is TaskKind.CONFIRM else TaskKind.LOOK\n"
+                "            return with_intent(order, task=in_flight(repeated, context))\n",
             ),
         ),
     ),
     Mutant(
-        name="take-over-without-a-look",
-        wrong="Who takes a charge over from another process sends it again before looking for it.",
-        endangers="L1 F05 F34",
-        test="tests/core/test_how_attempts_end.py::test_who_takes_an_attempt_over_looks_before_it_sends",
-        edits=(Edit(ATTEMPTS, "look_first=not mine)", "look_first=False)"),),
-    ),
-    Mutant(
-        name="never-looks-between-sends",
-        wrong="A charge that stays unclear is sent again and again, and never looked for.",
-        endangers="F10 F12",
-        test="tests/core/test_decide.py::test_second_unclear_end_is_looked_for_before_the_next_send",
-        edits=(Edit(ATTEMPTS, "look_first=attempt.sends > 1)", "look_first=False)"),),
+        name="look-at-a-take-over-believed",
+        wrong="A look at a take-over that shows requires_payment_method declines an attempt that may yet be confirmed.",
+        endangers="L1 L2 F05 F34",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "        case AttemptState.CONFIRMING if looked:\n",
+                "        case AttemptState.CONFIRMING if looked and message.status is "
+                "IntentStatus.REQUIRES_PAYMENT_METHOD:\n"
+                '            failed = structs.replace(attempt, code="card_declined")\n'
+                "            return moved(order, failed, Trigger.DECLINED, context)\n"
+                "        case AttemptState.CONFIRMING if looked:\n",
+            ),
+        ),
     ),
     Mutant(
         name="refusal-of-a-later-send-believed",
         wrong="A refusal of the second send is taken as proof about the first.",
         endangers="L1 L2 F10",
-        test="tests/core/test_how_attempts_end.py::test_refusal_of_the_second_send_is_no_proof_about_the_first",
-        edits=(Edit(CHARGES, "    if attempt.sends > 1:\n", "    if attempt.sends > 2:\n"),),
+        test="?tests/core",
+        edits=(
+            Edit(OUTCOMES, "case ConfirmRefused() if attempt.sends == 1:", "case ConfirmRefused() if attempt.sends:"),
+        ),
     ),
     Mutant(
         name="withheld-later-send-settles",
         wrong="A second send that was never made refuses the attempt, though the first may have charged.",
         endangers="L1 L2 F20 F36",
-        test="tests/core/test_decide.py::test_later_send_withheld_on_a_cancelled_order_proves_nothing_about_the_first",
-        edits=(Edit(CHARGES, "if attempt.sends > 1 or may_send(", "if may_send("),),
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if attempt.sends > 1:\n        return _unclear_for_good(order, attempt, context)\n    refused",
+                "    refused",
+            ),
+        ),
     ),
     Mutant(
         name="send-number-ignored",
-        wrong="The end of an earlier send is taken for the end of the one under way.",
+        wrong="The end of an earlier send is taken for the end of the one in flight.",
         endangers="L1 F34",
-        test="tests/core/test_decide.py::test_unclear_end_of_an_earlier_send_changes_nothing",
-        edits=(Edit(CHARGES, "if message.send != attempt.sends:", "if message.send > attempt.sends:"),),
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "if message.send != attempt.sends:", "if message.send > attempt.sends:"),),
     ),
     Mutant(
         name="outcome-to-the-wrong-attempt",
         wrong="An outcome is applied to the newest attempt, whichever it is about.",
         endangers="L1 L2 F15 F18",
-        test="tests/core/test_how_attempts_end.py::test_outcome_is_judged_by_its_own_attempts_number",
+        test="?tests/core",
         edits=(Edit("payment/core/parts.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
     ),
     Mutant(
-        name="empty-list-is-proof",
-        wrong="An empty list closes the attempt, whatever it was asked under.",
-        endangers="L1 L2 F09 F18",
-        test="tests/core/test_how_attempts_end.py::test_key_between_young_and_old_is_neither_sent_nor_judged",
-        edits=(Edit(CHARGES, "Evidence.PROBE: Trigger.EMPTY_PROBE", "Evidence.PROBE: Trigger.EMPTY_FINAL"),),
+        name="stored-error-sent-again",
+        wrong="A confirm whose key replays an error is sent again and again, and its intent is never cancelled.",
+        endangers="F12",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "    if stored or not may_send(", "    if not may_send("),),
     ),
     Mutant(
-        name="stored-error-closes",
-        wrong="An empty list asked as stored closes the attempt for good, and nobody watches for a late landing.",
-        endangers="L2 F12 F18",
-        test="tests/core/test_how_attempts_end.py::test_empty_list_asked_as_stored_abandons_and_the_order_is_payable_again",
-        edits=(Edit(CHARGES, "Evidence.STORED: Trigger.EMPTY_STORED", "Evidence.STORED: Trigger.EMPTY_FINAL"),),
-    ),
-    Mutant(
-        name="list-judged-by-its-arrival",
-        wrong="What an empty list proves is decided by the clock when it arrives, not by what it was asked under.",
-        endangers="L2 F12 F18",
-        test="tests/core/test_how_attempts_end.py::test_empty_list_asked_before_the_evidence_and_applied_after_proves_nothing",
+        name="unexpected-state-sent-again",
+        wrong="A confirm that Stripe refused for the intent's state is sent again under the same key.",
+        endangers="L4 F12 F18",
+        test="?tests/core",
         edits=(
-            Edit(CHARGES, "import in_hand, may_send", "import STORED_LOOK_DELAY, in_hand, may_send"),
             Edit(
-                CHARGES,
-                "    return replaced(order, attempt, moved(order, attempt, EMPTY[message.evidence], moment))",
-                "    late = attempt.state is AttemptState.ERROR_STORED\n"
-                "    late = late and moment.at >= attempt.last_sent + STORED_LOOK_DELAY\n"
-                "    trigger = Trigger.EMPTY_STORED if late else EMPTY[message.evidence]\n"
-                "    return replaced(order, attempt, moved(order, attempt, trigger, moment))",
+                OUTCOMES,
+                "only the cancel tells.\n            return _unclear_for_good(order, attempt, context)",
+                "only the cancel tells.\n            return _sent_again(order, attempt, context)",
             ),
         ),
     ),
     Mutant(
-        name="stored-look-without-its-minute",
-        wrong="The list that abandons an attempt is asked for at once, without the minute after the stored error.",
-        endangers="L2 F12 F18",
-        test="tests/core/test_how_attempts_end.py::test_look_taken_over_within_the_minute_after_a_stored_error_proves_nothing",
-        edits=(Edit(ATTEMPTS, " and moment.at >= attempt.last_sent + STORED_LOOK_DELAY:", ":"),),
+        name="replayed-success-unread",
+        wrong="A replayed success pays the order without its charge being read, which may be given back since.",
+        endangers="L2 F47 F49",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "    if replayed:\n", "    if replayed and charge.disputed:\n"),),
     ),
     Mutant(
-        name="closed-by-one-clock",
-        wrong="One look at one clock closes an attempt: a clock that is a year ahead closes one that is under way.",
-        endangers="L2 F38",
-        test="tests/core/test_how_attempts_end.py::test_first_look_by_whatever_clock_is_no_final_one",
+        name="replayed-action-not-looked-at",
+        wrong="A replayed requires_action is believed: its customer is waited for, who may have paid long ago.",
+        endangers="F45",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.processing"),),
+    ),
+    Mutant(
+        name="processing-not-looked-at",
+        wrong="What the bank has not decided is looked at like what waits for a customer: seconds later.",
+        endangers="F45",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.replayed"),),
+    ),
+    Mutant(
+        name="dead-order-awaits",
+        wrong="An order that has expired waits for a customer who can still authenticate.",
+        endangers="L4 F36 F46",
+        test="?tests/core",
         edits=(
             Edit(
-                SCHEDULE,
-                "return attempt.unsendable_since is not None and at >= attempt.unsendable_since + REQUEST_LIFE",
-                "return at >= attempt.not_after + REQUEST_LIFE",
+                OUTCOMES,
+                "    if not order.open_at(context.at):\n        return moved(order, _cancelled_for(attempt, Cancel",
+                "    if order.cancelled:\n        return moved(order, _cancelled_for(attempt, Cancel",
             ),
         ),
     ),
     Mutant(
-        name="wrong-clocks-future-believed",
-        wrong="The minute after a stored error counts from a time days ahead, written by a clock that was wrong.",
-        endangers="L4 F12 F38",
-        test="tests/core/test_how_attempts_end.py::"
-        "test_error_stored_by_a_clock_that_was_days_ahead_is_judged_within_minutes",
-        edits=(Edit(ATTEMPTS, "unsendable_since=None, last_sent=moment.at)", "unsendable_since=None)"),),
-    ),
-    Mutant(
-        name="late-look-believed",
-        wrong="A look that comes days late is taken for the second that finds a key old, whatever clocks were between.",
-        endangers="L1 L2 F38",
-        test="tests/core/test_how_attempts_end.py::test_a_look_that_comes_hours_late_begins_the_wait_anew",
-        edits=(Edit(ATTEMPTS, " or came_late(attempt.task, moment.at)", ""),),
-    ),
-    Mutant(
-        name="abandoned-not-watched",
-        wrong="An abandoned attempt is not looked for any more.",
-        endangers="L1 L2 F18",
-        test="tests/core/test_how_attempts_end.py::test_abandoned_attempt_is_watched_until_it_is_old_and_then_closed",
-        edits=(Edit(ATTEMPTS, "token=None, settled=settled, task=task)", "token=None, settled=settled)"),),
-    ),
-    Mutant(
-        name="decline-after-stored-error-believed",
-        wrong="A decline that comes after an error was stored for its key settles the attempt.",
-        endangers="L1 L2 F12",
-        test="tests/core/test_decide.py::test_decline_after_an_error_was_stored_is_not_believed",
+        name="late-decline-settles-awaiting",
+        wrong="A late answer of the confirm declines an attempt whose customer is at the bank.",
+        endangers="L1 L2 F45",
+        test="?tests/core",
         edits=(
             Edit(
                 ORDER,
-                "    (_S.ERROR_STORED, _T.CHARGED): _S.PAID,\n",
-                "    (_S.ERROR_STORED, _T.DECLINED): _S.DECLINED,\n    (_S.ERROR_STORED, _T.CHARGED): _S.PAID,\n",
+                "    (_S.AWAITING, _T.FAILED): _S.DECLINED,\n",
+                "    (_S.AWAITING, _T.FAILED): _S.DECLINED,\n    (_S.AWAITING, _T.DECLINED): _S.DECLINED,\n",
             ),
         ),
     ),
     Mutant(
-        name="stray-charge-ignored",
-        wrong="A second charge under one attempt's number is seen and left where it is.",
-        endangers="L1 L2 F34",
-        test="tests/core/test_decide.py::test_second_charge_under_one_attempt_is_a_stray_and_given_back",
-        edits=(Edit(CHARGES, "return _with_stray(order, order.payment, number, charge_id, moment)", "return order"),),
-    ),
-    Mutant(
-        name="found-for-its-own-attempt-only",
-        wrong="Of a list only the charges of the attempt that asked are read.",
+        name="late-answer-settles-cancelling",
+        wrong="A late refusal of the confirm settles an attempt whose intent is not known canceled yet.",
         endangers="L1 L2 F18",
-        test="tests/core/test_decide.py::test_charge_that_names_no_attempt_of_ours_is_given_back",
+        test="?tests/core",
         edits=(
             Edit(
-                CHARGES,
-                "    for charge in message.charges:\n        order",
-                "    for charge in message.charges:\n        if charge.attempt != message.attempt:\n"
-                "            continue\n        order",
+                ORDER,
+                "    (_S.CANCELLING, _T.CANCELED): _S.DECLINED,\n",
+                "    (_S.CANCELLING, _T.CANCELED): _S.DECLINED,\n    (_S.CANCELLING, _T.REFUSED): _S.REFUSED,\n"
+                "    (_S.CANCELLING, _T.DECLINED): _S.DECLINED,\n",
             ),
         ),
+    ),
+    Mutant(
+        name="failure-at-the-bank-ignored",
+        wrong="A customer who failed at the bank is waited for until the order expires.",
+        endangers="L4 F45",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if message.status is IntentStatus.REQUIRES_PAYMENT_METHOD:\n",
+                "    if message.status is IntentStatus.REQUIRES_CAPTURE:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="expiry-only-an-edge",
+        wrong="A look at an order that has expired meanwhile leaves its attempt awaiting.",
+        endangers="L4 F46",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if not order.open_at(context.at):\n        ended = structs",
+                "    if order.cancelled:\n        ended = structs",
+            ),
+        ),
+    ),
+    Mutant(
+        name="customer-awaited-for-ever",
+        wrong="An attempt that is 24 hours old still awaits its customer.",
+        endangers="L4 F45",
+        test="?tests/core",
+        edits=(
+            Edit(
+                "payment/core/intents.py",
+                " or context.at >= attempt.first_sent + AUTHENTICATION_LIFE",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        name="expiry-slept-through",
+        wrong="The next look at an intent comes after the expiry of its order.",
+        endangers="F46",
+        test="?tests/core",
+        edits=(
+            Edit(SCHEDULE, "return min(later, order.expires_at) if order.expires_at > at else later", "return later"),
+        ),
+    ),
+    Mutant(
+        name="looked-at-once-an-hour",
+        wrong="An intent that awaits its customer is looked at once an hour.",
+        endangers="L4 F45",
+        test="?tests/core",
+        edits=(Edit(SCHEDULE, "LONGEST_WATCH = timedelta(seconds=60)", "LONGEST_WATCH = timedelta(hours=1)"),),
+    ),
+    Mutant(
+        name="canceled-on-a-dead-order-declines",
+        wrong="Where the order is dead a canceled intent declines its card, as if another one could pay.",
+        endangers="L4 F36",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if not order.open_at(context.at):\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
+                "    if order.cancelled:\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
+            ),
+        ),
+    ),
+    Mutant(
+        name="cancelled-without-a-pause",
+        wrong="A cancel that did not work is repeated without a wait.",
+        endangers="F31 F39",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "task=in_flight(TaskKind.CANCEL, context, LONGEST_RESEND_DELAY))",
+                "task=in_flight(TaskKind.CANCEL, context))",
+            ),
+        ),
+        beyond="It costs calls and time, and no law is about either.",
     ),
     Mutant(
         name="late-charge-dropped",
         wrong="A charge of an attempt that was settled without one is dropped for being late.",
         endangers="L1 L2 F18",
-        test="tests/core/test_how_attempts_end.py::test_charge_of_a_settled_attempt_is_given_back",
+        test="?tests/core",
         edits=(
             Edit(
-                CHARGES,
-                "    with_id = structs.replace(attempt, charge_id=charge_id)\n",
-                "    if attempt.state not in UNSETTLED:\n        return order\n"
-                "    with_id = structs.replace(attempt, charge_id=charge_id)\n",
+                OUTCOMES,
+                "    if known is not None or attempt.state in CHARGED:\n",
+                "    if known is not None or attempt.settled is not None:\n",
             ),
         ),
     ),
@@ -236,58 +293,76 @@ MUTANTS = (
         name="charge-kept-on-a-cancelled-order",
         wrong="A charge that lands after the cancel pays the order.",
         endangers="L3 F20 F24",
-        test="tests/core/test_how_attempts_end.py::test_charge_on_a_cancelled_order_is_given_back",
-        edits=(Edit(CHARGES, "UNSETTLED or order.cancelled or order.kept", "UNSETTLED or order.kept"),),
+        test="?tests/core",
+        edits=(
+            Edit(OUTCOMES, "    if order.cancelled or order.kept is not None:\n", "    if order.kept is not None:\n"),
+        ),
     ),
     Mutant(
         name="second-charge-kept",
         wrong="A charge that comes to an order that is paid already is kept beside the first.",
         endangers="L1 F18 F34",
-        test="tests/core/test_decide.py::test_abandoned_attempt_that_lands_after_another_paid_is_given_back",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "    if order.cancelled or order.kept is not None:\n", "    if order.cancelled:\n"),),
+    ),
+    Mutant(
+        name="unwanted-by-its-reason",
+        wrong="A charge of an attempt that was being cancelled is given back, though its order is open and unpaid.",
+        endangers="L2 F12 F45",
+        test="?tests/core",
         edits=(
             Edit(
-                CHARGES,
-                "UNSETTLED or order.cancelled or order.kept is not None:",
-                "(*UNSETTLED, AttemptState.ABANDONED) or order.cancelled:",
-            ),
-            Edit(
-                ORDER,
-                "    (_S.ABANDONED, _T.CHARGED_UNWANTED): _S.REFUNDING,\n",
-                "    (_S.ABANDONED, _T.CHARGED_UNWANTED): _S.REFUNDING,\n    (_S.ABANDONED, _T.CHARGED): _S.PAID,\n",
+                OUTCOMES,
+                "    if order.cancelled or order.kept is not None:\n",
+                "    if order.cancelled or order.kept is not None or attempt.cancel_reason is not None:\n",
             ),
         ),
     ),
     Mutant(
-        name="cancel-leaves-the-token",
-        wrong="A cancel leaves an attempt its token: what was not sent yet is sent after it.",
+        name="given-back-and-paid",
+        wrong="A charge that was given back by hand before we saw it is announced as paid.",
+        endangers="L2 F49",
+        test="?tests/core",
+        edits=(Edit(OUTCOMES, "    if charge.refunded:\n", "    if charge.refunded and order.cancelled:\n"),),
+    ),
+    Mutant(
+        name="cancel-leaves-the-card",
+        wrong="A cancel leaves an attempt its card: what was not sent yet is sent after it.",
         endangers="L3 F20",
-        test="tests/core/test_how_attempts_end.py::test_due_charge_of_a_cancelled_order_is_looked_for_and_never_sent",
+        test="?tests/core",
         edits=(
             Edit(
-                ATTEMPTS,
-                "            return structs.replace(attempt, token=None)\n        case Trigger.WITHHELD",
-                "            return attempt\n        case Trigger.WITHHELD",
+                DECIDE,
+                "moved(order, structs.replace(attempt, instrument=None), Trigger.CANCELLED",
+                "moved(order, attempt, Trigger.CANCELLED",
             ),
         ),
+    ),
+    Mutant(
+        name="card-kept-for-ever",
+        wrong="An attempt that is settled still has its card's token in the document.",
+        endangers="F15",
+        test="?tests/core",
+        edits=(Edit(ATTEMPTS, "    attempt = structs.replace(attempt, instrument=None)\n", ""),),
     ),
     Mutant(
         name="cancel-keeps-the-money",
         wrong="An order that is cancelled after it was paid stays paid.",
         endangers="L3 F21",
-        test="tests/core/test_how_attempts_end.py::test_paid_attempt_of_an_order_that_is_cancelled_is_given_back",
+        test="?tests/core",
         edits=(Edit(ORDER, "(_S.PAID, _T.CANCELLED): _S.REFUNDING", "(_S.PAID, _T.CANCELLED): _S.PAID"),),
     ),
     Mutant(
         name="new-refund-key-on-retry",
         wrong="A refund without an answer is asked for again under a new key.",
         endangers="L1 F23",
-        test="tests/core/test_attempts.py::test_third_refund_key_waits",
+        test="?tests/core",
         edits=(
             Edit(
-                ATTEMPTS,
-                "            kind = TaskKind.REFUND if attempt.state is AttemptState.REFUNDING else",
-                "            attempt = with_refund(attempt, moment)\n"
-                "            kind = TaskKind.REFUND if attempt.state is AttemptState.REFUNDING else",
+                REFUNDS,
+                "    return moved(order, structs.replace(attempt, task=in_flight(kind",
+                "    attempt = with_refund(attempt, context) if refunding else attempt\n"
+                "    return moved(order, structs.replace(attempt, task=in_flight(kind",
             ),
         ),
     ),
@@ -295,7 +370,7 @@ MUTANTS = (
         name="blocked-refund-called-done",
         wrong="A refund that failed, is pending or disputed is taken for done.",
         endangers="L2 L3 F44",
-        test="tests/core/test_how_attempts_end.py::test_blocked_refund_is_tried_again_slowly",
+        test="?tests/core",
         edits=(
             Edit(
                 ORDER, "(_S.REFUNDING, _T.REFUND_BLOCKED): _S.BLOCKED", "(_S.REFUNDING, _T.REFUND_BLOCKED): _S.REFUNDED"
@@ -306,13 +381,91 @@ MUTANTS = (
         name="blocked-refund-forgotten",
         wrong="A refund that Stripe blocks is not looked at again.",
         endangers="L3 F44",
-        test="tests/core/test_how_attempts_end.py::test_blocked_refund_is_tried_again_slowly",
+        test="?tests/core",
         edits=(
             Edit(
                 ATTEMPTS,
-                "return structs.replace(attempt, refund=refund, task=watch(moment.at + blocked_delay(times), moment))",
-                "return structs.replace(attempt, refund=refund, task=None)",
+                "refund=refund, task=watch(context.at + blocked_delay(times), context))",
+                "refund=refund, task=None)",
             ),
         ),
+    ),
+    Mutant(
+        name="legacy-closed-too-early",
+        wrong="An attempt of release 0.1.0 is closed by the first list that does not show its charge.",
+        endangers="L1 L2 F09 F18",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if context.at >= attempt.last_sent + CHARGE_LIFE:\n",
+                "    if context.at >= attempt.last_sent:\n",
+            ),
+        ),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="legacy-not-listed-again",
+        wrong="An attempt of release 0.1.0 whose charge is not listed is never listed again.",
+        endangers="L4 F09",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "        attempt = structs.replace(attempt, task=watch(next_list(attempt, context.at), context))\n",
+                "        attempt = structs.replace(attempt, task=None)\n",
+            ),
+        ),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="legacy-sent-again",
+        wrong="An attempt of release 0.1.0 whose outcome is not known is taken for one that is to be confirmed.",
+        endangers="L1 F09",
+        test="?tests/core",
+        edits=(
+            Edit(
+                "payment/core/legacy.py",
+                'unsettled = {**attempt, "state": "charging", "task": task}',
+                'unsettled = {**attempt, "state": "confirming", "task": task}',
+            ),
+        ),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="legacy-settled-is-open",
+        wrong="An attempt that release 0.1.0 had abandoned counts as settled, and its late charge is never looked for.",
+        endangers="L1 L2 F12",
+        test="?tests/core",
+        edits=(
+            Edit(
+                "payment/core/legacy.py",
+                'frozenset({"charging", "error stored", "abandoned"})',
+                'frozenset({"charging", "error stored"})',
+            ),
+        ),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="legacy-strays-lost",
+        wrong="Charges that release 0.1.0 was giving back for no attempt are dropped from the document.",
+        endangers="L1 L3 F18",
+        test="?tests/core",
+        edits=(Edit("payment/core/legacy.py", '"attempts": [*attempts, *strays]', '"attempts": attempts'),),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="found-for-its-own-attempt-only",
+        wrong="Of a list of charges only those of the attempt that asked are read.",
+        endangers="L1 L2 F18",
+        test="?tests/core",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "if found is not None and found.intent == 0 and",
+                "if found is not None and found.number == message.attempt and found.intent == 0 and",
+            ),
+        ),
+        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
     ),
 )

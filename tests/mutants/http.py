@@ -4,6 +4,7 @@ from tests.mutants.mutant import Edit, Mutant
 
 ANSWERS = "payment/edge/answers.py"
 IDENTITY = "payment/edge/identity.py"
+REQUESTS = "payment/edge/requests.py"
 WAITING = "payment/actors/http_waiting.py"
 
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
@@ -495,5 +496,125 @@ MUTANTS = (
         test="tests/actors/test_http_line.py::test_those_who_have_left_take_no_memory",
         edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
         beyond=NO_CROWD,
+    ),
+    Mutant(
+        name="secret-of-another-status",
+        wrong="A payment that wants its customer no more is shown with its client secret.",
+        endangers="F45 F46",
+        test="?tests/edge",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    shown = handover if view.status is PaymentStatus.REQUIRES_ACTION else None\n",
+                "    shown = handover\n",
+            ),
+        ),
+        beyond="The ledger gives no secret with another status: this is the second lock.",
+    ),
+    Mutant(
+        name="secret-in-a-rendered-answer",
+        wrong="The repr of an answer shows its body, which may hold a client secret.",
+        endangers="F45",
+        test="?tests/edge",
+        edits=(
+            Edit(
+                ANSWERS,
+                '        return f"Rendered(case={self.case.name}, body of {len(self.body)} bytes)"',
+                '        return f"Rendered(case={self.case.name}, {self.body!r})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="secret-in-a-handover",
+        wrong="The repr of what a browser needs shows the client secret.",
+        endangers="F45",
+        test="?tests/actors/test_awaiting.py tests/edge tests/adapters/stripe",
+        edits=(
+            Edit(
+                "payment/ports/cards.py",
+                '        return "Handover()"',
+                '        return f"Handover({self.client_secret})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="card-in-an-instrument",
+        wrong="The repr of what an attempt pays with shows the card's token.",
+        endangers="F45",
+        test="?tests/core tests/edge tests/adapters/stripe",
+        edits=(
+            Edit(
+                "payment/core/messages.py",
+                '        return f"Instrument(kind={self.kind.value!r})"',
+                '        return f"Instrument(kind={self.kind.value!r}, value={self.value!r})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="secret-in-a-log-line",
+        wrong="A client secret that comes into a log line is not masked there.",
+        endangers="F45",
+        test="?tests/ops/test_redaction.py",
+        edits=(
+            Edit("payment/ops/redaction.py", "((?:pi|seti)_[A-Za-z0-9]+_secret_)", "((?:seti)_[A-Za-z0-9]+_secret_)"),
+        ),
+        beyond="No law reads the log.",
+    ),
+    Mutant(
+        name="two-instruments-taken",
+        wrong="A request with two instruments is charged with one of them.",
+        endangers="F45",
+        test="?tests/edge",
+        edits=(Edit(REQUESTS, "    return faults | {kind.value: beside for kind in others}\n", "    return faults\n"),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="unencrypted-return-url",
+        wrong="A customer comes back from the bank over plain HTTP, wherever that leads.",
+        endangers="F45",
+        test="?tests/edge",
+        edits=(Edit(REQUESTS, 'rf"^(?:https://(?:{_LABEL}', 'rf"^(?:https?://(?:{_LABEL}'),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="authentication-called-a-decline",
+        wrong="A card whose bank wants the customer is answered as any declined one.",
+        endangers="F45",
+        test="?tests/edge",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    case = Case.AUTHENTICATION_REQUIRED if reply.authentication else Case.DECLINED\n",
+                "    case = Case.DECLINED\n",
+            ),
+        ),
+        beyond="What a decline is called is no law.",
+    ),
+    Mutant(
+        name="stolen-card-said-so",
+        wrong="A thief is told that the card was reported stolen.",
+        endangers="F15",
+        test="?tests/edge",
+        edits=(
+            Edit(ANSWERS, "    if decline_code in HIDDEN_DECLINE_CODES:\n", '    if decline_code == "fraudulent":\n'),
+        ),
+        beyond="What a decline is called is no law.",
+    ),
+    Mutant(
+        name="decline-without-its-payment",
+        wrong="402 does not say where its payment can be read.",
+        endangers="F15",
+        test="?tests/edge",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))), (_location(reply.payment_id),))\n",
+                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))))\n",
+            ),
+        ),
+        beyond="What an answer's headers say is no law.",
     ),
 )

@@ -250,8 +250,8 @@ MUTANTS = (
         endangers="L1 L2 F32",
         test="tests/actors/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
         edits=(
-            Edit(HANDS, "import ChargeUnclear, EffectReturned", "import ChargeWithheld, EffectReturned"),
-            Edit(HANDS, "return ChargeUnclear(", "return ChargeWithheld("),
+            Edit(HANDS, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
+            Edit(HANDS, "return ConfirmUnclear(", "return ConfirmWithheld("),
         ),
     ),
     Mutant(

@@ -6,7 +6,6 @@ from tests.mutants.mutant import Edit, Mutant
 COMMIT = "payment/actors/commit.py"
 LANES = "payment/actors/lanes.py"
 MONGO = "payment/actors/mongo.py"
-STRIPE_DESK = "payment/actors/stripe_desk.py"
 BESIDE = "tests/actors/test_mongo_time.py::TestDeadline::test_a_full_commit_goes_beside_another_at_once"
 BEHIND = (
     "tests/actors/test_mongo_time.py::TestDeadline::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
@@ -113,19 +112,11 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="turn-by-confirmation",
-        wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
-        endangers="F14",
-        test="tests/actors/test_stripe.py::test_turns_are_given_in_the_order_of_the_decisions",
-        edits=(Edit(STRIPE_DESK, "effect.issued_at.timestamp() if isinstance(effect, ChargeCard) else 0.0", "0.0"),),
-        beyond=NO_CROWD,
-    ),
-    Mutant(
         name="each-work-in-its-own-moment",
         wrong="Each order of a commit is decided as of now, and two commits that decide in turns mix who asked when.",
         endangers="F39",
         test=f"{TURNS}::test_two_commits_in_turns_keep_the_order_of_asking",
-        edits=(Edit(COMMIT, "- self._moment_began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._moment_began >= 0.0"),),
+        edits=(Edit(COMMIT, "- self._context_began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._context_began >= 0.0"),),
         beyond=NO_CROWD,
     ),
     Mutant(

@@ -143,7 +143,9 @@ MUTANTS = (
         endangers="F14",
         test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
         edits=(
-            Edit(HANDS, "self._estimate.enter() if isinstance(effect, ChargeCard) else None", "self._estimate.enter()"),
+            Edit(
+                HANDS, "self._estimate.enter() if isinstance(effect, ConfirmIntent) else None", "self._estimate.enter()"
+            ),
         ),
         beyond=NO_LAW,
     ),
@@ -151,11 +153,11 @@ MUTANTS = (
         name="looks-cancelled",
         wrong="A look or a refund that is owed no longer is taken back like a charge.",
         endangers="F20 F23",
-        test=f"{H}::TestWithdraw::test_nothing_but_a_charge_is_cancelled",
+        test=f"{H}::TestCancelEffect::test_nothing_but_a_charge_is_cancelled",
         edits=(
             Edit(
                 HANDS,
-                "if isinstance(item.effect, ChargeCard) and not item.cancelled and",
+                "if isinstance(item.effect, ConfirmIntent) and not item.cancelled and",
                 "if not item.cancelled and",
             ),
         ),

@@ -180,7 +180,21 @@ MUTANTS = (
         wrong="An order whose revision somebody has taken out is taken for one: each write of it collides, for ever.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_an_order_without_a_revision_is_none",
-        edits=(Edit(STORE, "            if order.rev >= 1:\n", "            if order.rev >= 0:\n"),),
+        edits=(
+            Edit(
+                STORE,
+                "            if order.rev >= 1 and order.format",
+                "            if order.rev >= 0 and order.format",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="newer-format-written-over",
+        wrong="A document of a newer release is read as one of this, and written over.",
+        endangers="L1 L2 F33",
+        test="?tests/ports/test_mongo_store.py",
+        edits=(Edit(STORE, "if order.rev >= 1 and order.format == FORMAT:", "if order.rev >= 1:"),),
         beyond=REAL_ONES,
     ),
     Mutant(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from payment.core.order import Attempt, Order, Task
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
+from tests.fakes.cards import KEY_LIFE
 from tests.simulation.clock import BEGINNING
 from tests.simulation.events import POISONS
 from tests.simulation.journal import (
@@ -144,6 +145,12 @@ class Books:
         """The order's intents at Stripe, oldest first."""
         return [each for each in self.intents.values() if each.order_id == order_id]
 
+    def has_forgotten(self, order_id: str, at_s: float) -> bool:
+        """The named exception to L1 (F47): Stripe has forgotten the key of a create by this time, and the store, or a
+        clock, has gone back to before it."""
+        first_s = min((self.made_s[each.intent_id] for each in self.intents_of(order_id)), default=at_s)
+        return (self.restored or self.clock_jumped) and at_s - first_s > KEY_LIFE.total_seconds() - 1.0
+
     def attempt(self, order_id: str, number: int) -> Attempt | None:
         """The attempt of this number, in the document as it stands."""
         order = self.orders.get(order_id)
@@ -224,7 +231,8 @@ class Books:
     def _answered(self, entry: StripeAnswered) -> None:
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
-        elif entry.kind == "retrieve" and entry.outcome.startswith("Intent("):
+        if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith("Intent(")):
+            # To repeat a create is how a look begins, and ends where an error is stored for it.
             self.looked_at[entry.who, entry.order_id] = self.index
         elif entry.kind == "list" and entry.outcome.startswith("Charges("):
             self.listed_s[entry.who, entry.order_id] = entry.at_s

@@ -167,8 +167,8 @@ def _conflict(order: Order | None, asked: Question) -> bool:
     if asked.code == "under_way":
         return other and (order.unsettled is not None or order.intent_busy)
     attempt = _settled(order, asked)
-    withheld = attempt is not None and attempt.refusal is RefusalReason.WITHHELD
-    return asked.code == "order_expired" and asked.expired(order) and (other or withheld)
+    unsent = attempt is not None and attempt.code is None and attempt.refusal in (None, RefusalReason.WITHHELD)
+    return asked.code == "order_expired" and asked.expired(order) and (other or unsent)
 
 
 def _bad_amount(order: Order | None, asked: Question) -> bool:

@@ -69,10 +69,11 @@ class SimStripe:
     def __init__(self, world: World) -> None:
         self.books = FakeStripe(world.clock, changed=self._changed)
         self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
+        self.books.stores_refusals = world.chances.next("stores refusals") < 0.5
         self._world = world
         self._executing: dict[str, None] = {}
-        self.refused: dict[str, None] = {}
-        """Keys of which every further request is refused."""
+        self.refused: dict[str, Refused] = {}
+        """Keys of which every further request is refused, and how."""
         self.decides = 0
         """Banks that have not decided yet: nothing rests before."""
 
@@ -222,6 +223,19 @@ class SimCards:
         intent = self._books.intents.get(intent_id)
         return intent.order_id if intent is not None else ""
 
+    def _refuse(self, call: Call, key: str) -> None:
+        """What Stripe refuses once for its parameters it refuses always, but not once it has done it."""
+        stripe = self._world.stripe
+        if key in stripe.refused:
+            call.answer = stripe.refused[key]
+        elif call.refuses_later:
+            stripe.refused[key] = Refused(RefusalReason.TOKEN_USED, "You cannot use a Stripe token more than once")
+        elif isinstance(call.answer, Refused):
+            if any(each.made_by.key == key for each in self._books.intents.values()):
+                call.answer = None
+            else:
+                stripe.refused[key] = call.answer
+
     async def _look(self, about: About, look: Callable[[], R]) -> R | NotYet | Unclear:
         """A look-up has no key: a 500 is only a 500."""
 
@@ -233,10 +247,8 @@ class SimCards:
     async def _call(self, about: About, fingerprint: str, act: Act[R]) -> R | NotYet | Unclear:
         world, name, kind, key = self._world, self._process.name, about.kind, about.key
         call = world.happens(f"stripe.{kind}", self._process)
-        if key is not None and key in world.stripe.refused:
-            call.answer = Refused(RefusalReason.TOKEN_USED, "You cannot use a Stripe token more than once")
-        elif key is not None and call.refuses_later:
-            world.stripe.refused[key] = None
+        if key is not None:
+            self._refuse(call, key)
         if call.answer is None and world.is_on("stripe away"):
             call.answer = NotYet(Obstacle.UNREACHABLE, "no connection")
         if not isinstance(call.answer, NotYet):

@@ -56,6 +56,7 @@ class World:
         self.processes = [Process(self, f"p{number + 1}") for number in range(plan.processes)]
         self.errands = [Errand(self, order, press) for order in plan.orders for press in order.presses]
         self.at_rest = False
+        self._night_ends_s = 0.0
         self.night = False
         """Nobody runs, whoever would start or wake."""
         self.restores = 0
@@ -156,14 +157,16 @@ class World:
 
     def nobody_runs(self, for_s: float, *, paused: bool) -> None:
         """Every process stands, or is killed, and those that are to start or wake meanwhile do so in the morning."""
-        if self.night:
-            return
+        self._night_ends_s = max(self._night_ends_s, self.now_s + for_s)
         self.night = True
         for process in self.processes:
             (process.pause if paused else process.kill)()
         self.later(for_s, self._morning)
 
     def _morning(self) -> None:
+        """Of two nights that overlap the longer one counts."""
+        if self.now_s < self._night_ends_s:
+            return
         self.night = False
         for process in self.processes:
             process.wake()

@@ -18,7 +18,13 @@ from payment.settings import VARIABLES
 from tools.documents import DOCUMENTS, MAKERS, ROOT, made, problems, write
 from tools.made import LIMITS, states
 
-HAND_WRITTEN = (*DOCUMENTS, "CHANGELOG.md")
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+HAND_WRITTEN = (
+    *DOCUMENTS,
+    "CHANGELOG.md",
+    "docs/front-end.md",
+    *(path.relative_to(ROOT).as_posix() for path in DECISIONS),
+)
 FOLDERS = ("payment", "tests", "tools", ".ci")
 COLOURS = {"colours": lambda: "red\nblue"}
 STALE = "Before.\n<!-- made: colours -->\ngreen\n<!-- /made -->\nAfter.\n"
@@ -147,11 +153,22 @@ def test_constants_that_are_named_exist(name: str) -> None:
         assert re.search(rf"\b{constant}\b", code), f"{name}: nothing is called {constant}"
 
 
-@pytest.mark.parametrize("package", ["core", "actors", "edge", "ports", "ops"])
+@pytest.mark.parametrize("package", ["core", "actors", "actors/stripe", "adapters/stripe", "edge", "ports", "ops"])
 def test_the_map_names_every_module(package: str) -> None:
     """A newcomer finds each of them in ARCHITECTURE.md."""
     modules = {path.name for path in (ROOT / "payment" / package).glob("[!_]*.py")}
     assert {name for name in modules if not re.search(rf"\b{name}", document("ARCHITECTURE.md"))} == set()
+
+
+def test_every_decision_is_listed() -> None:
+    """Each record stands in the list once, and begins with its number and a date."""
+    listed = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \|", document("docs/decisions/README.md"), re.MULTILINE)
+    records = [path for path in DECISIONS if path.name != "README.md"]
+    assert [name for _, name in listed] == [path.name for path in records]
+    for (number, _), path in zip(listed, records, strict=True):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f"# {number}: ")
+        assert re.search(r"^\d{4}-\d\d-\d\d\. ", text, re.MULTILINE)
 
 
 def test_every_fault_that_a_test_names_is_explained() -> None:

@@ -7,7 +7,7 @@ from tools.fault_table import Cover, covers, last_full_run, markdown, rows_named
 
 
 def test_every_row_is_covered() -> None:
-    """F01 to F44: a test names it, the last full run has met it, and a planted wrong endangers it."""
+    """A test names it, and the last full run has met it, where the simulation can express it."""
     assert [cover.row for cover in covers()] == list(ALL_ROWS)
     assert [cover.row for cover in covers() if not cover.covered] == []
     assert all(cover.what for cover in covers())

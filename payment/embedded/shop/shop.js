@@ -30,7 +30,7 @@ const OTHER_ERROR = 'Something is wrong with this page: its request was not unde
 
 const STATES = {
   pending: 'The payment is being made.',
-  requires_action: 'Your bank wants to hear from you.',
+  requires_action: 'Your bank asks you to confirm this payment.',
   paid: 'The order is paid.',
   declined: 'The order is not paid: the card was declined.',
   expired: 'The order was not paid in time.',

@@ -50,7 +50,8 @@ window.Stripe = function (publishableKey) {
   }
 
   // Shows the bank's page in a dialog until the intent no longer waits for its customer. Resolves with the intent, or
-  // with the error where the customer failed or the intent was cancelled meanwhile. Throws where nothing is to be done.
+  // with an error where the customer failed or closed the dialog, or the intent was cancelled meanwhile. Throws where
+  // the intent has no next action.
   async function handleNextAction ({ clientSecret }) {
     let seen = await retrievePaymentIntent(clientSecret)
     if (seen.error) return seen
@@ -58,6 +59,7 @@ window.Stripe = function (publishableKey) {
     const dialog = openDialog(bankAddress(seen.paymentIntent.next_action))
     try {
       while (!seen.error && seen.paymentIntent.status === 'requires_action') {
+        if (!dialog.open) return { error: { code: 'customer_closed', message: 'The dialog was closed.' } }
         await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))
         seen = await retrievePaymentIntent(clientSecret)
       }
@@ -87,8 +89,10 @@ window.Stripe = function (publishableKey) {
     const frame = document.createElement('iframe')
     frame.title = 'Your bank'
     frame.src = address
-    dialog.append(frame)
-    dialog.addEventListener('cancel', (event) => event.preventDefault()) // the bank's own buttons end it
+    const close = document.createElement('button')
+    close.textContent = 'Not now'
+    close.addEventListener('click', () => dialog.close())
+    dialog.append(frame, close)
     document.body.append(dialog)
     dialog.showModal()
     return dialog

@@ -1,0 +1,156 @@
+"""Wrongs of the ledger while a bank wants the customer: who gets the client secret, when, and another card's turn."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
+MONGO = "payment/actors/mongo.py"
+VIEWS = "payment/actors/views.py"
+WAITERS = "payment/actors/waiters.py"
+
+NO_LAW = "It costs calls and time, and no law is about either."
+
+MUTANTS = (
+    Mutant(
+        name="look-for-another-user",
+        wrong="A request of another user makes a look, and gets the client secret that it brings.",
+        endangers="F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(Edit(VIEWS, " and view.user_id == letter.user_id:", ":"),),
+    ),
+    Mutant(
+        name="view-secret-on-a-dead-order",
+        wrong="A request to see a payment gets the client secret of an order that has expired.",
+        endangers="L3 F46",
+        test="?tests/actors",
+        edits=(
+            Edit(
+                VIEWS,
+                "    awaiting = view.status is PaymentStatus.REQUIRES_ACTION and order.open_at(self._clock.now())\n",
+                "    awaiting = view.status is PaymentStatus.REQUIRES_ACTION\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="view-without-a-look",
+        wrong="A request to see a payment is answered by any write of its order, before the look that it asked for.",
+        endangers="F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                VIEWS,
+                "        if view.status is PaymentStatus.REQUIRES_ACTION and handover is None:\n            return",
+                "        if view.status is PaymentStatus.PENDING and handover is None:\n            return",
+            ),
+        ),
+    ),
+    Mutant(
+        name="view-waits-for-ever",
+        wrong="A request to see a payment waits until a look ends, however long that takes.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                VIEWS,
+                "                if now >= letter.deadline:\n",
+                "                if now >= letter.deadline + 1e9:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="accepted-while-superseding",
+        wrong="A request whose card supersedes another is answered with 202 while nothing of it is in the document.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                WAITERS,
+                "                    tell(letter, Conflict.UNDER_WAY)\n",
+                '                    tell(letter, Pending("", order.id))\n',
+            ),
+        ),
+    ),
+    Mutant(
+        name="superseding-request-waits-on",
+        wrong="A request whose card supersedes another waits past its deadline for the cancel.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(WAITERS, "                return late\n", "                return False\n"),
+            Edit(
+                WAITERS,
+                "                    tell(letter, Conflict.UNDER_WAY)\n",
+                "                    self._look_wanted.discard(order.id)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="superseding-request-unknown",
+        wrong="A request whose card supersedes another hears that the outcome is unknown once it could be charged.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                WAITERS,
+                "            case Start() if letter.supersedes:\n                letter.write_sent = False\n                self._again(letter)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        name="nothing-charged-while-superseding",
+        wrong="A request whose card supersedes another is told that nothing was charged before the old intent is known canceled.",
+        endangers="L4 F26 F45",
+        test="?tests/actors",
+        edits=(
+            Edit(
+                DESK,
+                "            letter.supersedes = True\n",
+                "            letter.supersedes = True\n            letter.write_sent = False\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="requires-action-without-the-secret",
+        wrong="A request is answered as one that wants the customer without what the browser needs.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                WAITERS,
+                "            case RequiresAction() if handover is not None:\n",
+                "            case RequiresAction():\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="look-not-asked-for",
+        wrong="A request that needs a look at its intent waits for one that is not asked for.",
+        endangers="L4 F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(Edit(WAITERS, "                self._look_wanted.add(order.id)\n", ""),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="awaiting-request-held",
+        wrong="A request of a client that can't authenticate is held until its deadline while its order awaits a customer.",
+        endangers="F45",
+        test="?tests/actors",
+        edits=(Edit(WAITERS, "            return math.inf\n", "            return 0.0\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="secret-of-the-write-lost",
+        wrong="The write that makes an attempt awaiting does not bring the client secret to its request.",
+        endangers="F45",
+        test="?tests/actors/test_awaiting.py",
+        edits=(
+            Edit(
+                DESK,
+                "            self._waiters.written(order, handover)\n",
+                "            self._waiters.written(order)\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+)

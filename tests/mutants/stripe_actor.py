@@ -1,0 +1,474 @@
+"""Wrongs in the Stripe actor: which call follows which, when one may leave, and what an answer is taken for."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+ACTOR = "payment/actors/stripe/actor.py"
+OUTCOMES = "payment/actors/stripe/outcomes.py"
+QUEUES = "payment/actors/stripe/queues.py"
+RATE_LIMITER = "payment/actors/stripe/rate_limiter.py"
+SCHEDULER = "payment/actors/stripe/scheduler.py"
+TELEMETRY = "payment/actors/stripe/telemetry.py"
+
+NO_RATE = "How fast charges go is no law."
+NO_LAW = "It costs calls and time, and no law is about either."
+
+MUTANTS = (
+    Mutant(
+        name="decline-taken-as-unclear",
+        wrong="A declined card is tried again, and its client never hears of the decline.",
+        endangers="L4 F15",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "return End(CardDeclined(order_id, attempt, number, intent_id, outcome.failure))",
+                "return End(_unclear(effect, progress))",
+            ),
+        ),
+    ),
+    Mutant(
+        name="unclear-taken-as-declined",
+        wrong="A confirm without an answer is called declined.",
+        endangers="L1 L2 F09 F11",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "        case Unclear():\n            return End(_unclear(effect, progress, stored=outcome.stored))\n",
+                '        case Unclear():\n            failure = Failure("processing_error", None, outcome.text)\n            return End(CardDeclined(order_id, attempt, number, intent_id, failure))\n',
+            ),
+            Edit(
+                OUTCOMES,
+                "    EffectReturned,\n    IntentPrepared,\n",
+                "    EffectReturned,\n    Failure,\n    IntentPrepared,\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="refusal-after-409-believed",
+        wrong="A refusal is believed though Stripe has spoken of another request with its key.",
+        endangers="L1 L2 F13",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "case Refused() if not progress.confirm_maybe_sent:",
+                "case Refused() if not progress.confirm_maybe_sent or effect.send == 1:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="key-in-use-forgotten",
+        wrong="That Stripe spoke of an earlier request with the confirm's key is forgotten: what is given back counts as never sent.",
+        endangers="L1 L2 F13 F20",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:\n                entry.progress = _maybe_sent(entry.progress)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        name="unexpected-state-called-unsent",
+        wrong="A confirm that Stripe refused for the intent's state is called never sent when it is given back.",
+        endangers="L1 L2 F18",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "look=LookReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
+                "look=LookReason.UNEXPECTED_STATE)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="unexpected-state-taken-as-refused",
+        wrong="A confirm that Stripe refused for the intent's state is called refused without a look.",
+        endangers="L1 L2 F05 F18",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "        case UnexpectedState():\n            return structs",
+                "        case UnexpectedState() if effect.send == 1:\n            reason = RefusalReason.REQUEST\n            return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, reason, outcome.text))\n        case UnexpectedState():\n            return structs",
+            ),
+        ),
+    ),
+    Mutant(
+        name="created-status-believed",
+        wrong="What a replayed create says of its intent is taken for what the intent is now.",
+        endangers="L1 L2 F47",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "        case Intent():\n            # Its status",
+                "        case Intent(status=IntentStatus.CANCELED):\n            known = structs.replace(progress, intent_id=outcome.id)\n            return End(_seen(effect, LookReason.LOOK, known, outcome))\n        case Intent():\n            # Its status",
+            ),
+        ),
+        beyond="The simulated Stripe answers a replayed create with what it stored, which is open.",
+    ),
+    Mutant(
+        name="create-without-an-answer-is-stored",
+        wrong="A create without an answer takes the next number, as if an error had been replayed for it.",
+        endangers="L1 F09 F47",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "            return End(_unclear(effect, progress)) if isinstance(effect, ConfirmIntent) else None\n",
+                "            return End(CreateErrorStored(order_id, number))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="cancel-error-taken-for-canceled",
+        wrong="An error of a cancel is taken for the cancel of its intent.",
+        endangers="L1 L2 F18 F46",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    return structs.replace(progress, look=LookReason.CANCEL)\n",
+                "    if isinstance(outcome, UnexpectedState):\n        number, status = effect.intent.number, IntentStatus.CANCELED\n        return End(IntentSeen(effect.order_id, number, _known(progress), LookReason.CANCEL, status))\n    return structs.replace(progress, look=LookReason.CANCEL)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="cancelled-again-without-a-look",
+        wrong="A cancel that does not work is repeated for ever, and its intent never looked at.",
+        endangers="L4 F12 F46",
+        test="?tests/actors/stripe",
+        edits=(Edit(OUTCOMES, "    return structs.replace(progress, look=LookReason.CANCEL)\n", "    return None\n"),),
+    ),
+    Mutant(
+        name="unanswered-cancel-ends",
+        wrong="A cancel that any intent answers counts as done, whatever it says.",
+        endangers="L1 L2 F46",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if isinstance(outcome, Intent) and outcome.status is IntentStatus.CANCELED:\n",
+                "    if isinstance(outcome, Intent):\n",
+            ),
+        ),
+        beyond="Stripe answers a cancel with the intent canceled, or with an error; so does the simulated one.",
+    ),
+    Mutant(
+        name="listed-and-created-all-the-same",
+        wrong="A list of charges that shows one that is kept does not stop the create after it.",
+        endangers="L1 F47",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if kept is not None:\n        return End(IntentSucceeded(",
+                "    if kept is not None and kept.disputed:\n        return End(IntentSucceeded(",
+            ),
+        ),
+    ),
+    Mutant(
+        name="given-back-charge-stops-the-create",
+        wrong="A charge that was given back stops the create after it: its order is never payable again.",
+        endangers="L4 F47 F49",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "for listed in outcome.charges if not listed.charge.refunded), None)",
+                "for listed in outcome.charges), None)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="created-while-a-charge-is-pending",
+        wrong="An intent is created while another charge of its order is processing.",
+        endangers="L1 F47",
+        test="?tests/actors/stripe",
+        edits=(Edit(OUTCOMES, "    if outcome.pending:\n", "    if outcome.pending and outcome.charges:\n"),),
+    ),
+    Mutant(
+        name="list-left-out",
+        wrong="A create whose key Stripe may have forgotten leaves without a list before it.",
+        endangers="L1 F47",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        return self._clock.now() >= effect.intent.list_after\n",
+                "        return self._clock.now() < effect.intent.list_after and effect.intent.id is not None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="list-judged-at-the-release",
+        wrong="Whether a create needs a list before it is asked when it is released, not when it leaves.",
+        endangers="L1 F34 F47",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, "        return may and not self._must_list(entry)\n", "        return may\n"),),
+    ),
+    Mutant(
+        name="secret-of-a-replayed-answer",
+        wrong="The client secret of a replayed answer is handed on: it may be of an order that is paid by now.",
+        endangers="F45 F46",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "return End(message, None if outcome.replayed else outcome.handover)",
+                "return End(message, outcome.handover)",
+            ),
+        ),
+    ),
+    Mutant(
+        name="secret-of-a-cancels-look",
+        wrong="The look after a cancel hands the client secret on.",
+        endangers="F46",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    handover = outcome.handover if reason is LookReason.LOOK else None\n",
+                "    handover = outcome.handover\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="processing-called-action",
+        wrong="What the bank has not decided yet is reported as one that wants the customer.",
+        endangers="F45",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(OUTCOMES, "    processing = outcome.status is IntentStatus.PROCESSING\n", "    processing = False\n"),
+        ),
+    ),
+    Mutant(
+        name="replayed-success-called-fresh",
+        wrong="A success that Stripe replays is reported as one of now.",
+        endangers="L2 F49",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "return End(IntentSucceeded(order_id, number, intent_id, charge, outcome.replayed))",
+                "return End(IntentSucceeded(order_id, number, intent_id, charge))",
+            ),
+        ),
+    ),
+    Mutant(
+        name="confirmed-after-not-after",
+        wrong="The time of a confirm is not looked at immediately before it leaves.",
+        endangers="L1 F17 F34 F38",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, "return now >= effect.not_after or now <", "return now <"),),
+    ),
+    Mutant(
+        name="sent-by-a-clock-that-went-back",
+        wrong="A confirm leaves though the clock says that it was released in the future.",
+        endangers="L1 F38",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, " or now < effect.issued_at - CLOCK_TOLERANCE\n", "\n"),),
+    ),
+    Mutant(
+        name="slept-with-a-confirm",
+        wrong="A process that slept for half a day with a confirm sends it, where its clock went back meanwhile.",
+        endangers="L1 F34 F38",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, " or held >= KEY_LIFE\n", "\n"),),
+    ),
+    Mutant(
+        name="sent-before-its-time",
+        wrong="A confirm or a cancel leaves before its pause is over.",
+        endangers="F10 F38",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "return (effect.not_before - self._clock.now()).total_seconds()",
+                "return min(0.0, (effect.not_before - self._clock.now()).total_seconds())",
+            ),
+        ),
+    ),
+    Mutant(
+        name="prepared-too-late",
+        wrong="An intent is created ahead of its first request after its order has expired.",
+        endangers="F36",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "                return now >= effect.not_after\n            case _",
+                "                return now < effect.not_after - KEY_LIFE * 1_000\n            case _",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="withdrawal-ignored",
+        wrong="A confirm that was cancelled while it waited is sent all the same.",
+        endangers="L3 F20",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "            entry.cancelled = True\n        else:\n            self._give_back(entry)\n",
+                "            entry.cancelled = True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="cancelled-between-two-steps",
+        wrong="A confirm whose order was cancelled while its intent was created is sent.",
+        endangers="L3 F20",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "return self.closed or entry.cancelled or self._too_late(entry)\n",
+                "return self.closed or self._too_late(entry)\n",
+            ),
+            Edit(SCHEDULER, "not (self.closed or entry.cancelled or self", "not (self.closed or self"),
+        ),
+    ),
+    Mutant(
+        name="drain-sends-on",
+        wrong="What waits in Stripe's queues is not given back when the process is to stop.",
+        endangers="F33",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self.closed = True\n        for entry in list(self._entries.values()):\n",
+                "        self.closed = True\n        for entry in ():\n",
+            ),
+        ),
+        beyond="It costs the time of a lease: the deadline stands.",
+    ),
+    Mutant(
+        name="drain-confirms",
+        wrong="After a create that was in flight when a drain began its confirm leaves.",
+        endangers="F33",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "return self.closed or entry.cancelled or self._too_late(entry)\n",
+                "return entry.cancelled or self._too_late(entry)\n",
+            ),
+            Edit(SCHEDULER, "not (self.closed or entry.cancelled or self", "not (entry.cancelled or self"),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="withheld-after-a-send",
+        wrong="A confirm that may have been sent is called never sent when it is given back.",
+        endangers="L1 L2 F13 F33",
+        test="?tests/actors/stripe",
+        edits=(Edit(OUTCOMES, "    if progress.confirm_maybe_sent:\n        return _unclear(effect, progress)\n", ""),),
+    ),
+    Mutant(
+        name="newer-release-forgets-a-send",
+        wrong="A newer release of the same confirm forgets that an earlier request with its key may be executing.",
+        endangers="L1 L2 F13",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    return structs.replace(first_progress(new), confirm_maybe_sent=progress.confirm_maybe_sent)\n",
+                "    return first_progress(new)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="id-of-another-intent-kept",
+        wrong="A newer release for the next intent is confirmed on the intent before.",
+        endangers="L1 F12 F18",
+        test="?tests/actors/stripe",
+        edits=(Edit(OUTCOMES, " and old.intent.key == new.intent.key:", ":"),),
+    ),
+    Mutant(
+        name="prepared-before-a-customer",
+        wrong="Intents that are made ahead of requests leave before those that customers wait for.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, "PREPARING_SINCE = math.inf", "PREPARING_SINCE = 0.0"),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="turn-by-confirmation",
+        wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(Edit(SCHEDULER, "return effect.issued_at.timestamp(), self._arrivals", "return 0.0, self._arrivals"),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="one-limit-for-all-endpoints",
+        wrong="A 429 of the account lowers the rate of the endpoint that met it, and not the account's.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                ACTOR,
+                "(ACCOUNT, self._queues.account) if refusal.account else",
+                "(ACCOUNT, self._queues.account) if not refusal else",
+            ),
+        ),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="account-limit-ignored",
+        wrong="All endpoints together send more than the account allows.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(Edit(QUEUES, "        self.account.took(now)\n", ""),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="limit-run-into-again",
+        wrong="After a refusal the rate rises as fast as before, over the very limit that it met.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(Edit(RATE_LIMITER, "(CAREFUL_RISE if careful else RISE)", "RISE"),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="careful-for-ever",
+        wrong="A rate that was refused once only creeps from then on, wherever the limit is.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                RATE_LIMITER,
+                "remembered and self.per_s >= self._refused_per_s * CAREFUL_FROM",
+                "self._refused_per_s > 0",
+            ),
+        ),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="at-once-after-a-refusal",
+        wrong="The request after a refusal leaves at once.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(Edit(RATE_LIMITER, "        self._next_at = max(self._next_at, now + 1.0 / self.per_s)\n", ""),),
+        beyond=NO_RATE,
+    ),
+    Mutant(
+        name="rate-rises-in-quiet",
+        wrong="Time in which no request waited counts as time to rise in.",
+        endangers="F14",
+        test="?tests/actors/stripe",
+        edits=(
+            Edit(
+                RATE_LIMITER,
+                'waits: the rate stays as it is, and time without a queue does not raise it."""\n        self._risen_at = now\n',
+                'waits: the rate stays as it is, and time without a queue does not raise it."""\n',
+            ),
+        ),
+        beyond=NO_RATE,
+    ),
+)

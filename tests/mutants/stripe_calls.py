@@ -1,0 +1,437 @@
+"""Wrongs in what is sent to Stripe, under which key, and in how its answers are read (payment/adapters/stripe)."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+BODIES = "payment/adapters/stripe/bodies.py"
+CARDS = "payment/adapters/stripe/cards.py"
+ERRORS = "payment/adapters/stripe/errors.py"
+LIBRARY = "payment/adapters/stripe/library.py"
+TEXTS = "payment/adapters/stripe/texts.py"
+
+REAL_ONES = "The simulation has a fake in the place of Stripe's library: this file is not run there."
+
+MUTANTS = (
+    Mutant(
+        name="new-key-on-retry",
+        wrong="A confirm that is sent again has a key of its own: it depends on the number of the send.",
+        endangers="L1 F09 F10",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                CARDS,
+                'key=f"confirm-{intent_id}-{request.attempt}"',
+                'key=f"confirm-{intent_id}-{request.attempt}-{request.send}"',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="one-key-for-all-attempts",
+        wrong="A new attempt, with another card, is confirmed under the key of the one before.",
+        endangers="L4 F15 F16",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, 'key=f"confirm-{intent_id}-{request.attempt}"', 'key=f"confirm-{intent_id}"'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="confirm-without-a-key",
+        wrong="A confirm carries no idempotency key.",
+        endangers="L1 F09 F10",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, '            key=f"confirm-{intent_id}-{request.attempt}",\n', ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="created-and-confirmed",
+        wrong="The create confirms its intent at once.",
+        endangers="L1 F09 F47",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                CARDS,
+                '            "transfer_group": intent.order_id,\n        }',
+                '            "transfer_group": intent.order_id,\n            "confirm": True,\n        }',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="create-without-its-order",
+        wrong="An intent is created without the transfer group by which its charges are listed.",
+        endangers="L1 F47",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, '            "transfer_group": intent.order_id,\n        }', "        }"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="create-differs-by-version",
+        wrong="A create is repeated with the API version of today: other parameters for one key.",
+        endangers="F16 F47",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, "version=intent.api_version, key=intent.key", "version=API_VERSION, key=intent.key"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="cancel-with-a-key",
+        wrong="A cancel carries an idempotency key: an error that is stored for it stands in the way of every other.",
+        endangers="L4 F12 F46",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                CARDS,
+                'await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})',
+                'await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {}, key=f"cancel-{intent_id}")',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="look-without-its-charge",
+        wrong="A look does not ask for the intent's charge: whether it was given back is not seen.",
+        endangers="L2 F49",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(CARDS, '"get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})', '"get", _path_of(intent_id), {})'),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="customer-who-cant-is-asked",
+        wrong="Where the client can't authenticate its customer, the bank may ask all the same: the order hangs.",
+        endangers="L4 F45",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, 'params["error_on_requires_action"] = True', 'params["error_on_requires_action"] = False'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="stripe-js-where-the-bank-redirects",
+        wrong="A request with a return URL is confirmed as if the browser used Stripe.js.",
+        endangers="F45",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, 'params["use_stripe_sdk"] = False', 'params["use_stripe_sdk"] = True'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="another-intent-read",
+        wrong="The answer with another intent than the one asked for is taken for it.",
+        endangers="L1 L2",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, "    other = intent_id is not None and seen_id != intent_id\n", "    other = False\n"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="amount-of-a-charge-unread",
+        wrong="A succeeded charge of another amount or order pays this one.",
+        endangers="L2",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES,
+                '    expected |= {} if asked is None else _expected(asked)\n    expected |= {"captured"',
+                '    expected = {"captured"',
+            ),
+            Edit(BODIES, '": True, "payment_intent": intent_id}\n', '": True}\n'),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="unpaid-charge-taken",
+        wrong="A charge that Stripe calls succeeded and not paid pays the order.",
+        endangers="L2",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, ' or charge.get("paid") is not True:', ":"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="full-refund-unseen",
+        wrong="A charge that was given back in full is read as one that is kept.",
+        endangers="L2 F49",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES,
+                '        refunded=in_full or charge.get("refunded") is True,\n',
+                '        refunded=charge.get("refunded") is None,\n',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="partial-refund-taken-for-a-full-one",
+        wrong="A charge of which a part was given back is read as given back.",
+        endangers="L1 L2 F49",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, "refunded >= amount > 0", "refunded > 0 and amount > 0"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="action-without-its-secret",
+        wrong="An intent that wants the customer and brings no client secret is taken for one that does.",
+        endangers="L4 F45",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES,
+                "    if status is IntentStatus.REQUIRES_ACTION and handover is None:\n",
+                "    if status is IntentStatus.REQUIRES_ACTION and handover is None and not intent_id:\n",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="sent-to-a-script",
+        wrong="A browser is sent to whatever address an answer names, a script too.",
+        endangers="F45",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES,
+                'is_page = url is not None and url.startswith(("https://", "http://"))',
+                "is_page = url is not None",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="secret-in-a-success",
+        wrong="The repr of an answer shows the client secret.",
+        endangers="F45",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES, '        return f"Success(replayed={self.replayed})"', '        return f"Success({self.body})"'
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="secret-in-stripes-words",
+        wrong="A client secret in Stripe's own words is passed on to logs.",
+        endangers="F45",
+        test="?tests/adapters/stripe",
+        edits=(Edit(TEXTS, '    r"|\\b\\w+_secret_\\w*"  # client secrets: `pi_…_secret_…`\n', ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="card-in-stripes-words",
+        wrong="What the customer pays with is passed on where Stripe quotes it in a shape that we don't know.",
+        endangers="F45",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, "            secrets=(instrument.value, authentication.return_url),\n", ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="pending-charge-unseen",
+        wrong="A charge that is processing is not seen in a list.",
+        endangers="L1 F47",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, 'charge.get("status") == "pending"', 'charge.get("status") == "processing"'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="refund-without-a-key",
+        wrong="A refund is asked for without its idempotency key.",
+        endangers="L1 F23",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                CARDS,
+                'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key',
+                'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="refund-of-a-part",
+        wrong="A part of the charge is given back, not all of it.",
+        endangers="L1 L3 F21",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                CARDS,
+                '{"charge": request.charge_id, "metadata": refund_tags_of(request)}',
+                '{"charge": request.charge_id, "metadata": refund_tags_of(request), "amount": 50}',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="part-taken-for-the-whole-refund",
+        wrong="A charge of which a refund gave back a part is called given back.",
+        endangers="L2 L3 F44",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, "if done is not None and given_back >= charge_amount:", "if done is not None:"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="pending-refund-called-done",
+        wrong="A refund that is pending is taken for done.",
+        endangers="L3 F44",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, '        if status == "succeeded":\n', '        if status in ("succeeded", "pending"):\n'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="first-page-only",
+        wrong="Of the list of an order's charges only the first page is read.",
+        endangers="L1 L2 F47",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(CARDS, "            if not page.has_more:\n", "            if page.items or not page.has_more:\n"),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="failed-charge-found",
+        wrong="A failed charge that Stripe lists is taken for a succeeded one.",
+        endangers="L2 F15",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                BODIES,
+                '        if charge.get("status") == "succeeded":\n',
+                '        if charge.get("status") != "pending":\n',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="neighbours-charge-found",
+        wrong="A charge of another service in the same transfer group is taken for ours.",
+        endangers="L1 L2",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, 'return 0 if metadata.get("orderId") == order_id else None', "return 0"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="list-without-its-strange-items",
+        wrong="A list with an item that can't be read counts as a whole one.",
+        endangers="L1 L2 F47",
+        test="?tests/adapters/stripe",
+        edits=(Edit(BODIES, " if len(ids) == len(data) else None", ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="key-finished-by-a-newer-version",
+        wrong="A confirm repeated after a deployment carries the new API version: other parameters for one key.",
+        endangers="F16",
+        test="?tests/adapters/stripe",
+        edits=(Edit(CARDS, "            version=request.intent.api_version,\n", "            version=API_VERSION,\n"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="timeout-taken-as-not-sent",
+        wrong="A confirm without an answer in time counts as one that never left.",
+        endangers="L1 L2 F09 F10",
+        test="?tests/adapters/stripe",
+        edits=(Edit(ERRORS, "(TimeoutError,), Ending.UNCLEAR", "(TimeoutError,), Ending.UNREACHABLE"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="decline-read-as-unclear",
+        wrong="Stripe's 402 for a confirm is read as no answer.",
+        endangers="L4 F15",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                'CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED',
+                'CONFIRM, S402, "card_error", ANY, ANY, Ending.UNCLEAR',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="server-error-read-as-decline",
+        wrong="Stripe's 500 for a confirm is read as a decline.",
+        endangers="L1 L2 F12",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                'Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR,',
+                'Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.DECLINED,',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="key-in-use-read-as-refused",
+        wrong="409 for a key in use is read as a refusal of the confirm that is executing.",
+        endangers="L1 L2 F13",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                '"idempotency_key_in_use", ANY, Ending.KEY_IN_USE',
+                '"idempotency_key_in_use", ANY, Ending.BAD_REQUEST',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="bad-secret-key-refuses-orders",
+        wrong="401 for our own key is read as a refusal of the charge, and orders are marked failed.",
+        endangers="F36",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                'Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED',
+                'Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.BAD_REQUEST',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="stored-error-read-as-unclear",
+        wrong="An error that is replayed for its key is taken for a new one: the key is tried for ever.",
+        endangers="F12",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                'Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED',
+                'Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.UNCLEAR',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="unexpected-state-read-as-refused",
+        wrong="A confirm that finds its intent succeeded is read as a refusal of its card.",
+        endangers="L1 L2 F05 F18",
+        test="?tests/adapters/stripe",
+        edits=(Edit(ERRORS, "         Ending.UNEXPECTED_STATE, CODES),\n", "         Ending.BAD_REQUEST, CODES),\n"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="other-parameters-read-as-refused",
+        wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request may have charged.",
+        endangers="L1 L2 F16 F47",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                "         Ending.OTHER_PARAMETERS, IDEMPOTENCY),\n",
+                "         Ending.BAD_REQUEST, IDEMPOTENCY),\n",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="another-accounts-intent-is-the-cards-fault",
+        wrong="An intent of another Stripe account is read as a fault of the customer's card.",
+        endangers="F48",
+        test="?tests/adapters/stripe",
+        edits=(
+            Edit(
+                ERRORS,
+                '"resource_missing", "intent",\n         Ending.OPERATOR, ERRORS, advice=ACCOUNT),',
+                '"resource_missing", "intent",\n         Ending.BAD_INSTRUMENT, ERRORS, advice=ACCOUNT),',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+)
