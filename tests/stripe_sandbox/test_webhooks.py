@@ -273,3 +273,25 @@ async def test_deliveries_survive_a_restart(tmp_path: Path) -> None:
             await world.intent()
         async with World(tmp_path, Settings(rate_per_s=0)) as world, delivering(world.sandbox):
             assert (await receiver.event(str(endpoint.secret))).type == "payment_intent.created"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://", "http://[::1"])
+async def test_a_url_that_leads_nowhere_does_not_stop_the_others(world: World, receiver: Receiver, url: str) -> None:
+    """A delivery that can't even be tried is an attempt that failed."""
+    await world.post("/v1/webhook_endpoints", url=url, **{"enabled_events[]": "*"})
+    endpoint = await register(world, receiver)
+    for _ in range(2):
+        await world.intent()
+        assert (await receiver.event(str(endpoint.secret))).type == "payment_intent.created"
+        await attempted(world)
+
+
+async def test_a_deliverer_that_dies_is_reported_at_once(world: World) -> None:
+    """A bug there must not look like a receiver that gets no events."""
+    reported: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.put_nowait(context))
+    async with delivering(world.sandbox):
+        await world.stripe.v1.webhook_endpoints.create_async({"url": "http://127.0.0.1:1/", "enabled_events": ["*"]})
+        world.books.close()
+        world.sandbox.wake_deliveries()
+        assert (await reported.get())["message"] == "the webhook deliverer has died"
