@@ -15,7 +15,6 @@ from tests.simulation.books import Books, is_poison, order_of, seconds_of, stand
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash
 from tests.simulation.journal import Awake, Pressed, Stored, StripeCharged, Told
-from tests.simulation.laws_of_money import forgotten
 
 EXPONENTS = {"jpy": 0, "kwd": 3}
 """Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
@@ -48,7 +47,7 @@ def _all_orders(books: Books) -> list[str]:
 def one_charge_is_kept(books: Books) -> Iterator[Breach]:
     for order_id in _all_orders(books):
         kept = _kept(books, order_id)
-        if len(kept) > 1 and not forgotten(books, order_id, max(books.charged_s[each] for each in kept)):
+        if len(kept) > 1 and not books.has_forgotten(order_id, max(books.charged_s[each] for each in kept)):
             yield order_id, f"{', '.join(kept)} are kept"
 
 
