@@ -266,7 +266,13 @@ def test_every_course_of_four_turns_keeps_the_laws(cancel):
 WILL_NAMES = ["charged", "charged", "declined", "refused", "action", "action", "processing", "error"]
 WILL_NAMES += ["error after charged", "error after action", "create error"]
 ANSWER_NAMES = ["answered", "answered", "answered", "lost", "late", "late create", "withheld", "withdrawn"]
-SPAN_CHOICES = [timedelta(seconds=1), timedelta(seconds=61), timedelta(minutes=9), timedelta(hours=7), timedelta(hours=30)]
+SPAN_CHOICES = [
+    timedelta(seconds=1),
+    timedelta(seconds=61),
+    timedelta(minutes=9),
+    timedelta(hours=7),
+    timedelta(hours=30),
+]
 
 
 def course(payments: Payments, chance: random.Random, steps: int) -> None:

@@ -1,9 +1,7 @@
-"""Arbitrary sequences of messages: any order, duplicates, any attempt and charge, two processes, jumping clocks.
+"""Arbitrary sequences of messages: any order, duplicates, any attempt, intent or charge, two processes, jumping clocks.
 
-Most of them no world could produce. What must be true of every document and step (`checks`) holds all the same. One
-pair alone is out of bounds: a list asked as stored for an attempt that is charging. It is asked only after an error was
-stored, and from there no attempt goes back; a sequence that makes it up is ended there, and must not have changed
-anything.
+Most of them no world could produce. What must be true of every document and step (`checks`) holds all the same, and no
+message raises: `decide` is total.
 """
 
 from datetime import timedelta
@@ -14,22 +12,33 @@ from hypothesis import example, given, settings
 from payment.core.decide import decide
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
 from payment.core.messages import (
-    CardCharged,
+    ActionRequired,
+    Authentication,
     CardDeclined,
-    ChargeErrorStored,
+    ChargeFacts,
     ChargeRefunded,
-    ChargeRefused,
     ChargeRequested,
-    ChargesFound,
-    ChargeUnclear,
-    ChargeWithheld,
+    ChargesListed,
+    ConfirmRefused,
+    ConfirmUnclear,
+    ConfirmWithheld,
+    Context,
+    CreateErrorStored,
+    CreateRefused,
     Due,
     EffectReturned,
     EventPublished,
-    Evidence,
-    FoundCharge,
+    Failure,
+    Instrument,
+    InstrumentKind,
+    IntentPrepared,
+    IntentSeen,
+    IntentStatus,
+    IntentSucceeded,
     LeaseRenewed,
-    Moment,
+    ListedCharge,
+    LookReason,
+    LookRequested,
     OrderCancelled,
     OrderCreated,
     RefundBlocked,
@@ -37,112 +46,169 @@ from payment.core.messages import (
     RefundNotFound,
     RefusalReason,
 )
-from payment.core.order import AttemptState, UnreachablePair
+from payment.core.order import UNSETTLED, AttemptState
 from payment.core.pending import pending
-from payment.core.replies import Paid, Pending, payment_status
-from payment.core.schedule import KEY_LIFE, LEASE, LONGEST_DELAY, LONGEST_LOOK_DELAY, LONGEST_RESEND_DELAY
-from tests.core.builders import A_AGAIN, EXPIRES, ORDER, T0, VERSION, A, B
+from payment.core.replies import Paid, Pending, RequiresAction, Start, payment_status
+from payment.core.schedule import (
+    KEY_LIFE,
+    LEASE,
+    LONGEST_BLOCKED_DELAY,
+    LONGEST_DELAY,
+    LONGEST_LIST_DELAY,
+    LONGEST_RESEND_DELAY,
+)
+from tests.core.builders import (
+    A_AGAIN,
+    DOCUMENTS,
+    EXPIRES,
+    GROUP,
+    ORDER,
+    PAYMENT,
+    T0,
+    VERSION,
+    A,
+    B,
+    created,
+    of_0_1_0,
+    request,
+)
 from tests.core.checks import check_step
 
 ID = st.just(ORDER)
 NUMBER = st.integers(0, 4)
-SEND = st.integers(1, 3)
+INTENT = st.sampled_from([1, 1, 1, 2, 2, 3])
+SEND = st.sampled_from([1, 1, 2, 2, 3])
 CHARGE = st.sampled_from(["ch_1", "ch_2", "ch_3", "ch_4"])
+FACTS = st.builds(ChargeFacts, CHARGE, st.sampled_from([False, False, True]))
 KEY = st.builds("refund-{}-{}".format, CHARGE, SEND)
-TOKEN = st.sampled_from(["tok_1", "tok_2", "tok_3", "tok_4"])
+INSTRUMENT = st.builds(
+    Instrument, st.sampled_from(InstrumentKind), st.sampled_from(["tok_1", "tok_2", "tok_3", "tok_4"])
+)
+AUTHENTICATION = st.sampled_from([Authentication(), Authentication(use_stripe_sdk=True)])
 TEXT = st.just("text")
+FAILURE = st.builds(Failure, TEXT, st.none() | TEXT, TEXT)
+REASON = st.sampled_from(RefusalReason)
 EXPIRY = st.sampled_from([T0 + timedelta(minutes=15), EXPIRES])
 EFFECT = st.sampled_from(
     [
-        *(f"charge:charge-payment-1-{number}" for number in (1, 2)),
-        *(f"find:{ORDER}:1:{evidence.value}" for evidence in Evidence),
+        *(f"{kind}:{ORDER}:{number}" for kind in ("create", "confirm", "retrieve", "cancel") for number in (1, 2)),
+        f"list:{ORDER}:1",
         "refund:refund-ch_1-1",
         "find-refund:refund-ch_1-1",
-        f"publish:{PAYMENT_CREATED}:payment-1",
-        f"publish:{PAYMENT_REFUNDED}:payment-1",
+        f"publish:{PAYMENT_CREATED}:{PAYMENT}",
+        f"publish:{PAYMENT_REFUNDED}:{PAYMENT}",
     ]
 )
-FOUND = st.lists(st.builds(FoundCharge, CHARGE, NUMBER), max_size=3).map(tuple)
+
+
+def of_intent(build):
+    """A message about one of the intents, with the id that this intent has."""
+    return INTENT.flatmap(lambda number: build(st.just(number), st.just(f"pi_{number}")))
+
+
+def seen(number, intent_id):
+    open_statuses = [status for status in IntentStatus if status is not IntentStatus.SUCCEEDED]
+    attempt, failure = st.none() | NUMBER, st.none() | FAILURE
+    reason = st.sampled_from(LookReason)
+    return st.one_of(
+        st.builds(IntentSeen, ID, number, intent_id, reason, st.just(IntentStatus.SUCCEEDED), FACTS, failure, attempt),
+        st.builds(
+            IntentSeen, ID, number, intent_id, reason, st.sampled_from(open_statuses), st.none(), failure, attempt
+        ),
+    )
+
 
 MESSAGE = st.one_of(
-    st.builds(ChargeRequested, ID, st.sampled_from(["user-1", "user-1", "user-2"]), TOKEN, st.just("payment-1")),
+    st.builds(ChargeRequested, ID, st.sampled_from(["user-1", "user-1", "user-2"]), INSTRUMENT, AUTHENTICATION),
+    st.builds(LookRequested, ID),
     st.builds(OrderCreated, ID, NUMBER, st.just("user-1"), EXPIRY, st.sampled_from([1, 1999]), st.just("usd")),
     st.builds(OrderCancelled, ID, NUMBER),
-    st.builds(CardCharged, ID, NUMBER, CHARGE),
-    st.builds(CardDeclined, ID, NUMBER, TEXT, st.none() | TEXT, TEXT),
-    st.builds(ChargeRefused, ID, NUMBER, SEND, st.sampled_from(RefusalReason), TEXT),
-    st.builds(ChargeUnclear, ID, NUMBER, SEND),
-    st.builds(ChargeErrorStored, ID, NUMBER),
-    st.builds(ChargeWithheld, ID, NUMBER, SEND),
-    st.builds(ChargesFound, ID, NUMBER, st.sampled_from(Evidence), FOUND),
+    of_intent(lambda number, intent_id: st.builds(IntentPrepared, ID, number, intent_id)),
+    st.builds(CreateErrorStored, ID, INTENT),
+    st.builds(CreateRefused, ID, INTENT, REASON, TEXT),
+    of_intent(lambda number, id: st.builds(IntentSucceeded, ID, number, st.none() | id, FACTS, st.booleans())),
+    of_intent(lambda number, id: st.builds(ActionRequired, ID, NUMBER, number, id, st.booleans(), st.booleans())),
+    of_intent(lambda number, id: st.builds(CardDeclined, ID, NUMBER, number, id, FAILURE)),
+    of_intent(lambda number, id: st.builds(ConfirmRefused, ID, NUMBER, SEND, number, id, REASON, TEXT)),
+    of_intent(lambda number, id: st.builds(ConfirmUnclear, ID, NUMBER, SEND, number, st.none() | id, st.booleans())),
+    of_intent(lambda number, id: st.builds(ConfirmWithheld, ID, NUMBER, SEND, number, st.none() | id)),
+    of_intent(seen),
+    of_intent(seen),
+    st.builds(ChargesListed, ID, NUMBER, st.lists(st.builds(ListedCharge, FACTS, NUMBER), max_size=3).map(tuple)),
     st.builds(ChargeRefunded, ID, CHARGE, TEXT),
     st.builds(RefundBlocked, ID, CHARGE, st.none() | TEXT, TEXT),
     st.builds(RefundErrorStored, ID, CHARGE, KEY),
     st.builds(RefundNotFound, ID, CHARGE, KEY),
-    st.builds(EventPublished, ID, st.sampled_from([PAYMENT_CREATED, PAYMENT_REFUNDED])),
+    st.builds(EventPublished, ID, st.sampled_from([f"{PAYMENT_CREATED}:{PAYMENT}", f"{PAYMENT_REFUNDED}:{PAYMENT}"])),
     st.builds(EffectReturned, ID, EFFECT),
     st.builds(LeaseRenewed, ID, st.lists(EFFECT, max_size=3).map(tuple)),
     st.builds(Due, ID),
+    st.builds(Due, ID),
 )
-SPANS = [timedelta(0), timedelta(seconds=1), timedelta(seconds=61), timedelta(hours=7), timedelta(hours=24)]
+SPANS = [timedelta(0), timedelta(seconds=2), timedelta(seconds=61), timedelta(hours=7), timedelta(hours=24)]
 JUMPS = [timedelta(days=365), timedelta(days=-365), timedelta(hours=-40)]
 STEPS = st.lists(
-    st.tuples(MESSAGE, st.sampled_from([A, A, A_AGAIN, B]), st.sampled_from(SPANS * 3 + JUMPS)), max_size=25
+    st.tuples(MESSAGE, st.sampled_from([A, A, A_AGAIN, B]), st.sampled_from(SPANS * 3 + JUMPS)), max_size=30
 )
-PAYABLE = [
-    (OrderCreated(ORDER, 0, "user-1", EXPIRES, 1999, "usd"), A, timedelta(0)),
-    (ChargeRequested(ORDER, "user-1", "tok_1", "payment-1"), A, timedelta(0)),
-]
+NOW = timedelta(0)
+PAYABLE = [(created(), A, NOW), (request(), A, NOW)]
+SEVERAL = settings(max_examples=100, deadline=None)
 
 
-def walk(steps):
-    """Each step's message, moment, the order before and after, and the reply; ended by the pair nobody can produce."""
-    order, now = None, T0
+def walk(steps, order=None, now=T0, *, prepare=False):
+    """Each step's message, context, the order before and after, and the reply."""
     for message, process, span in steps:
         now += span
-        moment = Moment(now, process, VERSION)
-        try:
-            step = decide(order, message, moment)
-        except UnreachablePair:
-            assert isinstance(message, ChargesFound)
-            assert message.evidence is Evidence.STORED
-            assert order.attempts[message.attempt - 1].state is AttemptState.CHARGING
-            return
-        yield message, moment, order, step
+        context = Context(now, process, VERSION, GROUP, prepare)
+        step = decide(order, message, context)
+        yield message, context, order, step
         order = step.order
 
 
-@given(STEPS)
-@settings(max_examples=200, deadline=None)
-@example([(Due(ORDER), A, timedelta(0)), (CardCharged(ORDER, 1, "ch_1"), A, timedelta(0))])
-def test_any_sequence_keeps_every_document_and_step_right(steps):
+@given(STEPS, st.booleans())
+@settings(max_examples=250, deadline=None)
+@example([(Due(ORDER), A, NOW), (EventPublished(ORDER, "x"), A, NOW)], False)
+def test_any_sequence_keeps_every_document_and_step_right(steps, prepare):
     """`check_step` after each: `due` is the earliest pending, one is kept, the rest is given back (F01, F02)."""
-    for _, _, before, step in walk(PAYABLE + steps):
+    for _, _, before, step in walk(PAYABLE + steps, prepare=prepare):
         check_step(before, step.order)
-    for _, _, before, step in walk(steps):
+    for _, _, before, step in walk(steps, prepare=prepare):
+        check_step(before, step.order)
+
+
+@given(st.sampled_from(sorted(DOCUMENTS)), STEPS)
+@settings(max_examples=150, deadline=None)
+def test_any_sequence_keeps_every_document_of_0_1_0_right(name, steps):
+    """They are carried on by the same core."""
+    story = of_0_1_0(name)
+    for _, _, before, step in walk(steps, story.doc, story.now):
         check_step(before, step.order)
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@SEVERAL
 def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps):
-    """Paid only where the document says paid, by an order that is not cancelled; pending only with intent on paper."""
-    for message, moment, _, step in walk(PAYABLE + steps):
+    """Paid only where the document says paid, by an order that is not cancelled; pending only with an open attempt."""
+    for message, context, _, step in walk(PAYABLE + steps):
         assert (step.reply is not None) == isinstance(message, ChargeRequested)
         if isinstance(step.reply, Paid):
             assert not step.order.cancelled
             assert step.reply.stripe_id == step.order.kept.charge_id
-        if isinstance(step.reply, Pending):
+        if isinstance(step.reply, Pending | RequiresAction):
             assert step.order.unsettled is not None
+        if isinstance(step.reply, RequiresAction):
+            assert step.order.open_at(context.at)
+        if isinstance(step.reply, Start):
+            assert step.order.due is not None, "what it waits for will come"
         if step.order is not None:
-            payment_status(step.order, moment.at)
+            payment_status(step.order, context.at)
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@SEVERAL
 def test_any_sequence_makes_a_cancelled_order_unpayable(steps):
-    """Cancel wins at any time: from then on no charge effect, no new attempt, no kept charge (F19, F20, F22)."""
-    steps = [*PAYABLE, *steps[:10], (OrderCancelled(ORDER, 1), B, timedelta(0)), *steps[10:]]
+    """Cancel wins at any time: from then on no confirm, no new attempt, no kept charge (F19, F20, F22)."""
+    steps = [*PAYABLE, *steps[:12], (OrderCancelled(ORDER, 1), B, NOW), *steps[12:]]
     for _, _, before, step in walk(steps):
         if before is not None and before.cancelled:
             assert len(step.order.attempts) == len(before.attempts)
@@ -151,35 +217,51 @@ def test_any_sequence_makes_a_cancelled_order_unpayable(steps):
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@SEVERAL
 def test_any_sequence_counts_a_send_only_while_its_key_is_young(steps):
     """Each send is counted before `not_after`, within the key's life, on an open order (F17, F38)."""
-    for _, moment, before, step in walk(PAYABLE + steps):
+    for _, context, before, step in walk(PAYABLE + steps):
         sends = {attempt.number: attempt.sends for attempt in before.attempts} if before else {}
         for attempt in step.order.attempts if step.order else ():
             if attempt.sends > sends.get(attempt.number, 0):
-                assert moment.at < attempt.not_after <= attempt.first_sent + KEY_LIFE
-                assert step.order.open_at(moment.at)
+                assert context.at < attempt.not_after <= attempt.first_sent + KEY_LIFE
+                assert step.order.open_at(context.at)
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@SEVERAL
 def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(steps):
     """No task is written further off than the longest delay, so that none is lost to a clock that was wrong (F38)."""
-    latest = max(LONGEST_LOOK_DELAY, LEASE + LONGEST_RESEND_DELAY)
-    for _, moment, before, step in walk(PAYABLE + steps):
+    latest = max(LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY, LEASE + LONGEST_RESEND_DELAY)
+    for _, context, before, step in walk(PAYABLE + steps):
         old = {item.at for item in pending(before)} if before else set()
         for item in pending(step.order) if step.order else ():
-            assert item.at in old or item.at <= moment.at + latest
-        if step.order and step.order.due and step.order.due > moment.at + LONGEST_DELAY:
-            assert decide(step.order, Due(ORDER), moment).order.due <= moment.at + latest
+            assert item.at in old or item.at <= context.at + latest
+        if step.order and step.order.due and step.order.due > context.at + LONGEST_DELAY:
+            after = decide(step.order, Due(ORDER), context).order
+            assert after.due is None or after.due <= context.at + latest
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
-def test_any_message_told_twice_to_the_process_that_heard_it_changes_nothing_more(steps):
+@SEVERAL
+def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps):
     """F01, F08: platform events and outcomes that settled something are idempotent."""
-    once = (OrderCreated, OrderCancelled, CardCharged, CardDeclined, ChargeRefunded, EventPublished, Due)
-    for message, moment, _, step in walk(PAYABLE + steps):
+    once = (OrderCreated, OrderCancelled, CardDeclined, ChargeRefunded, IntentPrepared, ActionRequired)
+    for message, context, _, step in walk(PAYABLE + steps):
         if isinstance(message, once):
-            assert decide(step.order, message, moment).order is step.order
+            assert decide(step.order, message, context).order is step.order
+
+
+@given(STEPS)
+@SEVERAL
+def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps):
+    """Whatever came before: once the intent of an order that is over is known canceled, no attempt is unsettled."""
+    *_, (_, context, _, step) = walk(PAYABLE + steps)
+    order = step.order
+    late = Context(max(context.at, order.expires_at), B, VERSION, GROUP)
+    intent_id = order.intent.id or "pi_9"
+    canceled = IntentSeen(ORDER, order.intent.number, intent_id, LookReason.CANCEL, IntentStatus.CANCELED)
+    order = decide(order, canceled, late).order
+    assert order.unsettled is None
+    assert all(attempt.state not in UNSETTLED for attempt in order.attempts)
+    assert order.intent.task is None

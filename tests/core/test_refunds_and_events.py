@@ -1,12 +1,19 @@
 """Giving back, telling the platform, and leases: the part of `decide` that comes after a charge, as transcripts."""
 
-from datetime import timedelta
+import pytest
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ChargeCard, FindCharges, PublishEvent, RefundCharge
+from payment.core.effects import (
+    PAYMENT_CREATED,
+    PAYMENT_REFUNDED,
+    ConfirmIntent,
+    FindRefund,
+    PublishEvent,
+    RefundCharge,
+)
 from payment.core.messages import EffectReturned, EventPublished, LeaseRenewed
 from payment.core.order import AttemptState
 from payment.core.pending import pending
-from payment.core.schedule import LEASE
+from payment.core.schedule import FIRST_BLOCKED_DELAY, LEASE
 from tests.core.builders import (
     BY_STATE,
     CREATED_IS_OUT,
@@ -16,19 +23,21 @@ from tests.core.builders import (
     T0,
     A,
     B,
-    abandoned,
     blocked,
     cancelled,
-    charged,
-    charging,
+    cancelling,
+    confirming,
     given_back,
+    listed,
+    of_0_1_0,
     paid,
     refund_blocked,
     refund_error_stored,
     refund_not_found,
     refunded,
     refunding,
-    request,
+    seen_charged,
+    taken_over,
 )
 
 S = AttemptState
@@ -44,43 +53,29 @@ def test_cancel_after_paid_publishes_refunded_after_created():
     assert (second.stripe_id, second.refund_id) == ("ch_1", "re_1")
 
 
-def test_stray_given_back_on_a_cancelled_order_is_not_its_refund():
+def test_refund_of_another_charge_is_no_event_of_a_paid_order():
     """payment:refunded speaks of the charge that paid."""
-    story = paid().tell(CREATED_IS_OUT, charged("ch_2"), cancelled(), refunded("ch_2", "re_2"))
+    story = of_0_1_0("stray refunding").tell(cancelled(), refunded("ch_2", "re_2"))
     assert story.owed(PublishEvent) == []
     assert story.tell(refunded("ch_1", "re_1")).one(PublishEvent).refund_id == "re_1"
 
 
-def test_stray_given_back_first_does_not_stand_for_what_its_order_gives_back():
-    """Nor where nothing was ever kept: the attempt's own charge landed after the cancel, and so did a second one."""
-    story = charging().tell(cancelled(), charged("ch_1"), charged("ch_2"), refunded("ch_2", "re_2"))
-    assert story.owed(PublishEvent) == []
-    assert story.tell(refunded("ch_1", "re_1")).one(PublishEvent).refund_id == "re_1"
-
-
-def test_stray_alone_on_a_cancelled_order_is_announced():
+def test_charge_that_landed_on_a_cancelled_order_is_announced_as_given_back():
     """The contract: a charge that landed on a cancelled order was given back."""
-    story = BY_STATE[S.DECLINED]().tell(cancelled(), charged("ch_9", attempt=7), refunded("ch_9", "re_9"))
+    story = BY_STATE[S.DECLINED]().tell(cancelled(), seen_charged("ch_9"), refunded("ch_9", "re_9"))
     assert (story.one(PublishEvent).stripe_id, story.one(PublishEvent).refund_id) == ("ch_9", "re_9")
 
 
 def test_payment_is_announced_as_given_back_once():
     """Two attempts' charges landed after the cancel: one payment, one event."""
-    story = abandoned().tell(request("tok_2"), cancelled(), charged("ch_1", 1), charged("ch_2", 2))
+    story = of_0_1_0("abandoned, another charging").tell(cancelled(), listed(("ch_1", 1), ("ch_2", 2)))
     story.tell(refunded("ch_2", "re_2"), refunded("ch_1", "re_1"))
     assert [event.refund_id for event in story.doc.outbox] == ["re_2"]
 
 
 def test_refund_that_is_done_is_kept_with_its_id():
-    """Whoever reads the document finds it at Stripe."""
+    """A reader of the document finds it at Stripe."""
     assert given_back().attempt().refund.id == "re_1"
-
-
-def test_stray_is_kept_with_what_is_known_of_it():
-    """For whoever reads the document: how much it was, and when it was seen."""
-    stray = paid().later(seconds=5).tell(charged("ch_2")).doc.strays[0]
-    assert (stray.amount, stray.currency, stray.charge_id) == (1999, "usd", "ch_2")
-    assert stray.first_sent == stray.last_sent == stray.not_after == stray.settled == T0 + timedelta(seconds=5)
 
 
 def test_refund_of_a_charge_that_is_kept_or_unknown_changes_nothing():
@@ -99,7 +94,7 @@ def test_refund_that_is_done_stands():
 
 
 def test_word_of_an_earlier_refund_key_changes_nothing():
-    """Somebody has gone on to the next key since."""
+    """The next key is in use by now."""
     story = refunding().tell(refund_error_stored(), refund_not_found())
     before = story.doc
     assert story.tell(refund_error_stored(number=1), refund_not_found(number=1)).doc is before
@@ -135,17 +130,17 @@ def test_word_of_an_event_whose_turn_has_not_come_changes_nothing():
 
 def test_lease_is_renewed_by_its_holder_alone():
     """Work that waits in this process's own queue is renewed; another's is left alone."""
-    story = charging().later(seconds=40)
-    renewal = LeaseRenewed(ORDER, (story.one(ChargeCard).id,))
+    story = confirming().later(seconds=40)
+    renewal = LeaseRenewed(ORDER, (story.one(ConfirmIntent).id,))
     before = story.doc
     assert story.tell(renewal, by=B).doc is before
     assert story.tell(renewal).doc.due == story.now + LEASE
     renewed = story.doc
-    assert story.later(seconds=5).tell(LeaseRenewed(ORDER, ("charge:other",))).doc is renewed
+    assert story.later(seconds=5).tell(LeaseRenewed(ORDER, ("confirm:other:1",))).doc is renewed
 
 
 def test_lease_of_an_event_is_renewed_and_given_back_too():
-    """F28: NATS is away, and the event waits in its actor's hands."""
+    """F28: NATS is away, and the event waits in its actor's queue."""
     story = paid().later(seconds=40)
     publish = story.one(PublishEvent).id
     assert story.tell(LeaseRenewed(ORDER, (publish,))).doc.due == story.now + LEASE
@@ -154,8 +149,16 @@ def test_lease_of_an_event_is_renewed_and_given_back_too():
     assert story.tell(DUE, by=B).doc.due == story.now + LEASE
 
 
+def test_event_of_another_process_is_neither_renewed_nor_given_back():
+    """Nothing is written for it."""
+    story = paid().later(seconds=40)
+    publish = story.one(PublishEvent).id
+    before = story.doc
+    assert story.tell(LeaseRenewed(ORDER, (publish,)), EffectReturned(ORDER, publish), by=B).doc is before
+
+
 def test_only_what_is_named_is_renewed_or_given_back():
-    """A refund and an event of one order are in two actors' hands: what the one says is no word of the other."""
+    """A refund and an event of one order are in two actors' queues: what the one says is no word of the other."""
     story = paid().tell(cancelled()).later(seconds=40)
     refund, publish = story.owed(RefundCharge)[0], story.owed(PublishEvent)[0]
     for named, other in ((refund, publish), (publish, refund)):
@@ -166,22 +169,54 @@ def test_only_what_is_named_is_renewed_or_given_back():
         story.tell(DUE)
 
 
-def test_event_that_waits_in_anothers_hands_stays_there():
+def test_event_that_another_process_publishes_stays_there():
     """payment:refunded comes to the outbox behind it, and that is no reason to publish it twice."""
     story = paid().later(seconds=5).tell(cancelled(), refunded(), by=B)
     assert [(item.holder, item.at) for item in pending(story.doc)] == [(A, T0 + LEASE)]
 
 
-def test_returned_look_is_due_at_once_for_whoever_looks():
+@pytest.mark.parametrize("story", [lambda: taken_over(), lambda: cancelling().due(by=B)], ids=["look", "cancel"])
+def test_returned_effect_is_due_at_once_for_any_process(story):
     """An actor gives back what it did not finish."""
-    story = charging().due(by=B)
-    story.tell(EffectReturned(ORDER, story.one(FindCharges).id), by=B)
+    story = story()
+    (item,) = pending(story.doc)
+    story.tell(EffectReturned(ORDER, item.effect.id), by=B)
     assert (story.doc.due, story.doc.holder) == (story.now, None)
+    assert story.tell(DUE).pending_of(item.effect).holder == A
 
 
 def test_due_before_its_time_changes_nothing():
     """F08: a second sweep, a duplicate."""
-    for story in (charging(), paid()):
+    for story in (confirming(), paid(), refunding()):
         before = story.later(seconds=30).doc
         assert story.tell(DUE).doc is before
         assert story.tell(DUE, by=B).doc is before
+
+
+def test_blocked_refund_is_tried_again_slowly():
+    """Refunding, failed, disputed or pending: blocked; later a look, then the next key (F44)."""
+    story = refund_blocked()
+    assert (story.state(), story.owed(RefundCharge)) == (S.BLOCKED, [])
+    assert story.doc.due == T0 + FIRST_BLOCKED_DELAY
+    assert story.due().one(FindRefund).key == "refund-ch_1-1"
+    story.tell(refund_not_found())
+    assert (story.state(), story.one(RefundCharge).key) == (S.REFUNDING, "refund-ch_1-2")
+    story.tell(blocked())
+    assert story.doc.due == story.now + 2 * FIRST_BLOCKED_DELAY
+    assert story.tell(blocked()).doc.due == story.now + 4 * FIRST_BLOCKED_DELAY
+
+
+def test_error_replayed_for_the_refunds_key_looks_at_the_charge():
+    """Refunding, a 500 replayed for its key: look at the charge; not refunded: the next refund key (F23)."""
+    story = refunding().tell(refund_error_stored())
+    assert story.one(FindRefund).key == "refund-ch_1-1"
+    assert story.tell(refund_not_found()).one(RefundCharge).key == "refund-ch_1-2"
+    assert refunding().tell(refund_error_stored(), refunded()).state() is S.REFUNDED, "and no second refund"
+
+
+def test_refund_done_on_a_cancelled_order_is_published():
+    """Refunding, refunded (or already so: its id): refunded, payment:refunded is owed (F21)."""
+    story = given_back()
+    event = story.one(PublishEvent)
+    assert (story.state(), event.subject, event.refund_id) == (S.REFUNDED, PAYMENT_REFUNDED, "re_1")
+    assert pending(story.tell(REFUNDED_IS_OUT).doc) == ()

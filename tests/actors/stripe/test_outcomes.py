@@ -213,6 +213,7 @@ def test_a_create_under_an_old_key_is_preceded_by_a_list(
     assert isinstance(waiting, NotYet)
     assert (waiting.obstacle, waiting.retry_after_s) == (Obstacle.CHARGE_PENDING, CHARGE_PENDING_AGAIN_S)
     assert result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),))) == structs.replace(AGED, listed=True)
+    assert isinstance(result_of(effect, AGED, Charges((), pending=True)), NotYet)
     assert result_of(effect, AGED, Unclear("t")) is None
 
 
