@@ -15,7 +15,7 @@ MUTANTS = (
         name="key-young-for-25-hours",
         wrong="A confirm's key may be sent for 25 hours, though Stripe forgets it after 24.",
         endangers="L1 F17",
-        test="tests/core/test_outcomes.py::test_key_is_old_from_the_instant_at_which_it_is_young_no_more",
+        test="tests/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
         edits=(Edit(SCHEDULE, "\nKEY_LIFE = timedelta(hours=12)", "\nKEY_LIFE = timedelta(hours=25)"),),
     ),
     Mutant(

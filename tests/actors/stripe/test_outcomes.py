@@ -225,6 +225,7 @@ def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> N
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
     assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(LookReason.LOOK, ASKS), HANDOVER)
+    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(LookReason.CANCEL, ASKS))
 
 
 def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
