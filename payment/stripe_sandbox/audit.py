@@ -1,4 +1,4 @@
-"""What a test reads to judge whoever used the account: every object, and sums that must never be wrong.
+"""What a test reads to judge the account's user by: every object, and the sums that its rules are about.
 
 intents, charges, refunds     all objects, oldest first; an intent without its client secret
 succeeded_by_intent           succeeded charges of each intent (never more than one)

@@ -97,7 +97,9 @@ class Books:
         self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"has version {version}, this program knows {SCHEMA_VERSION}")
+            raise sqlite3.DatabaseError(
+                f"made by another release (version {version}, this one knows {SCHEMA_VERSION}): delete it to begin anew"
+            )
         if version == 0:
             self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
@@ -171,8 +173,8 @@ class Books:
 
     def change_charge(self, charge: Charge) -> None:
         self._db.execute(
-            "UPDATE charges SET kept = ?, object = ? WHERE id = ?",
-            [_kept(charge), msgspec.json.encode(charge), charge.id],
+            "UPDATE charges SET transfer_group = ?, kept = ?, object = ? WHERE id = ?",
+            [charge.transfer_group, _kept(charge), msgspec.json.encode(charge), charge.id],
         )
 
     def charge(self, charge_id: str) -> Charge | None:

@@ -48,7 +48,7 @@ def application(sandbox: Sandbox) -> web.Application:
 async def serving(
     data: Path, settings: Settings, host: str, port: int, forward: Forward | None = None
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve on a port (0: a free one) as long as the block lasts; gives the address and the port.
+    """Serve on a port (0: a free one) while the block runs; gives the address and the port.
 
     Raise BooksInUseError if another process has the books, OSError if the port is taken.
     """
@@ -74,7 +74,7 @@ async def serving(
 
 @asynccontextmanager
 async def delivering(sandbox: Sandbox) -> AsyncIterator[Deliverer]:
-    """Deliver events to webhook endpoints as long as the block lasts."""
+    """Deliver events to webhook endpoints while the block runs."""
     async with ClientSession() as session:
         deliverer = Deliverer(sandbox.books, sandbox.account.settle, poster(session))
         sandbox.deliver_with(deliverer)

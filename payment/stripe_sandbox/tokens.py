@@ -77,7 +77,7 @@ class TestCard(Struct, frozen=True):
                 return False
 
     def decline_without_customer(self) -> Decline | None:
-        """How this card is declined where nobody can authenticate: by the Charges API, or `off_session`."""
+        """How this card is declined where the customer can't authenticate: by the Charges API."""
         if self.asks_for_authentication(requested=False, off_session=False):
             return AUTHENTICATION_REQUIRED
         return self.decline
@@ -155,6 +155,8 @@ UNNAMED: tuple[TestCard, ...] = (
     TestCard("Discover", "6011000990139424"),
     TestCard("Discover", "6011981111111113", "debit"),
     TestCard("Diners Club", "36227206271667"),
+    TestCard("Visa", "4000002500001001", "debit", "FR"),
+    TestCard("MasterCard", "5555552500001001", "debit", "FR"),
     TestCard("UnionPay", "6200000000000047", "debit", "CN"),
     TestCard("UnionPay", "6205500000000000004", country="CN"),
     *(
@@ -204,6 +206,8 @@ SPECIAL: dict[str, TestCard] = {
     "createDispute": _visa("4000000000000259", disputed=True),
     "createDisputeProductNotReceived": _visa("4000000000002685", disputed=True, dispute_reason="product_not_received"),
     "createDisputeInquiry": _visa("4000000000001976", disputed=True, inquiry=True),
+    "createMultipleDisputes": _visa("4000000404000079", disputed=True),
+    "createIssuerFraudRecord": _visa("4000000000005423"),
     "pendingRefund": _visa("4000000000007726", refund_begins="pending"),
     "refundFail": _visa("4000000000005126", refund_ends="failed"),
     "threeDSecure2Required": _visa("4000000000003220", authentication=Authentication.REQUIRED),

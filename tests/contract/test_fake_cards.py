@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from payment.core.messages import Instrument, InstrumentKind, IntentStatus
-from payment.ports.cards import Charges, Declined, Handover, Intent, NotYet, Obstacle, Unclear, UnexpectedState
+from payment.ports.cards import Charges, Declined, Handover, Intent, NotYet, Obstacle, Refused, Unclear, UnexpectedState
 from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import BY_SDK, CardsContract, confirming, making, token
 from tests.fakes.cards import PREFIXES, PROCESSING_TAKES, FakeStripe, Fate, Late, Stall
@@ -166,6 +166,17 @@ async def test_a_confirm_of_an_intent_that_awaits_its_customer(bench: FakeBench,
     outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
     assert isinstance(outcome, Intent if anew else UnexpectedState)
     assert len(bench.stripe.kept_charges("o1")) == int(anew)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_refusal_may_be_stored_for_its_key(bench: FakeBench, stored: bool) -> None:
+    """With another card under that key it is then an alarm; without that, the key is free."""
+    bench.stripe.stores_refusals = stored
+    intent_id = await made(bench)
+    for _ in range(2):
+        assert isinstance(await bench.run(bench.cards.confirm(confirming(token("tok_none")), intent_id)), Refused)
+    outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+    assert isinstance(outcome, Unclear if stored else Intent)
 
 
 async def test_a_browser_is_declined_as_a_confirm_of_ours_is(bench: FakeBench) -> None:

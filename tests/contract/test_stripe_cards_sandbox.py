@@ -18,7 +18,6 @@ R = TypeVar("R")
 
 pytestmark = pytest.mark.servers
 
-SECRET_KEY, PUBLISHABLE_KEY = "sk_test_contract", "pk_test_contract"
 ENDPOINTS = {
     "create": "payment_intents.create",
     "confirm": "payment_intents.confirm",
@@ -27,11 +26,13 @@ ENDPOINTS = {
     "list": "charges.list",
     "refund": "refunds.create",
 }
+SECRET_KEY = {"Authorization": "Bearer sk_test_contract"}
+PUBLISHABLE_KEY = {"Authorization": "Bearer pk_test_contract"}
 
 
 class SandboxBench:
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.cards = StripeCards(SECRET_KEY, url, max_connections=4, call_timeout_s=2.0, connect_timeout_s=1.0)
+        self.cards = StripeCards("sk_test_contract", url, max_connections=4, call_timeout_s=2.0, connect_timeout_s=1.0)
         self._http = http
 
     async def run(self, call: Awaitable[R]) -> R:
@@ -52,35 +53,36 @@ class SandboxBench:
                 return Instrument(kind, f"tok_{card}")
             case InstrumentKind.PAYMENT_METHOD:
                 return Instrument(kind, f"pm_card_{card}")
-        made = await self._stripe("test_helpers/confirmation_tokens", SECRET_KEY, payment_method=f"pm_card_{card}")
-        return Instrument(kind, made["id"])
+            case InstrumentKind.CONFIRMATION_TOKEN:
+                made = await self._api("test_helpers/confirmation_tokens", {"payment_method": f"pm_card_{card}"})
+                return Instrument(kind, made["id"])
 
     async def authenticate(self, intent_id: str, completes: bool) -> None:
-        """One that waits for no customer answers 409: nothing comes of it."""
-        path = f"/_sandbox/intents/{intent_id}/{'complete' if completes else 'fail'}"
-        async with self._http.post(path) as answer:
-            assert answer.status in (200, 409), await answer.text()
+        """A customer whose intent was canceled in between finds the bank's page closed: 409."""
+        answer = "complete" if completes else "fail"
+        async with self._http.post(f"/_sandbox/intents/{intent_id}/{answer}") as answered:
+            assert answered.status in (200, 409), await answered.text()
 
     async def browser_confirm(self, handover: Handover, card: str) -> None:
-        intent_id = handover.client_secret.partition("_secret_")[0]
-        asked = {"client_secret": handover.client_secret, "payment_method": f"pm_card_{card}"}
-        await self._stripe(f"payment_intents/{intent_id}/confirm", PUBLISHABLE_KEY, **asked)
+        secret = handover.client_secret
+        params = {"client_secret": secret, "payment_method": f"pm_card_{card}"}
+        path = f"payment_intents/{secret.partition('_secret_')[0]}/confirm"
+        await self._api(path, params, PUBLISHABLE_KEY)
 
     async def cancel_by_hand(self, intent_id: str) -> None:
-        await self._stripe(f"payment_intents/{intent_id}/cancel", SECRET_KEY)
+        await self._api(f"payment_intents/{intent_id}/cancel", {})
 
     async def refund_by_hand(self, charge_id: str) -> None:
-        await self._stripe("refunds", SECRET_KEY, charge=charge_id)
-
-    async def _stripe(self, path: str, key: str, **params: str) -> dict[str, Any]:
-        async with self._http.post(f"/v1/{path}", data=params, headers={"Authorization": f"Bearer {key}"}) as answer:
-            body: dict[str, Any] = await answer.json()
-            assert answer.status == 200, body
-            return body
+        await self._api("refunds", {"charge": charge_id})
 
     async def _control(self, what: str, body: dict[str, object]) -> None:
         async with self._http.post(f"/_sandbox/{what}", json=body) as answer:
             assert answer.status == 200, await answer.text()
+
+    async def _api(self, path: str, params: dict[str, str], headers: dict[str, str] = SECRET_KEY) -> Any:
+        async with self._http.post(f"/v1/{path}", data=params, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
 
 
 @pytest.fixture

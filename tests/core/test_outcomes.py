@@ -21,6 +21,7 @@ from payment.core.pending import pending
 from payment.core.replies import CardWasDeclined, Conflict, Paid, Pending, RequiresAction, Start
 from payment.core.schedule import (
     AUTHENTICATION_LIFE,
+    CONFIRM_ENDS_WITHIN,
     KEY_LIFE,
     LONGEST_RESEND_DELAY,
     LONGEST_WATCH,
@@ -745,11 +746,9 @@ def test_first_process_withheld_send_takes_no_look_from_the_second():
 
 
 def test_cancelled_orders_confirm_is_owed_no_longer():
-    """Its effect disappears from pending, so that the ledger cancels it; the deadline stays with its holder."""
-    story = confirming()
-    due = story.doc.due
-    story.tell(cancelled())
-    assert (story.one(Watch).what, story.doc.due, story.doc.holder) == ("intent", due, "web-1")
+    """Its effect disappears from pending, so that the ledger cancels it; a call that has left ends within its timeout."""
+    story = confirming().tell(cancelled())
+    assert (story.one(Watch).what, story.doc.due, story.doc.holder) == ("intent", T0 + CONFIRM_ENDS_WITHIN, "web-1")
     assert story.attempt().instrument is None
 
 

@@ -17,6 +17,7 @@ from payment.core.effects import (
 )
 from payment.core.order import AttemptState, TaskKind
 from payment.core.pending import pending, with_deadline
+from payment.core.schedule import CONFIRM_ENDS_WITHIN
 from tests.core.builders import (
     BY_STATE,
     CREATED_IS_OUT,
@@ -138,10 +139,10 @@ def test_effects_of_an_intent_are_known_by_its_number():
 
 
 def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight():
-    """F20: a watch in its place, with the same deadline, so that its holder cancels the effect."""
+    """F20: a watch in its place, due when any call must have ended, so that its holder cancels the effect."""
     story = confirming().tell(cancelled())
     (item,) = pending(story.doc)
-    assert (item.effect, item.holder, item.at) == (Watch(ORDER, "intent"), A, confirming().doc.due)
+    assert (item.effect, item.holder, item.at) == (Watch(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
     assert item.effect.id == f"watch:{ORDER}:intent"
     assert refund_blocked().one(Watch).id == f"watch:{ORDER}:attempt 1"
 

@@ -266,6 +266,8 @@ class FakeStripe:
     """Called after each thing of the account came to be, or changed its status."""
     confirms_over_action: bool = True
     """Whether an intent that awaits its customer may be confirmed anew; Stripe's documentation leaves that open."""
+    stores_refusals: bool = False
+    """Whether a confirm's 400 is stored for its key: Stripe does so for what it finds while executing."""
     intents: dict[str, PaymentIntent] = field(default_factory=dict)
     charges: list[Charge] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
@@ -407,7 +409,7 @@ class FakeStripe:
             if intent is None:
                 return NO_SUCH_INTENT
             answer = self._confirm(intent, asked.instrument, asked.authentication, key)
-            if isinstance(answer, Refused):
+            if isinstance(answer, Refused) and not self.stores_refusals:
                 return answer
         answer = None if fails_after else answer
         self._keep(key, parameters, answer)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from payment.core.order import Attempt, Order, Task
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
+from tests.fakes.cards import KEY_LIFE
 from tests.simulation.clock import BEGINNING
 from tests.simulation.events import POISONS
 from tests.simulation.journal import (
@@ -143,6 +144,12 @@ class Books:
     def intents_of(self, order_id: str) -> list[IntentMoved]:
         """The order's intents at Stripe, oldest first."""
         return [each for each in self.intents.values() if each.order_id == order_id]
+
+    def has_forgotten(self, order_id: str, at_s: float) -> bool:
+        """The named exception to L1 (F47): Stripe has forgotten the key of a create by this time, and the store, or a
+        clock, has gone back to before it."""
+        first_s = min((self.made_s[each.intent_id] for each in self.intents_of(order_id)), default=at_s)
+        return (self.restored or self.clock_jumped) and at_s - first_s > KEY_LIFE.total_seconds() - 1.0
 
     def attempt(self, order_id: str, number: int) -> Attempt | None:
         """The attempt of this number, in the document as it stands."""

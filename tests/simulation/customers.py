@@ -38,6 +38,8 @@ JSON = "Content-Type: application/json"
 RETURN_URL = "https://shop.test/back"
 OTHER_CARD = Instrument(InstrumentKind.TOKEN, "tok_amex")
 """What a browser confirms with by the secret."""
+ANOTHER_CARD_S = 30.0
+"""About how long a customer who failed at the bank takes to enter another card, in seconds."""
 UNSETTLED_STATUSES = frozenset({"pending", "requires_action", "refunding"})
 """Of a payment that a client asks for again."""
 RETRYABLE = frozenset({404, 409})
@@ -220,16 +222,28 @@ class Errand:
         self.bank_at_s = None
         world, press = self._world, self._press
         world.changes += 1
+        if press.bank == "another card":
+            self._confirm_in_browser(secret)
+            return
         intent = world.stripe.books.with_secret(secret)
         assert intent is not None
-        if press.bank == "another card":
-            outcome = world.stripe.books.browser_confirm(secret, OTHER_CARD)
-            said = (intent.order_id, intent.id, OTHER_CARD.value, repr(outcome))
-            world.journal.add(ConfirmedInBrowser(world.now_s, press.customer, *said))
-            return
         completes = press.bank == "completes"
         status = world.stripe.books.authenticate(intent.id, completes)
         world.journal.add(WentToBank(world.now_s, press.customer, intent.order_id, intent.id, completes, status))
+        if press.bank == "fails, another card":
+            again_s = ANOTHER_CARD_S * (0.1 + world.chances.next("another card"))
+            self.bank_at_s = world.now_s + again_s
+            world.later(again_s, self._confirm_in_browser, secret)
+
+    def _confirm_in_browser(self, secret: str) -> None:
+        self.bank_at_s = None
+        world = self._world
+        world.changes += 1
+        intent = world.stripe.books.with_secret(secret)
+        assert intent is not None
+        outcome = world.stripe.books.browser_confirm(secret, OTHER_CARD)
+        said = (intent.order_id, intent.id, OTHER_CARD.value, repr(outcome))
+        world.journal.add(ConfirmedInBrowser(world.now_s, self._press.customer, *said))
 
     # ------------------------------------------------------------------------------------------------------------ GET
 

@@ -52,7 +52,7 @@ TOKENS = (
     "tok_slowDeclined",
 )
 CLIENTS = ("", "sdk", "sdk", "redirect")
-BANKS = ("completes", "completes", "completes", "fails", "another card", "")
+BANKS = ("completes", "completes", "completes", "fails", "another card", "fails, another card", "")
 SOON_S, LATE_S = (0.05, 2.0), (2.0, 2 * HOUR_S)
 """When a customer comes to the bank's page: at once, or late; then the order may be over."""
 PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"), (4.5, "kwd"), (900.0, "isk"))

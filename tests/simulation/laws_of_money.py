@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from payment.core.messages import IntentStatus
 from payment.core.order import GIVING_BACK, Attempt, AttemptState, Order, TaskKind
 from payment.core.schedule import CREATE_KEY_LIFE, KEY_LIFE
-from tests.fakes import cards
 from tests.simulation.books import Books, seconds_of
 from tests.simulation.checks import Breach, step
 from tests.simulation.history import token_hash
@@ -24,12 +23,6 @@ from tests.simulation.journal import (
 
 TICK_S = 0.002
 """Wall clocks are read in whole milliseconds: later than its last instant by this a request may seem to leave."""
-
-
-def forgotten(books: Books, order_id: str, at_s: float) -> bool:
-    """The named exception (F47): Stripe has forgotten the key of a create, and the store, or a clock, has gone back."""
-    first_s = min((books.made_s[each.intent_id] for each in books.intents_of(order_id)), default=at_s)
-    return (books.restored or books.clock_jumped) and at_s - first_s > cards.KEY_LIFE.total_seconds() - 1.0
 
 
 @step(StripeSent, law="no request to Stripe before its attempt stands in the store (F03)")
@@ -108,7 +101,7 @@ def old_creates_list_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
 
 @step(StripeSent, law="an intent is confirmed only where no other one of its order can charge (L1)")
 def one_intent_at_a_time(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "confirm" or forgotten(books, entry.order_id, entry.at_s):
+    if entry.kind != "confirm" or books.has_forgotten(entry.order_id, entry.at_s):
         return
     arrived = {books.intent_confirmed_by(key) for key in books.fingerprints if key.startswith("confirm-")}
     for other in books.intents_of(entry.order_id):
@@ -177,7 +170,7 @@ def intents_charge_once(entry: StripeCharged, books: Books) -> Iterator[Breach]:
 
 @step(StripeCharged, law="L1: no second charge of one order, ever, but after a full refund")
 def one_charge_at_a_time(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    if not entry.succeeded or forgotten(books, entry.order_id, entry.at_s):
+    if not entry.succeeded or books.has_forgotten(entry.order_id, entry.at_s):
         return
     kept = [
         each.charge_id

@@ -28,7 +28,8 @@ class PressPlan(Struct, frozen=True):
 
     `client`: how the client lets its customer authenticate: "sdk", "redirect", or "" for one that can't. `bank`: what
     the customer does `bank_after_s` after the client got the secret: "completes", "fails", "another card" (the browser
-    confirms by the secret), or "" for one who walks away. `gets`: afterwards the client GETs, and does not POST again.
+    confirms by the secret), "fails, another card" (that comes later), or "" for one who walks away. `gets`: afterwards
+    the client GETs, and does not POST again.
     """
 
     at_s: float

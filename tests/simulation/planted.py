@@ -1,7 +1,8 @@
 """A journal in which every law holds, and the tools to plant one wrong in it by hand.
 
-The journal is that of three undisturbed orders: o1 is paid, o2 is paid and then cancelled, o3 is declined with one card
-and paid with another; a poison comes between. Change together with: `test_checks.py`, `test_history.py`.
+The journal is that of five undisturbed orders: o1 is paid, o2 is paid and then cancelled, o3 is declined with one card
+and paid with another, o4 is paid by a customer who authenticates, o5 is cancelled while its customer is awaited; a
+poison comes between. Change together with: `test_checks.py`, `test_history.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ E = TypeVar("E", bound=AnyEntry)
 Journal = list[AnyEntry]
 
 
-def _press(at_s: float, customer: str, token: str = "tok_visa", user: str = "u1") -> PressPlan:
-    return PressPlan(at_s, customer, user, token, patience_s=9.0, retries=0, looks=1)
+ASKS = "tok_threeDSecureRequired"
+
+
+def _press(at_s: float, customer: str, token: str = "tok_visa", bank: str = "") -> PressPlan:
+    client = "sdk" if token == ASKS else ""
+    return PressPlan(at_s, customer, "u1", token, 9.0, retries=0, looks=1, client=client, bank=bank, bank_after_s=1.0)
 
 
 PLAN = Plan(
@@ -50,6 +55,18 @@ PLAN = Plan(
             900.0,
             (EventPlan(0.7, "created"), EventPlan(1.0, "not json")),
             (_press(2.4, "c3", "tok_chargeDeclined"), _press(5.0, "c3z", "tok_amex")),
+        ),
+        OrderPlan(
+            "o4", "u1", 20.0, "usd", 900.0, (EventPlan(0.8, "created"),), (_press(2.6, "c4", ASKS, "completes"),)
+        ),
+        OrderPlan(
+            "o5",
+            "u1",
+            20.0,
+            "usd",
+            900.0,
+            (EventPlan(0.9, "created"), EventPlan(5.5, "cancelled")),
+            (_press(2.8, "c5", ASKS),),
         ),
     ),
     strikes=(),
@@ -120,3 +137,12 @@ def with_attempt(order: Order, number: int, **fields: object) -> Order:
     attempts: list[Attempt] = list(order.payment.attempts)
     attempts[number - 1] = structs.replace(attempts[number - 1], **fields)
     return structs.replace(order, payment=structs.replace(order.payment, attempts=tuple(attempts)))
+
+
+def with_intent(order: Order, **fields: object) -> Order:
+    """The order with some fields of its intent changed."""
+    assert order.payment is not None
+    assert order.payment.intent is not None
+    return structs.replace(
+        order, payment=structs.replace(order.payment, intent=structs.replace(order.payment.intent, **fields))
+    )

@@ -69,6 +69,7 @@ class SimStripe:
     def __init__(self, world: World) -> None:
         self.books = FakeStripe(world.clock, changed=self._changed)
         self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
+        self.books.stores_refusals = world.chances.next("stores refusals") < 0.5
         self._world = world
         self._executing: dict[str, None] = {}
         self.refused: dict[str, Refused] = {}

@@ -7,13 +7,16 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from payment.core.order import AttemptState, OrderStatus, Trigger
+from payment.core.messages import IntentStatus
+from payment.core.order import AttemptState, IntentState, OrderStatus, Trigger
 from tests.simulation import laws_of_money, laws_of_paper
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
     Acked,
+    Awake,
     Buried,
     Exited,
+    IntentMoved,
     Met,
     Said,
     Stored,
@@ -33,9 +36,11 @@ from tests.simulation.planted import (
     good,
     twice,
     with_attempt,
+    with_intent,
     without,
     written,
 )
+from tests.simulation.stripe import instrument_of
 
 DAY_S = 86_400.0
 
@@ -44,8 +49,12 @@ def paid(order_id: str) -> Callable[[object], bool]:
     return lambda entry: getattr(entry, "order_id", None) == order_id
 
 
-def is_charge(entry: StripeAsked | StripeSent) -> bool:
-    return entry.kind == "charge" and entry.order_id == "o1"
+def is_confirm(entry: StripeAsked | StripeSent | StripeAnswered) -> bool:
+    return entry.kind == "confirm" and entry.order_id == "o1"
+
+
+def is_create(entry: StripeAsked | StripeSent | StripeAnswered) -> bool:
+    return entry.kind == "create" and entry.order_id == "o1"
 
 
 def is_refund(entry: StripeAsked | StripeSent) -> bool:
@@ -73,13 +82,14 @@ def second_attempt(journal: Journal) -> Journal:
     """With another attempt on o1, which is paid."""
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Wrote) and entry.order.id == "o1")
     order = journal[number].order
-    extra = structs.replace(order.attempts[0], number=2, key="charge-x-2", token_hash="another", charge_id=None)
+    confirming = AttemptState.CONFIRMING
+    extra = structs.replace(order.attempts[0], number=2, token_hash="another", charge_id=None, state=confirming)
     payment = structs.replace(order.payment, attempts=(*order.attempts, extra))
     return rewritten(journal, payment=payment)
 
 
 def charged_again(journal: Journal) -> Journal:
-    return twice(journal, StripeCharged, paid("o1"), charge_id="ch_9", key="another key")
+    return twice(journal, StripeCharged, paid("o1"), charge_id="ch_9", intent_id="pi_9")
 
 
 def only_created_again(order: object) -> object:
@@ -87,18 +97,50 @@ def only_created_again(order: object) -> object:
 
 
 def late(journal: Journal) -> Journal:
-    """With the charge of o1 sent a day after its intent."""
-    number = at(journal, StripeSent, is_charge)
-    return changed(journal, StripeSent, is_charge, at_s=journal[number].at_s + DAY_S)
+    """With the confirm of o1 sent a day after its attempt began."""
+    number = at(journal, StripeSent, is_confirm)
+    return changed(journal, StripeSent, is_confirm, at_s=journal[number].at_s + DAY_S)
 
 
 def taken_over(journal: Journal) -> Journal:
-    """With the charge of o1 in the hands of another run of its process before it is sent."""
-    number = at(journal, Wrote, lambda entry: state_of_o1(AttemptState.CHARGING)(entry.order))
-    entry = journal[number]
-    order = with_attempt(entry.order, 1, task=structs.replace(entry.order.attempts[0].task, holder="p1#another"))
-    journal.insert(number + 1, structs.replace(entry, order=structs.replace(order, rev=order.rev + 1)))
+    """With the confirm of o1 held by another process, which sends it."""
+    number = at(journal, StripeSent, is_confirm)
+    entry = journal[at(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))]
+    order = with_intent(entry.order, task=structs.replace(entry.order.intent.task, holder="p2#another"))
+    journal[number] = structs.replace(journal[number], who="p2")
+    journal.insert(number, structs.replace(entry, order=structs.replace(order, rev=order.rev + 1)))
     return journal
+
+
+def cancel_sent(journal: Journal) -> Journal:
+    """With a cancel of o1's intent sent in place of its confirm."""
+    number = at(journal, StripeSent, is_confirm)
+    journal[number] = structs.replace(journal[number], kind="cancel")
+    return journal
+
+
+def intent_of(order_id: str, status: IntentStatus) -> Callable[[IntentMoved], bool]:
+    return lambda entry: entry.order_id == order_id and entry.status is status
+
+
+def awaits(order: object) -> bool:
+    return order.id == "o5" and bool(order.attempts) and order.attempts[0].state is AttemptState.AWAITING
+
+
+def another_intent(journal: Journal) -> Journal:
+    """With another intent of o1, which was confirmed and is open, before its confirm is sent."""
+    number = at(journal, StripeSent, is_confirm)
+    asked = journal[at(journal, StripeAsked, is_confirm)]
+    moved = journal[at(journal, IntentMoved, paid("o1"))]
+    journal.insert(number, structs.replace(asked, key="confirm-pi_9-1"))
+    journal.insert(number, structs.replace(moved, intent_id="pi_9", status=IntentStatus.REQUIRES_ACTION))
+    return journal
+
+
+def awake_too_long(journal: Journal) -> Journal:
+    """With o1 confirming when all has been reachable for long."""
+    number = at(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))
+    return [*journal[: number + 1], Awake(40.0, "world", 30.0), *journal[number + 1 :]]
 
 
 PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
@@ -111,9 +153,35 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "what is absorbing",
         lambda j: written(j, lambda o: o.cancelled and o.rev > 5, only_created_again),
     ),
-    "an attempt's key changes": (
+    "an attempt's card changes": (
         "what is absorbing",
-        lambda j: written(j, state_of_o1(AttemptState.PAID), lambda o: with_attempt(o, 1, key="another")),
+        lambda j: written(j, state_of_o1(AttemptState.PAID), lambda o: with_attempt(o, 1, token_hash="another")),
+    ),
+    "the intent's id changes": (
+        "what is absorbing",
+        lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, id="pi_9")),
+    ),
+    "an intent is open again": (
+        "what is absorbing",
+        lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, state=IntentState.OPEN)),
+    ),
+    "a secret that was out is not any more": (
+        "what is absorbing",
+        lambda j: written(j, lambda o: o.id == "o5" and o.rev == 5, lambda o: with_intent(o, exposed=False)),
+    ),
+    "the next intent begins while the last one is open": (
+        "the next intent begins only",
+        lambda j: written(j, lambda o: o.id == "o5" and o.rev == 5, lambda o: with_intent(o, number=2)),
+    ),
+    "an exposed intent is not watched": (
+        "an open intent whose secret is out",
+        lambda j: written(j, awaits, lambda o: with_intent(o, task=None)),
+    ),
+    "a card is kept after it was charged": (
+        "nothing of a customer's card",
+        lambda j: written(
+            j, state_of_o1(AttemptState.PAID), lambda o: with_attempt(o, 1, instrument=instrument_of("tok_visa"))
+        ),
     ),
     "the payment's id changes": (
         "what is absorbing",
@@ -126,12 +194,12 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "an attempt begins on a paid order": ("a new attempt begins only", second_attempt),
     "due is not set with the intent": (
         "due is there exactly",
-        lambda j: written(j, state_of_o1(AttemptState.CHARGING), lambda o: structs.replace(o, due=None)),
+        lambda j: written(j, state_of_o1(AttemptState.CONFIRMING), lambda o: structs.replace(o, due=None)),
     ),
     "an unsettled attempt is nobody's": (
         "due is there exactly",
         lambda j: written(
-            j, state_of_o1(AttemptState.CHARGING), lambda o: structs.replace(with_attempt(o, 1, task=None), due=None)
+            j, state_of_o1(AttemptState.CONFIRMING), lambda o: structs.replace(with_intent(o, task=None), due=None)
         ),
     ),
     "a charge is neither kept nor given back": (
@@ -140,7 +208,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "a pair outside the table is met": (
         "no pair of state and trigger",
-        lambda j: [*j[:9], Met(1.0, "p1", AttemptState.PAID, Trigger.DUE), *j[9:]],
+        lambda j: [*j[:9], Met(1.0, "p1", AttemptState.PAID, Trigger.FAILED), *j[9:]],
     ),
     "an ack comes before its write": (
         "no ack before",
@@ -176,39 +244,75 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: [*j[:9], Said(1.0, "p1", "critical", "uncaught_exception", {}), *j[9:]],
     ),
     "a process gives up": ("a process ends", lambda j: [*j[:9], Exited(1.0, "p1", 70), *j[9:]]),
-    "a charge is sent before its intent": (
+    "a create is sent before its attempt": (
         "no request to Stripe before",
         lambda j: earlier(
-            j,
-            StripeSent,
-            is_charge,
-            at(j, Wrote, lambda e: state_of_o1(AttemptState.CHARGING)(e.order)),
+            j, StripeSent, is_create, at(j, Wrote, lambda e: state_of_o1(AttemptState.CONFIRMING)(e.order))
         ),
+    ),
+    "a confirm is sent before its attempt": (
+        "no request to Stripe before",
+        lambda j: earlier(
+            j, StripeSent, is_confirm, at(j, Wrote, lambda e: state_of_o1(AttemptState.CONFIRMING)(e.order))
+        ),
+    ),
+    "a confirm is sent for an intent that is not the attempt's": (
+        "no request to Stripe before",
+        lambda j: changed(j, StripeSent, is_confirm, intent_id="pi_9"),
     ),
     "a refund is sent before its intent": (
         "no request to Stripe before",
         lambda j: earlier(j, StripeSent, is_refund, at(j, Stored, on("order:cancelled"))),
     ),
-    "a charge is taken over without a look": ("who takes a charge over", taken_over),
+    "a confirm is taken over without a look": ("a process that takes a confirm over", taken_over),
+    "an old create is sent without a list": (
+        "a create whose key may be forgotten",
+        lambda j: changed(j, StripeSent, is_create, at_s=DAY_S),
+    ),
+    "an intent is confirmed beside another": ("an intent is confirmed only", another_intent),
     "a key is sent with other parameters": (
         "no key with two parameter sets",
-        lambda j: twice(j, StripeAsked, is_charge, fingerprint="(1, 'usd', 'tok_visa', 'p', 1)"),
+        lambda j: twice(j, StripeAsked, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
     ),
     "another amount is asked for": (
-        "a charge is asked for with",
-        lambda j: changed(j, StripeAsked, is_charge, fingerprint="(1, 'usd', 'tok_visa', 'p', 1)"),
+        "what is asked of Stripe",
+        lambda j: changed(j, StripeAsked, is_create, fingerprint="(1, 'usd', 'o1', 'p')"),
+    ),
+    "another card is asked for": (
+        "what is asked of Stripe",
+        lambda j: changed(j, StripeAsked, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
     ),
     "Stripe complains of a key": (
         "Stripe never says",
-        lambda j: changed(j, StripeAnswered, is_charge, outcome="Unclear('other parameters for the key')"),
+        lambda j: changed(j, StripeAnswered, is_confirm, outcome="Unclear('other parameters for the key')"),
     ),
-    "a key is sent after its time": ("no key is sent after", late),
-    "a charge is sent after the order expired": (
-        "no key is sent after",
-        lambda j: changed(j, StripeSent, is_charge, at_s=901.0),
+    "a key is sent after its time": ("no key is confirmed after", late),
+    "a confirm is sent after the order expired": (
+        "no key is confirmed after",
+        lambda j: changed(j, StripeSent, is_confirm, at_s=901.0),
     ),
-    "a key charges twice": ("a key charges once", lambda j: twice(j, StripeCharged, paid("o1"), charge_id="ch_9")),
-    "two charges are kept for a while": ("L1: never two kept", charged_again),
+    "an intent is cancelled for no reason": (
+        "an intent is cancelled only",
+        cancel_sent,
+    ),
+    "a canceled intent succeeds": (
+        "an intent that is canceled",
+        lambda j: twice(j, IntentMoved, intent_of("o5", IntentStatus.CANCELED), status=IntentStatus.SUCCEEDED),
+    ),
+    "an intent charges twice": (
+        "an intent charges once",
+        lambda j: twice(j, StripeCharged, paid("o1"), charge_id="ch_9"),
+    ),
+    "two charges are kept for a while": ("L1: no second charge", charged_again),
+    "a payment by the customer's bank is a second one": (
+        "L1: no second charge",
+        lambda j: twice(j, StripeCharged, paid("o4"), charge_id="ch_9", intent_id="pi_9"),
+    ),
+    "an outcome stays unknown": ("no unknown outcome is older", awake_too_long),
+    "a secret is out at rest, and its intent open": (
+        "no intent whose secret is out",
+        lambda j: without(j, IntentMoved, intent_of("o5", IntentStatus.CANCELED)),
+    ),
     "another amount is charged": ("what is charged", lambda j: changed(j, StripeCharged, paid("o1"), amount=1)),
     "what was never charged is given back": (
         "a refund only for",
@@ -221,7 +325,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a kept charge is given back": (
         "a refund only for",
         lambda j: twice(
-            j, StripeRefunded, lambda _: True, refund_id="re_9", charge_id=j[at(j, StripeCharged)].charge_id
+            j, StripeRefunded, lambda _: True, refund_id="re_9", charge_id=j[at(j, StripeCharged, paid("o1"))].charge_id
         ),
     ),
     "two charges are kept at rest": ("L1: an order keeps", charged_again),

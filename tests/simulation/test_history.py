@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from payment.core.order import AttemptState
 from tests.simulation.checks import violations
-from tests.simulation.journal import LeftUntold, Pressed, Saw, Told, Wrote
+from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, Told, Wrote
 from tests.simulation.planted import Journal, at, broken, changed, earlier, good, without
 
 EXPLAINED = "a reply is explained"
@@ -22,8 +23,8 @@ def to(customer: str) -> Callable[[Told], bool]:
     return lambda entry: entry.who == customer
 
 
-def error(message: str, **more: str) -> bytes:
-    return json.dumps({"errors": [{"message": message} | more]}).encode()
+def error(message: str, code: str = "unavailable", **more: str) -> bytes:
+    return json.dumps({"id": "p", "errors": [{"message": message, "code": code} | more]}).encode()
 
 
 def told(customer: str, status: int, body: bytes) -> Callable[[Journal], Journal]:
@@ -50,18 +51,33 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "402 for a card that was charged": (
         EXPLAINED,
-        told("c1", 402, error("Declined", decline_code="generic_decline")),
+        told("c1", 402, error("Declined", "declined", decline_code="generic_decline")),
     ),
-    "402 with another decline": (EXPLAINED, told("c3", 402, error("Declined", decline_code="lost_card"))),
+    "402 with another decline": (EXPLAINED, told("c3", 402, error("Declined", "declined", decline_code="lost_card"))),
     "400 for a good token": (EXPLAINED, told("c1", 400, error("No such token", field="token"))),
     "403 to the owner": (EXPLAINED, told("c1", 403, error("The order belongs to somebody else"))),
     "404 for an order that is there": (EXPLAINED, told("c1", 404, error("No such order"))),
-    "409 cancelled, before the cancel": (EXPLAINED, told("c2", 409, error("The order has been cancelled"))),
-    "409 expired, before its time": (EXPLAINED, told("c1", 409, error("The order has expired"))),
-    "409 paid, to who pays": (EXPLAINED, told("c1", 409, error("The order has already been paid"))),
+    "409 cancelled, before the cancel": (
+        EXPLAINED,
+        told("c2", 409, error("The order has been cancelled", "order_cancelled")),
+    ),
+    "409 expired, before its time": (EXPLAINED, told("c1", 409, error("The order has expired", "order_expired"))),
+    "409 paid, to who pays": (EXPLAINED, told("c1", 409, error("The order has already been paid", "already_paid"))),
     "409 under way, with nothing under way": (
         EXPLAINED,
-        told("c1z", 409, error("Another attempt to pay this order is not settled yet")),
+        told("c1z", 409, error("Another attempt to pay this order is not settled yet", "under_way")),
+    ),
+    "a secret that is another intent's": (EXPLAINED, lambda j: _with_secret(j, "c4", "pi_1_secret_x")),
+    "a secret for a client that can't authenticate": (
+        EXPLAINED,
+        lambda j: changed(j, Pressed, lambda e: e.who == "c4", authenticates=False),
+    ),
+    "a secret after the order was cancelled": (EXPLAINED, lambda j: _secret_again(j, "c5")),
+    "a secret after it was paid": (EXPLAINED, lambda j: _secret_again(j, "c4")),
+    "a secret is seen after the order was cancelled": (SEEN, lambda j: _moved_to_the_end(j, "c5")),
+    "authentication_required for a card that was declined": (
+        EXPLAINED,
+        told("c3", 402, error("Declined", "authentication_required", decline_code="authentication_required")),
     ),
     "422 for a good amount": (EXPLAINED, told("c1", 422, error("The order's amount can't be charged"))),
     "429 on a first attempt": (EXPLAINED, told("c1", 429, error("Too many attempts to pay this order"))),
@@ -72,11 +88,31 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         told("c2", 503, error("The database can't be reached; nothing was charged by this request")),
     ),
     "a charge that nobody asked for": (NOT_DENIED, lambda j: without(j, Pressed, lambda e: e.who == "c3z")),
-    "a card is denied and kept": (DENIED, told("c1", 402, error("Declined", decline_code="lost_card"))),
+    "a card is denied and kept": (DENIED, told("c1", 402, error("Declined", "declined", decline_code="lost_card"))),
     "a paid order is seen as declined": (SEEN, lambda j: _seen(j, "c1", "declined")),
     "a payment is seen by a stranger": (SEEN, lambda j: changed(j, Saw, lambda _: True, user="u2")),
     "a payment is hidden from its owner": (SEEN, lambda j: changed(j, Saw, lambda _: True, status=404)),
 }
+
+
+def _with_secret(journal: Journal, customer: str, secret: str) -> Journal:
+    body = json.loads(journal[at(journal, Told, to(customer))].body) | {"clientSecret": secret}
+    return changed(journal, Told, to(customer), body=json.dumps(body).encode())
+
+
+def _secret_again(journal: Journal, customer: str) -> Journal:
+    """With the last answer to a customer in place of the first one, which had the secret."""
+    first = journal[at(journal, Told, to(customer))]
+    number = max(n for n, entry in enumerate(journal) if isinstance(entry, Told) and entry.who == customer)
+    journal[number] = structs.replace(journal[number], status=first.status, body=first.body)
+    return journal
+
+
+def _moved_to_the_end(journal: Journal, customer: str) -> Journal:
+    """With a customer's GET made, and answered as before, when all is over."""
+    looked = journal.pop(at(journal, Looked, lambda entry: entry.who == customer))
+    seen = journal.pop(at(journal, Saw, lambda entry: entry.who == customer))
+    return [*journal[:-1], looked, seen, journal[-1]]
 
 
 def _pending_of(journal: Journal, customer: str) -> bytes:
@@ -137,5 +173,5 @@ def test_a_violation_names_customer_answer_and_revisions() -> None:
     journal = told("c1", 404, error("No such order"))(good())
     words = next(str(each) for each in violations(journal) if each.law.startswith(EXPLAINED))
     assert "c1 was told 404" in words
-    assert "1 charging" in words
+    assert "1 confirming" in words
     assert "o1" in words

@@ -76,7 +76,7 @@ def test_a_cancel_after_the_payment_gives_the_money_back() -> None:
 @pytest.mark.parametrize("handles", range(0, 14, 2))
 def test_killed_some_handles_after_a_charge_left_it_charges_once(handles: int) -> None:
     """F04, F05: the next run finds what the killed one began."""
-    strike = Strike("process killed", on="stripe.charge", nth=1, for_s=1.0, amount=float(handles))
+    strike = Strike("process killed", on="stripe.confirm", nth=1, for_s=1.0, amount=float(handles))
     outcome = simulate(7, one_order(strike))
     assert outcome.trouble is None
     assert names(outcome.journal, Killed, Started) == ["Started", "Killed", "Started"]
@@ -86,7 +86,7 @@ def test_killed_some_handles_after_a_charge_left_it_charges_once(handles: int) -
 
 def test_a_paused_process_wakes_with_its_work_in_its_hands() -> None:
     """F34: meanwhile another one took over; one charge is kept."""
-    strike = Strike("process paused", on="stripe.charge", nth=1, for_s=70.0, amount=2.0)
+    strike = Strike("process paused", on="stripe.confirm", nth=1, for_s=70.0, amount=2.0)
     outcome = simulate(7, one_order(strike, processes=2))
     assert outcome.trouble is None
     assert names(outcome.journal, Paused, Woken)[:2] == ["Paused", "Woken"]
@@ -103,7 +103,7 @@ def test_a_process_that_is_told_to_stop_exits_with_0_and_is_started_again() -> N
 
 def test_nobody_runs_for_a_day_and_keys_grow_old_within_no_time() -> None:
     """F17: an idle day is jumped over."""
-    lost = Strike("request to Stripe lost", on="stripe.charge", nth=1)
+    lost = Strike("request to Stripe lost", on="stripe.confirm", nth=1)
     night = Strike("nobody runs for hours", at_s=2.0, for_s=86_400.0)
     outcome = simulate(7, replace(one_order(lost, night), ends_s=86_405.0))
     assert outcome.trouble is None
@@ -131,7 +131,7 @@ def test_a_seed_is_the_same_world_in_every_process_whatever_its_hash_seed() -> N
 
 def test_a_traceback_in_a_journal_does_not_say_where_the_code_lies() -> None:
     """A copy in another folder gives the same bytes."""
-    hang = Strike("actor hangs", on="stripe.charge", nth=1)
+    hang = Strike("actor hangs", on="stripe.confirm", nth=1)
     said = str(of(simulate(7, one_order(hang)).journal, Said))
     assert 'File "payment/actors/supervisor.py"' in said
     assert str(Path(__file__).parents[2]) not in said

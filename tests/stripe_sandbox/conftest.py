@@ -19,7 +19,7 @@ KEY = "sk_test_51Sandbox"
 
 
 class FakeClock:
-    """Wall clock and monotonic clock in one; it moves when told to."""
+    """Wall clock and monotonic clock in one; tests move it."""
 
     def __init__(self) -> None:
         self.now = START
@@ -29,7 +29,7 @@ class FakeClock:
 
 
 class Gate:
-    """Stands for `asyncio.sleep`: whoever sleeps is held until the gate opens."""
+    """Stands for `asyncio.sleep`: every sleep ends when the gate opens."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()

@@ -46,7 +46,7 @@ async def test_a_browser_without_the_right_secret_sees_nothing(world: World, ste
 
 
 async def test_a_browser_confirms_with_another_card(world: World) -> None:
-    """Whoever has the secret may confirm: a declined answer shows the public intent alone, a good one is paid."""
+    """The secret is enough to confirm: a declined answer shows the public intent alone, a good one is paid."""
     intent = await world.intent(metadata={"orderId": "o1"})
     path, secret = f"/v1/payment_intents/{intent.id}/confirm", str(intent.client_secret)
     declined = {"client_secret": secret, "payment_method": "pm_card_chargeDeclined"}

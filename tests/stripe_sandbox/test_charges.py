@@ -161,7 +161,7 @@ async def test_the_balance_is_what_was_charged_and_not_given_back(world: World) 
 
 
 async def test_a_client_that_goes_away_does_not_stop_its_charge(world: World) -> None:
-    """A charge under way is made, whether or not somebody still listens (F09)."""
+    """A charge under way is made, whether or not its client still listens (F09)."""
     await world.control("settings", latency_ms=50)
     asking = asyncio.create_task(world.charge(key="k"))
     await world.gate.arrived.wait()

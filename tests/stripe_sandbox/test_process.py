@@ -45,7 +45,7 @@ class Program:
         return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
 
     async def silent(self) -> bytes:
-        """What is still written, until nobody is left who could write."""
+        """What is still written, until every writer has ended."""
         assert self.process.stdout is not None
         return await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)
 

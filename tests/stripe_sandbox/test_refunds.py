@@ -110,3 +110,62 @@ async def test_a_repeated_refund_is_one_refund(world: World) -> None:
     assert (await refund(world, charge.id, key="r1")).id == (await refund(world, charge.id, key="r1")).id
     with pytest.raises(stripe.InvalidRequestError):
         await refund(world, charge.id, reason="whim")
+
+
+async def test_a_charge_and_a_refund_can_be_labelled_later(world: World) -> None:
+    """Texts and metadata are changed by name, what was charged is not; both leave their events."""
+    charge = await world.charge(metadata={"orderId": "o1"}, description="two seats")
+    changed = await world.stripe.v1.charges.update_async(
+        charge.id, {"metadata": {"row": "7"}, "receipt_email": "a@example.com", "transfer_group": "o1"}
+    )
+    assert changed.metadata.to_dict() == {"orderId": "o1", "row": "7"}
+    assert (changed.description, changed.receipt_email, changed.amount) == ("two seats", "a@example.com", 1999)
+    listed = await world.stripe.v1.charges.list_async({"transfer_group": "o1"})
+    assert [each.id for each in listed.data] == [charge.id]
+    given = await refund(world, charge.id, metadata={"by": "hand"})
+    labelled = await world.stripe.v1.refunds.update_async(given.id, {"metadata": {"by": ""}})
+    assert labelled.metadata is not None
+    assert labelled.metadata.to_dict() == {}
+    for params in ({"amount": "1"}, {"colour": "red"}):
+        assert (await world.post(f"/v1/charges/{charge.id}", **params))[0] == 400
+    for path in ("charges/ch_none", "refunds/re_none"):
+        assert (await world.post(f"/v1/{path}", description="x"))[0] in (400, 404)
+    assert (await world.stripe.v1.events.list_async({"type": "charge.updated"})).data[0].data.object["id"] == charge.id
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "param"),
+    [
+        ({}, "parameter_missing", "charge"),
+        ({"payment_intent": "pi_none"}, "resource_missing", "payment_intent"),
+        ({"charge": "ch_none"}, "resource_missing", "charge"),
+        ({"payment_intent": "<intent>", "charge": "<other>"}, None, "charge"),
+        ({"charge": "<other>", "amount": "2000"}, None, "amount"),
+    ],
+)
+async def test_a_bad_refund_is_refused_by_name(
+    world: World, params: dict[str, str], code: str | None, param: str
+) -> None:
+    """A charge that there is not, is not the intent's, or is too small for the amount."""
+    paid, other = await world.intent(confirm=True, payment_method="pm_card_visa"), await world.charge()
+    known = {"<intent>": paid.id, "<other>": other.id}
+    status, body, _ = await world.post("/v1/refunds", **{name: known.get(v, v) for name, v in params.items()})
+    assert (status, body["error"].get("code"), body["error"]["param"]) == (400, code, param)
+    assert (await world.audit())["refunds"] == []
+
+
+async def test_a_pending_charge_is_not_refunded(world: World) -> None:
+    """Its money has not come yet."""
+    await world.control("faults", fault="processing", endpoint="payment_intents.create", delay_ms=1000)
+    waiting = await world.intent(confirm=True, payment_method="pm_card_visa")
+    with pytest.raises(stripe.InvalidRequestError, match="still pending"):
+        await refund(world, str(waiting.latest_charge))
+
+
+@pytest.mark.parametrize("path", ["charges", "refunds"])
+async def test_a_list_of_an_unknown_intent_is_refused(world: World, path: str) -> None:
+    """As one of an unknown charge is."""
+    for params in ({"payment_intent": "pi_none"}, {"charge": "ch_none"}):
+        async with world.raw.get(f"/v1/{path}", params=params) as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["param"] == next(iter(params))

@@ -27,7 +27,7 @@ BAD_CHARGES: list[tuple[dict[str, Any], str | None, str]] = [
     ({"amount": "1001", "currency": "kwd"}, "invalid_charge_amount", "amount"),
     ({"amount": "550", "currency": "isk"}, "invalid_charge_amount", "amount"),
     ({"currency": "zzz"}, None, "currency"),
-    ({"source": "tok_nobody"}, "resource_missing", "source"),
+    ({"source": "tok_unknown"}, "resource_missing", "source"),
     ({"colour": "red"}, "parameter_unknown", "colour"),
     ({"metadata[orderId]": "x" * 501}, None, "metadata"),
     ({"metadata": "5"}, None, "metadata"),
@@ -70,7 +70,7 @@ async def test_a_json_body_is_refused_as_stripe_refuses_it(world: World) -> None
 
 
 async def test_a_body_too_large_is_a_413(world: World) -> None:
-    """Nobody fills the sandbox's memory."""
+    """A body can't fill the sandbox's memory."""
     status, body, _ = await world.post("/v1/charges", description="x" * 300_000)
     assert (status, body["error"]["type"]) == (413, "invalid_request_error")
 
@@ -125,7 +125,7 @@ async def test_every_answer_names_its_request_and_version(world: World) -> None:
 
 
 async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path: Path) -> None:
-    """F14: the 26th charge of a moment is a 429 that says why; refunds and look-ups are not touched; time mends it."""
+    """F14: the 26th charge of a moment is a 429 that says why; other endpoints are not touched; it passes with time."""
     async with World(tmp_path, Settings()) as world:
         for _ in range(25):
             await world.charge()
