@@ -96,6 +96,8 @@ class Books:
         """Requests with a key that left a process (its name, the key) and have no answer yet."""
         self.looked_at: dict[tuple[str, str], int] = {}
         """When (as an entry's number) a process last got an answer to a look at an order's intent."""
+        self.awaited_s: dict[tuple[str, str], float] = {}
+        """When Stripe last told a process that an order's intent awaits its customer, and not as a stored answer."""
         self.listed_s: dict[tuple[str, str], float] = {}
         """When a process last got a whole list of an order's charges."""
         self.intents: dict[str, IntentMoved] = {}
@@ -233,6 +235,8 @@ class Books:
             self.order_of_key[entry.key] = entry.order_id
 
     def _answered(self, entry: StripeAnswered) -> None:
+        if "requires_action" in entry.outcome and "replayed=True" not in entry.outcome:
+            self.awaited_s[entry.who, entry.order_id] = entry.at_s
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
         if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith("Intent(")):

@@ -167,7 +167,8 @@ def closed_intents_stay_closed(entry: IntentMoved, books: Books) -> Iterator[Bre
 
 @step(StripeCharged, law="an intent charges once (F05, F17, F18)")
 def intents_charge_once(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    if entry.succeeded and any(each.intent_id == entry.intent_id and each.succeeded for each in books.charges.values()):
+    mine = [each for each in books.charges.values() if each.intent_id == entry.intent_id and each.succeeded]
+    if entry.succeeded and entry.intent_id is not None and mine:
         yield entry.order_id, f"{entry.intent_id} has charged a second time"
 
 
