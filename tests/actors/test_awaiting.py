@@ -1,10 +1,13 @@
 """The ledger while a bank wants the customer: who gets the client secret, and when; and the card that gives way."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
 from payment.actors.letters import ChargeAsked, PaymentAnswer
+from payment.actors.views import Views
 from payment.core.effects import CancelIntent, ConfirmIntent, RetrieveIntent
 from payment.core.messages import (
     ActionRequired,
@@ -27,6 +30,7 @@ from payment.core.replies import (
 )
 from payment.ports.cards import Handover, NextAction
 from tests.actors.ledger_world import Ledger, World, payment_of, reply, seen, waits, world
+from tests.fakes.clock import FakeClock
 
 SDK = Authentication(use_stripe_sdk=True)
 HANDOVER = Handover("pi_o1_secret_1", NextAction())
@@ -102,6 +106,12 @@ class TestSecret:
         answer = again.answer.result()
         assert (answer.reply, answer.handover) == (Pending(payment_of("o1"), "o1"), None)
 
+    async def test_a_client_that_cant_authenticate_is_answered_at_once(self, ledger: Ledger) -> None:
+        """F45: it can bring its customer no further, and waits for no one."""
+        await awaiting(ledger)
+        again = await ledger.ask()
+        assert reply(again) == Pending(payment_of("o1"), "o1")
+
     async def test_an_order_cancelled_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
         """F46: the look said that the customer is awaited, the document read after it that the order is dead."""
         await awaiting(ledger)
@@ -164,6 +174,26 @@ class TestViews:
         answer = view.answer.result()
         assert isinstance(answer, PaymentAnswer)
         assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, None)
+
+    async def test_an_order_that_expired_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
+        """F46: the document says that the customer is awaited, and the order has expired since it was written."""
+        await awaiting(ledger)
+        looks: list[str] = []
+        clock = FakeClock()
+        views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append)
+        answering = asyncio.create_task(views.answer_all())
+        view = ledger.view(payment_of("o1"))
+        views.add(view)
+        await ledger.clock.settle()
+        assert looks == ["o1"]
+        written = ledger.doc()
+        await clock.advance(timedelta(days=11).total_seconds())
+        views.written(written, HANDOVER)
+        answer = view.answer.result()
+        assert isinstance(answer, PaymentAnswer)
+        assert answer.handover is None
+        answering.cancel()
+        await asyncio.wait([answering])
 
     async def test_the_truth_after_the_bank(self, ledger: Ledger) -> None:
         await awaiting(ledger)

@@ -28,6 +28,8 @@ class Told:
     answers: list[Answer] = field(default_factory=list)
     broken: int = 0
     """Requests whose connection ended without an answer."""
+    walked_away: bool = False
+    """Its customer has left the bank's page for good: an attempt may await them while the order is open."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,11 @@ def _nothing_lost(order: str, told: Told, evidence: Evidence) -> list[str]:
     ids = {charge["id"] for charge in evidence.charges(order)}
     said = [answer.body["stripeId"] for answer in told.answers if answer.status in (200, 201)]
     breaches += [f"said to be paid by {charge}, which is none" for charge in said if charge not in ids]
-    unresolved = [each["number"] for each in attempts(document) if each["state"] in UNRESOLVED]
+    awaited = told.walked_away and not told.cancelled
+    resolved = {"awaiting"} if awaited else set()
+    unresolved = [
+        each["number"] for each in attempts(document) if each["state"] in UNRESOLVED and each["state"] not in resolved
+    ]
     breaches += [f"attempt {number} never resolved" for number in unresolved]
     if ids and told.answers and not told.broken and all(_denies(answer) for answer in told.answers):
         breaches.append("charged, though every answer said that nothing was")

@@ -501,7 +501,7 @@ MUTANTS = (
         name="secret-of-another-status",
         wrong="A payment that wants its customer no more is shown with its client secret.",
         endangers="F45 F46",
-        test="?tests/edge",
+        test="tests/edge/test_answers.py::test_an_owner_sees_what_the_browser_needs_while_the_bank_wants_the_customer",
         edits=(
             Edit(
                 ANSWERS,
@@ -515,7 +515,7 @@ MUTANTS = (
         name="secret-in-a-rendered-answer",
         wrong="The repr of an answer shows its body, which may hold a client secret.",
         endangers="F45",
-        test="?tests/edge",
+        test="tests/edge/test_answers.py::test_no_repr_shows_a_client_secret_or_the_banks_page",
         edits=(
             Edit(
                 ANSWERS,
@@ -529,7 +529,7 @@ MUTANTS = (
         name="secret-in-a-handover",
         wrong="The repr of what a browser needs shows the client secret.",
         endangers="F45",
-        test="?tests/actors/test_awaiting.py tests/edge tests/adapters/stripe",
+        test="tests/actors/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
         edits=(
             Edit(
                 "payment/ports/cards.py",
@@ -543,7 +543,7 @@ MUTANTS = (
         name="card-in-an-instrument",
         wrong="The repr of what an attempt pays with shows the card's token.",
         endangers="F45",
-        test="?tests/core tests/edge tests/adapters/stripe",
+        test="tests/core/test_attempts.py::test_card_is_in_no_repr",
         edits=(
             Edit(
                 "payment/core/messages.py",
@@ -557,7 +557,7 @@ MUTANTS = (
         name="secret-in-a-log-line",
         wrong="A client secret that comes into a log line is not masked there.",
         endangers="F45",
-        test="?tests/ops/test_redaction.py",
+        test="tests/ops/test_redaction.py::test_no_secret_comes_out",
         edits=(
             Edit("payment/ops/redaction.py", "((?:pi|seti)_[A-Za-z0-9]+_secret_)", "((?:seti)_[A-Za-z0-9]+_secret_)"),
         ),
@@ -567,7 +567,7 @@ MUTANTS = (
         name="two-instruments-taken",
         wrong="A request with two instruments is charged with one of them.",
         endangers="F45",
-        test="?tests/edge",
+        test="tests/edge/test_requests.py::test_exactly_one_instrument_is_taken",
         edits=(Edit(REQUESTS, "    return faults | {kind.value: beside for kind in others}\n", "    return faults\n"),),
         beyond=NO_FORGER,
     ),
@@ -575,7 +575,7 @@ MUTANTS = (
         name="unencrypted-return-url",
         wrong="A customer comes back from the bank over plain HTTP, wherever that leads.",
         endangers="F45",
-        test="?tests/edge",
+        test="tests/edge/test_requests.py::test_any_other_return_url_is_one_error_with_its_field",
         edits=(Edit(REQUESTS, 'rf"^(?:https://(?:{_LABEL}', 'rf"^(?:https?://(?:{_LABEL}'),),
         beyond=NO_FORGER,
     ),
@@ -583,7 +583,7 @@ MUTANTS = (
         name="authentication-called-a-decline",
         wrong="A card whose bank wants the customer is answered as any declined one.",
         endangers="F45",
-        test="?tests/edge",
+        test="tests/edge/test_answers.py::test_a_card_that_wants_its_customer_has_a_code_of_its_own",
         edits=(
             Edit(
                 ANSWERS,
@@ -597,7 +597,7 @@ MUTANTS = (
         name="stolen-card-said-so",
         wrong="A thief is told that the card was reported stolen.",
         endangers="F15",
-        test="?tests/edge",
+        test="tests/edge/test_answers.py::test_a_decline_that_could_warn_a_thief_is_generic",
         edits=(
             Edit(ANSWERS, "    if decline_code in HIDDEN_DECLINE_CODES:\n", '    if decline_code == "fraudulent":\n'),
         ),
@@ -607,7 +607,7 @@ MUTANTS = (
         name="decline-without-its-payment",
         wrong="402 does not say where its payment can be read.",
         endangers="F15",
-        test="?tests/edge",
+        test="tests/edge/test_answers.py::test_a_declined_card_is_402_with_stripes_code_and_message",
         edits=(
             Edit(
                 ANSWERS,

@@ -157,7 +157,7 @@ MUTANTS = (
         edits=(
             Edit(
                 HANDS,
-                "if isinstance(item.effect, ConfirmIntent) and not item.cancelled and",
+                "if isinstance(item.effect, CANCELLED_WHEN_OBSOLETE) and not item.cancelled and",
                 "if not item.cancelled and",
             ),
         ),

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from payment.core.decide import decide
 from payment.core.messages import Context, OrderCreated
-from payment.core.order import Order
+from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.mongo_store import (
     COMMAND_BYTES_MAX,
@@ -265,6 +265,17 @@ async def test_an_order_without_a_revision_is_none(server: ScriptedMongo, store:
     server.answers["find"] = [_found({"_id": "o1", "status": "created", "version": 1})]
     assert await store.load(["o1"]) == {}
     assert "rev" in store.unreadable["o1"]
+
+
+async def test_a_document_of_a_newer_release_is_left_alone(server: ScriptedMongo, store: MongoStore) -> None:
+    """F33: during a deployment, or after one was taken back. This release would drop the fields that it doesn't know."""
+    server.answers["find"] = [
+        _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT + 1}),
+        _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT}),
+    ]
+    assert await store.load(["o1"]) == {}
+    assert "format" in store.unreadable["o1"]
+    assert list(await store.load(["o1"])) == ["o1"]
 
 
 async def test_no_more_than_so_many_orders_are_named_that_are_none(server: ScriptedMongo, store: MongoStore) -> None:

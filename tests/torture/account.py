@@ -32,6 +32,8 @@ def account_of(order: str, books: Books, diary: Iterable[tuple[float, str]] = ()
     lines = sorted([*_deeds(story), *_requests(story), *_stripe(order, books), *_log(order, books), *diary])
     text = [f"order {order}: {story.customer}", ""]
     text += [f"{_clock(at)}  {what[:LINE_CHARS]}" for at, what in lines]
+    shown = [(each["id"], each["status"], each["latest_charge"]) for each in books.intents.get(order, [])]
+    text += ["", "its intents at Stripe:", *(f"  {' '.join(map(str, each))}" for each in shown)]
     text += ["", "on the bus:", *(f"  {subject} {payload}" for subject, payload in books.events.get(order, []))]
     text += ["", "GET says:", *(f"  {view.status} {view.body}" for view in story.views)]
     text += ["", "the document:", pformat(books.evidence.orders.get(order), width=120), ""]
@@ -67,8 +69,8 @@ def _requests(story: Story) -> Iterable[tuple[float, str]]:
 
 def _stripe(order: str, books: Books) -> Iterable[tuple[float, str]]:
     for charge in books.charges.get(order, []):
-        number = charge["metadata"].get("attempt")
-        yield charge["created"], f"Stripe: {charge['id']} {charge['status']}, attempt {number} (to the second)"
+        of_intent = f"{charge['id']} {charge['status']} of {charge.get('payment_intent')}"
+        yield charge["created"], f"Stripe: {of_intent} (to the second)"
         for refund in books.refunds.values():
             if refund["charge"] == charge["id"]:
                 yield refund["created"], f"Stripe: {refund['id']} of {charge['id']} {refund['status']} (to the second)"

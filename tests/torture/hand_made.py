@@ -1,7 +1,7 @@
 """Hand-made books of a small round in which all laws hold, for the tests of the judge: each test plants one wrong.
 
-Owns: three orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and given back; `DECLINED_ORDER` was
-declined. Change together with: `judge.Books`.
+Owns: four orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and given back; `DECLINED_ORDER` was
+declined; the customer of `AWAITED_ORDER` has walked away from the bank. Change together with: `judge.Books`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from tests.faults.laws import Document, Evidence
 from tests.flows.bus import PAID, REFUNDED, Published
 from tests.flows.client import PAYMENTS, Answer
 from tests.torture.judge import Books
-from tests.torture.load import DECLINED_TOKEN, Asked, Story
+from tests.torture.load import ASKS_TOKEN, DECLINED_TOKEN, Asked, Story
 
-PAID_ORDER, CANCELLED_ORDER, DECLINED_ORDER = "paid0", "cancelled0", "declined0"
+PAID_ORDER, CANCELLED_ORDER, DECLINED_ORDER, AWAITED_ORDER = "paid0", "cancelled0", "declined0", "awaited0"
 MINOR = 1999
 POISON = b'{"id": "cut off'
 CARD = "tok_visa"
@@ -25,17 +25,29 @@ def books() -> Books:
     """A round without a wrong. Everything in it may be changed."""
     charges = [charge(PAID_ORDER), charge(CANCELLED_ORDER, refunded=True), charge(DECLINED_ORDER, status="failed")]
     keys = {"kept": 4, "reused_late": 0, "parameter_sets": {}}
-    stripe = {"charges": charges, "refunds": [refund(CANCELLED_ORDER)], "keys": keys, "requests": {}}
+    intents = [intent(PAID_ORDER), intent(CANCELLED_ORDER)]
+    intents.append(intent(DECLINED_ORDER, status="requires_payment_method"))
+    intents.append(intent(AWAITED_ORDER, status="requires_action", latest_charge=None))
+    stripe = {
+        "charges": charges,
+        "intents": intents,
+        "refunds": [refund(CANCELLED_ORDER)],
+        "keys": keys,
+        "requests": {},
+    }
     events = [paid_event(PAID_ORDER), paid_event(CANCELLED_ORDER), refunded_event(CANCELLED_ORDER)]
     stories = {
         PAID_ORDER: story(asked(CARD, paid(PAID_ORDER)), sees="paid"),
         CANCELLED_ORDER: story(asked(CARD, paid(CANCELLED_ORDER)), sees="refunded", cancelled=True),
-        DECLINED_ORDER: story(asked(DECLINED_TOKEN, refused(402, "Your card was declined.")), sees="declined"),
+        DECLINED_ORDER: story(asked(DECLINED_TOKEN, declined(DECLINED_ORDER)), sees="declined"),
+        AWAITED_ORDER: story(asked(ASKS_TOKEN, requires_action(AWAITED_ORDER)), sees="requires_action"),
     }
+    stories[AWAITED_ORDER].walked_away = True
     orders = {
         PAID_ORDER: document(PAID_ORDER, "paid", PAID),
         CANCELLED_ORDER: document(CANCELLED_ORDER, "refunded", PAID, REFUNDED) | {"status": "cancelled"},
         DECLINED_ORDER: document(DECLINED_ORDER, "declined"),
+        AWAITED_ORDER: document(AWAITED_ORDER, "awaiting"),
     }
     evidence = Evidence(stripe, events, orders, dict(stories))
     return Books(evidence, stories, dead_letters=[POISON], poison=[POISON], log=[said("service_ready")])
@@ -52,9 +64,20 @@ def charge(order: str, number: int = 1, **other: Any) -> Document:
         "amount_refunded": MINOR if refunded else 0,
         "currency": "usd",
         "refunded": refunded,
-        "source": {"brand": "Visa"},
-        "metadata": {"attempt": str(number)},
+        "payment_method_details": {"card": {"brand": "visa"}},
+        "metadata": {"orderId": order},
         "created": 1_800_000_000,
+    } | other
+
+
+def intent(order: str, number: int = 1, **other: Any) -> Document:
+    """An intent of an order as Stripe's books show it, succeeded unless it is said otherwise."""
+    return {
+        "id": f"pi_{order}_{number}",
+        "transfer_group": order,
+        "status": "succeeded",
+        "latest_charge": f"ch_{order}_{number}",
+        "last_payment_error": None,
     } | other
 
 
@@ -106,8 +129,20 @@ def pending(order: str) -> Answer:
     return Answer(202, {"id": f"pay_{order}", "orderId": order, "status": "pending"}, headers, 0.1)
 
 
+def requires_action(order: str) -> Answer:
+    """The bank wants the customer. The client secret is that of the order's first intent."""
+    answer = pending(order)
+    secret = {"clientSecret": f"pi_{order}_1_secret_shown", "nextAction": {"type": "use_stripe_sdk"}}
+    return Answer(202, answer.body | secret | {"status": "requires_action"}, answer.headers, 0.1)
+
+
+def declined(order: str, message: str = "Your card was declined.", code: str = "declined") -> Answer:
+    body = {"id": f"pay_{order}", "errors": [{"message": message, "code": code}]}
+    return Answer(402, body, {"Location": f"{PAYMENTS}/pay_{order}"}, 0.1)
+
+
 def refused(status: int, message: str, **headers: str) -> Answer:
-    return Answer(status, {"errors": [{"message": message}]}, headers, 0.1)
+    return Answer(status, {"errors": [{"message": message, "code": "some_code"}]}, headers, 0.1)
 
 
 def document(order: str, state: str, *published: str) -> Document:

@@ -19,9 +19,17 @@ from tests.faults.laws import Document, Evidence, attempts, broken_laws
 from tests.flows.bus import PAID, REFUNDED
 from tests.flows.client import JWT_KEY, Answer
 from tests.flows.house import STRIPE_KEY
-from tests.torture.load import CARDS, DECLINED_TOKEN, UNKNOWN_TOKEN, Story
+from tests.torture.load import (
+    ASKS_TOKEN,
+    CARDS,
+    DECLINED_TOKEN,
+    SECRET_BRAND_TOKEN,
+    UNKNOWN_TOKEN,
+    Story,
+    wants_customer,
+)
 
-BRANDS = dict(zip(CARDS, ("Visa", "MasterCard", "American Express", "Discover"), strict=True))
+BRANDS = dict(zip(CARDS, ("visa", "mastercard", "amex", "discover"), strict=True)) | {ASKS_TOKEN: "visa"}
 FIELDS = {PAID: {"id", "orderId", "stripeId"}, REFUNDED: {"id", "orderId", "stripeId", "refundId"}}
 STATUSES = frozenset({200, 201, 202, 400, 402, 404, 409, 503})
 """All that this crowd can be told: its identities are good, its orders its own, its amounts possible."""
@@ -30,9 +38,13 @@ ALARMS = frozenset(
     | {"document_unreadable", "uncaught_exception", "log_lines_lost"}
 )
 """What no strike and no fault of a round explains."""
-SECRETS = (JWT_KEY, STRIPE_KEY, *CARDS, DECLINED_TOKEN, UNKNOWN_TOKEN, '"eyJ', " eyJ")
+SECRETS = (JWT_KEY, STRIPE_KEY, *CARDS, DECLINED_TOKEN, UNKNOWN_TOKEN, ASKS_TOKEN, '"eyJ', " eyJ")
+CLIENT_SECRET = "_secret_"  # a line that holds none of these holds no client secret
 NOT_COMPLETED = "could not be completed"  # of a 402 where Stripe failed for good and no charge was found
-LOOKED_FOR = frozenset({"charging", "error stored"})
+UNKNOWN = frozenset({"confirming", "cancelling"})
+"""States of an attempt whose outcome is not known yet: at rest there is none."""
+OVER = frozenset({"canceled", "succeeded"})
+"""Statuses of an intent that can charge nothing any more."""
 HANGING = frozenset({"refunding", "blocked"})
 
 
@@ -68,6 +80,21 @@ class Books:
             found.setdefault(event.payload.get("orderId", ""), []).append((event.subject, event.payload))
         return found
 
+    @cached_property
+    def intents(self) -> dict[str, list[Document]]:
+        """Intents by order, oldest first."""
+        found: dict[str, list[Document]] = {}
+        for intent in self.evidence.books["intents"]:
+            found.setdefault(intent["transfer_group"], []).append(intent)
+        return found
+
+    @cached_property
+    def client_secrets(self) -> set[str]:
+        """All that customers were given."""
+        answers = [answer for story in self.stories.values() for answer in (*story.answers, *story.views)]
+        bodies = [answer.body for answer in answers if answer.status in (200, 202)]
+        return {body["clientSecret"] for body in bodies if "clientSecret" in body}
+
     def succeeded(self, order: str) -> list[Document]:
         return [charge for charge in self.charges.get(order, []) if charge["status"] == "succeeded"]
 
@@ -102,7 +129,8 @@ def _log(books: Books) -> Iterator[str]:
     """No alarm, no secret. A line that a kill -9 cut short is no JSON, and is none of ours."""
     alarms: Counter[str] = Counter()
     for line in books.log:
-        for secret in SECRETS:
+        of_this_round = books.client_secrets if CLIENT_SECRET in line else ()
+        for secret in (*SECRETS, *of_this_round):
             if secret in line:
                 yield f"log: a secret is in it: {line.replace(secret, '…')[:300]}"
         said = _decoded(line)
@@ -138,12 +166,30 @@ def _money(order: str, story: Story, books: Books) -> Iterator[str]:
             yield f"given back {len(refunds)} times: {charge['id']}"
 
 
+def _one_intent(order: str, story: Story, books: Books) -> Iterator[str]:
+    """L1, F46: of an order's intents that were confirmed one is open at most; on a dead order none whose secret is out."""
+    open_ones = [each for each in books.intents.get(order, []) if each["status"] not in OVER]
+    confirmed = [each["id"] for each in open_ones if _was_confirmed(each)]
+    if len(confirmed) > 1 or (confirmed and books.kept(order)):
+        yield f"more than one intent can charge it: {confirmed}"
+    out = {secret.partition(CLIENT_SECRET)[0] for secret in books.client_secrets}
+    for intent in open_ones:
+        if story.cancelled and (intent["id"] in out or intent["status"] == "requires_action"):
+            yield f"its secret is out, and it is left open on a cancelled order: {intent['id']} {intent['status']}"
+
+
+def _was_confirmed(intent: Document) -> bool:
+    """One whose create was lost is open as well, and nobody knows its id."""
+    asked = intent["status"] in ("requires_action", "processing")
+    return asked or intent["latest_charge"] is not None or intent["last_payment_error"] is not None
+
+
 def _one_payment(order: str, story: Story, books: Books) -> Iterator[str]:
     """L2: all events and answers of an order name one payment; its events have the contract's fields and fit Stripe."""
     events = books.events.get(order, [])
     document = books.evidence.orders.get(order) or {}
     ids = {payload.get("id") for _, payload in events} | {document.get("payment", {}).get("id")}
-    ids |= {answer.body["id"] for answer in story.answers if answer.status in (200, 201, 202)}
+    ids |= {answer.body["id"] for answer in story.answers if answer.status in (200, 201, 202, 402)}
     named = sorted(str(each) for each in ids if each is not None)
     if len(named) > 1:
         yield f"more than one payment: {named}"
@@ -178,22 +224,40 @@ def _form(answer: Answer) -> Iterator[str]:
         yield f"nobody asked for that: {answer.body}"
     if answer.status in (202, 503) and not answer.headers.get("Retry-After", "").isdigit():
         yield "no Retry-After"
-    if answer.status in (201, 202) and not answer.headers.get("Location", "").endswith(f"/{answer.body['id']}"):
+    if answer.status in (201, 202, 402) and not answer.headers.get("Location", "").endswith(f"/{_named(answer)}"):
         yield "no Location of the payment"
+    if answer.status == 202 and wants_customer(answer) is not ("clientSecret" in answer.body):
+        yield f"status and client secret do not fit each other: {sorted(answer.body)}"
     if answer.status >= 400 and not _is_error_body(answer.body):
         yield f"not the platform's error body: {answer.body!r}"
 
 
+def _named(answer: Answer) -> object:
+    return answer.body.get("id") if isinstance(answer.body, dict) else None
+
+
 def _is_error_body(body: Any) -> bool:
     errors = body.get("errors") if isinstance(body, dict) else None
-    return isinstance(errors, list) and bool(errors) and all(isinstance(each.get("message"), str) for each in errors)
+    return (
+        isinstance(errors, list)
+        and bool(errors)
+        and all(isinstance(each.get("message"), str) and isinstance(each.get("code"), str) for each in errors)
+    )
 
 
 def _truth(answer: Answer, token: str, order: str, story: Story, books: Books) -> Iterator[str]:
-    with_token = [each for each in books.charges.get(order, []) if each["source"]["brand"] == BRANDS.get(token)]
+    brands = {BRANDS.get(token)}
+    if token == ASKS_TOKEN and story.by_secret:
+        brands.add(BRANDS[SECRET_BRAND_TOKEN])
+    with_token = [each for each in books.charges.get(order, []) if _brand(each) in brands]
     match answer.status:
         case 200 | 201:
             yield from _paid_truly(answer, order, [charge["id"] for charge in with_token], books)
+        case 402 if token == ASKS_TOKEN and not story.by_secret:
+            if any(not charge["refunded"] and charge["status"] == "succeeded" for charge in with_token):
+                yield "told as failed, and the money is kept"
+        case 402 if token == ASKS_TOKEN:
+            return  # what the browser did by itself came after that
         case 402 if NOT_COMPLETED not in answer.message:
             if token != DECLINED_TOKEN or not _was_declined(order, books):
                 yield f"Stripe has declined no such card: {answer.message}"
@@ -216,6 +280,10 @@ def _paid_truly(answer: Answer, order: str, with_token: list[str], books: Books)
     announced = {payload["stripeId"] for subject, payload in books.events.get(order, []) if subject == PAID}
     if body["stripeId"] not in announced:
         yield f"{body['stripeId']} was never announced"
+
+
+def _brand(charge: Document) -> str:
+    return str(charge["payment_method_details"]["card"]["brand"])
 
 
 def _was_declined(order: str, books: Books) -> bool:
@@ -251,9 +319,9 @@ def _statuses_of(order: str, story: Story, books: Books) -> set[str]:
     if books.kept(order):
         return {"paid"}
     if not story.cancelled:
-        return {"declined"}
-    # A send that was lost is looked for until no request can be executing any more: two days.
-    return {"refunded"} if books.succeeded(order) else {"cancelled", "pending"}
+        awaits = any(intent["status"] == "requires_action" for intent in books.intents.get(order, []))
+        return {"requires_action"} if awaits and story.walked_away else {"declined"}
+    return {"refunded"} if books.succeeded(order) else {"cancelled"}
 
 
 def _in_hand(order: str, story: Story, books: Books) -> Iterator[str]:
@@ -263,8 +331,8 @@ def _in_hand(order: str, story: Story, books: Books) -> Iterator[str]:
     for number, state in states:
         if state in HANGING:
             yield f"attempt {number} is still {state}"
-        if state == "error stored" and not story.cancelled:
-            yield f"attempt {number} is still looked for"
+        if state in UNKNOWN:
+            yield f"attempt {number} is still {state}: its outcome is not known"
     for event in document.get("outbox", []):
         if event.get("published") is None:
             yield f"{event['subject']} is still to be published"
@@ -273,4 +341,4 @@ def _in_hand(order: str, story: Story, books: Books) -> Iterator[str]:
 
 
 Look = Callable[[str, Story, Books], Iterator[str]]
-LOOKS: tuple[Look, ...] = (_money, _one_payment, _answers, _resolved, _in_hand)
+LOOKS: tuple[Look, ...] = (_money, _one_intent, _one_payment, _answers, _resolved, _in_hand)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from random import Random
 
 import aiohttp
@@ -27,6 +28,13 @@ SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 in th
 CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # told apart by the brand on the charge
 DECLINED_TOKEN = "tok_chargeDeclinedInsufficientFunds"
 UNKNOWN_TOKEN = "tok_nobody_has_this"
+ASKS_TOKEN = "tok_threeDSecure2Required"  # its bank wants the customer; a Visa, as the charge says
+SECOND_CARDS = CARDS[1:]  # beside that one: told apart from it by the brand
+SECRET_CARD = "pm_card_mastercard"  # what a browser confirms with that uses the client secret by itself
+SECRET_BRAND_TOKEN = "tok_mastercard"
+PUBLISHABLE_KEY = "pk_test_torture"
+BROWSER_TIMEOUT_S = 10.0  # of a request of the browser to Stripe
+RETURN_URL = "https://shop.example/back"
 POISON = (
     (CREATED, '{"id": "cut off'),
     (CREATED, '{"id":"p1","version":0,"status":"created","userId":"u","expiresAt":"2040-01-01T00:00:00Z",'
@@ -57,6 +65,8 @@ class Story(Told):
     asked: list[Asked] = field(default_factory=list)
     deeds: list[tuple[float, str]] = field(default_factory=list)
     done: bool = False
+    by_secret: bool = False
+    """The browser has confirmed with another card than the one that was asked with."""
     views: list[Answer] = field(default_factory=list)
     """What `GET /api/v1/payments/{id}` said at rest."""
 
@@ -143,7 +153,67 @@ class Crowd:
             case Style.BAD_TOKEN:
                 await self._insist(order, story, UNKNOWN_TOKEN, random)
                 await self._insist(order, story, card, random)
+            case _:
+                return await self._buy_at_bank(order, story, story.customer, random)
         return card
+
+    async def _buy_at_bank(self, order: str, story: Story, customer: Customer, random: Random) -> str:
+        """Pay with a card whose bank wants the customer. The last token is returned."""
+        other = random.choice(SECOND_CARDS)
+        await self._insist(order, story, ASKS_TOKEN, random)
+        if customer.style is Style.WALKS_AWAY:
+            return ASKS_TOKEN
+        if customer.style in (Style.FAILS, Style.CHANGES_CARD):
+            await self._insist(order, story, other, random)
+            return other
+        return ASKS_TOKEN
+
+    async def _at_bank(self, story: Story, answer: Answer) -> bool:
+        """What the customer does whom the bank wants. Returns whether the request is repeated after that."""
+        customer = story.customer
+        assert customer is not None
+        secret = answer.body["clientSecret"]
+        intent = secret.partition("_secret_")[0]
+        await asyncio.sleep(customer.at_bank_s)
+        match customer.style:
+            case Style.AUTHENTICATES | Style.FAILS:
+                authenticates = customer.style is Style.AUTHENTICATES
+                story.did(f"the customer {'authenticates' if authenticates else 'fails'} at the bank")
+                await self._bank_hears(intent, authenticates)
+            case Style.BY_SECRET:
+                story.by_secret = True
+                story.did("the browser confirms with another card")
+                await self._confirm_by_secret(intent, secret)
+            case Style.WALKS_AWAY:
+                story.walked_away = True
+                story.did("the customer walks away from the bank")
+                return False
+            case _:
+                story.did("the customer leaves the bank for another card")
+                return False
+        return True
+
+    async def _bank_hears(self, intent: str, authenticates: bool) -> None:
+        """The bank's page. Where Stripe is away, or the intent waits no more, the customer asks the shop again."""
+        try:
+            await asyncio.to_thread(lambda: self.site.servers.stripe.customer(intent, authenticates=authenticates))
+        except (OSError, HTTPException):
+            return
+
+    async def _confirm_by_secret(self, intent: str, secret: str) -> None:
+        """As a browser may that holds the client secret, whatever the shop's page means to do."""
+        form = {"client_secret": secret, "payment_method": SECRET_CARD}
+        url = f"{self.site.servers.stripe.url}/v1/payment_intents/{intent}/confirm"
+        headers = {"Authorization": f"Bearer {PUBLISHABLE_KEY}"}
+        try:
+            async with (
+                asyncio.timeout(BROWSER_TIMEOUT_S),
+                aiohttp.ClientSession() as session,
+                session.post(url, data=form, headers=headers) as response,
+            ):
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            return
 
     async def _both(self, order: str, story: Story, card: str, other: str, after_s: float, random: Random) -> None:
         """Two requests beside one another, each insisted upon."""
@@ -161,6 +231,8 @@ class Crowd:
             answer = await self._ask(order, story, token, random)
             if answer is not None and ends(answer):
                 return
+            if answer is not None and wants_customer(answer) and not await self._at_bank(story, answer):
+                return
             await asyncio.sleep(random.uniform(*ASK_AGAIN_S))
 
     async def _ask(self, order: str, story: Story, token: str, random: Random) -> Answer | None:
@@ -170,7 +242,7 @@ class Crowd:
         answer = None
         try:
             async with asyncio.timeout(patience_s), Client(self.site.services[number].port) as client:
-                answer = await client.pay(order, token, story.user)
+                answer = await client.pay(order, token, story.user, **_authentication(story, token))
         except aiohttp.ClientConnectorError:
             return None  # nobody listens: nothing was asked
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
@@ -185,6 +257,18 @@ class Crowd:
             await asyncio.wait_for(self._hurry.wait(), at_s)
         except TimeoutError:
             return
+
+
+def _authentication(story: Story, token: str) -> dict[str, object]:
+    """How the browser can let the customer authenticate: a part of each request with a card that may need it."""
+    if token != ASKS_TOKEN or story.customer is None:
+        return {}
+    return {"returnUrl": RETURN_URL} if story.customer.redirected else {"useStripeSdk": True}
+
+
+def wants_customer(answer: Answer) -> bool:
+    """Whether the customer has to go to the bank."""
+    return answer.status == 202 and answer.body["status"] == "requires_action"
 
 
 def ends(answer: Answer) -> bool:

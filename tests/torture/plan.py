@@ -15,8 +15,9 @@ CHAOS_S = 11.0  # strikes begin within this time: the last ones meet what the fi
 QUIET_START_S = 0.3  # before the first strike: there is something to lose by then
 ORDERS = (40, 80)
 STRIKES = (5, 9)
-LATE_MS = 9_500  # longer than a call to Stripe may take (8 s): the charge lands after its caller has given up
-PATIENT_SHARE = 0.12  # of rounds meet errors stored without a charge, and refusals of a second send: a minute's wait
+LATE_MS = 9_500  # longer than a call to Stripe may take (8 s): the confirm lands after its caller has given up
+PROCESSING_MS = 2_500  # a bank that decides later
+AT_BANK_S = 6.0  # the longest that a customer takes to authenticate: processes die and come back meanwhile
 FINAL_BLOW_SHARE = 0.4  # of rounds end with kill -9 of every process of the service at once
 CHARGE_WAITS_S = (2, 3, 8, 20)
 LIMITED_RATE_PER_S = 25.0  # Stripe's own limit for a sandbox account
@@ -45,6 +46,7 @@ FAULT_RATES = {
     "html_after": 0.04,
     "hang": 0.02,
     "hang_after": 0.02,
+    "error_before": 0.02,
 }
 """Of requests to any endpoint, where a round has the fault at all."""
 FAULT_SHARE = 0.7  # of the faults above are on in a round: rare ones then meet without the frequent ones
@@ -66,7 +68,28 @@ class Style(enum.Enum):
     OTHER_CARD = "sends a second request with another card while the first is under way"
     DECLINED = "tries a card that is declined, then another"
     BAD_TOKEN = "tries a token that Stripe doesn't know, then another"
+    AUTHENTICATES = "is asked by the bank, and authenticates"
+    FAILS = "is asked by the bank and fails, then pays with another card"
+    WALKS_AWAY = "is asked by the bank, and never comes back"
+    CHANGES_CARD = "is asked by the bank, and pays with another card instead"
+    BY_SECRET = "is asked by the bank, and confirms in the browser with another card"
     ONCE = "asks once, and never again"
+
+
+STYLES = {
+    Style.STEADY: 28,
+    Style.TWICE: 10,
+    Style.OTHER_CARD: 13,
+    Style.DECLINED: 9,
+    Style.ONCE: 9,
+    Style.BAD_TOKEN: 4,
+    Style.AUTHENTICATES: 12,
+    Style.FAILS: 4,
+    Style.WALKS_AWAY: 4,
+    Style.CHANGES_CARD: 4,
+    Style.BY_SECRET: 3,
+}
+"""How many of a hundred customers are of each style."""
 
 
 class CancelAt(enum.Enum):
@@ -114,6 +137,10 @@ class Customer:
     minor: int
     created_twice: bool
     asks_again: bool
+    at_bank_s: float
+    """How long the customer is at the bank, each time."""
+    redirected: bool
+    """The bank's page is reached by a redirect, not by Stripe.js."""
     seed: int
 
 
@@ -143,7 +170,6 @@ def plan_of(seed: int, broker: str | None = None, store: str | None = None) -> P
     random = Random(seed)
     own_broker, own_store = SERVERS[seed % len(SERVERS)]
     processes = PROCESSES[seed % len(PROCESSES)]
-    patient = random.random() < PATIENT_SHARE
     return Plan(
         seed=seed,
         broker=broker or own_broker,
@@ -151,35 +177,35 @@ def plan_of(seed: int, broker: str | None = None, store: str | None = None) -> P
         processes=processes,
         charge_wait_s=random.choice(CHARGE_WAITS_S),
         rate_per_s=random.choice((0.0, 0.0, LIMITED_RATE_PER_S)),
-        customers=tuple(_customer(number, patient, random) for number in range(random.randint(*ORDERS))),
-        faults=_faults(patient, random),
+        customers=tuple(_customer(number, random) for number in range(random.randint(*ORDERS))),
+        faults=_faults(random),
         strikes=_strikes(processes, random),
         final_blow=random.random() < FINAL_BLOW_SHARE,
     )
 
 
-def _customer(number: int, patient: bool, random: Random) -> Customer:
-    styles = (Style.STEADY, Style.TWICE, Style.OTHER_CARD, Style.DECLINED, Style.ONCE, Style.BAD_TOKEN)
+def _customer(number: int, random: Random) -> Customer:
     cancels = tuple(CancelAt)
     return Customer(
         number=number,
         at_s=random.uniform(0, LOAD_S),
-        style=random.choices(styles, (41, 15, 19, 13, 12, 8 if patient else 0))[0],
+        style=random.choices(tuple(STYLES), tuple(STYLES.values()))[0],
         cancel=random.choices(cancels, (64, 4, 6, 15, 11))[0],
         cancel_after_s=random.choice((random.uniform(0, 0.3), random.uniform(0, 3.0))),
         minor=random.choice((1999, 57, 110, 435, 820, random.randint(50, 30_000))),
         created_twice=random.random() < 0.2,
         asks_again=random.random() < 0.3,
+        at_bank_s=random.choice((0.0, random.uniform(0, 1.0), random.uniform(1.0, AT_BANK_S))),
+        redirected=random.random() < 0.4,
         seed=random.getrandbits(32),
     )
 
 
-def _faults(patient: bool, random: Random) -> tuple[Fault, ...]:
+def _faults(random: Random) -> tuple[Fault, ...]:
     chosen = [Fault(name, rate) for name, rate in FAULT_RATES.items() if random.random() < FAULT_SHARE]
-    if patient:
-        chosen.append(Fault("error_before", 0.05))
-    if random.random() < FAULT_SHARE / 2:
-        chosen.append(Fault("delay", 0.03, "charges.create", LATE_MS))
+    for name, delay_ms in (("delay", LATE_MS), ("late", LATE_MS), ("processing", PROCESSING_MS)):
+        if random.random() < FAULT_SHARE / 2:
+            chosen.append(Fault(name, 0.03, "payment_intents.confirm", delay_ms))
     # Last, for it is met only by requests that met no other: most of what a kill finds on the wire.
     return (*chosen, Fault("delay", 0.3, delay_ms=random.choice((100, 300, 600))))
 

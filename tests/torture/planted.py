@@ -11,6 +11,7 @@ from typing import Any
 from tests.flows.bus import Published
 from tests.flows.client import JWT_KEY, Answer
 from tests.torture.hand_made import (
+    AWAITED_ORDER,
     CANCELLED_ORDER,
     CARD,
     DECLINED_ORDER,
@@ -18,16 +19,19 @@ from tests.torture.hand_made import (
     POISON,
     asked,
     charge,
+    declined,
+    intent,
     paid,
     paid_event,
     pending,
     refund,
     refunded_event,
     refused,
+    requires_action,
     said,
 )
 from tests.torture.judge import Books
-from tests.torture.load import DECLINED_TOKEN, UNKNOWN_TOKEN
+from tests.torture.load import ASKS_TOKEN, DECLINED_TOKEN, UNKNOWN_TOKEN
 
 PLANTED: dict[str, list[tuple[str, Callable[[Books], object], str]]] = {}
 """By law: what is planted, and a word of what must come back."""
@@ -67,7 +71,7 @@ def without(found: Books, event: Published) -> None:
     found.evidence.events.remove(event)
 
 
-@planted("L1", "2 charges are kept")
+@planted("L1", "2 charges were made")
 def charged_twice(found: Books) -> None:
     charges(found).append(charge(PAID_ORDER, 2))
 
@@ -90,6 +94,30 @@ def charged_too_much(found: Books) -> None:
 @planted("L1", "charged 1999 eur")
 def charged_in_another_currency(found: Books) -> None:
     the_charge(found, PAID_ORDER)["currency"] = "eur"
+
+
+@planted("L1", "more than one intent can charge it")
+def two_open_intents(found: Books) -> None:
+    for status in ("requires_action", "requires_payment_method"):
+        found.evidence.books["intents"].append(intent(DECLINED_ORDER, 2, status=status))
+
+
+@planted("L1", "more than one intent can charge it")
+def an_open_intent_beside_the_charge(found: Books) -> None:
+    found.evidence.books["intents"].append(intent(PAID_ORDER, 2, status="requires_action", latest_charge=None))
+
+
+@planted("L3", "left open on a cancelled order")
+def a_secret_out_on_a_cancelled_order(found: Books) -> None:
+    found.stories[AWAITED_ORDER].cancelled = True
+
+
+@planted("L3", "left open on a cancelled order")
+def a_secret_out_after_the_customer_failed(found: Books) -> None:
+    found.stories[AWAITED_ORDER].cancelled = True
+    next(each for each in found.evidence.books["intents"] if each["transfer_group"] == AWAITED_ORDER).update(
+        status="requires_payment_method"
+    )
 
 
 @planted("L2", "never announced")
@@ -249,9 +277,24 @@ def an_attempt_never_resolved(found: Books) -> None:
     found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "charging"
 
 
-@planted("L4", "is still looked for")
-def a_stored_error_never_settled(found: Books) -> None:
-    found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "error stored"
+@planted("L4", "its outcome is not known")
+def an_intent_that_is_cancelled_for_ever(found: Books) -> None:
+    found.evidence.orders[DECLINED_ORDER]["payment"]["attempts"][0]["state"] = "cancelling"
+
+
+@planted("L4", "attempt 1 never resolved")
+def a_customer_awaited_who_has_come_back(found: Books) -> None:
+    found.stories[AWAITED_ORDER].walked_away = False
+
+
+@planted("L4", "attempt 1 never resolved")
+def a_customer_awaited_on_a_cancelled_order(found: Books) -> None:
+    found.stories[AWAITED_ORDER].cancelled = True
+
+
+@planted("L4", "Stripe's books mean requires_action")
+def a_customer_who_walked_away_is_not_awaited(found: Books) -> None:
+    found.stories[AWAITED_ORDER].views[0].body["status"] = "declined"
 
 
 @planted("L4", "GET says 200")
@@ -283,7 +326,7 @@ def nothing_was_charged_and_something_was(found: Books) -> None:
 
 @planted("L4", "after it was paid with it")
 def a_paid_card_declined_later(found: Books) -> None:
-    answer_also(found, PAID_ORDER, refused(402, "Nothing could not be completed"))
+    answer_also(found, PAID_ORDER, declined(PAID_ORDER, "Nothing could not be completed"))
 
 
 @planted("L4", "after the order was known")
@@ -293,7 +336,7 @@ def a_known_order_forgotten(found: Books) -> None:
 
 @planted("L4", "has declined no such card")
 def a_good_card_declined(found: Books) -> None:
-    answer_also(found, DECLINED_ORDER, refused(402, "Your card was declined."))
+    answer_also(found, DECLINED_ORDER, declined(DECLINED_ORDER, "Your card was declined."))
 
 
 @planted("L4", "has declined no such card")
@@ -303,7 +346,7 @@ def a_decline_that_stripe_never_made(found: Books) -> None:
 
 @planted("L4", "the money is kept")
 def told_as_failed_and_kept(found: Books) -> None:
-    only_answer(found, PAID_ORDER, refused(402, "The payment could not be completed."))
+    only_answer(found, PAID_ORDER, declined(PAID_ORDER, "The payment could not be completed."))
 
 
 @planted("L4", "Stripe knows this token")
@@ -338,6 +381,25 @@ def a_202_without_location(found: Books) -> None:
     answer_also(found, DECLINED_ORDER, answer, DECLINED_TOKEN)
 
 
+@planted("HTTP", "no Location")
+def a_402_without_location(found: Books) -> None:
+    answer = declined(DECLINED_ORDER)
+    del answer.headers["Location"]
+    answer_also(found, DECLINED_ORDER, answer, DECLINED_TOKEN)
+
+
+@planted("HTTP", "do not fit each other")
+def an_action_without_its_secret(found: Books) -> None:
+    answer = requires_action(AWAITED_ORDER)
+    del answer.body["clientSecret"]
+    answer_also(found, AWAITED_ORDER, answer, ASKS_TOKEN)
+
+
+@planted("HTTP", "not the platform's error body")
+def an_error_without_a_code(found: Books) -> None:
+    answer_also(found, DECLINED_ORDER, Answer(400, {"errors": [{"message": "bad"}]}, {}, 0.1), UNKNOWN_TOKEN)
+
+
 @planted("HTTP", "not the platform's error body")
 def an_error_in_another_shape(found: Books) -> None:
     answer_also(found, DECLINED_ORDER, Answer(400, {"error": "bad"}, {}, 0.1), UNKNOWN_TOKEN)
@@ -361,6 +423,11 @@ def an_exception_that_nobody_caught(found: Books) -> None:
 @planted("log", "a secret is in it")
 def a_secret_in_the_log(found: Books) -> None:
     found.log.append(f"Traceback: {JWT_KEY}")
+
+
+@planted("log", "a secret is in it")
+def a_client_secret_in_the_log(found: Books) -> None:
+    found.log.append(said("charge_ended", reason=f"pi_{AWAITED_ORDER}_1_secret_shown"))
 
 
 @planted("rig", "had ended by itself")

@@ -23,9 +23,9 @@ from tests.torture.judge import Books, breaches
 from tests.torture.load import Crowd
 from tests.torture.site import Site
 
-REST_DEADLINE_S = 150.0  # two leases, a stored error's minute, and a machine that is busy with other things
+REST_DEADLINE_S = 150.0  # two leases, and a machine that is busy with other things
 REST_LOOK_S = 0.5
-BROKEN_LOOK_S = 2.0  # where something is found broken, and may yet be mended: a watch, a late landing
+BROKEN_LOOK_S = 2.0  # where something is found broken, and may yet be put right: a watch, a late landing
 SHOWN = 5  # orders, where more may be waited for
 STILL_S = 1.5  # after the first moment of rest: what were to come of itself would come now
 
@@ -67,8 +67,10 @@ async def _left_to_do(site: Site, bus: TortureBus, crowd: Crowd, customers: asyn
 
 
 def _owed(document: dict[str, Any]) -> str:
-    """Which attempts of an order wait, for what: `error stored: look, as stored`."""
-    tasks = [f"{each['state']}: {each['task']['kind']}" for each in attempts(document) if "task" in each]
+    """What is in flight for an order: `attempt refunding: refund`, `intent open: cancel`."""
+    tasks = [f"attempt {each['state']}: {each['task']['kind']}" for each in attempts(document) if "task" in each]
+    intent = document.get("payment", {}).get("intent", {})
+    tasks += [f"intent {intent.get('state', 'open')}: {intent['task']['kind']}"] if "task" in intent else []
     return "; ".join(tasks) or "an event to publish"
 
 

@@ -17,8 +17,8 @@ from tests.faults.laws import attempts
 from tests.torture.account import ACCOUNT, keep
 from tests.torture.buses import TortureBus, bus_of
 from tests.torture.chaos import BLOW, Chaos
-from tests.torture.judge import LOOKED_FOR, Books, breaches
-from tests.torture.load import Crowd
+from tests.torture.judge import UNKNOWN, Books, breaches
+from tests.torture.load import Crowd, wants_customer
 from tests.torture.plan import Plan
 from tests.torture.rest import STILL_S, gather, settle
 from tests.torture.site import Site
@@ -139,11 +139,10 @@ def counts_of(books: Books) -> dict[str, int]:
         "charges": len(charges),
         "declined": sum(charge["status"] == "failed" for charge in books.evidence.books["charges"]),
         "refunds": len(books.refunds),
-        "second charges given back": sum(
-            max(0, len(books.succeeded(order)) - 1) for order, story in books.stories.items()
-        ),
-        "unknown outcomes settled": sum(each["state"] not in LOOKED_FOR for each in settled),
-        "unknown outcomes still watched": sum(each["state"] in LOOKED_FOR for each in tried),
+        "asked by the bank": sum(any(map(wants_customer, story.answers)) for story in books.stories.values()),
+        "awaiting at rest": sum(each["state"] == "awaiting" for each in tried),
+        "intents canceled": sum(intent["status"] == "canceled" for intent in books.evidence.books["intents"]),
+        "unknown outcomes settled": sum(each["state"] not in UNKNOWN for each in settled),
         "events announced twice": sum(len(each) - len(set(map(str, each))) for each in books.events.values()),
     }
 

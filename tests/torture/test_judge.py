@@ -14,6 +14,7 @@ from tests.torture.hand_made import (
     PAID_ORDER,
     asked,
     books,
+    declined,
     paid,
     paid_event,
     refunded_event,
@@ -50,7 +51,7 @@ def test_what_may_happen_is_no_breach() -> None:
     answer_also(found, CANCELLED_ORDER, refused(409, "The order has been cancelled"), began=400.0)
     found.log.append('{"event": "actor_cra')
     charges(found).remove(the_charge(found, DECLINED_ORDER))
-    only_answer(found, DECLINED_ORDER, refused(402, "The payment could not be completed."), DECLINED_TOKEN)
+    only_answer(found, DECLINED_ORDER, declined(DECLINED_ORDER, "The payment could not be completed."), DECLINED_TOKEN)
     assert breaches(found) == []
 
 

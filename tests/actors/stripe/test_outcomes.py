@@ -213,6 +213,7 @@ def test_a_create_under_an_old_key_is_preceded_by_a_list(
     assert isinstance(waiting, NotYet)
     assert (waiting.obstacle, waiting.retry_after_s) == (Obstacle.CHARGE_PENDING, CHARGE_PENDING_AGAIN_S)
     assert result_of(effect, AGED, Charges((ListedCharge(GIVEN_BACK, 1),))) == structs.replace(AGED, listed=True)
+    assert isinstance(result_of(effect, AGED, Charges((), pending=True)), NotYet)
     assert result_of(effect, AGED, Unclear("t")) is None
 
 
@@ -224,6 +225,7 @@ def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> N
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
     assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(LookReason.LOOK, ASKS), HANDOVER)
+    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(LookReason.CANCEL, ASKS))
 
 
 def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
