@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from msgspec import structs
 
 from payment.core.messages import IntentStatus
-from payment.core.order import AttemptState, IntentState, OrderStatus, Trigger
+from payment.core.order import AttemptState, IntentState, OrderStatus, Task, Trigger
 from tests.simulation import laws_of_money, laws_of_paper
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
@@ -127,6 +128,17 @@ def awaits(order: object) -> bool:
     return order.id == "o5" and bool(order.attempts) and order.attempts[0].state is AttemptState.AWAITING
 
 
+def later(task: Task) -> Task:
+    return structs.replace(task, due=task.due + timedelta(hours=1))
+
+
+def failed_and_awaited(journal: Journal) -> Journal:
+    """With five looks at o5 that say that its customer has failed."""
+    number = at(journal, StripeAnswered, lambda entry: entry.kind == "retrieve" and entry.order_id == "o5")
+    outcome = journal[number].outcome.replace("requires_action", "requires_payment_method")
+    return [*journal[:number], *[structs.replace(journal[number], outcome=outcome)] * 5, *journal[number + 1 :]]
+
+
 def another_intent(journal: Journal) -> Journal:
     """With another intent of o1, which was confirmed and is open, before its confirm is sent."""
     number = at(journal, StripeSent, is_confirm)
@@ -177,6 +189,19 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "an open intent whose secret is out",
         lambda j: written(j, awaits, lambda o: with_intent(o, task=None)),
     ),
+    "an awaiting intent is looked at in an hour": (
+        "an intent that awaits its customer",
+        lambda j: written(j, awaits, lambda o: with_intent(o, task=later(o.intent.task))),
+    ),
+    "a customer is awaited on a cancelled order": (
+        "no attempt begins to await",
+        lambda j: written(j, awaits, lambda o: structs.replace(o, status=OrderStatus.CANCELLED)),
+    ),
+    "a customer is awaited after the order expired": (
+        "no attempt begins to await",
+        lambda j: written(j, awaits, lambda o: structs.replace(o, expires_at=o.expires_at - timedelta(hours=1))),
+    ),
+    "a customer who failed is awaited on": ("a customer who failed", failed_and_awaited),
     "a card is kept after it was charged": (
         "nothing of a customer's card",
         lambda j: written(
