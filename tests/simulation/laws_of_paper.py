@@ -3,6 +3,7 @@
 Each is about one entry and what stood before it. Change together with: `checks`, `payment.core.order`.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,6 +24,7 @@ from payment.core.order import (
 )
 from payment.edge.events import INCOMING_SUBJECTS
 from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied, tasks_of
+from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
 from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, StripeAnswered, Wrote
 
@@ -105,6 +107,20 @@ def intents_follow_one_another(entry: Wrote, books: Books) -> Iterator[Breach]:
     closed = [books.intents[last.id].status] if last.id in books.intents else []
     if last.id is not None and not all(each in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED) for each in closed):
         yield order.id, f"intent {order.intent.number} began, and {last.id} is {closed[0].value} at Stripe"
+
+
+@step(Wrote, law="payment ids and the keys of creates are functions of the order alone (F47)")
+def names_are_functions_of_the_order(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    order = entry.order
+    if order.payment is None:
+        return
+    named = hashlib.sha256(f"{GROUP}\n{order.id}".encode()).hexdigest()[:32]
+    of_0_1_0 = any(not attempt.intent for attempt in order.attempts)
+    if order.payment.id != named and not of_0_1_0:
+        yield order.id, f"its payment is {order.payment.id}, and not {named}"
+    intent = order.intent
+    if intent is not None and intent.key != f"intent-{named}-{intent.number}":
+        yield order.id, f"the create of intent {intent.number} has the key {intent.key}"
 
 
 @step(Wrote, law="an open intent whose secret is out is watched until it is closed (F46)")

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from payment.core.messages import IntentStatus
-from payment.core.order import AttemptState, IntentState, OrderStatus, Task, Trigger
+from payment.core.order import AttemptState, IntentState, OrderStatus, Payment, Task, Trigger
 from tests.simulation import laws_of_money, laws_of_paper
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
@@ -128,6 +128,10 @@ def awaits(order: object) -> bool:
     return order.id == "o5" and bool(order.attempts) and order.attempts[0].state is AttemptState.AWAITING
 
 
+def renamed(payment: Payment) -> Payment:
+    return structs.replace(payment, id="another")
+
+
 def later(task: Task) -> Task:
     return structs.replace(task, due=task.due + timedelta(hours=1))
 
@@ -172,6 +176,16 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "the intent's id changes": (
         "what is absorbing",
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, id="pi_9")),
+    ),
+    "a create's key is drawn": (
+        "payment ids and the keys of creates",
+        lambda j: written(j, lambda o: o.id == "o1" and o.rev == 2, lambda o: with_intent(o, key="intent-x-1")),
+    ),
+    "a payment's id is drawn": (
+        "payment ids and the keys of creates",
+        lambda j: written(
+            j, lambda o: o.id == "o1" and o.rev == 2, lambda o: structs.replace(o, payment=renamed(o.payment))
+        ),
     ),
     "an intent is open again": (
         "what is absorbing",
