@@ -77,8 +77,11 @@ def states() -> str:
         f"    {state.name} --> {after.name}: {'<br/>'.join(trigger.value for trigger in triggers)}"
         for (state, after), triggers in arrows.items()
     ]
-    start = f"    [*] --> {AttemptState.CONFIRMING.name}: ChargeRequested"
-    return "\n".join(["```mermaid", "stateDiagram-v2", *names, start, *lines, "```"])
+    starts = [
+        f"    [*] --> {AttemptState.CONFIRMING.name}: ChargeRequested",
+        f"    [*] --> {AttemptState.CHARGING.name}: begun by release 0.1.0",
+    ]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *names, *starts, *lines, "```"])
 
 
 def sandbox_faults() -> str:

@@ -75,7 +75,7 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
         # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
         # wakes a day later may have made another one under the key: that one's cancel is not this one's.
         return _success_of_another(order, message, context)
-    if intent.id is None and intent_id is not None:
+    if intent_id is not None:
         order = with_intent(order, id=intent_id)
     match message:
         case IntentPrepared():
@@ -107,7 +107,7 @@ def _send_ended(
     context: Context,
 ) -> Order:
     attempt = numbered(order, message.attempt)
-    if attempt is None or attempt.intent != message.intent:
+    if attempt is None:
         return order
     match message:
         case ActionRequired():
@@ -157,12 +157,11 @@ def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) 
     """The same key again while that is allowed; else only the cancelled intent tells."""
     intent = order.intent
     assert intent is not None
-    if attempt.state is AttemptState.CONFIRMING and not holds(intent, context, TaskKind.CONFIRM):
-        return order
+    if not holds(intent, context, TaskKind.CONFIRM):
+        return order  # it is looked at by now, or over
     if stored or not may_send(order, attempt, context.at):
         return _unclear_for_good(order, attempt, context)
-    order = moved(order, attempt, Trigger.UNCLEAR, context)
-    return _sent_again(order, attempt, context) if attempt.state is AttemptState.CONFIRMING else order
+    return _sent_again(moved(order, attempt, Trigger.UNCLEAR, context), attempt, context)
 
 
 def _sent_again(order: Order, attempt: Attempt, context: Context) -> Order:
@@ -345,7 +344,8 @@ def charges_listed(order: Order, message: ChargesListed, context: Context) -> Or
     """A list of charges: what it shows is believed; the attempt it lacks is closed once it can't land any more."""
     for listed in message.charges:
         found = numbered(order, listed.attempt)
-        if found is not None and found.intent == 0 and found.charge_id is None:
+        known = with_charge(order, listed.charge.charge_id)
+        if known is None and found is not None and found.intent == 0 and found.charge_id is None:
             order = _charged(order, found, listed.charge, context)
     attempt = numbered(order, message.attempt)
     if attempt is None or attempt.intent != 0 or attempt.charge_id is not None:

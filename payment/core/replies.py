@@ -194,7 +194,10 @@ def payment_status(order: Order, at: datetime) -> PaymentStatus:
     if order.unsettled is not None:
         awaiting = order.unsettled.state is AttemptState.AWAITING
         return PaymentStatus.REQUIRES_ACTION if awaiting else PaymentStatus.PENDING
-    last = order.attempts[-1].state if order.attempts else None
+    if not order.attempts:
+        # Its intent was made ahead of its first request: nothing was tried, so nothing has failed.
+        return PaymentStatus.PENDING if order.open_at(at) else PaymentStatus.EXPIRED
+    last = order.attempts[-1].state
     if last in GIVING_BACK:
         return PaymentStatus.REFUNDED if last is AttemptState.REFUNDED else PaymentStatus.REFUNDING
     return PaymentStatus.DECLINED if order.open_at(at) else PaymentStatus.EXPIRED

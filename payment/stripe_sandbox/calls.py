@@ -11,6 +11,11 @@ from payment.stripe_sandbox.params import Params
 
 PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created", "created[*]")
 
+CUSTOMERS = ("customer", "customer_account", "mandate")
+CONNECT = ("application_fee", "application_fee_amount", "destination", "on_behalf_of", "transfer_data")
+UNSUPPORTED = (*CUSTOMERS, *CONNECT, "destination[*]", "transfer_data[*]")
+"""Parameters that are known and refused by name: `refuse_unsupported`."""
+
 Result = Struct | dict[str, Any] | Answer
 """An object, a list, or an answer that is already made up: a declined card."""
 
@@ -57,6 +62,16 @@ def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> 
         if mark is not None and find(mark) is None:
             raise no_such(kind, mark, param=name)
     return Page(params.page_limit(), after, before, params.times("created"))
+
+
+def refuse_unsupported(params: Params) -> None:
+    """Raise ApiError for what Stripe takes and the sandbox has not: customers, mandates, connected accounts."""
+    for name in CUSTOMERS:
+        if (value := params.text(name)) is not None:
+            raise no_such(name, value, param=name)
+    for name in CONNECT:
+        if params.has(name):
+            raise ApiError(f"There are no connected accounts in the sandbox, which `{name}` is for.", param=name)
 
 
 def selected(params: Params, *names: str) -> dict[str, str]:

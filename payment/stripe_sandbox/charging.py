@@ -101,7 +101,7 @@ def _new_charge(purchase: Purchase, now_s: int) -> Charge:
         paid=succeeded,
         payment_intent=purchase.payment_intent,
         payment_method=purchase.payment_method or shown.id,
-        payment_method_details=card_details(shown, purchase.amount if succeeded else None, purchase.three_d_secure),
+        payment_method_details=card_details(shown, purchase.amount, purchase.three_d_secure),
         receipt_email=purchase.receipt_email,
         shipping=purchase.shipping,
         source=shown if purchase.payment_method is None else None,

@@ -63,6 +63,9 @@ class Confirming:
         _refuse_unless_open(intent, call)
         stored = self._instrument(intent, plan, call)
         _refuse_without_return(intent, plan)
+        if plan.amount not in (None, intent.amount):
+            message = f"The amount_to_confirm does not match the amount of the PaymentIntent ({intent.amount})."
+            raise ExecutionError(message, param="amount_to_confirm")
         intent.payment_method = stored.object.id
         intent.last_payment_error = intent.next_action = None
         intent.receipt_email = plan.receipt_email or intent.receipt_email

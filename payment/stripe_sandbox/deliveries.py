@@ -104,7 +104,7 @@ def poster(session: ClientSession) -> Post:
                 url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 return 200 <= response.status < 300
-        except (ClientError, TimeoutError, ValueError):  # ValueError: a URL that is none
+        except (ClientError, TimeoutError):
             return False
 
     return post

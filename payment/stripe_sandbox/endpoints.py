@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 
 from payment.stripe_sandbox.books import Books
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, selected
+from payment.stripe_sandbox.calls import (
+    PAGE_PARAMS,
+    UNSUPPORTED,
+    Call,
+    Endpoint,
+    Result,
+    page_of,
+    refuse_unsupported,
+    selected,
+)
 from payment.stripe_sandbox.charging import Charging, Purchase
 from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
 from payment.stripe_sandbox.errors import (
@@ -78,8 +87,8 @@ class Endpoints:
         """Charge a card: a charge that succeeded, or a 402 and a charge that failed."""
         params = call.params
         params.allow(
-            "amount", "currency", "source", "customer", "capture", "metadata", "metadata[*]", "shipping[*]",
-            "radar_options[*]", *TEXTS_ON_CHARGE,
+            "amount", "currency", "source", "capture", "metadata", "metadata[*]", "shipping[*]",
+            "radar_options[*]", *TEXTS_ON_CHARGE, *UNSUPPORTED,
         )  # fmt: skip
         if not self._charges():
             raise charges_unsupported()
@@ -105,8 +114,15 @@ class Endpoints:
     def update_charge(self, call: Call) -> Result:
         """What is written on a charge may be changed, what it charged may not."""
         params = call.params
-        params.allow("description", "metadata", "metadata[*]", "receipt_email", "shipping[*]", "transfer_group")
+        params.allow(
+            "description", "metadata", "metadata[*]", "receipt_email", "shipping[*]", "transfer_group", "customer",
+            "fraud_details[user_report]",
+        )  # fmt: skip
+        refuse_unsupported(params)
+        report = params.choice("fraud_details[user_report]", "fraudulent", "safe")
         charge = self._charge(call.object_id)
+        if report is not None:
+            charge.fraud_details = {"user_report": report}
         charge.metadata = params.changed_metadata(charge.metadata)
         charge.description = params.text("description") or charge.description
         charge.receipt_email = params.text("receipt_email") or charge.receipt_email
@@ -120,8 +136,7 @@ class Endpoints:
         """Newest first, failed ones too."""
         params = call.params
         params.allow("transfer_group", "payment_intent", "customer", *PAGE_PARAMS)
-        if (customer := params.text("customer")) is not None:
-            raise no_such("customer", customer, param="customer")  # none can be made here
+        refuse_unsupported(params)
         filters = selected(params, "transfer_group", "payment_intent")
         self._refuse_unknown_intent(filters)
         charges, more = self._books.charges(filters, page_of(params, "charge", self._books.charge))
@@ -132,8 +147,9 @@ class Endpoints:
         params = call.params
         params.allow(
             "charge", "payment_intent", "amount", "currency", "metadata", "metadata[*]", "reason",
-            "refund_application_fee", "reverse_transfer", "instructions_email",
+            "refund_application_fee", "reverse_transfer", "instructions_email", "customer",
         )  # fmt: skip
+        refuse_unsupported(params)
         asked, reason = params.integer("amount"), params.choice("reason", *REFUND_REASONS)
         metadata = params.metadata()
         charge = self._refundable(params)
@@ -260,8 +276,7 @@ def _read_purchase(params: Params) -> tuple[Purchase, str]:
     if params.boolean("capture") is False:
         raise ApiError("The sandbox does not authorize without capturing.", param="capture")
     source = params.text("source")
-    if (customer := params.text("customer")) is not None:
-        raise no_such("customer", customer, param="customer")
+    refuse_unsupported(params)
     if source is None:
         raise missing("source", "Must provide source or customer.")
     texts: dict[str, Any] = {name: params.text(name) for name in TEXTS_ON_CHARGE}

@@ -1,6 +1,7 @@
 """The rows of events, of webhook endpoints, and of the deliveries still to be made."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,7 +11,8 @@ from payment.stripe_sandbox.pages import Page, read_page
 
 ALL_EVENTS = "*"
 EVENT_SCHEMA = """
-CREATE TABLE events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, object BLOB NOT NULL);
+CREATE TABLE events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, delivered INTEGER NOT NULL,
+    object BLOB NOT NULL);
 CREATE INDEX events_by_type ON events (type, seq);
 CREATE TABLE webhook_endpoints (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, secret TEXT NOT NULL, object BLOB NOT NULL);
@@ -26,9 +28,7 @@ class Event(Struct, kw_only=True):
 
     id: str
     object: Literal["event"] = "event"
-    account: None = None
     api_version: str
-    context: None = None
     created: int
     data: dict[str, Any]
     livemode: Literal[False] = False
@@ -78,8 +78,8 @@ class EventRecords:
         wanting = [endpoint for endpoint in self.endpoints() if endpoint.wants(event.type)]
         event.pending_webhooks = len(wanting)
         self._db.execute(
-            "INSERT INTO events (id, type, object) VALUES (?, ?, ?)",
-            [event.id, event.type, msgspec.json.encode(event)],
+            "INSERT INTO events (id, type, delivered, object) VALUES (?, ?, ?, ?)",
+            [event.id, event.type, not wanting, msgspec.json.encode(event)],
         )
         for endpoint in wanting:
             self._db.execute("INSERT INTO deliveries VALUES (?, ?, 0, ?, ?)", [event.id, endpoint.id, now, now])
@@ -89,9 +89,14 @@ class EventRecords:
         row = self._db.execute("SELECT object FROM events WHERE id = ?", [event_id]).fetchone()
         return msgspec.json.decode(row[0], type=Event) if row else None
 
-    def page(self, kind: str | None, page: Page) -> tuple[list[Event], bool]:
-        """One page, newest first, and whether there is more; of one type where it is named."""
-        return read_page(self._db, "events", {} if kind is None else {"type": kind}, page, Event)
+    def page(self, page: Page, kinds: Sequence[str] = (), delivered: bool | None = None) -> tuple[list[Event], bool]:
+        """One page, newest first, and whether there is more; of some types, or of what is delivered or is not."""
+        selected: dict[str, str | int | Sequence[str]] = {}
+        if kinds:
+            selected["type"] = kinds
+        if delivered is not None:
+            selected["delivered"] = int(delivered)
+        return read_page(self._db, "events", selected, page, Event)
 
     # Endpoints
 
@@ -146,7 +151,10 @@ class EventRecords:
         event = self.get(delivery.event)
         assert event is not None, "events are never deleted"
         event.pending_webhooks -= 1
-        self._db.execute("UPDATE events SET object = ? WHERE id = ?", [msgspec.json.encode(event), event.id])
+        self._db.execute(
+            "UPDATE events SET delivered = ?, object = ? WHERE id = ?",
+            [event.pending_webhooks == 0, msgspec.json.encode(event), event.id],
+        )
 
     def put_off(self, delivery: Delivery, due_at: float) -> None:
         """Note a failed attempt, and when the next one is due."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
-from payment.stripe_sandbox.errors import no_such
+from payment.stripe_sandbox.errors import ApiError, no_such
 from payment.stripe_sandbox.event_records import Event
 from payment.stripe_sandbox.objects import ObjectList, new_id
 
@@ -57,7 +57,11 @@ class Events:
         return event
 
     def list(self, call: Call) -> Result:
-        call.params.allow("type", *PAGE_PARAMS)
-        page = page_of(call.params, "event", self._books.events.get)
-        events, more = self._books.events.page(call.params.text("type"), page)
+        params = call.params
+        params.allow("type", "types[*]", "delivery_success", *PAGE_PARAMS)
+        kind, kinds = params.text("type"), params.listed("types")
+        if kind is not None and kinds:
+            raise ApiError("You may only specify one of these parameters: type, types.", param="type")
+        page = page_of(params, "event", self._books.events.get)
+        events, more = self._books.events.page(page, [kind] if kind else kinds, params.boolean("delivery_success"))
         return ObjectList(events, more, "/v1/events")

@@ -36,6 +36,7 @@ from payment.stripe_sandbox.tokens import (
 NUMBER_DIGITS = range(12, 20)
 CVC_DIGITS = range(3, 5)
 CARD_FIELDS = ("card[number]", "card[exp_month]", "card[exp_year]", "card[cvc]")
+OTHER_TOKENS = ("account[*]", "bank_account[*]", "cvc_update[*]", "person[*]", "pii[*]", "customer")
 METHOD_FIELDS = (
     "type", *CARD_FIELDS, "card[token]", "billing_details[*]", "metadata", "metadata[*]", "allow_redisplay",
     "radar_options[*]",
@@ -116,7 +117,10 @@ class Instruments:
     # Endpoints
 
     def create_token(self, call: Call) -> Result:
-        call.params.allow(*CARD_FIELDS, "card[name]", "card[currency]", *_address_fields())
+        call.params.allow(*CARD_FIELDS, "card[name]", "card[currency]", *_address_fields(), *OTHER_TOKENS)
+        for name in OTHER_TOKENS:
+            if call.params.has(name.removesuffix("[*]")):
+                raise ApiError("The sandbox makes tokens of cards alone.", param=name.removesuffix("[*]"))
         if not call.params.has("card"):
             raise missing("card")
         data = read_card(call.params, "", tokens=False)

@@ -1,15 +1,17 @@
 """The parameters of an intent's requests, read and checked before anything is executed.
 
-What Stripe takes and the sandbox has no use for (mandates, customers, payment methods other than cards) is refused by
-name rather than ignored. `payment_method_types` is unknown, as at our API version.
+What Stripe takes and the sandbox has not (customers, mandates, connected accounts, payment methods other than cards)
+is refused by name; what has no effect on a card's payment (`WITHOUT_EFFECT`) is taken. `payment_method_types` is
+unknown, as at our API version.
 """
 
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from payment.stripe_sandbox.calls import UNSUPPORTED, refuse_unsupported
 from payment.stripe_sandbox.currencies import check_amount, check_currency
-from payment.stripe_sandbox.errors import ApiError, missing, no_such
+from payment.stripe_sandbox.errors import ApiError, missing
 from payment.stripe_sandbox.instruments import CardData, data_fields, read_method_data, read_url
 from payment.stripe_sandbox.intent_objects import CARD_OPTIONS, PaymentIntent, new_client_secret
 from payment.stripe_sandbox.objects import new_id
@@ -19,10 +21,23 @@ _T = TypeVar("_T")
 
 TEXTS = ("description", "receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group")
 INSTRUMENTS = ("payment_method", *data_fields("payment_method_data"))
-CARD_OPTION_FIELDS = ("payment_method_options[card][request_three_d_secure]",)
+CARD_OPTIONS_PREFIX = "payment_method_options[card]"
+THREE_D_SECURE = f"{CARD_OPTIONS_PREFIX}[request_three_d_secure]"
+WITHOUT_EFFECT = (
+    "amount_details", "amount_details[*]", "hooks[*]", "mandate_data", "mandate_data[*]", "payment_details",
+    "payment_details[*]", "payment_method_configuration", "radar_options[*]",
+    f"{CARD_OPTIONS_PREFIX}[installments][*]", f"{CARD_OPTIONS_PREFIX}[mandate_options][*]",
+    *(f"{CARD_OPTIONS_PREFIX}[{name}]" for name in (
+        "cvc_token", "network", "request_extended_authorization",
+        "request_incremental_authorization", "request_multicapture", "request_overcapture",
+        "require_cvc_recollection", "setup_future_usage", "statement_descriptor_suffix_kana",
+        "statement_descriptor_suffix_kanji",
+    )),
+)  # fmt: skip
 DETAILS = (
-    "metadata", "metadata[*]", "setup_future_usage", "shipping", "shipping[*]", "capture_method", "customer",
-    "allowed_payment_method_types[*]", "excluded_payment_method_types[*]", "radar_options[*]", *CARD_OPTION_FIELDS,
+    "metadata", "metadata[*]", "setup_future_usage", "shipping", "shipping[*]", "capture_method",
+    "allowed_payment_method_types[*]", "excluded_payment_method_types[*]", THREE_D_SECURE, *WITHOUT_EFFECT,
+    *UNSUPPORTED,
 )  # fmt: skip
 ONLY_CONFIRMING = (
     "confirmation_token",
@@ -37,9 +52,9 @@ CREATE = (
 )  # fmt: skip
 UPDATE = ("amount", "currency", *TEXTS, *DETAILS, *INSTRUMENTS)
 CONFIRM = (
-    *INSTRUMENTS, *ONLY_CONFIRMING, *CARD_OPTION_FIELDS, "client_secret", "capture_method", "receipt_email",
-    "setup_future_usage", "shipping[*]", "radar_options[*]", "allowed_payment_method_types[*]",
-    "excluded_payment_method_types[*]",
+    *INSTRUMENTS, *ONLY_CONFIRMING, THREE_D_SECURE, *WITHOUT_EFFECT, "client_secret", "capture_method",
+    "receipt_email", "setup_future_usage", "shipping", "shipping[*]", "allowed_payment_method_types[*]",
+    "excluded_payment_method_types[*]", "mandate", "amount_to_confirm",
 )  # fmt: skip
 CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 
@@ -58,6 +73,8 @@ class ConfirmPlan(Struct):
     setup_future_usage: str | None
     shipping: dict[str, Any] | None
     request_three_d_secure: str | None
+    amount: int | None
+    """What the client believes it pays (`amount_to_confirm`)."""
 
     def __repr__(self) -> str:
         return f"ConfirmPlan(return_url={self.return_url!r}, use_stripe_sdk={self.use_stripe_sdk})"
@@ -82,6 +99,7 @@ def read_plan(params: Params) -> ConfirmPlan:
         setup_future_usage=_future_usage(params),
         shipping=params.tree("shipping"),
         request_three_d_secure=_three_d_secure(params),
+        amount=params.integer("amount_to_confirm"),
     )
 
 
@@ -152,8 +170,7 @@ def _automatic(params: Params) -> dict[str, Any] | None:
 
 
 def _refuse_unsupported(params: Params) -> None:
-    if (customer := params.text("customer")) is not None:
-        raise no_such("customer", customer, param="customer")  # none can be made here
+    refuse_unsupported(params)
     params.choice("capture_method", "automatic", "automatic_async")
     allowed = params.listed("allowed_payment_method_types")
     if (allowed and "card" not in allowed) or "card" in params.listed("excluded_payment_method_types"):
@@ -173,4 +190,4 @@ def _future_usage(params: Params) -> str | None:
 
 
 def _three_d_secure(params: Params) -> str | None:
-    return params.choice(CARD_OPTION_FIELDS[0], "any", "automatic", "challenge")
+    return params.choice(THREE_D_SECURE, "any", "automatic", "challenge")

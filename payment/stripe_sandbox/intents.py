@@ -14,7 +14,7 @@ Change together: `confirming.py`, which takes the steps.
 
 from payment.stripe_sandbox import intent_params
 from payment.stripe_sandbox.books import Books
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
+from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, refuse_unsupported
 from payment.stripe_sandbox.confirming import OPEN, Confirming, shown, unexpected_state
 from payment.stripe_sandbox.errors import ApiError, no_such, secret_key_required
 from payment.stripe_sandbox.events import Events
@@ -60,9 +60,8 @@ class Intents:
         return shown(self._found(call), call)
 
     def list(self, call: Call) -> Result:
-        call.params.allow("customer", *PAGE_PARAMS)
-        if (customer := call.params.text("customer")) is not None:
-            raise no_such("customer", customer, param="customer")
+        call.params.allow("customer", "customer_account", *PAGE_PARAMS)
+        refuse_unsupported(call.params)
         intents, more = self._records.page(page_of(call.params, "payment_intent", self._records.get))
         return ObjectList(intents, more, "/v1/payment_intents")
 

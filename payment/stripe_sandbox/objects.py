@@ -70,7 +70,6 @@ class Outcome(Struct):
     type: str
     network_advice_code: str | None = None
     network_decline_code: str | None = None
-    risk_score: int | None = None
 
 
 class ObjectList(Struct):

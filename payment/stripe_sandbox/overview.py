@@ -101,7 +101,7 @@ class Overview:
         return _table("Webhook endpoints", ("created (UTC)", "endpoint", "URL", "status", "events"), rows)
 
     def _events(self) -> str:
-        events, _ = self._books.events.page(None, Page(ROWS))
+        events, _ = self._books.events.page(Page(ROWS))
         rows = [
             (_time(each.created), each.id, each.type, each.data["object"]["id"], str(each.pending_webhooks))
             for each in events

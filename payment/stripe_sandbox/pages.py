@@ -1,12 +1,15 @@
 """One page of a list, read from a table whose rows have `seq`, `id` and `object`."""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 _T = TypeVar("_T")
+Selected = str | int | Sequence[str]
+"""The value of a column, or one of some."""
 
 
 class Page(Struct, frozen=True):
@@ -22,7 +25,7 @@ class Page(Struct, frozen=True):
 
 
 def read_page(
-    db: sqlite3.Connection, table: str, selected: dict[str, str], page: Page, kind: type[_T]
+    db: sqlite3.Connection, table: str, selected: Mapping[str, Selected], page: Page, kind: type[_T]
 ) -> tuple[list[_T], bool]:
     """The page, newest first, and whether there is more. Table and column names are never a client's."""
     where, values = _where(table, selected, page)
@@ -33,9 +36,13 @@ def read_page(
     return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
 
 
-def _where(table: str, selected: dict[str, str], page: Page) -> tuple[str, list[str | int]]:
-    conditions = [f"{column} = ?" for column in selected]
-    values: list[str | int] = [*selected.values()]
+def _where(table: str, selected: Mapping[str, Selected], page: Page) -> tuple[str, list[str | int]]:
+    conditions: list[str] = []
+    values: list[str | int] = []
+    for column, wanted in selected.items():
+        of = [wanted] if isinstance(wanted, str | int) else [*wanted]
+        conditions.append(f"{column} IN ({', '.join('?' * len(of))})")
+        values.extend(of)
     for sign, mark in (("<", page.starting_after), (">", page.ending_before)):
         if mark is not None:
             conditions.append(f"seq {sign} (SELECT seq FROM {table} WHERE id = ?)")

@@ -79,8 +79,16 @@ async def delivering(sandbox: Sandbox) -> AsyncIterator[Deliverer]:
         deliverer = Deliverer(sandbox.books, sandbox.account.settle, poster(session))
         sandbox.deliver_with(deliverer)
         task = asyncio.create_task(deliverer.run())
+        task.add_done_callback(_report)
         try:
             yield deliverer
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Log a deliverer that died of a bug, at once: its task is kept, so asyncio would not notice until the end."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "the webhook deliverer has died", "exception": error, "task": task}
+        asyncio.get_running_loop().call_exception_handler(context)

@@ -40,7 +40,14 @@ class Webhooks:
     def create(self, call: Call) -> Result:
         params = call.params
         params.allow(
-            "url", "enabled_events", "enabled_events[*]", "description", "metadata", "metadata[*]", "api_version"
+            "url",
+            "enabled_events",
+            "enabled_events[*]",
+            "description",
+            "metadata",
+            "metadata[*]",
+            "api_version",
+            "connect",
         )
         url = _read_endpoint_url(params)
         if url is None:
@@ -48,6 +55,8 @@ class Webhooks:
         events = _read_events(params)
         if not events:
             raise missing("enabled_events")
+        if params.boolean("connect"):
+            raise ApiError("There are no connected accounts in the sandbox.", param="connect")
         endpoint = self._add(url, events, new_secret())
         endpoint.api_version = params.text("api_version")
         endpoint.description = params.text("description")

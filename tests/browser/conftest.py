@@ -1,4 +1,7 @@
-"""One run of everything for the module, one Chromium for the session, and a browser context of its own per customer."""
+"""One run of everything and one Chromium for the module, and a browser context of its own for each customer.
+
+Playwright keeps an event loop running for as long as it lives: it must end before tests of other modules begin.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ CHROMIUM_ARGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if not CHROMIUM.is_file():
         missing(f"needs Chromium at {CHROMIUM}: apt-get install chromium")

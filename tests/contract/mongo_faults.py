@@ -104,7 +104,7 @@ class MongoStoreContract(StoreContract):
         assert document is not None
         assert document["writer"] == {"process": "web-1#run1", "number": 1}
         assert (document["rev"], document["userId"], document["amount"]) == (1, "user-1", 1999)
-        assert document["payment"]["attempts"][0]["token"] == "tok_1"
+        assert document["payment"]["attempts"][0]["instrument"] == {"kind": "token", "value": "tok_1"}
         assert [(letter["_id"], bytes(letter["data"])) for letter in letters] == [("orders:1", data)]
 
     async def test_it_says_which_server_it_is(self, store: MongoStore, bench: MongoBench) -> None:

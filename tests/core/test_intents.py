@@ -88,6 +88,7 @@ def test_intents_id_reaches_the_document_together_with_the_outcome():
     for message in (unclear(), declined(), action(), refused(), prepared(), seen(REQUIRES_CARD), succeeded()):
         assert confirming().tell(message).intent.id == "pi_1"
     assert confirming().tell(unclear(id=None)).intent.id is None
+    assert sent_twice().tell(unclear(send=2, id=None)).intent.id == "pi_1", "nor is it forgotten"
 
 
 def test_word_of_another_intent_under_the_same_number_is_not_believed():

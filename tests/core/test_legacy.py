@@ -324,6 +324,22 @@ def test_late_list_for_an_attempt_that_is_settled_changes_nothing():
     assert closed.tell(listed()).doc is before
 
 
+def test_list_that_lacks_an_attempt_which_was_settled_meanwhile_changes_nothing():
+    """It was asked for before, by another process."""
+    for name in ("declined", "refused"):
+        story = of_0_1_0(name)
+        before = story.doc
+        assert story.tell(listed()).doc is before
+
+
+def test_charge_is_one_attempts_whatever_a_list_says():
+    """A charge that one attempt has, or a stray one that is given back already, is no other's too."""
+    story = of_0_1_0("abandoned, another charging").tell(listed(("ch_1", 1), ("ch_1", 2)))
+    assert (story.state(1), story.state(2)) == (S.PAID, S.CHARGING)
+    story = of_0_1_0("stray beside charging").tell(listed(("ch_9", 1)))
+    assert (story.state(1), story.state(2)) == (S.CHARGING, S.REFUNDING)
+
+
 def test_late_list_that_shows_a_charge_of_a_settled_attempt_is_believed():
     """Declined, refused, closed: the first charge on an open order is kept, every other given back."""
     assert of_0_1_0("declined").tell(listed(("ch_7", 1))).state() is S.PAID

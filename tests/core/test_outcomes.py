@@ -746,7 +746,7 @@ def test_first_process_withheld_send_takes_no_look_from_the_second():
 
 
 def test_cancelled_orders_confirm_is_owed_no_longer():
-    """Its effect disappears from pending, so that the ledger cancels it; a call that has left ends within its timeout."""
+    """Its effect disappears from pending, so that the ledger cancels it; a call that left ends within its timeout."""
     story = confirming().tell(cancelled())
     assert (story.one(Watch).what, story.doc.due, story.doc.holder) == ("intent", T0 + CONFIRM_ENDS_WITHIN, "web-1")
     assert story.attempt().instrument is None

@@ -121,10 +121,10 @@ def test_status_of_an_order_whose_charge_was_given_back_by_hand():
     assert payment_status(story.doc, story.now) is PaymentStatus.PAID
 
 
-def test_status_of_an_intent_that_nothing_was_asked_of_is_not_paid():
-    """It was prepared: no attempt was made."""
+def test_status_of_a_prepared_intent_without_an_attempt_is_no_decline():
+    """Nothing was tried yet."""
     story = Story(created(), prepare=True)
-    assert payment_status(story.doc, story.now) is PaymentStatus.DECLINED
+    assert payment_status(story.doc, story.now) is PaymentStatus.PENDING
     assert payment_status(story.doc, story.doc.expires_at) is PaymentStatus.EXPIRED
 
 

@@ -39,6 +39,7 @@ FAULTS = {
 }
 DELAYED = 0.2  # of all requests are held for DELAY_MS: a kill finds some of them on the wire
 DELAY_MS = 300
+LATE, LATE_MS = 0.05, 1_500  # of confirms land so long after their connection broke
 
 
 class Crowd:
@@ -94,6 +95,8 @@ def turn_faults_on(house: House) -> None:
         house.stripe.fault(fault, "*", None, probability=probability)
     house.stripe.fault("delay", "*", None, probability=DELAYED, delay_ms=DELAY_MS)
     house.stripe.fault("hang_after", "payment_intents.confirm", 1, probability=0.05)
+    # The connection breaks, and the card is charged a while later, perhaps after the intent was to be cancelled.
+    house.stripe.fault("late", "payment_intents.confirm", None, probability=LATE, delay_ms=LATE_MS)
 
 
 async def a_round(crowd: Crowd, victims: int, random: Random) -> None:

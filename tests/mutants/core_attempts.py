@@ -465,8 +465,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "if found is not None and found.intent == 0 and",
-                "if found is not None and found.number == message.attempt and found.intent == 0 and",
+                "known is None and found is not None and found.intent == 0 and",
+                "known is None and found is not None and found.number == message.attempt and found.intent == 0 and",
             ),
         ),
         beyond="The simulation begins with a store that release 0.1.0 has never written to.",

@@ -57,6 +57,8 @@ SOON_S, LATE_S = (0.05, 2.0), (2.0, 2 * HOUR_S)
 """When a customer comes to the bank's page: at once, or late; then the order may be over."""
 PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"), (4.5, "kwd"), (900.0, "isk"))
 """The fourth is below Stripe's minimum (F35)."""
+LEFT_BEHIND = 0.02
+"""How often an order is one that release 0.1.0 was charging."""
 CARD_TESTER = 0.004
 """How often somebody tries one card after the other on an order, more of them than there may be attempts."""
 CARDS_TRIED, CARD_TRIED_EVERY_S = 32, 0.5
@@ -102,7 +104,12 @@ def _order(dice: Dice, order_id: str) -> OrderPlan:
     presses = tuple(_press(dice, user, f"c{order_id[1:]}{'abc'[number]}") for number in range(dice.one_of(PRESSES)))
     if dice.chance(CARD_TESTER):
         presses = _card_tester(user, f"c{order_id[1:]}")
-    return OrderPlan(order_id, user, price, currency, dice.one_of(EXPIRIES_S), _events(dice), presses)
+    left_behind_s = None
+    if dice.chance(LEFT_BEHIND):
+        price, currency = PRICES[0]
+        left_behind_s = dice.one_of((0.01, 0.01, dice.spread(0.1, 22 * HOUR_S), -1.0))
+    expires_in_s, events = dice.one_of(EXPIRIES_S), _events(dice)
+    return OrderPlan(order_id, user, price, currency, expires_in_s, events, presses, left_behind_s)
 
 
 def _card_tester(user: str, customer: str) -> tuple[PressPlan, ...]:

@@ -11,6 +11,7 @@ Change together with: the contract's HTTP table, `payment.edge.answers`.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from msgspec import structs
@@ -23,15 +24,18 @@ from payment.core.order import (
     UNSETTLED,
     Attempt,
     AttemptState,
+    CancelReason,
     Order,
     OrderStatus,
 )
-from tests.simulation.books import Asked, Books, seconds_of
+from tests.simulation.books import Asked, Books, exposed_by, seconds_of
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.journal import Looked, Pressed, Saw, Told
 
 NOTHING_CHARGED = "nothing was charged by this request"
 OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
+JUST_NOW_S = 1.0
+"""A look's answer that waits to be written takes a request with it that comes meanwhile."""
 TICK_S = 0.002
 """Wall clocks are read in whole milliseconds."""
 WANTED_THE_CUSTOMER = frozenset(
@@ -221,6 +225,42 @@ def replies_are_explained(entry: Told, books: Books) -> Iterator[Breach]:
         yield entry.order_id, f"{_said(entry)}, and the store said no such thing: {_shown(in_force)}"
     elif entry.status == 201 and all(_paid(order, asked) for order in in_force):
         yield entry.order_id, f"{_said(entry)}, and had been paid before: 200 is for that"
+
+
+@step(Told, law='"nothing was charged" is said to no request that has another card give way')
+def giving_way_is_no_nothing(entry: Told, books: Books) -> Iterator[Breach]:
+    """While the first card's intent is being cancelled it may turn out to have charged."""
+    if entry.status != 503 or NOTHING_CHARGED.encode() not in entry.body or books.restored:
+        return
+    began_at = books.asked[entry.request_no].began_at
+    others = [
+        each
+        for each in books.requests(entry.order_id)
+        if each.asked.request_no != entry.request_no and (each.answered_at is None or each.answered_at > began_at)
+    ]
+    revisions = [each for each in books.in_force(entry.order_id, began_at, books.index) if each is not None]
+    for before, after in pairwise(revisions):
+        if not others and _gives_way(before, after) and revisions[-1].unsettled is not None:
+            yield entry.order_id, f"{_said(entry)}, and it had made {_summary(before)} give way"
+
+
+def _gives_way(before: Order, after: Order) -> bool:
+    """Whether another card is asked for by this write, while the attempt before it awaits its customer."""
+    attempt = before.unsettled
+    if attempt is None or attempt.state is not AttemptState.AWAITING:
+        return False
+    then = after.attempts[attempt.number - 1]
+    return then.state is AttemptState.CANCELLING and then.cancel_reason is CancelReason.SUPERSEDED
+
+
+@step(Told, Saw, law="a client secret is shown only where Stripe said just now that the intent awaits its customer")
+def secrets_are_fresh(entry: Told | Saw, books: Books) -> Iterator[Breach]:
+    asked = books.asked[entry.request_no].asked
+    if exposed_by(entry) is None:
+        return
+    awaited_s = books.awaited_s.get((asked.process, entry.order_id))
+    if awaited_s is None or awaited_s < asked.at_s - JUST_NOW_S:
+        yield entry.order_id, f"{entry.who} got the secret from {asked.process}, which saw it awaited at {awaited_s} s"
 
 
 def _with_folds(books: Books, order_id: str, since: int) -> Iterator[Order | None]:

@@ -55,6 +55,8 @@ class OrderPlan(Struct, frozen=True):
     expires_in_s: float
     events: tuple[EventPlan, ...]
     presses: tuple[PressPlan, ...]
+    left_behind_s: float | None = None
+    """Release 0.1.0 began to charge it before the world's beginning, and its charge is made then; below 0: never."""
 
 
 class Strike(Struct, frozen=True):

@@ -105,7 +105,7 @@ class Rest:
     def _at_rest(self) -> bool:
         world = self._world
         busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
-        busy = busy or world.stripe.decides > 0
+        busy = busy or world.stripe.coming
         return not busy and world.next_event_s() is None and all(blocked(order) for order in world.orders_due())
 
     def why(self) -> str:
@@ -114,7 +114,7 @@ class Rest:
         due = [f"{order.id} is due at {order.due}" for order in world.orders_due() if not blocked(order)]
         waiting = ["a customer waits" for errand in world.errands if errand.waits]
         unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
-        unsettled += ["a bank decides"] if world.stripe.decides else []
+        unsettled += ["a charge is to come"] if world.stripe.coming else []
         flying = [f"{len(world.carrier.flying)} requests are on their way"] if world.carrier.flying else []
         return "; ".join((*due, *waiting, *unsettled, *flying))
 
@@ -133,7 +133,7 @@ class Rest:
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
         event_s = world.next_event_s()
         events = [] if event_s is None else [event_s]
-        return min((*times, *landing, *repeats, *events, *world.bus.next_s()), default=None)
+        return min((*times, *landing, *repeats, *events, *world.stripe.coming, *world.bus.next_s()), default=None)
 
     def _jump(self, next_s: float) -> None:
         """Let time pass with nobody running, to shortly before or after what is next."""

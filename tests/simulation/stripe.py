@@ -39,6 +39,7 @@ from tests.fakes.cards import (
     Refund,
     confirm_key,
 )
+from tests.simulation import before
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import (
     DidByHand,
@@ -74,8 +75,8 @@ class SimStripe:
         self._executing: dict[str, None] = {}
         self.refused: dict[str, Refused] = {}
         """Keys of which every further request is refused, and how."""
-        self.decides = 0
-        """Banks that have not decided yet: nothing rests before."""
+        self.coming: list[float] = []
+        """When charges are made by themselves: a bank decides, an old request lands. Nothing rests before."""
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
@@ -127,12 +128,23 @@ class SimStripe:
         world.journal.add(IntentMoved(world.now_s, "stripe", intent.id, *about, intent.status, intent.by))
         world.changes += 1
         if intent.status is IntentStatus.PROCESSING:
-            self.decides += 1
-            world.later(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, self._decided, intent)
+            self._comes(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, lambda: self.books.settle(intent))
 
-    def _decided(self, intent: PaymentIntent) -> None:
-        self.decides -= 1
-        self.books.settle(intent)
+    def _comes(self, after_s: float, act: Callable[[], object]) -> None:
+        at_s = self._world.now_s + after_s
+        self.coming.append(at_s)
+
+        def come() -> None:
+            self.coming.remove(at_s)
+            self._world.changes += 1
+            act()
+
+        self._world.later(after_s, come)
+
+    def charge_later(self, order_id: str, payment_id: str, after_s: float) -> None:
+        """A request that release 0.1.0 sent lands."""
+        charge = self.books.charge_of_release_0_1_0
+        self._comes(after_s, lambda: charge(order_id, payment_id, 1, before.AMOUNT, before.CURRENCY))
 
     def _tell_refund(self, refund_id: str, charge_id: str, status: str) -> None:
         self._world.journal.add(StripeRefunded(self._world.now_s, "stripe", refund_id, charge_id, status))

@@ -8,13 +8,16 @@ from collections.abc import Callable
 import pytest
 from msgspec import structs
 
-from payment.core.order import AttemptState
+from payment.core.order import AttemptState, CancelReason, OrderStatus
 from tests.simulation.checks import violations
-from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, Told, Wrote
-from tests.simulation.planted import Journal, at, broken, changed, earlier, good, without
+from tests.simulation.history import NOTHING_CHARGED
+from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, StripeAnswered, Told, Wrote
+from tests.simulation.planted import Journal, at, broken, changed, earlier, good, with_attempt, without
 
 EXPLAINED = "a reply is explained"
 SEEN = "what is seen of a payment"
+FRESH = "a client secret is shown only"
+GIVING_WAY = '"nothing was charged" is said to no request'
 NOT_DENIED = "no attempt begins"
 DENIED = "L4: whoever was told that a card was not charged"
 
@@ -75,6 +78,11 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a secret after the order was cancelled": (EXPLAINED, lambda j: _secret_again(j, "c5")),
     "a secret after it was paid": (EXPLAINED, lambda j: _secret_again(j, "c4")),
     "a secret is seen after the order was cancelled": (SEEN, lambda j: _moved_to_the_end(j, "c5")),
+    "a secret of long ago": (
+        FRESH,
+        lambda j: without(j, StripeAnswered, lambda e: e.order_id == "o4" and "requires_action" in e.outcome),
+    ),
+    "nothing was charged, while a card gave way": (GIVING_WAY, lambda j: _gave_way(j)),
     "authentication_required for a card that was declined": (
         EXPLAINED,
         told("c3", 402, error("Declined", "authentication_required", decline_code="authentication_required")),
@@ -93,6 +101,18 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a payment is seen by a stranger": (SEEN, lambda j: changed(j, Saw, lambda _: True, user="u2")),
     "a payment is hidden from its owner": (SEEN, lambda j: changed(j, Saw, lambda _: True, status=404)),
 }
+
+
+def _gave_way(journal: Journal) -> Journal:
+    """With a request for o5 with another card, before which the first one gave way, answered in the meantime."""
+    number = at(journal, Wrote, lambda e: e.order.id == "o5" and e.order.attempts[:1] != () and e.order.rev == 6)
+    entry, pressed = journal[number], journal[at(journal, Pressed, lambda e: e.who == "c5")]
+    superseded = with_attempt(entry.order, 1, cancel_reason=CancelReason.SUPERSEDED)
+    journal[number] = structs.replace(entry, order=structs.replace(superseded, status=OrderStatus.CREATED))
+    told = Told(entry.at_s, "c5", 99, "o5", "u1", "tok_amex", 503, error(f"Away; {NOTHING_CHARGED}"), 1)
+    journal.insert(number + 1, told)
+    journal.insert(number, structs.replace(pressed, at_s=entry.at_s, request_no=99, token="tok_amex"))
+    return journal
 
 
 def _with_secret(journal: Journal, customer: str, secret: str) -> Journal:

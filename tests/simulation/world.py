@@ -17,6 +17,7 @@ from typing import Any
 from payment.core.order import Order
 from payment.ports.store import DeadLetter
 from tests.fakes.store import FakeDatabase
+from tests.simulation import before
 from tests.simulation.bus import SimBus
 from tests.simulation.calls import Call, Carrier, Surprise
 from tests.simulation.clock import Chances, SimClock
@@ -91,10 +92,20 @@ class World:
         for process in self.processes:
             self.later(0.3 * self.chances.next("start"), process.start)
         for order in self.plan.orders:
+            if order.left_behind_s is not None:
+                self._leave_behind(order, order.left_behind_s)
             for event in order.events:
                 self.later(event.at_s, self._publish, order, event)
         for errand, at_s in zip(self.errands, self._press_times(), strict=True):
             self.later(at_s, errand.begin)
+
+    def _leave_behind(self, plan: OrderPlan, charged_at_s: float) -> None:
+        """An order that release 0.1.0 was charging when it ended."""
+        order = before.left_behind(plan)
+        self.database.put(order)
+        self.wrote(Wrote(self.now_s, before.WRITER, order, lost_answer=False))
+        if charged_at_s >= 0:
+            self.stripe.charge_later(plan.id, before.payment_id_of(plan), charged_at_s)
 
     def _press_times(self) -> list[float]:
         return [press.at_s for order in self.plan.orders for press in order.presses]

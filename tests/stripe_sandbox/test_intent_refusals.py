@@ -11,6 +11,7 @@ CARD = {"payment_method_data[type]": "card", "payment_method_data[card][token]":
 CREATE = {"amount": "1999", "currency": "usd"}
 
 TOKEN = "payment_method_data[card][token]"
+ALLOWED = "allowed_payment_method_types"
 AUTOMATIC = "automatic_payment_methods"
 
 BAD_CREATES: list[tuple[dict[str, str], str | None, str]] = [
@@ -31,6 +32,10 @@ BAD_CREATES: list[tuple[dict[str, str], str | None, str]] = [
     ({"confirmation_method": "manual"}, None, "confirmation_method"),
     ({"capture_method": "manual"}, None, "capture_method"),
     ({"customer": "cus_1"}, "resource_missing", "customer"),
+    ({"transfer_data[destination]": "acct_1"}, None, "transfer_data"),
+    ({"application_fee_amount": "1"}, None, "application_fee_amount"),
+    ({f"{ALLOWED}[]": "sepa_debit"}, "payment_intent_invalid_parameter", ALLOWED),
+    ({"payment_method_options[card][colour]": "1"}, "parameter_unknown", "payment_method_options[card][colour]"),
     ({"expand[0]": "latest_charg"}, None, "expand"),
     ({"metadata[orderId]": "x" * 501}, None, "metadata"),
 ]
@@ -63,6 +68,8 @@ BAD_CONFIRMS: list[tuple[dict[str, str], int, str | None, str]] = [
     ({"payment_method": "pm_none"}, 400, "resource_missing", "payment_method"),
     ({"confirmation_token": "ctoken_none"}, 400, "resource_missing", "confirmation_token"),
     (CARD | {"off_session": "later"}, 400, None, "off_session"),
+    (CARD | {"amount_to_confirm": "2000"}, 400, None, "amount_to_confirm"),
+    (CARD | {"mandate": "mandate_1"}, 400, "resource_missing", "mandate"),
 ]
 
 

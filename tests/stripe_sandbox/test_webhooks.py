@@ -134,6 +134,10 @@ async def test_an_event_shows_its_object_as_it_was(world: World) -> None:
     assert created.request.idempotency_key == "k"
     assert (await world.stripe.v1.events.retrieve_async(created.id)).to_dict() == created.to_dict()
     assert await types(world, type="charge.refunded") == []
+    both = ["payment_intent.succeeded", "charge.succeeded"]
+    assert await types(world, types=both) == ["charge.succeeded", "payment_intent.succeeded"]
+    with pytest.raises(stripe.InvalidRequestError):
+        await types(world, type="charge.succeeded", types=both)
     with pytest.raises(stripe.InvalidRequestError):
         await world.stripe.v1.events.retrieve_async("evt_none")
 
@@ -204,6 +208,8 @@ async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiv
     await world.intent()
     await attempted(world)
     assert world.books.events.next_delivery_at() == world.books.now() + 1
+    assert await types(world, delivery_success=False) == ["payment_intent.created"]
+    assert await types(world, delivery_success=True) == []
 
 
 async def test_an_endpoint_is_listed_changed_and_deleted(world: World, receiver: Receiver) -> None:
@@ -267,3 +273,25 @@ async def test_deliveries_survive_a_restart(tmp_path: Path) -> None:
             await world.intent()
         async with World(tmp_path, Settings(rate_per_s=0)) as world, delivering(world.sandbox):
             assert (await receiver.event(str(endpoint.secret))).type == "payment_intent.created"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://", "http://[::1"])
+async def test_a_url_that_leads_nowhere_does_not_stop_the_others(world: World, receiver: Receiver, url: str) -> None:
+    """A delivery that can't even be tried is an attempt that failed."""
+    await world.post("/v1/webhook_endpoints", url=url, **{"enabled_events[]": "*"})
+    endpoint = await register(world, receiver)
+    for _ in range(2):
+        await world.intent()
+        assert (await receiver.event(str(endpoint.secret))).type == "payment_intent.created"
+        await attempted(world)
+
+
+async def test_a_deliverer_that_dies_is_reported_at_once(world: World) -> None:
+    """A bug there must not look like a receiver that gets no events."""
+    reported: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.put_nowait(context))
+    async with delivering(world.sandbox):
+        await world.stripe.v1.webhook_endpoints.create_async({"url": "http://127.0.0.1:1/", "enabled_events": ["*"]})
+        world.books.close()
+        world.sandbox.wake_deliveries()
+        assert (await reported.get())["message"] == "the webhook deliverer has died"

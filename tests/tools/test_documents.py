@@ -98,9 +98,9 @@ def test_every_alarm_says_what_to_do() -> None:
 
 
 def test_the_diagram_shows_every_state_and_every_change() -> None:
-    """As many arrows as the table of states has pairs of different states, and one for the beginning."""
+    """As many arrows as the table of states has pairs of different states, and one for each beginning."""
     changes = {(state, after) for (state, _), after in TABLE.items() if state is not after}
-    assert states().count(" --> ") == len(changes) + 1
+    assert states().count(" --> ") == len(changes) + 2
     assert all(f'"{state.value}" as {state.name}' in states() for state in AttemptState)
 
 

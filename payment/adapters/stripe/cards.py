@@ -369,6 +369,7 @@ def _nothing_known(ended: NoSuccess) -> NotYet | Unclear:
     obstacle = OBSTACLES.get(ended.ending)
     if obstacle is None:
         return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
-    retry_after_s = ended.answer.retry_after_s if ended.answer is not None else None
     alarm = ended.ending is Ending.OPERATOR
-    return NotYet(obstacle=obstacle, text=ended.text, retry_after_s=retry_after_s, alarm=alarm)
+    if ended.answer is None:
+        return NotYet(obstacle, ended.text, alarm=alarm)
+    return NotYet(obstacle, ended.text, ended.answer.retry_after_s, alarm, ended.answer.of_account)

@@ -93,6 +93,8 @@ class Answer(Struct, frozen=True):
     message: str | None = None
     replayed: bool = False
     retry_after_s: float | None = None
+    of_account: bool = False
+    """The limit that was met is the account's as a whole, not one endpoint's (docs.stripe.com/rate-limits)."""
 
     def __repr__(self) -> str:
         return f"Answer(status={self.status}, type={self.type!r}, code={self.code!r}, replayed={self.replayed})"
@@ -310,6 +312,7 @@ def read_answer(error: stripe.StripeError) -> Answer | None:
         message=_text(fields, "message"),
         replayed=is_replayed(headers),
         retry_after_s=_retry_after_s(headers.get("Retry-After")),
+        of_account=headers.get("Stripe-Rate-Limited-Reason", "").startswith("global-"),
     )
 
 

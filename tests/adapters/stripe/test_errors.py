@@ -471,6 +471,19 @@ async def test_stripes_wish_to_wait_is_heeded_within_reason(
     assert outcome.retry_after_s == wish_s
 
 
+@pytest.mark.parametrize(
+    ("reason", "account"),
+    [("global-rate", True), ("global-concurrency", True), ("endpoint-rate", False), ("", False)],
+)
+async def test_a_429_says_whose_limit_was_met(reason: str, account: bool, server: HostileStripe) -> None:
+    """The account's limit lowers the account's rate, and not that of one endpoint (F14)."""
+    server.script(reply(429, an_error(code="rate_limit"), {"Stripe-Rate-Limited-Reason": reason} if reason else {}))
+    async with cards_at(server.url) as cards:
+        outcome = await cards.confirm(CONFIRM, "pi_1")
+    assert isinstance(outcome, NotYet)
+    assert (outcome.obstacle, outcome.account) == (Obstacle.RATE_LIMITED, account)
+
+
 def test_an_error_without_a_status_is_no_answer() -> None:
     """The library raises such an error where nothing came back."""
     assert read_answer(stripe.StripeError("away")) is None
