@@ -37,6 +37,7 @@ from tests.core.builders import (
     refunded,
     refunding,
     seen_charged,
+    succeeded,
     taken_over,
 )
 
@@ -167,6 +168,18 @@ def test_only_what_is_named_is_renewed_or_given_back():
         assert story.tell(EffectReturned(ORDER, named.id)).pending_of(named).holder is None
         assert story.pending_of(other) == before
         story.tell(DUE)
+
+
+def test_what_is_in_flight_for_an_intent_is_not_renewed_or_given_back_with_a_refund():
+    """F49: the charge of the intent before was given back by hand, and another card is being confirmed."""
+    story = confirming().tell(succeeded(refunded=True))
+    story.ask("tok_2")
+    look, confirm = story.owed(FindRefund)[0], story.owed(ConfirmIntent)[0]
+    story.later(seconds=40)
+    for named, other in ((look, confirm), (confirm, look)):
+        before = story.pending_of(other)
+        assert story.tell(LeaseRenewed(ORDER, (named.id,))).pending_of(named).at == story.now + LEASE
+        assert story.pending_of(other) == before
 
 
 def test_event_that_another_process_publishes_stays_there():

@@ -136,6 +136,13 @@ def test_reply_to_another_user_tells_nothing_of_the_order():
         assert story.doc is before
 
 
+def test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid():
+    """F21: the money goes back; no client may read that the order is paid."""
+    story = paid().tell(cancelled())
+    assert story.ask("tok_1") is Conflict.CANCELLED
+    assert story.ask("tok_2") is Conflict.CANCELLED
+
+
 def test_reply_where_nothing_stands_in_the_way_is_to_start():
     """The caller makes it an attempt; it is no answer by itself."""
     assert reply_to(open_order().doc, request(), T0) is Start.NEW_ATTEMPT

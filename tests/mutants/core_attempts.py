@@ -56,7 +56,8 @@ MUTANTS = (
             Edit(
                 TASKS,
                 "        case _:\n            return with_intent(order, task=in_flight(TaskKind.LOOK, context))\n",
-                "        case _:\n            repeated = task.kind if task.kind is TaskKind.CONFIRM else TaskKind.LOOK\n"
+                "        case _:\n"
+                "            repeated = task.kind if task.kind is TaskKind.CONFIRM else TaskKind.LOOK\n"
                 "            return with_intent(order, task=in_flight(repeated, context))\n",
             ),
         ),
@@ -118,7 +119,7 @@ MUTANTS = (
         name="stored-error-sent-again",
         wrong="A confirm whose key replays an error is sent again and again, and its intent is never cancelled.",
         endangers="F12",
-        test="tests/core/test_outcomes.py::test_unclear_end_on_a_dead_order_or_of_an_old_key_is_cancelled",
+        test="tests/core/test_outcomes.py::test_refusal_of_a_later_send_proves_nothing_about_the_first",
         edits=(Edit(OUTCOMES, "    if stored or not may_send(", "    if not may_send("),),
     ),
     Mutant(

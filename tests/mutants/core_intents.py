@@ -317,9 +317,10 @@ MUTANTS = (
     ),
     Mutant(
         name="create-listed-too-late",
-        wrong="A create whose key Stripe may have forgotten is preceded by no list until 25 hours after its order came.",
+        wrong="A create whose key Stripe may have forgotten is preceded by no list until 25 hours after "
+        "its order came.",
         endangers="L1 F47",
-        test="tests/core/test_intents.py::test_create_of_an_old_order_is_preceded_by_a_list",
+        test="tests/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
         edits=(Edit(SCHEDULE, "CREATE_KEY_LIFE = timedelta(hours=23)", "CREATE_KEY_LIFE = timedelta(hours=25)"),),
     ),
     Mutant(

@@ -42,7 +42,7 @@ MUTANTS = (
         name="due-is-the-latest",
         wrong="The deadline of an order is that of its latest task, not of its earliest.",
         endangers="F06 F21",
-        test="tests/core/test_outcomes.py::test_paid_order_that_is_cancelled_is_given_back",
+        test="tests/core/test_pending.py::test_one_effect_never_hides_another",
         edits=(Edit(PENDING, "due=owed[0].at if owed", "due=owed[-1].at if owed"),),
     ),
     Mutant(
@@ -56,7 +56,7 @@ MUTANTS = (
         name="every-lease-is-our-own",
         wrong="What any other process holds counts as left by an earlier run of this one.",
         endangers="F02 F34",
-        test="tests/core/test_schedule.py::test_task_of_an_earlier_run_of_this_client_is_takeable_at_once",
+        test="tests/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "return client_id_of(task.holder) == context.client_id", "return True"),),
     ),
     Mutant(
@@ -71,7 +71,8 @@ MUTANTS = (
         name="lease-shorter-than-a-call",
         wrong="A lease runs out while the call that it protects may still be under way.",
         endangers="F02 F34",
-        test="tests/actors/test_hands.py::TestTime::test_a_lease_outlasts_a_call_and_what_is_left_of_it_when_it_is_renewed",
+        test="tests/actors/test_hands.py::TestTime::test_a_lease_outlasts_a_call_and_what_is_left_of_it_"
+        "when_it_is_renewed",
         edits=(Edit(SCHEDULE, "LEASE = timedelta(seconds=60)", "LEASE = timedelta(seconds=6)"),),
         beyond="It costs work done twice under one key, and no money.",
     ),
@@ -180,7 +181,7 @@ MUTANTS = (
         name="paid-though-cancelled",
         wrong="A repeated request hears that the order is paid after it was cancelled.",
         endangers="L4 F21",
-        test="tests/core/test_decide.py::test_cancel_then_charge_request_never_charges",
+        test="tests/core/test_replies.py::test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid",
         edits=(
             Edit(
                 REPLIES,

@@ -118,7 +118,8 @@ MUTANTS = (
         name="intent-effect-given-back-with-any-other",
         wrong="Where one effect of an order is given back or renewed, so is what is in flight for its intent.",
         endangers="F28 F33",
-        test="tests/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
+        test="tests/core/test_refunds_and_events.py::"
+        "test_what_is_in_flight_for_an_intent_is_not_renewed_or_given_back_with_a_refund",
         edits=(
             Edit(
                 TASKS,

@@ -611,7 +611,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ANSWERS,
-                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))), (_location(reply.payment_id),))\n",
+                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))), "
+                "(_location(reply.payment_id),))\n",
                 "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))))\n",
             ),
         ),

@@ -92,7 +92,9 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITERS,
-                "            case Start() if letter.supersedes:\n                letter.write_sent = False\n                self._again(letter)\n",
+                "            case Start() if letter.supersedes:\n"
+                "                letter.write_sent = False\n"
+                "                self._again(letter)\n",
                 "",
             ),
         ),
@@ -120,7 +122,8 @@ MUTANTS = (
     ),
     Mutant(
         name="awaiting-request-held",
-        wrong="A request of a client that can't authenticate is held until its deadline while its order awaits a customer.",
+        wrong="A request of a client that can't authenticate is held until its deadline while its order "
+        "awaits a customer.",
         endangers="F45",
         test="tests/actors/test_awaiting.py::TestSecret::test_a_client_that_cant_authenticate_is_answered_at_once",
         edits=(Edit(WAITERS, "            return math.inf\n", "            return 0.0\n"),),

@@ -172,7 +172,8 @@ MUTANTS = (
         name="tls-forced-where-nobody-asked",
         wrong="A server that only offers TLS is spoken to with TLS also where NATS_URL says nats.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_is_taken_without",
+        test="tests/ports/test_nats_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"
+        "is_taken_without",
         edits=(Edit(LINK, 'url is not None and url.scheme == "tls":', "url is not None:"),),
         beyond=NO_TLS,
     ),

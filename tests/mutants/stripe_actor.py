@@ -35,7 +35,9 @@ MUTANTS = (
             Edit(
                 OUTCOMES,
                 "        case Unclear():\n            return End(_unclear(effect, progress, stored=outcome.stored))\n",
-                '        case Unclear():\n            failure = Failure("processing_error", None, outcome.text)\n            return End(CardDeclined(order_id, attempt, number, intent_id, failure))\n',
+                "        case Unclear():\n"
+                '            failure = Failure("processing_error", None, outcome.text)\n'
+                "            return End(CardDeclined(order_id, attempt, number, intent_id, failure))\n",
             ),
             Edit(
                 OUTCOMES,
@@ -59,13 +61,15 @@ MUTANTS = (
     ),
     Mutant(
         name="key-in-use-forgotten",
-        wrong="That Stripe spoke of an earlier request with the confirm's key is forgotten: what is given back counts as never sent.",
+        wrong="That Stripe spoke of an earlier request with the confirm's key is forgotten: what is given "
+        "back counts as never sent.",
         endangers="L1 L2 F13 F20",
         test="tests/actors/stripe/test_actor.py::test_a_key_in_use_waits_with_the_same_key",
         edits=(
             Edit(
                 SCHEDULER,
-                "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:\n                entry.progress = _maybe_sent(entry.progress)\n",
+                "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:\n"
+                "                entry.progress = _maybe_sent(entry.progress)\n",
                 "",
             ),
         ),
@@ -92,7 +96,12 @@ MUTANTS = (
             Edit(
                 OUTCOMES,
                 "        case UnexpectedState():\n            return structs",
-                "        case UnexpectedState() if effect.send == 1:\n            reason = RefusalReason.REQUEST\n            return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, reason, outcome.text))\n        case UnexpectedState():\n            return structs",
+                "        case UnexpectedState() if effect.send == 1:\n"
+                "            reason = RefusalReason.REQUEST\n"
+                "            return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, "
+                "reason, outcome.text))\n"
+                "        case UnexpectedState():\n"
+                "            return structs",
             ),
         ),
     ),
@@ -105,7 +114,11 @@ MUTANTS = (
             Edit(
                 OUTCOMES,
                 "        case Intent():\n            # Its status",
-                "        case Intent(status=IntentStatus.CANCELED):\n            known = structs.replace(progress, intent_id=outcome.id)\n            return End(_seen(effect, LookReason.LOOK, known, outcome))\n        case Intent():\n            # Its status",
+                "        case Intent(status=IntentStatus.CANCELED):\n"
+                "            known = structs.replace(progress, intent_id=outcome.id)\n"
+                "            return End(_seen(effect, LookReason.LOOK, known, outcome))\n"
+                "        case Intent():\n"
+                "            # Its status",
             ),
         ),
         beyond="The simulated Stripe answers a replayed create with what it stored, which is open.",
@@ -132,7 +145,11 @@ MUTANTS = (
             Edit(
                 OUTCOMES,
                 "    return structs.replace(progress, look=LookReason.CANCEL)\n",
-                "    if isinstance(outcome, UnexpectedState):\n        number, status = effect.intent.number, IntentStatus.CANCELED\n        return End(IntentSeen(effect.order_id, number, _known(progress), LookReason.CANCEL, status))\n    return structs.replace(progress, look=LookReason.CANCEL)\n",
+                "    if isinstance(outcome, UnexpectedState):\n"
+                "        number, status = effect.intent.number, IntentStatus.CANCELED\n"
+                "        return End(IntentSeen(effect.order_id, number, _known(progress), LookReason.CANCEL, "
+                "status))\n"
+                "    return structs.replace(progress, look=LookReason.CANCEL)\n",
             ),
         ),
     ),
@@ -208,8 +225,7 @@ MUTANTS = (
         name="list-judged-at-the-release",
         wrong="Whether a create needs a list before it is asked when it is released, not when it leaves.",
         endangers="L1 F34 F47",
-        test="tests/actors/stripe/test_actor.py::"
-        "test_a_create_whose_key_grows_old_while_it_waits_is_preceded_by_a_list",
+        test="tests/actors/stripe/test_actor.py::test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list",
         edits=(Edit(SCHEDULER, "        return may and not self._must_list(entry)\n", "        return may\n"),),
     ),
     Mutant(
@@ -266,7 +282,7 @@ MUTANTS = (
         name="confirmed-after-not-after",
         wrong="The time of a confirm is not looked at immediately before it leaves.",
         endangers="L1 F17 F34 F38",
-        test="tests/actors/stripe/test_actor.py::test_an_old_key_is_never_sent_however_long_it_waited",
+        test="tests/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
         edits=(Edit(SCHEDULER, "return now >= effect.not_after or now <", "return now <"),),
     ),
     Mutant(
@@ -280,7 +296,8 @@ MUTANTS = (
         name="slept-with-a-confirm",
         wrong="A process that slept for half a day with a confirm sends it, where its clock went back meanwhile.",
         endangers="L1 F34 F38",
-        test="tests/actors/stripe/test_actor.py::test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense",
+        test="tests/actors/stripe/test_actor.py::"
+        "test_a_confirm_that_was_held_longer_than_its_key_lives_is_not_sent_whatever_the_clock_says",
         edits=(Edit(SCHEDULER, " or held_s >= KEY_LIFE.total_seconds()\n", "\n"),),
     ),
     Mutant(
@@ -471,7 +488,8 @@ MUTANTS = (
         edits=(
             Edit(
                 RATE_LIMITER,
-                'waits: the rate stays as it is, and time without a queue does not raise it."""\n        self._risen_at = now\n',
+                'waits: the rate stays as it is, and time without a queue does not raise it."""\n'
+                "        self._risen_at = now\n",
                 'waits: the rate stays as it is, and time without a queue does not raise it."""\n',
             ),
         ),

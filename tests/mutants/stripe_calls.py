@@ -408,7 +408,8 @@ MUTANTS = (
     ),
     Mutant(
         name="other-parameters-read-as-refused",
-        wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request may have charged.",
+        wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request "
+        "may have charged.",
         endangers="L1 L2 F16 F47",
         test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
@@ -424,7 +425,7 @@ MUTANTS = (
         name="another-accounts-intent-is-the-cards-fault",
         wrong="An intent of another Stripe account is read as a fault of the customer's card.",
         endangers="F48",
-        test="tests/adapters/stripe/test_errors.py::test_what_the_account_may_not_do_is_no_order_s_fault",
+        test="tests/adapters/stripe/test_errors.py::test_an_operator_reads_what_to_change",
         edits=(
             Edit(
                 ERRORS,

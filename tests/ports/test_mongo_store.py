@@ -268,7 +268,7 @@ async def test_an_order_without_a_revision_is_none(server: ScriptedMongo, store:
 
 
 async def test_a_document_of_a_newer_release_is_left_alone(server: ScriptedMongo, store: MongoStore) -> None:
-    """F33: during a deployment, or after one was taken back. This release would drop the fields that it doesn't know."""
+    """F33: during a deployment, or after one was taken back. This one would drop what it does not know."""
     server.answers["find"] = [
         _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT + 1}),
         _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT}),

@@ -167,7 +167,7 @@ def _money(order: str, story: Story, books: Books) -> Iterator[str]:
 
 
 def _one_intent(order: str, story: Story, books: Books) -> Iterator[str]:
-    """L1, F46: of an order's intents that were confirmed one is open at most; on a dead order none whose secret is out."""
+    """L1, F46: one intent that was confirmed is open at most; on a dead order none whose secret is out."""
     open_ones = [each for each in books.intents.get(order, []) if each["status"] not in OVER]
     confirmed = [each["id"] for each in open_ones if _was_confirmed(each)]
     if len(confirmed) > 1 or (confirmed and books.kept(order)):

@@ -339,6 +339,26 @@ async def test_a_create_whose_key_grows_old_while_it_waits_is_preceded_by_a_list
     assert (since.count("list"), since.count("create"), since.index("list") < since.index("create")) == (2, 2, True)
 
 
+async def test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list(world: StripeWorld) -> None:
+    """F34, F47: checked immediately before it leaves, not when it was queued."""
+    world.cards.script("create", NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=5.0))
+    world.release(world.confirm(intent=intent(list_after=world.clock.now() + timedelta(seconds=3))))
+    await world.until_ended(1)
+    assert world.cards.kinds == ["create", "list", "create", "confirm"]
+
+
+async def test_a_confirm_that_was_held_longer_than_its_key_lives_is_not_sent_whatever_the_clock_says(
+    world: StripeWorld,
+) -> None:
+    """F34, F38: the process slept for half a day, and its clock was put back meanwhile."""
+    go = await between(world, "create", world.confirm())
+    world.clock.oversleep(13 * 3_600)
+    world.clock.jump(timedelta(hours=-13))
+    go.set()
+    assert await world.until_ended(1) == [ConfirmWithheld("o1", 1, 1, 1, "pi_1_1")]
+    assert world.cards.kinds == ["create"]
+
+
 async def test_what_is_cancelled_before_its_turn_is_never_sent(world: StripeWorld) -> None:
     """F19, F20: in the queue, and while it sleeps."""
     queued, asleep = world.confirm(), world.confirm("2", not_before=world.clock.now() + timedelta(seconds=3))
