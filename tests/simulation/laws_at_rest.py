@@ -190,7 +190,13 @@ def exposed_intents_are_closed(books: Books) -> Iterator[Breach]:
             state = "dead" if dead else "alive"
             yield intent.order_id, f"{intent.intent_id} is {intent.status.value}, its secret is out, its order {state}"
         awaits = intent.status in (IntentStatus.REQUIRES_ACTION, IntentStatus.PROCESSING)
-        if awaits and intent.intent_id in confirmed:
+        # One whose confirm was never answered, and whose create's key Stripe has forgotten since, is known to no one:
+        # it awaits a customer who never got its secret.
+        known = any(
+            each.order.intent is not None and each.order.intent.id == intent.intent_id
+            for each in books.revisions[intent.order_id]
+        )
+        if awaits and known and intent.intent_id in confirmed:
             yield intent.order_id, f"{intent.intent_id} was confirmed, and is {intent.status.value}"
 
 

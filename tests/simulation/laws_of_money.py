@@ -77,11 +77,16 @@ def take_overs_look_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
     held = [each for each in books.revisions[entry.order_id] if _holder(each.order, entry.attempt) is not None]
     if _holder(held[0].order, entry.attempt) == holder:
         return
-    taken_at = next(each.came_at for each in held if _holder(each.order, entry.attempt) == holder)
+    looks = [each.came_at for each in books.revisions[entry.order_id] if _looks(each.order, holder)]
     looked_at = books.looked_at.get((entry.who, entry.order_id), -1)
-    before = max((each.came_at for each in books.revisions[entry.order_id] if each.came_at < taken_at), default=0)
-    if looked_at < before and not books.restored:
+    if not books.restored and (not looks or looked_at < looks[0]):
         yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a look"
+
+
+def _looks(order: Order, holder: str) -> bool:
+    """Whether a process is looking at the order's intent, by a document."""
+    task = order.intent.task if order.intent else None
+    return task is not None and task.kind is TaskKind.LOOK and task.holder == holder
 
 
 def _holder(order: Order, number: int) -> str | None:
