@@ -15,7 +15,7 @@ NO_LAW = "It costs calls and time, and no law is about either."
 MUTANTS = (
     Mutant(
         name="decline-taken-as-unclear",
-        wrong="A declined card is tried again, and its client never hears of the decline.",
+        wrong="A declined card is tried again, and its client gets no answer.",
         endangers="L4 F15",
         test="tests/actors/stripe/test_actor.py::test_a_decline_is_reported_with_its_code",
         edits=(
