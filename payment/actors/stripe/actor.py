@@ -145,6 +145,9 @@ class StripeActor(Actor[StripeLetter]):
             if wait_s > 0:
                 await self.clock.sleep(wait_s)
                 continue
+            if not self._account_turn.locked() and self._queues.account.wait_s(self.clock.monotonic()) <= 0:
+                self._send_first(queue)
+                continue
             async with self._account_turn:
                 while (wait_s := self._queues.account.wait_s(self.clock.monotonic())) > 0:
                     await self.clock.sleep(wait_s)
