@@ -15,7 +15,7 @@ NO_LAW = "It costs calls and time, and no law is about either."
 MUTANTS = (
     Mutant(
         name="decline-taken-as-unclear",
-        wrong="A declined card is tried again, and its client never hears of the decline.",
+        wrong="A declined card is tried again, and its client gets no answer.",
         endangers="L4 F15",
         test="tests/actors/stripe/test_actor.py::test_a_decline_is_reported_with_its_code",
         edits=(
@@ -226,7 +226,13 @@ MUTANTS = (
         wrong="Whether a create needs a list before it is asked when it is released, not when it leaves.",
         endangers="L1 F34 F47",
         test="tests/actors/stripe/test_actor.py::test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list",
-        edits=(Edit(SCHEDULER, " or _early_s(entry, now) > 0 or _must_list(entry, now))", " or _early_s(entry, now) > 0)"),),
+        edits=(
+            Edit(
+                SCHEDULER,
+                " or _early_s(entry, now) > 0 or _must_list(entry, now))\n",
+                " or _early_s(entry, now) > 0)\n",
+            ),
+        ),
     ),
     Mutant(
         name="secret-of-a-replayed-answer",
@@ -308,8 +314,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return (effect.not_before - now).total_seconds()",
-                "return min(0.0, (effect.not_before - self._clock.now()).total_seconds())",
+                "    return (effect.not_before - now).total_seconds()\n",
+                "    return min(0.0, (effect.not_before - now).total_seconds())\n",
             ),
         ),
     ),
@@ -351,7 +357,11 @@ MUTANTS = (
                 "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
                 "return self.closed or self._too_late(entry, self._clock.now())\n",
             ),
-            Edit(SCHEDULER, "        if self.closed or entry.cancelled:\n", "        if self.closed:\n"),
+            Edit(
+                SCHEDULER,
+                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if self.closed:\n            return False\n        now",
+            ),
         ),
     ),
     Mutant(
@@ -379,7 +389,11 @@ MUTANTS = (
                 "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
                 "return entry.cancelled or self._too_late(entry, self._clock.now())\n",
             ),
-            Edit(SCHEDULER, "        if self.closed or entry.cancelled:\n", "        if entry.cancelled:\n"),
+            Edit(
+                SCHEDULER,
+                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if entry.cancelled:\n            return False\n        now",
+            ),
         ),
         beyond=NO_LAW,
     ),
