@@ -66,14 +66,14 @@ CANCEL_TEXTS = {
 
 
 def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Order:
-    """The order after what the Stripe actor says of an intent."""
+    """The order after an outcome of its intent that the Stripe actor reports."""
     intent = order.intent
     if intent is None:
         return order
     intent_id = getattr(message, "intent_id", None)
     if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
-        # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
-        # wakes a day later may have made another one under the key: that one's cancel is not this one's.
+        # An earlier intent of the order, or another one under the same key (a process that was paused for a day may
+        # have created it): only its success matters. That it is canceled says nothing about this intent.
         return _success_of_another(order, message, context)
     if intent_id is not None:
         order = with_intent(order, id=intent_id)
@@ -154,7 +154,7 @@ def _cancelled_for(attempt: Attempt, reason: CancelReason) -> Attempt:
 
 
 def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) -> Order:
-    """The same key again while that is allowed; else only the cancelled intent tells."""
+    """Send the same key again while that is allowed; else cancel the intent, whose answer is conclusive."""
     intent = order.intent
     assert intent is not None
     if not holds(intent, context, TaskKind.CONFIRM):
@@ -245,7 +245,7 @@ def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
         return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if looked else order
     match attempt.state:
         case AttemptState.CONFIRMING if message.attempt == attempt.number:
-            # It may be another card's doing, and an earlier send of ours may still land: only the cancel tells.
+            # Another card may have changed the state, and an earlier send may still land: only a cancel is conclusive.
             return _unclear_for_good(order, attempt, context)
         case AttemptState.CONFIRMING if looked:
             # A process that takes over has looked before it repeats.
@@ -279,7 +279,7 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
-    """The attempt's intent can never charge: it is over, whichever way it was sent."""
+    """The attempt's intent is canceled and can never charge, so the attempt is declined or closed."""
     if not order.open_at(context.at):
         return moved(order, attempt, Trigger.CANCELED_DEAD, context)
     awaited = attempt.state is not AttemptState.CONFIRMING

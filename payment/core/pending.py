@@ -107,7 +107,7 @@ def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEv
     """The publishing of one of an order's events.
 
     A broker drops the second of two messages with one id for a while: an order that was paid, given back by hand and
-    paid again has two events of one subject, and the second is told apart by its charge.
+    paid again has two events of one subject, and the second one's id has its charge's id in it.
     """
     message_id = f"{event.subject}:{payment.id}"
     if next(each for each in order.outbox if each.subject == event.subject) is not event:

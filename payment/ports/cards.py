@@ -55,7 +55,7 @@ class Declined(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """Stripe would not try: nothing happened by this call."""
+    """Stripe refused the request without trying it: this call changed nothing."""
 
     reason: RefusalReason
     text: str
@@ -100,8 +100,8 @@ class NotYet(Struct, frozen=True):
 
 
 class Unclear(Struct, frozen=True):
-    """Anything else: it may have happened, or may yet happen. `stored`: Stripe replayed this error for the key, or
-    knows the key with other parameters: the same call can bring nothing else."""
+    """Anything else: the request may have been carried out, or may yet be. `stored`: Stripe replayed this error for the
+    key, or knows the key with other parameters: the same call can bring nothing else."""
 
     text: str
     stored: bool = False

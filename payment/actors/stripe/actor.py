@@ -8,8 +8,8 @@ Its mailbox takes, from the ledger:
     CancelEffect                                    what was not sent yet is not sent
 
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
-nothing. It must never conclude anything from silence: a confirm whose outcome is unclear goes back to the ledger, which
-commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until they end.
+nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the ledger,
+which commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until they end.
 
 Which entry waits where, and what an outcome leads to, is the scheduler's (`payment.actors.stripe.scheduler`). Here is
 all that waits: for turns, calls, time and the ledger's mailbox.
@@ -107,7 +107,7 @@ class StripeActor(Actor[StripeLetter]):
         await self._cards.close()
 
     def stuck_for_s(self) -> float:
-        """Not only `receive`: a call that no timeout of the adapter ends is no sign of life either (F32)."""
+        """A call that no timeout of the adapter ends is a hang too: its seconds past `CALL_STUCK_S` count (F32)."""
         oldest = next(iter(self._in_flight.values()), None)
         began = [since for since in (oldest, self._checking_since) if since is not None]
         age_s = self.clock.monotonic() - min(began) if began else 0.0

@@ -48,7 +48,7 @@ QUEUE_WAITS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED, Obstacle.UNREACHABLE
 REFUSALS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED)
 
 PREPARING_SINCE = math.inf
-"""The place of a create ahead of its order's first request: it leaves when no other create waits."""
+"""The place, after all others, of a create ahead of its order's first request: it leaves when no other create waits."""
 
 WakeLater = Callable[[Entry, int, float], None]
 
@@ -270,7 +270,7 @@ class StripeScheduler:
         return self._clock.now() >= effect.intent.list_after
 
     def _too_late(self, entry: Entry) -> bool:
-        """The process may have slept with this effect, or its clock may have jumped (F34, F38)."""
+        """Whether it may not be sent any more, also after a pause of the process or a jump of its clock (F34, F38)."""
         effect, step = entry.effect, entry.step
         held_s = self._clock.monotonic() - entry.received_at
         now = self._clock.now()
@@ -283,7 +283,7 @@ class StripeScheduler:
                 return False
 
     def _count(self, entry: Entry, *, past_confirm: bool) -> None:
-        """The estimate: a charge is past its create, or past its confirm too."""
+        """Count a charge in the estimate, once, as past its create; with `past_confirm` as past its confirm too."""
         if not isinstance(entry.effect, ConfirmIntent):
             return
         self._estimate.created += not entry.past_create
@@ -293,7 +293,7 @@ class StripeScheduler:
             entry.past_confirm = True
 
     def _shares_a_turn(self, effect: StripeEffect) -> None:
-        """An effect that has no turn of its own had a position of its own in the estimate all the same."""
+        """Count an effect that gets no turn of its own as past both stages: it has a position in the estimate."""
         if isinstance(effect, ConfirmIntent):
             self._estimate.created += 1
             self._estimate.confirmed += 1
@@ -304,7 +304,7 @@ def _out_of_time(effect: ConfirmIntent, now: datetime) -> bool:
 
 
 def _one_permission(entry: Entry, not_yet: NotYet) -> bool:
-    """A key that is refused for one endpoint that no charge goes by is no reason for its queue to stand still."""
+    """Whether our key lacks a permission for an endpoint that no charge needs: its queue goes on with other entries."""
     return not_yet.obstacle is Obstacle.KEY_REFUSED and entry.step not in (Step.CREATE, Step.CONFIRM)
 
 
