@@ -8,8 +8,9 @@ Its mailbox takes, from the ledger:
     CancelEffect                                    what was not sent yet is not sent
 
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
-nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the ledger,
-which commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until they end.
+nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the
+ledger, which commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until
+they end.
 
 Which entry waits where, and what an outcome leads to, is the scheduler's (`payment.actors.stripe.scheduler`). Here is
 all that waits: for turns, calls, time and the ledger's mailbox.

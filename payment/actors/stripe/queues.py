@@ -67,8 +67,8 @@ class Entry:
         self.refusals = 0
         """Refusals in a row of the present step, for the rate or for our key."""
         self.alone = False
-        """Stripe refused this entry repeatedly and then answered another one: one more refusal concerns this entry only.
-        It then backs off by itself, and no other entry waits because of it."""
+        """Stripe refused this entry repeatedly and then answered another one: one more refusal concerns this entry
+        only. It then backs off by itself, and no other entry waits because of it."""
         self.sleeps = 0
         """How often it was delayed or queued: a delay that is not its last one must not queue it again."""
         self.call_ms = 0.0
@@ -111,7 +111,7 @@ class Queue:
         self.changed = asyncio.Event()
         self.last_taken_at = limiter.started_at
         self.aside: list[tuple[Entry, int]] = []
-        """Entries refused repeatedly, until the next call shows whether Stripe refuses others too, with their `sleeps` at
+        """Entries refused repeatedly, until the next call shows if Stripe refuses others too, and their `sleeps` at
         that time: an entry whose `sleeps` has changed since is no longer aside."""
         self._ready: PlaceQueue[Entry] = PlaceQueue()
 
