@@ -106,8 +106,9 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:
     """The publishing of one of an order's events.
 
-    A broker drops the second of two messages with one id for a while: an order that was paid, given back by hand and
-    paid again has two events of one subject, and the second one's id has its charge's id in it.
+    A broker drops the second of two messages with one id for a while. An order whose first charge was refunded by hand,
+    whose second one paid it, and that was then cancelled has two `payment:refunded`: the id of the second one ends with
+    its charge's id.
     """
     message_id = f"{event.subject}:{payment.id}"
     if next(each for each in order.outbox if each.subject == event.subject) is not event:

@@ -85,7 +85,7 @@ class Obstacle(enum.Enum):
 
 
 class NotYet(Struct, frozen=True):
-    """This call did nothing: the same one may be made again, after `retry_after_s` (seconds) where Stripe asks for that.
+    """This call did nothing: the same one may be made again, after `retry_after_s` seconds where Stripe asks for that.
 
     `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
     does not support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
