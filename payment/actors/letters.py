@@ -122,7 +122,7 @@ class EffectEnded(Struct, frozen=True):
 
 
 class CancelEffect(Struct, frozen=True):
-    """An effect in flight at the Stripe actor is pending no longer: what was not sent yet must never be sent."""
+    """An effect in flight at the Stripe actor is pending no longer: a call that was not sent yet must never be sent."""
 
     effect_id: str
 

@@ -33,7 +33,7 @@ def moved(order: Order, attempt: Attempt, trigger: Trigger, context: Context) ->
 
 
 def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context) -> Order:
-    """A state has been entered: what it means for the attempt's fields, and for what is in flight."""
+    """Set the attempt's fields and the task in flight that belong to a state that was just entered."""
     # It is never sent again, so its instrument is kept no longer.
     attempt = structs.replace(attempt, instrument=None)
     if attempt.state not in UNSETTLED:

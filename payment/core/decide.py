@@ -52,7 +52,7 @@ from payment.core.tasks import due_taken, look_requested, published, tasks_chang
 
 
 class Step(Struct, frozen=True):
-    """What came of a message.
+    """The result of a message.
 
     `reply` is there exactly for a `ChargeRequested`. `Pending` and `RequiresAction` mean that it waits for an outcome,
     a `Start` that it is to be decided again once the order's last intent is known canceled.

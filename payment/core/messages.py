@@ -170,7 +170,7 @@ class IntentPrepared(Struct, frozen=True):
 
 
 class CreateErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the key of an intent's create. What it may have made was never confirmed."""
+    """Stripe replayed an error for the key of an intent's create. If it made an intent, that was never confirmed."""
 
     order_id: str
     intent: int
@@ -188,7 +188,7 @@ class CreateRefused(Struct, frozen=True):
 class IntentSucceeded(Struct, frozen=True):
     """Stripe has charged the card, as the answer to a confirm, or as a list of charges shows before a create.
 
-    `replayed`: Stripe answered with what it stored for the key, which is the past: the charge may be refunded since.
+    `replayed`: the answer is the one that Stripe stored for the key: the charge may have been refunded since.
     """
 
     order_id: str

@@ -37,7 +37,13 @@ class OrderStatus(enum.Enum):
     CANCELLED = "cancelled"
 
 
-class AttemptState(enum.Enum):
+class ByIdentity(enum.Enum):
+    """An enumeration whose members are told apart by identity: `Enum` hashes the name anew at each look-up."""
+
+    __hash__ = object.__hash__
+
+
+class AttemptState(ByIdentity):
     """Where one attempt to charge an order stands."""
 
     CONFIRMING = "confirming"
@@ -59,7 +65,7 @@ class AttemptState(enum.Enum):
     REFUNDED = "refunded"
 
 
-class Trigger(enum.Enum):
+class Trigger(ByIdentity):
     """What can happen to an attempt: the messages of `payment.core.messages`, told apart by what they mean."""
 
     SUCCEEDED = "succeeded"

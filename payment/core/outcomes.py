@@ -1,4 +1,4 @@
-"""What becomes of an attempt and its intent: by an answer, by a look, by a list, or by a send that was never made.
+"""How an attempt and its intent change: by an answer, a look, a list, or a send that was never made.
 
 A success belongs to the intent, whichever answer or look brings it. `canceled` is as final. Every other answer is
 judged by the attempt and the send that it is about, and a look's only by the task that asked for it: what comes late
@@ -136,7 +136,7 @@ def _action_required(order: Order, attempt: Attempt, message: ActionRequired, co
         return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
-        # What is replayed is the past, and what the bank decides it does soon: look at once.
+        # A replayed answer may be out of date, and a bank decides soon about a payment in processing: look at once.
         return with_intent(after, task=in_flight(TaskKind.LOOK, context))
     return after
 
@@ -195,7 +195,7 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
 
 
 def _create_error_stored(order: Order, context: Context) -> Order:
-    """The next number is used. What this one may have made was never confirmed, for that takes its id."""
+    """Use the next number. An intent that the create may have made was never confirmed: a confirm needs its id."""
     assert order.payment is not None
     assert order.payment.intent is not None
     following = numbered_intent(order, order.payment.intent.number + 1, context)
@@ -341,7 +341,7 @@ def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Conte
 
 
 def charges_listed(order: Order, message: ChargesListed, context: Context) -> Order:
-    """A list of charges: what it shows is believed; the attempt it lacks is closed once it can't land any more."""
+    """A list of charges: those in it are taken over; an attempt that has none is closed once none can land."""
     for listed in message.charges:
         found = numbered(order, listed.attempt)
         known = with_charge(order, listed.charge.charge_id)

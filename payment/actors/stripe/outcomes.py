@@ -130,7 +130,7 @@ def first_progress(effect: StripeEffect) -> Progress:
 
 
 def carried_over(progress: Progress, old: StripeEffect, new: StripeEffect) -> Progress:
-    """Returns the progress of a newer effect with the same id: what is known of the same intent stays known."""
+    """Returns the progress of a newer effect with the same id: it keeps what is known of the same intent."""
     if isinstance(old, IntentEffect) and isinstance(new, IntentEffect) and old.intent.key == new.intent.key:
         return structs.replace(progress, intent_id=new.intent.id or progress.intent_id)
     return structs.replace(first_progress(new), confirm_maybe_sent=progress.confirm_maybe_sent)

@@ -31,6 +31,7 @@ class Entry:
     """
 
     __slots__ = (
+        "_progress",
         "alarmed",
         "alone",
         "call_ms",
@@ -40,11 +41,11 @@ class Entry:
         "past_confirm",
         "past_create",
         "place",
-        "progress",
         "received_at",
         "refusals",
         "sent_at",
         "sleeps",
+        "step",
         "tries",
     )
 
@@ -53,7 +54,7 @@ class Entry:
         self.place = place
         self.received_at = received_at
         """When it arrived here, in monotonic seconds: jumps of the wall clock don't change its age."""
-        self.progress: Progress = first_progress(effect)
+        self.progress = first_progress(effect)
         self.sent_at: float | None = None
         """Monotonic seconds, while a call of it is in flight; None while it waits."""
         self.past_create = False
@@ -77,9 +78,14 @@ class Entry:
         """The same effect, released again meanwhile: done after this one, unless this one settles it."""
 
     @property
-    def step(self) -> Step:
-        """The step that comes next, or whose call is in flight."""
-        return step_of(self.effect, self.progress)
+    def progress(self) -> Progress:
+        """How far its effect has come. `step` follows: the step that comes next, or whose call is in flight."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._progress = progress
+        self.step = step_of(self.effect, progress)
 
     @property
     def in_flight(self) -> bool:
@@ -88,8 +94,9 @@ class Entry:
 
     def becomes(self, effect: StripeEffect, received_at: float) -> None:
         """The newer release of the same effect replaces it."""
-        self.progress = carried_over(self.progress, self.effect, effect)
+        progress = carried_over(self.progress, self.effect, effect)
         self.effect = effect
+        self.progress = progress
         self.received_at = received_at
         self.newer = None
 

@@ -4,7 +4,7 @@ An entry sleeps, is ready (in the queue of its step), stands aside (refused agai
 Every move between these happens within one turn of the event loop. Nothing here waits: the actor is asked to wake an
 entry later, and sends each end to the ledger.
 
-The scheduler must never lose an entry: each ends once, and so does what was released under the same id meanwhile.
+The scheduler must never lose an entry: each ends once, and so does an effect released under the same id meanwhile.
 Change together: `payment.actors.stripe.outcomes`, which says what each outcome leads to.
 """
 
@@ -93,7 +93,7 @@ class StripeScheduler:
             self._enter(entry)
 
     def cancelled(self, effect_id: str) -> None:
-        """An effect is pending no longer: what was not sent yet is not sent."""
+        """An effect is pending no longer: a call that was not sent yet is not sent."""
         entry = self._entries.get(effect_id)
         if entry is None:
             return  # it has just ended, and the ledger is about to receive that
@@ -109,8 +109,10 @@ class StripeScheduler:
 
     def may_leave(self, entry: Entry) -> bool:
         """Asked immediately before each call."""
-        may = not (self.closed or entry.cancelled or self._too_late(entry)) and self._early_s(entry) <= 0
-        return may and not self._must_list(entry)
+        if self.closed or entry.cancelled:
+            return False
+        now = self._clock.now()
+        return not (self._too_late(entry, now) or _early_s(entry, now) > 0 or _must_list(entry, now))
 
     def took(self, entry: Entry, now: float) -> None:
         """An entry has its turn. The estimate counts each charge once in each stage."""
@@ -142,16 +144,16 @@ class StripeScheduler:
                 self._repeat(queue, entry, result)
 
     def tick(self) -> None:
-        """End what waited until it is too late to send. Called every second or so."""
+        """End effects that it is too late to send. Called about once a second."""
         for entry in list(self._entries.values()):
-            if not entry.in_flight and self._too_late(entry):
+            if not entry.in_flight and self._too_late(entry, self._clock.now()):
                 self._give_back(entry)
         for queue in self._queues:
             if not (queue or queue.in_flight):
                 self._judge_aside(queue, answered=False)
 
     def close(self) -> None:
-        """From now on nothing may leave, and what waits is given back."""
+        """From now on no call may leave, and waiting effects are given back."""
         self.closed = True
         for entry in list(self._entries.values()):
             if not entry.in_flight:
@@ -195,7 +197,7 @@ class StripeScheduler:
             self._enter(entry, delay_s)
 
     def _ends_here(self, entry: Entry) -> bool:
-        return self.closed or entry.cancelled or self._too_late(entry)
+        return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())
 
     # ---------------------------------------------------------------------------------------------- beginning and end
 
@@ -222,13 +224,14 @@ class StripeScheduler:
 
     def _enter(self, entry: Entry, at_least_s: float = 0.0) -> None:
         """Put an entry into its queue, after a delay if it has to wait first."""
+        now = self._clock.now()
         entry.sleeps += 1
-        if self._must_list(entry):
+        if _must_list(entry, now):
             entry.progress = structs.replace(entry.progress, must_list=True)
         if entry.step not in (Step.LIST, Step.CREATE):
             self._count(entry, past_confirm=False)
         # Looked at again after a while: the clock may have jumped back, and forward again (F38).
-        delay_s = max(at_least_s, min(LONGEST_AGAIN_AFTER_S, self._early_s(entry)))
+        delay_s = max(at_least_s, min(LONGEST_AGAIN_AFTER_S, _early_s(entry, now)))
         if delay_s > 0:
             self._wake_later(entry, entry.sleeps, delay_s)
         else:
@@ -255,25 +258,10 @@ class StripeScheduler:
 
     # ------------------------------------------------------------------------------------------------- time and counts
 
-    def _early_s(self, entry: Entry) -> float:
-        """Returns how long an entry has to wait before it may be sent, in seconds."""
-        effect = entry.effect
-        if not isinstance(effect, ConfirmIntent | CancelIntent) or entry.step is Step.RETRIEVE:
-            return 0.0
-        return (effect.not_before - self._clock.now()).total_seconds()
-
-    def _must_list(self, entry: Entry) -> bool:
-        """Whether a create may not leave yet, however long ago it was released: its key may be forgotten by now."""
-        effect = entry.effect
-        if not isinstance(effect, IntentEffect) or entry.step is not Step.CREATE or entry.progress.listed:
-            return False
-        return self._clock.now() >= effect.intent.list_after
-
-    def _too_late(self, entry: Entry) -> bool:
+    def _too_late(self, entry: Entry, now: datetime) -> bool:
         """Whether it may not be sent any more, also after a pause of the process or a jump of its clock (F34, F38)."""
         effect, step = entry.effect, entry.step
         held_s = self._clock.monotonic() - entry.received_at
-        now = self._clock.now()
         match effect:
             case ConfirmIntent() if step is not Step.RETRIEVE:
                 return _out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()
@@ -297,6 +285,22 @@ class StripeScheduler:
         if isinstance(effect, ConfirmIntent):
             self._estimate.created += 1
             self._estimate.confirmed += 1
+
+
+def _early_s(entry: Entry, now: datetime) -> float:
+    """Returns how long an entry has to wait before it may be sent, in seconds."""
+    effect = entry.effect
+    if not isinstance(effect, ConfirmIntent | CancelIntent) or entry.step is Step.RETRIEVE:
+        return 0.0
+    return (effect.not_before - now).total_seconds()
+
+
+def _must_list(entry: Entry, now: datetime) -> bool:
+    """Whether a create may not leave yet, however long ago it was released: its key may be forgotten by now."""
+    effect = entry.effect
+    if not isinstance(effect, IntentEffect) or entry.step is not Step.CREATE or entry.progress.listed:
+        return False
+    return now >= effect.intent.list_after
 
 
 def _out_of_time(effect: ConfirmIntent, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What the Stripe actor logs, counts and alarms, and what it knows of Stripe's health, for `/readyz` and for itself.
+"""The Stripe actor's logs, metrics and alarms, and Stripe's health as outcomes show it, for `/readyz` and the actor.
 
 It reads outcomes and never decides what becomes of an effect. `trouble` and `well` are all that the actor asks it.
 """

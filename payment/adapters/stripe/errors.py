@@ -181,8 +181,8 @@ OTHER_MODE = ("a similar object exists in live mode", "a similar object exists i
 
 # fmt: off
 ANSWERS: tuple[Line, ...] = (
-    # First what says nothing about the request itself. None of these is stored for the key: the limiters and the check
-    # of the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
+    # First answers that say nothing about the request itself. None is stored for the key: the limiters and the check of
+    # the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
     Line("429 for a lock", ALL, S429, ANY, "lock_timeout", ANY, Ending.LOCKED, RATE_LIMITS),
     Line("429 for the rate", ALL, S429, ANY, ANY, ANY, Ending.RATE_LIMITED, LOW_LEVEL),
     Line("400 for the rate, in older versions", ALL, S400, ANY, "rate_limit", ANY, Ending.RATE_LIMITED, CODES),
@@ -201,7 +201,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
          Ending.UNEXPECTED_STATE, CODES),
 
-    # What the client named. A concurrent request has the token: in a moment it is used, or free again.
+    # Faults of the client's card or return URL. A token in use by a concurrent request is soon used, or free again.
     Line("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
     Line("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
     Line("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
@@ -236,7 +236,7 @@ ANSWERS: tuple[Line, ...] = (
     # An error that a create's key replays is of the past: the next intent's create asks again.
     Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
 
-    # What Stripe does not let the account do, or this key: no order is at fault.
+    # Requests that Stripe does not let the account, or this key, make: no order is at fault.
     Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
          Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
     Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
@@ -265,7 +265,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
     Line("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
          Ending.STORED, LOW_LEVEL, replayed=True),
-    # What a 500 did is to be treated as indeterminate.
+    # Stripe's documentation: treat the result of a 500 as indeterminate.
     Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
     Line("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),
 )
