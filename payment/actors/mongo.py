@@ -120,6 +120,7 @@ class MongoActor(Actor[LedgerLetter]):
         """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
         self._work_ready = asyncio.Event()
         self._store_up = asyncio.Event()
+        self._own_work_left = True  # by an earlier run of this client id: to be looked for
         self.desk = LedgerDesk(
             identity,
             self._lanes,
@@ -295,6 +296,7 @@ class MongoActor(Actor[LedgerLetter]):
     def _note_away(self, reason: str) -> None:
         if self._store_up.is_set():
             self._store_up.clear()
+            self._own_work_left = True
             self._report.store_down(reason)
             self._fail_what_can_be_repeated()
             self.spawn(self._reach_store(), name="reach the store")
@@ -384,14 +386,18 @@ class MongoActor(Actor[LedgerLetter]):
         self._wake_dispatch()
 
     async def _sweep(self) -> None:
-        """Take up what is due: at start all that an earlier run of this client id left, then whatever is overdue."""
+        """Take up what is due: at start all that an earlier run of this client id left, then whatever is overdue.
+
+        After the store was away that is looked for again: it may have been taken up just then, and lost.
+        """
         await self._store_up.wait()
-        own: str | None = self._identity.client_id
         while True:
+            own, self._own_work_left = (self._identity.client_id if self._own_work_left else None), False
             limit = OWN_ORDERS_AT_START_LIMIT if own else SWEPT_ORDERS_LIMIT
             try:
                 orders = await self._store.due(self.clock.now(), own, limit)
             except StoreUnavailable as error:
+                self._own_work_left = True
                 await self.desk.store_away(str(error), wait=True)
                 continue
             if not self._draining:
@@ -399,7 +405,6 @@ class MongoActor(Actor[LedgerLetter]):
             self._report.swept(len(orders))
             if own is None:
                 await self.clock.sleep(SWEEP_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
-            own = None
 
     def _take_up(self, orders: list[Order], *, left_by_an_earlier_run: bool) -> None:
         for order in orders:

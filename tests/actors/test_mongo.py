@@ -196,6 +196,24 @@ class TestAway:
         await house.clock.advance(1)
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
+    async def test_what_was_taken_up_when_the_store_went_away_is_taken_up_again(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: what an earlier run left does not wait for its lease because the first read of it failed."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.end()
+        ledger.to_stripe()
+        house.store.stall("load")
+        await ledger.start()
+        await house.clock.advance(0.1)
+        house.store.away = "gone"
+        house.store.go_on()
+        await house.clock.advance(0.1)
+        house.store.away = None
+        await house.clock.advance(5)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
 
 class TestUnknown:
     async def test_a_write_whose_answer_is_lost_is_recognised(self, house: World, ledger: Ledger) -> None:

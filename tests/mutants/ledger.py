@@ -341,4 +341,17 @@ MUTANTS = (
         ),
         beyond="Nothing of it is on paper: it is answered too late, which no law forbids.",
     ),
+    Mutant(
+        name="own-work-forgotten-in-an-outage",
+        wrong="What an earlier run left is looked for once only, though the store went away meanwhile.",
+        endangers="F25 F33",
+        test="tests/actors/test_mongo.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
+        edits=(
+            Edit(
+                MONGO,
+                "            self._own_work_left = True\n            self._report.store_down(reason)\n",
+                "            self._report.store_down(reason)\n",
+            ),
+        ),
+    ),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from payment.core.order import Attempt, Order, Task
+from payment.core.order import Attempt, AttemptState, Order, Task
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
 from tests.fakes.cards import KEY_LIFE
 from tests.simulation.clock import BEGINNING
@@ -98,6 +98,8 @@ class Books:
         """When (as an entry's number) a process last got an answer to a look at an order's intent."""
         self.awaited_s: dict[tuple[str, str], float] = {}
         """When Stripe last told a process that an order's intent awaits its customer, and not as a stored answer."""
+        self.failures_seen: Counter[tuple[str, int]] = Counter()
+        """Looks that found no customer awaited any more, by order and attempt that awaits one by the document."""
         self.listed_s: dict[tuple[str, str], float] = {}
         """When a process last got a whole list of an order's charges."""
         self.intents: dict[str, IntentMoved] = {}
@@ -237,6 +239,10 @@ class Books:
     def _answered(self, entry: StripeAnswered) -> None:
         if "requires_action" in entry.outcome and "replayed=True" not in entry.outcome:
             self.awaited_s[entry.who, entry.order_id] = entry.at_s
+        order = self.orders.get(entry.order_id)
+        attempt = order.unsettled if order is not None else None
+        if attempt is not None and entry.kind == "retrieve" and "requires_payment_method" in entry.outcome:
+            self.failures_seen[entry.order_id, attempt.number] += attempt.state is AttemptState.AWAITING
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
         if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith("Intent(")):

@@ -40,7 +40,7 @@ OTHER_CARD = Instrument(InstrumentKind.TOKEN, "tok_amex")
 """What a browser confirms with by the secret."""
 ANOTHER_CARD_S = 30.0
 """About how long a customer who failed at the bank takes to enter another card, in seconds."""
-UNSETTLED_STATUSES = frozenset({"pending", "requires_action", "refunding"})
+UNSETTLED_STATUSES = frozenset({"pending", "requires_action"})
 """Of a payment that a client asks for again."""
 RETRYABLE = frozenset({404, 409})
 """Answers after which a customer may try again: the order may become known, another attempt may settle."""

@@ -74,13 +74,20 @@ def take_overs_look_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
     # What is sent while the document says that another one holds it, or that it is looked at, was in flight before.
     if holder is None or holder.partition("#")[0] != entry.who:
         return
-    held = [each for each in books.revisions[entry.order_id] if _holder(each.order, entry.attempt) is not None]
-    if _holder(held[0].order, entry.attempt) == holder:
+    # An error stored for a create says all that a look at its intent could: the next intent is begun without one.
+    now = _number(order)
+    held = [each.order for each in books.revisions[entry.order_id] if _number(each.order) == now]
+    first = next(found for each in held if (found := _holder(each, entry.attempt)) is not None)
+    if first == holder:
         return
     looks = [each.came_at for each in books.revisions[entry.order_id] if _looks(each.order, holder)]
     looked_at = books.looked_at.get((entry.who, entry.order_id), -1)
     if not books.restored and (not looks or looked_at < looks[0]):
         yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a look"
+
+
+def _number(order: Order | None) -> int:
+    return order.intent.number if order is not None and order.intent is not None else 0
 
 
 def _looks(order: Order, holder: str) -> bool:

@@ -3,8 +3,10 @@
 Each is about one entry and what stood before it. Change together with: `checks`, `payment.core.order`.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
@@ -18,17 +20,24 @@ from payment.core.order import (
     Intent,
     IntentState,
     Order,
+    TaskKind,
 )
 from payment.edge.events import INCOMING_SUBJECTS
-from tests.simulation.books import Books, is_poison, order_of, stands_applied, tasks_of
+from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied, tasks_of
+from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, Wrote
+from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, StripeAnswered, Wrote
 
 FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "authentication")
 """What an attempt is begun with and never changes."""
 OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
 OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
 """States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
+LONGEST_WATCH = timedelta(seconds=60)
+COMMIT_S = 45.0
+"""A decision that was made in time may be written late: what a write waits for, and a paused process."""
+LOOKS_ENOUGH = 4
+"""Looks that say the same. The first ones may be another process's, whose word is not waited for."""
 CHARGED = GIVING_BACK | {AttemptState.PAID}
 RESTARTS_EXHAUSTED = 70
 """The exit code of a process whose actors crashed too often."""
@@ -100,11 +109,62 @@ def intents_follow_one_another(entry: Wrote, books: Books) -> Iterator[Breach]:
         yield order.id, f"intent {order.intent.number} began, and {last.id} is {closed[0].value} at Stripe"
 
 
+@step(Wrote, law="payment ids and the keys of creates are functions of the order alone (F47)")
+def names_are_functions_of_the_order(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    order = entry.order
+    if order.payment is None:
+        return
+    named = hashlib.sha256(f"{GROUP}\n{order.id}".encode()).hexdigest()[:32]
+    of_0_1_0 = any(not attempt.intent for attempt in order.attempts)
+    if order.payment.id != named and not of_0_1_0:
+        yield order.id, f"its payment is {order.payment.id}, and not {named}"
+    intent = order.intent
+    if intent is not None and intent.key != f"intent-{named}-{intent.number}":
+        yield order.id, f"the create of intent {intent.number} has the key {intent.key}"
+
+
 @step(Wrote, law="an open intent whose secret is out is watched until it is closed (F46)")
 def exposed_intents_are_watched(entry: Wrote, _books: Books) -> Iterator[Breach]:
     intent = entry.order.intent
     if intent is not None and intent.exposed and intent.state is IntentState.OPEN and intent.task is None:
         yield entry.order.id, f"the secret of intent {intent.number} is out, it is open, and nothing is due for it"
+
+
+@step(Wrote, law="an intent that awaits its customer is looked at each minute, and when its order expires (F45, F46)")
+def awaiting_intents_are_looked_at(entry: Wrote, _books: Books) -> Iterator[Breach]:
+    order, attempt = entry.order, entry.order.unsettled
+    task = order.intent.task if order.intent is not None else None
+    if attempt is None or attempt.state is not AttemptState.AWAITING or task is None or task.kind is not TaskKind.WATCH:
+        return
+    if task.due > task.issued + LONGEST_WATCH:
+        yield order.id, f"it is looked at {(task.due - task.issued).total_seconds():.0f} s later"
+    if order.expires_at is not None and task.issued < order.expires_at < task.due:
+        yield order.id, f"it expires at {order.expires_at}, and is looked at {task.due}"
+
+
+@step(Wrote, law="no attempt begins to await its customer on a dead order (F46)")
+def the_dead_await_no_customer(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order, attempt = entry.order, entry.order.unsettled
+    if attempt is None or attempt.state is not AttemptState.AWAITING:
+        return
+    before = books.orders.get(order.id)
+    was = before.attempts[attempt.number - 1 :] if before is not None else ()
+    begins = not was or was[0].state is not AttemptState.AWAITING
+    if order.cancelled:
+        yield order.id, f"attempt {attempt.number} awaits its customer, and the order is cancelled"
+    expired = order.expires_at is not None and seconds_of(order.expires_at) + COMMIT_S < entry.at_s
+    if begins and expired and not books.clock_jumped:
+        yield order.id, f"attempt {attempt.number} begins to await its customer, and the order has expired"
+
+
+@step(StripeAnswered, law="a customer who failed is awaited no more, once that was seen (F45)")
+def failures_are_seen(entry: StripeAnswered, books: Books) -> Iterator[Breach]:
+    order = books.orders.get(entry.order_id)
+    attempt = order.unsettled if order is not None else None
+    if entry.kind != "retrieve" or "requires_payment_method" not in entry.outcome or attempt is None:
+        return
+    if attempt.state is AttemptState.AWAITING and books.failures_seen[entry.order_id, attempt.number] >= LOOKS_ENOUGH:
+        yield entry.order_id, f"attempt {attempt.number} is still awaiting, and Stripe has said that it failed"
 
 
 @step(Wrote, law="nothing of a customer's card is kept where it can't be sent any more")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from msgspec import structs
 
 from payment.core.messages import IntentStatus
-from payment.core.order import AttemptState, IntentState, OrderStatus, Trigger
+from payment.core.order import AttemptState, IntentState, OrderStatus, Payment, Task, Trigger
 from tests.simulation import laws_of_money, laws_of_paper
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
@@ -127,6 +128,21 @@ def awaits(order: object) -> bool:
     return order.id == "o5" and bool(order.attempts) and order.attempts[0].state is AttemptState.AWAITING
 
 
+def renamed(payment: Payment) -> Payment:
+    return structs.replace(payment, id="another")
+
+
+def later(task: Task) -> Task:
+    return structs.replace(task, due=task.due + timedelta(hours=1))
+
+
+def failed_and_awaited(journal: Journal) -> Journal:
+    """With five looks at o5 that say that its customer has failed."""
+    number = at(journal, StripeAnswered, lambda entry: entry.kind == "retrieve" and entry.order_id == "o5")
+    outcome = journal[number].outcome.replace("requires_action", "requires_payment_method")
+    return [*journal[:number], *[structs.replace(journal[number], outcome=outcome)] * 5, *journal[number + 1 :]]
+
+
 def another_intent(journal: Journal) -> Journal:
     """With another intent of o1, which was confirmed and is open, before its confirm is sent."""
     number = at(journal, StripeSent, is_confirm)
@@ -161,6 +177,16 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "what is absorbing",
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, id="pi_9")),
     ),
+    "a create's key is drawn": (
+        "payment ids and the keys of creates",
+        lambda j: written(j, lambda o: o.id == "o1" and o.rev == 2, lambda o: with_intent(o, key="intent-x-1")),
+    ),
+    "a payment's id is drawn": (
+        "payment ids and the keys of creates",
+        lambda j: written(
+            j, lambda o: o.id == "o1" and o.rev == 2, lambda o: structs.replace(o, payment=renamed(o.payment))
+        ),
+    ),
     "an intent is open again": (
         "what is absorbing",
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, state=IntentState.OPEN)),
@@ -177,6 +203,19 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "an open intent whose secret is out",
         lambda j: written(j, awaits, lambda o: with_intent(o, task=None)),
     ),
+    "an awaiting intent is looked at in an hour": (
+        "an intent that awaits its customer",
+        lambda j: written(j, awaits, lambda o: with_intent(o, task=later(o.intent.task))),
+    ),
+    "a customer is awaited on a cancelled order": (
+        "no attempt begins to await",
+        lambda j: written(j, awaits, lambda o: structs.replace(o, status=OrderStatus.CANCELLED)),
+    ),
+    "a customer is awaited after the order expired": (
+        "no attempt begins to await",
+        lambda j: written(j, awaits, lambda o: structs.replace(o, expires_at=o.expires_at - timedelta(hours=1))),
+    ),
+    "a customer who failed is awaited on": ("a customer who failed", failed_and_awaited),
     "a card is kept after it was charged": (
         "nothing of a customer's card",
         lambda j: written(

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from payment.core.messages import IntentStatus
+from payment.core.order import AttemptState
+from tests.fakes.cards import BROWSER
 from tests.simulation.draw import draw
 from tests.simulation.journal import (
     AnyEntry,
+    DidByHand,
     Exited,
+    IntentMoved,
     Killed,
     Paused,
+    Restored,
     Rests,
     Said,
     Started,
@@ -24,7 +30,9 @@ from tests.simulation.journal import (
     StripeCharged,
     StripeRefunded,
     Told,
+    WentToBank,
     Woken,
+    Wrote,
 )
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike, decoded, encoded
 from tests.simulation.simulate import simulate
@@ -42,6 +50,15 @@ def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = 
     press = PressPlan(1.0, "c1", "u1", "tok_visa", patience_s, retries=2)
     order = OrderPlan("o1", "u1", 19.99, "usd", 900.0, tuple(events), (press,))
     return Plan(7, processes, (order,), strikes, (), ends_s=6.0)
+
+
+def asked_by_the_bank(bank: str, *strikes: Strike, cancelled_s: float | None = None, after_s: float = 1.0) -> Plan:
+    """One order, and a card whose bank wants the customer."""
+    plan = one_order(*strikes, cancelled_s=cancelled_s)
+    press = replace(
+        plan.orders[0].presses[0], token="tok_threeDSecureRequired", client="sdk", bank=bank, bank_after_s=after_s
+    )
+    return replace(plan, orders=(replace(plan.orders[0], presses=(press,)),))
 
 
 def of(journal: list[AnyEntry], *kinds: type[AnyEntry]) -> list[AnyEntry]:
@@ -147,3 +164,61 @@ def test_a_plan_can_be_written_down_and_read_again() -> None:
 def test_a_plan_of_its_own_gives_the_world_of_its_seed() -> None:
     """What the shrinker starts from is what the seed ran."""
     assert simulate(5, draw(5)).digest == simulate(5).digest
+
+
+def test_a_customer_who_authenticates_pays() -> None:
+    """F45: 202 with the secret, the bank's page, and then the same request is told that it is paid."""
+    outcome = simulate(7, asked_by_the_bank("completes"))
+    assert outcome.trouble is None
+    assert [entry.completes for entry in outcome.journal if isinstance(entry, WentToBank)] == [True]
+    assert len(of(outcome.journal, StripeCharged)) == 1
+    assert statuses(outcome.journal)[0] == 202
+    assert statuses(outcome.journal)[-1] in (200, 201)
+
+
+def test_a_customer_who_comes_after_the_cancel_pays_nothing() -> None:
+    """F46: the intent is canceled by then."""
+    outcome = simulate(7, asked_by_the_bank("completes", cancelled_s=3.0, after_s=30.0))
+    assert [entry.status for entry in outcome.journal if isinstance(entry, WentToBank)] == [IntentStatus.CANCELED]
+    assert of(outcome.journal, StripeCharged) == []
+
+
+def test_a_browser_that_confirms_by_the_secret_pays_the_order() -> None:
+    """F45: with another card than the one that was asked with; it is announced as any payment."""
+    outcome = simulate(7, asked_by_the_bank("fails, another card"))
+    assert [entry.by for entry in outcome.journal if isinstance(entry, StripeCharged)] == [BROWSER]
+    assert [entry.subject for entry in outcome.journal if isinstance(entry, Stored)][-1] == "payment:created"
+
+
+def test_a_database_that_is_put_back_charges_no_second_time() -> None:
+    """F47: the order is there again, unpaid; the customer asks again, and Stripe gives the same intent back."""
+    plan = one_order(Strike("database restored", at_s=0.9, for_s=3.0))
+    again = replace(plan.orders[0].presses[0], at_s=5.0, customer="c2")
+    plan = replace(plan, orders=(replace(plan.orders[0], presses=(*plan.orders[0].presses, again)),))
+    outcome = simulate(7, plan)
+    assert outcome.trouble is None
+    assert len(of(outcome.journal, Restored)) == 1
+    assert len(of(outcome.journal, StripeCharged)) == 1
+    assert len({entry.intent_id for entry in outcome.journal if isinstance(entry, IntentMoved)}) == 1
+    assert statuses(outcome.journal)[-1] in (200, 201)
+
+
+@pytest.mark.parametrize(("charged_s", "charges"), [(0.01, 1), (3_600.0, 1), (-1.0, 0)])
+def test_what_release_0_1_0_left_behind_is_looked_for(charged_s: float, charges: int) -> None:
+    """Its charge is found, or it is closed after 25 hours; meanwhile the order can't be paid again."""
+    plan = one_order()
+    order = replace(plan.orders[0], price=20.0, left_behind_s=charged_s, expires_in_s=864_000.0, events=())
+    outcome = simulate(7, replace(plan, orders=(order,)))
+    assert outcome.trouble is None
+    last = [entry.order for entry in outcome.journal if isinstance(entry, Wrote)][-1]
+    assert last.attempts[0].state is (AttemptState.PAID if charges else AttemptState.CLOSED)
+    assert len(of(outcome.journal, StripeCharged)) == charges
+
+
+def test_an_operator_cancels_an_intent() -> None:
+    """F49: the customer is declined at the next look, and can pay with another card."""
+    outcome = simulate(
+        7, asked_by_the_bank("", Strike("intent cancelled in the dashboard", on="stripe.confirm", nth=1, amount=1.0))
+    )
+    assert len(of(outcome.journal, DidByHand)) == 1
+    assert statuses(outcome.journal)[-1] == 402
