@@ -99,7 +99,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def yes_or_no(value: str) -> bool:
-    """The words `true` and `false`, in any case."""
+    """True for `true` and False for `false`, in upper or lower case."""
     return _TRUE_OR_FALSE(value) == "true"
 
 

@@ -77,7 +77,7 @@ class Work(Struct, eq=False):
 
     @property
     def handover(self) -> Handover | None:
-        """What Stripe said just now that the customer's browser needs. Valid where the document says the same."""
+        """What the customer's browser needs, as Stripe answered. Valid only where the document says *awaiting*."""
         brought = (letter.handover for letter in self.letters if isinstance(letter, EffectEnded))
         return next((handover for handover in brought if handover is not None), None)
 
@@ -144,7 +144,7 @@ class GroupCommit:
         self._others_took_s = 0.0
         self._context: Context
         self._context_began: float
-        """Of the round under way: the context it decides in, and since when that is so (monotonic seconds)."""
+        """The context in which the present round decides, and when that was made (monotonic seconds)."""
 
     async def settle(self, works: list[Work]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
@@ -191,7 +191,7 @@ class GroupCommit:
         self._context, self._context_began = self._desk.context(), self._clock.monotonic()
 
     def _context_now(self) -> Context:
-        """The context in which a work is decided: that of this round, unless its time has become too old."""
+        """The context in which an order is decided: this round's, unless that is older than its limit."""
         if self._clock.monotonic() - self._context_began >= DECIDED_AS_OF_ITS_BEGINNING_S:
             self._begin_context()
         return self._context

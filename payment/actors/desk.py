@@ -43,7 +43,7 @@ was, and a write that collides costs more than the read that it would have saved
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What `Context` needs of this process: see there. `process` is `<client id>#<incarnation>`."""
+    """What `payment.core.messages.Context` says of this process: its fields are described there."""
 
     process: str
     client_id: str

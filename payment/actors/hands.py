@@ -27,14 +27,14 @@ RENEW_WITHIN = timedelta(seconds=25)
 """What is left of a lease when it is renewed: several ticks of the ledger, and an outage of the store in between."""
 
 CANCELLED_WHEN_OBSOLETE = (ConfirmIntent, CreateIntent)
-"""Effects that are called back once they are owed no longer: one would charge, the other would be made for nothing."""
+"""Effects that are cancelled once they are pending no longer: a charge, and an intent that would be of no use."""
 
 NATS = "nats"
 STRIPE = "stripe"
 
 
 class Held(Struct, eq=False):
-    """One effect in an actor's hands. `position` is a charge's in Stripe's queue."""
+    """One effect in flight at an actor, with its lease. `position` is a confirm's place in the queue estimate."""
 
     effect: Effect
     actor: str
@@ -82,7 +82,7 @@ class Hands:
             self.ended(order_id, effect_id)
 
     def release(self, order: Order) -> bool:
-        """Hand over what the written document owes and this process holds; cancel what it owes no longer.
+        """Send the actors what the written document owes and this process holds; cancel what it owes no longer.
 
         False: a mailbox was full. Nothing is lost by that, but somebody should ask again soon.
         """

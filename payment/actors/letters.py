@@ -55,7 +55,7 @@ class ChargeAsked(Struct, eq=False):
     decided: bool = False
     """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
     supersedes: bool = False
-    """It waits until the order's last intent is known canceled, and is decided again then."""
+    """The request waits until the order's last intent is known canceled, and is decided again then."""
     write_sent: bool = False
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 
@@ -63,7 +63,7 @@ class ChargeAsked(Struct, eq=False):
 class PaymentAsked(Struct, eq=False):
     """HTTP asks for a payment by its id or by its order's, one of the two. None: there is no such payment.
 
-    `user_id` is who asks: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP
+    `user_id` is the client's: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP
     still compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
     """
 
@@ -122,7 +122,7 @@ class EffectEnded(Struct, frozen=True):
 
 
 class CancelEffect(Struct, frozen=True):
-    """An effect in flight at the Stripe actor is pending no longer: what was not sent yet must never be sent."""
+    """An effect in flight at the Stripe actor is pending no longer: a call that was not sent yet must never be sent."""
 
     effect_id: str
 

@@ -209,7 +209,7 @@ class MongoActor(Actor[LedgerLetter]):
             letter.settle(Handling.NOT_NOW)
 
     def _decide_again(self, letter: ChargeAsked) -> None:
-        """The intent of the card before it is known canceled: nothing of this request has been charged."""
+        """The intent that the request waited for is known canceled. The request has charged nothing so far."""
         self._lanes.add(letter.request.order_id, letter)
         self._wake_dispatch()
 

@@ -130,7 +130,7 @@ class Report:
                 self._alarm(Event.STRAY_CHARGE_FOUND, order, attempt)
                 self._metrics.stray_charges.inc()
             case AttemptState.PAID if was is not None and was.state in SETTLED_BY_NOW:
-                # The customer's browser has confirmed the intent once more, by its secret: the order is paid.
+                # The customer's browser has confirmed the intent again, with its client secret: the order is paid.
                 self._charge_finished(order, attempt)
             case AttemptState.AWAITING:
                 self._awaits_customer(order, attempt)

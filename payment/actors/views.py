@@ -20,7 +20,11 @@ VIEWS_IN_A_READ_LIMIT = 500
 
 
 class Views:
-    """The requests to see a payment. `away` hears why when the store can't be read; `look` asks for a look."""
+    """The requests to see a payment.
+
+    `away` is called with the reason when the store can't be read, `look` with the id of an order whose intent is to be
+    looked at.
+    """
 
     def __init__(
         self, store: OrderStore, clock: Clock, away: Callable[[str], None], look: Callable[[str], None]
@@ -77,13 +81,13 @@ class Views:
             show(letter, PaymentAnswer(view))
 
     def written(self, order: Order, handover: Handover | None) -> None:
-        """The order was written, or read afresh. `handover` came with the look that led to this very document."""
+        """The order was written, or read afresh. `handover` came with the look that led to this document."""
         waiting = self._looking.get(order.id)
         view = self._view(order) if waiting else None
         if waiting is None or view is None:
             return
         if view.status is PaymentStatus.REQUIRES_ACTION and handover is None:
-            return  # no look has ended yet, or it was another process's
+            return  # no look has ended yet, or another process made it
         awaiting = view.status is PaymentStatus.REQUIRES_ACTION and order.open_at(self._clock.now())
         for letter, _ in self._looking.pop(order.id):
             show(letter, PaymentAnswer(view, handover if awaiting else None))

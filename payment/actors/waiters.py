@@ -42,13 +42,13 @@ class Waiters:
     """The requests that wait, by order. Answers each exactly once."""
 
     def __init__(self, clock: Clock, hands: Hands, again: Callable[[ChargeAsked], None]) -> None:
-        """`again` has a request decided once more: the intent that stood in its way is known canceled."""
+        """`again` has a request decided once more, after another card's intent is known canceled."""
         self._clock = clock
         self._hands = hands
         self._again = again
         self._waiting: dict[str, _Waiting] = {}
         self._look_wanted: set[str] = set()
-        """Orders with a request that waits for what its customer's browser needs: only a look at the intent has it."""
+        """Orders with a request that waits for a client secret: only a look at the intent brings that."""
 
     def add(self, order: Order, letter: ChargeAsked, handover: Handover | None = None) -> None:
         """A request's attempt, or one that it joins, is written as unsettled: let it wait, if that makes sense."""
@@ -58,9 +58,9 @@ class Waiters:
     def written(self, order: Order, handover: Handover | None = None) -> None:
         """The order was written, or read afresh: answer the requests whose outcome it shows.
 
-        `handover` came with the look that led to this very document. A read that was overtaken by a write says nothing:
-        by it a new attempt would look as if it had never been. And by a revision that they know only those are judged
-        whose time is up: thousands may wait for one order (F31).
+        `handover` came with the look that led to this document. A read that is older than the last write is ignored: it
+        may lack a new attempt. By a revision that was judged before, only requests whose time is up are judged again:
+        thousands may wait for one order (F31).
         """
         waiting = self._waiting.get(order.id)
         if waiting is None or order.rev < waiting.rev:
@@ -116,10 +116,10 @@ class Waiters:
         return True
 
     def _known_in_s(self, order: Order, at: datetime) -> float:
-        """When the outcome may be known at the earliest, in seconds from now, as far as anything is known of that.
+        """When the outcome may be known at the earliest, in seconds from now; 0 where that can't be estimated.
 
-        An intent that awaits its customer depends on a person: that is as good as never, for a request that can't
-        bring that person any further.
+        Infinite for an intent that awaits its customer: a request that can't let the customer authenticate does not
+        wait for that.
         """
         queued_s = self._hands.wait_s(order.id)
         if queued_s is not None:

@@ -33,8 +33,8 @@ def moved(order: Order, attempt: Attempt, trigger: Trigger, context: Context) ->
 
 
 def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context) -> Order:
-    """A state has been entered: what it means for the attempt's fields, and for what is in flight."""
-    # It is never sent again: what its customer paid with is kept no longer than it may be of use.
+    """Set the attempt's fields and the task in flight that belong to a state that was just entered."""
+    # It is never sent again, so its instrument is kept no longer.
     attempt = structs.replace(attempt, instrument=None)
     if attempt.state not in UNSETTLED:
         attempt = structs.replace(attempt, settled=attempt.settled or context.at)
@@ -48,7 +48,7 @@ def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context)
             order = with_attempt(order, attempt)
             return at_rest(order, context) if attempt.intent else order
         case AttemptState.REFUNDING if trigger is Trigger.GIVEN_BACK:
-            # The refund was made by hand. The look at it brings its id, and finds out if it fails.
+            # The refund was made by hand. A look at it finds its id, and whether it fails.
             return with_attempt(order, structs.replace(with_refund(attempt, context), task=_look_refund(context)))
         case AttemptState.REFUNDING:
             return with_attempt(order, with_refund(attempt, context))

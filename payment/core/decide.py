@@ -52,7 +52,7 @@ from payment.core.tasks import due_taken, look_requested, published, tasks_chang
 
 
 class Step(Struct, frozen=True):
-    """What came of a message.
+    """The result of a message.
 
     `reply` is there exactly for a `ChargeRequested`. `Pending` and `RequiresAction` mean that it waits for an outcome,
     a `Start` that it is to be decided again once the order's last intent is known canceled.
@@ -148,7 +148,7 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
         history=_history(order, "order cancelled", context),
     )
     for attempt in order.attempts:
-        # Without its card it can't be sent again. What is in flight is called back, or ends there.
+        # Without its card it can't be sent again. A confirm in flight is cancelled if it was not sent, else it ends.
         order = moved(order, structs.replace(attempt, instrument=None), Trigger.CANCELLED, context)
     if order.intent is None:
         return order
@@ -180,7 +180,7 @@ def _requested(order: Order | None, request: ChargeRequested, context: Context) 
             superseded = structs.replace(order.unsettled, cancel_reason=CancelReason.SUPERSEDED)
             after = moved(order, superseded, Trigger.SUPERSEDED, context)
         case Pending() | RequiresAction():
-            # A customer who comes back from the bank hears the truth at once.
+            # A customer who comes back from the bank learns the outcome at once.
             after = look_requested(order, context)
         case _:
             return Step(order, reply)

@@ -38,7 +38,7 @@ def numbered_intent(order: Order, number: int, context: Context) -> Intent:
 
 
 def reference(order: Order, payment: Payment, intent: Intent) -> IntentReference:
-    """All that the create of this intent sends, and what it is known by."""
+    """All parameters of the intent's create, and its id where that is known."""
     assert order.amount is not None
     assert order.currency is not None
     return IntentReference(
@@ -55,7 +55,7 @@ def reference(order: Order, payment: Payment, intent: Intent) -> IntentReference
 
 
 def holds(intent: Intent, context: Context, *kinds: TaskKind) -> bool:
-    """Whether the deciding process has such a task of the intent in flight: what comes of others' changes nothing."""
+    """Whether the deciding process has such a task of the intent in flight. Results of other tasks change nothing."""
     return intent.task is not None and intent.task.kind in kinds and intent.task.holder == context.process
 
 
@@ -79,7 +79,7 @@ def _task_at_rest(order: Order, intent: Intent, context: Context, delay: timedel
 
 
 def out_of_time(order: Order, attempt: Attempt, context: Context) -> bool:
-    """Whether no customer may authenticate any more: the order is dead, or 24 h have passed since the attempt."""
+    """Whether the customer's time to authenticate is over: the order can't be paid any more, or 24 h have passed."""
     return not order.open_at(context.at) or context.at >= attempt.first_sent + AUTHENTICATION_LIFE
 
 

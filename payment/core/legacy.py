@@ -19,7 +19,7 @@ Document = Mapping[str, Any]
 
 
 def upgraded(document: Document) -> Document:
-    """A stored document in the form of this release: the very same one where it has that already."""
+    """A stored document in the form of this release; the same object where it has that form already."""
     if document.get("format", 1) != 1:
         return document
     payment = document.get("payment")
@@ -27,7 +27,7 @@ def upgraded(document: Document) -> Document:
         return {**document, "format": FORMAT}
     stored = [*_list(payment, "attempts"), *_list(payment, "strays")]
     if not all(isinstance(attempt, Mapping) for attempt in stored):
-        return {**document, "format": FORMAT}  # no order at all, as its reader will find
+        return {**document, "format": FORMAT}  # not an order: the store that reads it reports that
     attempts = [_attempt(attempt) for attempt in _list(payment, "attempts")]
     strays = [{**stray, "number": number} for number, stray in enumerate(_list(payment, "strays"), len(attempts) + 1)]
     return {**document, "format": FORMAT, "payment": {**payment, "attempts": [*attempts, *strays]}}

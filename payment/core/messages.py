@@ -1,6 +1,6 @@
 """Every message that the ledger decides about, and nothing else.
 
-Commands are imperatives' requests (`ChargeRequested`, `LookRequested`), all others are facts in the past tense. A
+`ChargeRequested` and `LookRequested` ask for something; every other message states a fact, in the past tense. A
 message names the order it is about, never the state it hopes to find: `decide` judges it by the document as it stands.
 
 Facts about a PaymentIntent name it by its `intent` number, which counts the order's intents from 1, and carry the id
@@ -22,7 +22,7 @@ class Context(Struct, frozen=True):
     one client id are two processes, and the second looks before it repeats what the first began. `api_version` is the
     one of the card processor that this process speaks: an attempt that begins now is frozen with it. `queue_group` is
     the service's name on the bus: payment ids and idempotency keys of creates are derived from it and the order's id.
-    `prepare`: intents are made when their orders come.
+    `prepare`: an order's intent is created when the order comes, not at its first request.
     """
 
     at: datetime
@@ -90,7 +90,7 @@ class RefusalReason(enum.Enum):
     REQUEST = "request"
     """Anything else Stripe finds wrong with the request. Ours to correct, so it is alarmed."""
     WITHHELD = "withheld"
-    """Not Stripe's word but ours: it was never sent, and its order can no longer be paid."""
+    """Our reason, not Stripe's: the attempt was never confirmed, and may not be sent any more."""
 
 
 class IntentStatus(enum.Enum):
@@ -138,7 +138,7 @@ class ChargeRequested(Struct, frozen=True):
 
 
 class LookRequested(Struct, frozen=True):
-    """A client waits for the truth about an intent that awaits its customer: look at it now, not at its next time."""
+    """A client asks about an intent that awaits its customer: look at it at Stripe now, not at its next time."""
 
     order_id: str
 
@@ -170,7 +170,7 @@ class IntentPrepared(Struct, frozen=True):
 
 
 class CreateErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the key of an intent's create. What it may have made was never confirmed."""
+    """Stripe replayed an error for the key of an intent's create. If it made an intent, that was never confirmed."""
 
     order_id: str
     intent: int
@@ -188,7 +188,7 @@ class CreateRefused(Struct, frozen=True):
 class IntentSucceeded(Struct, frozen=True):
     """Stripe has charged the card, as the answer to a confirm, or as a list of charges shows before a create.
 
-    `replayed`: Stripe answered with what it stored for the key, which is the past: the charge may be refunded since.
+    `replayed`: the answer is the one that Stripe stored for the key: the charge may have been refunded since.
     """
 
     order_id: str
@@ -199,7 +199,7 @@ class IntentSucceeded(Struct, frozen=True):
 
 
 class ActionRequired(Struct, frozen=True):
-    """The answer to a confirm: the bank wants the customer (`REQUIRES_ACTION`), or has not decided (`PROCESSING`)."""
+    """The answer to a confirm: the customer has to authenticate, or the bank has not decided yet (`processing`)."""
 
     order_id: str
     attempt: int
@@ -232,7 +232,7 @@ class ConfirmRefused(Struct, frozen=True):
 
 
 class ConfirmUnclear(Struct, frozen=True):
-    """A send ended without an answer that means anything: the card may have been charged, or may yet be.
+    """A send ended without a conclusive answer: the card may have been charged, or may yet be.
 
     `intent_id` is None where not even the create was answered. `stored`: Stripe replayed an error for the confirm's
     key, or knows the key with other parameters, so sending it again can bring nothing else.
@@ -247,7 +247,7 @@ class ConfirmUnclear(Struct, frozen=True):
 
 
 class ConfirmWithheld(Struct, frozen=True):
-    """This send was never made, as the process that had it knows: it was cancelled, came too late, or we stop."""
+    """This send was certainly not made: it was cancelled, it would have been too late, or the process is stopping."""
 
     order_id: str
     attempt: int
@@ -257,7 +257,7 @@ class ConfirmWithheld(Struct, frozen=True):
 
 
 class LookReason(enum.Enum):
-    """Why an intent was looked at. It decides how much of what is seen is believed."""
+    """Why an intent was retrieved from Stripe."""
 
     LOOK = "look"
     CANCEL = "cancel"

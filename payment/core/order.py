@@ -4,8 +4,8 @@
 
 That is the way of nearly every attempt, most of them no further than `paid`. An order has **one open PaymentIntent**,
 which makes at most one successful charge, and once it is canceled can never make one: Stripe itself keeps the first
-law. So an attempt whose outcome is not known is sent again under the same key while that is allowed, and else its
-intent is cancelled, which is a fence: the answer is `canceled`, or the intent has succeeded.
+law (L1 in ARCHITECTURE.md). So an attempt whose outcome is not known is sent again under the same key while that is
+allowed, and else its intent is cancelled, which is a fence: the answer is `canceled`, or the intent has succeeded.
 
 The document holds everything that one atomic write must move together: the order, its payment, its unsent events, and
 the tasks that are in flight. `due` is the earliest time at which the order must be looked at again.
@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from payment.core.messages import Authentication, Instrument, RefusalReason
 
 FORMAT = 2
-"""Of the documents that this release writes. 1 is release 0.1.0's, which charged by the Charges API."""
+"""The format of the documents that this release writes. Release 0.1.0, which used the Charges API, wrote format 1."""
 
 HISTORY_LIMIT = 24
 """Entries. Enough to read the whole life of an ordinary order; a document must not grow with every retry."""
@@ -53,7 +53,7 @@ class AttemptState(ByIdentity):
     CANCELLING = "cancelling"
     """Its intent is being cancelled, and may have succeeded before that."""
     CHARGING = "charging"
-    """Release 0.1.0's, whose outcome is not known: its charge is looked for, and it is never sent again."""
+    """An attempt of release 0.1.0 whose outcome is not known: its charge is looked for, and it is never sent again."""
     DECLINED = "declined"
     REFUSED = "refused"
     CLOSED = "closed"
@@ -180,7 +180,7 @@ TABLE: Table = {
 """Every pair of state and trigger that can be met, and the state it leads to. A pair that is not here is a bug."""
 
 UNSETTLED = frozenset({_S.CONFIRMING, _S.AWAITING, _S.CANCELLING, _S.CHARGING})
-"""The card may be charged by this attempt, and no client has heard how it ended: no other may begin."""
+"""The card may still be charged by this attempt, so no other attempt may begin."""
 
 GIVING_BACK = frozenset({_S.REFUNDING, _S.BLOCKED, _S.REFUNDED})
 """The attempt has charged the card, and the money is on its way back or there."""
@@ -218,7 +218,7 @@ class TaskKind(enum.Enum):
 
 
 class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Work with a deadline. Until `due` it is `holder`'s (a process), or, for a watch, no process's; then anyone's."""
+    """Work with a deadline. Until `due` it is its `holder`'s (a process; a watch has none), then any process's."""
 
     kind: TaskKind
     due: datetime
@@ -248,7 +248,7 @@ class IntentState(enum.Enum):
 class Intent(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The order's one open PaymentIntent, or its last one. `number` counts them from 1; `id` is Stripe's, once known.
 
-    `key` is its create's idempotency key, `api_version` what it is created and looked at with.
+    `key` is its create's idempotency key, `api_version` the Stripe version of its create and of its confirms.
     `exposed`: its client secret may be in a browser, which can confirm it by itself: it is watched while it is open.
     """
 
@@ -262,7 +262,7 @@ class Intent(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class CancelReason(enum.Enum):
-    """Why an attempt's intent is cancelled: the decline code that its clients hear, where the order is still alive."""
+    """Why an attempt's intent is cancelled: also the decline code of the attempt, where the order can still be paid."""
 
     AUTHENTICATION_FAILED = "authentication_failed"
     SUPERSEDED = "superseded"
@@ -270,9 +270,9 @@ class CancelReason(enum.Enum):
 
 
 class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One attempt to charge an order. `amount` is in minor units. `intent` is the number of its intent, 0 for a charge.
+    """One attempt to charge an order. `amount` is in minor units. `intent` is its intent's number, 0 in 0.1.0's.
 
-    The instrument is kept only while it may be sent again; its hash answers a repeated request for ever.
+    The instrument is kept only while it may be sent again; `token_hash` recognizes a repeated request for ever.
     """
 
     number: int
@@ -387,7 +387,7 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def unsettled(self) -> Attempt | None:
-        """The one attempt that may still charge the card and whose end no client has heard."""
+        """The one attempt that may still charge the card, if there is one."""
         return next((attempt for attempt in self.attempts if attempt.state in UNSETTLED), None)
 
     @property

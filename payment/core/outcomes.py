@@ -1,4 +1,4 @@
-"""What becomes of an attempt and its intent: by an answer, by a look, by a list, or by a send that was never made.
+"""How an attempt and its intent change: by an answer, a look, a list, or a send that was never made.
 
 A success belongs to the intent, whichever answer or look brings it. `canceled` is as final. Every other answer is
 judged by the attempt and the send that it is about, and a look's only by the task that asked for it: what comes late
@@ -66,14 +66,14 @@ CANCEL_TEXTS = {
 
 
 def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Order:
-    """The order after what the Stripe actor says of an intent."""
+    """The order after an outcome of its intent that the Stripe actor reports."""
     intent = order.intent
     if intent is None:
         return order
     intent_id = getattr(message, "intent_id", None)
     if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
-        # Of an intent before this one nothing but a success matters, and that is most likely known. And a process that
-        # wakes a day later may have made another one under the key: that one's cancel is not this one's.
+        # An earlier intent of the order, or another one under the same key (a process that was paused for a day may
+        # have created it): only its success matters. That it is canceled says nothing about this intent.
         return _success_of_another(order, message, context)
     if intent_id is not None:
         order = with_intent(order, id=intent_id)
@@ -136,7 +136,7 @@ def _action_required(order: Order, attempt: Attempt, message: ActionRequired, co
         return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
-        # What is replayed is the past, and what the bank decides it does soon: look at once.
+        # A replayed answer may be out of date, and a bank decides soon about a payment in processing: look at once.
         return with_intent(after, task=in_flight(TaskKind.LOOK, context))
     return after
 
@@ -154,7 +154,7 @@ def _cancelled_for(attempt: Attempt, reason: CancelReason) -> Attempt:
 
 
 def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) -> Order:
-    """The same key again while that is allowed; else only the cancelled intent tells."""
+    """Send the same key again while that is allowed; else cancel the intent, whose answer is conclusive."""
     intent = order.intent
     assert intent is not None
     if not holds(intent, context, TaskKind.CONFIRM):
@@ -195,7 +195,7 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
 
 
 def _create_error_stored(order: Order, context: Context) -> Order:
-    """The next number is used. What this one may have made was never confirmed, for that takes its id."""
+    """Use the next number. An intent that the create may have made was never confirmed: a confirm needs its id."""
     assert order.payment is not None
     assert order.payment.intent is not None
     following = numbered_intent(order, order.payment.intent.number + 1, context)
@@ -245,7 +245,7 @@ def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
         return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if looked else order
     match attempt.state:
         case AttemptState.CONFIRMING if message.attempt == attempt.number:
-            # It may be another card's doing, and an earlier send of ours may still land: only the cancel tells.
+            # Another card may have changed the state, and an earlier send may still land: only a cancel is conclusive.
             return _unclear_for_good(order, attempt, context)
         case AttemptState.CONFIRMING if looked:
             # A process that takes over has looked before it repeats.
@@ -279,7 +279,7 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
-    """The attempt's intent can never charge: it is over, whichever way it was sent."""
+    """The attempt's intent is canceled and can never charge, so the attempt is declined or closed."""
     if not order.open_at(context.at):
         return moved(order, attempt, Trigger.CANCELED_DEAD, context)
     awaited = attempt.state is not AttemptState.CONFIRMING
@@ -341,7 +341,7 @@ def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Conte
 
 
 def charges_listed(order: Order, message: ChargesListed, context: Context) -> Order:
-    """A list of charges: what it shows is believed; the attempt it lacks is closed once it can't land any more."""
+    """A list of charges: those in it are taken over; an attempt that has none is closed once none can land."""
     for listed in message.charges:
         found = numbered(order, listed.attempt)
         known = with_charge(order, listed.charge.charge_id)

@@ -57,7 +57,7 @@ def _pending(order: Order) -> Iterator[Pending]:
 
 
 def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) -> Effect:
-    """What an intent's task means for the Stripe actor.
+    """The effect of an intent's task, for the Stripe actor.
 
     A confirm whose card was taken away when the order was cancelled is owed no longer: the ledger sees that, and
     cancels the effect that is in flight.
@@ -90,7 +90,7 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
 
 
 def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Effect:
-    """What an attempt's task means: the giving back of its charge, or a list of charges for one of release 0.1.0."""
+    """The effect of an attempt's task: the refund of its charge, or a list of charges for one of release 0.1.0."""
     refund, charge_id = attempt.refund, attempt.charge_id
     match task.kind:
         case TaskKind.LIST:
@@ -106,8 +106,9 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:
     """The publishing of one of an order's events.
 
-    A broker drops the second of two messages with one id for a while: an order that was paid, given back by hand and
-    paid again has two events of one subject, and the second is told apart by its charge.
+    A broker drops the second of two messages with one id for a while. An order whose first charge was refunded by hand,
+    whose second one paid it, and that was then cancelled has two `payment:refunded`: the id of the second one ends with
+    its charge's id.
     """
     message_id = f"{event.subject}:{payment.id}"
     if next(each for each in order.outbox if each.subject == event.subject) is not event:

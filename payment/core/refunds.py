@@ -25,7 +25,7 @@ from payment.core.tasks import next_publication
 
 
 def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Order:
-    """The order after what the Stripe actor says of a refund."""
+    """The order after an outcome of a refund that the Stripe actor reports."""
     attempt = with_charge(order, message.charge_id)
     if attempt is None or attempt.refund is None:
         return order
@@ -68,10 +68,10 @@ def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, co
     done = structs.replace(attempt, refund=structs.replace(refund, id=refund_id))
     order = moved(order, done, Trigger.REFUNDED, context)
     if order.kept is not None and order.kept.charge_id != attempt.charge_id:
-        # Another charge pays the order, or did: the platform has never heard of this one.
+        # Another charge pays the order, or did: no event was published for this one.
         return order
     if order.kept is None and any(event.subject == PAYMENT_REFUNDED for event in order.outbox) and order.cancelled:
-        # Of several charges that landed on a cancelled order the platform hears of one.
+        # Of several charges that landed on a cancelled order, one is announced as refunded.
         return order
     assert attempt.charge_id is not None
     event = OutboxEvent(PAYMENT_REFUNDED, attempt.charge_id, refund_id)

@@ -42,9 +42,9 @@ class Pending(Struct, frozen=True):
 
 
 class RequiresAction(Struct, frozen=True):
-    """The bank wants the customer, and the request said how its client can let that happen.
+    """The customer has to authenticate, and the request said how its client can let that happen.
 
-    The client secret is no part of it: what the ledger was given by the look that found so goes beside the reply.
+    The client secret is not part of it: it goes beside the reply (`payment.ports.cards.Handover`).
     """
 
     payment_id: str
@@ -54,7 +54,7 @@ class RequiresAction(Struct, frozen=True):
 class CardWasDeclined(Struct, frozen=True):
     """This card was tried and declined, now or before; the order can be paid with another one.
 
-    `authentication`: it was declined because its bank wants the customer, who was not asked, or failed, or walked away.
+    `authentication`: the customer had to authenticate, but could not be asked, failed, or did not come back.
     """
 
     payment_id: str
@@ -162,12 +162,12 @@ AUTHENTICATION_CODES = frozenset(
         CancelReason.AUTHENTICATION_FAILED.value,
     }
 )
-"""Codes and decline codes that say that the bank wanted the customer: Stripe's (docs.stripe.com/error-codes), and ours
+"""Codes and decline codes where the customer had to authenticate: Stripe's (docs.stripe.com/error-codes), and ours
 for a customer who did not come back."""
 
 
 def instrument_hash(value: str) -> str:
-    """What is kept of an instrument once it can't be sent any more. Its prefix says its kind: the hash is of both."""
+    """The SHA-256 of an instrument's value, in hexadecimal digits. Its prefix says its kind: the hash covers both."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 

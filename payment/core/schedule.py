@@ -35,19 +35,19 @@ LONGEST_RESEND_DELAY = timedelta(seconds=5)
 
 SHORTEST_WATCH = timedelta(seconds=5)
 LONGEST_WATCH = timedelta(seconds=60)
-"""Between looks at an intent that awaits its customer: as long as the attempt is old, within these bounds."""
+"""Between looks at an intent that awaits its customer: the wait is the attempt's age, within these bounds."""
 
 LOOKS_APART = timedelta(seconds=2)
 """Between two looks at one order's intent that clients ask for."""
 
 AUTHENTICATION_LIFE = timedelta(hours=24)
-"""How long a customer may take, where the order names no end. After that the intent is cancelled."""
+"""How long a customer may take to authenticate, also where the order expires later. Then the intent is cancelled."""
 
 CHARGE_LIFE = timedelta(hours=25)
 """How long a charge of release 0.1.0 may land after its last send: a key's life, and an hour."""
 
 LONGEST_LIST_DELAY = timedelta(hours=1)
-"""Between lists for such a charge: as long as it is old, at most this."""
+"""Between lists for such a charge: the wait is the time since its last send, at most this."""
 
 LONGEST_DELAY = LONGEST_LIST_DELAY + CLOCK_TOLERANCE
 """No task is ever due later than this. One that says so was written by a clock that was wrong: it counts as due."""
@@ -66,7 +66,7 @@ def in_flight(kind: TaskKind, context: Context, delay: timedelta = timedelta(0))
 
 
 def watch(due: datetime, context: Context) -> Task:
-    """A task that waits for its time, no process's."""
+    """A task that waits for its time, and is held by no process."""
     return Task(TaskKind.WATCH, due=due, issued=context.at)
 
 
@@ -100,7 +100,7 @@ def send_deadline(order: Order, attempt: Attempt) -> datetime:
 
 
 def list_after(order: Order) -> datetime:
-    """From when on a create must be preceded by a list of charges: Stripe may have forgotten its key by then."""
+    """The time from which a create must be preceded by a list of charges: Stripe may have forgotten its key by then."""
     return LONG_AGO if order.received is None else order.received + CREATE_KEY_LIFE
 
 
@@ -111,7 +111,7 @@ def resend_delay(sends: int) -> timedelta:
 
 
 def next_look(order: Order, attempt: Attempt, at: datetime) -> datetime:
-    """When to look at an intent that awaits its customer: in as long as the attempt is old, never past `expires_at`."""
+    """When to look again at an intent that awaits its customer: after the attempt's age, never past `expires_at`."""
     later = at + min(max(abs(at - attempt.first_sent), SHORTEST_WATCH), LONGEST_WATCH)
     assert order.expires_at is not None
     return min(later, order.expires_at) if order.expires_at > at else later

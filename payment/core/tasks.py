@@ -58,7 +58,7 @@ def next_publication(order: Order, context: Context) -> Order:
 
 
 def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *, renew: bool) -> Order:
-    """The deciding process says of effects that it still has them in flight, or gives them back undone."""
+    """Renew the deciding process's tasks of these effects; or give them back undone (`renew` false), due at once."""
     payment = order.payment
     if payment is None:
         return order
@@ -76,7 +76,7 @@ def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *
 
 
 def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
-    """Whatever is overdue is in flight from now on, of the deciding process."""
+    """Everything that is overdue is in flight from now on, held by the deciding process."""
     intent = order.intent
     if intent is not None and intent.task is not None and takeable(intent.task, context):
         order = _intent_due(order, intent, intent.task, context)
@@ -94,7 +94,7 @@ def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
 
 
 def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> Order:
-    """A process that takes a confirm over looks before it repeats; what waits for its customer ends at its time."""
+    """A process that takes over a confirm looks first. An attempt whose customer's time is over is cancelled."""
     attempt = order.unsettled
     if attempt is not None and attempt.state is AttemptState.AWAITING and out_of_time(order, attempt, context):
         trigger = Trigger.TIMED_OUT if order.open_at(context.at) else Trigger.EXPIRED
@@ -113,12 +113,12 @@ def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> O
 
 
 def _ends(order: Order, context: Context) -> bool:
-    """Whether an exposed intent without an unsettled attempt is not to be waited for any more."""
+    """Whether an exposed intent without an unsettled attempt has been watched long enough."""
     return out_of_time(order, order.attempts[-1], context)
 
 
 def look_requested(order: Order, context: Context) -> Order:
-    """A client waits for the truth about an intent that awaits its customer: it is looked at, but not too often."""
+    """A client asks about an intent that awaits its customer: look at it, unless that was done less than 2 s ago."""
     intent, attempt = order.intent, order.unsettled
     if intent is None or intent.task is None or attempt is None or attempt.state is not AttemptState.AWAITING:
         return order

@@ -78,7 +78,7 @@ GENERIC_DECLINE = "generic_decline"
 """The decline code that is shown in place of a hidden one."""
 
 AUTHENTICATION_REQUIRED = "authentication_required"
-"""The decline code where the bank wants the customer, whatever name of it Stripe used."""
+"""The decline code where the customer has to authenticate. Stripe's `authentication_not_handled` is shown as this."""
 
 _DECLINE_CODES_OF_AUTHENTICATION = frozenset({None, "authentication_not_handled"})
 
@@ -259,7 +259,7 @@ def payment_answer(found: PaymentView | Unavailable | None, user_id: str, handov
 
 
 def unavailable(what: Unavailable, *, write_sent: bool) -> Rendered:
-    """Returns the answer to a charge that the document did not answer, in the words that are true of it."""
+    """Returns the answer where the ledger could give none: nothing was charged, or the outcome is unknown."""
     headers = (_retry_after(what.retry_after_s),)
     if write_sent or what.reason is Unavailability.WRITE_UNKNOWN:
         return error(Case.OUTCOME_UNKNOWN, f"No answer in time; {OUTCOME_UNKNOWN}", headers=headers)
@@ -322,7 +322,7 @@ def _pending(payment_id: str, order_id: str, retry_after_s: int | None) -> Rende
 
 
 def _requires_action(reply: RequiresAction, handover: Handover | None, retry_after_s: int | None) -> Rendered:
-    """Without what the browser needs, the client can only ask again: pending."""
+    """Without a handover the client can only ask again: pending."""
     if handover is None:
         return _pending(reply.payment_id, reply.order_id, retry_after_s)
     body = RequiresActionBody(
@@ -385,5 +385,5 @@ def _retry_after(seconds: int | None) -> tuple[str, str]:
 
 
 def _sentence(text: str) -> str:
-    """The text with a capital at its start, and every other letter as it was."""
+    """The text with its first character in upper case, and all others unchanged."""
     return text[:1].upper() + text[1:]

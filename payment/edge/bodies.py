@@ -1,7 +1,7 @@
 """The bodies of all answers, as types: `payment.edge.answers` encodes them, `payment.edge.openapi` describes them.
 
 A client secret, and the address of the bank's page, stand in two of them on their way to the order's owner: no repr
-shows either. Change together: `payment.edge.answers.Case`, which says what is answered with which of them.
+shows either. Change together: `payment.edge.answers.Case`, which has the body of each answer.
 """
 
 import enum

@@ -23,8 +23,8 @@ from payment.ports.jetstream_api import durable_name
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
 SECOND_TRIES = 1
-"""Of each server that refuses the connection. By itself nats-py tries 60 times, for two minutes, `allow_reconnect` or
-not."""
+"""Repeated tries of each server that refuses the connection. nats-py's default is 60, for two minutes, also where
+`allow_reconnect` is false."""
 ACKNOWLEDGEMENTS = "$JS.ACK"
 """What consumers' acknowledgements are published below: stream, consumer, deliveries, the stream's number, and more."""
 OLD_FORM_PARTS = 7

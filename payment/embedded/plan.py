@@ -21,7 +21,7 @@ SERVICE_PORT = 8080
 NOT_FOR_SERVERS = frozenset(("NATS_URL", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"))
 """Variables that may hold secrets, which a server has no use for."""
 NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
-"""The shop signs its customer's tokens and publishes its orders; a database and a secret key are not its own."""
+"""The shop signs its customer's tokens and publishes orders; it needs neither the database nor Stripe's secret key."""
 FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
@@ -50,7 +50,7 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
         Server.NATS: given(environ, "NATS_URL") is not None,
         Server.MONGO: given(environ, "MONGO_URL") is not None,
         Server.STRIPE: base is not None or key is not None,
-        # Its stand-in for Stripe.js speaks to the sandbox; Stripe itself wants its own.
+        # The page's stand-in for Stripe.js works with the sandbox only; Stripe itself takes Stripe.js.
         Server.SHOP: base is not None or key is not None,
     }
     return tuple(server for server in Server if not foreign[server])

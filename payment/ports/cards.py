@@ -55,7 +55,7 @@ class Declined(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """Stripe would not try: nothing happened by this call."""
+    """Stripe refused the request without trying it: this call changed nothing."""
 
     reason: RefusalReason
     text: str
@@ -85,7 +85,7 @@ class Obstacle(enum.Enum):
 
 
 class NotYet(Struct, frozen=True):
-    """This call did nothing: the very same one may be made again, after `retry_after_s` where Stripe wishes so.
+    """This call did nothing: the same one may be made again, after `retry_after_s` seconds where Stripe asks for that.
 
     `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
     does not support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
@@ -100,8 +100,8 @@ class NotYet(Struct, frozen=True):
 
 
 class Unclear(Struct, frozen=True):
-    """Anything else: it may have happened, or may yet happen. `stored`: Stripe replayed this error for the key, or
-    knows the key with other parameters: the same call can bring nothing else."""
+    """Anything else: the request may have been carried out, or may yet be. `stored`: Stripe replayed this error for the
+    key, or knows the key with other parameters: the same call can bring nothing else."""
 
     text: str
     stored: bool = False

@@ -20,7 +20,7 @@ from payment.stripe_sandbox.webhooks import Webhooks
 
 
 class Account:
-    """Everything that can be done to one account's books."""
+    """Every endpoint of one account, over its stored objects."""
 
     def __init__(self, books: Books, refund_delay_s: float, charges: Callable[[], bool]) -> None:
         """`charges` says whether the account may use the Charges API."""

@@ -43,7 +43,7 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 BODY_MAX_BYTES = 256 * 1024
 """Far more than the largest request with 50 metadata values."""
 UNKNOWN = "unknown"
-"""What counts call the routes that there are not."""
+"""The name of all unknown routes in the counts."""
 ACCOUNT = "account"
 """The bucket of the limit over all endpoints."""
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Request-Id, Stripe-Should-Retry"}
@@ -278,7 +278,7 @@ class Sandbox:
 
 
 async def _preflight(_: web.Request) -> web.Response:
-    """A browser asks whether a page of another origin may send what it is about to send."""
+    """Answer a preflight request: whether a page of another origin may send the request that follows."""
     headers = {
         **ANY_ORIGIN,
         "Access-Control-Allow-Methods": "GET, POST",

@@ -134,7 +134,7 @@ class Books:
         return self._clock() + self._skipped_s
 
     def wall_clock(self) -> float:
-        """Seconds since 1970 as the rest of the world has it, for those who check what the sandbox signs."""
+        """Seconds since 1970 by the machine's clock, for receivers that check the time of a signature."""
         return self._clock()
 
     def skip(self, seconds: float) -> None:

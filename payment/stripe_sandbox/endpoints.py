@@ -37,7 +37,7 @@ from payment.stripe_sandbox.params import Params
 from payment.stripe_sandbox.tokens import card_of
 
 REFUND_DELAY_S = 2.0
-"""How long a refund that changes its mind (`tok_pendingRefund`, `tok_refundFail`) takes to: Stripe says "later"."""
+"""How long until a refund takes its last status (`tok_pendingRefund`, `tok_refundFail`): Stripe says "later"."""
 ACCOUNT_CURRENCY = "usd"
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 TEXTS_ON_CHARGE = (

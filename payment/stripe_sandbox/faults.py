@@ -38,7 +38,7 @@ class FaultKind(enum.Enum):
     HTML_AFTER = "html_after"
     UNAUTHORIZED = "unauthorized"
     LATE = "late"
-    """Breaks the connection at once; the request lands `delay_ms` later, as if the network had held it back."""
+    """Breaks the connection at once; the request lands `delay_ms` later, as if the network had delayed it."""
     PROCESSING = "processing"
     """A payment that the request makes stays `processing` for `delay_ms`; the answer comes at once."""
     DELAY = "delay"

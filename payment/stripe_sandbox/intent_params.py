@@ -60,7 +60,7 @@ CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_cu
 
 
 class ConfirmPlan(Struct):
-    """What a confirm is to do: with which instrument, and what if the bank wants the customer."""
+    """What a confirm is to do: with which instrument, and what to do if the customer has to authenticate."""
 
     payment_method: str | None
     data: CardData | None

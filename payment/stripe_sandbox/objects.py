@@ -193,7 +193,7 @@ class Balance(Struct):
 
 
 def new_dispute(charge: Charge, card: TestCard, now_s: int) -> Dispute:
-    """What the bank of a disputing card makes of its charge."""
+    """The dispute that the bank of a disputing card opens about its charge."""
     brand = card_brand(card.brand)
     case = "inquiry" if card.inquiry else "chargeback"
     return Dispute(

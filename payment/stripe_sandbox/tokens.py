@@ -25,7 +25,7 @@ class Decline(Struct, frozen=True):
 
 
 class Authentication(enum.Enum):
-    """What the card's bank makes of 3-D Secure."""
+    """How the card's bank handles 3-D Secure."""
 
     NONE = "none"
     """Not supported, or the card is not enrolled: a request for it has no effect."""
@@ -37,9 +37,9 @@ class Authentication(enum.Enum):
 
 
 class TestCard(Struct, frozen=True):
-    """A test card and its fate."""
+    """A test card, and how a payment with it ends."""
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
+    __test__ = False  # pytest would take the class for a test by its name
 
     brand: str
     number: str

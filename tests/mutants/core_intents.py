@@ -430,7 +430,7 @@ MUTANTS = (
     ),
     Mutant(
         name="walked-away-and-declined",
-        wrong="A customer who did not authenticate is told of a decline, not that the bank wanted the customer.",
+        wrong="Where the customer did not authenticate, the reply does not say that the bank wanted the customer.",
         endangers="F45",
         test="tests/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_says_so",
         edits=(Edit(REPLIES, "        CancelReason.AUTHENTICATION_FAILED.value,\n    }", "    }"),),

@@ -595,7 +595,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stolen-card-said-so",
-        wrong="A thief is told that the card was reported stolen.",
+        wrong="A decline says that the card was reported stolen: a thief may read it.",
         endangers="F15",
         test="tests/edge/test_answers.py::test_a_decline_that_could_warn_a_thief_is_generic",
         edits=(

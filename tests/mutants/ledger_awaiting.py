@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         name="superseding-request-unknown",
-        wrong="A request whose card supersedes another hears that the outcome is unknown once it could be charged.",
+        wrong="A request whose card supersedes another is answered with an unknown outcome once it could be charged.",
         endangers="L4 F45",
         test="tests/actors/test_awaiting.py::TestAnotherCard::test_the_intent_is_cancelled_and_the_next_one_confirmed",
         edits=(

@@ -15,7 +15,7 @@ NO_LAW = "It costs calls and time, and no law is about either."
 MUTANTS = (
     Mutant(
         name="decline-taken-as-unclear",
-        wrong="A declined card is tried again, and its client never hears of the decline.",
+        wrong="A declined card is tried again, and its client gets no answer.",
         endangers="L4 F15",
         test="tests/actors/stripe/test_actor.py::test_a_decline_is_reported_with_its_code",
         edits=(
@@ -216,8 +216,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "        return self._clock.now() >= effect.intent.list_after\n",
-                "        return self._clock.now() < effect.intent.list_after and effect.intent.id is not None\n",
+                "    return now >= effect.intent.list_after\n",
+                "    return now < effect.intent.list_after and effect.intent.id is not None\n",
             ),
         ),
     ),
@@ -226,7 +226,13 @@ MUTANTS = (
         wrong="Whether a create needs a list before it is asked when it is released, not when it leaves.",
         endangers="L1 F34 F47",
         test="tests/actors/stripe/test_actor.py::test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list",
-        edits=(Edit(SCHEDULER, "        return may and not self._must_list(entry)\n", "        return may\n"),),
+        edits=(
+            Edit(
+                SCHEDULER,
+                " or _early_s(entry, now) > 0 or _must_list(entry, now))\n",
+                " or _early_s(entry, now) > 0)\n",
+            ),
+        ),
     ),
     Mutant(
         name="secret-of-a-replayed-answer",
@@ -308,8 +314,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return (effect.not_before - self._clock.now()).total_seconds()",
-                "return min(0.0, (effect.not_before - self._clock.now()).total_seconds())",
+                "    return (effect.not_before - now).total_seconds()\n",
+                "    return min(0.0, (effect.not_before - now).total_seconds())\n",
             ),
         ),
     ),
@@ -348,10 +354,14 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry)\n",
-                "return self.closed or self._too_late(entry)\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
+                "return self.closed or self._too_late(entry, self._clock.now())\n",
             ),
-            Edit(SCHEDULER, "not (self.closed or entry.cancelled or self", "not (self.closed or self"),
+            Edit(
+                SCHEDULER,
+                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if self.closed:\n            return False\n        now",
+            ),
         ),
     ),
     Mutant(
@@ -376,10 +386,14 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry)\n",
-                "return entry.cancelled or self._too_late(entry)\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
+                "return entry.cancelled or self._too_late(entry, self._clock.now())\n",
             ),
-            Edit(SCHEDULER, "not (self.closed or entry.cancelled or self", "not (entry.cancelled or self"),
+            Edit(
+                SCHEDULER,
+                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if entry.cancelled:\n            return False\n        now",
+            ),
         ),
         beyond=NO_LAW,
     ),

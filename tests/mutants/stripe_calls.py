@@ -425,7 +425,7 @@ MUTANTS = (
         name="another-accounts-intent-is-the-cards-fault",
         wrong="An intent of another Stripe account is read as a fault of the customer's card.",
         endangers="F48",
-        test="tests/adapters/stripe/test_errors.py::test_an_operator_reads_what_to_change",
+        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,

@@ -169,7 +169,7 @@ class Crowd:
         return ASKS_TOKEN
 
     async def _at_bank(self, story: Story, answer: Answer) -> bool:
-        """What the customer does whom the bank wants. Returns whether the request is repeated after that."""
+        """The customer goes to the bank. Returns whether the request is repeated after that."""
         customer = story.customer
         assert customer is not None
         secret = answer.body["clientSecret"]
@@ -179,7 +179,7 @@ class Crowd:
             case Style.AUTHENTICATES | Style.FAILS:
                 authenticates = customer.style is Style.AUTHENTICATES
                 story.did(f"the customer {'authenticates' if authenticates else 'fails'} at the bank")
-                await self._bank_hears(intent, authenticates)
+                await self._answer_bank(intent, authenticates)
             case Style.BY_SECRET:
                 story.by_secret = True
                 story.did("the browser confirms with another card")
@@ -193,8 +193,8 @@ class Crowd:
                 return False
         return True
 
-    async def _bank_hears(self, intent: str, authenticates: bool) -> None:
-        """The bank's page. Where Stripe is away, or the intent waits no more, the customer asks the shop again."""
+    async def _answer_bank(self, intent: str, authenticates: bool) -> None:
+        """Press a button of the bank's page. Where that comes to nothing, the customer asks the shop again."""
         try:
             await asyncio.to_thread(lambda: self.site.servers.stripe.customer(intent, authenticates=authenticates))
         except (OSError, HTTPException):

@@ -1,18 +1,19 @@
-"""The Stripe actor: every request to Stripe, at the rate that Stripe allows, and what came of each.
+"""The Stripe actor: makes every request to Stripe, at the rate that Stripe allows, and reports each outcome.
 
 Its mailbox takes, from the ledger:
 
     ConfirmIntent, CreateIntent, RetrieveIntent,    each ended by exactly one EffectEnded to the ledger; an effect that
     CancelIntent, ListCharges, RefundCharge,        is released again before its first call ends with that one
     FindRefund
-    CancelEffect                                    what was not sent yet is not sent
+    CancelEffect                                    a call that was not sent yet is not sent
 
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
-nothing. It must never conclude anything from silence: a confirm whose outcome is unclear goes back to the ledger, which
-commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until they end.
+nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the
+ledger, which commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until
+they end.
 
-Which entry waits where, and what an outcome leads to, is the scheduler's (`payment.actors.stripe.scheduler`). Here is
-all that waits: for turns, calls, time and the ledger's mailbox.
+The scheduler (`payment.actors.stripe.scheduler`) decides in which queue an entry waits and what an outcome leads to.
+This module holds all code that awaits: turns, calls, time and the ledger's mailbox.
 """
 
 import asyncio
@@ -80,15 +81,15 @@ class StripeActor(Actor[StripeLetter]):
         """Since when, in monotonic seconds, by effect id: the first is the oldest."""
         self._checking_since: float | None = None
         self._ends: deque[EffectEnded] = deque()
-        """What the ledger has yet to receive; never more than it has released."""
+        """Messages that the ledger has yet to receive; never more than it has released effects."""
         self._some_ended = asyncio.Event()
         self._inherited = 0
 
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
-        # What a former instance held is released again by the ledger, at new positions: the old ones count as passed.
-        # What is still in the mailbox is yet to pass; `receive` corrects the count for all that is not a confirm.
+        # The ledger releases a former instance's effects again, at new positions: their old positions count as passed.
+        # Effects still in the mailbox have yet to pass; `receive` corrects the count for those that are no confirm.
         self._inherited = self.mailbox.depth
         self._estimate.created = self._estimate.confirmed = self._estimate.entered - self._inherited
         for queue in self._queues:
@@ -98,7 +99,7 @@ class StripeActor(Actor[StripeLetter]):
         self.spawn(self._check_while_unwell(), name="check")
 
     async def drain(self) -> None:
-        """Send nothing more; give back what waits; wait for calls in flight, and until the ledger has every end."""
+        """Send nothing more and give waiting effects back; wait for calls in flight and for the ledger."""
         self._scheduler.close()
         while self._in_flight or self._ends:
             await self.clock.sleep(DRAIN_LOOK_EVERY_S)
@@ -107,7 +108,7 @@ class StripeActor(Actor[StripeLetter]):
         await self._cards.close()
 
     def stuck_for_s(self) -> float:
-        """Not only `receive`: a call that no timeout of the adapter ends is no sign of life either (F32)."""
+        """A call that no timeout of the adapter ends is a hang too: its seconds past `CALL_STUCK_S` count (F32)."""
         oldest = next(iter(self._in_flight.values()), None)
         began = [since for since in (oldest, self._checking_since) if since is not None]
         age_s = self.clock.monotonic() - min(began) if began else 0.0
@@ -242,7 +243,7 @@ class StripeActor(Actor[StripeLetter]):
             await self.clock.sleep(CHECK_EVERY_S)
 
     async def _tick(self) -> None:
-        """Give back what waited until it is too late to send, so that its order's clients can be answered."""
+        """Give back effects that it is too late to send, so that their orders' clients can be answered."""
         while True:
             await self.clock.sleep(TICK_EVERY_S)
             self._scheduler.tick()

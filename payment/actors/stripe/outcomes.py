@@ -1,6 +1,6 @@
 """The steps of an effect, and what each step's outcome leads to. Pure.
 
-It must never conclude anything from silence, nor from a refusal that may be the answer to another send than this one.
+It must never conclude anything from a missing answer, nor from a refusal that may answer another send than this one.
 Change together: the outcomes in `payment.ports.cards`, the messages in `payment.core.messages`, and the tests' table.
 
     effect          steps
@@ -86,7 +86,7 @@ Outcome = (
 )
 
 SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded)
-"""After these the key that they are about brings nothing new: the same request would only repeat them."""
+"""After these the same request with the same key would only bring the same answer."""
 
 
 class Step(enum.Enum):
@@ -110,7 +110,7 @@ class Progress(Struct, frozen=True):
     listed: bool = False
     look: LookReason | None = None
     confirm_maybe_sent: bool = False
-    """Stripe spoke of an earlier request with the confirm's key: this send can't be called never made."""
+    """Stripe knows an earlier request with the confirm's key: this send can't be reported as never made."""
 
 
 class End(Struct, frozen=True):
@@ -130,7 +130,7 @@ def first_progress(effect: StripeEffect) -> Progress:
 
 
 def carried_over(progress: Progress, old: StripeEffect, new: StripeEffect) -> Progress:
-    """Returns the progress of a newer effect with the same id: what is known of the same intent stays known."""
+    """Returns the progress of a newer effect with the same id: it keeps what is known of the same intent."""
     if isinstance(old, IntentEffect) and isinstance(new, IntentEffect) and old.intent.key == new.intent.key:
         return structs.replace(progress, intent_id=new.intent.id or progress.intent_id)
     return structs.replace(first_progress(new), confirm_maybe_sent=progress.confirm_maybe_sent)

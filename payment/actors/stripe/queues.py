@@ -24,10 +24,10 @@ CONNECTIONS_LIMIT = CREATE_IN_FLIGHT_LIMIT + CONFIRM_IN_FLIGHT_LIMIT + 4 * OTHER
 
 
 class Entry:
-    """One effect, from its arrival until its end is sent to the ledger. It keeps its place whatever happens.
+    """One effect, from its arrival until its end is sent to the ledger. It keeps its place through all of its calls.
 
-    The place is when the effect was decided, then a count of arrivals: of two commits under way at once either may be
-    confirmed first, and the later one must not pass a long queue by that.
+    The place is the time of the decision, then a count of arrivals. Two commits may be under way at once and be
+    confirmed in either order: the later one's effects must not overtake a long queue.
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Entry:
         self.effect = effect
         self.place = place
         self.received_at = received_at
-        """Monotonic seconds: the age of the effect here, whatever the wall clock says meanwhile."""
+        """When it arrived here, in monotonic seconds: jumps of the wall clock don't change its age."""
         self.progress = first_progress(effect)
         self.sent_at: float | None = None
         """Monotonic seconds, while a call of it is in flight; None while it waits."""
@@ -68,10 +68,10 @@ class Entry:
         self.refusals = 0
         """Refusals in a row of the present step, for the rate or for our key."""
         self.alone = False
-        """Stripe answered another entry after it had refused this one again and again: one more refusal is about this
-        one alone. It then backs off by itself, and nothing else waits because of it."""
+        """Stripe refused this entry repeatedly and then answered another one: one more refusal concerns this entry
+        only. It then backs off by itself, and no other entry waits because of it."""
         self.sleeps = 0
-        """How often it was put to sleep or into a queue: only its last sleep may wake it."""
+        """How often it was delayed or queued: a delay that is not its last one must not queue it again."""
         self.call_ms = 0.0
         """Time at Stripe, of all its calls, in milliseconds."""
         self.newer: StripeEffect | None = None
@@ -89,7 +89,7 @@ class Entry:
 
     @property
     def in_flight(self) -> bool:
-        """A call of it is in flight: what that does at Stripe can't be called back."""
+        """Whether a call of it is in flight. What that does at Stripe can't be undone."""
         return self.sent_at is not None
 
     def becomes(self, effect: StripeEffect, received_at: float) -> None:
@@ -118,8 +118,8 @@ class Queue:
         self.changed = asyncio.Event()
         self.last_taken_at = limiter.started_at
         self.aside: list[tuple[Entry, int]] = []
-        """Entries refused again and again, until the next call shows whether Stripe refuses others too; and their
-        `sleeps` as they were then: an entry that has moved since is here no longer."""
+        """Entries refused repeatedly, until the next call shows if Stripe refuses others too, and their `sleeps` at
+        that time: an entry whose `sleeps` has changed since is no longer aside."""
         self._ready: PlaceQueue[Entry] = PlaceQueue()
 
     def add(self, entry: Entry) -> None:

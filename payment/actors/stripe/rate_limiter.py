@@ -34,7 +34,7 @@ SLOWEST_PER_S = 1.0
 """The lowest rate: requests have to go on, to find out that more is allowed again."""
 
 INSTANT_S = 1e-6
-"""A shorter wait counts as none: it is what is left of sums of floats, and no clock can sleep for it exactly."""
+"""Seconds. A shorter wait counts as none: it is a rounding error of floats, and no clock can sleep for it exactly."""
 
 BURST_S = 0.2
 """Requests that were not made within this time may be made at once, so that a request after a pause does not wait."""

@@ -4,7 +4,7 @@ An entry sleeps, is ready (in the queue of its step), stands aside (refused agai
 Every move between these happens within one turn of the event loop. Nothing here waits: the actor is asked to wake an
 entry later, and sends each end to the ledger.
 
-The scheduler must never lose an entry: each ends once, and so does what was released under the same id meanwhile.
+The scheduler must never lose an entry: each ends once, and so does an effect released under the same id meanwhile.
 Change together: `payment.actors.stripe.outcomes`, which says what each outcome leads to.
 """
 
@@ -48,7 +48,7 @@ QUEUE_WAITS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED, Obstacle.UNREACHABLE
 REFUSALS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED)
 
 PREPARING_SINCE = math.inf
-"""The place of a create ahead of its order's first request: it leaves when no other create waits."""
+"""The place, after all others, of a create ahead of its order's first request: it leaves when no other create waits."""
 
 WakeLater = Callable[[Entry, int, float], None]
 
@@ -93,7 +93,7 @@ class StripeScheduler:
             self._enter(entry)
 
     def cancelled(self, effect_id: str) -> None:
-        """An effect is pending no longer: what was not sent yet is not sent."""
+        """An effect is pending no longer: a call that was not sent yet is not sent."""
         entry = self._entries.get(effect_id)
         if entry is None:
             return  # it has just ended, and the ledger is about to receive that
@@ -144,7 +144,7 @@ class StripeScheduler:
                 self._repeat(queue, entry, result)
 
     def tick(self) -> None:
-        """End what waited until it is too late to send. Called every second or so."""
+        """End effects that it is too late to send. Called about once a second."""
         for entry in list(self._entries.values()):
             if not entry.in_flight and self._too_late(entry, self._clock.now()):
                 self._give_back(entry)
@@ -153,7 +153,7 @@ class StripeScheduler:
                 self._judge_aside(queue, answered=False)
 
     def close(self) -> None:
-        """From now on nothing may leave, and what waits is given back."""
+        """From now on no call may leave, and waiting effects are given back."""
         self.closed = True
         for entry in list(self._entries.values()):
             if not entry.in_flight:
@@ -259,7 +259,7 @@ class StripeScheduler:
     # ------------------------------------------------------------------------------------------------- time and counts
 
     def _too_late(self, entry: Entry, now: datetime) -> bool:
-        """The process may have slept with this effect, or its clock may have jumped (F34, F38)."""
+        """Whether it may not be sent any more, also after a pause of the process or a jump of its clock (F34, F38)."""
         effect, step = entry.effect, entry.step
         held_s = self._clock.monotonic() - entry.received_at
         match effect:
@@ -271,7 +271,7 @@ class StripeScheduler:
                 return False
 
     def _count(self, entry: Entry, *, past_confirm: bool) -> None:
-        """The estimate: a charge is past its create, or past its confirm too."""
+        """Count a charge in the estimate, once, as past its create; with `past_confirm` as past its confirm too."""
         if not isinstance(entry.effect, ConfirmIntent):
             return
         self._estimate.created += not entry.past_create
@@ -281,7 +281,7 @@ class StripeScheduler:
             entry.past_confirm = True
 
     def _shares_a_turn(self, effect: StripeEffect) -> None:
-        """An effect that has no turn of its own had a position of its own in the estimate all the same."""
+        """Count an effect that gets no turn of its own as past both stages: it has a position in the estimate."""
         if isinstance(effect, ConfirmIntent):
             self._estimate.created += 1
             self._estimate.confirmed += 1
@@ -308,7 +308,7 @@ def _out_of_time(effect: ConfirmIntent, now: datetime) -> bool:
 
 
 def _one_permission(entry: Entry, not_yet: NotYet) -> bool:
-    """A key that is refused for one endpoint that no charge goes by is no reason for its queue to stand still."""
+    """Whether our key lacks a permission for an endpoint that no charge needs: its queue goes on with other entries."""
     return not_yet.obstacle is Obstacle.KEY_REFUSED and entry.step not in (Step.CREATE, Step.CONFIRM)
 
 

@@ -1,4 +1,4 @@
-"""What the Stripe actor logs, counts and alarms, and what it knows of Stripe's health, for `/readyz` and for itself.
+"""The Stripe actor's logs, metrics and alarms, and Stripe's health as outcomes show it, for `/readyz` and the actor.
 
 It reads outcomes and never decides what becomes of an effect. `trouble` and `well` are all that the actor asks it.
 """
@@ -50,17 +50,18 @@ class StripeTelemetry:
 
     @property
     def well(self) -> bool:
-        """Whether Stripe has answered, and has not left us without an answer for long since."""
+        """Whether Stripe counts as up: it has answered, and has not been silent for long since."""
         return self._health.is_up(Dependency.STRIPE)
 
     def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0, *, alone: bool = False) -> None:
         """Note what an outcome says of Stripe itself. None: a check found all well.
 
-        `call_s` is how long the call took, in seconds: silence began with it. `alone`: Stripe answers others.
+        `call_s` is how long the call took, in seconds: silence began with it. `alone`: Stripe refuses this entry and
+        answers others.
         """
         match outcome:
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind not in CHARGE_KINDS or alone:
-                # A restricted key that may charge: one permission is missing, which is alarmed, and charges go on.
+                # A restricted key that may charge: one permission is missing, which gives an alarm, and charges go on.
                 # Where the key itself is refused, this says nothing new, and the charges go on probing.
                 if self.well:
                     self._unanswered = 0
@@ -70,7 +71,7 @@ class StripeTelemetry:
             case NotYet(obstacle=Obstacle.UNREACHABLE, alarm=False) | Unclear(stored=False, alarm=False):
                 self._unanswered += 1
                 self._health.mark_silent(Dependency.STRIPE, outcome.text, call_s)
-            case _:  # whatever it said of the request, Stripe was there to say it
+            case _:  # Stripe answered, also where it refused the request
                 self._unanswered = 0
                 self._health.mark_up(Dependency.STRIPE)
 
@@ -102,7 +103,7 @@ class StripeTelemetry:
         self._metrics.actor_mailbox("stripe").set(mailbox_depth)
 
     def _log_unclear(self, effect: StripeEffect, reason: str) -> None:
-        """Once for each attempt; and at debug while Stripe is known to be lost, for that is logged once for all."""
+        """Once for each attempt; at debug while Stripe is known to be away, which has a log line of its own."""
         news = self.well and effect.id not in self._unclear
         if news:
             self._unclear[effect.id] = None

@@ -1,4 +1,4 @@
-"""What Stripe's successful answers say: evidence, read out of JSON that may be anything.
+"""Reads Stripe's successful answers: evidence, out of JSON that may be anything.
 
 Owns the reading of intent, charge, refund and list bodies. It never calls Stripe and never raises on a strange body:
 what is not there, or is of another type, is no evidence. Change together with the parameters that
@@ -80,7 +80,7 @@ def read_intent(
 
     Unclear where it is no intent, or not the one asked for; where it succeeded and its charge is not shown (only its
     id) or is not one that was paid; where it succeeded with a charge of another amount or order; where it waits to be
-    captured, which we never ask for; and where it wants the customer and brings no client secret.
+    captured, which we never ask for; and where it requires action and brings no client secret.
     """
     read = _read_head(answer, intent_id, asked)
     if isinstance(read, Unclear):

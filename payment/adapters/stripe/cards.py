@@ -54,7 +54,8 @@ from payment.ports.cards import (
 )
 
 API_VERSION = "2026-10-28.endive"
-"""The version that stripe 16.1.0 was made for. New attempts begin with it; each ends with the one it began with."""
+"""The version that stripe 16.1.0 was made for. An intent is created and confirmed, and an attempt refunded, with the
+version it began with; every other call is made with this one."""
 
 API_BASE = "https://api.stripe.com"
 
@@ -95,7 +96,7 @@ EXPANDED_CHARGE = ["latest_charge"]
 
 
 class NoSuccess(Struct, frozen=True):
-    """A call that brought no success: how it ended, in words without secrets, and what Stripe answered if it did."""
+    """A call without a success: how it ended, in a text without secrets, and Stripe's answer where there was one."""
 
     ending: Ending
     text: str
@@ -292,7 +293,7 @@ class StripeCards:
         key: str | None = None,
         secrets: tuple[str | None, ...] = (),
     ) -> Success | NoSuccess:
-        """One HTTP request through the stripe library. `secrets` are what this request holds of the customer's."""
+        """One HTTP request through the stripe library. `secrets`: the customer's values in it, kept out of texts."""
         try:
             client = self._client or self._connect()
             body, replayed = await client.call(verb, path, params, version, key)
@@ -329,7 +330,7 @@ class StripeCards:
 
 
 def confirm_params(instrument: Instrument, authentication: Authentication) -> Body:
-    """What a confirm sends: the card, what the client can do if the bank wants the customer, and `expand`.
+    """What a confirm sends: the card, what the client can do if the customer has to authenticate, and `expand`.
 
     A `return_url` is sent for an intent with `allow_redirects=never` too: that rules out methods which redirect, while
     `return_url` is documented for cards (docs.stripe.com/api/payment_intents/confirm); no page calls the two a
@@ -350,7 +351,7 @@ def confirm_params(instrument: Instrument, authentication: Authentication) -> Bo
     elif authentication.return_url is not None:
         params["return_url"] = authentication.return_url
         if instrument.kind is InstrumentKind.CONFIRMATION_TOKEN:
-            # A confirmation token says `use_stripe_sdk` itself unless told otherwise; the request's word counts.
+            # A confirmation token implies `use_stripe_sdk` unless this says otherwise; the request decides.
             params["use_stripe_sdk"] = False
     else:
         params["error_on_requires_action"] = True

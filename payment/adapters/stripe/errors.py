@@ -1,10 +1,10 @@
-"""Which way a call to Stripe ends is which outcome: THE table, and nothing that acts on it.
+"""The table that says how each failed call to Stripe has ended, and nothing that acts on it.
 
 `ANSWERS` judges what Stripe answered instead of a success, `BREAKS` judges calls that brought no whole answer. Lines
 are tried from the top and the first that fits decides, so the order is part of the meaning. Three rules stand behind:
 
 - Only evidence settles. An answer counts as Stripe's own where its body is Stripe's error object. A status alone, with
-  a proxy's HTML or with nothing, may stand for a request that Stripe carried out: it is unclear, whatever its number.
+  a proxy's HTML or with nothing, may stand for a request that Stripe carried out: it is unclear, with any status.
 - "Nothing happened" is said only of what Stripe documents to come before, or instead of, the execution of the
   endpoint, and of connections that never came about. Stripe stores the answer of a request whose execution began,
   400s and 402s too: a replayed decline is the same decline.
@@ -38,7 +38,7 @@ AIOHTTP = "https://docs.aiohttp.org/en/stable/client_reference.html#client-excep
 UNDOCUMENTED = "What is documented nowhere proves nothing"
 
 RETRY_AFTER_MAX_S = 60.0
-"""Stripe's own wish is heeded up to here: a garbled header must not stop all charging for days."""
+"""The longest `Retry-After` that is obeyed, in seconds: a garbled header must not stop all charging for days."""
 
 SURFACE = "Stripe does not let this account make payments this way: ask its support to allow PaymentIntents"
 MODE = "STRIPE_KEY is of the other mode, test or live, than this payment: set the key of the mode it was made in"
@@ -46,7 +46,7 @@ ACCOUNT = "STRIPE_KEY belongs to another Stripe account, or to its other mode, t
 
 
 class Call(enum.Enum):
-    """The kinds of call there are. A retrieve and a look-up change nothing at Stripe."""
+    """The kinds of call. A retrieve and a look-up change nothing at Stripe."""
 
     CREATE = "create"
     CONFIRM = "confirm"
@@ -57,7 +57,7 @@ class Call(enum.Enum):
 
 
 class Ending(enum.Enum):
-    """Everything that a call can end as, short of a success."""
+    """How a call without a success can end."""
 
     DECLINED = "declined"
     BAD_INSTRUMENT = "refused: an instrument that can't be used"
@@ -153,7 +153,7 @@ class Break(Struct, frozen=True):
 
 
 class AnswerTooLargeError(Exception):
-    """Stripe's answer has no end within what we are ready to hold in memory."""
+    """Stripe's answer is longer than what we are ready to hold in memory."""
 
 
 def _only(status: int) -> range:
@@ -181,8 +181,8 @@ OTHER_MODE = ("a similar object exists in live mode", "a similar object exists i
 
 # fmt: off
 ANSWERS: tuple[Line, ...] = (
-    # First what says nothing about the request itself. None of these is stored for the key: the limiters and the check
-    # of the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
+    # First answers that say nothing about the request itself. None is stored for the key: the limiters and the check of
+    # the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
     Line("429 for a lock", ALL, S429, ANY, "lock_timeout", ANY, Ending.LOCKED, RATE_LIMITS),
     Line("429 for the rate", ALL, S429, ANY, ANY, ANY, Ending.RATE_LIMITED, LOW_LEVEL),
     Line("400 for the rate, in older versions", ALL, S400, ANY, "rate_limit", ANY, Ending.RATE_LIMITED, CODES),
@@ -201,7 +201,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
          Ending.UNEXPECTED_STATE, CODES),
 
-    # What the client named. A concurrent request has the token: in a moment it is used, or free again.
+    # Faults of the client's card or return URL. A token in use by a concurrent request is soon used, or free again.
     Line("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
     Line("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
     Line("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
@@ -224,7 +224,7 @@ ANSWERS: tuple[Line, ...] = (
          Ending.BAD_INSTRUMENT, CONFIRMATION_TOKENS),
     Line("a return URL that Stripe refuses", CONFIRM, S400, INVALID, ANY, "return_url", Ending.BAD_REQUEST, ERRORS),
 
-    # The intent itself. Its id came from Stripe, so who does not know it is another account, or its other mode.
+    # The intent itself. Its id came from Stripe, so an account that does not know it is another one, or its other mode.
     Line("no such intent", OF_AN_INTENT, MISSING, INVALID, "resource_missing", "intent",
          Ending.OPERATOR, ERRORS, advice=ACCOUNT),
     Line("404, no such intent, param not named", OF_AN_INTENT, S404, INVALID, "resource_missing", NO_PARAM,
@@ -236,7 +236,7 @@ ANSWERS: tuple[Line, ...] = (
     # An error that a create's key replays is of the past: the next intent's create asks again.
     Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
 
-    # What Stripe does not let the account do, or this key: no order is at fault.
+    # Requests that Stripe does not let the account, or this key, make: no order is at fault.
     Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
          Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
     Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
@@ -250,7 +250,7 @@ ANSWERS: tuple[Line, ...] = (
     Line("400, any other fault", CREATE | CONFIRM, S400, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
     Line("404, no such endpoint", CREATE | CONFIRM, S404, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
 
-    # A refund: whatever is wrong with it, the money has not come back, and a person may have to look. A dispute takes
+    # A refund: any fault means that the money was not given back, and an operator may have to look. A dispute takes
     # the refund's place; too little balance passes; a missing charge may mean that the account was changed.
     Line("already refunded", REFUND, S400, ANY, "charge_already_refunded", ANY, Ending.ALREADY_REFUNDED, CODES),
     Line("disputed", REFUND, S400, ANY, "charge_disputed", ANY, Ending.BLOCKED, CODES),
@@ -261,11 +261,11 @@ ANSWERS: tuple[Line, ...] = (
     # These name only what Stripe gave us: if they are refused, the fault is ours, or the key is another account's.
     Line("a look-up or cancel that is refused", LOOKS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
 
-    # The rest proves nothing but this: what is replayed will be replayed for as long as the key lives, 500s included.
+    # The rest proves only that a replayed answer is replayed until the key expires, 500s included.
     Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
     Line("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
          Ending.STORED, LOW_LEVEL, replayed=True),
-    # What a 500 did is to be treated as indeterminate.
+    # Stripe's documentation: treat the result of a 500 as indeterminate.
     Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
     Line("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),
 )
@@ -333,7 +333,7 @@ def is_replayed(headers: Mapping[str, str]) -> bool:
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """Seconds, the only form that Stripe uses; anything else is no wish."""
+    """The header's seconds, the only form that Stripe uses; None for anything else."""
     try:
         seconds = float(value or "")
     except ValueError:

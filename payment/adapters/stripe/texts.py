@@ -1,4 +1,4 @@
-"""What may be passed on of Stripe's own words.
+"""Which parts of Stripe's messages may be passed on.
 
 They reach logs, `/readyz` and customers, so no secret may be in them. `payment.ops.redaction` guards the log a second
 time: a new shape goes into both.

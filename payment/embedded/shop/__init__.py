@@ -6,5 +6,5 @@
     shop.js       what a front end does with the service's answers (docs/front-end.md is written after it)
     stripe.js     the part of Stripe.js that the page calls, for the Stripe sandbox and its test numbers
 
-It is an example for people who write front ends, and what the browser tests drive. It holds no rule of the service.
+It is an example for front-end developers, and what the browser tests drive. It holds no rule of the service.
 """

@@ -1,4 +1,4 @@
-// What a front end does: make the card into something that Stripe knows, POST it, let the customer authenticate where
+// What a front end does: have Stripe make a token of the card, POST it, let the customer authenticate where
 // the answer says so, and GET the payment. docs/front-end.md explains each step and lists the same answers by `code`.
 
 'use strict'
@@ -120,7 +120,7 @@ function words ({ body }) {
   return `, ${code}: ${ERRORS[code] || OTHER_ERROR}`
 }
 
-// Lets the customer answer the bank, then reads what came of it: the truth is the service's GET, not the browser's.
+// Lets the customer answer the bank, then GETs the payment: the outcome is the service's answer, not Stripe.js's.
 async function authenticate ({ body }) {
   waiting = null
   at('continue').hidden = true
@@ -149,7 +149,7 @@ async function look () {
   return answer
 }
 
-// GETs the payment until it is no longer open. A payment that still waits for its customer is left to them.
+// GETs the payment until it is no longer open, or waits for its customer: then the page shows "Continue with the bank".
 async function settle () {
   const end = Date.now() + PATIENCE_MS
   let answer = await look()
