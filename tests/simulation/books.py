@@ -158,6 +158,10 @@ class Books:
             return True
         return (self.restored or self.clock_jumped) and at_s - first_s > KEY_LIFE.total_seconds() - 1.0
 
+    def is_lost(self, charge: StripeCharged) -> bool:
+        """What release 0.1.0 sent is waited for by the clock alone: by one that was wrong it may land unseen (F38)."""
+        return charge.intent_id is None and self.clock_jumped
+
     def attempt(self, order_id: str, number: int) -> Attempt | None:
         """The attempt of this number, in the document as it stands."""
         order = self.orders.get(order_id)

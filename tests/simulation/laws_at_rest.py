@@ -31,7 +31,9 @@ def _kept(books: Books, order_id: str) -> list[str]:
     return [
         charge.charge_id
         for charge in books.charges_of(order_id)
-        if not books.given_back(charge.charge_id) and _state_of(books, charge) is not AttemptState.BLOCKED
+        if not books.given_back(charge.charge_id)
+        and _state_of(books, charge) is not AttemptState.BLOCKED
+        and not books.is_lost(charge)
     ]
 
 
@@ -54,7 +56,10 @@ def one_charge_is_kept(books: Books) -> Iterator[Breach]:
 @rest(law="L1: the documents say what Stripe's books say")
 def documents_agree_with_stripe(books: Books) -> Iterator[Breach]:
     for order_id in _all_orders(books):
-        charged = {charge.charge_id for charge in books.charges_of(order_id)}
+        charges = books.charges_of(order_id)
+        if any(books.is_lost(charge) for charge in charges):
+            continue
+        charged = {charge.charge_id for charge in charges}
         order = books.orders.get(order_id)
         known = {each.charge_id for each in (order.attempts if order else ()) if each.charge_id}
         # What an operator has given back before we saw it was no payment, and needs no place in a document.
@@ -77,6 +82,8 @@ def _is_refunded(attempt: Attempt) -> bool:
 def the_charged_are_told(books: Books) -> Iterator[Breach]:
     told = {payload["stripeId"] for payload in _announced(books, PAYMENT_CREATED)}
     for charge in books.charges.values():
+        if books.is_lost(charge):
+            continue
         blocked = _state_of(books, charge) is AttemptState.BLOCKED
         if charge.succeeded and charge.charge_id not in told and not blocked and not books.given_back(charge.charge_id):
             yield charge.order_id, f"{charge.charge_id} is kept, and was never announced"
