@@ -405,7 +405,6 @@ MUTANTS = (
                 "    if context.at >= attempt.last_sent:\n",
             ),
         ),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
     ),
     Mutant(
         name="legacy-not-listed-again",
@@ -419,7 +418,6 @@ MUTANTS = (
                 "        attempt = structs.replace(attempt, task=None)\n",
             ),
         ),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
     ),
     Mutant(
         name="legacy-sent-again",
@@ -433,7 +431,6 @@ MUTANTS = (
                 'unsettled = {**attempt, "state": "confirming", "task": task}',
             ),
         ),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
     ),
     Mutant(
         name="legacy-settled-is-open",
@@ -447,7 +444,7 @@ MUTANTS = (
                 'frozenset({"charging", "error stored"})',
             ),
         ),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+        beyond="What release 0.1.0 leaves behind in the simulation has one attempt, not settled, and no stray charge.",
     ),
     Mutant(
         name="legacy-strays-lost",
@@ -455,7 +452,7 @@ MUTANTS = (
         endangers="L1 L3 F18",
         test="tests/core/test_legacy.py::test_stray_charge_of_0_1_0_is_given_back_as_an_attempt_of_its_own",
         edits=(Edit("payment/core/legacy.py", '"attempts": [*attempts, *strays]', '"attempts": attempts'),),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+        beyond="What release 0.1.0 leaves behind in the simulation has one attempt, not settled, and no stray charge.",
     ),
     Mutant(
         name="found-for-its-own-attempt-only",
@@ -469,6 +466,6 @@ MUTANTS = (
                 "known is None and found is not None and found.number == message.attempt and found.intent == 0 and",
             ),
         ),
-        beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+        beyond="What release 0.1.0 leaves behind in the simulation has one attempt, not settled, and no stray charge.",
     ),
 )
