@@ -24,7 +24,15 @@ from payment.actors.letters import (
     EventArrived,
 )
 from payment.core.decide import decide
-from payment.core.messages import Context, Due, LeaseRenewed, LookRequested, Message
+from payment.core.messages import (
+    ActionRequired,
+    Context,
+    Due,
+    IntentSeen,
+    LeaseRenewed,
+    LookRequested,
+    Message,
+)
 from payment.core.order import Order, Writer
 from payment.core.replies import Reply, Start
 from payment.ports.cards import Handover
@@ -78,8 +86,20 @@ class Work(Struct, eq=False):
     @property
     def handover(self) -> Handover | None:
         """What the customer's browser needs, as Stripe answered. Valid only where the document says *awaiting*."""
-        brought = (letter.handover for letter in self.letters if isinstance(letter, EffectEnded))
-        return next((handover for handover in brought if handover is not None), None)
+        intent = self.after.intent if self.after is not None else None
+        for letter in self.letters:
+            if intent is not None and isinstance(letter, EffectEnded) and letter.handover is not None:
+                message = letter.message
+                if isinstance(message, ActionRequired | IntentSeen) and message.intent == intent.number:
+                    return letter.handover
+        return None
+
+    @property
+    def looked(self) -> bool:
+        """Whether a look at an intent has ended in it."""
+        return any(
+            isinstance(letter, EffectEnded) and isinstance(letter.message, IntentSeen) for letter in self.letters
+        )
 
 
 class Desk(Protocol):

@@ -147,7 +147,7 @@ class LedgerDesk:
         return [letter for letter in work.letters if letter not in late] if late else work.letters
 
     def finished(self, work: Work) -> None:
-        order, handover = work.after, work.handover
+        order, handover, looked = work.after, work.handover, work.looked
         for letter in work.letters:
             if isinstance(letter, EffectEnded):
                 self._hands.ended(work.order_id, letter.effect_id)
@@ -159,7 +159,7 @@ class LedgerDesk:
         self._answer(work, handover)
         if order is not None:
             self._waiters.written(order, handover)
-            self._views.written(order, handover)
+            self._views.written(order, handover, looked=looked)
         self._lane_done(work.order_id)
 
     def _answer(self, work: Work, handover: Handover | None) -> None:

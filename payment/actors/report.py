@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from payment.actors.commit import Work
 from payment.actors.letters import ChargeAsked, EffectEnded
-from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
+from payment.core.order import UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -126,6 +126,8 @@ class Report:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:
             self._charge_finished(order, attempt)
         match attempt.state:
+            case AttemptState.REFUNDING if _given_back_by_hand(attempt):
+                return
             case AttemptState.REFUNDING if was is not None and was.state in SETTLED_BY_NOW - {AttemptState.PAID}:
                 self._alarm(Event.STRAY_CHARGE_FOUND, order, attempt)
                 self._metrics.stray_charges.inc()
@@ -146,7 +148,9 @@ class Report:
         """The canonical line."""
         times = self._times.pop((order.id, attempt.number), None) or Times()
         total_ms = self._total_ms(times, attempt)
-        outcome = "charged_too_late" if attempt.state is AttemptState.REFUNDING else attempt.state.value
+        outcome = attempt.state.value
+        if attempt.state is AttemptState.REFUNDING:
+            outcome = "refunded_by_hand" if _given_back_by_hand(attempt) else "charged_too_late"
         self._metrics.charges(outcome).inc()
         self._metrics.charge_seconds.observe(total_ms / 1_000)
         get_logger().info(
@@ -161,7 +165,7 @@ class Report:
             amount=attempt.amount,
             currency=attempt.currency,
             charge_id=attempt.charge_id,
-            intent_id=order.intent.id if order.intent else None,
+            intent_id=_intent_id(order, attempt),
             decline_code=attempt.decline_code,
             stripe_ms=round(times.stripe_ms, 1),
             mongo_ms=round(times.mongo_ms, 1),
@@ -174,7 +178,7 @@ class Report:
             Event.CUSTOMER_AWAITED,
             order_id=order.id,
             payment_id=order.payment.id if order.payment else None,
-            intent_id=order.intent.id if order.intent else None,
+            intent_id=_intent_id(order, attempt),
             attempt=attempt.number,
         )
 
@@ -221,3 +225,14 @@ class Report:
             charge_id=attempt.charge_id,
             reason=attempt.refund.text if attempt.refund else None,
         )
+
+
+def _given_back_by_hand(attempt: Attempt) -> bool:
+    """Whether its charge was refunded at Stripe before it was known here: the refund is looked at, not made."""
+    return attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
+
+
+def _intent_id(order: Order, attempt: Attempt) -> str | None:
+    """The id of the attempt's intent, where the document has it: only of the order's last intent."""
+    intent = order.intent
+    return intent.id if intent is not None and intent.number == attempt.intent else None

@@ -80,13 +80,16 @@ class Views:
         else:
             show(letter, PaymentAnswer(view))
 
-    def written(self, order: Order, handover: Handover | None) -> None:
-        """The order was written, or read afresh. `handover` came with the look that led to this document."""
+    def written(self, order: Order, handover: Handover | None, *, looked: bool) -> None:
+        """The order was written, or read afresh. `handover` came with the look that led to this document.
+
+        `looked`: a look has ended in this write. It brings no handover where the bank has yet to decide.
+        """
         waiting = self._looking.get(order.id)
         view = self._view(order) if waiting else None
         if waiting is None or view is None:
             return
-        if view.status is PaymentStatus.REQUIRES_ACTION and handover is None:
+        if view.status is PaymentStatus.REQUIRES_ACTION and not looked and handover is None:
             return  # no look has ended yet, or another process made it
         awaiting = view.status is PaymentStatus.REQUIRES_ACTION and order.open_at(self._clock.now())
         for letter, _ in self._looking.pop(order.id):

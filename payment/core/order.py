@@ -114,8 +114,6 @@ ANSWERS = (
 )
 """How a send can end other than by a charge. An attempt that has moved on is not changed by one that comes late."""
 
-CHARGED_WITH = (_T.SUCCEEDED, _T.UNWANTED, _T.GIVEN_BACK)
-LOOKED_AT = (_T.CANCELED, _T.CANCELED_DEAD, _T.OPEN, _T.FAILED, _T.SUPERSEDED, _T.TIMED_OUT, _T.EXPIRED)
 LISTED = (_T.NOT_LISTED, _T.NOT_LISTED_OLD)
 REFUND_ENDS = (_T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND)
 

@@ -60,7 +60,7 @@ CHARGED = GIVING_BACK | {AttemptState.PAID}
 
 CANCEL_TEXTS = {
     CancelReason.AUTHENTICATION_FAILED: "The bank wanted the customer to authenticate, which did not happen.",
-    CancelReason.SUPERSEDED: "The order was paid with another card instead.",
+    CancelReason.SUPERSEDED: "Another card was used for this order instead.",
     CancelReason.UNCLEAR: "The payment could not be completed. Nothing was kept. Try again with another card.",
 }
 

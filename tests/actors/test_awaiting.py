@@ -139,6 +139,18 @@ class TestSecret:
         await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1"))
         assert reply(again) == Paid(payment_of("o1"), "o1", "ch_1")
 
+    async def test_a_late_look_at_an_earlier_intent_brings_no_secret(self, ledger: Ledger) -> None:
+        """F46: its secret is of an intent that is canceled by now."""
+        await awaiting(ledger)
+        second = await ledger.ask(token="tok_2", authentication=SDK)
+        cancel = ledger.one_to_stripe()
+        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=LookReason.CANCEL))
+        confirm = ledger.one_to_stripe()
+        await ledger.ended(confirm, ActionRequired("o1", 2, 2, "pi_2", replayed=True))
+        look = ledger.one_to_stripe()
+        await ledger.ended(look, seen(status=REQUIRES_ACTION), handover=HANDOVER)
+        assert waits(second)
+
 
 class TestViews:
     """GET looks as well, for the owner."""
@@ -188,12 +200,23 @@ class TestViews:
         assert looks == ["o1"]
         written = ledger.doc()
         await clock.advance(timedelta(days=11).total_seconds())
-        views.written(written, HANDOVER)
+        views.written(written, HANDOVER, looked=True)
         answer = view.answer.result()
         assert isinstance(answer, PaymentAnswer)
         assert answer.handover is None
         answering.cancel()
         await asyncio.wait([answering])
+
+    async def test_a_bank_that_has_yet_to_decide_is_answered_at_once(self, ledger: Ledger) -> None:
+        """The look has ended, and there is nothing for the customer to do."""
+        await awaiting(ledger)
+        await ledger.clock.advance(3)
+        view = ledger.view(payment_of("o1"))
+        await ledger.tell(view)
+        await ledger.ended(ledger.one_to_stripe(), seen(status=IntentStatus.PROCESSING))
+        answer = view.answer.result()
+        assert isinstance(answer, PaymentAnswer)
+        assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, None)
 
     async def test_the_truth_after_the_bank(self, ledger: Ledger) -> None:
         await awaiting(ledger)

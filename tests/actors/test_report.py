@@ -15,6 +15,7 @@ from payment.ports.store import Committed
 from tests.core.builders import (
     ORDER,
     T0,
+    B,
     Story,
     action,
     cancelled,
@@ -102,6 +103,18 @@ class TestCharges:
         (line,) = bench.lines("charge_finished")
         assert (line["outcome"], line["charge_id"]) == ("paid", "ch_1")
         assert not any(line.get("alarm") for line in bench.log.lines)
+
+    def test_a_charge_refunded_by_hand_is_no_alarm(self, bench: Bench) -> None:
+        """F49: it was found with its refund: the line says so, and nothing is to be refunded by us."""
+        story = confirming()
+        bench.finished(None, story.doc)
+        story.due(by=B)
+        before = story.doc
+        story.tell(seen_charged(refunded=True), by=B)
+        bench.finished(before, story.doc)
+        (line,) = bench.lines("charge_finished")
+        assert (line["outcome"], line["intent_id"]) == ("refunded_by_hand", "pi_1")
+        assert not any(each.get("alarm") for each in bench.log.lines)
 
     def test_a_customer_who_is_awaited_is_one_line_without_a_secret(self, bench: Bench) -> None:
         bench.story(confirming(), action())

@@ -39,8 +39,8 @@ MUTANTS = (
         edits=(
             Edit(
                 VIEWS,
-                "        if view.status is PaymentStatus.REQUIRES_ACTION and handover is None:\n            return",
-                "        if view.status is PaymentStatus.PENDING and handover is None:\n            return",
+                "if view.status is PaymentStatus.REQUIRES_ACTION and not looked and handover is None:",
+                "if view.status is PaymentStatus.PENDING and not looked and handover is None:",
             ),
         ),
     ),

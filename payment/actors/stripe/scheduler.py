@@ -164,6 +164,9 @@ class StripeScheduler:
     def _repeat(self, queue: Queue, entry: Entry, not_yet: NotYet | None) -> None:
         entry.tries += 1
         delay_s = _backoff_s(entry.tries)
+        if entry.step is Step.CREATE and entry.progress.listed:
+            # It may be made hours later: the list before it has to be as late.
+            entry.progress = structs.replace(entry.progress, listed=False)
         if not_yet is None:
             self._go_on(entry, delay_s)
         elif not_yet.alarm:
