@@ -342,7 +342,8 @@ class MongoActor(Actor[LedgerLetter]):
                 next_second = self.clock.monotonic() + 1.0
                 await self._look_for(self._waiters.elsewhere()[:SWEPT_ORDERS_LIMIT])
                 for order_id in {*self._waiters.want_looks(), *self._views.want_looks()}:
-                    self._request_look(order_id)
+                    if order_id not in self._lanes:  # as with renewals: an outage must not pile them up
+                        self._request_look(order_id)
                 self._renew()
                 self._report.depth(self.mailbox.depth)
                 self._report.unreadable(self._store.unreadable)
