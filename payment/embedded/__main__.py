@@ -1,7 +1,8 @@
 """The command line: `python -m payment.embedded run`, and the neighbours' commands beside it.
 
 Exit codes: 0 done, or stopped when asked to; 1 another run is at work here, or too few events came in time; 2 bad
-arguments; 69 something is not there; 78 this run must not begin; `run` also hands on the service's own.
+arguments; 65 there is no such order, or it is a bad event; 69 something is not there, or a port is taken; 78 this run
+must not begin; `run` also hands on the service's own.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from payment.embedded.bus import NeighbourError
 from payment.embedded.guide import DEFAULT_HOME, Voice
 from payment.embedded.home import Home, HomeInUseError
 from payment.embedded.household import EX_UNAVAILABLE, run
-from payment.embedded.plan import LiveKeyError
+from payment.embedded.plan import LiveKeyError, PortTakenError
 from payment.embedded.servers import Broker, ProgramMissingError
 from payment.settings import EX_CONFIG
 from payment.stripe_sandbox.lifeline import ParentGoneError, tie_to_parent
@@ -54,13 +55,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ordering.add_argument("--currency", help="ISO code (the service's CURRENCY)")
     ordering.add_argument("--expires-in-s", type=_number, default=ORDER_LIFE_S, help="payable for (%(default)s)")
     ordering.add_argument("--id", help="the order's id (a new one)")
-    add("cancel", "publish order:cancelled; show the refund of a paid order").add_argument("id", help="the order's id")
+    cancelling = add("cancel", "publish order:cancelled; show the refund of a paid order")
+    cancelling.add_argument("id", help="the order's id")
+    cancelling.add_argument("--force", action="store_true", help="also where no such order was announced")
     add("token", "print a signed token").add_argument("--user", required=True, help="whose")
     following = add("events", "print payment:created and payment:refunded as they come, one JSON object a line")
     following.add_argument("--all", action="store_true", help="begin with those that are there already")
     following.add_argument("--count", type=int, help="end after so many")
     following.add_argument("--timeout-s", type=_number, help="end after so long")
     add("status", "print an order's events and its payment").add_argument("id", help="the order's id")
+    add("guide", "print again what the run has shown, in full")
     return parser.parse_args(argv)
 
 
@@ -77,10 +81,13 @@ def main() -> int:
     except (HomeInUseError, ParentGoneError) as error:
         voice.complain(str(error))
         return EXIT_IN_USE
+    except commands.UnknownOrderError as error:
+        voice.complain(str(error))
+        return os.EX_DATAERR
     except LiveKeyError as error:
         voice.complain(str(error))
         return EX_CONFIG
-    except (NeighbourError, ProgramMissingError, OSError) as error:
+    except (NeighbourError, PortTakenError, ProgramMissingError, OSError) as error:
         voice.complain(str(error))
         return EX_UNAVAILABLE
 
@@ -90,6 +97,8 @@ def _command(options: argparse.Namespace, home: Home) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.what == "token":
         return commands.token(options, home, os.environ)
+    if options.what == "guide":
+        return commands.guide(home, Voice(sys.stdout, os.environ))
     work = {
         "order": commands.order,
         "cancel": commands.cancel,

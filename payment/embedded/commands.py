@@ -1,4 +1,4 @@
-"""The neighbours' commands: order, cancel, token, events, status. Each gives an exit code.
+"""The neighbours' commands: order, cancel, token, events, status, guide. Each gives an exit code.
 
 What a script wants goes to stdout (ids, commands, one JSON object a line), what is only for a person to stderr. Where
 things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where they are set, go first, and so does
@@ -11,15 +11,18 @@ import os
 import sys
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
+from payment.edge.answers import PAYMENTS_PATH
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS, BadEvent, parse_event
 from payment.embedded import probe
 from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stored
-from payment.embedded.guide import DIM, GOOD_CARD, Shell, Voice, pay_line, payment_line
+from payment.embedded.guide import DIM, GOOD_CARD, Guide, Shell, Voice, pay_line, payment_line
 from payment.embedded.home import Home
 from payment.embedded.neighbours import connected, new_order_id, signed_token
 from payment.embedded.plan import NAME, SERVICE, given
@@ -31,8 +34,14 @@ REFUND_S = 10.0
 """How long to wait for a refund to be announced. Stripe needs a second or two."""
 CURRENCY = "usd"
 """What the service takes a price to be in, where neither the order nor `CURRENCY` says so."""
+KNOWN_SHOWN = 5
+"""Ids of orders that are shown to a person who has named an unknown one."""
 EXIT_TIMED_OUT = 1
 """`events --count N --timeout-s S` saw fewer than N."""
+
+
+class UnknownOrderError(Exception):
+    """No event of such an order is on the bus."""
 
 
 class Access(Struct, frozen=True):
@@ -93,6 +102,8 @@ async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
     async with connected(access.nats_url, access.cluster_id) as bus:
+        if not options.force and not await _about(bus, ORDER_CREATED, options.id):
+            raise await _unknown_order(bus, options.id, " Cancel it all the same with --force.")
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
@@ -145,6 +156,15 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     return 0 if options.count is None else EXIT_TIMED_OUT
 
 
+def guide(home: Home, voice: Voice) -> int:
+    """Print the whole guide of the run that is at work."""
+    shown = home.read_guide()
+    if shown is None:
+        raise NeighbourError(f"no run in {home.path} has become ready yet: `make run` first")
+    voice.show(msgspec.json.decode(shown, type=Guide).text(voice))
+    return 0
+
+
 async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
@@ -155,24 +175,41 @@ async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
         for _, subject, payload in sorted(found):
             _print(subject, payload)
         if not found:
-            raise NeighbourError("no event of this order is known")
+            raise await _unknown_order(bus, options.id)
         await _show(bus, access, options.id, voice)
     return 0
 
 
 async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
-    """Show the payment of an order that has one: what a GET answers, and the command that asks so."""
-    created, paid = await _about(bus, ORDER_CREATED, order_id), await _about(bus, OUTGOING_SUBJECTS[0], order_id)
-    if not created or not paid:
-        voice.say("no payment is known of this order")
+    """Show the payment of an order: what its owner's GET is answered, and how to ask so, or how to pay, by hand."""
+    created = await _about(bus, ORDER_CREATED, order_id)
+    if not created:
+        voice.say("only a cancel of this order was published: nobody owns it, and it can't be paid")
         return
-    owner, payment_id = _fields(created[0].payload).get("userId"), str(_fields(paid[0].payload).get("id"))
-    signed = signed_token(access.key, str(owner))
-    location = payment_line(access.base_url, signed, payment_id)
-    path = f"/api/v1/payments/{payment_id}"
+    signed = signed_token(access.key, str(_fields(created[0].payload).get("userId")))
+    path = f"{PAYMENTS_PATH}?{urlencode({'orderId': order_id})}"
     answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
-    print(answer[1] if answer else "null", flush=True)
-    voice.show(f"{voice.paint('again:', DIM)} {location}")
+    if answer is None:
+        raise NeighbourError(f"no answer at {access.base_url}: is `make run` running?")
+    payment = _fields(answer[1].encode())
+    pay = pay_line(access.base_url, signed, order_id, GOOD_CARD)
+    if "id" not in payment:
+        voice.say("no card was tried on this order yet")
+        voice.show(f"{voice.paint('pay:', DIM)} {pay}")
+        return
+    print(msgspec.json.encode(payment).decode(), flush=True)
+    if payment.get("status") == "declined":
+        voice.say("its last card was declined; another one can pay it")
+        voice.show(f"{voice.paint('pay:', DIM)} {pay}")
+        return
+    voice.show(f"{voice.paint('again:', DIM)} {payment_line(access.base_url, signed, str(payment['id']))}")
+
+
+async def _unknown_order(bus: Bus, order_id: str, more: str = "") -> UnknownOrderError:
+    """What to say of an order that was never announced: most likely its id was mistyped."""
+    last = deque([str(_fields(event.payload).get("id")) async for event in bus.past(ORDER_CREATED)], maxlen=KNOWN_SHOWN)
+    known = f"The last ones are {', '.join(last)}." if last else "None was announced so far."
+    return UnknownOrderError(f"no order {order_id} was announced. {known}{more}")
 
 
 async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[Held]:

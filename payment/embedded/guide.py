@@ -5,6 +5,9 @@ Change together: commands.py, which these lines call, and the tests, which run t
 """
 
 import json
+import math
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -21,6 +24,8 @@ DECLINING_CARD = "tok_chargeDeclined"
 ASKING_CARD = "tok_threeDSecure2Required"
 """Its bank wants the customer to authenticate."""
 DEFAULT_HOME = ".embedded"
+ESCAPES = re.compile("\x1b\\[[0-9;]*m")
+"""The colours, which take no room."""
 
 
 class Voice:
@@ -36,6 +41,12 @@ class Voice:
     def say(self, text: str) -> None:
         """Say a line about the run."""
         self.show(f"{self.paint('embedded:', DIM)} {text}")
+
+    @property
+    def size(self) -> os.terminal_size | None:
+        """Columns and rows of the terminal that is written to; None where it is none, or does not say."""
+        size = os.get_terminal_size(self._stream.fileno()) if self._stream.isatty() else None
+        return size if size and size.columns and size.lines else None
 
     def complain(self, text: str) -> None:
         self.show(f"{self.paint('embedded:', RED)} {text}")
@@ -80,7 +91,7 @@ def payment_line(base_url: str, token: str, payment_id: str) -> str:
 class Guide(Struct, frozen=True, kw_only=True):
     """All that the guide needs to know. Without orders (none could be published) it shows none.
 
-    `page` is the address of the shop's page; None where there is none.
+    `page` is the address of the shop's page; None where there is none. `logs` is the folder of the servers' logs.
     """
 
     base_url: str
@@ -91,10 +102,25 @@ class Guide(Struct, frozen=True, kw_only=True):
     price: str
     token: str
     shell: Shell
-    logs: Path
+    logs: str
+
+    def fitting(self, voice: Voice) -> str:
+        """The guide, or the start of it where a terminal is too low for all: the line that pays stands last then."""
+        whole, size = self.text(voice), voice.size
+        if size is None or self.orders is None or rows_of(whole, size.columns) < size.lines:
+            return whole
+        rows = {
+            **({"pay in a browser": self.page} if self.page else {}),
+            "all there is to try": self.shell.command("guide"),
+            "stop": "Ctrl-C. The next run finds its data.",
+        }
+        head = voice.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
+        step = voice.paint(f"An order of {self.price} came in over NATS. Pay it, in another terminal:", BOLD)
+        line = voice.paint(self._pay(self.orders[0], GOOD_CARD), CYAN)
+        return "\n" + "\n\n".join([head, _table(rows, voice), step, line]) + "\n"
 
     def text(self, voice: Voice) -> str:
-        """The guide, ready to be shown."""
+        """The whole guide, ready to be shown."""
         parts = [self._head(voice), *(self._steps(voice) if self.orders else ()), self._foot(voice)]
         return "\n" + "\n\n".join(parts) + "\n"
 
@@ -139,4 +165,14 @@ class Guide(Struct, frozen=True, kw_only=True):
             "logs": f"the service's here, on stdout; the servers' in {self.logs}/",
             "stop": "Ctrl-C. The next run finds its data.",
         }
-        return "\n".join(f"{voice.paint(f'{name:17}', DIM)} {what}" for name, what in rows.items())
+        return _table(rows, voice)
+
+
+def rows_of(text: str, columns: int) -> int:
+    """How many rows of a terminal a text takes."""
+    lines = ESCAPES.sub("", text).split("\n")
+    return sum(max(1, math.ceil(len(line) / columns)) for line in lines)
+
+
+def _table(rows: Mapping[str, str], voice: Voice) -> str:
+    return "\n".join(f"{voice.paint(f'{name:19}', DIM)} {what}" for name, what in rows.items())

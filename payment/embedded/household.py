@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import payment
 from payment.embedded import broker_program, plan, probe
 from payment.embedded.bus import NeighbourError, Order
 from payment.embedded.child import Child, start_log_anew
 from payment.embedded.guide import Guide, Shell, Voice
 from payment.embedded.home import Home, State
-from payment.embedded.neighbours import connected, new_order_id, signed_token
+from payment.embedded.neighbours import connected, new_order_id, signed_token, takes_tokens_of
 from payment.embedded.servers import Broker, Server, command
 from payment.embedded.survivors import end_survivors
 
@@ -111,6 +113,8 @@ class Household:
         wanted = plan.servers_wanted(environ)
         self._ports = plan.choose_ports(environ, wanted, state.ports)
         self._key = plan.given(environ, "JWT_KEY") or home.key()
+        if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
+            voice.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
         self._told = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
             State(
@@ -206,16 +210,23 @@ class Household:
             price=f"{DEMO_PRICE:g} {self._told.get('CURRENCY') or 'usd'}",
             token=signed_token(self._key, DEMO_USER),
             shell=Shell.here(self._home.path),
-            logs=self._home.logs,
+            logs=str(self._home.logs),
         )
-        self._voice.show(guide.text(self._voice))
+        self._home.write_guide(msgspec.json.encode(guide))
+        self._voice.show(guide.fitting(self._voice))
 
     async def _until_ready(self) -> None:
+        """Until the service that answers is ready, and is the one that this run has started."""
         host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
         next_word_s = time.monotonic() + PATIENCE_S
-        while (answer := await probe.get(host, port, "/readyz")) is None or answer[0] != READY:
+        while True:
+            answer = await probe.get(host, port, "/readyz")
+            why = answer[1][:SHOWN_CHARS] if answer else "no answer"
+            if answer is not None and answer[0] == READY:
+                if self._service.running and await takes_tokens_of(host, port, self._key):
+                    return
+                why = f"another program answers on port {port}"
             if time.monotonic() > next_word_s:
-                why = answer[1][:SHOWN_CHARS] if answer else "no answer"
                 self._voice.complain(f"the service is not ready yet: {why}")
                 next_word_s += PATIENCE_S
             await asyncio.sleep(LOOK_S)

@@ -7,10 +7,15 @@ from contextlib import asynccontextmanager
 
 import jwt
 
+from payment.edge.answers import payment_location
+from payment.embedded import probe
 from payment.embedded.bus import TICKET_CHARS, Bus, NeighbourError
 from payment.embedded.bus_jetstream import JetStreamBus
 from payment.embedded.bus_streaming import StreamingBus
 from payment.setting_values import nats_servers
+
+NOT_FOUND = 404
+"""What a request for a payment that does not exist is answered, once its token is believed."""
 
 
 def new_order_id() -> str:
@@ -21,6 +26,13 @@ def signed_token(key: str, user_id: str) -> str:
     """A token as the platform's auth service signs it: no end, for its sessions live in cookies that end."""
     claims = {"id": user_id, "email": f"{user_id}@example.com", "iat": int(time.time())}
     return jwt.encode(claims, key, algorithm="HS256")
+
+
+async def takes_tokens_of(host: str, port: int, key: str) -> bool:
+    """Whether what answers there believes tokens that are signed with a key, as a run's own service does."""
+    token = signed_token(key, "nobody")
+    answer = await probe.get(host, port, payment_location("none"), (("Authorization", f"Bearer {token}"),))
+    return answer is not None and answer[0] == NOT_FOUND
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from payment.embedded.probe import LOOPBACK, choose_port
+from payment.embedded.probe import LOOPBACK, choose_port, is_free
 from payment.embedded.servers import CLUSTER_ID, Broker, Server
 
 SANDBOX_KEY = "sk_test_embedded"
@@ -17,7 +17,7 @@ SERVICE = "service"
 NAME = "payment-service"
 """The client id and the queue group: the contract's examples."""
 SERVICE_PORT = 8080
-"""Tried first: the service's own default."""
+"""Taken where it is free: the service's own default, and what a person expects."""
 NOT_FOR_SERVERS = frozenset(("NATS_URL", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"))
 """Variables that may hold secrets, which a server has no use for."""
 NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
@@ -26,6 +26,10 @@ FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "S
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
 EVERYWHERE = ("0.0.0.0", "::")
+
+
+class PortTakenError(Exception):
+    """`PORT` names a port that another program listens on."""
 
 
 class LiveKeyError(Exception):
@@ -57,13 +61,21 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
 
 
 def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: Mapping[str, int]) -> dict[str, int]:
-    """A port for each child: the one of the last run where it is free, so that what was printed then still works."""
+    """A port for each child. Servers keep the last run's where it is free; the service takes 8080 wherever it can.
+
+    Raises:
+        PortTakenError: another program has the port that `PORT` names.
+    """
     ports: dict[str, int] = {}
     told = given(environ, "PORT") or "0"
     if told.isdecimal() and int(told) > 0:
         ports[SERVICE] = int(told)
+        if not is_free(ports[SERVICE]):
+            raise PortTakenError(
+                f"port {told} (PORT) is taken by another program, perhaps another `make run`: stop that, or set PORT"
+            )
     else:
-        ports[SERVICE] = choose_port(last.get(SERVICE), SERVICE_PORT, taken=set())
+        ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set())
     for server in wanted:
         ports[server] = choose_port(last.get(server), taken=set(ports.values()))
     return ports

@@ -68,6 +68,7 @@ def test_a_signal_during_the_start_stops_what_there_is(run: EmbeddedRun) -> None
 def test_ctrl_c_at_a_terminal_leaves_no_process_and_no_traceback(run: EmbeddedRun) -> None:
     """The terminal interrupts its foreground group; the children are not in it, and end when the run ends them."""
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
     process = subprocess.Popen(
         program("run", home=run.home),
         stdin=slave,
@@ -79,7 +80,7 @@ def test_ctrl_c_at_a_terminal_leaves_no_process_and_no_traceback(run: EmbeddedRu
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(slave)
-    shown = _read_until(master, b"The next run finds its data")
+    shown = _read_until(master, b"tok_visa")
     notes = run.notes()
     os.write(master, b"\x03")
     shown += _read_until(master, None)
@@ -88,6 +89,7 @@ def test_ctrl_c_at_a_terminal_leaves_no_process_and_no_traceback(run: EmbeddedRu
     assert running(notes) == []
     assert b"Traceback" not in shown
     assert b"\x1b[1m" in shown
+    assert b"payment.embedded guide" in shown, "24 rows of 80 columns: the rest of the guide is a command away"
 
 
 def test_a_killed_run_takes_its_children_with_it(run: EmbeddedRun) -> None:

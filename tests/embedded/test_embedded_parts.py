@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from payment.embedded import lifeline, plan, probe
 from payment.embedded.__main__ import arguments
 from payment.embedded.bus_jetstream import acknowledged
-from payment.embedded.guide import Shell, Voice, pay_line
+from payment.embedded.guide import ESCAPES, Guide, Shell, Voice, pay_line, rows_of
 from payment.embedded.home import Home, HomeInUseError, State
+from payment.embedded.neighbours import takes_tokens_of
 from payment.embedded.servers import Server
 from payment.embedded.survivors import Note, began, end_survivors, write_note
 from payment.settings import Settings
@@ -74,7 +77,77 @@ def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
     assert ports[Server.NATS] == free
     assert taken not in ports.values()
     assert len(set(ports.values())) == len(ports)
-    assert plan.choose_ports({"PORT": "3000"}, (), {plan.SERVICE: free}) == {plan.SERVICE: 3000}
+    asked_for = probe.choose_port(taken={free})
+    assert plan.choose_ports({"PORT": str(asked_for)}, (), {plan.SERVICE: free}) == {plan.SERVICE: asked_for}
+
+
+def test_the_service_takes_its_usual_port_whenever_it_is_free() -> None:
+    """A run that had to listen elsewhere once does not make the next ones do so."""
+    last = {plan.SERVICE: probe.choose_port(taken={plan.SERVICE_PORT})}
+    usual = plan.SERVICE_PORT if probe.is_free(plan.SERVICE_PORT) else last[plan.SERVICE]
+    assert plan.choose_ports({}, (), last) == {plan.SERVICE: usual}
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
+    """The run would wait for its service, and take what another program answers for it."""
+    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
+        taken = str(stranger.getsockname()[1])
+        with pytest.raises(plan.PortTakenError, match=f"port {taken} .PORT. is taken"):
+            plan.choose_ports({"PORT": taken}, (), {})
+
+
+@pytest.mark.parametrize(("status", "ours"), [(404, True), (401, False), (503, False)])
+async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: bool) -> None:
+    """Another run's service has a key of its own, and answers 401."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"].startswith("Bearer ")
+        return web.json_response({}, status=status)
+
+    app = web.Application()
+    app.router.add_get("/api/v1/payments/{id}", answer)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        assert await takes_tokens_of(probe.LOOPBACK, server.port, "a key of 32 bytes, or a few more") is ours
+    assert not await takes_tokens_of(probe.LOOPBACK, server.port, "a key of 32 bytes, or a few more")
+
+
+def test_a_low_terminal_gets_the_start_of_the_guide_with_the_line_that_pays_last() -> None:
+    """Of 24 rows none is needed for what is not the first step; the rest is a command away, and a file gets all."""
+    guide = Guide(
+        base_url="http://127.0.0.1:8080",
+        took_s=1.4,
+        standing_on={"nats": "here", "mongo": "there"},
+        page="http://127.0.0.1:8081/",
+        orders=("1" * 24, "2" * 24, "3" * 24),
+        price="19.99 usd",
+        token="t" * 180,
+        shell=Shell(".venv/bin/python", ".embedded"),
+        logs=".embedded/logs",
+    )
+    plain = Voice(io.StringIO(), {})
+    assert guide.fitting(plain) == guide.text(plain)
+    assert rows_of(guide.text(plain), 80) > 24
+    low = guide.fitting(Terminal(80, 24))
+    assert rows_of(low, 80) < 24
+    assert ESCAPES.sub("", low).rstrip().splitlines()[-1] == pay_line(
+        guide.base_url, guide.token, guide.orders[0] if guide.orders else "", "tok_visa"
+    )
+    assert ".venv/bin/python -m payment.embedded guide" in low
+    assert "Ready after 1.4 s" in low
+    assert "2. " in guide.fitting(Terminal(200, 60))
+
+
+class Terminal(Voice):
+    """A terminal of a given size."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        super().__init__(io.StringIO(), {})
+        self._size = os.terminal_size((columns, lines))
+
+    @property
+    def size(self) -> os.terminal_size:
+        return self._size
 
 
 def test_a_home_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:

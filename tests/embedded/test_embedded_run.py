@@ -106,6 +106,51 @@ def test_events_follows_what_is_published(run: EmbeddedRun) -> None:
     assert paid["orderId"] in {json.loads(line)["orderId"] for line in everything.stdout.splitlines()}
 
 
+def test_cancelling_an_order_that_does_not_exist_is_refused(run: EmbeddedRun) -> None:
+    """A mistyped id cancels nothing: exit 65, and the ids that there are. With --force a cancel may come first."""
+    order_id = run.command("order", "--price", "2", "--user", "u7").stdout.splitlines()[0]
+    typo = run.command("cancel", order_id[:-1])
+    assert (typo.returncode, typo.stdout) == (os.EX_DATAERR, "")
+    assert f"no order {order_id[:-1]} was announced" in typo.stderr
+    assert order_id in typo.stderr
+    meant = run.command("cancel", "--force", f"{order_id}-later")
+    assert meant.returncode == 0
+    assert json.loads(meant.stdout.splitlines()[0])["id"] == f"{order_id}-later"
+    unknown = run.command("status", order_id[:-1])
+    assert (unknown.returncode, unknown.stdout) == (os.EX_DATAERR, "")
+
+
+def test_the_status_of_a_declined_order_shows_its_payment_and_how_to_pay_it(run: EmbeddedRun) -> None:
+    """The payment is there though nothing was published of it; an order that no card was tried on says so."""
+    order_id, pay = run.command("order", "--price", "4", "--user", "u8").stdout.splitlines()
+    untried = run.command("status", order_id)
+    assert untried.returncode == 0
+    assert "no card was tried" in untried.stderr
+    shell(pay.replace("tok_visa", "tok_chargeDeclined"))
+    declined = run.command("status", order_id)
+    assert json.loads(declined.stdout.splitlines()[-1])["status"] == "declined"
+    line = next(line for line in declined.stderr.splitlines() if "curl " in line)
+    assert shell(line[line.index("curl ") :])["status"] == "paid"
+
+
+def test_the_guide_can_be_shown_again(run: EmbeddedRun) -> None:
+    """In full, from another terminal: the first one is full of log lines by then."""
+    again = run.command("guide")
+    assert again.returncode == 0
+    assert all(line in again.stdout for line in run.curl_lines)
+
+
+def test_a_taken_port_is_named_at_once(run: EmbeddedRun, tmp_path: Path) -> None:
+    """The other program may be another run, whose readiness must not be taken for ours."""
+    environ = environment(PORT=run.environ["PORT"])
+    done = subprocess.run(
+        program("run", home=tmp_path), capture_output=True, text=True, env=environ, cwd=ROOT, check=False
+    )
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert f"port {run.environ['PORT']} (PORT) is taken" in done.stderr
+    assert "Ready" not in done.stderr
+
+
 def test_cancelling_an_unpaid_order_gives_nothing_back(run: EmbeddedRun) -> None:
     """No refund is waited for where nothing was paid, and the order can't be paid afterwards."""
     order_id, pay = run.command("order", "--price", "2", "--user", "u3").stdout.splitlines()

@@ -15,6 +15,10 @@ from bench.machine import machine, now, versions
 from tests.torture.round import Result
 
 RECORD = Path(__file__).with_name("record.json")
+"""The record in git: ARCHITECTURE.md's table is made from it."""
+
+DEFAULT = Path("build/torture-record.json")
+"""Where a run is recorded unless it names a file: trying the rig must not change a file in git."""
 
 
 def read(path: Path) -> dict[str, Any]:
