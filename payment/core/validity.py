@@ -200,8 +200,13 @@ def _intent_flaws(payment: Payment) -> Iterator[str]:
         yield "`payment.intent` has no number of 1 or more, no key or no version"
     if intent.id is not None and not _is_name(intent.id):
         yield "`payment.intent.id` is no id"
+    if intent.id is None and intent.exposed:
+        yield "`payment.intent.id` is missing, and its client secret is out"
     if numbers and numbers[-1] > intent.number:
         yield "`payment.intent.number` is below an attempt's `intent`"
+    charged = [each.state in CHARGED for each in payment.attempts if each.intent == intent.number]
+    if intent.state is IntentState.SUCCEEDED and not (charged and charged[-1]):
+        yield "the last attempt has not charged, and `payment.intent.state` is succeeded"
     if not unsettled:
         yield from _intent_at_rest_flaws(payment, intent)
     elif len(unsettled) > 1 or not of_intents or unsettled[0] is not payment.attempts[-1]:
