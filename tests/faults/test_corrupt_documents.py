@@ -98,7 +98,7 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     found["payment"]["id"] = payment_of(order)
     house.orders.replace_one({"_id": order}, {**found, "_id": order, "rev": found["rev"] + 1})
     await bus.cancel(order)
-    await document(house, order, "refunding")
+    await document(house, order, "refunded")
     assert answer.status == 201
 
 
