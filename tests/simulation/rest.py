@@ -128,7 +128,7 @@ class Rest:
         world = self._world
         if any(errand.under_way for errand in world.errands):
             return None
-        repeats = [errand.again_at_s for errand in world.errands if errand.started and not errand.known]
+        repeats = [errand.again_at_s for errand in world.errands if errand.waits and not errand.known]
         repeats += [errand.bank_at_s for errand in world.errands if errand.bank_at_s is not None]
         times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
