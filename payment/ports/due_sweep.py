@@ -15,11 +15,10 @@ from decimal import Decimal
 from typing import Any
 
 from bson.decimal128 import Decimal128
-from bson.raw_bson import RawBSONDocument
 
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
-from payment.ports.documents import DUE_MS, read, since_1970_ms
+from payment.ports.documents import DUE_MS, since_1970_ms
 from payment.ports.store import CorruptDocument
 
 Found = Order | CorruptDocument
@@ -35,7 +34,10 @@ LATE_WRITES_MS = 10_000
 SWEEP_BY_DATE_S = 60
 """How often the sweep looks by date too, in seconds: release 0.1.0 writes no `dueMs`, and may still run beside us."""
 
-Find = Callable[[dict[str, Any], int, str, int], Awaitable[list[RawBSONDocument]]]
+Read = tuple[Found, object]
+"""What a document is, and what stands in the field that it was sorted by."""
+
+Find = Callable[[dict[str, Any], int, str, int], Awaitable[list[Read]]]
 """Reads documents: the filter, how many at most, the field that they are sorted by, how many to pass over."""
 
 
@@ -91,9 +93,9 @@ class DueSweep:
         at_end, reached_ms = True, 0
         for page in range(READ_PAGES_LIMIT):
             documents = await self._find(query, limit, DUE_MS, page * limit)
-            found += [read(each) for each in documents]
+            found += [each for each, _ in documents]
             at_end = len(documents) < limit
-            reached_ms = max((_whole(each.get(DUE_MS)) for each in documents), default=reached_ms)
+            reached_ms = max((_whole(due_ms) for _, due_ms in documents), default=reached_ms)
             if at_end or sum(isinstance(each, Order) for each in found) >= limit:
                 break
         if any(isinstance(each, CorruptDocument) for each in found):
@@ -125,7 +127,7 @@ class _InTurn:
         self.all_were_orders = False
         for _ in range(pages):
             documents = await self._find(query, limit, self._sort, self._passed)
-            page = [read(each) for each in documents]
+            page = [each for each, _ in documents]
             found += page
             self._passed += len(documents)
             self._corrupt += sum(isinstance(each, CorruptDocument) for each in page)

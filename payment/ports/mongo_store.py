@@ -10,6 +10,7 @@ that MongoDB 4.4 and all later ones have.
 Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from pymongo.write_concern import WriteConcern
 
 from payment.core.order import Order
 from payment.ports.documents import CODEC, DUE_MS, RAW, STORED, read, since_1970_ms
-from payment.ports.due_sweep import DueSweep
+from payment.ports.due_sweep import DueSweep, Read
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -59,6 +60,9 @@ DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
 
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 """MongoDB's own limit for one document, and the driver's for one command: it refuses a longer one as a whole."""
+
+READ_IN_A_TURN = 64
+"""Documents decoded before others may run: two milliseconds."""
 
 COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
 """Of documents in one command, unless one alone is longer. Two hundred orders have half a megabyte."""
@@ -157,7 +161,7 @@ class MongoStore:
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(order_ids)
         found = await self._find({"_id": {"$in": ids}}, len(ids)) if ids else []
-        return {_id_of(each): each for each in map(read, found)}
+        return {_id_of(each): each for each, _ in found}
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(payment_ids)
@@ -165,25 +169,29 @@ class MongoStore:
             return {}
         # One alone by equality, for which nx-27017 has an index: where there are several, it reads every order.
         found = await self._find({"payment.id": ids[0] if len(ids) == 1 else {"$in": ids}}, len(ids))
-        return {name: each for each in map(read, found) if (name := _payment_id_of(each)) is not None}
+        return {name: each for each, _ in found if (name := _payment_id_of(each)) is not None}
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
         if holder is None:
             return await self._sweep.due(now, limit)
         return await self._sweep.held(now, holder, limit)
 
-    async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[RawBSONDocument]:
-        """Documents as bytes: each is decoded by itself, so that one which can't be is one order's trouble."""
+    async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[Read]:
+        """Each document is decoded by itself, and let go: one that can't be decoded, or is huge, spoils no other."""
         cursor = self._stored_orders.find(query, limit=limit, skip=skip)
         if sort is not None:
             cursor = cursor.sort(sort, ASCENDING)
+        found: list[Read] = []
         try:
-            documents: list[RawBSONDocument] = await cursor.to_list(length=limit)
+            async for document in cursor:
+                found.append((read(document), document.get(sort) if sort is not None else None))
+                if len(found) % READ_IN_A_TURN == 0:
+                    await asyncio.sleep(0)
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
         except BSONError as error:
             raise StoreUnavailable(f"the server's answer can't be decoded ({type(error).__name__})") from None
-        return documents
+        return found
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         results = [Committed.WRITTEN] * len(orders)

@@ -7,11 +7,10 @@ from typing import Any
 
 import bson
 from bson.decimal128 import Decimal128
-from bson.raw_bson import RawBSONDocument
 
 from payment.core.order import Order
-from payment.ports.documents import DUE_MS, STORED, since_1970_ms
-from payment.ports.due_sweep import LATE_WRITES_MS, READ_PAGES_LIMIT, SWEEP_BY_DATE_S, DueSweep
+from payment.ports.documents import DUE_MS, order_of, since_1970_ms
+from payment.ports.due_sweep import LATE_WRITES_MS, READ_PAGES_LIMIT, SWEEP_BY_DATE_S, DueSweep, Read
 from payment.ports.store import CorruptDocument
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -34,11 +33,11 @@ class Documents:
         """It was taken up, and is due no more."""
         self.all = [each for each in self.all if each["_id"] != name]
 
-    async def find(self, query: dict[str, Any], limit: int, sort: str, skip: int) -> list[RawBSONDocument]:
+    async def find(self, query: dict[str, Any], limit: int, sort: str, skip: int) -> list[Read]:
         found = [each for each in self.all if all(_matches(each.get(name), what) for name, what in query.items())]
         found = sorted(found, key=lambda each: _number(each[sort]))[skip : skip + limit]
         self.read += len(found)
-        return [RawBSONDocument(bson.encode(each), STORED) for each in found]
+        return [(order_of(bson.encode(each)), each[sort]) for each in found]
 
 
 def _number(value: Any) -> Any:
