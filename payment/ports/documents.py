@@ -14,7 +14,6 @@ from typing import Any
 import bson
 import msgspec
 from bson.codec_options import CodecOptions, DatetimeConversion
-from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from msgspec import structs
 
@@ -75,7 +74,7 @@ def order_of(encoded: bytes) -> Order | CorruptDocument:
         order = _converted(document)
     except msgspec.ValidationError as error:
         return _corrupt(encoded, _reason(error))
-    except (BSONError, ArithmeticError, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # whatever a document makes a library raise is that document's trouble
         return _corrupt(encoded, f"it can't be decoded ({type(error).__name__})")
     if order.format != FORMAT:
         # A newer release's: it is left alone, and so is its deadline.
@@ -134,7 +133,7 @@ def _corrupt(encoded: bytes, reason: str, *, newer: bool = False) -> CorruptDocu
         name = document.get("_id")
         payment = document.get("payment")
         payment_id = payment.get("id") if isinstance(payment, RawBSONDocument) else None
-    except (BSONError, ArithmeticError, TypeError, ValueError, LookupError) as error:
+    except Exception as error:  # as above: it has no name then
         reason = f"{reason}; its name can't be decoded either ({type(error).__name__})"
     return CorruptDocument(
         str(name)[:NAMED_CHARS_MAX], reason, newer, payment_id if isinstance(payment_id, str) else None
