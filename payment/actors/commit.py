@@ -12,7 +12,7 @@ The commit touches nothing outside: it tells a `Desk` what became of each order,
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field, structs
@@ -34,10 +34,11 @@ from payment.core.messages import (
     Message,
 )
 from payment.core.order import Order, Writer
+from payment.core.pending import refiled
 from payment.core.replies import Reply, Start
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
-from payment.ports.store import Committed, OrderStore, StoreUnavailable
+from payment.ports.store import Committed, CorruptDocument, OrderStore, StoreUnavailable
 
 WORKS_IN_A_TURN = 16
 """Works decided or finished before others may run: 200 in a row would keep every request waiting for a tenth of a
@@ -128,8 +129,11 @@ class Desk(Protocol):
     def unreadable(self, work: Work) -> None:
         """The store is away and nothing of this work was ever sent."""
 
-    def illegible(self, work: Work) -> None:
-        """What is stored is no order, and nothing can be decided on it until a person has mended it."""
+    def corrupt(self, work: Work, document: CorruptDocument) -> None:
+        """What is stored is no order: nothing can be decided on it until an operator has corrected it."""
+
+    def failed(self, work: Work, error: Exception) -> None:
+        """Deciding about this order raised what nobody expected. The others of the commit go on."""
 
     def unwritable(self, work: Work) -> None:
         """The store refuses this document for good."""
@@ -167,7 +171,7 @@ class GroupCommit:
         """The context in which the present round decides, and when that was made (monotonic seconds)."""
 
     async def settle(self, works: list[Work]) -> None:
-        """Return when every work is finished, unwritable, given up as unreadable or illegible, or left to straggle."""
+        """Return when every work is finished, unwritable, given up as unreadable, set aside, or left to straggle."""
         for _ in range(ROUNDS_TOGETHER_LIMIT):
             works = await self._write(await self._read_and_decide(works))
             if not works:
@@ -187,17 +191,16 @@ class GroupCommit:
             await self._let_others_run(place)
             work.before = None if work.sent else self._desk.cached(work.order_id)
             at_hand = work.before is not None or (not work.sent and self._desk.presumed_new(work))
-            if at_hand:
-                self._fold(work)
+            if at_hand and not self._contained(work, self._fold):
+                continue
             (to_write if at_hand and work.changed else unread).append(work)
         self._turn_ends()
         read = await self._read(unread, to_write)
         self._turn_began = self._clock.monotonic()
         for place, work in enumerate(read):
             await self._let_others_run(place)
-            if self._was_applied(work):
+            if self._was_applied(work) or not self._contained(work, self._fold_read):
                 continue
-            self._fold(work)
             if work.changed or self._must_fence(work):
                 to_write.append(work)
             else:
@@ -241,20 +244,25 @@ class GroupCommit:
                 works = [work for work in works if work.sent]
                 await self._desk.store_away(str(error), wait=bool(works))
                 continue
-            for work in works:
-                work.before = orders.get(work.order_id)
-            return self._legible(works) if self._store.unreadable else works
+            return [work for work in works if self._is_readable(work, orders.get(work.order_id))]
         return works
 
-    def _legible(self, works: list[Work]) -> list[Work]:
-        """These works, but for those whose stored document is no order."""
-        legible = []
-        for work in works:
-            if work.order_id in self._store.unreadable:
-                self._desk.illegible(work)
-            else:
-                legible.append(work)
-        return legible
+    def _is_readable(self, work: Work, found: Order | CorruptDocument | None) -> bool:
+        """Whether what was read can be decided on: what is stored may be no order."""
+        if isinstance(found, CorruptDocument):
+            self._desk.corrupt(work, found)
+            return False
+        work.before = found
+        return True
+
+    def _contained(self, work: Work, fold: Callable[[Work], None]) -> bool:
+        """Whether it could be decided about: one order's bug, or a document that makes no sense, spoils no other's."""
+        try:
+            fold(work)
+        except Exception as error:
+            self._desk.failed(work, error)
+            return False
+        return True
 
     def _was_applied(self, work: Work) -> bool:
         """Whether a write of ours whose answer was lost is what the store holds: then it counts as written."""
@@ -269,11 +277,17 @@ class GroupCommit:
         self._desk.finished(work)
         return True
 
+    def _fold_read(self, work: Work) -> None:
+        """As `_fold`, on what was just read: a deadline in it that its tasks do not have is written as they have it."""
+        self._fold_on(work, refiled(work.before) if work.before is not None else None)
+
     def _fold(self, work: Work) -> None:
         """The order's letters, one after another, each decided on what the one before it left."""
+        self._fold_on(work, work.before)
+
+    def _fold_on(self, work: Work, order: Order | None) -> None:
         work.letters = self._desk.still_wanted(work)
         context = self._context_now()
-        order = work.before
         work.replies.clear()
         work.applied.clear()
         for letter in work.letters:

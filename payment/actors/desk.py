@@ -23,7 +23,9 @@ from payment.actors.letters import (
     Handling,
     PoisonArrived,
 )
+from payment.actors.put_off import EventsPutOff
 from payment.actors.report import Report
+from payment.actors.set_aside import SetAside
 from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
 from payment.core.messages import Context, OrderCreated
@@ -31,7 +33,7 @@ from payment.core.order import Order, Writer
 from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
-from payment.ports.store import Committed
+from payment.ports.store import Committed, CorruptDocument
 
 CACHED_ORDERS_LIMIT = 5_000
 """Documents just written, about 2 kB each: the next step of a charge comes within seconds."""
@@ -68,6 +70,7 @@ class LedgerDesk:
         away: Callable[[str], None],
         store_up: asyncio.Event,
         work_ready: asyncio.Event,
+        set_aside: SetAside,
     ) -> None:
         self._identity = identity
         self._lanes = lanes
@@ -80,6 +83,8 @@ class LedgerDesk:
         self._away = away
         self._store_up = store_up
         self._work_ready = work_ready
+        self._set_aside = set_aside
+        self._put_off = EventsPutOff(clock)
         self._cache: OrderedDict[str, Order] = OrderedDict()
         self._writes = 0
         self._under_way: dict[str, tuple[Lane, Work]] = {}
@@ -88,7 +93,7 @@ class LedgerDesk:
         self._read_first_until = 0.0
 
     def works_of(self, lanes: list[Lane]) -> list[Work]:
-        """Begin the works of these lanes: under way until each is finished, unreadable, illegible or unwritable."""
+        """Begin the works of these lanes: under way until each is finished, unreadable, unwritable or set aside."""
         works = [Work(lane.order_id, lane.take()) for lane in lanes]
         self._under_way.update((lane.order_id, (lane, work)) for lane, work in zip(lanes, works, strict=True))
         return works
@@ -147,29 +152,52 @@ class LedgerDesk:
         return [letter for letter in work.letters if letter not in late] if late else work.letters
 
     def finished(self, work: Work) -> None:
-        order, handover, looked = work.after, work.handover, work.looked
+        """Each step by itself: what goes wrong with this order in one of them keeps it from none of the others."""
+        order, order_id, handover, looked = work.after, work.order_id, work.handover, work.looked
         for letter in work.letters:
             if isinstance(letter, EffectEnded):
-                self._hands.ended(work.order_id, letter.effect_id)
+                self._hands.ended(order_id, letter.effect_id)
+        well = True
         if order is not None:
             self._remember(order)
-            if not self._hands.release(order):
-                self._unreleased.add(order.id)
-        self._report.finished(work)
-        self._answer(work, handover)
+            well = self._set_aside.contain(order_id, self._release, order)
+        well &= self._set_aside.contain(order_id, self._report.finished, work)
+        well &= self._answer(work, handover)
         if order is not None:
-            self._waiters.written(order, handover)
-            self._views.written(order, handover, looked=looked)
-        self._lane_done(work.order_id)
+            if not self._set_aside.contain(order_id, self._waiters.written, order, handover):
+                self._waiters.fail_order(order_id)
+                well = False
+            if not self._set_aside.contain(order_id, self._show, order, handover, looked):
+                self._views.fail_order(order_id)
+                well = False
+        if well:
+            self._set_aside.well(order_id)
+        self._lane_done(order_id)
 
-    def _answer(self, work: Work, handover: Handover | None) -> None:
-        """Replies and acknowledgements: by the document as it stands now. Whoever has been answered is taken out."""
+    def _release(self, order: Order) -> None:
+        if not self._hands.release(order):
+            self._unreleased.add(order.id)
+
+    def _show(self, order: Order, handover: Handover | None, looked: bool) -> None:
+        self._views.written(order, handover, looked=looked)
+
+    def _answer(self, work: Work, handover: Handover | None) -> bool:
+        """Replies and acknowledgements: by the document as it stands now. Whoever has been answered is taken out.
+
+        False: one of them could not be made, and its message was given up.
+        """
+        well = True
         while work.letters:
-            letter = work.letters.pop(0)
+            letter = work.letters[0]
             if isinstance(letter, EventArrived):
                 letter.settle(Handling.APPLIED if id(letter) in work.applied else Handling.STALE)
-            elif isinstance(letter, ChargeAsked):
-                self._reply(work, letter, handover)
+            elif isinstance(letter, ChargeAsked) and not self._set_aside.contain(
+                work.order_id, self._reply, work, letter, handover
+            ):
+                turn_away(letter, Unavailability.SET_ASIDE)
+                well = False
+            work.letters.pop(0)
+        return well
 
     def _reply(self, work: Work, letter: ChargeAsked, handover: Handover | None) -> None:
         reply = work.replies.get(id(letter))
@@ -197,18 +225,33 @@ class LedgerDesk:
         lane.put_back(ends)
         self._lane_done(work.order_id)
 
-    def illegible(self, work: Work) -> None:
-        """Requests and events hear so; an effect's end can't be noted, and is found again when the order is mended."""
+    def corrupt(self, work: Work, document: CorruptDocument) -> None:
+        """Requests get 503, events go to the dead letters; an effect's end is found again when the order is corrected.
+
+        An event for a document of a newer release is put off for a while: one of its processes may take it.
+        """
+        self._set_aside.corrupt(document)
         for letter in work.letters:
-            match letter:
-                case ChargeAsked():
-                    turn_away(letter, Unavailability.ILLEGIBLE)
-                case EventArrived():
-                    letter.settle(Handling.NOT_NOW)
-                case EffectEnded():
-                    self._hands.forfeit(work.order_id, letter.effect_id)
-                case _:
-                    continue
+            self._put_away(
+                work.order_id,
+                letter,
+                Unavailability.ILLEGIBLE,
+                f"the stored order is corrupt: {document.reason}",
+                put_off=document.newer,
+            )
+        self._lane_done(work.order_id)
+
+    def failed(self, work: Work, error: Exception) -> None:
+        """One message can't be decided. Which one shows when each is folded alone; it is given up, and said."""
+        lane, _ = self._under_way[work.order_id]
+        if len(work.letters) > 1:
+            lane.singly = True
+            lane.put_back(work.letters)
+        else:
+            self._set_aside.failed(work.order_id, error)
+            reason = f"deciding about the order failed ({type(error).__name__})"
+            for letter in work.letters:
+                self._put_away(work.order_id, letter, Unavailability.SET_ASIDE, reason, put_off=True)
         self._lane_done(work.order_id)
 
     def unwritable(self, work: Work) -> None:
@@ -223,17 +266,22 @@ class LedgerDesk:
             lane.put_back(work.letters)
         else:
             self._report.unwritable(work)
-            self._put_away(work.order_id, work.letters[0])
+            error = "the order that it makes can't be stored"
+            self._put_away(work.order_id, work.letters[0], Unavailability.CRASHED, error, put_off=False)
         self._lane_done(work.order_id)
 
-    def _put_away(self, order_id: str, culprit: LaneLetter) -> None:
-        """An event goes to the dead letters, a request is refused, and an effect is left to its lease."""
+    def _put_away(self, order_id: str, culprit: LaneLetter, why: Unavailability, error: str, *, put_off: bool) -> None:
+        """A request is refused, an effect is left to its lease, and an event goes to the dead letters.
+
+        `put_off`: an event is delivered again first, as often as `EventsPutOff` allows.
+        """
         match culprit:
+            case EventArrived() if put_off and self._put_off.allows(culprit):
+                culprit.settle(Handling.NOT_NOW)
             case EventArrived():
-                error = "the order that it makes can't be stored"
                 self._burials.add(PoisonArrived(culprit.subject, culprit.identity, culprit.data, error, culprit.settle))
             case ChargeAsked():
-                turn_away(culprit, Unavailability.CRASHED)
+                turn_away(culprit, why)
             case EffectEnded():
                 self._hands.forfeit(order_id, culprit.effect_id)
             case _:

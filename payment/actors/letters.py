@@ -90,14 +90,14 @@ Settle = Callable[[Handling], None]
 class EventArrived(Struct, eq=False):
     """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.
 
-    `redelivered`: the broker has delivered it before, as far as it knows.
+    `redelivered`: how often the broker has delivered it before, as far as it knows.
     """
 
     message: OrderCreated | OrderCancelled
     subject: str
     identity: str
     data: bytes
-    redelivered: bool
+    redelivered: int
     settle: Settle
 
 

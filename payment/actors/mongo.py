@@ -38,6 +38,7 @@ from payment.actors.letters import (
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.report import Report
+from payment.actors.set_aside import SetAside
 from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
 from payment.core.messages import Due, LookRequested
@@ -45,7 +46,7 @@ from payment.core.order import Order
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
-from payment.ports.store import OrderStore, StoreUnavailable
+from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
 
 ORDERS_IN_A_COMMIT_LIMIT = 200
 """Orders written in one round trip. Larger batches only add latency: the cost of an order has long stopped falling."""
@@ -112,7 +113,8 @@ class MongoActor(Actor[LedgerLetter]):
         self._ids = ids
         self._lanes = Lanes(clock)
         self._waiters = Waiters(clock, hands, self._decide_again)
-        self._views = Views(store, clock, self._note_away, self._request_look)
+        self._set_aside = SetAside(report, clock)
+        self._views = Views(store, clock, self._note_away, self._request_look, self._set_aside)
         self._burials = Burials(store, clock, self._note_away)
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
@@ -133,6 +135,7 @@ class MongoActor(Actor[LedgerLetter]):
             self._note_away,
             self._store_up,
             self._work_ready,
+            self._set_aside,
         )
         self._draining = False
 
@@ -346,7 +349,7 @@ class MongoActor(Actor[LedgerLetter]):
                         self._request_look(order_id)
                 self._renew()
                 self._report.depth(self.mailbox.depth)
-                self._report.unreadable(self._store.unreadable)
+                self._set_aside.forget()
 
     def _answer_overdue(self) -> None:
         """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""
@@ -373,14 +376,17 @@ class MongoActor(Actor[LedgerLetter]):
             self._waiters.give_up(order_ids)
             self._note_away(str(error))
             return
-        for order in orders.values():
-            self._waiters.written(order)
-        self._waiters.give_up([order_id for order_id in order_ids if order_id not in orders])
+        for order_id, order in orders.items():
+            if isinstance(order, CorruptDocument):
+                self._set_aside.corrupt(order)
+            elif not self._set_aside.contain(order_id, self._waiters.written, order):
+                self._waiters.fail_order(order_id)
+        self._waiters.give_up([order_id for order_id in order_ids if not isinstance(orders.get(order_id), Order)])
 
     def _renew(self) -> None:
         for renewal in list(self._hands.renewals(self.clock.now())):
-            # An outage of the store must not pile them up, one a second for each order.
-            if renewal.order_id not in self._lanes:
+            # An outage of the store must not pile them up, one a second for each order; nor one that is set aside.
+            if renewal.order_id not in self._lanes and not self._set_aside.rests(renewal.order_id):
                 self._lanes.add(renewal.order_id, renewal)
         for order_id in self.desk.take_unreleased(SWEPT_ORDERS_LIMIT):
             self._lanes.add(order_id, Due(order_id))
@@ -403,12 +409,17 @@ class MongoActor(Actor[LedgerLetter]):
                 continue
             if not self._draining:
                 self._take_up(orders, left_by_an_earlier_run=own is not None)
-            self._report.swept(len(orders))
+            self._report.swept(sum(isinstance(order, Order) for order in orders))
             if own is None:
                 await self.clock.sleep(SWEEP_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
 
-    def _take_up(self, orders: list[Order], *, left_by_an_earlier_run: bool) -> None:
+    def _take_up(self, orders: list[Order | CorruptDocument], *, left_by_an_earlier_run: bool) -> None:
         for order in orders:
+            if isinstance(order, CorruptDocument):
+                self._set_aside.corrupt(order)
+                continue
+            if self._set_aside.failed_lately(order.id):
+                continue
             if order.id in self._lanes and not left_by_an_earlier_run:
                 # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier
                 # run left would not: no later sweep finds it before its lease runs out, whatever event came first.

@@ -175,8 +175,8 @@ class NatsActor(Actor[NatsLetter]):
         def settled(handling: Handling) -> None:
             self._settle(delivery, handling, started, message.order_id, None)
 
-        redelivered = delivery.redelivered > 0
-        return EventArrived(message, delivery.subject, delivery.identity, delivery.data, redelivered, settled)
+        subject, identity, data = delivery.subject, delivery.identity, delivery.data
+        return EventArrived(message, subject, identity, data, delivery.redelivered, settled)
 
     def _settle(
         self, delivery: Delivery, handling: Handling, started: float, order_id: str | None, error: str | None

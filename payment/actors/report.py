@@ -5,7 +5,7 @@ between an order before and after, so that several messages folded into one writ
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from payment.actors.commit import Work
 from payment.actors.letters import ChargeAsked, EffectEnded
@@ -46,7 +46,6 @@ class Report:
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
         self._blocked: set[str | None] = set()
-        self._unreadable: set[str] = set()
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -80,12 +79,16 @@ class Report:
         get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=work.order_id, alarm=True)
         self._metrics.alarms(Event.DOCUMENT_UNWRITABLE).inc()
 
-    def unreadable(self, documents: Mapping[str, str]) -> None:
-        """Each is said once, for as long as it can't be read."""
-        for order_id in documents.keys() - self._unreadable:
-            get_logger().error(Event.DOCUMENT_UNREADABLE, order_id=order_id, error=documents[order_id], alarm=True)
-            self._metrics.alarms(Event.DOCUMENT_UNREADABLE).inc()
-        self._unreadable = set(documents)
+    def corrupt(self, order_id: str, reason: str) -> None:
+        get_logger().error(Event.DOCUMENT_UNREADABLE, order_id=order_id, error=reason, alarm=True)
+        self._metrics.alarms(Event.DOCUMENT_UNREADABLE).inc()
+
+    def failed(self, order_id: str, error: Exception) -> None:
+        get_logger().error(Event.ORDER_SET_ASIDE, order_id=order_id, alarm=True, exc_info=error)
+        self._metrics.alarms(Event.ORDER_SET_ASIDE).inc()
+
+    def set_aside(self, orders: int) -> None:
+        self._metrics.orders_set_aside.set(orders)
 
     # ----------------------------------------------------------------------------------------------------- the orders
 

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable
 
 from payment.actors.letters import PaymentAnswer, PaymentAsked
+from payment.actors.set_aside import SetAside
 from payment.core.order import Order
 from payment.core.replies import PaymentStatus, PaymentView, Unavailability, Unavailable, payment_status
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
-from payment.ports.store import OrderStore, StoreUnavailable
+from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
 
 VIEWS_IN_A_READ_LIMIT = 500
 """Payments read in one round trip."""
@@ -27,12 +28,18 @@ class Views:
     """
 
     def __init__(
-        self, store: OrderStore, clock: Clock, away: Callable[[str], None], look: Callable[[str], None]
+        self,
+        store: OrderStore,
+        clock: Clock,
+        away: Callable[[str], None],
+        look: Callable[[str], None],
+        set_aside: SetAside,
     ) -> None:
         self._store = store
         self._clock = clock
         self._away = away
         self._look = look
+        self._set_aside = set_aside
         self._asked: deque[PaymentAsked] = deque()
         self._looking: dict[str, list[tuple[PaymentAsked, PaymentView]]] = {}
         """By order: requests that wait for a look, each with what it is answered if none comes in time."""
@@ -68,9 +75,15 @@ class Views:
             return
         for letter in batch:
             found = payments.get(letter.payment_id or "") or orders.get(letter.order_id or "")
-            self._show_or_look(letter, found)
+            if isinstance(found, CorruptDocument):
+                self._set_aside.corrupt(found)
+                show(letter, Unavailable(Unavailability.ILLEGIBLE))
+            elif not self._set_aside.contain(found.id if found else "", self._show_or_look, letter, found):
+                show(letter, Unavailable(Unavailability.SET_ASIDE))
 
     def _show_or_look(self, letter: PaymentAsked, order: Order | None) -> None:
+        if order is not None:
+            self._set_aside.legible(order.id)
         view = self._view(order)
         if view is None or order is None:
             show(letter, None)
@@ -94,6 +107,11 @@ class Views:
         awaiting = view.status is PaymentStatus.REQUIRES_ACTION and order.open_at(self._clock.now())
         for letter, _ in self._looking.pop(order.id):
             show(letter, PaymentAnswer(view, handover if awaiting else None))
+
+    def fail_order(self, order_id: str) -> None:
+        """Answering the requests of one order went wrong."""
+        for letter, _ in self._looking.pop(order_id, ()):
+            show(letter, Unavailable(Unavailability.SET_ASIDE))
 
     def want_looks(self) -> list[str]:
         """The orders whose intents must be looked at before their requests can be answered."""

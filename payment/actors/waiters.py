@@ -164,6 +164,11 @@ class Waiters:
             if not waiting.letters:
                 del self._waiting[order_id]
 
+    def fail_order(self, order_id: str) -> None:
+        """Answering the requests of one order went wrong: their attempts are written, and no outcome is known."""
+        for letter in self._waiting.pop(order_id, _Waiting(0)).letters:
+            tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
+
     def fail(self) -> None:
         """The ledger ends: every request that still waits has an intent on paper, and no outcome."""
         for waiting in self._waiting.values():

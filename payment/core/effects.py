@@ -11,6 +11,8 @@ from payment.core.messages import Authentication, Instrument
 
 PAYMENT_CREATED = "payment:created"
 PAYMENT_REFUNDED = "payment:refunded"
+PUBLISHED_SUBJECTS = frozenset({PAYMENT_CREATED, PAYMENT_REFUNDED})
+"""Every subject that an order's outbox may have an event of."""
 
 
 class IntentReference(Struct, frozen=True):

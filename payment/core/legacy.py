@@ -39,7 +39,8 @@ def _list(payment: Document, name: str) -> list[Any]:
 
 
 def _attempt(attempt: Document) -> Document:
-    if attempt.get("state") not in UNKNOWN_OUTCOME:
+    state = attempt.get("state")
+    if not isinstance(state, str) or state not in UNKNOWN_OUTCOME:
         return attempt
     sent = attempt.get("lastSent")
     stored = attempt.get("task")

@@ -39,6 +39,16 @@ def with_deadline(order: Order) -> Order:
     return structs.replace(order, due=owed[0].at if owed else None, holder=client_id_of(holder) if holder else None)
 
 
+def refiled(order: Order) -> Order:
+    """The order with `due` and `holder` as its tasks say; the very same order where they say so already.
+
+    Asked of what was read: a deadline that was edited away would keep the order's work from every sweep, and one that
+    was put there would bring it up in each.
+    """
+    true = with_deadline(order)
+    return order if (true.due, true.holder) == (order.due, order.holder) else true
+
+
 def _pending(order: Order) -> Iterator[Pending]:
     payment = order.payment
     if payment is None:

@@ -125,6 +125,7 @@ class Unavailability(enum.Enum):
     STOPPING = "the service is stopping"
     CRASHED = "the request was interrupted"
     ILLEGIBLE = "the stored order can't be read, which has been reported"
+    SET_ASIDE = "the order is set aside after an error of ours, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
     """The one of them after which nobody may say that nothing was charged."""
 

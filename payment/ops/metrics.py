@@ -127,6 +127,10 @@ class Metrics:
         self.ledger_commits = self._counters(
             "payment_ledger_commits_total", "Documents sent: written, conflict, unknown or unwritable.", "result"
         )
+        self.orders_set_aside = self._gauge(
+            "payment_orders_set_aside",
+            "Orders set aside, as far as this process has met them: corrupt documents, unexpected exceptions.",
+        )
         self.sweep_due = self._gauge("payment_sweep_due", "Orders that the last sweep found due.")
 
         # Events.

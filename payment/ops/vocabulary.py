@@ -83,7 +83,11 @@ class Event(enum.StrEnum):
     DOCUMENT_UNWRITABLE = "document_unwritable", "ALARM: one document can't be encoded or written. It fails alone."
     DOCUMENT_UNREADABLE = (
         "document_unreadable",
-        "ALARM: a stored document is no order. Nothing is done for it. Said once.",
+        "ALARM: a stored document is no order. It is set aside. Said once, and again after an hour.",
+    )
+    ORDER_SET_ASIDE = (
+        "order_set_aside",
+        "ALARM: an exception that nobody expected came of one order. It is tried again each minute. Said as above.",
     )
     SWEEP_FINISHED = "sweep_finished", "The orders that were due were fed to the ledger."
 

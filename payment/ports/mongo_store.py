@@ -10,14 +10,14 @@ that MongoDB 4.4 and all later ones have.
 Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import bson
 import msgspec
 from bson.binary import Binary
-from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -27,10 +27,10 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from payment.core.legacy import upgraded
-from payment.core.order import FORMAT, Order
-from payment.core.schedule import LONGEST_DELAY
-from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+from payment.core.order import Order
+from payment.ports.documents import CODEC, DUE_MS, RAW, STORED, read, since_1970_ms
+from payment.ports.due_sweep import DueSweep, Read
+from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
 """To find the primary. An election takes longer, but then callers are better told than kept."""
@@ -55,14 +55,14 @@ DUPLICATE_KEY = 11000
 SQLITE_DUPLICATE = "UNIQUE constraint failed"
 """How nx-27017 0.7 says so: without a code, and for a bulk write as a whole, of which it has done the first part."""
 
-UNREADABLE_NAMED_LIMIT = 1_000
-"""Unreadable documents that are known by name. More of them is one disaster, not a thousand."""
-
 DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
 """Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
 
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 """MongoDB's own limit for one document, and the driver's for one command: it refuses a longer one as a whole."""
+
+READ_IN_A_TURN = 64
+"""Documents decoded before others may run: two milliseconds."""
 
 COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
 """Of documents in one command, unless one alone is longer. Two hundred orders have half a megabyte."""
@@ -70,26 +70,13 @@ COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
 WRITE_OVERHEAD_BYTES = 4_096
 """What the filter and the command add to a document, but for the id, which stands in both."""
 
-DUE_MS = "dueMs"
-"""`due` once more, in milliseconds since 1970, for the index that the sweep reads. Every server finds a number by an
-index; to find a date nx-27017 reads every order that is stored, 70 ms of each second where there are 17,000."""
-
-SWEEP_BY_DATE_S = 60
-"""How often the sweep looks by date too, in seconds: release 0.1.0 writes no `dueMs`, and may still run beside us."""
-
 REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
 """Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
 DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo, src/mongo/base/error_codes.yml."""
 
-EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-
 ORDERS = "orders"
 
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS)
-
-CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
-
-RAW = CodecOptions(RawBSONDocument)
 
 Document = dict[str, Any]
 
@@ -136,15 +123,11 @@ class MongoStore:
         self._orders: AsyncIOMotorCollection[Document] = database[ORDERS]
         self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
         self._indexed = False
-        self._swept_by_date = datetime.min.replace(tzinfo=UTC)
-        self._unreadable: dict[str, str] = {}
+        self._stored_orders: AsyncIOMotorCollection[Any] = database[ORDERS].with_options(codec_options=STORED)
+        self._sweep = DueSweep(self._find)
 
     def __repr__(self) -> str:
         return f"MongoStore({self._database.name!r})"
-
-    @property
-    def unreadable(self) -> Mapping[str, str]:
-        return self._unreadable
 
     async def prepare(self) -> None:
         try:
@@ -175,73 +158,40 @@ class MongoStore:
         build = await self._database.command("buildInfo")
         return build.get("versionArray", [])[:2] == [4, 4] and "gitVersion" not in build
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(order_ids)
-        found = await self._find({"_id": {"$in": ids}}, limit=len(ids), asked=ids) if ids else []
-        return {order.id: order for order in found}
+        found = await self._find({"_id": {"$in": ids}}, len(ids)) if ids else []
+        return {_id_of(each): each for each, _ in found}
 
-    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(payment_ids)
         if not ids:
             return {}
         # One alone by equality, for which nx-27017 has an index: where there are several, it reads every order.
-        found = await self._find({"payment.id": ids[0] if len(ids) == 1 else {"$in": ids}}, limit=len(ids))
-        return {order.payment.id: order for order in found if order.payment is not None}
+        found = await self._find({"payment.id": ids[0] if len(ids) == 1 else {"$in": ids}}, len(ids))
+        return {name: each for each, _ in found if (name := _payment_id_of(each)) is not None}
 
-    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
-        horizon = now + LONGEST_DELAY
-        if holder is not None:
-            return await self._find({"due": {"$lte": horizon}, "holder": holder}, limit, "due")
-        found = await self._find({DUE_MS: {"$lte": _since_1970_ms(now)}}, limit, DUE_MS)
-        found += await self._find({DUE_MS: {"$gt": _since_1970_ms(horizon)}}, limit, DUE_MS)
-        if not timedelta(0) <= now - self._swept_by_date < timedelta(seconds=SWEEP_BY_DATE_S):
-            found += await self._due_by_date(now, horizon, limit, known={order.id for order in found})
-            self._swept_by_date = now
-        return found
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
+        if holder is None:
+            return await self._sweep.due(now, limit)
+        return await self._sweep.held(now, holder, limit)
 
-    async def _due_by_date(self, now: datetime, horizon: datetime, limit: int, known: set[str]) -> list[Order]:
-        overdue = await self._find({"due": {"$lte": now}}, limit, "due")
-        absurd = await self._find({"due": {"$gt": horizon}}, limit, "due")
-        # A server that compares dates by the second (nx-27017 does) returns more than is due.
-        found = [order for order in overdue if order.due is not None and order.due <= now] + absurd
-        return [order for order in found if order.id not in known]
-
-    async def _find(
-        self, query: Document, limit: int, sort: str | None = None, asked: Sequence[str] = ()
-    ) -> list[Order]:
-        """`asked`: the ids that the query is for, if it is for ids. What is not found any more is not unreadable."""
-        cursor = self._orders.find(query, limit=limit)
+    async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[Read]:
+        """Each document is decoded by itself, and let go: one that can't be decoded, or is huge, spoils no other."""
+        cursor = self._stored_orders.find(query, limit=limit, skip=skip)
         if sort is not None:
             cursor = cursor.sort(sort, ASCENDING)
+        found: list[Read] = []
         try:
-            documents = await cursor.to_list(length=limit)
+            async for document in cursor:
+                found.append((read(document), document.get(sort) if sort is not None else None))
+                if len(found) % READ_IN_A_TURN == 0:
+                    await asyncio.sleep(0)
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None
-        if self._unreadable:
-            for each in asked:
-                self._unreadable.pop(each, None)
-        return [order for document in documents if (order := self._order(document)) is not None]
-
-    def _order(self, document: Document) -> Order | None:
-        """The order that a document holds. None for one that somebody has made unreadable, which is noted by its id.
-
-        Whoever writes to it collides with it, and so nothing is done for such an order until a person has mended it.
-        """
-        try:
-            order = msgspec.convert(upgraded(document), Order)
-        except msgspec.ValidationError as error:
-            reason = str(error)
-        else:
-            if order.rev >= 1 and order.format == FORMAT:
-                return order
-            if order.format != FORMAT:
-                # A newer release's: it is left alone, and so is its deadline.
-                reason = f"it is of format {order.format}, and this release knows formats 1 to {FORMAT}"
-            else:
-                reason = "it has no revision (`rev`) of 1 or more, by which a write could be fenced"
-        if len(self._unreadable) < UNREADABLE_NAMED_LIMIT:
-            self._unreadable[str(document.get("_id"))] = reason
-        return None
+        except BSONError as error:
+            raise StoreUnavailable(f"the server's answer can't be decoded ({type(error).__name__})") from None
+        return found
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         results = [Committed.WRITTEN] * len(orders)
@@ -336,7 +286,7 @@ def _write_of(order: Order) -> Write | None:
         fields |= due_fields(order.due)
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
-    except (BSONError, OverflowError, UnicodeEncodeError):
+    except (BSONError, OverflowError, TypeError, ValueError):
         return None
     size_bytes = len(encoded) + len(order.id.encode()) + WRITE_OVERHEAD_BYTES
     if size_bytes > DOCUMENT_BYTES_MAX:
@@ -346,12 +296,17 @@ def _write_of(order: Order) -> Write | None:
 
 def due_fields(due: datetime) -> Document:
     """A deadline as a document holds it: the date, and the number by which the sweep finds it."""
-    return {"due": due, DUE_MS: _since_1970_ms(due)}
+    return {"due": due, DUE_MS: since_1970_ms(due)}
 
 
-def _since_1970_ms(at: datetime) -> int:
-    """Whole milliseconds, as a stored date has them, and rounded as that is."""
-    return (at - EPOCH) // MILLISECOND
+def _id_of(found: Order | CorruptDocument) -> str:
+    return found.id if isinstance(found, Order) else found.order_id
+
+
+def _payment_id_of(found: Order | CorruptDocument) -> str | None:
+    if isinstance(found, Order):
+        return found.payment.id if found.payment is not None else None
+    return found.payment_id
 
 
 def _that_fit(writes: list[Write]) -> Iterator[list[Write]]:

@@ -5,7 +5,7 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 
 import enum
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -34,6 +34,19 @@ class Committed(enum.Enum):
     """It may have been written, or may yet be."""
 
 
+class CorruptDocument(Struct, frozen=True):
+    """A stored document that is no order, or none that this release knows: a value, for it is one order's trouble.
+
+    `order_id` is its `_id`, as text. `reason` names a field and what belongs there, and quotes no value. `newer`: a
+    later release wrote it, whose processes may run beside this one. `payment_id` is what stands as its payment's id.
+    """
+
+    order_id: str
+    reason: str
+    newer: bool = False
+    payment_id: str | None = None
+
+
 class DeadLetter(Struct, frozen=True):
     """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once.
 
@@ -57,22 +70,18 @@ class DeadLetter(Struct, frozen=True):
 class OrderStore(Protocol):
     """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has.
 
-    A stored document that is no order (somebody has edited it) is never guessed at, nor written over: no read brings
-    it, and every commit of it is a conflict.
+    A stored document that is no order (it was edited) is never guessed at: each read brings it as what it is, and no
+    other one fails for it. It is written over by nothing that was decided on an earlier revision.
     """
-
-    @property
-    def unreadable(self) -> Mapping[str, str]:
-        """By order id: the documents that were no order when they were last read, and why not."""
 
     async def prepare(self) -> None:
         """Reach the store and make the indexes. Raises StoreUnavailable."""
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
-        """The orders with these ids, as far as there are any. Raises StoreUnavailable."""
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
+        """What is stored under these ids, as far as there is anything. Raises StoreUnavailable."""
 
-    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
-        """The orders whose payments have these ids, by payment id. Raises StoreUnavailable."""
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
+        """The documents whose payments have these ids, by payment id. Raises StoreUnavailable."""
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         """Write each order if the stored one has the revision before its own (none, for revision 1).
@@ -80,10 +89,12 @@ class OrderStore(Protocol):
         Never raises StoreUnavailable: what is not known is `UNKNOWN`, document by document, in the order given.
         """
 
-    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
-        """Orders at which somebody must look: overdue at `now`, or due absurdly late.
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
+        """About `limit` orders at which somebody must look: overdue at `now`, or due absurdly late.
 
-        With a `holder` (a client id): all that this holder has in its hands, due or not. Raises StoreUnavailable.
+        Corrupt documents that are met on the way come with them. However many there are, no order stays behind them:
+        what has become due since the last call is read, and some of what is older, in turn. With a `holder` (a client
+        id): all that this holder has in its hands, due or not. Raises StoreUnavailable.
         """
 
     async def bury(self, letter: DeadLetter) -> bool:

@@ -51,7 +51,7 @@ from payment.ops.metrics import Metrics
 from payment.ports.cards import Handover
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
-from tests.fakes.store import FakeStore
+from tests.fakes.store import FakeDatabase, FakeStore
 
 USER = "user-1"
 CANT = Authentication()
@@ -60,12 +60,21 @@ CANT = Authentication()
 class Ledger:
     """One process's ledger. `lives` counts its incarnations: `restart` begins the next over the same mailboxes."""
 
-    def __init__(self, store: FakeStore, clock: FakeClock, client_id: str = "web-1", *, stripe_room: int = 100) -> None:
+    def __init__(
+        self,
+        store: FakeStore,
+        clock: FakeClock,
+        client_id: str = "web-1",
+        *,
+        stripe_room: int = 100,
+        hands: type[Hands] = Hands,
+    ) -> None:
         self.store, self.clock, self.client_id = store, clock, client_id
         self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", 10_000)
         self.stripe: Mailbox[StripeLetter] = Mailbox("stripe", stripe_room)
         self.nats: Mailbox[NatsLetter] = Mailbox("nats", 100)
         self.estimate = QueueEstimate()
+        self._hands = hands
         self.health = Health(clock)
         self.metrics = Metrics()
         self.lives = 0
@@ -85,7 +94,7 @@ class Ledger:
 
     async def start(self) -> "Ledger":
         self.lives += 1
-        self.hands = Hands(self.process, self.stripe, self.nats, self.estimate)
+        self.hands = self._hands(self.process, self.stripe, self.nats, self.estimate)
         identity = Identity(self.process, self.client_id, "2026-01-01", "payment-service")
         report = Report(self.health, self.metrics, self.clock)
         self.actor = MongoActor(self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds())
@@ -149,7 +158,7 @@ class Ledger:
         return PaymentAsked(user, self.clock.monotonic() + 5.0, answer, payment_id, order_id)
 
     def arrived(
-        self, message: OrderCreated | OrderCancelled, identity: str = "", *, redelivered: bool = False
+        self, message: OrderCreated | OrderCancelled, identity: str = "", *, redelivered: int = 0
     ) -> EventArrived:
         subject = "order:created" if isinstance(message, OrderCreated) else "order:cancelled"
         name = identity or f"{subject} {message.order_id}"
@@ -252,9 +261,9 @@ def waits(*letters: ChargeAsked) -> bool:
 class World:
     """One database, one clock, and the ledgers of several processes."""
 
-    def __init__(self, clock: FakeClock | None = None) -> None:
+    def __init__(self, clock: FakeClock | None = None, database: FakeDatabase | None = None) -> None:
         self.clock = clock or FakeClock()
-        self.store = FakeStore()
+        self.store = FakeStore(database)
         self.ledgers: list[Ledger] = []
 
     async def ledger(self, client_id: str = "web-1", *, own_store: bool = False, **kwargs: Any) -> Ledger:
@@ -265,9 +274,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(ends: Sequence[BaseException] = ()) -> AsyncIterator[World]:
+async def world(ends: Sequence[BaseException] = (), database: FakeDatabase | None = None) -> AsyncIterator[World]:
     """Ends what runs at the end, and lets no crash go by unseen."""
-    made = World()
+    made = World(database=database)
     yield made
     made.store.go_on()
     for ledger in made.ledgers:

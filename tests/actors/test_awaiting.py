@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from payment.actors.letters import ChargeAsked, PaymentAnswer
+from payment.actors.report import Report
+from payment.actors.set_aside import SetAside
 from payment.actors.views import Views
 from payment.core.effects import CancelIntent, ConfirmIntent, RetrieveIntent
 from payment.core.messages import (
@@ -192,7 +194,8 @@ class TestViews:
         await awaiting(ledger)
         looks: list[str] = []
         clock = FakeClock()
-        views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append)
+        aside = SetAside(Report(ledger.health, ledger.metrics, clock), clock)
+        views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append, set_aside=aside)
         answering = asyncio.create_task(views.answer_all())
         view = ledger.view(payment_of("o1"))
         views.add(view)

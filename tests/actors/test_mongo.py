@@ -401,37 +401,6 @@ class TestOneDocument:
         await house.clock.advance(62)
         assert ledger.to_stripe() != []
 
-    async def test_an_order_that_somebody_made_unreadable_is_answered_for_what_it_is(
-        self, house: World, ledger: Ledger
-    ) -> None:
-        """F41: nobody hears that there is no such order; its event waits for whoever mends it, and others go on."""
-        await ledger.order()
-        await ledger.restart()
-        house.store.database.unreadable["o1"] = "Object missing required field"
-        asked = await ledger.ask()
-        await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), ledger.arrived(ledger.created("o2"), "o2"))
-        again = await ledger.ask()
-        assert (reason(asked), reason(again)) == (Unavailability.ILLEGIBLE, Unavailability.ILLEGIBLE)
-        assert sorted(ledger.settled) == [("cancel", Handling.NOT_NOW), ("o2", Handling.APPLIED)]
-        await house.clock.advance(3)
-        assert b'payment_alarms_total{event="document_unreadable"} 1.0' in ledger.metrics.render()
-        house.store.database.unreadable.clear()
-        assert waits(await ledger.ask())
-
-    async def test_an_outcome_for_an_unreadable_order_is_found_when_it_is_mended(
-        self, house: World, ledger: Ledger
-    ) -> None:
-        """F41: it can't be noted, and is not forgotten: the stored deadline brings somebody to look."""
-        await ledger.order()
-        await ledger.ask()
-        charge = ledger.one_to_stripe()
-        house.store.database.unreadable["o1"] = "Object missing required field"
-        await ledger.ended(charge, charged("o1", "ch_1"))
-        assert len(ledger.hands) == 0
-        house.store.database.unreadable.clear()
-        await house.clock.advance(62)
-        assert ledger.to_stripe() != []
-
     async def test_a_cancel_in_the_fold_of_a_refused_request_is_kept(self, house: World, ledger: Ledger) -> None:
         """F41: nothing of what came with a bad letter is lost."""
         await ledger.order()

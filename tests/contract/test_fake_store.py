@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import bson
 import pytest
 
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
@@ -19,6 +21,12 @@ class FakeBench:
 
     def store(self) -> FakeStore:
         return FakeStore(self._database)
+
+    def insert(self, document: dict[str, Any]) -> None:
+        self._database.documents[str(document["_id"])] = bson.encode(document)
+
+    def delete(self, order_id: str) -> None:
+        del self._database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
         return [letter.data for letter in self._database.dead_letters.values()]

@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+import bson
 import pytest
 
 from payment.core.messages import Instrument, InstrumentKind
@@ -98,6 +99,12 @@ class StoreBench:
 
     def store(self) -> OrderStore:
         return SimStore(self._world, self._world.process())
+
+    def insert(self, document: dict[str, Any]) -> None:
+        self._world.database.documents[str(document["_id"])] = bson.encode(document)
+
+    def delete(self, order_id: str) -> None:
+        del self._world.database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
         return [letter.data for letter in self._world.database.dead_letters.values()]

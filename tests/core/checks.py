@@ -6,6 +6,7 @@ Stories, generated sequences and the model world all check these after each step
 from datetime import datetime
 
 import msgspec
+from msgspec import structs
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ConfirmIntent
 from payment.core.messages import client_id_of
@@ -20,7 +21,8 @@ from payment.core.order import (
     Order,
     TaskKind,
 )
-from payment.core.pending import pending, publication
+from payment.core.pending import pending, publication, refiled
+from payment.core.validity import flaw
 
 S = AttemptState
 WITH_A_TASK = {S.CHARGING, S.REFUNDING, S.BLOCKED}
@@ -62,6 +64,8 @@ def check_document(order: Order) -> None:
     _check_charges(order)
     _check_outbox(order)
     assert len(order.history) <= HISTORY_LIMIT
+    assert flaw(structs.replace(order, rev=1)) is None, "what the core writes it must be able to read again"
+    assert refiled(order) is order
     assert survives_storage(order)
 
 

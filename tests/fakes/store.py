@@ -7,47 +7,78 @@ randomness, no sleep: a simulation drives it. Change together with: `payment.por
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import bson
 import msgspec
-from bson.codec_options import CodecOptions
 
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
-from payment.ports.store import Committed, DeadLetter, StoreUnavailable
-
-CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
+from payment.ports.documents import CODEC, order_of
+from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
 
 class FakeDatabase:
     """What is on disk, shared by the stores of several processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], Order | CorruptDocument] = order_of) -> None:
+        """`read` makes an order of a document; a test may pass one that checks less than the real one."""
+        self.read = read
         self.documents: dict[str, bytes] = {}
         self.dead_letters: dict[str, DeadLetter] = {}
-        self.unreadable: dict[str, str] = {}
-        """By order id: documents that somebody has edited, and why they are no orders. Out of here they are mended."""
         self.revisions: list[Order] = []
         """Every document ever written, in order."""
-        self._decoded: dict[str, tuple[bytes, Order]] = {}
+        self._decoded: dict[str, tuple[bytes, Order | CorruptDocument]] = {}
 
-    def get(self, order_id: str) -> Order | None:
-        document = None if order_id in self.unreadable else self.documents.get(order_id)
+    def find(self, order_id: str) -> Order | CorruptDocument | None:
+        """What a store reads under an id."""
+        document = self.documents.get(order_id)
         return None if document is None else self._read(order_id, document)
 
-    def orders(self) -> list[Order]:
-        documents = self.documents.items()
-        return [self._read(order_id, document) for order_id, document in documents if order_id not in self.unreadable]
+    def get(self, order_id: str) -> Order | None:
+        found = self.find(order_id)
+        return found if isinstance(found, Order) else None
 
-    def _read(self, order_id: str, document: bytes) -> Order:
+    def found(self) -> list[Order | CorruptDocument]:
+        """Everything that is stored, corrupt documents among it."""
+        return [self._read(order_id, document) for order_id, document in self.documents.items()]
+
+    def _field(self, order_id: str, found: Order | CorruptDocument, name: str) -> Any:
+        """A field that the store itself looks at, whatever stands beside it."""
+        if isinstance(found, Order):
+            return getattr(found, name)
+        return bson.decode(self.documents[order_id], codec_options=CODEC).get(name)
+
+    def dated(self) -> list[tuple[datetime, str, str | None]]:
+        """Every document that has a deadline: that, its id and its holder."""
+        found = ((order_id, self._read(order_id, document)) for order_id, document in self.documents.items())
+        dates = ((self._field(name, each, "due"), name, self._field(name, each, "holder")) for name, each in found)
+        return [each for each in dates if isinstance(each[0], datetime)]
+
+    def orders(self) -> list[Order]:
+        return [each for each in self.found() if isinstance(each, Order)]
+
+    def _read(self, order_id: str, document: bytes) -> Order | CorruptDocument:
         """A document is decoded once, however often it is read: orders are frozen."""
         kept = self._decoded.get(order_id)
         if kept is None or kept[0] is not document:
-            kept = self._decoded[order_id] = (document, _decoded(document))
+            kept = self._decoded[order_id] = (document, self.read(document))
         return kept[1]
+
+    def edit(self, order_id: str, **fields: Any) -> bytes:
+        """An operator's hand: set fields of a document, as MongoDB's `$set` does. Returns what stood there before."""
+        before = self.documents[order_id]
+        edited = bson.decode(before, codec_options=CODEC)
+        for path, value in fields.items():
+            *way, last = path.split("__")
+            holder: Any = edited
+            for key in way:
+                holder = holder[int(key) if key.isdigit() else key]
+            holder[last] = value
+        self.documents[order_id] = bson.encode(edited, codec_options=CODEC)
+        return before
 
     def put(self, order: Order) -> None:
         """Write whatever the revision: a test's own hand, or a restored backup."""
@@ -56,15 +87,13 @@ class FakeDatabase:
 
     def replace(self, order: Order, document: bytes) -> bool:
         """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): false where the upsert collides on `_id`."""
-        stored = self.get(order.id)
-        if order.id in self.unreadable:
-            return False
-        if stored is not None and stored.rev != order.rev - 1:
+        stored = self.find(order.id)
+        if stored is not None and self._field(order.id, stored, "rev") != order.rev - 1:
             return False
         if stored is None and self._payment_is_another_s(order):
             return False
         self.documents[order.id] = document
-        self.revisions.append(self._read(order.id, document))
+        self.revisions.append(order)
         return True
 
     def keep(self, letter: DeadLetter) -> str | None:
@@ -110,7 +139,6 @@ class FakeStore:
         self._open = asyncio.Event()
         self._open.set()
         self._stalled: set[str] = set()
-        self._unreadable: dict[str, str] = {}
         self._held: deque[Order] = deque()
 
     # ------------------------------------------------------------------------------------------------------ the script
@@ -143,24 +171,14 @@ class FakeStore:
         await self._called("prepare")
         self.prepared += 1
 
-    @property
-    def unreadable(self) -> Mapping[str, str]:
-        return self._unreadable
-
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         await self._called("load")
-        for each in order_ids:
-            self._unreadable.pop(each, None)
-            if each in self.database.unreadable:
-                self._unreadable[each] = self.database.unreadable[each]
-        found = (self.database.get(order_id) for order_id in dict.fromkeys(order_ids))
-        return {order.id: order for order in found if order is not None}
+        found = ((order_id, self.database.find(order_id)) for order_id in dict.fromkeys(order_ids))
+        return {order_id: each for order_id, each in found if each is not None}
 
-    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         await self._called("load_by_payment")
-        wanted = set(payment_ids)
-        by_payment = {order.payment.id: order for order in self.database.orders() if order.payment}
-        return {payment_id: order for payment_id, order in by_payment.items() if payment_id in wanted}
+        return by_payment(self.database, payment_ids)
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         self.calls["commit"] += 1
@@ -173,7 +191,7 @@ class FakeStore:
         await asyncio.sleep(0)
         return results
 
-    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
         await self._called("due")
         return due_orders(self.database, now, holder, limit)
 
@@ -234,27 +252,40 @@ class FakeStore:
         return Committed.UNKNOWN if fate == "unanswered" else written
 
 
-def _due(order: Order) -> datetime:
-    assert order.due is not None
-    return order.due
+def by_payment(database: FakeDatabase, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
+    """`OrderStore.load_by_payment`, on what the database holds at this instant."""
+    found = {}
+    for each in database.found():
+        stored = each.payment.id if isinstance(each, Order) and each.payment else getattr(each, "payment_id", None)
+        if stored in payment_ids:
+            found[str(stored)] = each
+    return found
 
 
-def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit: int) -> list[Order]:
-    """`OrderStore.due`, on what the database holds at this instant."""
-    orders = sorted(
-        (order for order in database.orders() if order.due is not None), key=lambda each: (_due(each), each.id)
-    )
+def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
+    """`OrderStore.due`, on what the database holds at this instant: every corrupt document that is due as well."""
     horizon = now + LONGEST_DELAY
+    dated = database.dated()
+    dated.sort(key=lambda each: each[:2])
     if holder is not None:
-        return [order for order in orders if order.holder == holder and _due(order) <= horizon][:limit]
-    overdue = [order for order in orders if _due(order) <= now][:limit]
-    return overdue + [order for order in orders if _due(order) > horizon][:limit]
+        wanted = [order_id for due, order_id, held_by in dated if held_by == holder and due <= horizon]
+    else:
+        wanted = [order_id for due, order_id, _ in dated if due <= now]
+    found = _orders_up_to(database, wanted, limit)
+    if holder is None:
+        found += _orders_up_to(database, [order_id for due, order_id, _ in dated if due > horizon], limit)
+    return found
+
+
+def _orders_up_to(database: FakeDatabase, order_ids: Sequence[str], limit: int) -> list[Order | CorruptDocument]:
+    """What stands under these ids, until there are orders enough."""
+    found: list[Order | CorruptDocument] = []
+    for order_id in order_ids:
+        if sum(isinstance(each, Order) for each in found) < limit and (each := database.find(order_id)) is not None:
+            found.append(each)
+    return found
 
 
 def encoded(order: Order) -> bytes:
     """A document as the store keeps it. Raises what `bson` raises for what can't be kept."""
     return bson.encode(msgspec.to_builtins(order, builtin_types=(datetime,)), codec_options=CODEC)
-
-
-def _decoded(encoded: bytes) -> Order:
-    return msgspec.convert(bson.decode(encoded, codec_options=CODEC), Order)

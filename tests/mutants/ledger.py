@@ -230,8 +230,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "            if not self._hands.release(order):\n                self._unreleased.add(order.id)\n",
-                "            self._hands.release(order)\n",
+                "        if not self._hands.release(order):\n            self._unreleased.add(order.id)\n",
+                "        self._hands.release(order)\n",
             ),
         ),
         beyond="It costs a lease's time: the deadline stands.",
@@ -307,7 +307,11 @@ MUTANTS = (
         endangers="L4 F41",
         test="tests/actors/test_mongo.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
         edits=(
-            Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > LETTERS_LOST:\n"),
+            Edit(
+                DESK,
+                "nothing was written\n        if len(work.letters) > 1:\n",
+                "nothing was written\n        if len(work.letters) > LETTERS_LOST:\n",
+            ),
             Edit(DESK, "CACHED_ORDERS_LIMIT = 5_000\n", "CACHED_ORDERS_LIMIT = 5_000\nLETTERS_LOST = 64\n"),
         ),
     ),

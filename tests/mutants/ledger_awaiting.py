@@ -137,8 +137,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "            self._waiters.written(order, handover)\n",
-                "            self._waiters.written(order)\n",
+                "self._waiters.written, order, handover)",
+                "self._waiters.written, order)",
             ),
         ),
         beyond=NO_LAW,

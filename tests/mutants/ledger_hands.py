@@ -328,7 +328,13 @@ MUTANTS = (
         wrong="Of two letters whose document is refused the first is put away and the second is lost.",
         endangers="L4 F41",
         test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
-        edits=(Edit(DESK, "        if len(work.letters) > 1:\n", "        if len(work.letters) > 2:\n"),),
+        edits=(
+            Edit(
+                DESK,
+                "nothing was written\n        if len(work.letters) > 1:\n",
+                "nothing was written\n        if len(work.letters) > 2:\n",
+            ),
+        ),
     ),
     Mutant(
         name="read-overtaken-since-believed",

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from msgspec import structs
 
 from payment.core.decide import decide
@@ -13,11 +14,10 @@ from payment.core.schedule import LONGEST_DELAY
 from payment.ports.mongo_store import (
     COMMAND_BYTES_MAX,
     DOCUMENT_BYTES_MAX,
-    UNREADABLE_NAMED_LIMIT,
     WRITE_OVERHEAD_BYTES,
     MongoStore,
 )
-from payment.ports.store import Committed, DeadLetter, StoreUnavailable
+from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 from tests.servers.scripted_mongo import ScriptedMongo
 
 WRITTEN_ANSWER = {"ok": 1.0, "n": 2, "nModified": 1}
@@ -243,47 +243,39 @@ async def test_a_second_name_tells_events_apart_by_what_they_say() -> None:
     assert structs.replace(one, error="worse", at=T0 + timedelta(days=1)).name_beside == one.name_beside
 
 
-async def test_an_order_that_is_none_is_noted_until_it_is_mended_or_gone(
-    server: ScriptedMongo, store: MongoStore
-) -> None:
-    """F41: by its id, and only for as long as it is so: an alarm that never ends is no alarm."""
-    bad = {"_id": "bad", "status": "created"}
-    good = {"_id": "o1", "status": "created", "version": 1, "rev": 1}
-    server.answers["find"] = [_found(bad, good), _found(good), _found(bad), _found(good | {"_id": "bad"})]
-    assert set(await store.load(["bad", "o1"])) == {"o1"}
-    assert set(store.unreadable) == {"bad"}
-    await store.load(["o1"])
-    assert set(store.unreadable) == {"bad"}, "nobody has looked at it since"
-    assert await store.load(["bad"]) == {}
-    assert set(store.unreadable) == {"bad"}
-    await store.load(["bad"])
-    assert not store.unreadable
+async def test_what_is_no_order_is_brought_as_what_it_is(server: ScriptedMongo, store: MongoStore) -> None:
+    """F50: beside those that are: it spoils no other's read, and is never taken for one that is not there."""
+    bad = {"_id": "bad", "status": "created", "payment": {"id": "p1"}}
+    far = {"_id": "far", "status": "created", "version": 1, "rev": 1, "expiresAt": DatetimeMS(10**17)}
+    good = {"_id": "o1", "status": "cancelled", "version": 1, "rev": 1, "format": FORMAT}
+    server.answers["find"] = [_found(bad, far, good), _found(bad, good)]
+    found = await store.load(["bad", "far", "o1", "none"])
+    assert {name: type(each) for name, each in found.items()} == {
+        "bad": CorruptDocument,
+        "far": CorruptDocument,
+        "o1": Order,
+    }
+    assert list(await store.load_by_payment(["p1"])) == ["p1"]
 
 
 async def test_an_order_without_a_revision_is_none(server: ScriptedMongo, store: MongoStore) -> None:
-    """F41: somebody has taken it out. No write could be fenced by it, and each would be tried for ever."""
-    server.answers["find"] = [_found({"_id": "o1", "status": "created", "version": 1})]
-    assert await store.load(["o1"]) == {}
-    assert "rev" in store.unreadable["o1"]
+    """F41: it was taken out. No write could be fenced by it, and each would be tried for ever."""
+    server.answers["find"] = [_found({"_id": "o1", "status": "cancelled", "version": 1, "format": FORMAT})]
+    (found,) = (await store.load(["o1"])).values()
+    assert isinstance(found, CorruptDocument)
+    assert "rev" in found.reason
 
 
 async def test_a_document_of_a_newer_release_is_left_alone(server: ScriptedMongo, store: MongoStore) -> None:
     """F33: during a deployment, or after one was taken back. This one would drop what it does not know."""
     server.answers["find"] = [
-        _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT + 1}),
-        _found({"_id": "o1", "status": "created", "version": 1, "rev": 3, "format": FORMAT}),
+        _found({"_id": "o1", "status": "cancelled", "version": 1, "rev": 3, "format": FORMAT + 1}),
+        _found({"_id": "o1", "status": "cancelled", "version": 1, "rev": 3, "format": FORMAT}),
     ]
-    assert await store.load(["o1"]) == {}
-    assert "format" in store.unreadable["o1"]
-    assert list(await store.load(["o1"])) == ["o1"]
-
-
-async def test_no_more_than_so_many_orders_are_named_that_are_none(server: ScriptedMongo, store: MongoStore) -> None:
-    """F39, F41: a disaster takes no memory without a bound."""
-    bad = [{"_id": f"bad{number}"} for number in range(UNREADABLE_NAMED_LIMIT + 1)]
-    server.answers["find"] = [_found(*bad)]
-    await store.due(T0, "web-1", 10 * UNREADABLE_NAMED_LIMIT)
-    assert len(store.unreadable) == UNREADABLE_NAMED_LIMIT
+    (found,) = (await store.load(["o1"])).values()
+    assert isinstance(found, CorruptDocument)
+    assert found.newer
+    assert isinstance((await store.load(["o1"]))["o1"], Order)
 
 
 async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(server: ScriptedMongo) -> None:
@@ -326,7 +318,8 @@ async def test_what_is_due_is_written_with_its_number(server: ScriptedMongo, sto
 
 
 def _due(at: datetime, after_s: float) -> dict[str, object]:
-    return {"_id": f"o{after_s}", "status": "created", "version": 1, "rev": 1, "due": at + timedelta(seconds=after_s)}
+    due = at + timedelta(seconds=after_s)
+    return {"_id": f"o{after_s}", "status": "cancelled", "version": 1, "rev": 1, "format": FORMAT, "due": due}
 
 
 def _found(*documents: dict[str, object]) -> dict[str, object]:

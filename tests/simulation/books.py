@@ -19,6 +19,7 @@ from tests.simulation.journal import (
     AnyEntry,
     Buried,
     DidByHand,
+    Edited,
     Exited,
     IntentMoved,
     Killed,
@@ -88,6 +89,9 @@ class Books:
         """Each attempt, with the entry that brought it."""
         self.restored = False
         """The store was put back to an earlier state."""
+        self.corrupt: set[str] = set()
+        """Orders whose documents are none at the moment: an operator has edited them."""
+        self.ever_corrupt: set[str] = set()
         self.fingerprints: dict[str, str] = {}
         self.order_of_key: dict[str, str] = {}
         self.confirms_arrived: set[tuple[str, int]] = set()
@@ -208,6 +212,7 @@ class Books:
 
     def _wrote(self, entry: Wrote) -> None:
         order = entry.order
+        self.corrupt.discard(order.id)
         known = len(self.orders[order.id].attempts) if order.id in self.orders else 0
         for attempt in order.attempts[known:]:
             self.born_s[order.id, attempt.number] = entry.at_s
@@ -223,9 +228,14 @@ class Books:
 
     def _put_back(self, entry: Restored) -> None:
         self.restored = True
+        self.corrupt.clear()
         self.orders.clear()
         for order in entry.orders:
             self._holds(order, entry.at_s)
+
+    def _edited(self, entry: Edited) -> None:
+        self.corrupt.add(entry.order_id)
+        self.ever_corrupt.add(entry.order_id)
 
     def _asked_stripe(self, entry: StripeAsked) -> None:
         if entry.key is None:
@@ -319,6 +329,7 @@ class Books:
 _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     Wrote: Books._wrote,
     Restored: Books._put_back,
+    Edited: Books._edited,
     IntentMoved: Books._moved,
     DidByHand: Books._did_by_hand,
     StripeAsked: Books._asked_stripe,

@@ -45,6 +45,9 @@ STEP_CHECKS: defaultdict[type, list[tuple[str, StepCheck]]] = defaultdict(list)
 REST_CHECKS: list[tuple[str, RestCheck]] = []
 AFTER_A_RESTORE: set[str] = set()
 """Laws of the rest that hold after the store was put back to an earlier state, too: only the first one can."""
+OF_CORRUPT_ORDERS: set[str] = set()
+"""Laws of the rest that hold of an order too whose document was edited and never corrected (F50): nothing is done for
+such an order, but its card is not charged twice, and nobody was told what is not so."""
 
 
 def step(*entries: type, law: str) -> Callable[[S], S]:
@@ -58,13 +61,18 @@ def step(*entries: type, law: str) -> Callable[[S], S]:
     return register
 
 
-def rest(*, law: str, restored: bool = False) -> Callable[[R], R]:
-    """Register a check of the books at rest; `restored`: also where the store was put back meanwhile."""
+def rest(*, law: str, restored: bool = False, corrupt: bool = False) -> Callable[[R], R]:
+    """Register a check of the books at rest.
+
+    `restored`: also where the store was put back meanwhile; `corrupt`: also of orders whose documents stay corrupt.
+    """
 
     def register(check: R) -> R:
         REST_CHECKS.append((law, check))
         if restored:
             AFTER_A_RESTORE.add(law)
+        if corrupt:
+            OF_CORRUPT_ORDERS.add(law)
         return check
 
     return register
@@ -87,6 +95,8 @@ def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Itera
             if books.restored and law not in AFTER_A_RESTORE:
                 continue
             for about, words in rests(books):
+                if about in books.corrupt and law not in OF_CORRUPT_ORDERS:
+                    continue
                 yield Violation(law, about, words, at_s, books.index)
 
 

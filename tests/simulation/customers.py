@@ -130,7 +130,13 @@ class Errand:
     @property
     def waits(self) -> bool:
         """Something of it is still to be done."""
-        return self.under_way or (self.started and not self.known) or self.bank_at_s is not None
+        return self.under_way or (self.started and not self.known and not self.in_vain) or self.bank_at_s is not None
+
+    @property
+    def in_vain(self) -> bool:
+        """At rest, of an order whose document nobody corrects: its customer has to ask an operator."""
+        edits, order_id = self._world.edits, self._order.id
+        return self._world.at_rest and edits.is_corrupt(order_id) and order_id not in edits.coming
 
     def begin(self) -> None:
         self.started = True
@@ -138,6 +144,8 @@ class Errand:
 
     def insist(self) -> None:
         """At rest: repeat until it is known, as often as the service wished."""
+        if self.in_vain:
+            return
         if self.started and not self.known and not self.under_way and self._world.now_s >= self.again_at_s:
             self._send()
 

@@ -5,8 +5,8 @@ The journal is all that the checks, the history check, the reach and the transcr
 anything that differs between two runs of one seed: no addresses, no wall time, no order of a set.
 
 `who` is a process (`p1`), a customer (`c1`), `orders` (the neighbouring orders service), `stripe`, `store`, `bus`,
-`operator` (at Stripe's dashboard) or `world`. `at_s` is in virtual seconds since the world began. Change together:
-all that matches on `Entry`.
+`operator` (at Stripe's dashboard or the database) or `world`. `at_s` is in virtual seconds since the world began.
+Change together: all that matches on `Entry`.
 """
 
 import hashlib
@@ -40,6 +40,12 @@ class Restored(Entry, frozen=True):
     """The store was put back to an earlier state: it holds these documents, and no others (F47)."""
 
     orders: tuple[Order, ...]
+
+
+class Edited(Entry, frozen=True):
+    """An operator has edited a document of the store, and it is no order any more. A `Wrote` corrects it (F50)."""
+
+    order_id: str
 
 
 class Buried(Entry, frozen=True):
@@ -316,6 +322,7 @@ class Awake(Entry, frozen=True):
 AnyEntry = (
     Wrote
     | Restored
+    | Edited
     | Buried
     | StripeSent
     | StripeAsked

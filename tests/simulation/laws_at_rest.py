@@ -45,7 +45,7 @@ def _all_orders(books: Books) -> list[str]:
     return sorted({*books.orders, *(charge.order_id for charge in books.charges.values())})
 
 
-@rest(law="L1: an order keeps one charge at most", restored=True)
+@rest(law="L1: an order keeps one charge at most", restored=True, corrupt=True)
 def one_charge_is_kept(books: Books) -> Iterator[Breach]:
     for order_id in _all_orders(books):
         kept = _kept(books, order_id)
@@ -89,7 +89,7 @@ def the_charged_are_told(books: Books) -> Iterator[Breach]:
             yield charge.order_id, f"{charge.charge_id} is kept, and was never announced"
 
 
-@rest(law="L2: nobody else has a payment:created, and nobody has two")
+@rest(law="L2: nobody else has a payment:created, and nobody has two", corrupt=True)
 def only_the_charged_are_told(books: Books) -> Iterator[Breach]:
     paid_by: dict[str, str] = {}
     for payload in _announced(books, PAYMENT_CREATED):
@@ -152,7 +152,7 @@ def refunds_are_announced(books: Books) -> Iterator[Breach]:
             yield order_id, f"{charge_id} was announced as paid and given back, and the refund was never announced"
 
 
-@rest(law="L4: every event is applied, found stale, or a dead letter")
+@rest(law="L4: every event is applied, found stale, or a dead letter", corrupt=True)
 def events_are_not_lost(books: Books) -> Iterator[Breach]:
     for event in books.incoming.values():
         if _buried(books, event):
@@ -176,7 +176,7 @@ def prices_are_exact(books: Books) -> Iterator[Breach]:
             yield order.id, f"it costs {owed}, the store says {(order.amount, order.currency, order.user_id)}"
 
 
-@rest(law="L4: each 201 is true")
+@rest(law="L4: each 201 is true", corrupt=True)
 def told_paid_is_paid(books: Books) -> Iterator[Breach]:
     for request, answer in _answers(books):
         if answer.status not in (200, 201):
@@ -227,6 +227,8 @@ def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
         attempt = order.unsettled
         if attempt is None or attempt.state not in (AttemptState.CONFIRMING, AttemptState.CANCELLING):
             continue
+        if order.id in books.ever_corrupt:
+            continue  # it was set aside for a while, and what was in flight meanwhile is looked at after its lease
         since_s = next(
             each.at_s
             for each in books.revisions[order.id]

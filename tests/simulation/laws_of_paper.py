@@ -263,7 +263,7 @@ def only_poison_is_buried(entry: Buried, books: Books) -> Iterator[Breach]:
     event = next((each for each in books.incoming.values() if each.data == entry.data), None)
     if event is None:
         yield "", f"{entry.identity} is a dead letter, and never came"
-    elif not is_poison(event) and "document refused" not in books.struck:
+    elif not is_poison(event) and "document refused" not in books.struck and order_of(event) not in books.ever_corrupt:
         yield order_of(event), f"{entry.identity} is a dead letter, and nothing is wrong with it: {entry.error}"
 
 
@@ -313,6 +313,8 @@ def nothing_crashes_by_itself(entry: Said, books: Books) -> Iterator[Breach]:
         yield entry.who, f"uncaught: {entry.fields}"
     if entry.event == "actor_crashed" and "Surprise" not in str(entry.fields):
         yield entry.who, f"an actor crashed: {entry.fields}"
+    if entry.event == "order_set_aside":
+        yield entry.who, f"deciding about an order raised: {entry.fields}"
     if entry.event == "actor_hung" and "actor hangs" not in books.struck:
         yield entry.who, f"an actor hung: {entry.fields}"
 

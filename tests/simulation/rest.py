@@ -105,7 +105,7 @@ class Rest:
     def _at_rest(self) -> bool:
         world = self._world
         busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
-        busy = busy or world.stripe.coming
+        busy = busy or world.stripe.coming or world.edits.coming
         return not busy and world.next_event_s() is None and all(blocked(order) for order in world.orders_due())
 
     def why(self) -> str:
@@ -115,6 +115,7 @@ class Rest:
         waiting = ["a customer waits" for errand in world.errands if errand.waits]
         unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
         unsettled += ["a charge is to come"] if world.stripe.coming else []
+        unsettled += ["a document is to be corrected"] if world.edits.coming else []
         flying = [f"{len(world.carrier.flying)} requests are on their way"] if world.carrier.flying else []
         return "; ".join((*due, *waiting, *unsettled, *flying))
 
@@ -127,13 +128,14 @@ class Rest:
         world = self._world
         if any(errand.under_way for errand in world.errands):
             return None
-        repeats = [errand.again_at_s for errand in world.errands if errand.started and not errand.known]
+        repeats = [errand.again_at_s for errand in world.errands if errand.waits and not errand.known]
         repeats += [errand.bank_at_s for errand in world.errands if errand.bank_at_s is not None]
         times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
         event_s = world.next_event_s()
         events = [] if event_s is None else [event_s]
-        return min((*times, *landing, *repeats, *events, *world.stripe.coming, *world.bus.next_s()), default=None)
+        coming = (*world.stripe.coming, *world.edits.coming.values())
+        return min((*times, *landing, *repeats, *events, *coming, *world.bus.next_s()), default=None)
 
     def _jump(self, next_s: float) -> None:
         """Let time pass with nobody running, to shortly before or after what is next."""

@@ -9,6 +9,7 @@ from tests.simulation.books import Books, is_poison, order_of, stands_applied
 from tests.simulation.journal import (
     Buried,
     Delivered,
+    Edited,
     Met,
     Pressed,
     Stored,
@@ -124,3 +125,9 @@ def both_within_the_window(entry: Stored, books: Books) -> bool:
 def a_write_is_gone(entry: Struck, _books: Books) -> bool:
     """A write was sent, and the store does not hold it."""
     return "F43" in entry.rows
+
+
+@row("F50", Edited)
+def a_document_makes_no_sense(_entry: Edited, _books: Books) -> bool:
+    """An operator has edited the document of an order that is stored."""
+    return True

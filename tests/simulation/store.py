@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from bson.errors import BSONError
 
 from payment.core.order import Order
-from payment.ports.store import Committed, DeadLetter, StoreUnavailable
-from tests.fakes.store import due_orders, encoded
+from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
+from tests.fakes.store import by_payment, due_orders, encoded
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
 
@@ -35,8 +35,6 @@ class SimStore:
         self._world = world
         self._process = process
         self._database = world.database
-        self.unreadable: dict[str, str] = {}
-        """Nobody edits documents here."""
 
     async def prepare(self) -> None:
         await self._read("store.prepare", lambda: None)
@@ -44,21 +42,17 @@ class SimStore:
     async def ping(self) -> str:
         return await self._read("store.ping", lambda: "a simulated store")
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
-        def find() -> dict[str, Order]:
-            found = (self._database.get(order_id) for order_id in dict.fromkeys(order_ids))
-            return {order.id: order for order in found if order is not None}
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
+        def find() -> dict[str, Order | CorruptDocument]:
+            found = ((order_id, self._database.find(order_id)) for order_id in dict.fromkeys(order_ids))
+            return {order_id: each for order_id, each in found if each is not None}
 
         return await self._read("store.load", find)
 
-    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
-        def find() -> dict[str, Order]:
-            by_payment = {order.payment.id: order for order in self._database.orders() if order.payment}
-            return {each: by_payment[each] for each in dict.fromkeys(payment_ids) if each in by_payment}
+    async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
+        return await self._read("store.load_by_payment", lambda: by_payment(self._database, payment_ids))
 
-        return await self._read("store.load_by_payment", find)
-
-    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
         return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
 
     async def bury(self, letter: DeadLetter) -> bool:

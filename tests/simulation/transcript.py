@@ -18,6 +18,7 @@ from tests.simulation.journal import (
     ConfirmedInBrowser,
     Delivered,
     DidByHand,
+    Edited,
     Exited,
     IntentMoved,
     Killed,
@@ -82,6 +83,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"the store holds {_order(entry.order)}" + (", its answer is lost" if entry.lost_answer else "")
         case Restored():
             return "THE STORE IS PUT BACK: " + (" | ".join(_order(order) for order in entry.orders) or "it is empty")
+        case Edited():
+            return f"EDITS the document of {entry.order_id}: it is no order any more"
         case Buried():
             return f"the store keeps the dead letter {entry.identity}: {entry.error}"
         case StripeSent():

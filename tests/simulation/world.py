@@ -22,6 +22,7 @@ from tests.simulation.bus import SimBus
 from tests.simulation.calls import Call, Carrier, Surprise
 from tests.simulation.clock import Chances, SimClock
 from tests.simulation.customers import Errand
+from tests.simulation.edits import Edits
 from tests.simulation.events import payload, subject_of
 from tests.simulation.faults import FAULTS
 from tests.simulation.journal import Journal, Restored, Said, Struck, Wrote
@@ -56,6 +57,7 @@ class World:
         self.carrier = Carrier(self.loop, self.chances.latency_s)
         self.processes = [Process(self, f"p{number + 1}") for number in range(plan.processes)]
         self.errands = [Errand(self, order, press) for order in plan.orders for press in order.presses]
+        self.edits = Edits(self)
         self.at_rest = False
         self._night_ends_s = 0.0
         self.night = False
@@ -185,7 +187,8 @@ class World:
 
     def take_a_backup(self) -> None:
         """Note what the store holds now: `put_back` brings it back."""
-        self._backup = (dict(self.database.documents), dict(self.database.dead_letters))
+        documents = self.database.documents | self.edits.as_before()
+        self._backup = (documents, dict(self.database.dead_letters))
 
     def put_back(self) -> None:
         """Every process is stopped, the store is put back to its backup, and the processes are started again (F47).
@@ -196,6 +199,7 @@ class World:
             process.kill()
         documents, dead_letters = self._backup
         self.database.documents, self.database.dead_letters = dict(documents), dict(dead_letters)
+        self.edits.forgotten()
         self.restores += 1
         self.changes += 1
         self.journal.add(Restored(self.now_s, "world", tuple(self.database.orders())))

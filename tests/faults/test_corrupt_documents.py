@@ -1,0 +1,151 @@
+"""Documents that make no sense, as an operator may leave them (F50): each is set aside, and everybody else pays."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from payment.ports.mongo_store import due_fields
+from tests.faults.steps import document, one_charge, pay, placed
+from tests.flows.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
+from tests.flows.client import Client
+from tests.flows.house import House, ServiceProcess
+from tests.flows.waiting import eventually
+
+pytestmark = [pytest.mark.servers]
+
+DUE, EVENTS = 600, 1_200
+"""Above what one sweep takes up, and above what JetStream gives out unacknowledged."""
+
+
+def edits(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By name: a paid order's document as an operator's hand leaves it."""
+    attempt, now = found["payment"]["attempts"][0], datetime.now(UTC)
+    task = {"kind": "refund", "due": now, "issued": now, "holder": "gone#1"}
+    made: dict[str, dict[str, Any]] = {
+        "refunded, task left": {"attempt": {"state": "refunded", "task": task, "refund": {"key": "refund-1"}}},
+        "kept 7": {"payment": {"kept": 7}},
+        "kept 0": {"payment": {"kept": 0}},
+        "a time without its zone": {"expiresAt": "2026-03-01T12:00:00"},
+        "text for a number": {"amount": "1999"},
+        "a fraction of an amount": {"amount": 19.99},
+        "an unknown state": {"attempt": {"state": "tok_never_to_be_logged"}},
+        "an attempt's number": {"attempt": {"number": 2}},
+        "no intent": {"payment": {"intent": None}},
+        "no revision": {"rev": None},
+        "a fraction of a revision": {"rev": 2.5},
+    }
+    documents = {}
+    for name, change in made.items():
+        edited = copy.deepcopy(found)
+        edited["payment"] |= change.pop("payment", {})
+        edited["payment"]["attempts"][0] = attempt | change.pop("attempt", {})
+        documents[name] = edited | change | due_fields(now - timedelta(hours=1))
+    return documents
+
+
+def payment_of(order: str) -> str:
+    """A payment's id that no other order has."""
+    return hashlib.sha256(order.encode()).hexdigest()[:32]
+
+
+def lives(process: ServiceProcess) -> None:
+    assert process.running
+    assert process.said("actor_crashed") == []
+
+
+async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing(house: House, bus: Bus) -> None:
+    """F50: at loads, sweeps and a start; 503 by order and by payment; an event is kept whole; others pay."""
+    process = await house.start()
+    paid = await placed(house, bus)
+    answer = await pay(process, paid)
+    found = await document(house, paid, "paid")
+    await bus.told(paid, PAID)
+    bad = {}
+    for name, edited in edits(found).items():
+        order = bad[name] = house.new_order()
+        edited["payment"]["id"] = payment_of(order)
+        house.orders.replace_one({"_id": order}, {**edited, "_id": order}, upsert=True)
+    for number in range(2):
+        if number:
+            process.kill()
+            await asyncio.to_thread(process.start)
+        async with Client(process.port) as client:
+            for name, order in bad.items():
+                told = await client.pay(order, f"tok_visa_{number}")
+                assert (told.status, told.body["errors"][0]["code"]) == (503, "unavailable"), name
+                assert (await client.payment(payment_of(order))).status == 503, name
+        for order in bad.values():
+            await bus.cancel(order)
+        good = await placed(house, bus)
+        assert (await pay(process, good)).status == 201
+        lives(process)
+
+    async def kept() -> bool:
+        return house.dead_letters.count_documents({"subject": CANCELLED}) >= 2 * len(bad)
+
+    await eventually(kept, "the cancels are dead letters")
+    said = {line["order_id"] for line in process.said("document_unreadable", alarm=True)}
+    assert set(bad.values()) <= said
+    assert "tok_never_to_be_logged" not in process.log.read_text()
+    # An operator corrects one, and publishes its event again.
+    order = bad["kept 7"]
+    found["payment"]["id"] = payment_of(order)
+    house.orders.replace_one({"_id": order}, {**found, "_id": order, "rev": found["rev"] + 1})
+    await bus.cancel(order)
+    await document(house, order, "refunded")
+    assert answer.status == 201
+
+
+async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(house: House, bus: Bus) -> None:
+    """F50: 600 that are due first, and 1,200 events for them: an order is paid, cancelled and refunded meanwhile."""
+    process = await house.start()
+    due = datetime.now(UTC) - timedelta(hours=1)
+    names = [f"bad-{number}-{house.name}" for number in range(DUE)]
+    house.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    for number in range(EVENTS):
+        await bus.publish(CANCELLED, order_cancelled(names[number % DUE], version=number))
+    for number in range(2):
+        if number:
+            process.kill()
+            await asyncio.to_thread(process.start)
+        order = await placed(house, bus)
+        assert (await pay(process, order)).status == 201
+        await bus.cancel(order)
+        await bus.told(order, PAID, REFUNDED, deadline_s=20.0)
+        one_charge(house, order)
+    lives(process)
+
+    async def kept() -> bool:
+        return house.dead_letters.count_documents({"subject": CANCELLED}) >= EVENTS
+
+    await eventually(kept, "each event of theirs is a dead letter", deadline_s=30.0)
+    assert await bus.unacknowledged(house.name) == 0
+
+
+async def test_what_was_lost_is_swept_past_six_hundred_of_them(house: House, bus: Bus) -> None:
+    """F05, F50: a charge under way when its process was killed, due after all of them, is finished by another one."""
+    due = datetime.now(UTC) - timedelta(hours=1)
+    first = await house.start()
+    order = await placed(house, bus)
+    house.stripe.settings(latency_ms=3_000)
+    request = asyncio.create_task(pay(first, order))
+    await document(house, order, "confirming")
+    first.kill()
+    await asyncio.gather(request, return_exceptions=True)
+    house.stripe.well()
+    found = house.order(order)
+    assert found is not None
+    now = datetime.now(UTC)
+    found["payment"]["intent"]["task"]["due"] = now
+    house.orders.replace_one({"_id": order}, found | due_fields(now))
+    names = [f"bad-{number}-{house.name}" for number in range(DUE)]
+    house.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    await house.start()
+    await document(house, order, "paid")
+    one_charge(house, order)

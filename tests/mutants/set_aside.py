@@ -1,0 +1,143 @@
+"""Wrongs of what keeps one order's trouble to itself: corrupt documents, and exceptions that nobody expected (F50)."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
+DOCUMENTS = "payment/ports/documents.py"
+MONGO = "payment/actors/mongo.py"
+SET_ASIDE = "payment/actors/set_aside.py"
+SWEEP = "payment/ports/due_sweep.py"
+VALIDITY = "payment/core/validity.py"
+A = "tests/actors/test_set_aside.py"
+D = "tests/ports/test_documents.py"
+S = "tests/ports/test_due_sweep.py"
+V = "tests/core/test_validity.py"
+
+REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
+NO_EXCEPTION = "No order of a world makes deciding raise: the check on reading keeps such documents out."
+NO_LAW = "It costs time, or a log, and no law is about either."
+
+MUTANTS = (
+    Mutant(
+        name="what-a-state-implies-unchecked",
+        wrong="A document that decodes is taken for an order, whatever it says.",
+        endangers="L1 L4 F50",
+        test=f"{D}::test_what_can_be_no_order_says_which_field_it_is",
+        edits=(Edit(DOCUMENTS, "    found = flaw(order)\n", "    found = None\n"),),
+    ),
+    Mutant(
+        name="kept-attempt-unchecked",
+        wrong="A document may keep an attempt that it has not.",
+        endangers="F50",
+        test=f"{V}::test_what_an_operator_may_do_to_a_document_is_named",
+        edits=(Edit(VALIDITY, "if not 1 <= payment.kept <= len(payment.attempts):", "if payment.kept < 0:"),),
+    ),
+    Mutant(
+        name="task-that-a-state-has-not",
+        wrong="An attempt that is refunded may still have a task.",
+        endangers="F50",
+        test=f"{V}::test_what_an_operator_may_do_to_a_document_is_named",
+        edits=(Edit(VALIDITY, "if kinds is None and attempt.task is not None:", "if False:"),),
+        beyond="Hardly any attempt is being given back when its document is edited.",
+    ),
+    Mutant(
+        name="corrupt-document-not-there",
+        wrong="A corrupt document is taken for none: its order is unknown, and a cancel writes it for ever.",
+        endangers="L4 F50",
+        test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
+        edits=(
+            Edit(
+                COMMIT,
+                "            self._desk.corrupt(work, found)\n            return False\n",
+                "            found = None\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="corrupt-order-s-events-come-again",
+        wrong="An event for a corrupt document is delivered again for minutes, and fills its subject.",
+        endangers="F50",
+        test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
+        edits=(Edit(DESK, "put_off=document.newer,", "put_off=True,"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="newer-release-s-events-buried",
+        wrong="An event for a document of a newer release, which runs beside this one, is a dead letter at once.",
+        endangers="F33 F50",
+        test=f"{A}::TestCorruptDocuments::test_an_event_for_a_newer_release_is_put_off_for_a_while",
+        edits=(Edit(DESK, "put_off=document.newer,", "put_off=False,"),),
+        beyond="In a world all processes are of one release.",
+    ),
+    Mutant(
+        name="deciding-ends-the-ledger",
+        wrong="An exception in deciding about one order ends the actor, and after some restarts the process.",
+        endangers="L4 F32 F50",
+        test=f"{A}::TestExceptions::test_one_order_s_bug_spoils_no_other_s",
+        edits=(Edit(COMMIT, "        except Exception as error:\n", "        except KeyError as error:\n"),),
+        beyond=NO_EXCEPTION,
+    ),
+    Mutant(
+        name="releasing-ends-the-ledger",
+        wrong="So does one in releasing, answering or showing it.",
+        endangers="L4 F32 F50",
+        test=f"{A}::TestReleasing::test_what_can_not_be_released_keeps_no_reply_back",
+        edits=(Edit(SET_ASIDE, "        except Exception as error:", "        except KeyError as error:"),),
+        beyond=NO_EXCEPTION,
+    ),
+    Mutant(
+        name="failed-order-taken-up-each-second",
+        wrong="An order that raises is taken up by each sweep.",
+        endangers="F50",
+        test=f"{A}::TestExceptions::test_a_sweep_takes_it_up_once_a_minute",
+        edits=(Edit(MONGO, "if self._set_aside.failed_lately(order.id):", "if not order.id:"),),
+        beyond=NO_EXCEPTION,
+    ),
+    Mutant(
+        name="alarm-at-each-meeting",
+        wrong="A corrupt document is an alarm whenever it is met.",
+        endangers="F50",
+        test=f"{A}::TestAlarms::test_an_order_is_said_once_and_again_after_an_hour",
+        edits=(Edit(SET_ASIDE, "SAID_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="edited-deadline-left",
+        wrong="A deadline that was edited away stays away: no sweep finds the order.",
+        endangers="L4 F50",
+        test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
+        edits=(Edit(COMMIT, "refiled(work.before) if work.before is not None else None", "work.before"),),
+        beyond="Nobody edits a deadline alone in a world: where no message comes afterwards, nothing finds it.",
+    ),
+    Mutant(
+        name="alarm-quotes-the-document",
+        wrong="The reason quotes what stands in the field: a card token, perhaps.",
+        endangers="F50",
+        test=f"{D}::test_what_can_be_no_order_says_which_field_it_is",
+        edits=(Edit(DOCUMENTS, ".startswith(QUOTES_NOTHING)", '.startswith("")'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="sweep-begins-with-the-corrupt",
+        wrong="Each sweep begins at the earliest deadline: corrupt documents, past a number, hide every order.",
+        endangers="L4 F50",
+        test=f"{S}::test_ten_thousand_corrupt_documents_hide_no_order",
+        edits=(Edit(SWEEP, '{} if self._looked_to_ms is None else {"$gt": self._looked_to_ms}', "{}"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="sweep-never-looks-back",
+        wrong="What lies before a corrupt document that was read once is never read again, corrected or not.",
+        endangers="L4 F50",
+        test=f"{S}::test_what_is_older_has_its_turn",
+        edits=(
+            Edit(
+                SWEEP,
+                "[] if self._looked_to_ms is None else await self._read_again(self._looked_to_ms, limit)",
+                "[]",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+)

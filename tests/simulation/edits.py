@@ -1,0 +1,79 @@
+"""What an operator's hand does to stored documents: an edit that makes none of an order, and its correction (F50).
+
+Owns which documents are edited, and what they were before. A correction puts a document back as it was, one revision
+on, unless a process has written over the edit meanwhile: an edit that leaves `rev` as it is may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import bson
+from msgspec import structs
+
+from payment.core.order import Order
+from payment.ports.documents import CODEC
+from payment.ports.store import CorruptDocument
+from tests.fakes.store import encoded
+from tests.simulation.journal import Edited, Wrote
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+OPERATOR = "operator"
+Change = Callable[[dict[str, Any]], object]
+
+
+class Edits:
+    """The documents of one world that are edited now."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._before: dict[str, tuple[bytes, Order]] = {}
+        self.coming: dict[str, float] = {}
+        """By order: when its document will be corrected, by the world's time in seconds."""
+
+    def is_corrupt(self, order_id: str) -> bool:
+        return isinstance(self._world.database.find(order_id), CorruptDocument)
+
+    def edit(self, order_id: str, change: Change, corrected_after_s: float, *, counted: bool) -> None:
+        """Change a document, with its revision counted on or not. Past `corrected_after_s` it is corrected; 0: never.
+
+        Nothing happens where the change makes no corrupt document of it.
+        """
+        world, database = self._world, self._world.database
+        stored, order = database.documents[order_id], database.get(order_id)
+        if order is None:
+            return
+        document = bson.decode(stored, codec_options=CODEC)
+        document["rev"] += counted
+        change(document)
+        database.documents[order_id] = bson.encode(document, codec_options=CODEC)
+        if not self.is_corrupt(order_id):
+            database.documents[order_id] = stored
+            return
+        self._before[order_id] = (stored, order)
+        world.changes += 1
+        world.journal.add(Edited(world.now_s, OPERATOR, order_id))
+        if corrected_after_s > 0:
+            self.coming[order_id] = world.now_s + corrected_after_s
+            world.later(corrected_after_s, self._correct, order_id)
+
+    def _correct(self, order_id: str) -> None:
+        self.coming.pop(order_id, None)
+        before = self._before.pop(order_id, None)
+        if before is None or not self.is_corrupt(order_id):
+            return
+        world = self._world
+        order = structs.replace(before[1], rev=before[1].rev + 1)
+        world.database.documents[order_id] = encoded(order)
+        world.wrote(Wrote(world.now_s, OPERATOR, order, lost_answer=False))
+
+    def as_before(self) -> dict[str, bytes]:
+        """The documents that are edited, as they were: a backup of the store holds them so."""
+        return {name: before for name, (before, _) in self._before.items() if self.is_corrupt(name)}
+
+    def forgotten(self) -> None:
+        """The store was put back to a state without edits."""
+        self._before.clear()
