@@ -18,7 +18,7 @@ from bench.figures import ratios, spread
 from bench.scenarios.available import contenders
 from bench.scenarios.cpu import with_spread
 from bench.table import Row
-from payment.ports.mongo_store import DUE_MS
+from payment.ports.mongo_writes import DUE_MS
 
 NAME = "replicated"
 EXPECTED_S = 80.0

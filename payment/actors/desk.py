@@ -8,8 +8,8 @@ Change together: `payment.actors.commit.Desk`, the protocol that this is, and th
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from payment.actors.burials import Burials
@@ -24,6 +24,7 @@ from payment.actors.letters import (
     PoisonArrived,
 )
 from payment.actors.report import Report
+from payment.actors.store_state import StoreState
 from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
 from payment.core.messages import Context, OrderCreated
@@ -53,7 +54,7 @@ class Identity:
 
 
 class LedgerDesk:
-    """The `Desk` of the ledger's commits. `away` is told why when the store can't be reached."""
+    """The `Desk` of the ledger's commits."""
 
     def __init__(
         self,
@@ -65,8 +66,7 @@ class LedgerDesk:
         burials: Burials,
         report: Report,
         clock: Clock,
-        away: Callable[[str], None],
-        store_up: asyncio.Event,
+        state: StoreState,
         work_ready: asyncio.Event,
     ) -> None:
         self._identity = identity
@@ -77,8 +77,7 @@ class LedgerDesk:
         self._burials = burials
         self._report = report
         self._clock = clock
-        self._away = away
-        self._store_up = store_up
+        self._state = state
         self._work_ready = work_ready
         self._cache: OrderedDict[str, Order] = OrderedDict()
         self._writes = 0
@@ -132,8 +131,10 @@ class LedgerDesk:
     def was_not_new(self) -> None:
         self._read_first_until = self._clock.monotonic() + READ_FIRST_S
 
-    def observed(self, results: Sequence[Committed]) -> None:
-        self._report.committed(results)
+    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:
+        if Committed.WRITTEN in results:
+            self._state.written()
+        self._report.committed([work.order_id for work in works], results, trouble)
 
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """A request whose time is up is answered and starts nothing any more: its caller has been told, or has gone."""
@@ -185,17 +186,16 @@ class LedgerDesk:
     def unreadable(self, work: Work) -> None:
         """Nothing was sent. Requests and events hear so; what actors brought stays, for nobody else will bring it."""
         lane, _ = self._under_way[work.order_id]
-        ends = [letter for letter in work.letters if isinstance(letter, EffectEnded)]
-        for letter in work.letters:
-            match letter:
-                case ChargeAsked():
-                    turn_away(letter, Unavailability.STORE_AWAY)
-                case EventArrived():
-                    letter.settle(Handling.NOT_NOW)
-                case _:
-                    continue
-        lane.put_back(ends)
+        lane.put_back(_answer_not_now(work.letters))
         self._lane_done(work.order_id)
+
+    def refused(self, work: Work) -> None:
+        for letter in work.letters:
+            if isinstance(letter, ChargeAsked):
+                letter.write_sent = False  # the store has refused the document: nothing was written
+        lane, _ = self._under_way[work.order_id]
+        work.letters = _answer_not_now(work.letters)
+        lane.letters = deque(_answer_not_now(lane.letters))  # what came meanwhile would meet the same
 
     def illegible(self, work: Work) -> None:
         """Requests and events hear so; an effect's end can't be noted, and is found again when the order is mended."""
@@ -254,7 +254,24 @@ class LedgerDesk:
     def straggling(self, work: Work) -> None:
         self._stragglers.append(work)
 
-    async def store_away(self, reason: str, *, wait: bool) -> None:
-        self._away(reason)
+    async def store_failed(self, reason: str, *, wait: bool) -> bool:
+        usable = await self._state.failed(reason)
         if wait:
-            await self._store_up.wait()
+            await self._state.up.wait()
+        return usable
+
+
+def _answer_not_now(letters: Iterable[LaneLetter]) -> list[LaneLetter]:
+    """Requests and events are answered, and come again; deadlines are stored. Returns the rest: what actors brought."""
+    ends: list[LaneLetter] = []
+    for letter in letters:
+        match letter:
+            case ChargeAsked():
+                turn_away(letter, Unavailability.STORE_AWAY)
+            case EventArrived():
+                letter.settle(Handling.NOT_NOW)
+            case EffectEnded():
+                ends.append(letter)
+            case _:
+                continue
+    return ends

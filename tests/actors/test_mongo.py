@@ -341,6 +341,84 @@ class TestUnknown:
         assert ledger.one_to_stripe().send == 1
 
 
+class TestRefused:
+    async def test_a_refused_write_is_a_503_at_once_and_nothing_was_charged(self, house: World, ledger: Ledger) -> None:
+        """F52: the request does not wait for its deadline; its event comes again; readiness has the store's words."""
+        await ledger.order("o1", "o2")
+        house.store.refuses = "not authorized (Unauthorized, 13)"
+        letter = await ledger.ask("o1")
+        assert reason(letter) is Unavailability.STORE_AWAY
+        assert not ledger.up
+        assert ledger.health.view().dependencies["mongodb"].why == "not authorized (Unauthorized, 13)"
+        await ledger.tell(ledger.arrived(OrderCancelled("o2", 1), "cancel"))
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.refuses = None
+        await house.clock.advance(1.0)
+        assert (ledger.up, ledger.doc().payment, ledger.to_stripe()) == (True, None, [])
+        assert waits(await ledger.ask("o1"))
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F26, F52: the first write is unknown; then the store refuses. It lands, and its order is charged."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.unknown_ids = {"o1"}
+        house.store.stall("answer")
+        letter = ledger.asked()
+        await ledger.tell(letter)
+        house.store.unknown_ids, house.store.refuses = set(), "disk full"
+        house.store.go_on()
+        await house.clock.advance(1.0)
+        assert waits(letter), "nobody may say that nothing was charged"
+        assert house.store.land() == []
+        house.store.refuses = None
+        await house.clock.advance(6.0)
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_what_actors_brought_is_kept_while_writes_are_refused(self, house: World, ledger: Ledger) -> None:
+        """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.refuses = "disk full"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(10)
+        commits = house.store.calls["commit"]
+        assert (waits(letter), commits < 30) == (True, True)
+        house.store.refuses = None
+        await house.clock.advance(6)
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+
+    async def test_one_order_s_refusal_is_its_own(self, house: World, ledger: Ledger) -> None:
+        """F31, F52: a shard that is full: others are written, the store stays up, and the outcome waits aside."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        charge = ledger.one_to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        for number in range(5):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+            assert ledger.up
+        again = await ledger.ask("o1", "tok_2")
+        await house.clock.advance(20)
+        assert (reason(again), ledger.up) == (Unavailability.STORE_AWAY, True)
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert ledger.doc("o1").attempts[0].state is AttemptState.PAID
+
+    async def test_refusals_of_orders_outweigh_a_probe(self, house: World, ledger: Ledger) -> None:
+        """F52: a role that may not insert orders: two refusals with no write between them, and readiness says so."""
+        house.store.refused_ids = {"o1", "o2"}
+        await ledger.tell(ledger.arrived(ledger.created("o1"), "o1"))
+        assert ledger.up
+        await ledger.tell(ledger.arrived(ledger.created("o2"), "o2"))
+        assert not ledger.up
+        assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW] * 2
+
+
 class TestOneDocument:
     async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
         """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""

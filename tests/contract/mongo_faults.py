@@ -14,7 +14,8 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import MongoClient
 
-from payment.ports.mongo_store import DUE_MS, SWEEP_BY_DATE_S, MongoStore
+from payment.ports.mongo_store import SWEEP_BY_DATE_S, MongoStore
+from payment.ports.mongo_writes import DUE_MS
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.contract.store_contract import T0, Bench, StoreContract, charging, order
 from tests.servers.mongo import MongoServer, NxServer

@@ -10,13 +10,8 @@ from payment.core.decide import decide
 from payment.core.messages import Context, OrderCreated
 from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
-from payment.ports.mongo_store import (
-    COMMAND_BYTES_MAX,
-    DOCUMENT_BYTES_MAX,
-    UNREADABLE_NAMED_LIMIT,
-    WRITE_OVERHEAD_BYTES,
-    MongoStore,
-)
+from payment.ports.mongo_store import UNREADABLE_NAMED_LIMIT, MongoStore
+from payment.ports.mongo_writes import COMMAND_BYTES_MAX, DOCUMENT_BYTES_MAX, WRITE_OVERHEAD_BYTES
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.servers.scripted_mongo import ScriptedMongo
 

@@ -38,6 +38,20 @@ class SimStore:
         self.unreadable: dict[str, str] = {}
         """Nobody edits documents here."""
 
+        self.trouble = ""
+
+    async def probe(self) -> None:
+        def prove() -> None:
+            if (refusal := self._refusal()) is not None and not self._world.is_on(ORDERS_REFUSED):
+                raise StoreUnavailable(refusal)
+            if self._world.is_on("store writes away"):
+                raise StoreUnavailable("no majority")
+
+        await self._read("store.probe", prove)
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        return await self._read("store.missing_indexes", lambda: ())
+
     async def prepare(self) -> None:
         await self._read("store.prepare", lambda: None)
 
