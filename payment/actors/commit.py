@@ -143,7 +143,8 @@ class Desk(Protocol):
     def refused(self, work: Work) -> None:
         """The store has refused this document for now, and nothing of the work was ever written.
 
-        Its order's requests and events are answered at once. What is left in `work.letters` is what actors brought.
+        Its order's requests and events are answered at once. What is left in `work.letters` is what actors brought,
+        and what was due.
         """
 
     async def store_failed(self, reason: str, *, wait: bool) -> bool:

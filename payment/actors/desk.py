@@ -27,7 +27,7 @@ from payment.actors.report import Report
 from payment.actors.store_state import StoreState
 from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
-from payment.core.messages import Context, OrderCreated
+from payment.core.messages import Context, Due, OrderCreated
 from payment.core.order import Order, Writer
 from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
 from payment.ports.cards import Handover
@@ -186,7 +186,7 @@ class LedgerDesk:
     def unreadable(self, work: Work) -> None:
         """Nothing was sent. Requests and events hear so; what actors brought stays, for nobody else will bring it."""
         lane, _ = self._under_way[work.order_id]
-        lane.put_back(_answer_not_now(work.letters))
+        lane.put_back(each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded))
         self._lane_done(work.order_id)
 
     def refused(self, work: Work) -> None:
@@ -194,7 +194,8 @@ class LedgerDesk:
             if isinstance(letter, ChargeAsked):
                 letter.write_sent = False  # the store has refused the document: nothing was written
         lane, _ = self._under_way[work.order_id]
-        work.letters = _answer_not_now(work.letters)
+        # What is due stays too: nobody would look for it before its lease is over, for the store is not lost.
+        work.letters = [each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded | Due)]
         lane.letters = deque(_answer_not_now(lane.letters))  # what came meanwhile would meet the same
 
     def illegible(self, work: Work) -> None:
@@ -262,16 +263,14 @@ class LedgerDesk:
 
 
 def _answer_not_now(letters: Iterable[LaneLetter]) -> list[LaneLetter]:
-    """Requests and events are answered, and come again; deadlines are stored. Returns the rest: what actors brought."""
-    ends: list[LaneLetter] = []
+    """Answer requests and events, which come again. Returns the rest: what actors brought, and what was due."""
+    rest: list[LaneLetter] = []
     for letter in letters:
         match letter:
             case ChargeAsked():
                 turn_away(letter, Unavailability.STORE_AWAY)
             case EventArrived():
                 letter.settle(Handling.NOT_NOW)
-            case EffectEnded():
-                ends.append(letter)
             case _:
-                continue
-    return ends
+                rest.append(letter)
+    return rest
