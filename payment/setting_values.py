@@ -125,7 +125,7 @@ def mongo_url(value: str) -> Secret:
     if value.startswith("mongodb+srv://"):
         # Its servers and more options are in DNS, which is not asked here: only the shape can be checked.
         _MONGO_SRV(value)
-        _check(mongo_problem(value) is None)
+        _check(not _bad_options(value) and mongo_problem(value) is None)
         return Secret(value, masked(value))
     try:
         parts = parse_uri(_printable(value))
@@ -187,9 +187,9 @@ def _is_well_formed(value: str) -> bool:
 
 
 def _bad_options(value: str) -> list[str]:
-    return [
-        name for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name) and _is_bad(name, text)
-    ]
+    named = ((name, text) for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name))
+    # Those of SRV addresses are looked at with the address as a whole.
+    return [name for name, text in named if not name.lower().startswith("srv") and _is_bad(name, text)]
 
 
 def _is_known_option(name: str) -> bool:

@@ -8,6 +8,7 @@ concern, the read concern and the read preference are set on the database (`paym
 Change together: `payment.setting_values.mongo_url`, which reports what `problem_of` finds.
 """
 
+import re
 import warnings
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -71,7 +72,7 @@ def _without_secrets(words: str, url: str) -> str:
     """The driver's words, unless they hold anything of the URL that may be a secret."""
     words = " ".join(words.split())[:WORDS_CHARS]
     pieces = _secrets_of(url)
-    if pieces is None or any(piece in words for piece in pieces):
+    if pieces is None or any(re.search(rf"(?<!\w){re.escape(piece)}(?!\w)", words) for piece in pieces):
         return "the driver refuses it"
     return words
 

@@ -29,7 +29,7 @@ from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.mongo_errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
 from payment.ports.mongo_indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
-from payment.ports.mongo_options import client_options
+from payment.ports.mongo_options import SOCKET_TIMEOUT_MS, client_options
 from payment.ports.mongo_writes import CODEC, DUE_MS, DURABLE, ORDERS, Document, OrderWrites, since_1970_ms
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
@@ -60,10 +60,14 @@ NO_REVISION = -1
 class MongoStore:
     """The real `OrderStore`."""
 
-    def __init__(self, url: str, app_name: str) -> None:
-        """`url` holds the database in its path. Nothing is reached before the first call."""
+    def __init__(self, url: str, app_name: str, socket_timeout_ms: int = SOCKET_TIMEOUT_MS) -> None:
+        """`url` holds the database in its path. Nothing is reached before the first call.
+
+        `socket_timeout_ms`: for one answer, but for those about indexes.
+        """
         self._url, self._app_name = url, app_name
-        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(url, **client_options(app_name))
+        options = client_options(app_name, socket_timeout_ms)
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(url, **options)
         self._database = _database_of(self._client)
         self._orders: AsyncIOMotorCollection[Document] = self._database[ORDERS]
         self._dead_letters: AsyncIOMotorCollection[Document] = self._database[DEAD_LETTERS]
