@@ -361,21 +361,19 @@ class TestRefused:
     async def test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused(
         self, house: World, ledger: Ledger
     ) -> None:
-        """F26, F52: the first write is unknown; then the store refuses. It lands, and its order is charged."""
+        """F26, F52: the first write is unknown, and its repetition refused. The first lands: its order is charged."""
         await ledger.order()
         house.store.hold_writes = 1
-        house.store.unknown_ids = {"o1"}
         house.store.stall("answer")
         letter = ledger.asked()
         await ledger.tell(letter)
-        house.store.unknown_ids, house.store.refuses = set(), "disk full"
+        house.store.refused_ids = {"o1"}
         house.store.go_on()
-        await house.clock.advance(1.0)
+        await house.clock.advance(3.0)
         assert waits(letter), "nobody may say that nothing was charged"
-        assert house.store.land() == []
-        house.store.refuses = None
+        assert house.store.land() == [True]
         await house.clock.advance(6.0)
-        assert ledger.one_to_stripe().send == 1
+        assert (ledger.one_to_stripe().send, waits(letter)) == (1, True)
 
     async def test_what_actors_brought_is_kept_while_writes_are_refused(self, house: World, ledger: Ledger) -> None:
         """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
@@ -409,6 +407,21 @@ class TestRefused:
         await house.clock.advance(2)
         assert ledger.doc("o1").attempts[0].state is AttemptState.PAID
 
+    async def test_what_was_due_is_tried_again_where_others_are_written(self, house: World, ledger: Ledger) -> None:
+        """F05, F52: an earlier run's charge is taken up within seconds of the refusal's end, not after its lease."""
+        await ledger.order("o1")
+        await ledger.ask("o1")
+        ledger.to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.restart()
+        for number in range(3):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+        assert ledger.to_stripe() == []
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
     async def test_refusals_of_orders_outweigh_a_probe(self, house: World, ledger: Ledger) -> None:
         """F52: a role that may not insert orders: two refusals with no write between them, and readiness says so."""
         house.store.refused_ids = {"o1", "o2"}
@@ -423,12 +436,13 @@ class TestOneDocument:
     async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
         """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""
         await ledger.order("bad1", "bad2", "bad3", "good")
-        prepared = house.store.prepared
+        since, probes = ledger.health.view().dependencies["mongodb"].since, house.store.calls["probe"]
         house.store.unknown_ids = {"bad1", "bad2", "bad3"}
         bad = [ledger.asked(f"bad{number}") for number in (1, 2, 3)]
         await ledger.tell(*bad, ledger.arrived(ledger.created("o2"), "o2"))
         await house.clock.advance(0.1)
         assert ledger.up
+        assert house.store.calls["probe"] == probes, "others are written: there is nothing to find out"
         for number in range(10):
             order_id = f"late{number}"
             await ledger.tell(ledger.arrived(ledger.created(order_id), order_id))
@@ -442,7 +456,8 @@ class TestOneDocument:
         assert waits(*bad)
         await house.clock.advance(11)
         assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
-        assert house.store.prepared == prepared, "what fails for some documents is no outage, not for a moment"
+        shown = ledger.health.view().dependencies["mongodb"]
+        assert shown.since == since, "what fails for some documents is no outage, not for a moment"
         house.store.unknown_ids = set()
         await house.clock.advance(2)
         assert ledger.to_stripe() == []

@@ -12,6 +12,7 @@ from tests.mutants import (
     ledger_hands,
     nats,
     store,
+    store_use,
     stripe_actor,
     stripe_calls,
     supervisor,
@@ -31,6 +32,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "calls to Stripe": stripe_calls.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
+    "a store that is of no use": store_use.MUTANTS,
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
 }

@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Edit, Mutant
 
 STORE = "payment/ports/mongo_store.py"
+WRITES = "payment/ports/mongo_writes.py"
+INDEXES = "payment/ports/mongo_indexes.py"
 
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
@@ -12,7 +14,7 @@ MUTANTS = (
         wrong="A document is replaced whatever its revision: the last writer wins.",
         endangers="L1 L4 F02 F34",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
+        edits=(Edit(WRITES, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -36,7 +38,7 @@ MUTANTS = (
         wrong="A write counts as confirmed when one server has it.",
         endangers="L1 L2 F43",
         test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
-        edits=(Edit(STORE, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
+        edits=(Edit(WRITES, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -44,7 +46,7 @@ MUTANTS = (
         wrong="A write counts as confirmed before it is journaled.",
         endangers="L1 L2 F43",
         test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
-        edits=(Edit(STORE, "j=True, ", ""),),
+        edits=(Edit(WRITES, "j=True, ", ""),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -52,7 +54,7 @@ MUTANTS = (
         wrong="The first document of a batch that collides stops those behind it, which count as written.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
+        edits=(Edit(WRITES, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -60,7 +62,7 @@ MUTANTS = (
         wrong="A write that no majority has confirmed counts as written.",
         endangers="L1 F26 F43",
         test="tests/ports/test_mongo_store.py::test_what_no_majority_has_confirmed_is_unknown",
-        edits=(Edit(STORE, 'if said.get("writeConcernError"):', 'if said.get("writeConcernErrors"):'),),
+        edits=(Edit(WRITES, 'answer.get("writeConcernError"):', 'answer.get("writeConcernErrors"):'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -70,9 +72,9 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_a_write_without_an_answer_is_unknown_and_is_sent_once",
         edits=(
             Edit(
-                STORE,
-                "        except PyMongoError:\n            return [Committed.UNKNOWN]",
-                "        except PyMongoError:\n            return [Committed.UNWRITABLE]",
+                WRITES,
+                "if is_certainly_not_applied(error) else Committed.UNKNOWN]",
+                "if is_certainly_not_applied(error) else Committed.REFUSED]",
             ),
         ),
         beyond=REAL_ONES,
@@ -90,7 +92,7 @@ MUTANTS = (
         wrong="Nor is it where it is looked for by the number.",
         endangers="F05",
         test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
-        edits=(Edit(STORE, 'DUE_MS: {"$lte": _since_1970_ms(now)}', 'DUE_MS: {"$lt": _since_1970_ms(now)}'),),
+        edits=(Edit(STORE, 'DUE_MS: {"$lte": since_1970_ms(now)}', 'DUE_MS: {"$lt": since_1970_ms(now)}'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -100,8 +102,8 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_what_is_due_is_written_with_its_number",
         edits=(
             Edit(
-                STORE,
-                '    return {"due": due, DUE_MS: _since_1970_ms(due)}',
+                WRITES,
+                '    return {"due": due, DUE_MS: since_1970_ms(due)}',
                 '    return {"due": due}',
             ),
         ),
@@ -137,8 +139,8 @@ MUTANTS = (
         edits=(
             Edit(
                 STORE,
-                "            if not _is_duplicate(error):\n                raise",
-                "            if _is_duplicate(error):\n                raise",
+                "            if not is_duplicate(error):\n                raise",
+                "            if is_duplicate(error):\n                raise",
             ),
         ),
         beyond=REAL_ONES,
@@ -148,7 +150,7 @@ MUTANTS = (
         wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
-        edits=(Edit(STORE, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
+        edits=(Edit(WRITES, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -157,7 +159,7 @@ MUTANTS = (
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_command_is_no_longer_than_the_driver_takes",
         edits=(
-            Edit(STORE, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
+            Edit(WRITES, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
         ),
         beyond=REAL_ONES,
     ),
@@ -168,7 +170,7 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
         edits=(
             Edit(
-                STORE,
+                WRITES,
                 "if all(write.revision == 1 for write in writes):",
                 "if any(write.revision == 1 for write in writes):",
             ),
@@ -260,17 +262,17 @@ MUTANTS = (
         wrong="What a server names no error for counts as written, though it says that it wrote fewer.",
         endangers="L1 L4 F02 F26",
         test="tests/ports/test_mongo_store.py::test_an_answer_that_counts_too_few_is_asked_for_each",
-        edits=(Edit(STORE, 'return not failed or said.get("n", 0) >= count - len(failed)', "return True"),),
+        edits=(Edit(WRITES, 'return not failed or bool(answer.get("n", 0) >= count - len(failed))', "return True"),),
         beyond=REAL_ONES,
     ),
     Mutant(
         name="indexes-made-together",
         wrong="All indexes are made by one command: FerretDB breaks off when some of them are there.",
         endangers="F25",
-        test="tests/ports/test_mongo_store.py::test_indexes_are_made_one_by_one",
+        test="tests/ports/test_mongo_refusals.py::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
         edits=(
-            Edit(STORE, "for index in indexes:", "if indexes:"),
-            Edit(STORE, "create_indexes([index])", "create_indexes(indexes)"),
+            Edit(INDEXES, "    for index in missing.to_make:", "    if missing.to_make:"),
+            Edit(INDEXES, "create_indexes([index.model])", "create_indexes([each.model for each in missing.to_make])"),
         ),
         beyond=REAL_ONES,
     ),
