@@ -6,7 +6,7 @@ and logged at most once in `LINE_EVERY_S`.
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from payment.ops.logs import get_logger
 from payment.ops.vocabulary import Event
@@ -21,7 +21,8 @@ class _Kind(Struct):
 
     next_at_s: float = 0.0
     documents: int = 0
-    order_id: str = ""
+    example: dict[str, str] = field(default_factory=dict)
+    """The field that names the newest of them, and its value."""
     reason: str = ""
 
 
@@ -34,9 +35,16 @@ class CommitLines:
 
     def note(self, event: Event, order_ids: Sequence[str], reason: str) -> None:
         """Documents of these orders have failed so."""
+        self._add(event, len(order_ids), {"order_id": order_ids[0]}, reason)
+
+    def note_dead_letter(self, identity: str, reason: str) -> None:
+        """A bad event could not be kept."""
+        self._add(Event.DEAD_LETTER_WAITS, 1, {"identity": identity}, reason)
+
+    def _add(self, event: Event, documents: int, example: dict[str, str], reason: str) -> None:
         kind = self._kinds.setdefault(event, _Kind())
-        kind.documents += len(order_ids)
-        kind.order_id, kind.reason = order_ids[0], reason
+        kind.documents += documents
+        kind.example, kind.reason = example, reason
         self.flush()
 
     def flush(self) -> None:
@@ -44,5 +52,5 @@ class CommitLines:
         now_s = self._clock.monotonic()
         for event, kind in self._kinds.items():
             if kind.documents and now_s >= kind.next_at_s:
-                get_logger().warning(event, documents=kind.documents, order_id=kind.order_id, reason=kind.reason)
+                get_logger().warning(event, documents=kind.documents, reason=kind.reason, **kind.example)
                 kind.documents, kind.next_at_s = 0, now_s + LINE_EVERY_S

@@ -115,7 +115,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._waiters = Waiters(clock, hands, self._decide_again)
         self._state = StoreState(store, report, clock, self._store_lost, self._store_back)
         self._views = Views(store, clock, self._read_failed, self._request_look)
-        self._burials = Burials(store, clock, self._read_failed)
+        self._burials = Burials(store, clock, self._dead_letter_failed)
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
         self._slow_commits: dict[int, float] = {}
@@ -304,8 +304,12 @@ class MongoActor(Actor[LedgerLetter]):
         self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
 
     def _read_failed(self, _reason: str) -> None:
-        """A read that no charge waits for, or a dead letter: it alone is no outage, but where the probe fails too."""
+        """A read that no charge waits for, or a dead letter: no outage by itself, but where the probe fails too."""
         self.spawn(self._state.check(), name="probe")
+
+    def _dead_letter_failed(self, identity: str, reason: str) -> None:
+        self._report.dead_letter_waits(identity, reason)
+        self._read_failed(reason)
 
     def _fail_what_can_be_repeated(self) -> None:
         """Requests and events that wait in lanes were never sent to the store: better told now than kept waiting."""

@@ -88,6 +88,9 @@ class Report:
             if failed:
                 self._commit_lines.note(event, failed, trouble)
 
+    def dead_letter_waits(self, identity: str, reason: str) -> None:
+        self._commit_lines.note_dead_letter(identity, reason)
+
     def commit_done(self, seconds: float) -> None:
         self._metrics.ledger_commit_seconds.observe(seconds)
 

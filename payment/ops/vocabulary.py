@@ -88,6 +88,10 @@ class Event(enum.StrEnum):
         "MongoDB has refused to write documents, and nothing was charged for them. At most every 10 s, with how many, "
         "one order and MongoDB's words.",
     )
+    DEAD_LETTER_WAITS = (
+        "dead_letter_waits",
+        "A bad event can't be kept in `dead_letters` now; it is delivered again. At most every 10 s.",
+    )
     INDEXES_MISSING = "indexes_missing", "Indexes of the orders are being made, beside charges. `reason` names them."
     INDEXES_MADE = "indexes_made", "They are there."
     INDEXES_FAILED = "indexes_failed", "An index can't be made now. Charges are taken; it is tried again every 10 s."

@@ -190,6 +190,13 @@ class TestStore:
         assert told[1:] == [(198, "a99", "disk full 99")]
         assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
 
+    def test_a_bad_event_that_can_not_be_kept_is_said(self, bench: Bench) -> None:
+        """F30, F52: by its identity, with the store's words, and not each time that it is delivered."""
+        for _ in range(50):
+            bench.report.dead_letter_waits("orders:7", "not authorized")
+        (line,) = bench.log.lines
+        assert (line["event"], line["identity"], line["reason"]) == ("dead_letter_waits", "orders:7", "not authorized")
+
     def test_indexes_that_are_made_are_said_and_degrade(self, bench: Bench) -> None:
         """F52: readiness has the reason in words while MongoDB is up; an ordinary start says nothing."""
         bench.report.store_up()

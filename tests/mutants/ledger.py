@@ -293,7 +293,7 @@ MUTANTS = (
         edits=(
             Edit(
                 BURIALS,
-                "            self._away(str(error))\n            return Handling.NOT_NOW\n",
+                "            self._failed(letter.identity, str(error))\n            return Handling.NOT_NOW\n",
                 "            self._away(str(error))\n",
             ),
         ),
