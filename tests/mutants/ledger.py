@@ -294,7 +294,7 @@ MUTANTS = (
             Edit(
                 BURIALS,
                 "            self._failed(letter.identity, str(error))\n            return Handling.NOT_NOW\n",
-                "            self._away(str(error))\n",
+                "            self._failed(letter.identity, str(error))\n",
             ),
         ),
     ),
