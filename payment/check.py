@@ -1,6 +1,7 @@
 """`python run.py --check`: are the settings valid, and does each server answer? For a person, or a release phase.
 
-It changes nothing: no index, no stream, no charge. It never prints a secret.
+It changes nothing: no index, no stream, no charge; but for one small document in `probes`, by which it finds out
+whether MongoDB takes writes. It never prints a secret.
 """
 
 import asyncio
@@ -55,7 +56,13 @@ async def _look(look: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
 
 
 async def _store(store: OrderStore) -> str:
-    return await store.ping()
+    found = await store.ping()
+    await store.probe()
+    missing = await store.missing_indexes()
+    to_do = (
+        f"; indexes to be made or dropped at the next start, beside charges: {', '.join(missing)}" if missing else ""
+    )
+    return f"{found}, takes writes{to_do}"
 
 
 async def _transport(transport: EventTransport) -> str:

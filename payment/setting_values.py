@@ -16,6 +16,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from payment.core.money import is_currency
+from payment.ports.mongo_options import problem_of as mongo_problem
 
 NATS_PORT = 4222
 """The port of a NATS address that names none."""
@@ -124,12 +125,14 @@ def mongo_url(value: str) -> Secret:
     if value.startswith("mongodb+srv://"):
         # Its servers and more options are in DNS, which is not asked here: only the shape can be checked.
         _MONGO_SRV(value)
+        _check(not _bad_options(value) and mongo_problem(value) is None)
         return Secret(value, masked(value))
     try:
         parts = parse_uri(_printable(value))
     except (PyMongoError, OSError):
         raise ValueError from None
     _check(bool(parts["database"]) and not parts["collection"])
+    _check(mongo_problem(value) is None)
     return Secret(value, masked(value))
 
 
@@ -165,8 +168,28 @@ def masked(value: str) -> str:
 
 def masked_mongo(value: str) -> str:
     """What may be shown of a connection string, and by name the options in it that the driver refuses."""
-    bad = [name for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name) and _is_bad(name, text)]
-    return masked(value) + (f" with a bad value of {', '.join(bad)}" if bad else "")
+    bad = _bad_options(value)
+    if bad:
+        return masked(value) + f" with a bad value of {', '.join(bad)}"
+    problem = mongo_problem(value) if _is_well_formed(value) else None
+    return masked(value) if problem is None else f"{problem}: {masked(value)}"
+
+
+def _is_well_formed(value: str) -> bool:
+    """Whether a connection string can be taken apart: what the driver says of another one may hold a secret."""
+    if value.startswith("mongodb+srv://"):
+        return True
+    try:
+        parse_uri(value, warn=False)
+    except (PyMongoError, OSError, ValueError):
+        return False
+    return True
+
+
+def _bad_options(value: str) -> list[str]:
+    named = ((name, text) for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name))
+    # Those of SRV addresses are looked at with the address as a whole.
+    return [name for name, text in named if not name.lower().startswith("srv") and _is_bad(name, text)]
 
 
 def _is_known_option(name: str) -> bool:

@@ -55,6 +55,26 @@ async def test_all_is_well() -> None:
     assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "ok"]]
 
 
+async def test_a_store_that_takes_no_writes_is_a_failure() -> None:
+    """F52: 69, and the server's words: a role that may only read answers a ping."""
+    store = FakeStore()
+    store.refuses = "not authorized on payment to execute command (Unauthorized, 13)"
+    world = World(store)
+    assert await world.check() == os.EX_UNAVAILABLE
+    assert world.verdicts[0] == ["mongodb", "FAILED"]
+    assert "not authorized" in world.out.getvalue()
+
+
+async def test_indexes_to_be_made_are_named_and_made_by_the_service_alone() -> None:
+    """Kind 7: that a unique one forbids to shard, an operator reads here before the release does anything."""
+    store = FakeStore()
+    store.missing = ("payment", "payment_id (unique, to be dropped)")
+    world = World(store)
+    assert await world.check() == os.EX_OK
+    assert "payment_id (unique, to be dropped)" in world.out.getvalue()
+    assert store.prepared == 0
+
+
 async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
     """69, and its words."""
     world = World(FakeStore(), WrongAddress)

@@ -239,6 +239,16 @@ def test_a_malformed_value_is_named(name: str, text: str) -> None:
             "mongodb://h/db with a bad value of tls, maxPoolSize",
         ),
         ("MONGO_URL", "mongodb://h/db?hunter2=1", "mongodb://h/db"),
+        (
+            "MONGO_URL",
+            "mongodb://u:hunter2@h/db?minPoolSize=10",
+            "minPoolSize must be smaller or equal to maxPoolSize: mongodb://***@h/db",
+        ),
+        (
+            "MONGO_URL",
+            "mongodb+srv://u:hunter2@h.example/db?w=0&journal=true",
+            "Cannot set w to 0 and j to True: mongodb+srv://***@h.example/db",
+        ),
         ("MONGO_URL", "mongodb://u:hunter2", NOT_SHOWN),
         ("MONGO_URL", "not a url", NOT_SHOWN),
         ("MONGO_URL", "localhost:27017", "localhost:27017"),

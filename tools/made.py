@@ -15,7 +15,7 @@ from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
 from payment.edge import answers, json_text, routes
-from payment.ports import mongo_store
+from payment.ports import mongo_writes
 from payment.settings import VARIABLES, Variable
 from payment.stripe_sandbox.faults import FaultKind
 from payment.stripe_sandbox.tokens import DECLINES
@@ -189,7 +189,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "Longer than a call to Stripe. A process that starts again takes its own work at once.",
     ),
     (
-        mongo_store,
+        mongo_writes,
         "WRITE_CONCERN_TIMEOUT_MS",
         "{} ms for a majority to journal a write",
         "Past it the write is unknown, and read again.",

@@ -14,12 +14,12 @@ from payment.ports.store import DeadLetter, OrderStore, StoreUnavailable
 
 
 class Burials:
-    """The poison events that wait to be kept. `away` is told why when the store can't be written."""
+    """The poison events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
 
-    def __init__(self, store: OrderStore, clock: Clock, away: Callable[[str], None]) -> None:
+    def __init__(self, store: OrderStore, clock: Clock, failed: Callable[[str, str], None]) -> None:
         self._store = store
         self._clock = clock
-        self._away = away
+        self._failed = failed
         self._waiting: deque[PoisonArrived] = deque()
         self._some = asyncio.Event()
 
@@ -44,7 +44,7 @@ class Burials:
         try:
             await self._store.bury(poison)
         except StoreUnavailable as error:
-            self._away(str(error))
+            self._failed(letter.identity, str(error))
             return Handling.NOT_NOW
         return Handling.DEAD_LETTER
 

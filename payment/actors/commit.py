@@ -50,6 +50,9 @@ DECIDED_AS_OF_ITS_BEGINNING_S = 1.0
 at Stripe: two commits decide in turns, some orders are read first, and who asked first goes first all the same. An
 older moment is no longer the present, and another one is taken."""
 
+NOT_TAKEN = frozenset({Committed.UNKNOWN, Committed.REFUSED})
+"""Results that say nothing good of the store."""
+
 ROUNDS_TOGETHER_LIMIT = 3
 """Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
 
@@ -75,8 +78,8 @@ class Work(Struct, eq=False):
     applied: set[int] = field(default_factory=set)
     """The letters (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
     sent: dict[int, Sent] = field(default_factory=dict)
-    unknowns: int = 0
-    """Writes of it whose outcome was not told."""
+    failures: int = 0
+    """Writes of it that were refused, or whose outcome is not known."""
     store_ms: float = 0.0
     """Time that this order has spent in calls to the store."""
 
@@ -141,10 +144,18 @@ class Desk(Protocol):
     def straggling(self, work: Work) -> None:
         """The store takes other documents, and this one neither goes in nor is refused: try it again later."""
 
-    async def store_away(self, reason: str, *, wait: bool) -> None:
-        """Note that the store is away. With `wait`, return when it can be reached again."""
+    def refused(self, work: Work) -> None:
+        """The store has refused this document for now, and nothing of the work was ever written.
 
-    def observed(self, results: Sequence[Committed]) -> None: ...
+        Its order's requests and events are answered at once. What is left in `work.letters` is what actors brought,
+        and what was due.
+        """
+
+    async def store_failed(self, reason: str, *, wait: bool) -> bool:
+        """A call has failed. Returns whether the store can be used all the same; with `wait`, once it can again."""
+
+    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:
+        """What became of each work's document. `trouble`: why some were refused, or may or may not be written."""
 
 
 class LoopShare(Struct):
@@ -242,7 +253,7 @@ class GroupCommit:
                         self._desk.unreadable(work)
                 decided.clear()
                 works = [work for work in works if work.sent]
-                await self._desk.store_away(str(error), wait=bool(works))
+                await self._desk.store_failed(str(error), wait=bool(works))
                 continue
             return [work for work in works if self._is_readable(work, orders.get(work.order_id))]
         return works
@@ -312,8 +323,9 @@ class GroupCommit:
         took_ms = (self._turn_began - started) * 1_000
         for work in works:
             work.store_ms += took_ms
-        self._desk.observed(results)
+        self._desk.observed(works, results, self._store.trouble)
         again: list[Work] = []
+        refused: list[Work] = []
         for place, (work, result) in enumerate(zip(works, results, strict=True)):
             await self._let_others_run(place)
             match result:
@@ -322,17 +334,37 @@ class GroupCommit:
                 case Committed.UNWRITABLE:
                     work.sent.popitem()
                     self._desk.unwritable(work)
+                case Committed.REFUSED:
+                    work.sent.popitem()
+                    work.failures += 1
+                    self._desk.forget(work.order_id)
+                    if work.sent:
+                        again.append(work)  # an earlier write of it may yet land
+                    else:
+                        self._desk.refused(work)
+                        refused.append(work)
                 case Committed.CONFLICT | Committed.UNKNOWN:
                     self._desk.forget(work.order_id)
                     if result is Committed.CONFLICT and work.before is None:
                         self._desk.was_not_new()
-                    work.unknowns += result is Committed.UNKNOWN
+                    work.failures += result is Committed.UNKNOWN
                     again.append(work)
-        if all(result is Committed.UNKNOWN for result in results) and any(work.unknowns == 1 for work in again):
-            # The store is most likely gone: to say so now is better than after the next read has timed out. But one
+        usable = True
+        if all(result in NOT_TAKEN for result in results) and any(work.failures == 1 for work in works):
+            # The store is most likely gone: to find out now is better than after the next read has timed out. But one
             # document that it fails again and again is no outage.
-            await self._desk.store_away("the outcome of a write is unknown", wait=True)
+            reason = f"a write was not confirmed: {self._store.trouble}"
+            usable = await self._desk.store_failed(reason, wait=bool(again))
+        self._put_off(refused, usable=usable)
         return again
+
+    def _put_off(self, refused: list[Work], *, usable: bool) -> None:
+        """What actors brought waits: for the store, or aside where it takes other documents meanwhile."""
+        for work in refused:
+            if work.letters and usable:
+                self._desk.straggling(work)
+            else:
+                self._desk.unreadable(work)
 
     def _stamped(self, work: Work) -> Order:
         """The document with its revision and its writer, noted as sent before it is."""

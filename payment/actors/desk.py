@@ -8,8 +8,8 @@ Change together: `payment.actors.commit.Desk`, the protocol that this is, and th
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from payment.actors.burials import Burials
@@ -26,9 +26,10 @@ from payment.actors.letters import (
 from payment.actors.put_off import EventsPutOff
 from payment.actors.report import Report
 from payment.actors.set_aside import SetAside
+from payment.actors.store_state import StoreState
 from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
-from payment.core.messages import Context, OrderCreated
+from payment.core.messages import Context, Due, OrderCreated
 from payment.core.order import Order, Writer
 from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
 from payment.ports.cards import Handover
@@ -55,7 +56,7 @@ class Identity:
 
 
 class LedgerDesk:
-    """The `Desk` of the ledger's commits. `away` is told why when the store can't be reached."""
+    """The `Desk` of the ledger's commits."""
 
     def __init__(
         self,
@@ -67,8 +68,7 @@ class LedgerDesk:
         burials: Burials,
         report: Report,
         clock: Clock,
-        away: Callable[[str], None],
-        store_up: asyncio.Event,
+        state: StoreState,
         work_ready: asyncio.Event,
         set_aside: SetAside,
     ) -> None:
@@ -80,8 +80,7 @@ class LedgerDesk:
         self._burials = burials
         self._report = report
         self._clock = clock
-        self._away = away
-        self._store_up = store_up
+        self._state = state
         self._work_ready = work_ready
         self._set_aside = set_aside
         self._put_off = EventsPutOff(clock)
@@ -137,8 +136,10 @@ class LedgerDesk:
     def was_not_new(self) -> None:
         self._read_first_until = self._clock.monotonic() + READ_FIRST_S
 
-    def observed(self, results: Sequence[Committed]) -> None:
-        self._report.committed(results)
+    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:
+        if Committed.WRITTEN in results:
+            self._state.written()
+        self._report.committed([work.order_id for work in works], results, trouble)
 
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """A request whose time is up is answered and starts nothing any more: its caller has been told, or has gone."""
@@ -213,17 +214,17 @@ class LedgerDesk:
     def unreadable(self, work: Work) -> None:
         """Nothing was sent. Requests and events hear so; what actors brought stays, for nobody else will bring it."""
         lane, _ = self._under_way[work.order_id]
-        ends = [letter for letter in work.letters if isinstance(letter, EffectEnded)]
-        for letter in work.letters:
-            match letter:
-                case ChargeAsked():
-                    turn_away(letter, Unavailability.STORE_AWAY)
-                case EventArrived():
-                    letter.settle(Handling.NOT_NOW)
-                case _:
-                    continue
-        lane.put_back(ends)
+        lane.put_back(each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded))
         self._lane_done(work.order_id)
+
+    def refused(self, work: Work) -> None:
+        for letter in work.letters:
+            if isinstance(letter, ChargeAsked):
+                letter.write_sent = False  # the store has refused the document: nothing was written
+        lane, _ = self._under_way[work.order_id]
+        # What is due stays too: nobody would look for it before its lease is over, for the store is not lost.
+        work.letters = [each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded | Due)]
+        lane.letters = deque(_answer_not_now(lane.letters))  # what came meanwhile would meet the same
 
     def corrupt(self, work: Work, document: CorruptDocument) -> None:
         """Requests get 503, events go to the dead letters; an effect's end is found again when the order is corrected.
@@ -302,7 +303,22 @@ class LedgerDesk:
     def straggling(self, work: Work) -> None:
         self._stragglers.append(work)
 
-    async def store_away(self, reason: str, *, wait: bool) -> None:
-        self._away(reason)
+    async def store_failed(self, reason: str, *, wait: bool) -> bool:
+        usable = await self._state.failed(reason)
         if wait:
-            await self._store_up.wait()
+            await self._state.up.wait()
+        return usable
+
+
+def _answer_not_now(letters: Iterable[LaneLetter]) -> list[LaneLetter]:
+    """Answer requests and events, which come again. Returns the rest: what actors brought, and what was due."""
+    rest: list[LaneLetter] = []
+    for letter in letters:
+        match letter:
+            case ChargeAsked():
+                turn_away(letter, Unavailability.STORE_AWAY)
+            case EventArrived():
+                letter.settle(Handling.NOT_NOW)
+            case _:
+                rest.append(letter)
+    return rest

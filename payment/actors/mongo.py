@@ -39,6 +39,7 @@ from payment.actors.letters import (
 from payment.actors.mailbox import Mailbox
 from payment.actors.report import Report
 from payment.actors.set_aside import SetAside
+from payment.actors.store_state import StoreState
 from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
 from payment.core.messages import Due, LookRequested
@@ -75,6 +76,9 @@ SWEEP_EVERY_S = 1.0
 SWEEP_JITTER_S = 0.25
 """At most. Several processes should not sweep in step."""
 
+SWEEP_UNINDEXED_EVERY_S = 10.0
+"""Between sweeps while their index is not there: each reads every order that is stored, as long as that takes."""
+
 SWEPT_ORDERS_LIMIT = 500
 """Orders taken up by one sweep, or read at once for those who wait: neither must fill the lanes before requests."""
 
@@ -84,9 +88,6 @@ STRAGGLERS_EVERY_S = 1.0
 OWN_ORDERS_AT_START_LIMIT = 15_000
 """Orders of an earlier run taken up at once: all the charges that it may have held, and what it had to publish besides.
 Those beyond it are taken up when their leases run out."""
-
-STORE_PROBE_EVERY_S = 0.5
-"""Between pings while the store is away: it is noticed back within a second."""
 
 COMMIT_STUCK_S = 60.0
 """A call to the store has its own deadlines, all far below this: one that is older has lost its way."""
@@ -113,15 +114,15 @@ class MongoActor(Actor[LedgerLetter]):
         self._ids = ids
         self._lanes = Lanes(clock)
         self._waiters = Waiters(clock, hands, self._decide_again)
+        self._state = StoreState(store, report, clock, self._store_lost, self._store_back)
         self._set_aside = SetAside(report, clock)
-        self._views = Views(store, clock, self._note_away, self._request_look, self._set_aside)
-        self._burials = Burials(store, clock, self._note_away)
+        self._views = Views(store, clock, self._read_failed, self._request_look, self._set_aside)
+        self._burials = Burials(store, clock, self._dead_letter_failed)
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
         self._slow_commits: dict[int, float] = {}
         """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
         self._work_ready = asyncio.Event()
-        self._store_up = asyncio.Event()
         self._own_work_left = True  # by an earlier run of this client id: to be looked for
         self.desk = LedgerDesk(
             identity,
@@ -132,8 +133,7 @@ class MongoActor(Actor[LedgerLetter]):
             self._burials,
             report,
             clock,
-            self._note_away,
-            self._store_up,
+            self._state,
             self._work_ready,
             self._set_aside,
         )
@@ -142,7 +142,8 @@ class MongoActor(Actor[LedgerLetter]):
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
-        self.spawn(self._reach_store(), name="reach the store")
+        self.spawn(self._state.keep(), name="store")
+        self.spawn(self._state.make_indexes(), name="indexes")
         self.spawn(self._dispatch(), name="dispatch")
         self.spawn(self._go_on_slowly(), name="stragglers")
         self.spawn(self._views.answer_all(), name="views")
@@ -170,7 +171,7 @@ class MongoActor(Actor[LedgerLetter]):
     def stuck_for_s(self) -> float:
         # While the store is away, commits wait for it: that is no sign of a hang.
         begun = (*self._commits.values(), *self._slow_commits.values())
-        oldest = min(begun, default=None) if self._store_up.is_set() else None
+        oldest = min(begun, default=None) if self._state.up.is_set() else None
         age = 0.0 if oldest is None else self.clock.monotonic() - oldest
         return max(super().stuck_for_s(), age - COMMIT_STUCK_S)
 
@@ -194,7 +195,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._wake_dispatch()
 
     def _charge_asked(self, letter: ChargeAsked) -> None:
-        if not self._store_up.is_set():
+        if not self._state.up.is_set():
             tell(letter, Unavailable(Unavailability.STORE_AWAY))
         elif self._overloaded():
             tell(letter, Unavailable(Unavailability.BUSY))
@@ -206,7 +207,7 @@ class MongoActor(Actor[LedgerLetter]):
         return in_hand >= CHARGES_IN_HAND_LIMIT or self._lanes.behind_s() >= BEHIND_LIMIT_S
 
     def _event_arrived(self, letter: EventArrived) -> None:
-        if self._store_up.is_set():
+        if self._state.up.is_set():
             self._lanes.add(letter.message.order_id, letter)
         else:
             letter.settle(Handling.NOT_NOW)
@@ -221,13 +222,13 @@ class MongoActor(Actor[LedgerLetter]):
         self._wake_dispatch()
 
     def _payment_asked(self, letter: PaymentAsked) -> None:
-        if self._store_up.is_set():
+        if self._state.up.is_set():
             self._views.add(letter)
         else:
             show(letter, Unavailable(Unavailability.STORE_AWAY))
 
     def _poison_arrived(self, letter: PoisonArrived) -> None:
-        if self._store_up.is_set():
+        if self._state.up.is_set():
             self._burials.add(letter)
         else:
             letter.settle(Handling.NOT_NOW)
@@ -250,7 +251,7 @@ class MongoActor(Actor[LedgerLetter]):
         """Start a commit whenever lanes are ready and a place is free: what comes meanwhile makes up the next one."""
         while True:
             await self._work_ready.wait()
-            await self._store_up.wait()
+            await self._state.up.wait()
             await asyncio.sleep(0)  # let those who are about to tell us something in this turn into the same commit
             if self._lanes.any_ready and self._may_commit():
                 lanes = self._lanes.take_ready(ORDERS_IN_A_COMMIT_LIMIT)
@@ -287,6 +288,7 @@ class MongoActor(Actor[LedgerLetter]):
         """What the store keeps failing while it takes others: again and again, and out of everybody's way (F31)."""
         while True:
             await self.clock.sleep(STRAGGLERS_EVERY_S)
+            await self._state.up.wait()
             if works := self.desk.take_stragglers():
                 self._slow_commits[id(works)] = self.clock.monotonic()
                 try:
@@ -296,13 +298,21 @@ class MongoActor(Actor[LedgerLetter]):
 
     # ------------------------------------------------------------------------------------------------------ the store
 
-    def _note_away(self, reason: str) -> None:
-        if self._store_up.is_set():
-            self._store_up.clear()
-            self._own_work_left = True
-            self._report.store_down(reason)
-            self._fail_what_can_be_repeated()
-            self.spawn(self._reach_store(), name="reach the store")
+    def _store_lost(self) -> None:
+        self._own_work_left = True
+        self._fail_what_can_be_repeated()
+
+    def _store_back(self) -> None:
+        self._commits = dict.fromkeys(self._commits, self.clock.monotonic())  # their time begins anew
+        self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
+
+    def _read_failed(self, _reason: str) -> None:
+        """A read that no charge waits for, or a dead letter: no outage by itself, but where the probe fails too."""
+        self.spawn(self._state.check(), name="probe")
+
+    def _dead_letter_failed(self, identity: str, reason: str) -> None:
+        self._report.dead_letter_waits(identity, reason)
+        self._read_failed(reason)
 
     def _fail_what_can_be_repeated(self) -> None:
         """Requests and events that wait in lanes were never sent to the store: better told now than kept waiting."""
@@ -314,21 +324,6 @@ class MongoActor(Actor[LedgerLetter]):
                 case EventArrived():
                     letter.settle(Handling.NOT_NOW)
         self._lanes.drop({id(letter) for letter in repeatable})
-
-    async def _reach_store(self) -> None:
-        """Try until the store answers; then everything that waits for it goes on."""
-        while True:
-            try:
-                await self._store.prepare()
-            except StoreUnavailable as error:
-                self._report.store_down(str(error))
-                await self.clock.sleep(STORE_PROBE_EVERY_S)
-                continue
-            self._report.store_up()
-            self._commits = dict.fromkeys(self._commits, self.clock.monotonic())  # their time begins anew
-            self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
-            self._store_up.set()
-            return
 
     # ------------------------------------------------------------------------------------------------------------ time
 
@@ -348,7 +343,7 @@ class MongoActor(Actor[LedgerLetter]):
                     if order_id not in self._lanes:  # as with renewals: an outage must not pile them up
                         self._request_look(order_id)
                 self._renew()
-                self._report.depth(self.mailbox.depth)
+                self._report.second(self.mailbox.depth)
                 self._set_aside.forget()
 
     def _answer_overdue(self) -> None:
@@ -367,14 +362,14 @@ class MongoActor(Actor[LedgerLetter]):
             await self._look_for_some(order_ids[first : first + SWEPT_ORDERS_LIMIT])
 
     async def _look_for_some(self, order_ids: list[str]) -> None:
-        if not self._store_up.is_set():
+        if not self._state.up.is_set():
             self._waiters.give_up(order_ids)
             return
         try:
             orders = await self._store.load(order_ids)
         except StoreUnavailable as error:
             self._waiters.give_up(order_ids)
-            self._note_away(str(error))
+            self._read_failed(str(error))
             return
         for order_id, order in orders.items():
             if isinstance(order, CorruptDocument):
@@ -397,7 +392,7 @@ class MongoActor(Actor[LedgerLetter]):
 
         After the store was away that is looked for again: it may have been taken up just then, and lost.
         """
-        await self._store_up.wait()
+        await self._state.up.wait()
         while True:
             own, self._own_work_left = (self._identity.client_id if self._own_work_left else None), False
             limit = OWN_ORDERS_AT_START_LIMIT if own else SWEPT_ORDERS_LIMIT
@@ -405,13 +400,28 @@ class MongoActor(Actor[LedgerLetter]):
                 orders = await self._store.due(self.clock.now(), own, limit)
             except StoreUnavailable as error:
                 self._own_work_left = True
-                await self.desk.store_away(str(error), wait=True)
+                await self._sweep_failed(str(error))
                 continue
             if not self._draining:
                 self._take_up(orders, left_by_an_earlier_run=own is not None)
             self._report.swept(sum(isinstance(order, Order) for order in orders))
             if own is None:
-                await self.clock.sleep(SWEEP_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
+                await self._until_next_sweep()
+
+    async def _until_next_sweep(self) -> None:
+        slowly_until = self.clock.monotonic() + SWEEP_UNINDEXED_EVERY_S
+        await self.clock.sleep(SWEEP_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
+        while not self._state.indexed.is_set() and self.clock.monotonic() < slowly_until:
+            await self.clock.sleep(SWEEP_EVERY_S)
+
+    async def _sweep_failed(self, reason: str) -> None:
+        """The store is away; or it has no index yet, reads every order for the sweep, and has taken too long."""
+        if self._state.indexed.is_set():
+            await self.desk.store_failed(reason, wait=True)
+        elif await self._state.check():
+            await self.clock.sleep(SWEEP_UNINDEXED_EVERY_S)
+        else:
+            await self._state.up.wait()
 
     def _take_up(self, orders: list[Order | CorruptDocument], *, left_by_an_earlier_run: bool) -> None:
         for order in orders:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from payment.actors.commit import Work
+from payment.actors.commit_lines import CommitLines
 from payment.actors.letters import ChargeAsked, EffectEnded
 from payment.core.order import UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.ops.health import Dependency, Health
@@ -20,6 +21,8 @@ from payment.ports.store import Committed
 TIMED_CHARGES_LIMIT = 20_000
 """Charges whose times are being added up: above what may be in hand. Beyond it the oldest are forgotten (another
 process has ended them), and a line says 0 for what is not known."""
+
+FAILURES = {Committed.UNKNOWN: Event.COMMIT_UNKNOWN, Committed.REFUSED: Event.COMMIT_REFUSED}
 
 SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID})
 
@@ -46,23 +49,46 @@ class Report:
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
         self._blocked: set[str | None] = set()
+        self._commit_lines = CommitLines(clock)
 
     # ------------------------------------------------------------------------------------------------------ the store
 
     def store_up(self) -> None:
         self._health.mark_up(Dependency.MONGODB)
 
-    def store_down(self, reason: str) -> None:
-        self._health.mark_down(Dependency.MONGODB, reason)
+    def store_down(self, reason: str, *, again: bool = False) -> None:
+        """`again`: the reason is news, and is logged though the loss was."""
+        self._health.mark_down(Dependency.MONGODB, reason, again=again)
 
-    def committed(self, results: Sequence[Committed]) -> None:
+    def indexes_missing(self, missing: Sequence[str]) -> None:
+        """They are about to be made. Charges are taken meanwhile."""
+        self._health.note(Dependency.MONGODB, f"indexes are being made, beside charges: {', '.join(missing)}")
+        get_logger().info(Event.INDEXES_MISSING, reason=", ".join(missing))
+
+    def indexes_there(self, made: Sequence[str], seconds: float) -> None:
+        """All of them are there, after these were made."""
+        self._health.note(Dependency.MONGODB, None)
+        if made:
+            get_logger().info(Event.INDEXES_MADE, reason=", ".join(made), took_ms=round(seconds * 1_000))
+
+    def indexes_failed(self, reason: str) -> None:
+        self._health.note(Dependency.MONGODB, f"an index of the orders can't be made: {reason}")
+        get_logger().warning(Event.INDEXES_FAILED, reason=reason)
+
+    def committed(self, order_ids: Sequence[str], results: Sequence[Committed], trouble: str) -> None:
+        """What became of each document of a commit. `trouble`: why some were refused, or may or may not be written."""
         for result, documents in Counter(results).items():
             self._metrics.ledger_commits(result.value).inc(documents)
         self._metrics.ledger_batch_documents.observe(len(results))
         if (conflicts := results.count(Committed.CONFLICT)) > 0:
             get_logger().debug(Event.COMMIT_CONFLICT, documents=conflicts)
-        if (unknown := results.count(Committed.UNKNOWN)) > 0:
-            get_logger().warning(Event.COMMIT_UNKNOWN, documents=unknown)
+        for result, event in FAILURES.items():
+            failed = [order_id for order_id, each in zip(order_ids, results, strict=True) if each is result]
+            if failed:
+                self._commit_lines.note(event, failed, trouble)
+
+    def dead_letter_waits(self, identity: str, reason: str) -> None:
+        self._commit_lines.note_dead_letter(identity, reason)
 
     def commit_done(self, seconds: float) -> None:
         self._metrics.ledger_commit_seconds.observe(seconds)
@@ -72,7 +98,9 @@ class Report:
         if orders:
             get_logger().debug(Event.SWEEP_FINISHED, count=orders)
 
-    def depth(self, mailbox: int) -> None:
+    def second(self, mailbox: int) -> None:
+        """Once a second: what has been added up since, and how many messages the ledger's mailbox holds."""
+        self._commit_lines.flush()
         self._metrics.actor_mailbox("mongo").set(mailbox)
 
     def unwritable(self, work: Work) -> None:

@@ -121,7 +121,7 @@ class Unavailability(enum.Enum):
     """Why a request came to nothing. The caller must know whether a charge may exist."""
 
     BUSY = "too many requests are waiting"
-    STORE_AWAY = "the database can't be reached"
+    STORE_AWAY = "the database can't be used now"
     STOPPING = "the service is stopping"
     CRASHED = "the request was interrupted"
     ILLEGIBLE = "the stored order can't be read, which has been reported"

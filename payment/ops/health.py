@@ -56,7 +56,7 @@ class Status(enum.StrEnum):
 
 
 class DependencyView(Struct, frozen=True, omit_defaults=True):
-    """A dependency as `/readyz` shows it. `since` is UTC, ISO 8601; `why` is there where it is down."""
+    """A dependency as `/readyz` shows it. `since` is UTC, ISO 8601; `why` is there where it is down, or has a note."""
 
     up: bool
     since: str
@@ -87,6 +87,8 @@ class _State(Struct):
     gone_at_s: float = 0.0
     silent_at_s: float | None = None
     silent_why: str = ""
+    note: str | None = None
+    """What waits although it is up."""
     answered_at_s: float = 0.0
     """When it answered last: a slow call among good ones is no silence."""
 
@@ -149,6 +151,10 @@ class Health:
                 Event.DEPENDENCY_LOST, dependency=dependency, reason=state.why, blocks_charges=blocks_charges
             )
 
+    def note(self, dependency: Dependency, words: str | None) -> None:
+        """Something waits, in words, although the dependency is up: the service is degraded. None: no more."""
+        self._states[dependency].note = None if words is None else self._redactor.short(words, FIELD_CHARS)
+
     def mark_silent(self, dependency: Dependency, why: str, waited_s: float = 0.0) -> None:
         """One call had no answer, after `waited_s`. It is down once `SILENCE_S` have passed with no answer at all."""
         state = self._states[dependency]
@@ -184,13 +190,14 @@ class Health:
         blocked = any(name in ALWAYS_BLOCKS or self._states[name].blocks_charges for name in down)
         if self.phase is not Phase.READY or blocked:
             return Status.UNAVAILABLE
-        return Status.DEGRADED if down else Status.READY
+        noted = any(state.note is not None for state in self._states.values())
+        return Status.DEGRADED if down or noted else Status.READY
 
     def view(self) -> HealthView:
         """The whole of it, for `/readyz`."""
         status = self.status
         shown = {
-            name.value: DependencyView(state.up, timestamp(state.since), None if state.up else state.why)
+            name.value: DependencyView(state.up, timestamp(state.since), state.note if state.up else state.why)
             for name, state in self._states.items()
         }
         return HealthView(status, self.phase, shown)

@@ -78,7 +78,23 @@ class Event(enum.StrEnum):
     )
 
     # The ledger.
-    COMMIT_UNKNOWN = "commit_unknown", "Nobody knows whether a batch was written. It is read again."
+    COMMIT_UNKNOWN = (
+        "commit_unknown",
+        "Whether documents were written is not known; they are read again. At most every 10 s, with how many, one "
+        "order and the reason.",
+    )
+    COMMIT_REFUSED = (
+        "commit_refused",
+        "MongoDB has refused to write documents, and nothing was charged for them. At most every 10 s, with how many, "
+        "one order and MongoDB's words.",
+    )
+    DEAD_LETTER_WAITS = (
+        "dead_letter_waits",
+        "A bad event can't be kept in `dead_letters` now; it is delivered again. At most every 10 s.",
+    )
+    INDEXES_MISSING = "indexes_missing", "Indexes of the orders are being made, beside charges. `reason` names them."
+    INDEXES_MADE = "indexes_made", "They are there."
+    INDEXES_FAILED = "indexes_failed", "An index can't be made now. Charges are taken; it is tried again every 10 s."
     COMMIT_CONFLICT = "commit_conflict", "Another process wrote an order first. It is decided again."
     DOCUMENT_UNWRITABLE = "document_unwritable", "ALARM: one document can't be encoded or written. It fails alone."
     DOCUMENT_UNREADABLE = (

@@ -1,8 +1,9 @@
 """MongoDB as the order store, by motor.
 
-Owns the client, the two collections (`orders`, `dead_letters`), their indexes, and what every error of the driver
-means. It must never report a write as not made when it may have been, read from anywhere but the primary, or read less
-than what a majority has: an intent that a failover rolls back would be a charge without a trace (F43).
+Owns the client, its collections (`orders`, `dead_letters`, `probes`) and all reads. It must never read from anywhere
+but the primary, or less than what a majority has: an intent that a failover rolls back would be a charge without a
+trace (F43). Beside it: `mongo_writes` (a group commit), `mongo_indexes`, `mongo_errors` (what an error means),
+`mongo_options` (what the driver is given, whatever the URL says).
 
 No transaction and no server-side session: one document is the truth, so a standalone mongod does (F27). Only operators
 that MongoDB 4.4 and all later ones have.
@@ -11,152 +12,123 @@ Change together: the fields of `payment.core.order.Order`, and the names in the 
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
-import bson
-import msgspec
 from bson.binary import Binary
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
-from pymongo import ASCENDING, IndexModel
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import ASCENDING
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
-from pymongo.write_concern import WriteConcern
 
 from payment.core.order import Order
-from payment.ports.documents import CODEC, DUE_MS, RAW, STORED, read, since_1970_ms
+from payment.ports.documents import CODEC, DUE_MS, STORED, read
 from payment.ports.due_sweep import DueSweep, Read
+from payment.ports.mongo_errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
+from payment.ports.mongo_indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
+from payment.ports.mongo_options import SOCKET_TIMEOUT_MS, client_options
+from payment.ports.mongo_writes import DURABLE, ORDERS, Document, OrderWrites
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
-
-SERVER_SELECTION_TIMEOUT_MS = 2_000
-"""To find the primary. An election takes longer, but then callers are better told than kept."""
-
-CONNECT_TIMEOUT_MS = 2_000
-"""To open one connection."""
-
-SOCKET_TIMEOUT_MS = 7_000
-"""For one answer: longer than the write concern's own timeout, so that the server gets to say what happened."""
-
-WRITE_CONCERN_TIMEOUT_MS = 5_000
-"""For a majority to journal a write. Past it the write is unknown, and read again."""
-
-HEARTBEAT_MS = 1_000
-"""Between the driver's own looks at the servers: a primary that is back is found within a second."""
-
-POOL_CONNECTIONS = 8
-"""Two commits, the sweep, reads: all that can be under way at once."""
-
-DUPLICATE_KEY = 11000
-
-SQLITE_DUPLICATE = "UNIQUE constraint failed"
-"""How nx-27017 0.7 says so: without a code, and for a bulk write as a whole, of which it has done the first part."""
 
 DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
 """Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
 
-DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
-"""MongoDB's own limit for one document, and the driver's for one command: it refuses a longer one as a whole."""
+DEAD_LETTERS = "dead_letters"
 
 READ_IN_A_TURN = 64
 """Documents decoded before others may run: two milliseconds."""
 
-COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
-"""Of documents in one command, unless one alone is longer. Two hundred orders have half a megabyte."""
+PROBE_DEADLINE_S = 4.0
+"""For a probe as a whole. With the time between two probes it bounds how long readiness may be wrong: ten seconds."""
 
-WRITE_OVERHEAD_BYTES = 4_096
-"""What the filter and the command add to a document, but for the id, which stands in both."""
+PROBE_CONCERN_TIMEOUT_MS = 2_500
+"""For a majority to journal a probe's write: shorter than its deadline, so that the server says what is wrong."""
 
-REFUSED_FOR_GOOD = frozenset({2, 9, 14, 22, 52, 121, 10334, 17419, 17420})
-"""Server error codes that speak of the document itself (BadValue, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
-DocumentValidationFailure, BSONObjectTooLarge and kin): github.com/mongodb/mongo, src/mongo/base/error_codes.yml."""
+PROBES = "probes"
+"""The collection that probes write to: one small document for each client id, written over each time."""
 
-ORDERS = "orders"
-
-DURABLE = WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS)
-
-Document = dict[str, Any]
-
-NOT_AS_MONGODB = (KeyError, TypeError, ValueError)
-"""What the driver raises, past its own family of errors, when it takes apart what greets it and finds something else: a
-server that is no real MongoDB may know no logins, and answers `saslStart` without a payload. Nobody's bug is hidden by
-this: only the first words with a server are looked at so, which hold nothing of ours."""
-
-
-class Write(NamedTuple):
-    """A document on its way: only where its order is stored with the revision before this one, or not at all."""
-
-    order_id: str
-    revision: int
-    document: RawBSONDocument
-    size_bytes: int
-    """All that it adds to a command."""
+NO_REVISION = -1
+"""A revision that no document has: an update of it changes nothing, and needs the right to write all the same."""
 
 
 class MongoStore:
     """The real `OrderStore`."""
 
-    def __init__(self, url: str, app_name: str) -> None:
-        """`url` holds the database in its path. Nothing is reached before the first call."""
-        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            url,
-            appname=app_name,
-            connect=False,
-            connectTimeoutMS=CONNECT_TIMEOUT_MS,
-            heartbeatFrequencyMS=HEARTBEAT_MS,
-            maxPoolSize=POOL_CONNECTIONS,
-            # A write is sent once: whether it was applied is found out by `writer`, not by sending it again.
-            retryWrites=False,
-            serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
-            socketTimeoutMS=SOCKET_TIMEOUT_MS,
-        )
-        database = self._client.get_default_database().with_options(
-            codec_options=CODEC,
-            read_concern=ReadConcern("majority"),
-            read_preference=ReadPreference.PRIMARY,
-            write_concern=DURABLE,
-        )
-        self._database = database
-        self._orders: AsyncIOMotorCollection[Document] = database[ORDERS]
-        self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
-        self._indexed = False
-        self._stored_orders: AsyncIOMotorCollection[Any] = database[ORDERS].with_options(codec_options=STORED)
+    def __init__(self, url: str, app_name: str, socket_timeout_ms: int = SOCKET_TIMEOUT_MS) -> None:
+        """`url` holds the database in its path. Nothing is reached before the first call.
+
+        `socket_timeout_ms`: for one answer, but for those about indexes.
+        """
+        self._url, self._app_name = url, app_name
+        options = client_options(app_name, socket_timeout_ms)
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(url, **options)
+        self._database = _database_of(self._client)
+        self._orders: AsyncIOMotorCollection[Document] = self._database[ORDERS]
+        self._dead_letters: AsyncIOMotorCollection[Document] = self._database[DEAD_LETTERS]
+        self._stored_orders: AsyncIOMotorCollection[Any] = self._database[ORDERS].with_options(codec_options=STORED)
+        self._writes = OrderWrites(self._database)
+        self._missing: Missing | None = None
         self._sweep = DueSweep(self._find)
 
     def __repr__(self) -> str:
         return f"MongoStore({self._database.name!r})"
 
+    @property
+    def trouble(self) -> str:
+        return self._writes.trouble
+
+    async def probe(self) -> None:
+        with _driver_errors():
+            try:
+                async with asyncio.timeout(PROBE_DEADLINE_S):
+                    await self._read_as_a_charge()
+                    await self._write_as_a_charge()
+            except TimeoutError:
+                words = f"no answer to a read and a write within {PROBE_DEADLINE_S:g} s"
+                raise StoreUnavailable(words) from None
+
+    async def _read_as_a_charge(self) -> None:
+        """By `_id`, and by the sweep's index once it is there: without it the server would read every order."""
+        await self._orders.find({"_id": {"$in": [self._app_name]}}, limit=1).to_list(length=1)
+        if self._missing is not None and DUE_INDEX not in self._missing.to_make:
+            await self._orders.find({DUE_MS: {"$lte": 0}}, limit=1).sort(DUE_MS, ASCENDING).to_list(length=1)
+
+    async def _write_as_a_charge(self) -> None:
+        """A durable write of one small document, and an update of no document wherever else we write."""
+        probe = {"_id": self._app_name, "at": datetime.now(UTC)}
+        await self._update(PROBES, {"q": {"_id": self._app_name}, "u": probe, "upsert": True})
+        for collection in (ORDERS, DEAD_LETTERS):
+            nothing = {"_id": self._app_name, "rev": NO_REVISION}
+            await self._update(collection, {"q": nothing, "u": {"$set": {"rev": NO_REVISION}}})
+
+    async def _update(self, collection: str, update: Document) -> None:
+        concern = {**DURABLE.document, "wtimeout": PROBE_CONCERN_TIMEOUT_MS}
+        answer = await self._database.command({"update": collection, "updates": [update], "writeConcern": concern})
+        errors = (*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")]))
+        if errors:
+            raise StoreUnavailable(server_words(errors[0]))
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        with _driver_errors():
+            self._missing = await missing_of(self._database)
+        return self._missing.words
+
     async def prepare(self) -> None:
-        try:
-            await self._database.command("ping")
-            if not self._indexed:
-                indexes = [
-                    # Sparse: only orders at which somebody must look are in it, however many are stored.
-                    IndexModel([(DUE_MS, ASCENDING)], name="due_ms", sparse=True),
-                    IndexModel([("due", ASCENDING)], name="due", sparse=True),
-                    IndexModel([("payment.id", ASCENDING)], name="payment_id", sparse=True, unique=True),
-                ]
-                if await self._needs_index_of_fence():
-                    indexes.append(IndexModel([("_id", ASCENDING), ("rev", ASCENDING)], name="fence", unique=True))
-                for index in indexes:  # one by one: FerretDB 1 hangs up at several of which some are there
-                    await self._orders.create_indexes([index])
-                self._indexed = True
-        except PyMongoError as error:
-            raise StoreUnavailable(_reason(error)) from None
-        except NOT_AS_MONGODB as error:
-            raise StoreUnavailable(_not_as_mongodb(error)) from None
-
-    async def _needs_index_of_fence(self) -> bool:
-        """Whether the server finds `{_id, rev}` by an index of just these two, and else reads every order for a write.
-
-        mongo-java-server does: 5 ms for each write where 4,000 are stored, and 2 ms with that index, however many are.
-        It says that it is MongoDB 4.4, without the commit that MongoDB itself names.
-        """
-        build = await self._database.command("buildInfo")
-        return build.get("versionArray", [])[:2] == [4, 4] and "gitVersion" not in build
+        with _driver_errors():
+            missing = await missing_of(self._database)
+            if missing.words:
+                # A client of its own: the deadline of an answer is the client's.
+                options = client_options(self._app_name, INDEX_DEADLINE_MS)
+                client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(self._url, **options)
+                try:
+                    await make(_database_of(client), missing)
+                finally:
+                    client.close()
+            self._missing = Missing((), ())
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(order_ids)
@@ -188,49 +160,13 @@ class MongoStore:
                 if len(found) % READ_IN_A_TURN == 0:
                     await asyncio.sleep(0)
         except PyMongoError as error:
-            raise StoreUnavailable(_reason(error)) from None
+            raise StoreUnavailable(reason_of(error)) from None
         except BSONError as error:
             raise StoreUnavailable(f"the server's answer can't be decoded ({type(error).__name__})") from None
         return found
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
-        results = [Committed.WRITTEN] * len(orders)
-        writes: list[Write] = []
-        places: list[int] = []
-        for place, order in enumerate(orders):
-            write = _write_of(order)
-            if write is None:
-                results[place] = Committed.UNWRITABLE
-            else:
-                writes.append(write)
-                places.append(place)
-        written = [result for some in _that_fit(writes) for result in await self._write(some)]
-        for place, result in zip(places, written, strict=True):
-            results[place] = result
-        return results
-
-    async def _write(self, writes: list[Write]) -> list[Committed]:
-        """One round trip. Each write fails or not by itself; an error that is not about one of them is about all.
-
-        The server's own command, for the driver's `bulk_write` takes each document apart to look at it.
-        """
-        try:
-            said = await self._database.command(_command(writes))
-        except OperationFailure as error:
-            return await self._refused(writes, error)
-        except PyMongoError:
-            return [Committed.UNKNOWN] * len(writes)
-        return _results(said, len(writes)) if _tells_apart(said, len(writes)) else await self._one_by_one(writes)
-
-    async def _refused(self, writes: list[Write], error: OperationFailure) -> list[Committed]:
-        """The server has refused the whole call. Where one of its documents collided, each is told apart by itself."""
-        if not _is_duplicate(error):
-            return [Committed.UNKNOWN] * len(writes)
-        return [Committed.CONFLICT] if len(writes) == 1 else await self._one_by_one(writes)
-
-    async def _one_by_one(self, writes: list[Write]) -> list[Committed]:
-        """Each by itself. One that had been written before is a conflict now, which its writer recognises."""
-        return [result for write in writes for result in await self._write([write])]
+        return await self._writes.commit(orders)
 
     async def bury(self, letter: DeadLetter) -> bool:
         if not await self._insert(letter, letter.identity) and not await self._has(letter):
@@ -251,8 +187,8 @@ class MongoStore:
         try:
             await self._dead_letters.insert_one(document)
         except PyMongoError as error:
-            if not _is_duplicate(error):
-                raise StoreUnavailable(_reason(error)) from None
+            if not is_duplicate(error):
+                raise StoreUnavailable(reason_of(error)) from None
             return False
         return True
 
@@ -261,42 +197,42 @@ class MongoStore:
         try:
             kept = await self._dead_letters.find_one({"_id": letter.identity}, {"subject": True, "data": True})
         except PyMongoError as error:
-            raise StoreUnavailable(_reason(error)) from None
+            raise StoreUnavailable(reason_of(error)) from None
         said = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
         return kept is not None and (kept.get("subject"), kept.get("data")) == said
 
     async def ping(self) -> str:
-        try:
+        with _driver_errors():
             await self._database.command("ping")
             build = await self._database.command("buildInfo")
-        except PyMongoError as error:
-            raise StoreUnavailable(_reason(error)) from None
-        except NOT_AS_MONGODB as error:
-            raise StoreUnavailable(_not_as_mongodb(error)) from None
         return f"MongoDB {build.get('version', 'of unknown version')}, database {self._database.name}"
 
     async def close(self) -> None:
         self._client.close()
 
 
-def _write_of(order: Order) -> Write | None:
-    """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
-    fields = msgspec.to_builtins(order, builtin_types=(datetime,))
-    if order.due is not None:
-        fields |= due_fields(order.due)
+def _database_of(client: AsyncIOMotorClient[Document]) -> AsyncIOMotorDatabase[Document]:
+    """The database of the client's URL. What is promised of reads and writes is set here, whatever the URL says."""
+    return client.get_default_database().with_options(
+        codec_options=CODEC,
+        read_concern=ReadConcern("majority"),
+        read_preference=ReadPreference.PRIMARY,
+        write_concern=DURABLE,
+    )
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """What the driver raises when a server can't be used, as `StoreUnavailable`.
+
+    Only calls that hold nothing of an order are made under it: its second family of errors may be our own bugs.
+    """
     try:
-        encoded = bson.encode(fields, codec_options=CODEC)
-    except (BSONError, OverflowError, TypeError, ValueError):
-        return None
-    size_bytes = len(encoded) + len(order.id.encode()) + WRITE_OVERHEAD_BYTES
-    if size_bytes > DOCUMENT_BYTES_MAX:
-        return None
-    return Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW), size_bytes)
-
-
-def due_fields(due: datetime) -> Document:
-    """A deadline as a document holds it: the date, and the number by which the sweep finds it."""
-    return {"due": due, DUE_MS: since_1970_ms(due)}
+        yield
+    except PyMongoError as error:
+        raise StoreUnavailable(reason_of(error)) from None
+    except NOT_AS_MONGODB as error:
+        raise StoreUnavailable(not_as_mongodb(error)) from None
 
 
 def _id_of(found: Order | CorruptDocument) -> str:
@@ -309,32 +245,6 @@ def _payment_id_of(found: Order | CorruptDocument) -> str | None:
     return found.payment_id
 
 
-def _that_fit(writes: list[Write]) -> Iterator[list[Write]]:
-    """The writes, in order, as many at a time as one command may hold."""
-    some: list[Write] = []
-    size_bytes = 0
-    for write in writes:
-        if some and size_bytes + write.size_bytes > COMMAND_BYTES_MAX:
-            yield some
-            some, size_bytes = [], 0
-        some.append(write)
-        size_bytes += write.size_bytes
-    if some:
-        yield some
-
-
-def _command(writes: list[Write]) -> Document:
-    """The command for these writes. Where all of them begin an order, an insert: it collides just as an upsert does."""
-    how = {"ordered": False, "writeConcern": DURABLE.document}
-    if all(write.revision == 1 for write in writes):
-        return {"insert": ORDERS, **how, "documents": [write.document for write in writes]}
-    updates = [
-        {"q": {"_id": write.order_id, "rev": write.revision - 1}, "u": write.document, "upsert": True}
-        for write in writes
-    ]
-    return {"update": ORDERS, **how, "updates": updates}
-
-
 def _storable(ids: Sequence[str]) -> list[str]:
     """Each id once, without those that no document can have: to ask for them would be an error of the driver."""
     return [each for each in dict.fromkeys(ids) if each.isascii() or _is_unicode(each)]
@@ -343,47 +253,3 @@ def _storable(ids: Sequence[str]) -> list[str]:
 def _is_unicode(text: str) -> bool:
     """False for a lone surrogate, which UTF-8 has no bytes for."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _is_duplicate(error: PyMongoError) -> bool:
-    if not isinstance(error, OperationFailure):
-        return False
-    return error.code == DUPLICATE_KEY or SQLITE_DUPLICATE in str((error.details or {}).get("errmsg", ""))
-
-
-def _tells_apart(said: Mapping[str, Any], count: int) -> bool:
-    """Whether the server's answer to so many writes names each that failed: the others are all that it counts.
-
-    FerretDB 1 stops at the first error, which it calls the first write's: what it never wrote would be taken for
-    written, and a card charged without a word on paper.
-    """
-    failed = said.get("writeErrors", ())
-    return not failed or said.get("n", 0) >= count - len(failed)
-
-
-def _results(said: Mapping[str, Any], count: int) -> list[Committed]:
-    """What each write of a command came to, by the server's answer: its list of errors, where there are any."""
-    if said.get("writeConcernError"):
-        return [Committed.UNKNOWN] * count
-    results = [Committed.WRITTEN] * count
-    for failed in said.get("writeErrors", ()):
-        results[failed["index"]] = _result_of(failed.get("code"))
-    return results
-
-
-def _result_of(code: object) -> Committed:
-    if code == DUPLICATE_KEY:
-        return Committed.CONFLICT
-    return Committed.UNWRITABLE if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
-
-
-def _not_as_mongodb(error: Exception) -> str:
-    return f"the server does not answer as MongoDB does ({type(error).__name__}): is a login asked for that it lacks?"
-
-
-def _reason(error: PyMongoError) -> str:
-    """Why, for a person. The driver's own text may hold whole documents, so only what is known to be safe is kept."""
-    if isinstance(error, ServerSelectionTimeoutError):
-        return "no primary can be reached: " + str(error).partition(" (configured")[0].partition(", Timeout")[0][:200]
-    code = getattr(error, "code", None)
-    return type(error).__name__ if code is None else f"{type(error).__name__} (code {code})"

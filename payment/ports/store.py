@@ -30,6 +30,8 @@ class Committed(enum.Enum):
     """Somebody else wrote a revision first, or this very write had been applied before and its answer lost."""
     UNWRITABLE = "unwritable"
     """This document can't be encoded or is refused by the store for good; the others of its commit are not touched."""
+    REFUSED = "refused"
+    """The store takes no write of it now (a full disk, a missing right, no primary): it was certainly not written."""
     UNKNOWN = "unknown"
     """It may have been written, or may yet be."""
 
@@ -74,8 +76,21 @@ class OrderStore(Protocol):
     other one fails for it. It is written over by nothing that was decided on an earlier revision.
     """
 
+    @property
+    def trouble(self) -> str:
+        """Why a document of the last commit that had one was `UNKNOWN` or `REFUSED`, in the store's own words."""
+
+    async def probe(self) -> None:
+        """Read what a charge reads, and write what a charge needs to write: evidence that the store can be used.
+
+        It changes nothing but one small document of this process's. Ends within a few seconds. Raises StoreUnavailable.
+        """
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        """What `prepare` has to do, a few words for each index. Raises StoreUnavailable."""
+
     async def prepare(self) -> None:
-        """Reach the store and make the indexes. Raises StoreUnavailable."""
+        """Make the indexes that are missing. It may take minutes; no charge needs them. Raises StoreUnavailable."""
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         """What is stored under these ids, as far as there is anything. Raises StoreUnavailable."""
@@ -86,7 +101,8 @@ class OrderStore(Protocol):
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         """Write each order if the stored one has the revision before its own (none, for revision 1).
 
-        Never raises StoreUnavailable: what is not known is `UNKNOWN`, document by document, in the order given.
+        Never raises StoreUnavailable: what is not known is `UNKNOWN`, document by document, in the order given. Where
+        one is `UNKNOWN` or `REFUSED`, `trouble` says why.
         """
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:

@@ -103,7 +103,7 @@ class TestOrder:
         """F26: its write is held up until the order has expired; what was told 409 must not begin an attempt later."""
         await ledger.tell(ledger.arrived(ledger.created(days=3 / 86_400)))
         ledger.store.hold_writes = 1
-        ledger.store.stall("prepare")
+        ledger.store.stall("probe")
         letter = await ledger.ask()
         await ledger.clock.advance(5.0)
         ledger.store.go_on()

@@ -341,16 +341,108 @@ class TestUnknown:
         assert ledger.one_to_stripe().send == 1
 
 
+class TestRefused:
+    async def test_a_refused_write_is_a_503_at_once_and_nothing_was_charged(self, house: World, ledger: Ledger) -> None:
+        """F52: the request does not wait for its deadline; its event comes again; readiness has the store's words."""
+        await ledger.order("o1", "o2")
+        house.store.refuses = "not authorized (Unauthorized, 13)"
+        letter = await ledger.ask("o1")
+        assert reason(letter) is Unavailability.STORE_AWAY
+        assert not ledger.up
+        assert ledger.health.view().dependencies["mongodb"].why == "not authorized (Unauthorized, 13)"
+        await ledger.tell(ledger.arrived(OrderCancelled("o2", 1), "cancel"))
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.refuses = None
+        await house.clock.advance(1.0)
+        assert (ledger.up, ledger.doc().payment, ledger.to_stripe()) == (True, None, [])
+        assert waits(await ledger.ask("o1"))
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F26, F52: the first write is unknown, and its repetition refused. The first lands: its order is charged."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.stall("answer")
+        letter = ledger.asked()
+        await ledger.tell(letter)
+        house.store.refused_ids = {"o1"}
+        house.store.go_on()
+        await house.clock.advance(3.0)
+        assert waits(letter), "nobody may say that nothing was charged"
+        assert house.store.land() == [True]
+        await house.clock.advance(6.0)
+        assert (ledger.one_to_stripe().send, waits(letter)) == (1, True)
+
+    async def test_what_actors_brought_is_kept_while_writes_are_refused(self, house: World, ledger: Ledger) -> None:
+        """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.refuses = "disk full"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(10)
+        commits = house.store.calls["commit"]
+        assert (waits(letter), commits < 30) == (True, True)
+        house.store.refuses = None
+        await house.clock.advance(6)
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+
+    async def test_one_order_s_refusal_is_its_own(self, house: World, ledger: Ledger) -> None:
+        """F31, F52: a shard that is full: others are written, the store stays up, and the outcome waits aside."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        charge = ledger.one_to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        for number in range(5):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+            assert ledger.up
+        again = await ledger.ask("o1", "tok_2")
+        await house.clock.advance(20)
+        assert (reason(again), ledger.up) == (Unavailability.STORE_AWAY, True)
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert ledger.doc("o1").attempts[0].state is AttemptState.PAID
+
+    async def test_what_was_due_is_tried_again_where_others_are_written(self, house: World, ledger: Ledger) -> None:
+        """F05, F52: an earlier run's charge is taken up within seconds of the refusal's end, not after its lease."""
+        await ledger.order("o1")
+        await ledger.ask("o1")
+        ledger.to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.restart()
+        for number in range(3):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+        assert ledger.to_stripe() == []
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+    async def test_refusals_of_orders_outweigh_a_probe(self, house: World, ledger: Ledger) -> None:
+        """F52: a role that may not insert orders: two refusals with no write between them, and readiness says so."""
+        house.store.refused_ids = {"o1", "o2"}
+        await ledger.tell(ledger.arrived(ledger.created("o1"), "o1"))
+        assert ledger.up
+        await ledger.tell(ledger.arrived(ledger.created("o2"), "o2"))
+        assert not ledger.up
+        assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW] * 2
+
+
 class TestOneDocument:
     async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
         """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""
         await ledger.order("bad1", "bad2", "bad3", "good")
-        prepared = house.store.prepared
+        since, probes = ledger.health.view().dependencies["mongodb"].since, house.store.calls["probe"]
         house.store.unknown_ids = {"bad1", "bad2", "bad3"}
         bad = [ledger.asked(f"bad{number}") for number in (1, 2, 3)]
         await ledger.tell(*bad, ledger.arrived(ledger.created("o2"), "o2"))
         await house.clock.advance(0.1)
         assert ledger.up
+        assert house.store.calls["probe"] == probes, "others are written: there is nothing to find out"
         for number in range(10):
             order_id = f"late{number}"
             await ledger.tell(ledger.arrived(ledger.created(order_id), order_id))
@@ -364,7 +456,8 @@ class TestOneDocument:
         assert waits(*bad)
         await house.clock.advance(11)
         assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
-        assert house.store.prepared == prepared, "what fails for some documents is no outage, not for a moment"
+        shown = ledger.health.view().dependencies["mongodb"]
+        assert shown.since == since, "what fails for some documents is no outage, not for a moment"
         house.store.unknown_ids = set()
         await house.clock.advance(2)
         assert ledger.to_stripe() == []

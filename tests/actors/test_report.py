@@ -6,6 +6,7 @@ import pytest
 
 from payment.actors import report as module
 from payment.actors.commit import Work
+from payment.actors.commit_lines import LINE_EVERY_S
 from payment.actors.letters import EffectEnded
 from payment.actors.report import TIMED_CHARGES_LIMIT, Report
 from payment.core.order import Order
@@ -164,13 +165,53 @@ class TestStore:
 
     def test_what_became_of_a_commit_is_counted(self, bench: Bench) -> None:
         """And said where it is out of the ordinary."""
-        bench.report.committed([Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN])
+        results = [Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN]
+        bench.report.committed(["o1", "o2", "o3"], results, "no majority")
         bench.report.commit_done(0.1)
         bench.report.swept(0)
         bench.report.swept(3)
-        bench.report.depth(7)
+        bench.report.second(7)
+        (unknown,) = [line for line in bench.log.lines if line["event"] == "commit_unknown"]
+        assert (unknown["documents"], unknown["order_id"], unknown["reason"]) == (1, "o3", "no majority")
         assert [line["event"] for line in bench.log.lines] == ["commit_conflict", "commit_unknown", "sweep_finished"]
         assert bench.counted('"unknown"} 1.0')
+
+    async def test_a_storm_of_failed_writes_is_a_few_lines(self, bench: Bench) -> None:
+        """F52: one at once, then one in ten seconds with all since; each with an order and the store's words."""
+        for number in range(100):
+            results = [Committed.REFUSED, Committed.WRITTEN, Committed.REFUSED]
+            bench.report.committed([f"a{number}", "good", f"b{number}"], results, f"disk full {number}")
+        told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
+        assert told == [(2, "a0", "disk full 0")]
+        await bench.clock.advance(LINE_EVERY_S)
+        bench.report.second(0)
+        bench.report.second(0)
+        told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
+        assert told[1:] == [(198, "a99", "disk full 99")]
+        assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
+
+    def test_a_bad_event_that_can_not_be_kept_is_said(self, bench: Bench) -> None:
+        """F30, F52: by its identity, with the store's words, and not each time that it is delivered."""
+        for _ in range(50):
+            bench.report.dead_letter_waits("orders:7", "not authorized")
+        (line,) = bench.log.lines
+        assert (line["event"], line["identity"], line["reason"]) == ("dead_letter_waits", "orders:7", "not authorized")
+
+    def test_indexes_that_are_made_are_said_and_degrade(self, bench: Bench) -> None:
+        """F52: readiness has the reason in words while MongoDB is up; an ordinary start says nothing."""
+        bench.report.store_up()
+        bench.report.indexes_there((), 0.01)
+        assert bench.log.lines == []
+        bench.report.indexes_missing(("due_ms", "payment"))
+        shown = bench.health.view().dependencies["mongodb"]
+        assert (shown.up, "due_ms, payment" in (shown.why or "")) == (True, True)
+        bench.report.indexes_failed("not authorized")
+        assert "not authorized" in (bench.health.view().dependencies["mongodb"].why or "")
+        bench.report.indexes_there(("due_ms", "payment"), 61.0)
+        assert bench.health.view().dependencies["mongodb"].why is None
+        events = [line["event"] for line in bench.log.lines]
+        assert events == ["indexes_missing", "indexes_failed", "indexes_made"]
+        assert bench.log.lines[-1]["took_ms"] == 61_000
 
     def test_a_document_that_can_not_be_written_is_an_alarm(self, bench: Bench) -> None:
         """F41."""

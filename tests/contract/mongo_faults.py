@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import MongoClient
+from pymongo import IndexModel, MongoClient
 
 from payment.core.order import Order
 from payment.ports.documents import DUE_MS
 from payment.ports.due_sweep import SWEEP_BY_DATE_S
+from payment.ports.mongo_indexes import UNIQUE_BEFORE
 from payment.ports.mongo_store import MongoStore
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.contract.store_contract import T0, Bench, StoreContract, charging, order
@@ -43,7 +44,7 @@ class MongoBench:
     def emptied(self) -> MongoBench:
         """Without what an earlier test left: nx-27017 keeps databases of all names in one."""
         with MongoClient[dict[str, Any]](self.url()) as client:
-            for collection in ("orders", "dead_letters"):
+            for collection in ("orders", "dead_letters", "probes"):
                 client[self.name][collection].delete_many({})
         return self
 
@@ -69,6 +70,31 @@ class MongoStoreContract(StoreContract):
     async def test_the_indexes_are_there(self, bench: MongoBench, store: MongoStore) -> None:
         """The sweep reads the first, once a minute the second, and a payment is found by the third."""
         assert {("dueMs",), ("due",), ("payment.id",)} <= await indexed(bench)
+
+    async def test_the_unique_index_of_an_older_release_goes(self, bench: MongoBench, store: MongoStore) -> None:
+        """Kind 7: a shard key forbids it. A process of 0.2.0 beside us may make it again; neither stops the other."""
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
+        orders = client.get_default_database()["orders"]
+        older = IndexModel([("payment.id", 1)], name=UNIQUE_BEFORE, sparse=True, unique=True)
+        for _ in range(2):
+            await orders.create_indexes([older])  # by a process of 0.2.0 that starts
+            ours = bench.store()
+            await ours.prepare()
+            assert await ours.missing_indexes() == ()
+            await ours.close()
+            assert UNIQUE_BEFORE not in await orders.index_information()
+            assert ("payment.id",) in await indexed(bench)
+        client.close()
+
+    async def test_a_probe_leaves_one_small_document(self, bench: MongoBench, store: MongoStore) -> None:
+        """F52: for each client id; none among the orders and the dead letters."""
+        await store.probe()
+        await store.probe()
+        client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
+        database = client.get_default_database()
+        counts = [await database[name].count_documents({}) for name in ("probes", "orders", "dead_letters")]
+        client.close()
+        assert counts == [1, 0, 0]
 
     async def test_what_an_older_release_left_due_is_found(self, bench: MongoBench, store: MongoStore) -> None:
         """F34: release 0.1.0 writes `due` as a date alone. Found at the first sweep, and by one a minute later."""
@@ -183,11 +209,18 @@ class MongoFaults:
                 store.bury(DeadLetter("a", "s", b"x", "e", T0)),
                 store.prepare(),
                 store.ping(),
+                store.probe(),
+                store.missing_indexes(),
                 return_exceptions=True,
             )
         assert {type(result) for result in results} == {StoreUnavailable}
         async with asyncio.timeout(4.0):
-            assert await store.commit([order("o1")]) == [Committed.UNKNOWN]
+            results = await store.commit([order("o1")])
+        # With the first connections lost a write may have left; once the driver knows of no server it has not.
+        assert results in ([Committed.UNKNOWN], [Committed.REFUSED])
+        async with asyncio.timeout(4.0):
+            assert await store.commit([order("o1")]) == [Committed.REFUSED]
+        assert "no primary can be reached" in store.trouble
         await proxy.start()
         await back(store)
         assert await store.load(["o1"]) == {}
@@ -208,7 +241,7 @@ async def back(store: MongoStore) -> None:
     async with asyncio.timeout(BACK_DEADLINE_S):
         while True:
             try:
-                await store.prepare()
+                await store.probe()
             except StoreUnavailable:
                 await asyncio.sleep(0)
             else:

@@ -137,6 +137,37 @@ class StoreContract:
         """For --check."""
         assert len(await store.ping()) > 5
 
+    async def test_a_probe_proves_that_it_can_be_used_and_leaves_the_orders_alone(
+        self, store: OrderStore, other: OrderStore
+    ) -> None:
+        """F52: again and again, by several processes of one client id, and beside a document of any revision."""
+        await store.commit([order("o1")])
+        for _ in range(3):
+            await store.probe()
+            await other.probe()
+        assert await store.load(["o1"]) == {"o1": order("o1")}
+        assert await store.due(T0 + timedelta(days=400), None, 10) == []
+
+    async def test_once_prepared_no_index_is_missing(self, store: OrderStore, other: OrderStore) -> None:
+        """Another process need not make them again."""
+        assert await store.missing_indexes() == ()
+        assert await other.missing_indexes() == ()
+
+    async def test_results_are_those_of_the_places_in_which_orders_were_given(self, store: OrderStore) -> None:
+        """F02: whatever order they are sent in."""
+        await store.commit([order("b"), order("d")])
+        batch = [order("e"), order("d"), order("c"), order("b"), order("a")]
+        results = await store.commit(batch)
+        assert [results[1], results[3]] == [CONFLICT, CONFLICT]
+        # Where a server fails a batch as a whole, what it had written before is found to be ours by its writer.
+        assert {results[0], results[2], results[4]} <= {WRITTEN, CONFLICT}
+        assert set(await store.load([made.id for made in batch])) == {"a", "b", "c", "d", "e"}
+
+    async def test_two_orders_may_say_that_their_payment_has_one_id(self, store: OrderStore) -> None:
+        """A unique index would forbid to shard `orders`; an id is a function of its order's, so nothing rests on it."""
+        made = charging("o1")
+        assert await store.commit([made, structs.replace(made, id="o2")]) == [WRITTEN, WRITTEN]
+
     async def test_what_is_written_is_read_by_all(self, store: OrderStore, other: OrderStore) -> None:
         """Every field comes back equal: times, unicode, nested attempts, 53-bit versions, revision and writer."""
         made = rich("o1")

@@ -19,6 +19,9 @@ from payment.core.schedule import LONGEST_DELAY
 from payment.ports.documents import CODEC, order_of
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
+QUIET = frozenset({"probe", "missing_indexes", "prepare"})
+"""What goes on beside the orders: it stands in `calls`, and not in `log`."""
+
 
 class FakeDatabase:
     """What is on disk, shared by the stores of several processes."""
@@ -90,8 +93,6 @@ class FakeDatabase:
         stored = self.find(order.id)
         if stored is not None and self._field(order.id, stored, "rev") != order.rev - 1:
             return False
-        if stored is None and self._payment_is_another_s(order):
-            return False
         self.documents[order.id] = document
         self.revisions.append(order)
         return True
@@ -105,10 +106,6 @@ class FakeDatabase:
             return None
         return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
 
-    def _payment_is_another_s(self, order: Order) -> bool:
-        payment = order.payment
-        return payment is not None and any(other.payment and other.payment.id == payment.id for other in self.orders())
-
 
 class FakeStore:
     """One process's `OrderStore` over a database. Each list of faults is used up, one call a fault."""
@@ -119,6 +116,16 @@ class FakeStore:
         """Why the store can't be reached: reads raise, writes are unknown and not applied."""
         self.writes_away: str | None = None
         """Reads pass, and every write ends unknown without being applied: no majority."""
+        self.refuses: str | None = None
+        """Reads pass, and every write is refused, in these words: no right, a full disk."""
+        self.refused_ids: set[str] = set()
+        """Documents whose writes are refused, while those beside them are written, and a probe's."""
+        self.probe_fails: str | None = None
+        """Probes alone fail, for this reason."""
+        self.missing: tuple[str, ...] = ()
+        """Indexes that are not there yet."""
+        self.index_fails: str | None = None
+        """No index can be made, for this reason."""
         self.lose_answers = 0
         """So many commits from now on are applied, and their answers lost."""
         self.lose_writes = 0
@@ -135,6 +142,7 @@ class FakeStore:
         self.log: list[str] = []
         """What was confirmed to the caller, in order: `load`, `commit id@rev`, …"""
         self.prepared = 0
+        self.trouble = ""
         self.closed = False
         self._open = asyncio.Event()
         self._open.set()
@@ -167,9 +175,22 @@ class FakeStore:
 
     # -------------------------------------------------------------------------------------------------------- the port
 
+    async def probe(self) -> None:
+        await self._called("probe")
+        for reason in (self.probe_fails, self.refuses, self.writes_away):
+            if reason is not None:
+                raise StoreUnavailable(reason)
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        await self._called("missing_indexes")
+        return self.missing
+
     async def prepare(self) -> None:
         await self._called("prepare")
+        if self.index_fails is not None:
+            raise StoreUnavailable(self.index_fails)
         self.prepared += 1
+        self.missing = ()
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         await self._called("load")
@@ -185,6 +206,8 @@ class FakeStore:
         await self._wait("commit")
         fate = self._fate()
         results = [self._write(order, fate) for order in orders]
+        if Committed.UNKNOWN in results or Committed.REFUSED in results:
+            self.trouble = self.refuses or self.away or self.writes_away or "no answer"
         for order, result in zip(orders, results, strict=True):
             self.log.append(f"{result.value} {order.id}@{order.rev}")
         await self._wait("answer")
@@ -216,9 +239,11 @@ class FakeStore:
         await asyncio.sleep(0)
         if self.away is not None:
             raise StoreUnavailable(self.away)
-        if self.writes_away is not None and operation == "bury":
-            raise StoreUnavailable(self.writes_away)
-        self.log.append(operation)
+        refusal = self.writes_away or self.refuses
+        if refusal is not None and operation == "bury":
+            raise StoreUnavailable(refusal)
+        if operation not in QUIET:
+            self.log.append(operation)
 
     async def _wait(self, operation: str) -> None:
         if not self._stalled or operation in self._stalled:
@@ -228,6 +253,8 @@ class FakeStore:
         """What becomes of this commit as a whole."""
         if self.away is not None or self.writes_away is not None:
             return "lost"
+        if self.refuses is not None:
+            return "refused"
         for name, fate in (("lose_writes", "lost"), ("hold_writes", "held"), ("lose_answers", "unanswered")):
             if getattr(self, name) > 0:
                 setattr(self, name, getattr(self, name) - 1)
@@ -239,6 +266,8 @@ class FakeStore:
             document = encoded(order)
         except (bson.errors.BSONError, OverflowError, UnicodeEncodeError):
             return Committed.UNWRITABLE
+        if fate == "refused" or order.id in self.refused_ids:
+            return Committed.REFUSED
         if fate == "lost" or order.id in self.unknown_ids:
             return Committed.UNKNOWN
         if fate == "held":

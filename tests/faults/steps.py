@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from payment.ports.mongo_store import due_fields
+from payment.ports.mongo_writes import due_fields
 from tests.flows.bus import Bus
 from tests.flows.client import Answer, Client
 from tests.flows.house import House, ServiceProcess

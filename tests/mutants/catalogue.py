@@ -13,6 +13,7 @@ from tests.mutants import (
     nats,
     set_aside,
     store,
+    store_use,
     stripe_actor,
     stripe_calls,
     supervisor,
@@ -33,6 +34,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "calls to Stripe": stripe_calls.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
+    "a store that is of no use": store_use.MUTANTS,
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
 }

@@ -11,7 +11,7 @@ MONGO = "payment/actors/mongo.py"
 WAITERS = "payment/actors/waiters.py"
 
 BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
-AT_THE_DESK = "    def observed(self, results: Sequence[Committed]) -> None:\n"
+AT_THE_DESK = "    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:\n"
 
 
 def _early(condition: str, what: str) -> tuple[Edit, ...]:
@@ -139,7 +139,11 @@ MUTANTS = (
         test="tests/actors/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
             Edit(COMMIT, "work.before = None if work.sent else self._desk.cached(", "work.before = self._desk.cached("),
-            Edit(COMMIT, "                    self._desk.forget(work.order_id)\n", ""),
+            Edit(
+                COMMIT,
+                "                    self._desk.forget(work.order_id)\n                    if result is",
+                "                    if result is",
+            ),
         ),
     ),
     Mutant(
@@ -182,8 +186,8 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "                await self.desk.store_away(str(error), wait=True)\n                continue\n",
-                "                await self.desk.store_away(str(error), wait=True)\n                return\n",
+                "                await self._sweep_failed(str(error))\n                continue\n",
+                "                await self._sweep_failed(str(error))\n                return\n",
             ),
         ),
     ),
@@ -289,8 +293,8 @@ MUTANTS = (
         edits=(
             Edit(
                 BURIALS,
-                "            self._away(str(error))\n            return Handling.NOT_NOW\n",
-                "            self._away(str(error))\n",
+                "            self._failed(letter.identity, str(error))\n            return Handling.NOT_NOW\n",
+                "            self._failed(letter.identity, str(error))\n",
             ),
         ),
     ),
@@ -337,7 +341,7 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "        if not self._store_up.is_set():\n"
+                "        if not self._state.up.is_set():\n"
                 "            tell(letter, Unavailable(Unavailability.STORE_AWAY))\n"
                 "        elif",
                 "        if",
@@ -353,8 +357,8 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "            self._own_work_left = True\n            self._report.store_down(reason)\n",
-                "            self._report.store_down(reason)\n",
+                "        self._own_work_left = True\n        self._fail_what_can_be_repeated()\n",
+                "        self._fail_what_can_be_repeated()\n",
             ),
         ),
     ),

@@ -18,6 +18,8 @@ READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_bes
 NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."
 NO_LAW = "It costs time, or memory, and no law is about either."
 
+PUT_BACK = "        lane.put_back(each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded))\n"
+
 MUTANTS = (
     Mutant(
         name="ends-behind-beginnings",
@@ -233,7 +235,7 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "if all(result is Committed.UNKNOWN for result in results) and any(",
+                "if all(result in NOT_TAKEN for result in results) and any(",
                 "if any(",
             ),
         ),
@@ -247,7 +249,7 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                " for result in results) and any(work.unknowns == 1 for work in again):",
+                " for result in results) and any(work.failures == 1 for work in works):",
                 " for result in results) and results:",
             ),
         ),
@@ -288,7 +290,7 @@ MUTANTS = (
         wrong="An outcome that comes while its order can't be read is dropped.",
         endangers="L4 F25",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back(())\n"),),
+        edits=(Edit(DESK, PUT_BACK, "        lane.put_back(())\n"),),
         beyond="It is found again when its lease has run out.",
     ),
     Mutant(
@@ -299,10 +301,10 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
-                "                case EventArrived():\n                    letter.settle(Handling.NOT_NOW)\n",
-                "                    turn_away(letter, Unavailability.STORE_AWAY)\n"
-                "                case EventArrived():\n                    continue\n",
+                "                turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "            case EventArrived():\n                letter.settle(Handling.NOT_NOW)\n",
+                "                turn_away(letter, Unavailability.STORE_AWAY)\n"
+                "            case EventArrived():\n                continue\n",
             ),
         ),
     ),
@@ -311,7 +313,7 @@ MUTANTS = (
         wrong="An event is asked for again because its order can't be read, and written all the same when it can.",
         endangers="F25 F29",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, "        lane.put_back(ends)\n", "        lane.put_back([*ends, *work.letters])\n"),),
+        edits=(Edit(DESK, PUT_BACK, f"        letters = work.letters\n{PUT_BACK}        lane.put_back(letters)\n"),),
         beyond=NO_LAW,
     ),
     Mutant(

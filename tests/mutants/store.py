@@ -6,6 +6,8 @@ STORE = "payment/ports/mongo_store.py"
 SWEEP = "payment/ports/due_sweep.py"
 DOCUMENTS = "payment/ports/documents.py"
 VALIDITY = "payment/core/validity.py"
+WRITES = "payment/ports/mongo_writes.py"
+INDEXES = "payment/ports/mongo_indexes.py"
 
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
@@ -15,7 +17,7 @@ MUTANTS = (
         wrong="A document is replaced whatever its revision: the last writer wins.",
         endangers="L1 L4 F02 F34",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
+        edits=(Edit(WRITES, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -39,7 +41,7 @@ MUTANTS = (
         wrong="A write counts as confirmed when one server has it.",
         endangers="L1 L2 F43",
         test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
-        edits=(Edit(STORE, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
+        edits=(Edit(WRITES, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -47,7 +49,7 @@ MUTANTS = (
         wrong="A write counts as confirmed before it is journaled.",
         endangers="L1 L2 F43",
         test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
-        edits=(Edit(STORE, "j=True, ", ""),),
+        edits=(Edit(WRITES, "j=True, ", ""),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -55,7 +57,7 @@ MUTANTS = (
         wrong="The first document of a batch that collides stops those behind it, which count as written.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
-        edits=(Edit(STORE, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
+        edits=(Edit(WRITES, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -63,7 +65,7 @@ MUTANTS = (
         wrong="A write that no majority has confirmed counts as written.",
         endangers="L1 F26 F43",
         test="tests/ports/test_mongo_store.py::test_what_no_majority_has_confirmed_is_unknown",
-        edits=(Edit(STORE, 'if said.get("writeConcernError"):', 'if said.get("writeConcernErrors"):'),),
+        edits=(Edit(WRITES, 'answer.get("writeConcernError"):', 'answer.get("writeConcernErrors"):'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -73,9 +75,9 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_a_write_without_an_answer_is_unknown_and_is_sent_once",
         edits=(
             Edit(
-                STORE,
-                "        except PyMongoError:\n            return [Committed.UNKNOWN]",
-                "        except PyMongoError:\n            return [Committed.UNWRITABLE]",
+                WRITES,
+                "if is_certainly_not_applied(error) else Committed.UNKNOWN]",
+                "if is_certainly_not_applied(error) else Committed.REFUSED]",
             ),
         ),
         beyond=REAL_ONES,
@@ -103,7 +105,7 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_what_is_due_is_written_with_its_number",
         edits=(
             Edit(
-                STORE,
+                WRITES,
                 '    return {"due": due, DUE_MS: since_1970_ms(due)}',
                 '    return {"due": due}',
             ),
@@ -146,8 +148,8 @@ MUTANTS = (
         edits=(
             Edit(
                 STORE,
-                "            if not _is_duplicate(error):\n                raise",
-                "            if _is_duplicate(error):\n                raise",
+                "            if not is_duplicate(error):\n                raise",
+                "            if is_duplicate(error):\n                raise",
             ),
         ),
         beyond=REAL_ONES,
@@ -157,7 +159,7 @@ MUTANTS = (
         wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
-        edits=(Edit(STORE, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
+        edits=(Edit(WRITES, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -166,7 +168,7 @@ MUTANTS = (
         endangers="L4 F41",
         test="tests/ports/test_mongo_store.py::test_a_command_is_no_longer_than_the_driver_takes",
         edits=(
-            Edit(STORE, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
+            Edit(WRITES, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
         ),
         beyond=REAL_ONES,
     ),
@@ -177,7 +179,7 @@ MUTANTS = (
         test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
         edits=(
             Edit(
-                STORE,
+                WRITES,
                 "if all(write.revision == 1 for write in writes):",
                 "if any(write.revision == 1 for write in writes):",
             ),
@@ -237,17 +239,17 @@ MUTANTS = (
         wrong="What a server names no error for counts as written, though it says that it wrote fewer.",
         endangers="L1 L4 F02 F26",
         test="tests/ports/test_mongo_store.py::test_an_answer_that_counts_too_few_is_asked_for_each",
-        edits=(Edit(STORE, 'return not failed or said.get("n", 0) >= count - len(failed)', "return True"),),
+        edits=(Edit(WRITES, 'return not failed or bool(answer.get("n", 0) >= count - len(failed))', "return True"),),
         beyond=REAL_ONES,
     ),
     Mutant(
         name="indexes-made-together",
         wrong="All indexes are made by one command: FerretDB breaks off when some of them are there.",
         endangers="F25",
-        test="tests/ports/test_mongo_store.py::test_indexes_are_made_one_by_one",
+        test="tests/ports/test_mongo_refusals.py::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
         edits=(
-            Edit(STORE, "for index in indexes:", "if indexes:"),
-            Edit(STORE, "create_indexes([index])", "create_indexes(indexes)"),
+            Edit(INDEXES, "    for index in missing.to_make:", "    if missing.to_make:"),
+            Edit(INDEXES, "create_indexes([index.model])", "create_indexes([each.model for each in missing.to_make])"),
         ),
         beyond=REAL_ONES,
     ),

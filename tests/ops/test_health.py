@@ -79,6 +79,21 @@ def test_without_nats_charges_are_taken_and_events_wait(health: Health) -> None:
     assert (health.status, health.view().http_status) == (Status.DEGRADED, 200)
 
 
+def test_a_note_degrades_what_is_up_and_is_shown_with_it(health: Health) -> None:
+    """F52: an index is being made: charges are taken, and readiness says why something waits; without credentials."""
+    health.note(Dependency.MONGODB, "an index is missing at mongodb://u:hunter2@h/db")
+    shown = health.view()
+    assert (shown.status, shown.http_status) == (Status.DEGRADED, 200)
+    assert shown.dependencies["mongodb"].up
+    assert "an index is missing" in (shown.dependencies["mongodb"].why or "")
+    assert "hunter2" not in str(shown)
+    health.mark_down(Dependency.MONGODB, "gone")
+    assert health.view().dependencies["mongodb"].why == "gone"
+    health.mark_up(Dependency.MONGODB)
+    health.note(Dependency.MONGODB, None)
+    assert (health.status, health.view().dependencies["mongodb"].why) == (Status.READY, None)
+
+
 def test_a_refused_key_stops_charges_until_an_answer(health: Health) -> None:
     """F36: 503 while Stripe refuses our key, and a lost answer in between does not soften that."""
     health.mark_down(Dependency.STRIPE, "401: invalid key", blocks_charges=True)

@@ -11,12 +11,8 @@ from payment.core.decide import decide
 from payment.core.messages import Context, OrderCreated
 from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
-from payment.ports.mongo_store import (
-    COMMAND_BYTES_MAX,
-    DOCUMENT_BYTES_MAX,
-    WRITE_OVERHEAD_BYTES,
-    MongoStore,
-)
+from payment.ports.mongo_store import MongoStore
+from payment.ports.mongo_writes import COMMAND_BYTES_MAX, DOCUMENT_BYTES_MAX, WRITE_OVERHEAD_BYTES
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 from tests.servers.scripted_mongo import ScriptedMongo
 
@@ -149,13 +145,6 @@ async def test_an_answer_that_counts_too_few_is_asked_for_each(
     assert [len(update["updates"]) for update in server.named("update")] == [3, 1, 1, 1]
 
 
-async def test_indexes_are_made_one_by_one(server: ScriptedMongo, store: MongoStore) -> None:
-    """F25: FerretDB 1 hangs up at several of which some are there: the service would never be ready again."""
-    await store.prepare()
-    made = server.named("createIndexes")
-    assert [[each["name"] for each in command["indexes"]] for command in made] == [["due_ms"], ["due"], ["payment_id"]]
-
-
 async def test_what_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
     """F26: the server says that it was written, and that it may yet be rolled back."""
     failure = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
@@ -282,7 +271,7 @@ async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(se
     """F25: one that knows no logins answers `saslStart` without a payload, and the driver raises a bare KeyError."""
     url = (await server.start()).replace("mongodb://", "mongodb://us:hush@")
     store = MongoStore(f"{url}?authSource=admin", "test")
-    for reach in (store.ping, store.prepare):
+    for reach in (store.ping, store.prepare, store.probe, store.missing_indexes):
         with pytest.raises(StoreUnavailable, match="does not answer as MongoDB does") as told:
             await reach()
         assert "hush" not in str(told.value)

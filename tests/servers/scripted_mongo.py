@@ -45,6 +45,13 @@ class ScriptedMongo:
     def __init__(self) -> None:
         self.commands: list[Command] = []
         self.answers: dict[str, list[Command | None]] = {}
+        self.always: dict[str, Command] = {}
+        """What every command of a name gets that has no answer of its own."""
+        self.holds: dict[str, asyncio.Event] = {}
+        """By command name: what its answers wait for."""
+        self._arrived = asyncio.Event()
+        self.indexes: list[Command] = []
+        """What `listIndexes` says."""
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._address = ""
@@ -67,13 +74,23 @@ class ScriptedMongo:
         """The commands of one name that have arrived."""
         return [command for command in self.commands if name in command]
 
+    async def arrives(self, name: str, deadline_s: float = 5.0) -> None:
+        """Return once a command of this name has arrived. Raises TimeoutError."""
+        async with asyncio.timeout(deadline_s):
+            while not self.named(name):
+                self._arrived.clear()
+                await self._arrived.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while True:
                 length, number, _, code = HEADER.unpack(await reader.readexactly(HEADER.size))
                 payload = await reader.readexactly(length - HEADER.size)
-                answer = self._answer(_query(payload) if code == OP_QUERY else _message(payload))
+                _, command = command_of(code, payload)
+                answer = self._answer(command)
+                if held := self.holds.get(next(iter(command))):
+                    await held.wait()
                 if answer is None:
                     return
                 writer.write(self._packed(code, number, bson.encode(answer)))
@@ -89,8 +106,13 @@ class ScriptedMongo:
         if name in HANDSHAKES:
             return HELLO | {"hosts": [self._address], "me": self._address, "primary": self._address}
         self.commands.append(command)
+        self._arrived.set()
         if self.answers.get(name):
             return self.answers[name].pop(0)
+        if name in self.always:
+            return self.always[name]
+        if name == "listIndexes":
+            return {"ok": 1.0, "cursor": {"id": 0, "ns": f"payment.{command[name]}", "firstBatch": self.indexes}}
         if name == "find":
             return {"ok": 1.0, "cursor": {"id": 0, "ns": f"payment.{command['find']}", "firstBatch": []}}
         return {"ok": 1.0} | WRITTEN
@@ -102,6 +124,12 @@ class ScriptedMongo:
             head = struct.pack("<iB", 0, BODY)
         length = HEADER.size + len(head) + len(document)
         return HEADER.pack(length, next(self._numbers), number, code) + head + document
+
+
+def command_of(code: int, payload: bytes) -> tuple[str, Command]:
+    """The command of a message without its header, and its name."""
+    command = _query(payload) if code == OP_QUERY else _message(payload)
+    return next(iter(command)), command
 
 
 def _query(payload: bytes) -> Command:

@@ -29,6 +29,7 @@ from tests.simulation.journal import (
     Pressed,
     Restored,
     Rests,
+    Said,
     Saw,
     Started,
     Stored,
@@ -126,6 +127,8 @@ class Books:
         self.buried: dict[str, Buried] = {}
         self.asked: dict[int, Asked] = {}
         self.struck: Counter[str] = Counter()
+        self.lines: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        """When each process, or its present ledger, logged each event; of losses only those of the store."""
         self.paused: dict[str, float] = {}
         self.ever_paused = False
         self.ever_killed = False
@@ -307,6 +310,17 @@ class Books:
 
     def _started(self, entry: Started) -> None:
         self.running.add(entry.who)
+        self._forget_lines(entry.who)
+
+    def _said(self, entry: Said) -> None:
+        if entry.event != "dependency_lost" or entry.fields.get("dependency") == "mongodb":
+            self.lines[entry.who, entry.event].append(entry.at_s)
+        if entry.event in ("actor_crashed", "actor_hung"):
+            self._forget_lines(entry.who)
+
+    def _forget_lines(self, who: str) -> None:
+        for name in [name for name in self.lines if name[0] == who]:
+            del self.lines[name]
 
     def _ended(self, entry: Killed | Exited) -> None:
         self.ever_killed = self.ever_killed or isinstance(entry, Killed)
@@ -346,6 +360,7 @@ _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     LeftUntold: Books._untold,
     Struck: Books._struck,
     Started: Books._started,
+    Said: Books._said,
     Killed: Books._ended,
     Exited: Books._ended,
     Paused: Books._paused,

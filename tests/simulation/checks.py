@@ -4,7 +4,8 @@ A check is a small function under `@step(EntryType, law=…)` or `@rest(law=…)
 stood before it, and yields the order and, in words, what contradicts what. A newcomer adds one in five lines, with a
 test of a journal made by hand that it catches: a check that can't fail is none.
 
-Owns: the register and the verdict. The laws stand in `laws_of_paper`, `laws_of_money`, `laws_at_rest` and `history`.
+Owns: the register and the verdict. The laws stand in `laws_of_paper`, `laws_of_money`, `laws_of_the_store`,
+`laws_at_rest` and `history`.
 Must never look at anything but the journal. Change together: those files, `tests/simulation/test_checks.py`.
 """
 
@@ -106,4 +107,4 @@ def judge(journal: Iterable[AnyEntry], trouble: str | None = None) -> Violation 
 
 
 # The laws register themselves. They stand last, for they import this module.
-from tests.simulation import history, laws_at_rest, laws_of_money, laws_of_paper  # noqa: E402, F401
+from tests.simulation import history, laws_at_rest, laws_of_money, laws_of_paper, laws_of_the_store  # noqa: E402, F401

@@ -7,6 +7,7 @@ than if all were always possible. Change together: `plan.py`.
 from tests.simulation.dice import HOUR_S, Dice
 from tests.simulation.events import POISONS
 from tests.simulation.faults import FAULTS
+from tests.simulation.faults_of_the_store import JUDGED_FOR_S, UNUSABLE
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike
 
 BUSY_S = 2.0
@@ -93,6 +94,8 @@ def _ends_s(strikes: tuple[Strike, ...], orders: tuple[OrderPlan, ...]) -> float
     for strike in strikes:
         if strike.fault in (NIGHT, RESTORE):
             ends.append(strike.at_s + strike.for_s + CALM_S)
+        elif strike.fault in UNUSABLE:
+            ends.append(strike.at_s + min(strike.for_s, JUDGED_FOR_S) + CALM_S)
         elif strike.fault == "process paused":
             ends.append(min(strike.at_s + strike.for_s, LONGEST_WAIT_S) + CALM_S)
     return round(max(ends), 3)

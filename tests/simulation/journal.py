@@ -289,6 +289,13 @@ class Said(Entry, frozen=True):
     fields: dict[str, str | int | float | bool | None]
 
 
+class Readiness(Entry, frozen=True):
+    """What a process says of the store, where that has met a condition for ten seconds without a break."""
+
+    condition: str
+    up: bool
+
+
 class Met(Entry, frozen=True):
     """A process decided about this pair of `payment.core.order.TABLE` (or a pair that is not in it)."""
 
@@ -349,6 +356,7 @@ AnyEntry = (
     | Stopping
     | Exited
     | Said
+    | Readiness
     | Met
     | Struck
     | Rests

@@ -70,6 +70,9 @@ class Process:
         self.owner.alive = False
         self.incarnation = 0
         self.limits: MailboxLimits | None = None
+        self.service: Service | None = None
+        self.running_since_s = 0.0
+        """Since when it runs without a break, in virtual seconds."""
         self._stop = asyncio.Event()
 
     @property
@@ -88,6 +91,7 @@ class Process:
         if self.alive or self.world.night:
             return
         self.incarnation += 1
+        self.service, self.running_since_s = None, self.world.now_s
         self.owner = Owner(self.name)
         self.world.journal.add(Started(self.world.now_s, self.name, self.incarnation))
         running = self.world.loop.start(self.owner, self._run())
@@ -106,6 +110,7 @@ class Process:
     def wake(self) -> None:
         if self.alive and self.paused and not self.world.night:
             self.world.journal.add(Woken(self.world.now_s, self.name))
+            self.running_since_s = self.world.now_s
             self.world.loop.wake(self.owner)
 
     def stop(self) -> None:
@@ -130,6 +135,7 @@ class Process:
             open_door=world.network.open_door,
         )
         service = Service(settings_of(self.name, world.plan.prepare), ports, self.limits, _NO_METRICS)
+        self.service = service
         return await service.run(self._stop, asyncio.Event())
 
     def _ended(self, running: "asyncio.Task[int]") -> None:

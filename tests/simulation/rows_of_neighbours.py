@@ -6,12 +6,14 @@ Each docstring says what the moment is. Change together with: `rows`, the table 
 from payment.core.order import AttemptState, Trigger
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
 from tests.simulation.books import Books, is_poison, order_of, stands_applied
+from tests.simulation.faults_of_the_store import UNUSABLE
 from tests.simulation.journal import (
     Buried,
     Delivered,
     Edited,
     Met,
     Pressed,
+    Said,
     Stored,
     Struck,
     Told,
@@ -102,6 +104,13 @@ def written_by_a_wrong_clock(entry: Wrote, books: Books) -> bool:
 def too_many_requests(entry: Told, _books: Books) -> bool:
     """503: a mailbox is full."""
     return entry.status == 503 and b"too many requests" in entry.body.lower()
+
+
+@row("F52", Said)
+def the_store_is_no_use(entry: Said, books: Books) -> bool:
+    """A process loses a store that answers, and refuses writes, has no data, or comes and goes."""
+    lost = entry.event == "dependency_lost" and entry.fields.get("dependency") == "mongodb"
+    return lost and any(fault in books.struck for fault in UNUSABLE)
 
 
 @row("F41", Struck)

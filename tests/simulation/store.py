@@ -28,6 +28,10 @@ STORE_TIMEOUT_S = 5.0
 """How long the adapter waits for an answer of the store, in seconds."""
 
 
+FLAPS_EVERY_S = 0.3
+REFUSAL = "not authorized on payment to execute command (Unauthorized, 13)"
+
+
 class SimStore:
     """One process's store."""
 
@@ -36,11 +40,25 @@ class SimStore:
         self._process = process
         self._database = world.database
 
+        self.trouble = ""
+
+    async def probe(self) -> None:
+        def prove() -> None:
+            if self._world.is_on("store refuses writes"):
+                raise StoreUnavailable(REFUSAL)
+            if self._world.is_on("store writes away"):
+                raise StoreUnavailable("no majority")
+
+        await self._read("store.probe", prove)
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        return await self._read("store.missing_indexes", lambda: ())
+
     async def prepare(self) -> None:
         await self._read("store.prepare", lambda: None)
 
     async def ping(self) -> str:
-        return await self._read("store.ping", lambda: "a simulated store")
+        return "a simulated store"
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         def find() -> dict[str, Order | CorruptDocument]:
@@ -75,11 +93,16 @@ class SimStore:
         def act(reply: Reply[list[Committed]]) -> None:
             if restores != self._world.restores:
                 return None
-            if self._world.is_on("store away") or self._world.is_on("store writes away"):
+            if self._refuses():
+                return reply([Committed.REFUSED for _ in orders])
+            if self._is_away() or self._world.is_on("store writes away"):
                 return reply(lost())
             return reply([self._write(call, order, first=order is orders[0]) for order in orders])
 
-        return await self._world.carrier.travel(call, act, lost, STORE_TIMEOUT_S)
+        results = await self._world.carrier.travel(call, act, lost, STORE_TIMEOUT_S)
+        if Committed.REFUSED in results or Committed.UNKNOWN in results:
+            self.trouble = REFUSAL if Committed.REFUSED in results else "no answer in time"
+        return results
 
     async def close(self) -> None:
         return
@@ -96,12 +119,24 @@ class SimStore:
         self._world.wrote(Wrote(self._world.now_s, self._process.name, order, call.loses_answer))
         return Committed.WRITTEN
 
+    def _refuses(self) -> bool:
+        return self._world.is_on("store refuses writes") or self._world.is_on("store refuses orders")
+
+    def _is_away(self) -> bool:
+        """Now: one that comes and goes is away in every second part of its time."""
+        flaps = self._world.is_on("store flaps") and int(self._world.now_s / FLAPS_EVERY_S) % 2 == 0
+        return flaps or self._world.is_on("store away") or self._world.is_on("store without data")
+
     async def _read(self, hook: str, find: Callable[[], R]) -> R:
         call = self._world.happens(hook, self._process)
 
         def act(reply: Reply[R]) -> None:
-            away = self._world.is_on("store away")
-            reply(StoreUnavailable("the store is away") if away else find())  # type: ignore[arg-type]
+            if self._is_away() or (hook == "store.bury" and self._refuses()):
+                return reply(StoreUnavailable("the store is away"))  # type: ignore[arg-type]
+            try:
+                return reply(find())
+            except StoreUnavailable as error:
+                return reply(error)  # type: ignore[arg-type]
 
         def lost() -> Exception:
             return StoreUnavailable("no answer in time")

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState, IntentState, OrderStatus, Payment, Task, Trigger
-from tests.simulation import laws_of_money, laws_of_paper
+from tests.simulation import laws_of_money, laws_of_paper, laws_of_the_store
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
     Acked,
@@ -19,6 +19,8 @@ from tests.simulation.journal import (
     Exited,
     IntentMoved,
     Met,
+    Pressed,
+    Readiness,
     Said,
     Stored,
     StripeAnswered,
@@ -26,6 +28,8 @@ from tests.simulation.journal import (
     StripeCharged,
     StripeRefunded,
     StripeSent,
+    Struck,
+    Told,
     Wrote,
 )
 from tests.simulation.planted import (
@@ -44,6 +48,7 @@ from tests.simulation.planted import (
 from tests.simulation.stripe import instrument_of
 
 DAY_S = 86_400.0
+UNKNOWN_OUTCOME = b'{"errors":[{"code":"outcome_unknown","message":"outcome unknown: repeat the same request"}]}'
 
 
 def paid(order_id: str) -> Callable[[object], bool]:
@@ -282,6 +287,35 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "no exception",
         lambda j: [*j[:9], Said(1.0, "p1", "critical", "uncaught_exception", {}), *j[9:]],
     ),
+    "readiness is wrong of the store": (
+        "readiness is wrong",
+        lambda j: [*j[:9], Readiness(1.0, "p1", "store refuses writes", up=True), *j[9:]],
+    ),
+    "an outage is a storm of lines": (
+        "an outage of the store is a few lines",
+        lambda j: [*j[:9], *[Said(1.0, "p1", "warning", "dependency_lost", {"dependency": "mongodb"})] * 7, *j[9:]],
+    ),
+    "a commit fails in a storm of lines": (
+        "an outage of the store is a few lines",
+        lambda j: [
+            *j[:9],
+            *[Said(1.0, "p1", "warning", "commit_unknown", {"order_id": "o1", "reason": "no majority"})] * 3,
+            *j[9:],
+        ],
+    ),
+    "a commit fails and no line says why": (
+        "an outage of the store is a few lines",
+        lambda j: [*j[:9], Said(1.0, "p1", "warning", "commit_refused", {"order_id": "o1", "reason": ""}), *j[9:]],
+    ),
+    "what was refused is called unknown": (
+        "who is refused by the store",
+        lambda j: [
+            Struck(0.1, "world", "store refuses writes", ("F52",), ""),
+            Pressed(0.1, "c1", 99, "o9", "u1", "tok_visa", "p1"),
+            Told(0.2, "c1", 99, "o9", "u1", "tok_visa", 503, UNKNOWN_OUTCOME, 2),
+            *j,
+        ],
+    ),
     "a process gives up": ("a process ends", lambda j: [*j[:9], Exited(1.0, "p1", 70), *j[9:]]),
     "a create is sent before its attempt": (
         "no request to Stripe before",
@@ -430,6 +464,9 @@ def test_no_check_is_without_a_planted_wrong() -> None:
     assert {law for law in laws if not any(law.startswith(each) for each in planted)} == {DENIED}
 
 
-ELSEWHERE_NOT = {laws_of_paper.__name__, laws_of_money.__name__, "tests.simulation.laws_at_rest"}
+ELSEWHERE_NOT = {
+    *(module.__name__ for module in (laws_of_paper, laws_of_money, laws_of_the_store)),
+    "tests.simulation.laws_at_rest",
+}
 DENIED = "L4: whoever was told that a card was not charged keeps his money (F15)"
 """Planted in test_history.py, for it is about what was told."""

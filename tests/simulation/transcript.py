@@ -28,6 +28,7 @@ from tests.simulation.journal import (
     Paused,
     Postponed,
     Pressed,
+    Readiness,
     Restored,
     Rests,
     Said,
@@ -147,6 +148,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"exits with {entry.code}"
         case Said():
             return f"log {entry.level} {entry.event} {_fields(entry.fields)}".rstrip()
+        case Readiness():
+            return f"says that the store is {'up' if entry.up else 'down'}: {entry.condition}"
         case Met():
             return f"decides: {entry.state.value} + {entry.trigger.value}"
         case Struck():

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from payment.core.order import Order
+from payment.ops.health import Dependency
 from payment.ports.store import DeadLetter
 from tests.fakes.store import FakeDatabase
 from tests.simulation import before
@@ -25,7 +26,8 @@ from tests.simulation.customers import Errand
 from tests.simulation.edits import Edits
 from tests.simulation.events import payload, subject_of
 from tests.simulation.faults import FAULTS
-from tests.simulation.journal import Journal, Restored, Said, Struck, Wrote
+from tests.simulation.faults_of_the_store import NOTICED_WITHIN_S
+from tests.simulation.journal import Journal, Readiness, Restored, Said, Struck, Wrote
 from tests.simulation.loop import START_S, Ready, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
@@ -168,6 +170,16 @@ class World:
             if condition == "bus away" and not self.is_on(condition):
                 self.bus.come_back()
 
+    def look_at_readiness(self, condition: str) -> None:
+        """Note what each process says of the store that has met a condition since it last looked, for ten seconds."""
+        if self.at_rest or not self.is_on(condition):
+            return
+        for process in self.processes:
+            ran_s = self.now_s - process.running_since_s
+            if process.service is not None and process.alive and not process.paused and ran_s >= NOTICED_WITHIN_S:
+                up = process.service.health.is_up(Dependency.MONGODB)
+                self.journal.add(Readiness(self.now_s, process.name, condition, up))
+
     def nobody_runs(self, for_s: float, *, paused: bool) -> None:
         """Every process stands, or is killed, and those that are to start or wake meanwhile do so in the morning."""
         self._night_ends_s = max(self._night_ends_s, self.now_s + for_s)
@@ -273,7 +285,7 @@ class World:
 
 
 PLAIN = (str, int, float, bool, type(None))
-QUIET = frozenset({"store.due", "store.prepare", "store.ping", "stripe.check"})
+QUIET = frozenset({"store.due", "store.prepare", "store.probe", "store.missing_indexes", "store.ping", "stripe.check"})
 """Calls that an idle process makes again and again."""
 
 

@@ -1,0 +1,142 @@
+"""MongoDB answers, and no charge can use it (F52): it refuses writes, has no data, or takes long for its indexes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.faults.laws import NOTHING_CHARGED
+from tests.faults.steps import dependency, document, one_charge, pay, placed
+from tests.flows.bus import Bus
+from tests.flows.house import House, ServiceProcess
+from tests.flows.waiting import eventually
+from tests.servers.mongo_between import MongoBetween
+
+pytestmark = [pytest.mark.servers]
+
+AT_ONCE_S = 2.0
+"""A refusal takes milliseconds; the machine may be busy. What it must not take is the 20 s of a wait."""
+READ_ONLY = {
+    "ok": 0.0,
+    "code": 13,
+    "codeName": "Unauthorized",
+    "errmsg": 'not authorized on payment to execute command { update: "orders" }',
+}
+FULL = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 14031, "errmsg": "available disk space is too small"}]}
+NO_DATA = {"ok": 0.0, "code": 1, "codeName": "InternalError", "errmsg": "the data node can't be reached"}
+
+
+@pytest.fixture
+async def between(house: House) -> AsyncIterator[MongoBetween]:
+    async with MongoBetween(house.servers.mongo.port) as between:
+        yield between
+
+
+def why(process: ServiceProcess) -> str:
+    status, shown = process.readyz() or (0, {})
+    return f"{status} {shown['dependencies']['mongodb'].get('why', '')}"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [(READ_ONLY, "not authorized on payment to execute command (Unauthorized, 13)"), (FULL, "disk space is too small")],
+    ids=["a role without write", "a full disk"],
+)
+async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
+    refusal: dict[str, Any], words: str, house: House, bus: Bus, between: MongoBetween
+) -> None:
+    """F52: while idle too; nothing was charged; a few lines, with an order and the server's words; then all is well."""
+    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    order, later = await placed(house, bus), house.new_order()
+    between.answers = {"insert": refusal, "update": refusal}
+    began = time.monotonic()
+    answer = await pay(process, order)
+    assert (answer.status, NOTHING_CHARGED in answer.message) == (503, True)
+    assert time.monotonic() - began < AT_ONCE_S
+    await dependency(process, "mongodb", up=False)
+    assert words in why(process)
+    await bus.create(later)
+    for _ in range(20):
+        assert (await pay(process, order)).status == 503
+    assert house.stripe.intents(order) == []
+    between.answers = {}
+    await dependency(process, "mongodb", up=True)
+    await document(house, later)
+    assert (await pay(process, order)).status == 201
+    one_charge(house, order)
+    lost, refused = process.said("dependency_lost", dependency="mongodb"), process.said("commit_refused")
+    assert (len(lost), words in lost[0]["reason"]) == (1, True)
+    assert len(refused) <= 1
+    assert all(words in line["reason"] and line["order_id"] for line in refused)
+    assert process.said("commit_unknown") == []
+
+
+async def test_a_process_without_traffic_says_within_ten_seconds_that_writes_are_refused(
+    house: House, between: MongoBetween
+) -> None:
+    """F52: `dependency` waits for ten."""
+    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    between.answers = {"insert": READ_ONLY, "update": READ_ONLY}
+    await dependency(process, "mongodb", up=False)
+    assert why(process).startswith("503 not authorized")
+
+
+async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
+    house: House, bus: Bus, between: MongoBetween
+) -> None:
+    """F52: 600 losses and returns a second were logged. It is lost once, and back once."""
+    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    order = await placed(house, bus)
+    between.answers = dict.fromkeys(("find", "insert", "update", "aggregate"), NO_DATA)
+    await dependency(process, "mongodb", up=False)
+    for _ in range(20):
+        assert (await pay(process, order)).status == 503
+    assert "the data node can't be reached" in why(process)
+    between.answers = {}
+    await dependency(process, "mongodb", up=True)
+    assert (await pay(process, order)).status == 201
+    assert len(process.said("dependency_lost", dependency="mongodb")) == 1
+    assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
+
+
+async def test_a_server_that_fails_orders_and_passes_probes_makes_few_lines(
+    house: House, bus: Bus, between: MongoBetween
+) -> None:
+    """F52: whatever a probe asks, something else may fail: refused at once all the same, and a line now and then."""
+    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    order = await placed(house, bus)
+    between.answers = {"insert": READ_ONLY}
+    for _ in range(30):
+        await bus.create(house.new_order())
+    await eventually(lambda: _some(process.said("commit_refused")), "refused orders are logged")
+    assert (await pay(process, order)).status in (201, 503)
+    between.answers = {}
+    await dependency(process, "mongodb", up=True)
+    assert len(process.said("dependency_lost", dependency="mongodb")) <= 6
+
+
+async def _some(lines: list[dict[str, Any]]) -> bool:
+    return bool(lines)
+
+
+async def test_charges_are_taken_while_indexes_are_made(house: House, bus: Bus, between: MongoBetween) -> None:
+    """F52: a server that reads 300,000 orders for an index kept a process down; readiness says what is missing."""
+    held = between.holds["createIndexes"] = asyncio.Event()
+    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    order = await placed(house, bus)
+    assert (await pay(process, order)).status == 201
+    status, shown = process.readyz() or (0, {})
+    if between.seen["createIndexes"]:  # an earlier test may have made them
+        assert (status, shown["status"]) == (200, "degraded")
+        assert "indexes are being made" in why(process)
+    held.set()
+
+    async def ready() -> bool:
+        found = process.readyz()
+        return found is not None and found[1]["status"] == "ready"
+
+    await eventually(ready, "all indexes are there")

@@ -1,0 +1,189 @@
+"""Wrongs about a store that answers and is of no use: what is refused, what counts as back, what is said of it."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+COMMIT = "payment/actors/commit.py"
+DESK = "payment/actors/desk.py"
+LINES = "payment/actors/commit_lines.py"
+STATE = "payment/actors/store_state.py"
+ERRORS = "payment/ports/mongo_errors.py"
+INDEXES = "payment/ports/mongo_indexes.py"
+OPTIONS = "payment/ports/mongo_options.py"
+STORE = "payment/ports/mongo_store.py"
+WRITES = "payment/ports/mongo_writes.py"
+VALUES = "payment/setting_values.py"
+
+M = "tests/actors/test_mongo.py"
+S = "tests/actors/test_store_state.py"
+R = "tests/ports/test_mongo_refusals.py"
+SAYS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
+REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
+
+MUTANTS = (
+    Mutant(
+        name="documents-in-the-order-of-queues",
+        wrong="A commit sends its documents in the order of the queues: two processes' batches wait for each other.",
+        endangers="F02 F25",
+        test=f"{R}::TestOrder::test_documents_go_in_the_order_of_their_ids",
+        edits=(
+            Edit(
+                WRITES,
+                "in sorted(range(len(orders)), key=lambda place: orders[place].id):",
+                "in range(len(orders)):",
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="results-as-they-were-sent",
+        wrong="What became of a document is told of the one that stood in its place before they were sorted.",
+        endangers="L1 L4 F02 F41",
+        test=f"{R}::TestOrder::test_each_result_is_at_the_place_of_its_order",
+        edits=(Edit(WRITES, "zip(places, written, strict=True)", "zip(sorted(places), written, strict=True)"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="interrupted-called-refused",
+        wrong="A write that a failover has interrupted is said to be not made.",
+        endangers="L4 F26 F52",
+        test=f"{R}::TestRefusedWrites::test_what_may_have_been_carried_out_stays_unknown",
+        edits=(Edit(ERRORS, "NOT_APPLIED = frozenset({13, ", "NOT_APPLIED = frozenset({11602, 13, "),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="write-concern-called-refused",
+        wrong="A write that the primary has made and no majority confirmed is said to be not made.",
+        endangers="L4 F26 F43",
+        test=f"{R}::TestRefusedWrites::test_an_error_of_the_write_concern_is_unknown_whatever_its_code",
+        edits=(Edit(ERRORS, ' and "writeConcernError" not in details', ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="refused-taken-for-unknown",
+        wrong="A write that the store has refused counts as one that may land: its request waits for its deadline.",
+        endangers="F52",
+        test=f"{M}::TestRefused::test_a_refused_write_is_a_503_at_once_and_nothing_was_charged",
+        edits=(
+            Edit(
+                COMMIT,
+                "                    work.sent.popitem()\n                    work.failures += 1\n",
+                "                    work.failures += 1\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="refusal-hides-an-earlier-write",
+        wrong="Where the repetition of a write is refused, nothing was charged, though the first write may land.",
+        endangers="L4 F26 F52",
+        test=f"{M}::TestRefused::test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused",
+        edits=(Edit(COMMIT, "                    if work.sent:\n", "                    if not work:\n"),),
+    ),
+    Mutant(
+        name="due-work-refused-and-forgotten",
+        wrong="Work that was due and is refused waits for the lease of a holder who is dead.",
+        endangers="L4 F05 F52",
+        test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
+        edits=(Edit(DESK, "isinstance(each, EffectEnded | Due)]", "isinstance(each, EffectEnded)]"),),
+    ),
+    Mutant(
+        name="back-by-ping",
+        wrong="A store is back when it answers a ping.",
+        endangers="F25 F52",
+        test=f"{S}::test_a_store_that_answers_pings_and_takes_no_writes_is_not_back",
+        edits=(
+            Edit(
+                STATE,
+                f"            await self._store.probe()\n{SAYS_WHY}",
+                f"            await self._store.ping()\n{SAYS_WHY}",
+            ),
+        ),
+    ),
+    Mutant(
+        name="lost-and-back-at-once",
+        wrong="A store that passes its probe is back at once after each loss, as often as it is lost.",
+        endangers="F52",
+        test=f"{S}::test_losses_and_returns_of_a_flapping_store_are_few",
+        edits=(Edit(STATE, "        if self._hold_s > 0 and hold_s > 0:\n", "        if self._hold_s > 9:\n"),),
+    ),
+    Mutant(
+        name="idle-process-believes-for-ever",
+        wrong="A process without traffic never finds out that the store takes no writes any more.",
+        endangers="F52",
+        test=f"{S}::test_a_process_without_traffic_notices_that_writes_are_refused",
+        edits=(Edit(STATE, "self._proved_at >= PROVED_FOR_S:", "self._proved_at >= 3_600:"),),
+    ),
+    Mutant(
+        name="probe-outweighs-orders",
+        wrong="While the probe passes the store is up, however many orders it refuses.",
+        endangers="F52",
+        test=f"{M}::TestRefused::test_refusals_of_orders_outweigh_a_probe",
+        edits=(Edit(STATE, "self._clock.monotonic() < self._doubted_until:", "self._doubted_until < 0:"),),
+        beyond="Each request is refused as it should be; only readiness is too kind.",
+    ),
+    Mutant(
+        name="probe-that-writes-nothing",
+        wrong="A probe only reads.",
+        endangers="F52",
+        test=f"{R}::TestProbe::test_it_reads_and_writes_as_a_charge_does",
+        edits=(Edit(STORE, "                    await self._write_as_a_charge()\n", ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="storm-of-commit-lines",
+        wrong="Each commit that fails is logged.",
+        endangers="F52",
+        test="tests/actors/test_report.py::TestStore::test_a_storm_of_failed_writes_is_a_few_lines",
+        edits=(Edit(LINES, "= 0, now_s + LINE_EVERY_S", "= 0, now_s"),),
+    ),
+    Mutant(
+        name="words-with-a-document-in-them",
+        wrong="A refusal is repeated with the command in it, and the card's token in that.",
+        endangers="F52",
+        test=f"{R}::TestRefusedWrites::test_words_hold_no_document",
+        edits=(Edit(ERRORS, '.partition("{")[0]', ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="unique-index-forbids-a-shard-key",
+        wrong="The index by which a payment is found is unique: no other key than its own can shard the orders.",
+        endangers="F25",
+        test=f"{R}::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
+        edits=(Edit(INDEXES, '(("payment.id", DESCENDING),))', '(("payment.id", DESCENDING),), unique=True)'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="older-unique-index-kept",
+        wrong="The unique index of an older release stays.",
+        endangers="F25",
+        test=f"{R}::TestIndexes::test_the_unique_one_of_an_older_release_is_dropped_after_the_new_one_is_there",
+        edits=(Edit(INDEXES, "    for name in missing.to_drop:", "    for name in missing.to_drop[:0]:"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="seven-seconds-for-an-index",
+        wrong="An index has the deadline of a read.",
+        endangers="F25 F52",
+        test=f"{R}::TestIndexes::test_the_server_has_minutes_for_an_index",
+        edits=(Edit(STORE, "await make(_database_of(client), missing)", "await make(self._database, missing)"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="url-sets-a-deadline-over-all",
+        wrong="`timeoutMS` in the URL shortens every deadline, that of the write concern too.",
+        endangers="F26 F43",
+        test="tests/ports/test_mongo_options.py::test_a_url_weakens_no_write_and_no_read",
+        edits=(Edit(OPTIONS, '        "timeoutMS": None,\n', ""),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="url-checked-by-another-rule",
+        wrong="A URL that the driver refuses is found out by a traceback.",
+        endangers="F25",
+        test="tests/test_settings.py::test_a_bad_value_is_shown_without_its_secrets",
+        edits=(
+            Edit(VALUES, "    _check(mongo_problem(value) is None)\n", ""),
+            Edit(VALUES, "not _bad_options(value) and mongo_problem(value) is None", "not _bad_options(value)"),
+        ),
+        beyond="Settings are read before any world begins.",
+    ),
+)

@@ -1,0 +1,46 @@
+"""What is said of a store that charges can't use (F52): in readiness, in the log, and to customers.
+
+Change together with: `checks`, `payment.actors.store_state`, `payment.actors.commit_lines`.
+"""
+
+from collections.abc import Iterator
+
+from tests.simulation.books import Books
+from tests.simulation.checks import Breach, step
+from tests.simulation.journal import Readiness, Said, Told
+
+WITHIN_S = 10.0
+LOSSES_LIMIT = 6
+"""Losses of the store logged by one ledger in ten seconds: 0.5, 1, 2 and 4 s lie between them at least."""
+COMMIT_LINES_LIMIT = 2
+"""Lines of one kind about failed commits in less than ten seconds, of one ledger."""
+OURS_ALONE = {"store refuses writes", "store refuses orders"}
+
+
+@step(Readiness, law="readiness is wrong of the store for ten seconds at most (F52)")
+def readiness_tells_the_truth(entry: Readiness, books: Books) -> Iterator[Breach]:
+    """But for a process that stood still itself."""
+    if entry.up and "actor hangs" not in books.struck and not books.clock_jumped:
+        yield entry.who, f"it is ready, and the store is one that {entry.condition} for {WITHIN_S:g} s"
+
+
+@step(Said, law="an outage of the store is a few lines (F52)")
+def outages_are_a_few_lines(entry: Said, books: Books) -> Iterator[Breach]:
+    lines = books.lines[entry.who, entry.event]
+    lately = [at_s for at_s in lines if at_s > entry.at_s - WITHIN_S]
+    if entry.event == "dependency_lost" and entry.fields.get("dependency") == "mongodb" and len(lately) >= LOSSES_LIMIT:
+        yield entry.who, f"it has logged {len(lately) + 1} losses in {WITHIN_S:g} s"
+    if entry.event in ("commit_unknown", "commit_refused"):
+        if len(lately) >= COMMIT_LINES_LIMIT:
+            yield entry.who, f"it has logged {len(lately) + 1} lines {entry.event} in {WITHIN_S:g} s"
+        if not (entry.fields.get("order_id") and entry.fields.get("reason")):
+            yield entry.who, f"a line {entry.event} names no order or no reason: {entry.fields}"
+
+
+@step(Told, law="who is refused by the store hears that nothing was charged (F52)")
+def refusals_are_certain(entry: Told, books: Books) -> Iterator[Breach]:
+    """Where the store refuses writes, and nothing else goes wrong, only what was written before may be unknown."""
+    struck, order = set(books.struck), books.orders.get(entry.order_id)
+    unknown = entry.status == 503 and b"outcome_unknown" in entry.body
+    if unknown and struck and struck <= OURS_ALONE and (order is None or not order.attempts):
+        yield entry.order_id, f"{entry.who} was told that the outcome is unknown"
