@@ -27,9 +27,10 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from payment.core.formats import READABLE
 from payment.core.legacy import upgraded
 from payment.core.order import FORMAT, Order
-from payment.core.schedule import LONGEST_DELAY
+from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -73,6 +74,9 @@ WRITE_OVERHEAD_BYTES = 4_096
 DUE_MS = "dueMs"
 """`due` once more, in milliseconds since 1970, for the index that the sweep reads. Every server finds a number by an
 index; to find a date nx-27017 reads every order that is stored, 70 ms of each second where there are 17,000."""
+
+RECHECK_MS = "recheckMs"
+"""`recheck` in milliseconds since 1970, for an index of its own: refunded orders are in it for 30 days."""
 
 SWEEP_BY_DATE_S = 60
 """How often the sweep looks by date too, in seconds: release 0.1.0 writes no `dueMs`, and may still run beside us."""
@@ -154,6 +158,7 @@ class MongoStore:
                     # Sparse: only orders at which somebody must look are in it, however many are stored.
                     IndexModel([(DUE_MS, ASCENDING)], name="due_ms", sparse=True),
                     IndexModel([("due", ASCENDING)], name="due", sparse=True),
+                    IndexModel([(RECHECK_MS, ASCENDING)], name="recheck_ms", sparse=True),
                     IndexModel([("payment.id", ASCENDING)], name="payment_id", sparse=True, unique=True),
                 ]
                 if await self._needs_index_of_fence():
@@ -199,6 +204,11 @@ class MongoStore:
             self._swept_by_date = now
         return found
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order]:
+        horizon = now + LONGEST_RECHECK
+        found = await self._find({RECHECK_MS: {"$lte": _since_1970_ms(now)}}, limit, RECHECK_MS)
+        return found + await self._find({RECHECK_MS: {"$gt": _since_1970_ms(horizon)}}, limit, RECHECK_MS)
+
     async def _due_by_date(self, now: datetime, horizon: datetime, limit: int, known: set[str]) -> list[Order]:
         overdue = await self._find({"due": {"$lte": now}}, limit, "due")
         absurd = await self._find({"due": {"$gt": horizon}}, limit, "due")
@@ -232,9 +242,9 @@ class MongoStore:
         except msgspec.ValidationError as error:
             reason = str(error)
         else:
-            if order.rev >= 1 and order.format == FORMAT:
+            if order.rev >= 1 and order.format in READABLE:
                 return order
-            if order.format != FORMAT:
+            if order.format not in READABLE:
                 # A newer release's: it is left alone, and so is its deadline.
                 reason = f"it is of format {order.format}, and this release knows formats 1 to {FORMAT}"
             else:
@@ -334,6 +344,8 @@ def _write_of(order: Order) -> Write | None:
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
     if order.due is not None:
         fields |= due_fields(order.due)
+    if order.recheck is not None:
+        fields[RECHECK_MS] = _since_1970_ms(order.recheck)
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):

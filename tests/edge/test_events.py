@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
+from payment.core.effects import OUTGOING_SUBJECTS, PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
 from payment.core.messages import OrderCancelled, OrderCreated
 from payment.edge.events import (
     INCOMING_SUBJECTS,
     LARGEST_VERSION,
     ORDER_CANCELLED,
     ORDER_CREATED,
-    OUTGOING_SUBJECTS,
     BadEvent,
     event_payload,
     parse_event,

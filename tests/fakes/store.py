@@ -16,7 +16,7 @@ import msgspec
 from bson.codec_options import CodecOptions
 
 from payment.core.order import Order
-from payment.core.schedule import LONGEST_DELAY
+from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC)
@@ -177,6 +177,10 @@ class FakeStore:
         await self._called("due")
         return due_orders(self.database, now, holder, limit)
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order]:
+        await self._called("rechecks")
+        return orders_to_recheck(self.database, now, limit)
+
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
         self.database.keep(letter)
@@ -249,6 +253,15 @@ def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit:
         return [order for order in orders if order.holder == holder and _due(order) <= horizon][:limit]
     overdue = [order for order in orders if _due(order) <= now][:limit]
     return overdue + [order for order in orders if _due(order) > horizon][:limit]
+
+
+def orders_to_recheck(database: FakeDatabase, now: datetime, limit: int) -> list[Order]:
+    """`OrderStore.rechecks`, on what the database holds at this instant."""
+    waiting = [(order.recheck, order.id, order) for order in database.orders() if order.recheck is not None]
+    horizon = now + LONGEST_RECHECK
+    orders = [(recheck, order) for recheck, _, order in sorted(waiting, key=lambda each: each[:2])]
+    overdue = [order for recheck, order in orders if recheck <= now][:limit]
+    return overdue + [order for recheck, order in orders if recheck > horizon][:limit]
 
 
 def encoded(order: Order) -> bytes:

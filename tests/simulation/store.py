@@ -14,7 +14,7 @@ from bson.errors import BSONError
 
 from payment.core.order import Order
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
-from tests.fakes.store import due_orders, encoded
+from tests.fakes.store import due_orders, encoded, orders_to_recheck
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
 
@@ -60,6 +60,9 @@ class SimStore:
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
         return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
+
+    async def rechecks(self, now: datetime, limit: int) -> list[Order]:
+        return await self._read("store.rechecks", lambda: orders_to_recheck(self._database, now, limit))
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:

@@ -269,7 +269,7 @@ class World:
 
 
 PLAIN = (str, int, float, bool, type(None))
-QUIET = frozenset({"store.due", "store.prepare", "store.ping", "stripe.check"})
+QUIET = frozenset({"store.due", "store.rechecks", "store.prepare", "store.ping", "stripe.check"})
 """Calls that an idle process makes again and again."""
 
 
