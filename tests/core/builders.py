@@ -298,6 +298,11 @@ class Story:
         assert isinstance(item.effect, kind), item.effect
         return item.effect
 
+    def one_of(self, kind: type[E]) -> E:
+        """The one effect of this kind that is pending, perhaps among others."""
+        (effect,) = self.owed(kind)
+        return effect
+
     def pending_of(self, effect: Effect) -> Pending:
         """When and in which process an effect is pending."""
         return next(item for item in pending(self.doc) if item.effect == effect)
