@@ -70,7 +70,7 @@ EXECUTION_S = 0.3
 DAY_S = 86_400.0
 FAILS_AFTER_S = (2.0, 29 * DAY_S)
 """When a refund that succeeded fails: banks have 30 days. Early ones as often as late ones."""
-BANK_DECIDES_AFTER_S = (60.0, 60 * DAY_S)
+BANK_DECIDES_AFTER_S = (0.1, 60 * DAY_S)
 """How long a dispute is open."""
 NEVER_DECIDED, DECIDED_ANEW = 0.2, 0.15
 """How often a bank does not decide within a world's time, and how often it decides anew what we had lost."""

@@ -341,7 +341,7 @@ def _after_recheck(effect: RecheckRefund, outcome: Outcome) -> End | None:
             stands, text = False, outcome.text
         case Refunded() | ChargedBack() | NotRefunded():
             what = "the dispute is lost no longer" if effect.charged_back else "the refund has failed"
-            stands, text = False, f"{what} after all: {effect.given_back_by}"
+            stands, text = False, f"{what}: {effect.given_back_by}"
         case _:
             return None
     return End(RefundRechecked(effect.order_id, effect.charge_id, effect.given_back_by, stands, text))
