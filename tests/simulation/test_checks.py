@@ -168,6 +168,8 @@ def refund_fails(journal: Journal) -> Journal:
     return [*journal[:-1], structs.replace(journal[at(journal, StripeRefunded)], status="failed"), journal[-1]]
 
 
+OTHER_REFUND = b'{"id": "p", "orderId": "o2", "stripeId": "ch_2", "refundId": "re_9"}'
+
 PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a revision is left out": (
         "rev only grows",
@@ -392,9 +394,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "two events have one message id": (
         "no event on the bus",
-        lambda j: twice(
-            j, Stored, on("payment:refunded"), data=b'{"id": "p", "orderId": "o2", "stripeId": "ch_2", "refundId": "r"}'
-        ),
+        lambda j: twice(j, Stored, on("payment:refunded"), data=OTHER_REFUND),
     ),
     "what was given back is not rechecked": (
         "what was given back is rechecked",

@@ -171,12 +171,12 @@ def read_disputes(disputes: Sequence[Body], left: int, currency: object) -> Char
     `left` is what refunds have not given back, in minor units of `currency`. A dispute may be about a part of it; then
     Stripe refunds the rest no more either, and the text says so. A dispute's status that is not known is in the way.
     """
-    lost = [dispute for dispute in disputes if _is_lost(dispute) and read_id(dispute) is not None]
+    lost = {name: each for each in disputes if _is_lost(each) and (name := read_id(each)) is not None}
     if lost:
-        amounts = [value for each in lost if type(value := each.get("amount")) is int]
-        given_back, same = sum(amounts), all(each.get("currency") == currency for each in lost)
+        given_back = sum(value for each in lost.values() if type(value := each.get("amount")) is int)
+        same = all(each.get("currency") == currency for each in lost.values())
         partly = f"the bank gave back {given_back} of {left}" if same and given_back < left else None
-        return ChargedBack(dispute_id=read_id(lost[0]) or "", text=partly)
+        return ChargedBack(dispute_id=next(iter(lost)), text=partly)
     for dispute in disputes:
         status = dispute.get("status")
         prevented = status == "prevented" and _case_of(dispute) == "block"

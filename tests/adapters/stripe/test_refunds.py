@@ -8,9 +8,8 @@ from payment.adapters.stripe.bodies import Body, read_disputes, read_refunds
 from payment.adapters.stripe.cards import StripeCards
 from payment.core.effects import RecheckRefund
 from payment.ports.cards import Blocked, ChargedBack, NotRefunded, NotYet, Obstacle, Refunded, Unclear
-from tests.adapters.stripe.test_cards import REFUND
-from tests.adapters.stripe.world import a_charge, a_list, a_refund, an_error, cards_at, reply
-from tests.servers.hostile_stripe import HostileStripe
+from tests.adapters.stripe.world import REFUND, a_charge, a_list, a_refund, an_error, cards_at
+from tests.servers.hostile_stripe import HostileStripe, reply
 
 RECHECK = RecheckRefund("o1", "ch_1", 1999, "re_1")
 RECHECK_LOST = RecheckRefund("o1", "ch_1", 1999, "du_1", charged_back=True)
@@ -61,7 +60,6 @@ def paths(server: HostileStripe) -> list[str]:
         ([a_dispute("lost", amount=500, currency="eur")], ChargedBack("du_1")),
         ([a_dispute("needs_response", id="du_2"), a_dispute("lost")], ChargedBack("du_1")),
         ([a_dispute("lost", amount=1000, id="du_2"), a_dispute("lost", amount=999)], ChargedBack("du_2")),
-        ([a_dispute("lost", id=None)], Blocked("the bank disputes the charge (lost)")),
         ([a_dispute("needs_response")], Blocked("the bank disputes the charge (needs_response)")),
         ([a_dispute("under_review")], Blocked("the bank disputes the charge (under_review)")),
         ([a_dispute("invented_tomorrow")], Blocked("the bank disputes the charge (invented_tomorrow)")),
