@@ -41,7 +41,7 @@ async def status(process: ServiceProcess, order: str) -> Any:
 
 
 async def test_a_refund_that_fails_later_is_seen_told_and_made_again(house: House, bus: Bus) -> None:
-    """F44: pay with `tok_refundFail`, cancel, refunded; it fails, and the platform hears that. A refund by hand ends it."""
+    """F44: pay with `tok_refundFail`, cancel, refunded; it fails, which is published. A refund by hand ends it."""
     process = await house.start()
     order = await placed(house, bus)
     assert (await pay(process, order, "tok_refundFail")).status == 201
