@@ -182,8 +182,10 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "                await self.desk.store_away(str(error), wait=True)\n                continue\n",
-                "                await self.desk.store_away(str(error), wait=True)\n                return\n",
+                "self._own_work_left = True\n                await self.desk.store_away(str(error), wait=True)\n"
+                "                continue\n",
+                "self._own_work_left = True\n                await self.desk.store_away(str(error), wait=True)\n"
+                "                return\n",
             ),
         ),
     ),
