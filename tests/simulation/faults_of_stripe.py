@@ -169,7 +169,7 @@ class RefundedByHand(AtCall):
 class RefundFails(AtCall):
     """`amount` is how long after the call the bank returns a refund that has succeeded."""
 
-    name, rows, hooks = "refund fails after it succeeded", ("F44",), ("stripe.refund",)
+    name, rows, hooks = "refund fails after it succeeded", ("F44",), (*LOOKED, "stripe.refund")
     amount = (60.0, 29 * 24 * HOUR_S)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:

@@ -64,6 +64,8 @@ UNMET_PAIRS |= {
     (AttemptState.BLOCKED, Trigger.REFUND_NOT_FOUND): RARE,
     (AttemptState.REFUNDED, Trigger.CANCELLED): RARE,
     (AttemptState.CHARGED_BACK, Trigger.CANCELLED): RARE,
+    (AttemptState.CHARGED_BACK, Trigger.UNDONE): RARE,
+    (AttemptState.REFUNDING, Trigger.DISPUTE_LOST): RARE,
     (AttemptState.REFUNDING, Trigger.CANCELLED): RARE,
 }
 """Pairs of the table that need not be met in so many seeds, each with the reason. `tests/core/test_table.py` walks all
