@@ -173,7 +173,7 @@ class RefundFails(AtCall):
     amount = (60.0, 29 * 24 * HOUR_S)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
-        world.later(strike.amount, world.stripe.fail_a_refund)
+        world.stripe.fail_a_refund_later(strike.amount)
 
 
 class ChargeDisputed(AtCall):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
@@ -93,7 +94,8 @@ class SimStripe:
         self.refused: dict[str, Refused] = {}
         """Keys of which every further request is refused, and how."""
         self.coming: list[float] = []
-        """When charges are made by themselves: a bank decides, an old request lands. Nothing rests before."""
+        """When something happens by itself: a bank decides or returns a refund, an old request lands. Nothing rests
+        before."""
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
@@ -142,11 +144,8 @@ class SimStripe:
         self._tell_refund(refund.id, refund.charge_id, self.books.status_of(refund))
         settles_s = (refund.settles_at - self._world.clock.now()).total_seconds()
         if settles_s > 0 and refund.ends != refund.begins:
-            self._world.later(settles_s + A_MOMENT_S, self._settled, refund)
-
-    def _settled(self, refund: Refund) -> None:
-        self._world.changes += 1
-        self._tell_refund(refund.id, refund.charge_id, self.books.status_of(refund))
+            tell = partial(self._tell_refund, refund.id, refund.charge_id)
+            self._comes(settles_s + A_MOMENT_S, lambda: tell(self.books.status_of(refund)))
 
     def _refund_settles_after(self, status: str) -> timedelta:
         if status != "failed":
@@ -222,11 +221,14 @@ class SimStripe:
             self._by_hand("refund", charges[-1].order_id, charges[-1].id)
             self.books.refund_by_hand(charges[-1].id)
 
+    def fail_a_refund_later(self, after_s: float) -> None:
+        """A bank will return a refund. Nothing rests before, whether or not the service waits for it."""
+        self._comes(after_s, self.fail_a_refund)
+
     def fail_a_refund(self) -> None:
         """A bank returns the last refund that has succeeded."""
         done = [each for each in self.books.refunds if self.books.status_of(each) == "succeeded"]
         if done:
-            self._world.changes += 1
             self.books.fail_refund(done[-1])
 
     def dispute_a_charge(self) -> None:
