@@ -123,6 +123,7 @@ MUTANTS = (
         endangers="L4 F44",
         test=f"{TESTS}test_refund_that_keeps_failing_is_asked_for_no_more",
         edits=(Edit(REFUNDS, "refund.undone >= REFUNDS_UNDONE_LIMIT", "refund.undone >= 10 * REFUNDS_UNDONE_LIMIT"),),
+        beyond="The simulation rests as soon as three refunds of a charge have failed.",
     ),
     Mutant(
         name="word-of-an-earlier-refund-believed",

@@ -165,13 +165,20 @@ def gives_all_back(refund: Body, refund_id: str, charge_id: str, amount: int) ->
     return right and refund.get("status") == "succeeded" and type(given_back) is int and given_back >= amount
 
 
+def is_lost(dispute: Body) -> bool:
+    """Lost; or settled with the customer before it became a chargeback (`prevented`, case type `resolution`:
+    docs.stripe.com/changelog/basil/2025-08-27/add-preventions-to-dispute)."""
+    status = dispute.get("status")
+    return status == "lost" or (status == "prevented" and _case_of(dispute) == "resolution")
+
+
 def read_disputes(disputes: Sequence[Body], left: int, currency: object) -> ChargedBack | Blocked | NotRefunded:
     """Whether a bank has given back a charge that no refund does, or stands in a refund's way.
 
     `left` is what refunds have not given back, in minor units of `currency`. A dispute may be about a part of it; then
     Stripe refunds the rest no more either, and the text says so. A dispute's status that is not known is in the way.
     """
-    lost = {name: each for each in disputes if _is_lost(each) and (name := read_id(each)) is not None}
+    lost = {name: each for each in disputes if is_lost(each) and (name := read_id(each)) is not None}
     if lost:
         given_back = sum(value for each in lost.values() if type(value := each.get("amount")) is int)
         same = all(each.get("currency") == currency for each in lost.values())
@@ -183,13 +190,6 @@ def read_disputes(disputes: Sequence[Body], left: int, currency: object) -> Char
         if not (status in REFUNDABLE or prevented or dispute.get("is_charge_refundable") is True):
             return Blocked(text=f"the bank disputes the charge ({status})")
     return NotRefunded()
-
-
-def _is_lost(dispute: Body) -> bool:
-    """Lost; or settled with the customer before it became a chargeback (`prevented`, case type `resolution`:
-    docs.stripe.com/changelog/basil/2025-08-27/add-preventions-to-dispute)."""
-    status = dispute.get("status")
-    return status == "lost" or (status == "prevented" and _case_of(dispute) == "resolution")
 
 
 def _case_of(dispute: Body) -> object:

@@ -16,6 +16,7 @@ from payment.adapters.stripe.bodies import (
     Body,
     Success,
     gives_all_back,
+    is_lost,
     read_disputes,
     read_id,
     read_refunds,
@@ -102,20 +103,25 @@ class Refunds:
         return seen
 
     async def recheck(self, request: RecheckRefund) -> FindRefundOutcome:
-        """One call where one refund gave all back and stands, as nearly always."""
-        known = None if request.charged_back else request.given_back_by
-        if known is not None:
-            refund = await self._call(Call.LOOK, "get", f"/v1/refunds/{quote(known, safe='')}", {})
-            if isinstance(refund, NoSuccess):
-                return nothing_known(refund)
-            if gives_all_back(refund.body, known, request.charge_id, request.amount):
-                return Refunded(refund_id=known)
+        """One call where one refund gave all back and stands, as nearly always; or where the dispute is lost still."""
+        known = request.given_back_by
+        if request.charged_back:
+            dispute = await self._call(Call.LOOK, "get", f"/v1/disputes/{quote(known, safe='')}", {})
+            if isinstance(dispute, NoSuccess):
+                # What may not be read any more is no evidence against what was read before.
+                return ChargedBack(dispute_id=known) if _may_not_read(dispute) else nothing_known(dispute)
+            return ChargedBack(dispute_id=known) if is_lost(dispute.body) else await self.find(request.charge_id)
+        refund = await self._call(Call.LOOK, "get", f"/v1/refunds/{quote(known, safe='')}", {})
+        if isinstance(refund, NoSuccess):
+            return nothing_known(refund)
+        if gives_all_back(refund.body, known, request.charge_id, request.amount):
+            return Refunded(refund_id=known)
         return await self.find(request.charge_id, known)
 
     async def _disputed(self, charge: Body, charge_id: str, amount: int) -> FindRefundOutcome:
         disputes = await self._list("/v1/disputes", {"charge": charge_id})
         if isinstance(disputes, NoSuccess):
-            if is_forbidden(disputes) or disputes.ending is Ending.ALARM:
+            if _may_not_read(disputes):
                 # A restricted key may lack this permission: the refund waits, and says for what.
                 return Blocked(text=f"the charge is disputed, and its disputes can't be read: {disputes.text}")
             return nothing_known(disputes)
@@ -135,3 +141,7 @@ class Refunds:
         if isinstance(seen, NotRefunded):
             return Unclear(text="Stripe calls the charge refunded, and lists no refund that gives it back")
         return seen
+
+
+def _may_not_read(ended: NoSuccess) -> bool:
+    return is_forbidden(ended) or ended.ending is Ending.ALARM

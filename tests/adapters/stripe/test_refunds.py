@@ -218,8 +218,19 @@ async def test_a_recheck_without_an_answer_proves_nothing(server: HostileStripe,
     assert isinstance(await cards.recheck_refund(RECHECK), Unclear)
 
 
-async def test_a_lost_dispute_is_rechecked_by_the_charge(server: HostileStripe, cards: StripeCards) -> None:
-    """Decided anew it is a charge to be refunded."""
-    for status, seen in (("lost", ChargedBack("du_1")), ("won", NotRefunded())):
-        server.script(reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(a_dispute(status))))
-        assert await cards.recheck_refund(RECHECK_LOST) == seen
+async def test_a_dispute_that_is_lost_still_costs_one_call(server: HostileStripe, cards: StripeCards) -> None:
+    """What was decided anew is looked at as a whole."""
+    server.script(reply(200, a_dispute("lost")))
+    assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")
+    assert paths(server) == ["/v1/disputes/du_1"]
+    server.script(reply(200, a_dispute("won")), reply(200, a_list()), reply(200, DISPUTED))
+    server.script(reply(200, a_list(a_dispute("won"))))
+    assert await cards.recheck_refund(RECHECK_LOST) == NotRefunded()
+
+
+async def test_a_lost_dispute_that_may_not_be_read_any_more_stands(server: HostileStripe, cards: StripeCards) -> None:
+    """The key was changed: that says nothing of the bank. No answer is asked for again."""
+    server.script(reply(403, an_error()), reply(404, an_error()), reply(500, an_error()))
+    assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")
+    assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")
+    assert isinstance(await cards.recheck_refund(RECHECK_LOST), Unclear)
