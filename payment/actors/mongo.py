@@ -78,6 +78,12 @@ SWEEP_JITTER_S = 0.25
 
 SWEEP_UNINDEXED_EVERY_S = 10.0
 """Between sweeps while their index is not there: each reads every order that is stored, as long as that takes."""
+RECHECK_EVERY_S = 60.0
+"""Between sweeps over charges that were given back and are to be looked at again, plus jitter. The first look comes an
+hour after the refund: a minute more is nothing."""
+
+RECHECKS_IN_SWEEP_LIMIT = 300
+"""Orders taken up by one of those: five a second, which leaves Stripe's rate (25 a second) to customers' refunds."""
 
 SWEPT_ORDERS_LIMIT = 500
 """Orders taken up by one sweep, or read at once for those who wait: neither must fill the lanes before requests."""
@@ -150,6 +156,7 @@ class MongoActor(Actor[LedgerLetter]):
         self.spawn(self._burials.bury_all(), name="dead letters")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._sweep(), name="sweep")
+        self.spawn(self._sweep_rechecks(), name="sweep rechecks")
 
     async def drain(self) -> None:
         """Until nothing is left to write and nothing is in anybody's hands; the supervisor bounds it."""
@@ -422,6 +429,19 @@ class MongoActor(Actor[LedgerLetter]):
             await self.clock.sleep(SWEEP_UNINDEXED_EVERY_S)
         else:
             await self._state.up.wait()
+
+    async def _sweep_rechecks(self) -> None:
+        """Take up the charges that were given back and are to be looked at again. They have an index of their own."""
+        while True:
+            await self._state.up.wait()
+            try:
+                orders = await self._store.rechecks(self.clock.now(), RECHECKS_IN_SWEEP_LIMIT)
+            except StoreUnavailable as error:
+                await self._sweep_failed(str(error))
+                continue
+            if not self._draining:
+                self._take_up(orders, left_by_an_earlier_run=False)
+            await self.clock.sleep(RECHECK_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
 
     def _take_up(self, orders: list[Order | CorruptDocument], *, left_by_an_earlier_run: bool) -> None:
         for order in orders:

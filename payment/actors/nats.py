@@ -23,7 +23,7 @@ from payment.actors.letters import (
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.nats_outgoing import Outgoing
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
+from payment.core.effects import OUTGOING_SUBJECTS, PublishEvent
 from payment.core.messages import EventPublished
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED, BadEvent, event_payload, parse_event
 from payment.ops.health import Dependency, Health
@@ -47,7 +47,7 @@ SAID_NOTHING_S = 30.0
 
 
 class NatsActor(Actor[NatsLetter]):
-    """Consumes the platform's two subjects, publishes our two."""
+    """Consumes the platform's two subjects, publishes ours."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class NatsActor(Actor[NatsLetter]):
         self._default_currency = default_currency
         self._health = health
         self._metrics = metrics
-        self._outgoing = {subject: Outgoing(clock) for subject in (PAYMENT_CREATED, PAYMENT_REFUNDED)}
+        self._outgoing = {subject: Outgoing(clock) for subject in OUTGOING_SUBJECTS}
         self._settled: deque[tuple[Delivery, Handling]] = deque()
         self._settled_some = asyncio.Event()
         self._acknowledging_since: float | None = None

@@ -4,13 +4,14 @@ One line for each charge when it ends, one for each refund, an alarm for what sh
 between an order before and after, so that several messages folded into one write are told once each.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from payment.actors.commit import Work
 from payment.actors.commit_lines import CommitLines
 from payment.actors.letters import ChargeAsked, EffectEnded
-from payment.core.order import UNSETTLED, Attempt, AttemptState, Order, TaskKind
+from payment.core.order import GIVEN_BACK, UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -131,6 +132,8 @@ class Report:
         for attempt in work.after.attempts:
             was = before.get(attempt.number)
             self._note_blocked(attempt)
+            if attempt.disputed and attempt.state is AttemptState.PAID and not (was is not None and was.disputed):
+                self._alarm(Event.CHARGE_DISPUTED, work.after, attempt)
             if was is not None and was.state is attempt.state:
                 continue
             self._state_entered(work.after, attempt, was)
@@ -169,6 +172,11 @@ class Report:
                 self._awaits_customer(order, attempt)
             case AttemptState.REFUNDED:
                 self._refunded(order, attempt)
+            case AttemptState.CHARGED_BACK:
+                self._charged_back(order, attempt)
+            case AttemptState.BLOCKED if was is not None and was.state in GIVEN_BACK:
+                self._alarm(Event.REFUND_FAILED, order, attempt)
+                self._metrics.refunds("failed").inc()
             case AttemptState.BLOCKED:
                 self._alarm(Event.REFUND_BLOCKED, order, attempt)
                 self._metrics.refunds("blocked").inc()
@@ -196,6 +204,7 @@ class Report:
             amount=attempt.amount,
             currency=attempt.currency,
             charge_id=attempt.charge_id,
+            amount_refunded=attempt.amount_refunded or None,
             intent_id=_intent_id(order, attempt),
             decline_code=attempt.decline_code,
             stripe_ms=round(times.stripe_ms, 1),
@@ -243,6 +252,26 @@ class Report:
             currency=attempt.currency,
             charge_id=attempt.charge_id,
             refund_id=attempt.refund.id if attempt.refund else None,
+        )
+
+    def _charged_back(self, order: Order, attempt: Attempt) -> None:
+        """An end, and no alarm, unless the bank gave back a part only: Stripe makes no refund of the rest."""
+        self._metrics.refunds("charged_back").inc()
+        refund = attempt.refund
+        partly = refund is not None and refund.text is not None
+        if partly:
+            self._metrics.alarms(Event.CHARGED_BACK).inc()
+        get_logger().log(
+            logging.ERROR if partly else logging.WARNING,
+            Event.CHARGED_BACK,
+            order_id=order.id,
+            payment_id=order.payment.id if order.payment else None,
+            attempt=attempt.number,
+            amount=attempt.amount,
+            currency=attempt.currency,
+            charge_id=attempt.charge_id,
+            dispute_id=refund.dispute_id if refund else None,
+            **({"alarm": True, "reason": refund.text} if refund is not None and partly else {}),
         )
 
     def _alarm(self, event: Event, order: Order, attempt: Attempt) -> None:

@@ -14,7 +14,7 @@ from payment.core.intents import at_rest
 from payment.core.messages import Context
 from payment.core.order import UNSETTLED, Attempt, AttemptState, Order, Refund, Task, TaskKind, Trigger, next_state
 from payment.core.parts import with_attempt, with_intent
-from payment.core.schedule import LEASE, blocked_delay, in_flight, next_look, watch
+from payment.core.schedule import LEASE, blocked_delay, in_flight, next_look, next_recheck, watch
 
 HASTY_REFUND_KEYS = 2
 """Refund keys used without a wait. A Stripe that stores an error for each new one is not helped by a third at once."""
@@ -54,7 +54,12 @@ def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context)
             return with_attempt(order, with_refund(attempt, context))
         case AttemptState.BLOCKED:
             return with_attempt(order, blocked(attempt, context))
-        case AttemptState.PAID | AttemptState.REFUNDED | AttemptState.CONFIRMING | AttemptState.CHARGING:
+        case AttemptState.REFUNDED | AttemptState.CHARGED_BACK:
+            assert attempt.refund is not None
+            refund = structs.replace(attempt.refund, rechecks=0)
+            recheck = next_recheck(0, context.at)
+            return with_attempt(order, structs.replace(attempt, refund=refund, recheck=recheck))
+        case AttemptState.PAID | AttemptState.CONFIRMING | AttemptState.CHARGING:
             # No pair leads to the last two: an attempt begins there.
             return with_attempt(order, attempt)
         case _:
@@ -63,9 +68,10 @@ def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context)
 
 def with_refund(attempt: Attempt, context: Context) -> Attempt:
     """The attempt with its charge to be given back, under a refund key of its own."""
-    number = attempt.refund.number + 1 if attempt.refund else 1
-    times = attempt.refund.blocked if attempt.refund else 0
-    refund = Refund(key=f"refund-{attempt.charge_id}-{number}", number=number, blocked=times)
+    last = attempt.refund
+    number = last.number + 1 if last else 1
+    key = f"refund-{attempt.charge_id}-{number}"
+    refund = structs.replace(last, key=key, number=number, id=None, text=None) if last else Refund(key, number)
     if number <= HASTY_REFUND_KEYS:
         return structs.replace(attempt, refund=refund, task=in_flight(TaskKind.REFUND, context))
     later = context.at + blocked_delay(number - HASTY_REFUND_KEYS)

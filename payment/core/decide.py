@@ -12,6 +12,7 @@ from typing import assert_never
 from msgspec import Struct, structs
 
 from payment.core.attempts import moved
+from payment.core.formats import format_of
 from payment.core.intents import at_rest, numbered_intent, payment_id_of, usable_intent
 from payment.core.messages import (
     ChargeRequested,
@@ -30,7 +31,6 @@ from payment.core.messages import (
     RefundOutcome,
 )
 from payment.core.order import (
-    FORMAT,
     HISTORY_LIMIT,
     Attempt,
     AttemptState,
@@ -213,8 +213,8 @@ def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) 
 
 def _finished(before: Order | None, after: Order, context: Context) -> Order:
     """The last touch of every step that changes something: the history, the format, and the deadline."""
-    if after.format != FORMAT:
-        after = structs.replace(after, format=FORMAT)
+    if after.format != (written := format_of(after)):
+        after = structs.replace(after, format=written)
     if before is None or before.payment is not after.payment:
         was = {} if before is None else _states(before)
         for number, state in _states(after).items():

@@ -11,7 +11,9 @@ from payment.core.messages import Authentication, Instrument
 
 PAYMENT_CREATED = "payment:created"
 PAYMENT_REFUNDED = "payment:refunded"
-PUBLISHED_SUBJECTS = frozenset({PAYMENT_CREATED, PAYMENT_REFUNDED})
+PAYMENT_REFUND_FAILED = "payment:refund_failed"
+PAYMENT_DISPUTED = "payment:disputed"
+OUTGOING_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
 """Every subject that an order's outbox may have an event of."""
 
 
@@ -146,11 +148,27 @@ class FindRefund(Struct, frozen=True):
         return f"find-refund:{self.key}"
 
 
-class PublishEvent(Struct, frozen=True):
-    """Publish one of our two events. `refund_id` is there exactly on `payment:refunded`.
+class RecheckRefund(Struct, frozen=True):
+    """Look whether a charge that was given back still is. `amount` is the charge's, in minor units.
 
-    `message_id` is what the broker drops repeats by: subject and payment id, and the charge's id where the payment has
-    had an event of this subject before.
+    `given_back_by` is the refund's id, or (`charged_back`) that of the lost dispute.
+    """
+
+    order_id: str
+    charge_id: str
+    amount: int
+    given_back_by: str
+    charged_back: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"recheck:{self.charge_id}:{self.given_back_by}"
+
+
+class PublishEvent(Struct, frozen=True):
+    """Publish one of our events. Ids and a status that its subject has no place for are None.
+
+    `message_id` is what the broker drops repeats by (`payment.core.pending.publication`).
     """
 
     order_id: str
@@ -159,6 +177,8 @@ class PublishEvent(Struct, frozen=True):
     stripe_id: str
     refund_id: str | None
     message_id: str
+    dispute_id: str | None = None
+    status: str | None = None
 
     @property
     def id(self) -> str:
@@ -177,7 +197,7 @@ class Watch(Struct, frozen=True):
 
 
 IntentEffect = ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent
-StripeEffect = IntentEffect | ListCharges | RefundCharge | FindRefund
+StripeEffect = IntentEffect | ListCharges | RefundCharge | FindRefund | RecheckRefund
 Effect = StripeEffect | PublishEvent | Watch
 
 

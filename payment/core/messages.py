@@ -106,11 +106,15 @@ class IntentStatus(enum.Enum):
 
 
 class ChargeFacts(Struct, frozen=True):
-    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full."""
+    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full. `amount_refunded`: minor units.
+
+    `disputed`: a bank has disputed it, or asked about it. It stays true when that is over.
+    """
 
     charge_id: str
     refunded: bool = False
     disputed: bool = False
+    amount_refunded: int = 0
 
 
 class Failure(Struct, frozen=True):
@@ -323,6 +327,28 @@ class RefundNotFound(Struct, frozen=True):
     key: str
 
 
+class DisputeLost(Struct, frozen=True):
+    """The bank has given a charge back: no refund of it can be made any more. `text` says which part, where not all."""
+
+    order_id: str
+    charge_id: str
+    dispute_id: str
+    text: str | None = None
+
+
+class RefundRechecked(Struct, frozen=True):
+    """A charge that was given back was looked at again. `given_back_by`: the refund or dispute that was asked about.
+
+    `stands`: by that one the charge is still given back in full. Else `text` says why not.
+    """
+
+    order_id: str
+    charge_id: str
+    given_back_by: str
+    stands: bool
+    text: str | None = None
+
+
 class EventPublished(Struct, frozen=True):
     """The broker has acknowledged one of our events, by its message id."""
 
@@ -362,7 +388,7 @@ IntentOutcome = (
     | ConfirmWithheld
     | IntentSeen
 )
-RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound
+RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound | DisputeLost | RefundRechecked
 
 Fact = (
     LookRequested

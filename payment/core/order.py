@@ -20,8 +20,8 @@ from msgspec import Struct, field
 
 from payment.core.messages import Authentication, Instrument, RefusalReason
 
-FORMAT = 2
-"""The format of the documents that this release writes. Release 0.1.0, which used the Charges API, wrote format 1."""
+FORMAT = 3
+"""The newest format of documents, written where one holds what format 2 can't say (`payment.core.formats`)."""
 
 HISTORY_LIMIT = 24
 """Entries. Enough to read the whole life of an ordinary order; a document must not grow with every retry."""
@@ -63,6 +63,9 @@ class AttemptState(ByIdentity):
     BLOCKED = "blocked"
     """Stripe won't give it back now: tried again slowly, with an alarm."""
     REFUNDED = "refunded"
+    """A refund gives it back. Banks return refunds for up to 30 days, so it is rechecked for that time."""
+    CHARGED_BACK = "charged back"
+    """The bank has given it back: a dispute was lost, after which Stripe makes no refund. Rechecked likewise."""
 
 
 class Trigger(ByIdentity):
@@ -95,6 +98,9 @@ class Trigger(ByIdentity):
     REFUND_BLOCKED = "refund failed, disputed or pending"
     REFUND_ERROR_STORED = "error replayed for the refund's key"
     REFUND_NOT_FOUND = "looked at, not refunded"
+    DISPUTE_LOST = "dispute lost"
+    STANDS = "rechecked, and still given back"
+    UNDONE = "rechecked, and given back no longer"
 
 
 _S = AttemptState
@@ -115,7 +121,7 @@ ANSWERS = (
 """How a send can end other than by a charge. An attempt that has moved on is not changed by one that comes late."""
 
 LISTED = (_T.NOT_LISTED, _T.NOT_LISTED_OLD)
-REFUND_ENDS = (_T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND)
+REFUND_ENDS = (_T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND, _T.DISPUTE_LOST)
 
 
 def _stays(state: AttemptState, *triggers: Trigger) -> Table:
@@ -129,6 +135,12 @@ def _charged(state: AttemptState) -> Table:
         (state, _T.UNWANTED): _S.REFUNDING,
         (state, _T.GIVEN_BACK): _S.REFUNDING,
     }
+
+
+def _given_back(state: AttemptState) -> Table:
+    """Only a recheck undoes it. What comes late of the giving back itself changes nothing."""
+    stays = _stays(state, *ANSWERS, *LISTED, _T.CANCELLED, *REFUND_ENDS, _T.REFUND_DUE, _T.STANDS)
+    return {**stays, (state, _T.UNDONE): _S.BLOCKED}
 
 
 TABLE: Table = {
@@ -170,17 +182,23 @@ TABLE: Table = {
     **_stays(_S.REFUNDING, _T.REFUND_NOT_FOUND),
     (_S.REFUNDING, _T.REFUNDED): _S.REFUNDED,
     (_S.REFUNDING, _T.REFUND_BLOCKED): _S.BLOCKED,
+    (_S.REFUNDING, _T.DISPUTE_LOST): _S.CHARGED_BACK,
     **_stays(_S.BLOCKED, *ANSWERS, *LISTED, _T.CANCELLED, _T.REFUND_DUE, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED),
     (_S.BLOCKED, _T.REFUNDED): _S.REFUNDED,
     (_S.BLOCKED, _T.REFUND_NOT_FOUND): _S.REFUNDING,
-    **_stays(_S.REFUNDED, *ANSWERS, *LISTED, _T.CANCELLED, *REFUND_ENDS),
+    (_S.BLOCKED, _T.DISPUTE_LOST): _S.CHARGED_BACK,
+    **_given_back(_S.REFUNDED),
+    **_given_back(_S.CHARGED_BACK),
 }
 """Every pair of state and trigger that can be met, and the state it leads to. A pair that is not here is a bug."""
 
 UNSETTLED = frozenset({_S.CONFIRMING, _S.AWAITING, _S.CANCELLING, _S.CHARGING})
 """The card may still be charged by this attempt, so no other attempt may begin."""
 
-GIVING_BACK = frozenset({_S.REFUNDING, _S.BLOCKED, _S.REFUNDED})
+GIVEN_BACK = frozenset({_S.REFUNDED, _S.CHARGED_BACK})
+"""The attempt has charged the card, and the customer has the money again, as far as is known."""
+
+GIVING_BACK = GIVEN_BACK | {_S.REFUNDING, _S.BLOCKED}
 """The attempt has charged the card, and the money is on its way back or there."""
 
 
@@ -210,6 +228,8 @@ class TaskKind(enum.Enum):
     LIST = "list"
     REFUND = "refund"
     LOOK_REFUND = "look at the refund"
+    RECHECK = "recheck"
+    """Look whether a charge that was given back still is."""
     PUBLISH = "publish"
     WATCH = "watch"
     """Nothing is in flight: the task waits for its time."""
@@ -226,13 +246,20 @@ class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Refund(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The giving back of one charge. `number` counts its keys: the next one is used when an error is stored for one."""
+    """The giving back of one charge. `number` counts its keys: the next one is used when an error is stored for one.
+
+    `id` is the refund's at Stripe, `dispute_id` that of a lost dispute. `undone` counts how often the charge had been
+    given back and then was no longer; `rechecks` counts the rechecks, made at their times, since it was given back.
+    """
 
     key: str
     number: int = 1
     id: str | None = None
     blocked: int = 0
     text: str | None = None
+    dispute_id: str | None = None
+    undone: int = 0
+    rechecks: int = 0
 
 
 class IntentState(enum.Enum):
@@ -271,6 +298,8 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One attempt to charge an order. `amount` is in minor units. `intent` is its intent's number, 0 in 0.1.0's.
 
     The instrument is kept only while it may be sent again; `token_hash` recognizes a repeated request for ever.
+    `amount_refunded` (minor units) and `disputed` are what was last seen of a charge that pays: refunded in part by
+    hand, disputed by the bank. `recheck` is when a charge that was given back is looked at again.
     """
 
     number: int
@@ -288,13 +317,28 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     sends: int = 1
     cancel_reason: CancelReason | None = None
     charge_id: str | None = None
+    amount_refunded: int = 0
+    disputed: bool = False
     refusal: RefusalReason | None = None
     code: str | None = None
     decline_code: str | None = None
     text: str | None = None
     refund: Refund | None = None
     task: Task | None = None
+    recheck: datetime | None = None
     settled: datetime | None = None
+
+    @property
+    def given_back_by(self) -> str | None:
+        """The id of the refund or of the lost dispute by which the charge was given back."""
+        if self.refund is None or self.state not in GIVEN_BACK:
+            return None
+        return self.refund.id if self.state is _S.REFUNDED else self.refund.dispute_id
+
+    @property
+    def undone(self) -> bool:
+        """Whether its charge had been given back, is no longer, and has yet to be given back again."""
+        return self.state not in GIVEN_BACK and self.refund is not None and self.refund.undone > 0
 
     @property
     def gives_way(self) -> bool:
@@ -316,11 +360,16 @@ class Payment(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class OutboxEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One of our two events, from the write that made it true until the broker has it. `task` is its publishing."""
+    """One of our events, from the write that made it true until the broker has it. `task` is its publishing.
+
+    `dispute_id` and `status` (of the dispute, in Stripe's words) are there exactly on `payment:disputed`.
+    """
 
     subject: str
     stripe_id: str
     refund_id: str | None = None
+    dispute_id: str | None = None
+    status: str | None = None
     task: Task | None = None
     published: datetime | None = None
 
@@ -344,7 +393,8 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     `user_id`, `amount` (minor units), `currency` and `expires_at` are absent while only a cancel has announced it.
     `received` is when it came (absent in documents that release 0.1.0 began). `due` and `holder` are derived from the
-    tasks (`payment.core.pending.with_deadline`), and stored to be found by index.
+    tasks (`payment.core.pending.with_deadline`), and stored to be found by index. So is `recheck`: the earliest time at
+    which a charge that was given back is looked at again. It is days away where `due` is minutes away.
     """
 
     id: str = field(name="_id")
@@ -362,6 +412,7 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
     outbox: tuple[OutboxEvent, ...] = ()
     due: datetime | None = None
     holder: str | None = None
+    recheck: datetime | None = None
     history: tuple[HistoryEntry, ...] = ()
 
     @property

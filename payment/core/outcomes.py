@@ -303,7 +303,10 @@ def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context,
     attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
     if known is not None and known is not attempt:
         return _create_stopped(order, intent, context)
-    if known is not None or attempt.state in CHARGED:
+    if known is not None:
+        # Settled by now: only what the bank or an operator has done to the charge is news.
+        return with_attempt(order, _with_facts(attempt, charge))
+    if attempt.state in CHARGED:
         return order
     if replayed:
         # A fact about the past: the charge may have been given back since. It is paid once it was read.
@@ -325,7 +328,7 @@ def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
     """The first charge that comes to an order that is not cancelled is kept; every other one is given back."""
-    attempt = structs.replace(attempt, charge_id=charge.charge_id)
+    attempt = _with_facts(structs.replace(attempt, charge_id=charge.charge_id), charge)
     if charge.refunded:
         return moved(order, attempt, Trigger.GIVEN_BACK, context)
     if order.cancelled or order.kept is not None:
@@ -335,6 +338,17 @@ def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Conte
     event = OutboxEvent(PAYMENT_CREATED, charge.charge_id)
     payment = structs.replace(order.payment, kept=attempt.number)
     return next_publication(structs.replace(order, payment=payment, outbox=(*order.outbox, event)), context)
+
+
+def _with_facts(attempt: Attempt, charge: ChargeFacts) -> Attempt:
+    """Note what was refunded of a charge in part, and that it is disputed. The payment stays; a cancel gives back the
+    rest. Neither is taken back: an answer that comes late may be older than what is known."""
+    partly = 0 if charge.refunded else charge.amount_refunded
+    return structs.replace(
+        attempt,
+        amount_refunded=max(attempt.amount_refunded, partly),
+        disputed=attempt.disputed or charge.disputed,
+    )
 
 
 # ------------------------------------------------------------------------------------------ a charge of release 0.1.0

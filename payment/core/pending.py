@@ -2,6 +2,9 @@
 
 `pending` reads it off the document alone. A normal step, a restart and a sweep all ask this one function, so that what
 one of them would do, all of them do. `with_deadline` stores the earliest of its times as `due`, for an index.
+
+`rechecks` is what is owed much later: looks, over 30 days, at charges that were given back. They have an index and a
+sweep of their own (`recheck`), so that orders which only wait for them burden no other sweep.
 """
 
 from collections.abc import Iterator
@@ -9,6 +12,8 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from payment.core.effects import (
+    PAYMENT_DISPUTED,
+    PAYMENT_REFUND_FAILED,
     CancelIntent,
     ConfirmIntent,
     CreateIntent,
@@ -17,6 +22,7 @@ from payment.core.effects import (
     ListCharges,
     Pending,
     PublishEvent,
+    RecheckRefund,
     RefundCharge,
     RetrieveIntent,
     Watch,
@@ -32,21 +38,39 @@ def pending(order: Order) -> tuple[Pending, ...]:
     return tuple(_pending(order))
 
 
+def rechecks(order: Order) -> tuple[Pending, ...]:
+    """Each look at a charge that was given back, with its time. While one is in flight it is in `pending`."""
+    return tuple(
+        Pending(Watch(order.id, f"recheck {attempt.number}"), attempt.recheck, None)
+        for attempt in order.attempts
+        if attempt.recheck is not None
+    )
+
+
 def with_deadline(order: Order) -> Order:
-    """The order with `due` and `holder` as its tasks say: `due` is there exactly when something is pending."""
+    """The order with `due`, `holder` and `recheck` as its tasks and rechecks say.
+
+    `due` is there exactly when something is pending, `recheck` exactly when there are rechecks.
+    """
     owed = sorted(pending(order), key=lambda item: item.at)
     holder = next((item.holder for item in owed if item.holder), None)
-    return structs.replace(order, due=owed[0].at if owed else None, holder=client_id_of(holder) if holder else None)
+    return structs.replace(
+        order,
+        due=owed[0].at if owed else None,
+        holder=client_id_of(holder) if holder else None,
+        recheck=min((item.at for item in rechecks(order)), default=None),
+    )
 
 
 def refiled(order: Order) -> Order:
-    """The order with `due` and `holder` as its tasks say; the very same order where they say so already.
+    """The order with `due`, `holder` and `recheck` as its tasks say; the very same order where they say so already.
 
     Asked of what was read: a deadline that was edited away would keep the order's work from every sweep, and one that
     was put there would bring it up in each.
     """
     true = with_deadline(order)
-    return order if (true.due, true.holder) == (order.due, order.holder) else true
+    derived = (true.due, true.holder, true.recheck)
+    return order if derived == (order.due, order.holder, order.recheck) else true
 
 
 def _pending(order: Order) -> Iterator[Pending]:
@@ -109,18 +133,50 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
             return RefundCharge(order.id, payment.id, attempt.number, charge_id, refund.key, attempt.api_version)
         case TaskKind.LOOK_REFUND if refund is not None and charge_id is not None:
             return FindRefund(order.id, charge_id, refund.key)
+        case TaskKind.RECHECK if charge_id is not None and (given_back_by := attempt.given_back_by) is not None:
+            charged_back = attempt.state is AttemptState.CHARGED_BACK
+            return RecheckRefund(order.id, charge_id, attempt.amount, given_back_by, charged_back)
         case _:
             return Watch(order.id, f"attempt {attempt.number}")
 
 
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:
-    """The publishing of one of an order's events.
+    """The publishing of one of an order's events."""
+    return PublishEvent(
+        order_id=order.id,
+        subject=event.subject,
+        payment_id=payment.id,
+        stripe_id=event.stripe_id,
+        refund_id=event.refund_id,
+        message_id=_message_id(order, payment, event),
+        dispute_id=event.dispute_id,
+        status=event.status,
+    )
 
-    A broker drops the second of two messages with one id for a while. An order whose first charge was refunded by hand,
-    whose second one paid it, and that was then cancelled has two `payment:refunded`: the id of the second one ends with
-    its charge's id.
+
+def _message_id(order: Order, payment: Payment, event: OutboxEvent) -> str:
+    """What a broker drops repeats of an event by: no two events of a payment have the same.
+
+    The first event of a subject has the subject and the payment's id. An order whose first charge was refunded by hand,
+    whose second one paid it, and that was then cancelled has two `payment:refunded`: the second one's ends with its
+    charge's id. Where a charge is given back again after a refund failed, it ends with the refund's id too; those of
+    failed refunds and of disputes always end with the refund's or the dispute's id.
     """
     message_id = f"{event.subject}:{payment.id}"
-    if next(each for each in order.outbox if each.subject == event.subject) is not event:
+    before = [each for each in order.outbox[: _place(order, event)] if each.subject == event.subject]
+    if event.subject in (PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED):
+        message_id = f"{message_id}:{event.refund_id or event.dispute_id}"
+    elif any(each.stripe_id == event.stripe_id for each in before):
+        message_id = f"{message_id}:{event.stripe_id}:{event.refund_id}"
+    elif before:
         message_id = f"{message_id}:{event.stripe_id}"
-    return PublishEvent(order.id, event.subject, payment.id, event.stripe_id, event.refund_id, message_id)
+    same = sum(_facts(each) == _facts(event) for each in before)
+    return f"{message_id}:{same + 1}" if same else message_id
+
+
+def _place(order: Order, event: OutboxEvent) -> int:
+    return next(place for place, each in enumerate(order.outbox) if each is event)
+
+
+def _facts(event: OutboxEvent) -> tuple[str | None, ...]:
+    return event.stripe_id, event.refund_id, event.dispute_id, event.status

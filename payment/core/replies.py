@@ -15,6 +15,7 @@ from payment.core.messages import ChargeRequested, InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
 from payment.core.order import (
     ATTEMPTS_LIMIT,
+    GIVEN_BACK,
     GIVING_BACK,
     UNSETTLED,
     Attempt,
@@ -200,14 +201,14 @@ def payment_status(order: Order, at: datetime) -> PaymentStatus:
         return PaymentStatus.PENDING if order.open_at(at) else PaymentStatus.EXPIRED
     last = order.attempts[-1].state
     if last in GIVING_BACK:
-        return PaymentStatus.REFUNDED if last is AttemptState.REFUNDED else PaymentStatus.REFUNDING
+        return PaymentStatus.REFUNDED if last in GIVEN_BACK else PaymentStatus.REFUNDING
     return PaymentStatus.DECLINED if order.open_at(at) else PaymentStatus.EXPIRED
 
 
 def _cancelled_status(order: Order) -> PaymentStatus:
     """A refund not done comes first, then an outcome not known, then what is over."""
     charged = [attempt.state for attempt in order.attempts if attempt.state in GIVING_BACK]
-    if any(state is not AttemptState.REFUNDED for state in charged):
+    if any(state not in GIVEN_BACK for state in charged):
         return PaymentStatus.REFUNDING
     if order.unsettled is not None:
         return PaymentStatus.PENDING
@@ -227,6 +228,9 @@ def _why_not(order: Order, at: datetime) -> Reply | None:
         return Conflict.PAID
     unsettled = order.unsettled
     if unsettled is not None and not unsettled.gives_way:
+        return Conflict.UNDER_WAY
+    if any(attempt.undone for attempt in order.attempts):
+        # A charge that counted as given back is not: until it is again, another one would be the second.
         return Conflict.UNDER_WAY
     if not order.open_at(at):
         return Conflict.EXPIRED

@@ -56,6 +56,17 @@ FIRST_BLOCKED_DELAY = timedelta(minutes=1)
 LONGEST_BLOCKED_DELAY = timedelta(hours=1)
 """Between tries of a refund that Stripe blocks: an operator has to look into it, hurry doesn't help (F44)."""
 
+RECHECKS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
+"""After a charge was given back it is looked at again. Banks return refunds to Stripe for up to 30 days
+(docs.stripe.com/refunds, failed refunds): most of them, of closed cards, in the first days. Each look costs a call."""
+
+RECHECK_LATE = timedelta(hours=6)
+"""How late a recheck may be and still count as made at its time: a queue of 100,000 takes that long. A later one may be
+a wrong clock's: it is made, and made once more, so that no clock ends the rechecks early by more than this."""
+
+LONGEST_RECHECK = RECHECKS[-1] + timedelta(days=1)
+"""No recheck is ever further off. One that is was written by a clock that was wrong: it counts as due."""
+
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -79,6 +90,27 @@ def takeable(task: Task, context: Context) -> bool:
     """Whether the deciding process may take a task: overdue, absurdly far off, or left by an earlier run of ours."""
     overdue = task.due <= context.at or task.due > context.at + LONGEST_DELAY
     return overdue or _left_by_an_earlier_run(task, context)
+
+
+def recheck_due(attempt: Attempt, context: Context) -> bool:
+    """Whether it is time to look again at a charge that was given back: overdue, or absurdly far off."""
+    recheck = attempt.recheck
+    return recheck is not None and (recheck <= context.at or recheck > context.at + LONGEST_RECHECK)
+
+
+def in_time(recheck: datetime | None, at: datetime) -> bool:
+    """Whether a recheck that is made now is made at about its time, so that it counts."""
+    return recheck is not None and recheck <= at <= recheck + RECHECK_LATE
+
+
+def next_recheck(rechecks: int, at: datetime) -> datetime | None:
+    """When to look again after so many rechecks, the last of them (or the giving back) now. None: never.
+
+    From one to the next, not from the giving back on: a clock that was wrong once must not bring all of them at once.
+    """
+    if rechecks >= len(RECHECKS):
+        return None
+    return at + RECHECKS[rechecks] - (RECHECKS[rechecks - 1] if rechecks else timedelta(0))
 
 
 def _left_by_an_earlier_run(task: Task, context: Context) -> bool:

@@ -21,7 +21,7 @@ from payment.core.order import (
 )
 from payment.core.parts import with_attempt, with_intent
 from payment.core.pending import attempt_effect, intent_effect, publication
-from payment.core.schedule import LOOKS_APART, in_flight, takeable
+from payment.core.schedule import LOOKS_APART, in_flight, recheck_due, takeable
 
 RefundDue = Callable[[Order, Attempt, Context], Order]
 
@@ -81,7 +81,8 @@ def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
     if intent is not None and intent.task is not None and takeable(intent.task, context):
         order = _intent_due(order, intent, intent.task, context)
     for attempt in order.attempts:
-        if attempt.task is None or not takeable(attempt.task, context):
+        due = recheck_due(attempt, context) if attempt.task is None else takeable(attempt.task, context)
+        if not due:
             continue
         if attempt.state in GIVING_BACK:
             order = refund_due(order, attempt, context)

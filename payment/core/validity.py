@@ -11,9 +11,10 @@ Change together: `payment.core.order`, its states, their tasks, and `tests/core/
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from payment.core.effects import PAYMENT_REFUNDED, PUBLISHED_SUBJECTS
+from payment.core.effects import OUTGOING_SUBJECTS, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.money import LARGEST_AMOUNT_MINOR
 from payment.core.order import (
+    GIVEN_BACK,
     GIVING_BACK,
     UNSETTLED,
     Attempt,
@@ -46,7 +47,11 @@ TASKS_OF_ATTEMPTS = {
     _S.REFUNDING: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
     _S.BLOCKED: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
 }
-"""The kinds of task that an attempt of its own has, of which it must have one. In every other state it has none."""
+"""The kinds of task that an attempt of its own has, of which it must have one. In every other state it has none;
+a charge that was given back may have a recheck."""
+
+OF_REFUNDS = frozenset({PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED})
+"""The subjects whose events name a refund."""
 
 TASKS_OF_INTENTS = {
     _S.CONFIRMING: frozenset({_K.CONFIRM, _K.LOOK, _K.WATCH}),
@@ -124,6 +129,7 @@ def _dates(order: Order) -> Iterator[tuple[str, datetime | None]]:
         yield f"{name}.firstSent", attempt.first_sent
         yield f"{name}.lastSent", attempt.last_sent
         yield f"{name}.notAfter", attempt.not_after
+        yield f"{name}.recheck", attempt.recheck
         yield from _task_dates(name, attempt.task)
     for place, event in enumerate(order.outbox):
         yield from _task_dates(f"outbox[{place}]", event.task)
@@ -168,9 +174,23 @@ def _attempt_flaws(order: Order, payment: Payment, attempt: Attempt) -> Iterator
     refund = attempt.refund
     if (refund is not None) != (state in GIVING_BACK):
         yield f"`{name}.refund` is there, and its `state` is one without a refund, or the other way round"
-    if refund is not None and not (_is_name(refund.key) and _counts(refund.number, 1) and _counts(refund.blocked, 0)):
-        yield f"`{name}.refund` has no key, or a number out of bounds"
-    kinds = TASKS_OF_ATTEMPTS.get(state)
+    if refund is not None:
+        numbers = (refund.blocked, refund.undone, refund.rechecks)
+        if not (_is_name(refund.key) and _counts(refund.number, 1) and all(_counts(number, 0) for number in numbers)):
+            yield f"`{name}.refund` has no key, or a number out of bounds"
+    yield from _task_flaws(name, attempt)
+
+
+def _task_flaws(name: str, attempt: Attempt) -> Iterator[str]:
+    state, kinds = attempt.state, TASKS_OF_ATTEMPTS.get(attempt.state)
+    if state in GIVEN_BACK:
+        if attempt.task is not None and attempt.task.kind is not _K.RECHECK:
+            yield f"`{name}.task` is of a kind that its `state` has not"
+        if attempt.task is not None and attempt.recheck is not None:
+            yield f"`{name}.recheck` is there, and its `task` is the recheck"
+        return
+    if attempt.recheck is not None:
+        yield f"`{name}.recheck` is there, and its `state` is one that is not rechecked"
     if kinds is None and attempt.task is not None:
         yield f"`{name}.task` is there, and its `state` is one without a task"
     if kinds is not None and (attempt.task is None or attempt.task.kind not in kinds):
@@ -237,10 +257,12 @@ def _outbox_flaws(order: Order) -> Iterator[str]:
     waiting = False
     for place, event in enumerate(order.outbox):
         name = f"outbox[{place}]"
-        if event.subject not in PUBLISHED_SUBJECTS:
+        if event.subject not in OUTGOING_SUBJECTS:
             yield f"`{name}.subject` is none that is published"
-        if event.subject == PAYMENT_REFUNDED and event.refund_id is None:
+        if event.subject in OF_REFUNDS and event.refund_id is None:
             yield f"`{name}.refundId` is missing"
+        if event.subject == PAYMENT_DISPUTED and (event.dispute_id is None or event.status is None):
+            yield f"`{name}.disputeId` or `{name}.status` is missing"
         if event.published is not None and waiting:
             yield f"`{name}` is published, and the event before it is not"
         first = event.published is None and not waiting

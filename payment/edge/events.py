@@ -1,4 +1,4 @@
-"""The four events: two of the platform's that come in, two of ours that go out.
+"""The events: two of the platform's that come in, four of ours that go out.
 
 Unknown fields are ignored. A known field that is not what the contract says is never guessed at: the event is bad, and
 goes whole to the dead letters. A time without a zone is such a field. Where a price or a currency stands both in
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
+from payment.core.effects import PublishEvent
 from payment.core.messages import OrderCancelled, OrderCreated
 from payment.core.money import BadPrice, is_currency, minor_units
 from payment.edge.json_text import BadJson, id_fault, read_json
@@ -22,7 +22,6 @@ from payment.edge.json_text import BadJson, id_fault, read_json
 ORDER_CREATED = "order:created"
 ORDER_CANCELLED = "order:cancelled"
 INCOMING_SUBJECTS = (ORDER_CREATED, ORDER_CANCELLED)
-OUTGOING_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED)
 
 LARGEST_VERSION = 2**53 - 1
 """The largest whole number that a JavaScript sibling can count to."""
@@ -66,11 +65,10 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
 
 
 def event_payload(effect: PublishEvent) -> bytes:
-    """The bytes of `payment:created` or `payment:refunded`: compact JSON without an envelope."""
+    """The bytes of one of our events (`OUTGOING_SUBJECTS`): compact JSON without an envelope."""
     payload = {"id": effect.payment_id, "orderId": effect.order_id, "stripeId": effect.stripe_id}
-    if effect.refund_id is not None:
-        payload["refundId"] = effect.refund_id
-    return msgspec.json.encode(payload)
+    own = {"refundId": effect.refund_id, "disputeId": effect.dispute_id, "status": effect.status}
+    return msgspec.json.encode(payload | {name: value for name, value in own.items() if value is not None})
 
 
 def _created(event: _Fields, default_currency: str) -> OrderCreated:

@@ -59,7 +59,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     cancelling.add_argument("id", help="the order's id")
     cancelling.add_argument("--force", action="store_true", help="also where no such order was announced")
     add("token", "print a signed token").add_argument("--user", required=True, help="whose")
-    following = add("events", "print payment:created and payment:refunded as they come, one JSON object a line")
+    following = add("events", "print the payment:* events as they come, one JSON object a line")
     following.add_argument("--all", action="store_true", help="begin with those that are there already")
     following.add_argument("--count", type=int, help="end after so many")
     following.add_argument("--timeout-s", type=_number, help="end after so long")

@@ -18,8 +18,9 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
+from payment.core.effects import OUTGOING_SUBJECTS
 from payment.edge.answers import PAYMENTS_PATH
-from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS, BadEvent, parse_event
+from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, BadEvent, parse_event
 from payment.embedded import probe
 from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stored
 from payment.embedded.guide import DIM, GOOD_CARD, Guide, Shell, Voice, pay_line, payment_line

@@ -96,7 +96,9 @@ class Metrics:
 
         # Refunds.
         self.refunds = self._counters(
-            "payment_refunds_total", "Refunds, by what came of them: refunded or blocked.", "outcome"
+            "payment_refunds_total",
+            "Refunds, by what came of them: refunded, blocked, failed (after it succeeded), charged_back.",
+            "outcome",
         )
         self.refunds_blocked = self._gauge(
             "payment_refunds_blocked",

@@ -63,6 +63,15 @@ class Event(enum.StrEnum):
     )
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
     REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
+    REFUND_FAILED = (
+        "refund_failed",
+        "ALARM: a charge that had been given back is no longer: its refund failed later. It counts as blocked again.",
+    )
+    CHARGED_BACK = "charged_back", "The bank has given a charge back: a dispute was lost. An alarm if only in part."
+    CHARGE_DISPUTED = (
+        "charge_disputed",
+        "ALARM: the bank disputes a charge that pays its order, which stays paid.",
+    )
     PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
 
     # Events of the platform.
@@ -127,6 +136,7 @@ FIELDS: dict[str, str] = {
     "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
     "refund_id": "Stripe's id of a refund",
+    "dispute_id": "Stripe's id of a dispute",
     "attempt": "The attempt's number, from 1",
     "send": "Which send of the attempt's request, from 1",
     "subject": "The event's subject",
@@ -139,6 +149,7 @@ FIELDS: dict[str, str] = {
     "error": "What went wrong, in a sentence",
     "alarm": "True: a person has to look",
     "amount": "Minor units, as Stripe counts them",
+    "amount_refunded": "What was refunded of a charge in part, by hand, in minor units",
     "currency": "ISO code, lower case",
     "decline_code": "Stripe's reason for a declined card",
     "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedCharge, RefusalReason
 
 
@@ -129,6 +129,16 @@ class Blocked(Struct, frozen=True):
     refund_id: str | None = None
 
 
+class ChargedBack(Struct, frozen=True):
+    """The bank has given the charge back: a dispute was lost, and no refund can be made any more.
+
+    `text`: which part the bank gave back, where that was not all.
+    """
+
+    dispute_id: str
+    text: str | None = None
+
+
 class NotRefunded(Struct, frozen=True):
     """The charge was looked at, and it has not been given back."""
 
@@ -138,8 +148,8 @@ ConfirmOutcome = Intent | Declined | Refused | UnexpectedState | NotYet | Unclea
 RetrieveOutcome = Intent | NotYet | Unclear
 CancelOutcome = Intent | UnexpectedState | NotYet | Unclear
 ListOutcome = Charges | NotYet | Unclear
-RefundOutcome = Refunded | Blocked | NotYet | Unclear
-FindRefundOutcome = Refunded | Blocked | NotRefunded | NotYet | Unclear
+RefundOutcome = Refunded | ChargedBack | Blocked | NotYet | Unclear
+FindRefundOutcome = Refunded | ChargedBack | Blocked | NotRefunded | NotYet | Unclear
 
 
 class CardProcessor(Protocol):
@@ -164,7 +174,10 @@ class CardProcessor(Protocol):
         """Give a charge back in full under the request's idempotency key."""
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """Look at a charge's refunds."""
+        """Look whether a charge has been given back: by its refunds, or by a dispute."""
+
+    async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
+        """Look again at a charge that was given back. `Refunded` names the same refund while that one stands."""
 
     async def check(self) -> NotYet | Unclear | None:
         """Make the cheapest authenticated call. None: Stripe is there and takes our key."""

@@ -17,6 +17,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from msgspec import structs
 
+from payment.core.formats import READABLE
 from payment.core.legacy import upgraded
 from payment.core.order import FORMAT, Order
 from payment.core.validity import flaw
@@ -25,6 +26,9 @@ from payment.ports.store import CorruptDocument
 DUE_MS = "dueMs"
 """`due` once more, in milliseconds since 1970, for the index that the sweep reads. Every server finds a number by an
 index; to find a date nx-27017 reads every order that is stored, 70 ms of each second where there are 17,000."""
+
+RECHECK_MS = "recheckMs"
+"""`recheck` in milliseconds since 1970, for an index of its own: refunded orders are in it for 30 days."""
 
 ORDER_BYTES_MAX = 1024 * 1024
 """Of a stored order. The largest that the service writes has a tenth of it; MongoDB takes 16 MiB, and a sweep may meet
@@ -64,8 +68,9 @@ def read(document: RawBSONDocument) -> Order | CorruptDocument:
 def order_of(encoded: bytes) -> Order | CorruptDocument:
     """The order that a stored document holds, or why it is none. Raises nothing.
 
-    What is derived or for readers alone is put right: `due`, where the index's number says otherwise, is one that the
-    next write replaces (`payment.core.pending.refiled`), and entries of the history that are none are left out.
+    What is derived or for readers alone is put right: `due` or `recheck`, where its index's number says otherwise, is
+    one that the next write replaces (`payment.core.pending.refiled`), and entries of the history that are none are left
+    out.
     """
     if len(encoded) > ORDER_BYTES_MAX:
         return _corrupt(encoded, f"it has {len(encoded)} bytes, and no order has more than {ORDER_BYTES_MAX}")
@@ -76,7 +81,7 @@ def order_of(encoded: bytes) -> Order | CorruptDocument:
         return _corrupt(encoded, _reason(error))
     except Exception as error:  # whatever a document makes a library raise is that document's trouble
         return _corrupt(encoded, f"it can't be decoded ({type(error).__name__})")
-    if order.format != FORMAT:
+    if order.format not in READABLE:
         # A newer release's: it is left alone, and so is its deadline.
         reason = f"it is of a format above {FORMAT}, the highest that this release knows"
         return _corrupt(encoded, reason, newer=order.format > FORMAT)
@@ -110,12 +115,16 @@ def _is_entry(entry: object) -> bool:
 
 def _filed(order: Order, document: Document) -> Order:
     """The order, with a deadline that is certainly wrong where the index has another one than the document."""
-    if DUE_MS not in document:
-        return order  # release 0.1.0 writes none: that alone is no reason to write
-    stored = document[DUE_MS]
-    if order.due is not None and isinstance(stored, int) and stored == since_1970_ms(order.due):
-        return order
-    return structs.replace(order, due=EPOCH)
+    # Release 0.1.0 writes no `dueMs`: that alone is no reason to write.
+    if DUE_MS in document and not _agree(document[DUE_MS], order.due):
+        order = structs.replace(order, due=EPOCH)
+    if RECHECK_MS in document and not _agree(document[RECHECK_MS], order.recheck):
+        order = structs.replace(order, recheck=EPOCH)
+    return order
+
+
+def _agree(stored: object, at: datetime | None) -> bool:
+    return at is not None and isinstance(stored, int) and stored == since_1970_ms(at)
 
 
 def _reason(error: msgspec.ValidationError) -> str:

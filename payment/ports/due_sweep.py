@@ -17,8 +17,8 @@ from typing import Any
 from bson.decimal128 import Decimal128
 
 from payment.core.order import Order
-from payment.core.schedule import LONGEST_DELAY
-from payment.ports.documents import DUE_MS, since_1970_ms
+from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
+from payment.ports.documents import DUE_MS, RECHECK_MS, since_1970_ms
 from payment.ports.store import CorruptDocument
 
 Found = Order | CorruptDocument
@@ -52,6 +52,8 @@ class DueSweep:
         self._absurd = _InTurn(find, DUE_MS)
         self._overdue_by_date = _InTurn(find, "due")
         self._absurd_by_date = _InTurn(find, "due")
+        self._rechecks = _InTurn(find, RECHECK_MS)
+        self._absurd_rechecks = _InTurn(find, RECHECK_MS)
         self._swept_by_date = datetime.min.replace(tzinfo=UTC)
 
     async def due(self, now: datetime, limit: int) -> list[Found]:
@@ -74,6 +76,16 @@ class DueSweep:
             found += await self._absurd_by_date.pages({"due": {"$gt": horizon}}, limit)
             self._swept_by_date = now
         return _once(found)
+
+    async def rechecks(self, now: datetime, limit: int) -> list[Found]:
+        """About `limit` orders with a charge that is to be rechecked at `now`, and as many that are absurdly late."""
+        horizon = now + LONGEST_RECHECK
+        return _once(
+            [
+                *await self._rechecks.pages({RECHECK_MS: {"$lte": since_1970_ms(now)}}, limit),
+                *await self._absurd_rechecks.pages({RECHECK_MS: {"$gt": since_1970_ms(horizon)}}, limit),
+            ]
+        )
 
     async def held(self, now: datetime, holder: str, limit: int) -> list[Found]:
         """About `limit` orders that a holder (a client id) has in flight, due or not, and corrupt ones among them."""
@@ -136,6 +148,8 @@ class _InTurn:
                 self._passed = self._corrupt = 0
                 break
             if sum(isinstance(each, Order) for each in found) >= limit:
+                if not self._corrupt:
+                    self._passed = 0  # they are taken up, and then no longer found
                 break
         return found
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
+from payment.core.effects import OUTGOING_SUBJECTS
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.jetstream_api import (
@@ -34,7 +34,7 @@ from payment.ports.nats_connection import NatsConnection, cancel_all
 from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
 from payment.ports.transport_health import TransportHealth
 
-PUBLISHED_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED)
+PUBLISHED_SUBJECTS = OUTGOING_SUBJECTS
 ACK_WAIT_S = 8.0
 """Until an event without an acknowledgement comes again. What a killed process had in hand waits for so long, so it is
 short; one that is still being handled by then is known by its identity, and not handled twice (F29)."""

@@ -1,8 +1,9 @@
 """The indexes of `orders`: which there are to be, which of an older release go, and how they are made beside charges.
 
-No charge needs one of them (it reads and writes by `_id`); the sweep reads `due_ms`, once a minute `due`, and a payment
-is found by `payment`. So they are made while charges are taken, by a client of their own whose deadline is minutes: a
-server reads every stored order for an index, and goes on with that although its client has gone.
+No charge needs one of them (it reads and writes by `_id`); the sweep reads `due_ms`, once a minute `due` and
+`recheck_ms`, and a payment is found by `payment`. So they are made while charges are taken, by a client of their own
+whose deadline is minutes: a server reads every stored order for an index, and goes on with that although its client
+has gone.
 
 No index but `_id`'s is unique: a unique one forbids to shard by another key (error 67), and a payment's id is a
 function of its order's. `payment_id`, which release 0.2.0 made unique, is dropped once `payment` is there. Both can be
@@ -17,7 +18,7 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import OperationFailure
 
-from payment.ports.documents import DUE_MS
+from payment.ports.documents import DUE_MS, RECHECK_MS
 from payment.ports.mongo_writes import ORDERS, Document
 
 INDEX_DEADLINE_MS = 600_000
@@ -55,7 +56,12 @@ class Index(NamedTuple):
 
 DUE_INDEX = Index("due_ms", ((DUE_MS, ASCENDING),))
 
-INDEXES = (DUE_INDEX, Index("due", (("due", ASCENDING),)), Index("payment", (("payment.id", DESCENDING),)))
+INDEXES = (
+    DUE_INDEX,
+    Index("due", (("due", ASCENDING),)),
+    Index("recheck_ms", ((RECHECK_MS, ASCENDING),)),
+    Index("payment", (("payment.id", DESCENDING),)),
+)
 
 FENCE = Index("fence", (("_id", ASCENDING), ("rev", ASCENDING)), unique=True)
 """For mongo-java-server, which finds `{_id, rev}` by an index of just these two, and else reads all orders for a write:

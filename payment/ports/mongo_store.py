@@ -148,6 +148,9 @@ class MongoStore:
             return await self._sweep.due(now, limit)
         return await self._sweep.held(now, holder, limit)
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
+        return await self._sweep.rechecks(now, limit)
+
     async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[Read]:
         """Each document is decoded by itself, and let go: one that can't be decoded, or is huge, spoils no other."""
         cursor = self._stored_orders.find(query, limit=limit, skip=skip)

@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from payment.core.order import Order
-from payment.ports.documents import CODEC, DUE_MS, RAW, since_1970_ms
+from payment.ports.documents import CODEC, DUE_MS, RAW, RECHECK_MS, since_1970_ms
 from payment.ports.mongo_errors import (
     DOCUMENT_NOT_APPLIED,
     DUPLICATE_KEY,
@@ -135,6 +135,8 @@ def write_of(order: Order) -> Write | None:
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
     if order.due is not None:
         fields |= due_fields(order.due)
+    if order.recheck is not None:
+        fields[RECHECK_MS] = since_1970_ms(order.recheck)
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):

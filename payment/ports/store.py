@@ -113,6 +113,12 @@ class OrderStore(Protocol):
         id): all that this holder has in its hands, due or not. Raises StoreUnavailable.
         """
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
+        """Orders with a charge that was given back and is to be looked at again: overdue at `now`, or absurdly late.
+
+        Raises StoreUnavailable.
+        """
+
     async def bury(self, letter: DeadLetter) -> bool:
         """Keep a dead letter. True once it is kept, now or before; never because another has its identity.
 

@@ -16,6 +16,7 @@ from payment.stripe_sandbox.expand import Expander
 from payment.stripe_sandbox.instruments import Instruments
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 from payment.stripe_sandbox.intents import Intents
+from payment.stripe_sandbox.objects import Dispute, Refund
 from payment.stripe_sandbox.webhooks import Webhooks
 
 
@@ -32,7 +33,7 @@ class Account:
         self._confirming = Confirming(books, self.events, self._instruments, charging)
         self._intents = Intents(books, self.events, self._instruments, self._confirming)
         self.webhooks = Webhooks(books)
-        self._disputes = Disputes(books)
+        self._disputes = Disputes(books, self.events)
         self._endpoints = Endpoints(
             books, self.events, charging, self._instruments, refund_delay_s=refund_delay_s, charges=charges
         )
@@ -69,3 +70,21 @@ class Account:
             else:
                 self._confirming.not_authenticated(current, None)
         return current
+
+    def fail_refund(self, refund_id: str) -> Refund | None:
+        """The bank returns a refund. None: there is none of this id, or it has failed already."""
+        with self.books.transaction():
+            refund = self.books.refund(refund_id)
+            return refund if refund is not None and self._endpoints.fail_refund(refund) else None
+
+    def dispute(self, charge_id: str) -> Dispute | None:
+        """The bank disputes a charge. None: there is none of this id that has succeeded."""
+        with self.books.transaction():
+            charge = self.books.charge(charge_id)
+            return None if charge is None else self._disputes.open(charge)
+
+    def decide(self, dispute_id: str, *, won: bool) -> Dispute | None:
+        """The bank decides a dispute. None: there is none of this id, or it was decided so before."""
+        with self.books.transaction():
+            dispute = self.books.dispute(dispute_id)
+            return dispute if dispute is not None and self._disputes.decide(dispute, won=won) else None

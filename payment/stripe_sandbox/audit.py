@@ -1,6 +1,7 @@
 """What a test reads to judge the account's user by: every object, and the sums that its rules are about.
 
-intents, charges, refunds     all objects, oldest first; an intent without its client secret
+intents, charges, refunds,    all objects, oldest first; an intent without its client secret
+disputes
 succeeded_by_intent           succeeded charges of each intent (never more than one)
 orders                        by `metadata[orderId]`: its intents, charges and succeeded charges; `kept`: succeeded
                               charges that are not refunded in full
@@ -50,6 +51,7 @@ def audit(books: Books, requests: Mapping[str, Counter[str]]) -> dict[str, Any]:
         "intents": intents,
         "charges": charges,
         "refunds": books.all_refunds(),
+        "disputes": books.all_disputes(),
         "succeeded_by_intent": succeeded_by_intent,
         "orders": orders,
         "keys": {

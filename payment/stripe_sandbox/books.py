@@ -257,6 +257,18 @@ class Books:
             [dispute.id, dispute.charge, dispute.payment_intent, msgspec.json.encode(dispute)],
         )
 
+    def change_dispute(self, dispute: Dispute) -> None:
+        self._db.execute("UPDATE disputes SET object = ? WHERE id = ?", [msgspec.json.encode(dispute), dispute.id])
+
+    def disputes_of(self, charge_id: str) -> list[Dispute]:
+        """All of a charge, newest first."""
+        rows = self._db.execute("SELECT object FROM disputes WHERE charge = ? ORDER BY seq DESC", [charge_id])
+        return [msgspec.json.decode(row[0], type=Dispute) for row in rows]
+
+    def all_disputes(self) -> list[Dispute]:
+        rows = self._db.execute("SELECT object FROM disputes ORDER BY seq")
+        return [msgspec.json.decode(row[0], type=Dispute) for row in rows]
+
     def dispute(self, dispute_id: str) -> Dispute | None:
         row = self._db.execute("SELECT object FROM disputes WHERE id = ?", [dispute_id]).fetchone()
         return msgspec.json.decode(row[0], type=Dispute) if row else None

@@ -4,6 +4,9 @@
     GET, POST /_sandbox/settings          {"latency_ms": 200, "rate_per_s": 100, "charges": false}
     GET, POST /_sandbox/clock             {"skip_s": 90000}
     POST /_sandbox/intents/{id}/complete  the customer authenticates at the bank; `fail`: does not
+    POST /_sandbox/refunds/{id}/fail      the bank returns a refund that had succeeded
+    POST /_sandbox/charges/{id}/dispute   the bank disputes a charge
+    POST /_sandbox/disputes/{id}/win      the bank decides for the merchant; `lose`: for the customer
     GET /_sandbox/books                   every object, and sums to judge by: `audit.py`
 
 Change together: `faults.Fault`, which is the body of a fault.
@@ -19,6 +22,7 @@ from msgspec import Meta, Struct
 from payment.stripe_sandbox.app import Sandbox
 from payment.stripe_sandbox.audit import audit
 from payment.stripe_sandbox.faults import ANY_ENDPOINT, Fault
+from payment.stripe_sandbox.objects import Dispute, Refund
 
 SKIP_MAX_S = 366 * 86_400
 """A year: enough for every key to expire, and nowhere near the end of SQLite's or Python's time."""
@@ -61,6 +65,10 @@ class Control:
             ("GET", "books", self.show_books),
             ("POST", "intents/{id}/complete", self.complete),
             ("POST", "intents/{id}/fail", self.fail),
+            ("POST", "refunds/{id}/fail", self.fail_refund),
+            ("POST", "charges/{id}/dispute", self.dispute),
+            ("POST", "disputes/{id}/win", self.win),
+            ("POST", "disputes/{id}/lose", self.lose),
         ]
         return [web.route(method, f"/_sandbox/{name}", _guarded(handler)) for method, name, handler in table]
 
@@ -124,6 +132,19 @@ class Control:
             return _refused(f"intent {intent_id} is {intent.status} and waits for no customer", 409)
         return _shown({"id": after.id, "status": after.status})
 
+    async def fail_refund(self, request: web.Request) -> web.Response:
+        self._sandbox.account.settle()
+        return _changed(self._sandbox.account.fail_refund(request.match_info["id"]))
+
+    async def dispute(self, request: web.Request) -> web.Response:
+        return _changed(self._sandbox.account.dispute(request.match_info["id"]))
+
+    async def win(self, request: web.Request) -> web.Response:
+        return _changed(self._sandbox.account.decide(request.match_info["id"], won=True))
+
+    async def lose(self, request: web.Request) -> web.Response:
+        return _changed(self._sandbox.account.decide(request.match_info["id"], won=False))
+
     async def show_books(self, _: web.Request) -> web.Response:
         """All that the account holds and has counted: `audit.py`."""
         self._sandbox.account.settle()
@@ -144,6 +165,12 @@ def _guarded(handler: Handler) -> Handler:
 
 async def _body(request: web.Request, kind: type[_T]) -> _T:
     return msgspec.json.decode(await request.read(), type=kind)
+
+
+def _changed(after: Refund | Dispute | None) -> web.Response:
+    if after is None:
+        return _refused("there is no such object, or it stands so already", 409)
+    return _shown({"id": after.id, "status": after.status})
 
 
 def _shown(value: object) -> web.Response:

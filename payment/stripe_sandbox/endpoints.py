@@ -197,16 +197,29 @@ class Endpoints:
         Runs inside a transaction of the books.
         """
         for refund, status in self._books.refunds_to_settle():
-            refund.status = status
-            refund.pending_reason = msgspec.UNSET
-            if status == "failed":
-                refund.failure_reason = "expired_or_canceled_card"
-                refund.failure_balance_transaction = new_id("txn")
-                self._book_back(self._charge(refund.charge), -refund.amount)
-            self._books.settle_refund(refund)
-            self._events.record("refund.updated", refund, None)
-            if status == "failed":
-                self._events.record("refund.failed", refund, None)
+            self._settle(refund, status)
+
+    def fail_refund(self, refund: Refund) -> bool:
+        """The bank returns a refund, as it may for 30 days. False: it had failed or was canceled already.
+
+        Runs inside a transaction of the books.
+        """
+        if refund.status in ("failed", "canceled"):
+            return False
+        self._settle(refund, "failed")
+        return True
+
+    def _settle(self, refund: Refund, status: str) -> None:
+        refund.status = status
+        refund.pending_reason = msgspec.UNSET
+        if status == "failed":
+            refund.failure_reason = "expired_or_canceled_card"
+            refund.failure_balance_transaction = new_id("txn")
+            self._book_back(self._charge(refund.charge), -refund.amount)
+        self._books.settle_refund(refund)
+        self._events.record("refund.updated", refund, None)
+        if status == "failed":
+            self._events.record("refund.failed", refund, None)
 
     def _book_back(self, charge: Charge, amount: int) -> None:
         charge.amount_refunded += amount
@@ -246,7 +259,7 @@ class Endpoints:
             raise ExecutionError(f"Charge {charge_id} failed, so there is nothing to refund.", param="charge")
         if charge.status == "pending":
             raise ExecutionError(f"Charge {charge_id} is still pending and can't be refunded yet.", param="charge")
-        if charge.disputed and not card_of(self._books.card_of(charge_id)).inquiry:
+        if not all(dispute.is_charge_refundable for dispute in self._books.disputes_of(charge_id)):
             message = f"Charge {charge_id} has been charged back; cannot issue a refund."
             raise ExecutionError(message, code="charge_disputed")
         if charge.refunded:

@@ -15,11 +15,13 @@ from payment.actors.mongo import (
     SLOW_COMMIT_S,
     TICK_S,
 )
-from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RetrieveIntent
+from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RecheckRefund, RetrieveIntent
 from payment.core.messages import (
+    ChargeRefunded,
     EffectReturned,
     EventPublished,
     RefundBlocked,
+    RefundRechecked,
 )
 from payment.core.order import TaskKind
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
@@ -300,6 +302,34 @@ class TestSweep:
         assert ledger.to_stripe() == []
         await house.clock.advance(90)
         assert isinstance(ledger.one_to_stripe(), FindRefund)
+
+    async def test_a_refund_is_looked_at_again_by_a_sweep_of_its_own(self, house: World, ledger: Ledger) -> None:
+        """F44: an hour after it; the sweep over what is due finds nothing of it before, and the store may be away."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
+        await ledger.cancel()
+        await ledger.ended(ledger.one_to_stripe(), ChargeRefunded("o1", "ch_1", "re_1"))
+        for _ in range(2):
+            (event,) = ledger.to_nats()
+            assert isinstance(event, PublishEvent)
+            await ledger.ended(event, EventPublished("o1", event.message_id))
+        doc = house.store.database.get("o1")
+        assert doc is not None
+        assert doc.due is None
+        house.store.database.put(replace(doc, rev=doc.rev + 1))  # nothing is in the ledger's memory
+        await house.clock.advance(3590)
+        assert ledger.to_stripe() == []
+        house.store.away = "gone"
+        await house.clock.advance(75)
+        house.store.away = None
+        await house.clock.advance(65)
+        look = ledger.one_to_stripe()
+        assert isinstance(look, RecheckRefund)
+        await ledger.ended(look, RefundRechecked("o1", "ch_1", "re_1", stands=False, text="it failed"))
+        (event,) = ledger.to_nats()
+        assert isinstance(event, PublishEvent)
+        assert (event.subject, event.refund_id) == ("payment:refund_failed", "re_1")
 
     async def test_the_sweep_goes_on_after_an_outage(self, house: World, ledger: Ledger) -> None:
         """F25: what a neighbour leaves behind after it is taken up as before it."""

@@ -9,11 +9,13 @@ from payment.actors.commit import Work
 from payment.actors.commit_lines import LINE_EVERY_S
 from payment.actors.letters import EffectEnded
 from payment.actors.report import TIMED_CHARGES_LIMIT, Report
+from payment.core.messages import ChargeFacts, IntentSucceeded
 from payment.core.order import Order
 from payment.ops.health import Dependency, Health
 from payment.ops.metrics import Metrics
 from payment.ports.store import Committed
 from tests.core.builders import (
+    CREATED_IS_OUT,
     ORDER,
     T0,
     B,
@@ -22,12 +24,17 @@ from tests.core.builders import (
     cancelled,
     confirming,
     declined,
+    dispute_lost,
     exposed,
+    given_back,
+    paid,
     refund_blocked,
     refunded,
     refunding,
     seen_charged,
+    stands,
     succeeded,
+    undone,
 )
 from tests.fakes.clock import FakeClock
 from tests.ops.capture import Log
@@ -140,6 +147,51 @@ class TestRefunds:
         bench.story(refunding(), refunded())
         (line,) = bench.lines("refund_finished")
         assert (line["charge_id"], line["refund_id"], line["amount"]) == ("ch_1", "re_1", 1999)
+
+    def test_a_refund_that_failed_later_is_an_alarm_of_its_own(self, bench: Bench) -> None:
+        """F44: with its reason; it counts as blocked until the charge is given back again."""
+        story = given_back().recheck()
+        bench.story(story, undone())
+        (line,) = bench.log.lines
+        assert (line["event"], line["alarm"], line["order_id"]) == ("refund_failed", True, ORDER)
+        assert line["reason"] == "the refund has failed after all"
+        assert bench.counted('payment_refunds_total{outcome="failed"} 1.0')
+        assert bench.counted("payment_refunds_blocked 1.0")
+
+    def test_a_recheck_that_stands_is_no_news(self, bench: Bench) -> None:
+        bench.story(given_back().recheck(), stands())
+        assert bench.log.lines == []
+
+    def test_a_lost_dispute_ends_the_alarm(self, bench: Bench) -> None:
+        """The bank has given the charge back: a warning, and nothing is blocked any more."""
+        story = refund_blocked()
+        bench.finished(refunding().doc, story.doc)
+        bench.story(story, dispute_lost())
+        (line,) = bench.lines("charged_back")
+        assert (line["level"], line["charge_id"], line["dispute_id"]) == ("warning", "ch_1", "du_1")
+        assert "alarm" not in line
+        assert bench.counted("payment_refunds_blocked 0.0")
+        assert bench.counted('payment_refunds_total{outcome="charged_back"} 1.0')
+
+    def test_a_dispute_that_was_lost_in_part_is_an_alarm_once(self, bench: Bench) -> None:
+        """Stripe makes no refund of the rest: an operator has to."""
+        bench.story(refund_blocked(), dispute_lost(text="the bank gave back 500 of 1999"))
+        (line,) = bench.lines("charged_back")
+        assert (line["level"], line["alarm"], line["reason"]) == ("error", True, "the bank gave back 500 of 1999")
+
+    def test_a_payment_that_is_disputed_is_an_alarm_once(self, bench: Bench) -> None:
+        """It stays paid; the bank wants evidence within days."""
+        story = paid()
+        disputed = IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", disputed=True))
+        bench.story(story, disputed, CREATED_IS_OUT)
+        (line,) = bench.lines("charge_disputed")
+        assert (line["charge_id"], line["alarm"]) == ("ch_1", True)
+
+    def test_a_payment_that_was_refunded_in_part_says_how_much(self, bench: Bench) -> None:
+        """F49: by hand, before it was seen here."""
+        bench.story(confirming(), IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", amount_refunded=500)))
+        (line,) = bench.lines("charge_finished")
+        assert (line["outcome"], line["amount"], line["amount_refunded"]) == ("paid", 1999, 500)
 
     def test_a_blocked_refund_is_an_alarm_until_it_is_done(self, bench: Bench) -> None:
         """F44: counted while it is blocked."""

@@ -10,11 +10,12 @@ from typing import Protocol, TypeVar
 import pytest
 from msgspec import structs
 
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Authentication, Instrument, InstrumentKind, IntentStatus, RefusalReason
 from payment.ports.cards import (
     Blocked,
     CardProcessor,
+    ChargedBack,
     Charges,
     Declined,
     Handover,
@@ -89,6 +90,15 @@ class Bench(Protocol):
     async def cancel_by_hand(self, intent_id: str) -> None: ...
 
     async def refund_by_hand(self, charge_id: str) -> None: ...
+
+    async def fail_refund(self, refund_id: str) -> None:
+        """The bank returns a refund that has succeeded."""
+
+    async def dispute(self, charge_id: str) -> None:
+        """The bank disputes a charge."""
+
+    async def decide(self, charge_id: str, *, won: bool) -> None:
+        """The bank decides the dispute of a charge."""
 
 
 class CardsContract:
@@ -538,10 +548,53 @@ class CardsContract:
         assert seen.charge is not None
         assert seen.charge.disputed
         assert isinstance(await bench.run(bench.cards.refund(giving_back(disputed, "r2"))), Blocked)
+        assert isinstance(await bench.run(bench.cards.find_refund(disputed)), Blocked)
         _, failing = await self.charged(bench, "refundFail", "o2")
         assert isinstance(await bench.run(bench.cards.refund(giving_back(failing, "r3"))), Refunded)
-        await bench.skip(3)
+        await bench.skip(30 * 86_400)
         assert isinstance(await bench.run(bench.cards.find_refund(failing)), NotRefunded)
+
+    async def test_a_refund_stands_until_it_fails(self, bench: Bench) -> None:
+        """F44: the recheck names the refund that was asked about exactly while it stands."""
+        _, charge_id = await self.charged(bench)
+        made = await bench.run(bench.cards.refund(giving_back(charge_id)))
+        assert isinstance(made, Refunded)
+        recheck = RecheckRefund("o1", charge_id, 1999, made.refund_id)
+        assert await bench.run(bench.cards.recheck_refund(recheck)) == made
+        await bench.fail_refund(made.refund_id)
+        assert isinstance(await bench.run(bench.cards.recheck_refund(recheck)), NotRefunded)
+        replayed = await bench.run(bench.cards.refund(giving_back(charge_id)))
+        assert isinstance(replayed, Blocked), "what is stored for the key is of the past"
+        again = await bench.run(bench.cards.refund(giving_back(charge_id, "r2")))
+        assert isinstance(again, Refunded)
+        assert again.refund_id != made.refund_id
+        assert await bench.run(bench.cards.recheck_refund(recheck)) == again
+
+    async def test_a_lost_dispute_gives_the_charge_back(self, bench: Bench) -> None:
+        """No refund of it can be made; unless the bank decides anew."""
+        _, charge_id = await self.charged(bench)
+        await bench.dispute(charge_id)
+        assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id, "r1"))), Blocked)
+        await bench.decide(charge_id, won=False)
+        lost = await bench.run(bench.cards.refund(giving_back(charge_id, "r2")))
+        assert isinstance(lost, ChargedBack)
+        assert await bench.run(bench.cards.find_refund(charge_id)) == lost
+        recheck = RecheckRefund("o1", charge_id, 1999, lost.dispute_id, charged_back=True)
+        assert await bench.run(bench.cards.recheck_refund(recheck)) == lost
+        await bench.decide(charge_id, won=True)
+        assert isinstance(await bench.run(bench.cards.recheck_refund(recheck)), NotRefunded)
+        assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id, "r3"))), Refunded)
+
+    async def test_a_won_dispute_lets_the_charge_be_given_back(self, bench: Bench) -> None:
+        """The money is ours again, and the order's cancel still wants it back."""
+        intent_id, charge_id = await self.charged(bench)
+        await bench.dispute(charge_id)
+        await bench.decide(charge_id, won=True)
+        seen = await self.seen(bench, intent_id)
+        assert seen.charge is not None
+        assert seen.charge.disputed, "it has been"
+        assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
+        assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 
     async def test_what_is_not_there_can_not_be_given_back(self, bench: Bench) -> None:
         """A refund of nothing is blocked, a look for it an alarm: that charge came from Stripe."""

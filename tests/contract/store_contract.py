@@ -31,8 +31,8 @@ from payment.core.messages import (
     OrderCancelled,
     OrderCreated,
 )
-from payment.core.order import Order, Writer
-from payment.core.schedule import LONGEST_DELAY
+from payment.core.order import FORMAT, Order, Writer
+from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.documents import since_1970_ms
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, OrderStore
 
@@ -109,6 +109,10 @@ def names(found: list[Order | CorruptDocument]) -> list[str]:
 
 def due_at(made: Order, due: datetime, holder: str | None = None) -> Order:
     return structs.replace(made, due=due, holder=holder)
+
+
+def recheck_at(made: Order, recheck: datetime) -> Order:
+    return structs.replace(made, recheck=recheck, format=FORMAT)
 
 
 class StoreContract:
@@ -315,6 +319,30 @@ class StoreContract:
             ]
         )
         assert set(names(await store.due(T0, None, 10))) == {"next year", "beyond"}
+
+    async def test_what_is_to_be_rechecked_is_found_by_a_look_of_its_own(self, store: OrderStore) -> None:
+        """F44: earliest first, no more than asked, to the millisecond; and by no sweep over what is due."""
+        times = {"late": 0, "later": -60_000, "now": 250, "not yet": 251, "in a month": 30 * 86_400_000}
+        second = T0.replace(microsecond=0)
+        orders = [recheck_at(order(name), second + timedelta(milliseconds=at)) for name, at in times.items()]
+        await store.commit([*orders, order("never"), due_at(order("due"), T0 - timedelta(hours=1))])
+        now = second + timedelta(milliseconds=250)
+        assert [made.id for made in await store.rechecks(now, 10)] == ["later", "late", "now"]
+        assert [made.id for made in await store.rechecks(now, 2)] == ["later", "late"]
+        assert [made.id for made in await store.due(now, None, 10)] == ["due"]
+        await store.commit([order("now", rev=2)])
+        assert [made.id for made in await store.rechecks(now, 10)] == ["later", "late"]
+
+    async def test_an_absurd_recheck_is_due(self, store: OrderStore) -> None:
+        """F38: a clock was wrong; thirty days are not absurd."""
+        await store.commit(
+            [
+                recheck_at(order("next year"), T0 + timedelta(days=365)),
+                recheck_at(order("horizon"), T0 + LONGEST_RECHECK - timedelta(seconds=2)),
+                recheck_at(order("beyond"), T0 + LONGEST_RECHECK + timedelta(seconds=2)),
+            ]
+        )
+        assert {made.id for made in await store.rechecks(T0, 10)} == {"next year", "beyond"}
 
     async def test_a_holder_finds_all_that_it_has_in_hand(self, store: OrderStore) -> None:
         """F04: by its client id, due or not; nobody else's."""

@@ -10,7 +10,7 @@ from payment.core.messages import Instrument, InstrumentKind, IntentStatus
 from payment.ports.cards import Charges, Declined, Handover, Intent, NotYet, Obstacle, Refused, Unclear, UnexpectedState
 from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import BY_SDK, CardsContract, confirming, making, token
-from tests.fakes.cards import PREFIXES, PROCESSING_TAKES, FakeStripe, Fate, Late, Stall
+from tests.fakes.cards import LOST, OPEN, PREFIXES, PROCESSING_TAKES, WON, FakeStripe, Fate, Late, Stall
 from tests.fakes.clock import FakeClock
 
 R = TypeVar("R")
@@ -62,6 +62,16 @@ class FakeBench:
 
     async def refund_by_hand(self, charge_id: str) -> None:
         assert self.stripe.refund_by_hand(charge_id)
+
+    async def fail_refund(self, refund_id: str) -> None:
+        self.stripe.fail_refund(next(each for each in self.stripe.refunds if each.id == refund_id))
+
+    async def dispute(self, charge_id: str) -> None:
+        self.stripe.dispute(next(each for each in self.stripe.charges if each.id == charge_id), OPEN)
+
+    async def decide(self, charge_id: str, *, won: bool) -> None:
+        charge = next(each for each in self.stripe.charges if each.id == charge_id)
+        self.stripe.dispute(charge, WON if won else LOST)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from tests.servers.nats import NatsServer
 from tests.servers.process import free_port
 
 REFUNDED = "payment:refunded"
-SUBJECTS = [CREATED, CANCELLED, PAID, REFUNDED]
+OURS = [PAID, REFUNDED, "payment:refund_failed", "payment:disputed"]
+SUBJECTS = [CREATED, CANCELLED, *OURS]
 GUARDED = """
 authorization { users [
   { user: admin, password: admin-pass },
@@ -111,21 +112,21 @@ class TestJetStream(TransportContract):
 
 
 class TestStreams:
-    """Each of our four subjects by itself uses the stream that holds it; those that none holds go to one of ours."""
+    """Each of our six subjects by itself uses the stream that holds it; those that none holds go to one of ours."""
 
     async def test_one_stream_is_made_for_all_where_there_is_none(self, members: Members, admin: Admin) -> None:
-        """On an empty server NATS_STREAM is made, with all four subjects."""
+        """On an empty server NATS_STREAM is made, with all six subjects."""
         await members.join(CREATED, CANCELLED)
         assert sorted(await admin.subjects("ticketing") or ()) == sorted(SUBJECTS)
 
     async def test_a_subject_stays_in_the_stream_that_holds_it(self, members: Members, admin: Admin) -> None:
-        """A stream that holds one of the four is used for it, a work queue too; the others go to ours."""
+        """A stream that holds one of the six is used for it, a work queue too; the others go to ours."""
         await admin.make_stream("orders", CREATED, retention="workqueue")
         one = await members.join(CREATED, CANCELLED)
         await one.publish(CREATED, b"1")
         await one.publish(CANCELLED, b"2")
         await one.got_data(b"1", b"2")
-        assert sorted(await admin.subjects("ticketing") or ()) == sorted([CANCELLED, PAID, REFUNDED])
+        assert sorted(await admin.subjects("ticketing") or ()) == sorted([CANCELLED, *OURS])
         assert {each.identity.rpartition(":")[0] for each in one.got} == {"orders:1", "ticketing:1"}
 
     async def test_a_wildcard_stream_is_used_as_it_is(self, members: Members, admin: Admin) -> None:
@@ -143,7 +144,7 @@ class TestStreams:
         one = await members.join(CREATED)
         await one.publish(PAID, b"1")
         assert await admin.subjects("ticketing") == [CREATED, "ticket:created"]
-        assert sorted(await admin.subjects("ticketing-payments") or ()) == sorted([PAID, REFUNDED])
+        assert sorted(await admin.subjects("ticketing-payments") or ()) == sorted(OURS)
 
     async def test_our_own_stream_gets_a_subject_that_it_lacks(self, members: Members, admin: Admin) -> None:
         """A stream of ours from an earlier release is extended; its other settings stay."""
@@ -231,7 +232,7 @@ class TestWithoutPermission:
         """Told once, without a credential; events are consumed meanwhile; all is well when the stream is there."""
         bench.url = server.url_for("pay", "pay-pass")
         await admin.make_stream("orders", CREATED, CANCELLED)
-        await admin.make_stream("refunds", REFUNDED)
+        await admin.make_stream("refunds", *OURS[1:])
         one = Member(bench.transport("one"))
         await one.start(CREATED, CANCELLED)
         try:

@@ -23,7 +23,7 @@ from payment.stripe_sandbox.pace import Pace
 from tests.contract.cards_contract import CardsContract
 from tests.contract.store_contract import StoreContract
 from tests.contract.transport_contract import Members, TransportContract
-from tests.fakes.cards import PREFIXES
+from tests.fakes.cards import LOST, PREFIXES, WON
 from tests.simulation.bus import SimBus, SimTransport
 from tests.simulation.calls import Call
 from tests.simulation.loop import Owner, VirtualLoop
@@ -157,6 +157,18 @@ class CardsBench:
     async def refund_by_hand(self, charge_id: str) -> None:
         self._world.stripe.refund_by_hand()
         assert charge_id in str(self._world.journal.entries)
+
+    async def fail_refund(self, refund_id: str) -> None:
+        self._world.stripe.fail_a_refund()
+        assert f"{refund_id!r}, charge_id" in str(self._world.journal.entries[-1])
+
+    async def dispute(self, charge_id: str) -> None:
+        self._world.stripe.dispute_a_charge()
+        assert charge_id in str(self._world.journal.entries[-1])
+
+    async def decide(self, charge_id: str, *, won: bool) -> None:
+        books = self._world.stripe.books
+        books.dispute(next(each for each in books.charges if each.id == charge_id), WON if won else LOST)
 
 
 class TestSimCards(CardsContract):

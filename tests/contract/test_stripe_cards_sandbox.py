@@ -75,6 +75,17 @@ class SandboxBench:
     async def refund_by_hand(self, charge_id: str) -> None:
         await self._api("refunds", {"charge": charge_id})
 
+    async def fail_refund(self, refund_id: str) -> None:
+        await self._control(f"refunds/{refund_id}/fail", {})
+
+    async def dispute(self, charge_id: str) -> None:
+        await self._control(f"charges/{charge_id}/dispute", {})
+
+    async def decide(self, charge_id: str, *, won: bool) -> None:
+        async with self._http.get("/v1/disputes", params={"charge": charge_id}, headers=SECRET_KEY) as answer:
+            [dispute] = (await answer.json())["data"]
+        await self._control(f"disputes/{dispute['id']}/{'win' if won else 'lose'}", {})
+
     async def _control(self, what: str, body: dict[str, object]) -> None:
         async with self._http.post(f"/_sandbox/{what}", json=body) as answer:
             assert answer.status == 200, await answer.text()

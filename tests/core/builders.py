@@ -29,6 +29,7 @@ from payment.core.messages import (
     Context,
     CreateErrorStored,
     CreateRefused,
+    DisputeLost,
     Due,
     EventPublished,
     Failure,
@@ -47,6 +48,7 @@ from payment.core.messages import (
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
+    RefundRechecked,
     RefusalReason,
 )
 from payment.core.order import Attempt, AttemptState, Intent, Order, TaskKind
@@ -194,6 +196,18 @@ def refund_not_found(charge_id: str = "ch_1", number: int = 1) -> RefundNotFound
     return RefundNotFound(ORDER, charge_id, f"refund-{charge_id}-{number}")
 
 
+def dispute_lost(charge_id: str = "ch_1", dispute_id: str = "du_1", text: str | None = None) -> DisputeLost:
+    return DisputeLost(ORDER, charge_id, dispute_id, text)
+
+
+def stands(given_back_by: str = "re_1", charge_id: str = "ch_1") -> RefundRechecked:
+    return RefundRechecked(ORDER, charge_id, given_back_by, stands=True)
+
+
+def undone(given_back_by: str = "re_1", charge_id: str = "ch_1") -> RefundRechecked:
+    return RefundRechecked(ORDER, charge_id, given_back_by, stands=False, text="the refund has failed after all")
+
+
 DUE = Due(ORDER)
 LOOK = LookRequested(ORDER)
 CREATED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_CREATED}:{PAYMENT}")
@@ -234,6 +248,12 @@ class Story:
         """The clock goes to the stored deadline, if it isn't there yet, and a process sweeps."""
         assert self.doc.due is not None
         self.now = max(self.now, self.doc.due)
+        return self.tell(DUE, by=by)
+
+    def recheck(self, by: str = A) -> "Story":
+        """The clock goes to the time of the next recheck, and a process takes it up."""
+        assert self.doc.recheck is not None
+        self.now = max(self.now, self.doc.recheck)
         return self.tell(DUE, by=by)
 
     def looking(self, by: str = A) -> "Story":
@@ -277,6 +297,11 @@ class Story:
         (item,) = pending(self.doc)
         assert isinstance(item.effect, kind), item.effect
         return item.effect
+
+    def one_of(self, kind: type[E]) -> E:
+        """The one effect of this kind that is pending, perhaps among others."""
+        (effect,) = self.owed(kind)
+        return effect
 
     def pending_of(self, effect: Effect) -> Pending:
         """When and in which process an effect is pending."""
@@ -371,6 +396,16 @@ def given_back_by_hand() -> Story:
     return taken_over().tell(seen_charged(refunded=True), by=B)
 
 
+def charged_back() -> Story:
+    """The refund is blocked by a dispute, which the bank decides for its customer."""
+    return refund_blocked().tell(dispute_lost())
+
+
+def refund_failed() -> Story:
+    """Given back, announced, and an hour later the refund has failed."""
+    return given_back().tell(REFUNDED_IS_OUT).recheck().tell(undone())
+
+
 BY_STATE = {
     AttemptState.CONFIRMING: confirming,
     AttemptState.AWAITING: awaiting,
@@ -383,5 +418,6 @@ BY_STATE = {
     AttemptState.REFUNDING: refunding,
     AttemptState.BLOCKED: refund_blocked,
     AttemptState.REFUNDED: given_back,
+    AttemptState.CHARGED_BACK: charged_back,
 }
 """A story in which the first attempt has come to each state there is."""

@@ -3,25 +3,36 @@
 Stories, generated sequences and the model world all check these after each step.
 """
 
+import itertools
 from datetime import datetime
 
 import msgspec
 from msgspec import structs
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, ConfirmIntent
+from payment.core.effects import (
+    OUTGOING_SUBJECTS,
+    PAYMENT_CREATED,
+    PAYMENT_DISPUTED,
+    PAYMENT_REFUND_FAILED,
+    PAYMENT_REFUNDED,
+    ConfirmIntent,
+)
 from payment.core.messages import client_id_of
 from payment.core.order import (
     ATTEMPTS_LIMIT,
     FORMAT,
+    GIVEN_BACK,
     GIVING_BACK,
     HISTORY_LIMIT,
     UNSETTLED,
+    Attempt,
     AttemptState,
     IntentState,
     Order,
+    OutboxEvent,
     TaskKind,
 )
-from payment.core.pending import pending, publication, refiled
+from payment.core.pending import pending, publication, rechecks, refiled
 from payment.core.validity import flaw
 
 S = AttemptState
@@ -44,7 +55,6 @@ def check_step(before: Order | None, after: Order | None) -> None:
         assert before is None
         return
     if after is not before:
-        assert after.format == FORMAT
         check_document(after)
     if before is None:
         return
@@ -59,6 +69,7 @@ def check_step(before: Order | None, after: Order | None) -> None:
 def check_document(order: Order) -> None:
     """One document by itself."""
     _check_due(order)
+    _check_format(order)
     _check_attempts(order)
     _check_intent(order)
     _check_charges(order)
@@ -80,8 +91,19 @@ def _check_due(order: Order) -> None:
     assert order.due == (owed[0].at if owed else None)
     holders = [item.holder for item in owed if item.holder]
     assert order.holder == (client_id_of(holders[0]) if holders else None)
-    ids = [item.effect.id for item in owed]
+    assert order.recheck == min((item.at for item in rechecks(order)), default=None)
+    ids = [item.effect.id for item in (*owed, *rechecks(order))]
     assert len(ids) == len(set(ids)), "two effects under one id would be taken for one"
+
+
+def _check_format(order: Order) -> None:
+    """What release 0.2.0 can read, and write again without a loss that matters, it must be able to read."""
+    kinds = {attempt.task.kind for attempt in order.attempts if attempt.task}
+    failed = any(attempt.refund is not None and attempt.refund.undone for attempt in order.attempts)
+    new_events = {event.subject for event in order.outbox} - {PAYMENT_CREATED, PAYMENT_REFUNDED}
+    charged_back = any(attempt.state is S.CHARGED_BACK for attempt in order.attempts)
+    new = order.recheck is not None or TaskKind.RECHECK in kinds or failed or bool(new_events) or charged_back
+    assert order.format == (FORMAT if new else 2)
 
 
 def _check_attempts(order: Order) -> None:
@@ -92,7 +114,14 @@ def _check_attempts(order: Order) -> None:
     assert len([attempt for attempt in unsettled if attempt.intent]) <= 1
     for attempt in order.attempts:
         assert (attempt.settled is not None) == (attempt.state not in UNSETTLED)
-        assert (attempt.task is not None) == (attempt.state in WITH_A_TASK)
+        if attempt.state in GIVEN_BACK:
+            assert attempt.refund is not None
+            assert attempt.given_back_by is not None
+            assert attempt.task is None or attempt.task.kind is TaskKind.RECHECK
+            assert attempt.task is None or attempt.recheck is None, "it is looked at now, or later"
+        else:
+            assert (attempt.task is not None) == (attempt.state in WITH_A_TASK)
+            assert attempt.recheck is None
         assert (attempt.state is S.CHARGING) <= (attempt.intent == 0)
         if attempt.state is not S.CONFIRMING or order.cancelled:
             assert attempt.instrument is None, "a card that can't be sent any more is not kept"
@@ -135,7 +164,14 @@ def _check_charges(order: Order) -> None:
 
 def _check_outbox(order: Order) -> None:
     subjects = [event.subject for event in order.outbox]
-    assert set(subjects) <= {PAYMENT_CREATED, PAYMENT_REFUNDED}
+    assert set(subjects) <= set(OUTGOING_SUBJECTS)
+    told = [event for event in order.outbox if event.subject != PAYMENT_CREATED]
+    for event in told:
+        refund, dispute = event.subject in (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED), event.subject == PAYMENT_DISPUTED
+        assert (event.refund_id is not None, event.dispute_id is not None) == (refund, dispute)
+        assert (event.status is not None) == dispute
+    for attempt in order.attempts:
+        _check_told(attempt, [event for event in told if event.stripe_id == attempt.charge_id])
     assert subjects.count(PAYMENT_CREATED) == (order.kept is not None)
     unpublished = [event for event in order.outbox if event.published is None]
     assert [event for event in order.outbox if event.task] == unpublished[:1], "only the first is being published"
@@ -143,6 +179,20 @@ def _check_outbox(order: Order) -> None:
     if order.payment is not None:
         ids = [publication(order, order.payment, event).message_id for event in order.outbox]
         assert len(ids) == len(set(ids)), "a broker drops the second of two messages under one id"
+
+
+def _check_told(attempt: Attempt, told: list[OutboxEvent]) -> None:
+    """What the platform has heard of one charge, in order: a failure is of the refund that was announced before."""
+    for before, after in itertools.pairwise([None, *told]):
+        if after is not None and after.subject == PAYMENT_REFUND_FAILED:
+            assert before is not None
+            assert (before.subject, before.refund_id) == (PAYMENT_REFUNDED, after.refund_id)
+    if told and attempt.state is S.REFUNDED:
+        assert (told[-1].subject, told[-1].refund_id) == (PAYMENT_REFUNDED, attempt.refund and attempt.refund.id)
+    if told and attempt.undone:
+        assert told[-1].subject != PAYMENT_REFUNDED, "the last word is not that it is given back"
+    if attempt.state is S.CHARGED_BACK:
+        assert told[-1].subject == PAYMENT_DISPUTED
 
 
 def _check_frozen(before: Order, after: Order) -> None:

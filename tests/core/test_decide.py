@@ -4,8 +4,9 @@ import pytest
 
 from payment.core.decide import decide
 from payment.core.effects import ConfirmIntent
+from payment.core.formats import FORMAT_OF_0_2_0
 from payment.core.messages import Context, EffectReturned, EventPublished, LeaseRenewed
-from payment.core.order import FORMAT, HISTORY_LIMIT, AttemptState, OrderStatus
+from payment.core.order import HISTORY_LIMIT, AttemptState, OrderStatus
 from payment.core.pending import pending
 from payment.core.replies import Conflict, Denied, Paid, Pending, Start, instrument_hash
 from payment.core.schedule import KEY_LIFE
@@ -52,7 +53,7 @@ def test_created_makes_an_order_that_owes_nothing():
     """What the event said is in the document, and when it came; no process has to look at it."""
     order = open_order().doc
     assert (order.status, order.user_id, order.amount, order.currency) == (OrderStatus.CREATED, USER, 1999, "usd")
-    assert (order.received, order.format) == (T0, FORMAT)
+    assert (order.received, order.format) == (T0, FORMAT_OF_0_2_0)
     assert (order.due, order.holder, order.payment) == (None, None, None)
 
 

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
 from payment.core.messages import Authentication, Due, IntentStatus, LookRequested
-from payment.core.order import UNSETTLED
+from payment.core.order import UNSETTLED, Attempt, AttemptState
+from payment.core.refunds import REFUNDS_UNDONE_LIMIT
 from tests.core.builders import BROWSER, ORDER, T0, cancelled, created, request
 from tests.core.world import FINAL, WIRE, World
 
@@ -46,6 +47,12 @@ REST_ROUNDS_LIMIT = 200
 """Looks. A sweep comes two hours late at most in this world, and a customer has a day."""
 
 LATE_SWEEP = timedelta(hours=2)
+
+
+def is_given_up(attempt: Attempt) -> bool:
+    """Whether no more refunds of its charge are asked for."""
+    failed = attempt.refund.undone if attempt.refund else 0
+    return attempt.state is AttemptState.BLOCKED and failed >= REFUNDS_UNDONE_LIMIT
 
 
 class Payments(RuleBasedStateMachine):
@@ -107,6 +114,12 @@ class Payments(RuleBasedStateMachine):
     def an_operator_refunds_a_charge(self) -> None:
         self.refunded_by_hand = True
         self.world.stripe.refund(self.world.stripe.kept()[0].id)
+
+    @precondition(lambda self: [charge for charge in self.world.stripe.charges if charge.refund])
+    @rule(which=ANY)
+    def a_bank_returns_a_refund(self, which: int) -> None:
+        given_back = [charge for charge in self.world.stripe.charges if charge.refund]
+        self.world.stripe.fail_refund(given_back[which % len(given_back)])
 
     @rule(client=CLIENTS)
     def order_is_cancelled(self, client: str) -> None:
@@ -185,17 +198,28 @@ class Payments(RuleBasedStateMachine):
                     world.perform(work, "charged", "withdrawn")
                 while world.mail:
                     world.deliver(0)
-            if world.order.due is None:
+            at = min((at for at in (world.order.due, world.order.recheck) if at is not None), default=None)
+            if at is None or self.is_given_up():
                 world.advance(WIRE)  # whatever is still on the wire lands now, and no process sees it
                 break
             late = LATE_SWEEP if world.order.holder is None else timedelta(0)
-            world.advance(max(world.order.due - world.now, timedelta(0)) + late)
+            world.advance(max(at - world.now, timedelta(0)) + late)
             world.decide(Due(ORDER), world.process("web-1"))
-        assert world.order.due is None, "it never comes to rest"
+        assert at is None or self.is_given_up(), "it never comes to rest"
+
+    def is_given_up(self) -> bool:
+        """Whether all that is owed is the look at charges whose refunds have failed too often: an alarm stands."""
+        owed = [attempt for attempt in self.world.order.attempts if attempt.task or attempt.recheck]
+        tasks = [self.world.order.intent and self.world.order.intent.task]
+        tasks += [event.task for event in self.world.order.outbox]
+        return bool(owed) and not any(tasks) and all(is_given_up(attempt) for attempt in owed)
 
     def check_laws(self) -> None:
         order, stripe = self.world.order, self.world.stripe
-        kept, charges = [charge.id for charge in stripe.kept()], {charge.id for charge in stripe.charges}
+        given_up = {attempt.charge_id for attempt in order.attempts if is_given_up(attempt)}
+        # What an operator gave back of a payment is not looked for, so neither is its failure.
+        kept = [charge.id for charge in stripe.kept() if charge.id not in given_up]
+        charges = {charge.id for charge in stripe.charges}
         announced = {event.stripe_id for event in self.world.published if event.subject == PAYMENT_CREATED}
         given_back = {event.stripe_id for event in self.world.published if event.subject == PAYMENT_REFUNDED}
         assert len(announced) <= 1

@@ -14,6 +14,7 @@ from payment.core.effects import (
     PublishEvent,
     RefundCharge,
 )
+from payment.core.formats import FORMAT_OF_0_2_0
 from payment.core.legacy import UNKNOWN_OUTCOME, upgraded
 from payment.core.messages import EventPublished
 from payment.core.order import FORMAT, AttemptState
@@ -79,18 +80,18 @@ def settled_by_looks(story: Story) -> Story:
 def test_document_of_0_1_0_is_a_right_document_of_this_release(name):
     """Each of its states can be read, is stored again in this form, and keeps its deadline."""
     story = of_0_1_0(name)
-    assert (story.doc.format, story.doc.id) == (FORMAT, ORDER)
+    assert (story.doc.format, story.doc.id) == (FORMAT_OF_0_2_0, ORDER)
     check_document(with_deadline(story.doc))
     assert story.doc.due == stored(name).get("due")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_document_of_0_1_0_is_upgraded_once(name):
-    """One that has this form already is left alone, and so is one of a newer release."""
+    """One that has a later form already is left alone, and so is one of a newer release."""
     document = upgraded(stored(name))
     assert upgraded(document) is document
-    newer = {**stored(name), "format": FORMAT + 1}
-    assert upgraded(newer) is newer
+    for newer in ({**stored(name), "format": FORMAT}, {**stored(name), "format": FORMAT + 1}):
+        assert upgraded(newer) is newer
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -125,7 +126,7 @@ def test_every_state_of_0_1_0_is_among_the_documents():
 def test_document_that_is_no_order_is_left_to_its_reader(payment):
     """It is no order at all; nothing is made up, and nothing raised."""
     document = {"_id": "order-9", "payment": payment}
-    assert upgraded(document)["format"] == FORMAT
+    assert upgraded(document)["format"] == FORMAT_OF_0_2_0
 
 
 def test_unsettled_attempt_without_a_task_is_due_at_its_last_send():

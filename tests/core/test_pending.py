@@ -11,6 +11,7 @@ from payment.core.effects import (
     FindRefund,
     ListCharges,
     PublishEvent,
+    RecheckRefund,
     RefundCharge,
     RetrieveIntent,
     Watch,
@@ -24,6 +25,7 @@ from tests.core.builders import (
     EXPIRES,
     ORDER,
     PAYMENT,
+    REFUNDED_IS_OUT,
     REQUIRES_ACTION,
     T0,
     VERSION,
@@ -65,6 +67,7 @@ FIRST_OWED = {
     S.REFUNDING: [RefundCharge],
     S.BLOCKED: [Watch],
     S.REFUNDED: [PublishEvent],
+    S.CHARGED_BACK: [PublishEvent],
 }
 BY_TASK = {
     TaskKind.CREATE: (lambda: Story(created(), prepare=True), CreateIntent),
@@ -74,6 +77,7 @@ BY_TASK = {
     TaskKind.LIST: (lambda: of_0_1_0("charging"), ListCharges),
     TaskKind.REFUND: (refunding, RefundCharge),
     TaskKind.LOOK_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
+    TaskKind.RECHECK: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
     TaskKind.PUBLISH: (paid, PublishEvent),
     TaskKind.WATCH: (refund_blocked, Watch),
 }

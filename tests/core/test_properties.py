@@ -25,6 +25,7 @@ from payment.core.messages import (
     Context,
     CreateErrorStored,
     CreateRefused,
+    DisputeLost,
     Due,
     EffectReturned,
     EventPublished,
@@ -44,6 +45,7 @@ from payment.core.messages import (
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
+    RefundRechecked,
     RefusalReason,
 )
 from payment.core.order import UNSETTLED, AttemptState
@@ -55,6 +57,7 @@ from payment.core.schedule import (
     LONGEST_BLOCKED_DELAY,
     LONGEST_DELAY,
     LONGEST_LIST_DELAY,
+    LONGEST_RECHECK,
     LONGEST_RESEND_DELAY,
 )
 from tests.core.builders import (
@@ -79,13 +82,16 @@ NUMBER = st.integers(0, 4)
 INTENT = st.sampled_from([1, 1, 1, 2, 2, 3])
 SEND = st.sampled_from([1, 1, 2, 2, 3])
 CHARGE = st.sampled_from(["ch_1", "ch_2", "ch_3", "ch_4"])
-FACTS = st.builds(ChargeFacts, CHARGE, st.sampled_from([False, False, True]))
+FACTS = st.builds(
+    ChargeFacts, CHARGE, st.sampled_from([False, False, True]), st.booleans(), st.sampled_from([0, 0, 500])
+)
 KEY = st.builds("refund-{}-{}".format, CHARGE, SEND)
 INSTRUMENT = st.builds(
     Instrument, st.sampled_from(InstrumentKind), st.sampled_from(["tok_1", "tok_2", "tok_3", "tok_4"])
 )
 AUTHENTICATION = st.sampled_from([Authentication(), Authentication(use_stripe_sdk=True)])
 TEXT = st.just("text")
+GIVEN_BACK_BY = st.sampled_from(["text", "text", "other"])
 FAILURE = st.builds(Failure, TEXT, st.none() | TEXT, TEXT)
 REASON = st.sampled_from(RefusalReason)
 EXPIRY = st.sampled_from([T0 + timedelta(minutes=15), EXPIRES])
@@ -135,17 +141,26 @@ MESSAGE = st.one_of(
     of_intent(seen),
     of_intent(seen),
     st.builds(ChargesListed, ID, NUMBER, st.lists(st.builds(ListedCharge, FACTS, NUMBER), max_size=3).map(tuple)),
-    st.builds(ChargeRefunded, ID, CHARGE, TEXT),
+    st.builds(ChargeRefunded, ID, CHARGE, GIVEN_BACK_BY),
     st.builds(RefundBlocked, ID, CHARGE, st.none() | TEXT, TEXT),
     st.builds(RefundErrorStored, ID, CHARGE, KEY),
     st.builds(RefundNotFound, ID, CHARGE, KEY),
+    st.builds(DisputeLost, ID, CHARGE, GIVEN_BACK_BY, st.none() | TEXT),
+    st.builds(RefundRechecked, ID, CHARGE, GIVEN_BACK_BY, st.booleans(), st.none() | TEXT),
     st.builds(EventPublished, ID, st.sampled_from([f"{PAYMENT_CREATED}:{PAYMENT}", f"{PAYMENT_REFUNDED}:{PAYMENT}"])),
     st.builds(EffectReturned, ID, EFFECT),
     st.builds(LeaseRenewed, ID, st.lists(EFFECT, max_size=3).map(tuple)),
     st.builds(Due, ID),
     st.builds(Due, ID),
 )
-SPANS = [timedelta(0), timedelta(seconds=2), timedelta(seconds=61), timedelta(hours=7), timedelta(hours=24)]
+SPANS = [
+    timedelta(0),
+    timedelta(seconds=2),
+    timedelta(seconds=61),
+    timedelta(hours=1),
+    timedelta(hours=7),
+    timedelta(hours=24),
+]
 JUMPS = [timedelta(days=365), timedelta(days=-365), timedelta(hours=-40)]
 STEPS = st.lists(
     st.tuples(MESSAGE, st.sampled_from([A, A, A_AGAIN, B]), st.sampled_from(SPANS * 3 + JUMPS)), max_size=30
@@ -240,6 +255,9 @@ def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(ste
         if step.order and step.order.due and step.order.due > context.at + LONGEST_DELAY:
             after = decide(step.order, Due(ORDER), context).order
             assert after.due is None or after.due <= context.at + latest
+        for attempt in step.order.attempts if step.order else ():
+            if attempt.recheck is not None and (before is None or attempt not in before.attempts):
+                assert attempt.recheck <= context.at + LONGEST_RECHECK
 
 
 @given(STEPS)
@@ -265,3 +283,34 @@ def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps):
     assert order.unsettled is None
     assert all(attempt.state not in UNSETTLED for attempt in order.attempts)
     assert order.intent.task is None
+
+
+REFUNDS = st.one_of(
+    st.builds(ChargeRefunded, ID, st.just("ch_1"), st.sampled_from(["re_1", "re_2"])),
+    st.builds(RefundBlocked, ID, st.just("ch_1"), st.none(), TEXT),
+    st.builds("refund-ch_1-{}".format, st.integers(1, 4)).flatmap(
+        lambda key: st.sampled_from([RefundNotFound(ORDER, "ch_1", key), RefundErrorStored(ORDER, "ch_1", key)])
+    ),
+    st.builds(DisputeLost, ID, st.just("ch_1"), st.just("du_1")),
+    st.builds(RefundRechecked, ID, st.just("ch_1"), st.sampled_from(["re_1", "re_2", "du_1"]), st.booleans()),
+    st.builds(RefundRechecked, ID, st.just("ch_1"), st.sampled_from(["re_1", "re_2", "du_1"]), st.just(value=False)),
+    st.builds(EventPublished, ID, st.just(f"{PAYMENT_CREATED}:{PAYMENT}")),
+    st.builds(EventPublished, ID, st.just(f"{PAYMENT_REFUNDED}:{PAYMENT}")),
+    st.builds(Due, ID),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(REFUNDS, st.sampled_from([A, A, B]), st.sampled_from([*SPANS, timedelta(days=8)])),
+        min_size=3,
+        max_size=25,
+    )
+)
+@settings(max_examples=250, deadline=None)
+def test_any_sequence_of_refund_outcomes_keeps_every_document_right(steps):
+    """F44: a cancelled order's charge is refunded, fails, is charged back, in whatever order that is heard."""
+    paid = [(created(), A, NOW), (request(), A, NOW)]
+    paid += [(IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1")), A, NOW), (OrderCancelled(ORDER, 1), A, NOW)]
+    for _, _, before, step in walk(paid + steps):
+        check_step(before, step.order)

@@ -74,6 +74,7 @@ STATUS = {
     S.REFUNDING: PaymentStatus.REFUNDING,
     S.BLOCKED: PaymentStatus.REFUNDING,
     S.REFUNDED: PaymentStatus.REFUNDED,
+    S.CHARGED_BACK: PaymentStatus.REFUNDED,
 }
 CANCELLED_STATUS = {
     S.CONFIRMING: PaymentStatus.PENDING,
@@ -87,6 +88,7 @@ CANCELLED_STATUS = {
     S.REFUNDING: PaymentStatus.REFUNDING,
     S.BLOCKED: PaymentStatus.REFUNDING,
     S.REFUNDED: PaymentStatus.REFUNDED,
+    S.CHARGED_BACK: PaymentStatus.REFUNDED,
 }
 
 

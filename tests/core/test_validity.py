@@ -168,6 +168,7 @@ def test_no_document_of_ours_has_a_flaw(number: int) -> None:
 
 PAID, REFUNDED, CONFIRMING = (_plain(BY_STATE[state]().doc) for state in (S.PAID, S.REFUNDED, S.CONFIRMING))
 AWAITING, REFUNDING = (_plain(BY_STATE[state]().doc) for state in (S.AWAITING, S.REFUNDING))
+CHARGED_BACK = _plain(BY_STATE[S.CHARGED_BACK]().doc)
 DECLINED, CHARGING = (_plain(BY_STATE[state]().doc) for state in (S.DECLINED, S.CHARGING))
 ANNOUNCED = _plain(Story(cancelled()).doc)
 EXPOSED, PREPARED = _plain(builders.exposed().doc), _plain(Story(builders.created(), prepare=True).doc)
@@ -201,7 +202,11 @@ EDITS: list[tuple[str, Any, str, Any]] = [
     (".state` is paid", PAID, "status", "cancelled"),
     (".refund` is there, and", REFUNDING, "payment.attempts.0.refund", None),
     (".refund` has no key", REFUNDING, "payment.attempts.0.refund.blocked", -1),
-    (".task` is there, and its", REFUNDING, "payment.attempts.0.state", "refunded"),
+    (".task` is of a kind", REFUNDING, "payment.attempts.0.state", "refunded"),
+    (".task` is there, and its", PAID, "payment.attempts.0.task", WATCH),
+    (".recheck` is there, and its `task`", REFUNDED, "payment.attempts.0.task", {**TASK, "kind": "recheck"}),
+    (".recheck` is there, and its `state`", PAID, "payment.attempts.0.recheck", T0),
+    ("`payment.attempts[0].recheck`", REFUNDED, "payment.attempts.0.recheck", T0.replace(tzinfo=None)),
     (".task` is missing", REFUNDING, "payment.attempts.0.task", None),
     (".task` is missing", REFUNDING, "payment.attempts.0.task.kind", "confirm"),
     (
@@ -237,6 +242,7 @@ EDITS: list[tuple[str, Any, str, Any]] = [
     ("needs an attempt", PREPARED, "payment.intent.task.kind", "look"),
     ("`outbox[0].subject`", PAID, "outbox.0.subject", "payment:deleted"),
     ("`outbox[1].refundId`", REFUNDED, "outbox.1.refundId", None),
+    ("`outbox[1].disputeId`", CHARGED_BACK, "outbox.1.disputeId", None),
     (
         "the event before it is not",
         PAID,

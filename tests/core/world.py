@@ -20,6 +20,7 @@ from payment.core.effects import (
     FindRefund,
     IntentReference,
     PublishEvent,
+    RecheckRefund,
     RefundCharge,
     RetrieveIntent,
     Watch,
@@ -47,6 +48,7 @@ from payment.core.messages import (
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
+    RefundRechecked,
     RefusalReason,
 )
 from payment.core.order import AttemptState, Order
@@ -71,6 +73,8 @@ class Charge:
 
     id: str
     refund: str | None = None
+    failed: int = 0
+    """How many refunds of it have failed after they succeeded."""
 
 
 @dataclass
@@ -138,7 +142,8 @@ class Stripe:
                 intent.charge = Charge(f"ch_{len(self.charges) + 1}")
                 intent.status = IntentStatus.SUCCEEDED
                 self.charges.append(intent.charge)
-                self.double = self.double or len(self.kept()) > 1
+                never_returned = [charge for charge in self.kept() if not charge.failed]
+                self.double = self.double or len(never_returned) > 1
             case "declined":
                 intent.status = IntentStatus.REQUIRES_PAYMENT_METHOD
             case "action":
@@ -154,8 +159,12 @@ class Stripe:
     def refund(self, charge_id: str) -> str:
         """Give a charge back; one that was given back says so, whatever the key."""
         charge = next(charge for charge in self.charges if charge.id == charge_id)
-        charge.refund = charge.refund or f"re_{charge_id}"
+        charge.refund = charge.refund or f"re_{charge_id}_{charge.failed + 1}"
         return charge.refund
+
+    def fail_refund(self, charge: Charge) -> None:
+        """The bank returns a refund that had succeeded."""
+        charge.refund, charge.failed = None, charge.failed + 1
 
     def kept(self) -> list[Charge]:
         return [charge for charge in self.charges if charge.refund is None]
@@ -316,6 +325,10 @@ class World:
                 charge = next(charge for charge in self.stripe.charges if charge.id == effect.charge_id)
                 found = ChargeRefunded(ORDER, charge.id, charge.refund) if charge.refund else None
                 yield found or RefundNotFound(ORDER, charge.id, effect.key)
+            case RecheckRefund():
+                charge = next(charge for charge in self.stripe.charges if charge.id == effect.charge_id)
+                stands = charge.refund == effect.given_back_by
+                yield RefundRechecked(ORDER, charge.id, effect.given_back_by, stands)
             case PublishEvent():
                 self.published.append(effect)
                 lost = answer == "lost"

@@ -8,14 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
+from payment.core.effects import (
+    OUTGOING_SUBJECTS,
+    PAYMENT_CREATED,
+    PAYMENT_DISPUTED,
+    PAYMENT_REFUND_FAILED,
+    PAYMENT_REFUNDED,
+    PublishEvent,
+)
 from payment.core.messages import OrderCancelled, OrderCreated
 from payment.edge.events import (
     INCOMING_SUBJECTS,
     LARGEST_VERSION,
     ORDER_CANCELLED,
     ORDER_CREATED,
-    OUTGOING_SUBJECTS,
     BadEvent,
     event_payload,
     parse_event,
@@ -217,13 +223,24 @@ def test_our_events_are_bare_compact_json() -> None:
     assert event_payload(back) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1","refundId":"re_1"}'
 
 
-def test_there_are_four_subjects() -> None:
+def test_our_events_about_failures_and_disputes_name_what_they_are_about() -> None:
+    """F44: the refund that failed; the dispute, and how it stands."""
+    about = {"order_id": "o1", "payment_id": "p1", "stripe_id": "ch_1", "message_id": "m"}
+    failed = PublishEvent(subject=PAYMENT_REFUND_FAILED, refund_id="re_1", **about)
+    lost = PublishEvent(subject=PAYMENT_DISPUTED, refund_id=None, dispute_id="du_1", status="lost", **about)
+    assert event_payload(failed) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1","refundId":"re_1"}'
+    assert event_payload(lost) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1","disputeId":"du_1","status":"lost"}'
+
+
+def test_there_are_six_subjects() -> None:
     """The contract's table of events."""
     assert INCOMING_SUBJECTS + OUTGOING_SUBJECTS == (
         "order:created",
         "order:cancelled",
         "payment:created",
         "payment:refunded",
+        "payment:refund_failed",
+        "payment:disputed",
     )
 
 

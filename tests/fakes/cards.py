@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import (
     Authentication,
     ChargeFacts,
@@ -32,6 +32,7 @@ from payment.core.messages import (
 from payment.ports.cards import (
     Blocked,
     CancelOutcome,
+    ChargedBack,
     Charges,
     ConfirmOutcome,
     CreateOutcome,
@@ -188,6 +189,12 @@ class Charge:
     card: Card
     status: str
     attempt: int = 0
+    dispute: str = ""
+    """`OPEN`, `WON` or `LOST`, where its bank has disputed it."""
+
+    @property
+    def dispute_id(self) -> str:
+        return f"du_{self.id}"
 
     @property
     def succeeded(self) -> bool:
@@ -234,6 +241,17 @@ class Refund:
     settles_at: datetime
 
 
+@dataclass(frozen=True)
+class Dispute:
+    """What a bank says of a charge now."""
+
+    charge_id: str
+    status: str
+
+
+OPEN, WON, LOST = "needs_response", "won", "lost"
+
+
 @dataclass
 class Kept:
     """The answer stored under a key: how it was asked, what it says."""
@@ -251,7 +269,7 @@ CONFIRMABLE = frozenset(
 OTHER_PARAMETERS = Unclear("other parameters for the key", stored=True, alarm=True)
 NO_SUCH_INTENT = NotYet(Obstacle.KEY_REFUSED, "No such payment_intent", alarm=True)
 
-Changed = PaymentIntent | Charge | Refund
+Changed = PaymentIntent | Charge | Refund | Dispute
 
 
 @dataclass
@@ -266,6 +284,8 @@ class FakeStripe:
     """Called after each thing of the account came to be, or changed its status."""
     confirms_over_action: bool = True
     """Whether an intent that awaits its customer may be confirmed anew; Stripe's documentation leaves that open."""
+    refund_settles_after: Callable[[str], timedelta] = lambda _status: REFUND_SETTLES_AFTER
+    """How long a refund takes to its last status, by that status."""
     stores_refusals: bool = False
     """Whether a confirm's 400 is stored for its key: Stripe does so for what it finds while executing."""
     intents: dict[str, PaymentIntent] = field(default_factory=dict)
@@ -304,7 +324,7 @@ class FakeStripe:
     def kept_charges(self, order_id: str) -> list[Charge]:
         """The order's succeeded charges that were not given back: never more than one (L1)."""
         mine = [each for each in self.charges if each.order_id == order_id and each.succeeded]
-        return [each for each in mine if not self._is_refunded(each)]
+        return [each for each in mine if not self.is_refunded(each)]
 
     async def close(self) -> None:
         """Let nothing arrive any more."""
@@ -494,6 +514,8 @@ class FakeStripe:
             self.charges.append(made)
         made.status = status
         self.changed(made)
+        if made.succeeded and card.disputed:
+            self.dispute(made, OPEN)
         return made
 
     def _fail(self, intent: PaymentIntent, failure: Failure) -> Declined:
@@ -531,7 +553,8 @@ class FakeStripe:
         return Intent(intent.id, intent.status, charge, intent.failure, handover)
 
     def _facts(self, charge: Charge) -> ChargeFacts:
-        return ChargeFacts(charge.id, self._is_refunded(charge), charge.card.disputed)
+        refunded = self.is_refunded(charge)
+        return ChargeFacts(charge.id, refunded, charge.dispute != "", charge.amount if refunded else 0)
 
     # ---------------------------------------------------------------------------------- browsers, banks, the dashboard
 
@@ -563,10 +586,24 @@ class FakeStripe:
     def refund_by_hand(self, charge_id: str) -> bool:
         """An operator gives a charge back in the dashboard. Returns whether it could be."""
         charge = next((each for each in self.charges if each.id == charge_id), None)
-        if charge is None or not charge.succeeded or charge.card.disputed or self._is_refunded(charge):
+        if charge is None or not charge.succeeded or self.is_disputed(charge) or self.is_refunded(charge):
             return False
         self._refund(charge)
         return True
+
+    def fail_refund(self, refund: Refund) -> None:
+        """The bank returns a refund that has succeeded."""
+        refund.ends, refund.settles_at = "failed", self.clock.now()
+        self.changed(refund)
+
+    def dispute(self, charge: Charge, status: str) -> None:
+        """The bank disputes a charge, or has decided about its dispute."""
+        charge.dispute = status
+        self.changed(Dispute(charge.id, status))
+
+    def is_disputed(self, charge: Charge) -> bool:
+        """Whether Stripe makes no refund of it, for a dispute that is open or was lost."""
+        return charge.dispute in (OPEN, LOST)
 
     def charge_of_release_0_1_0(self, order_id: str, payment_id: str, attempt: int, amount: int, currency: str) -> str:
         """A charge without an intent, as `POST /v1/charges` made them. Returns its id."""
@@ -585,13 +622,16 @@ class FakeStripe:
         if kept is not None:
             if kept.fingerprint != asked:
                 return OTHER_PARAMETERS
-            return self._as_it_began(kept.answer) if isinstance(kept.answer, Refund) else Unclear("a 500", stored=True)
+            return self._replayed(kept.answer) if isinstance(kept.answer, Refund) else Unclear("a 500", stored=True)
         made: Refund | None = None
         if not fails_before:
             charge = next((each for each in self.charges if each.id == request.charge_id), None)
-            if charge is None or not charge.succeeded or charge.card.disputed:
+            if charge is None or not charge.succeeded:
                 return Blocked("it can't be refunded")
-            if self._is_refunded(charge):
+            if self.is_disputed(charge):
+                seen = self.find_refund(charge.id)
+                return seen if isinstance(seen, Refunded | ChargedBack) else Blocked("it is disputed")
+            if self.is_refunded(charge):
                 seen = self.find_refund(charge.id)
                 return Unclear("refunded, and not listed") if isinstance(seen, NotRefunded) else seen
             made = self._refund(charge)
@@ -599,7 +639,8 @@ class FakeStripe:
         return Unclear("a 500") if fails_after or made is None else self._as_it_began(made)
 
     def _refund(self, charge: Charge) -> Refund:
-        settles_at, card = self.clock.now() + REFUND_SETTLES_AFTER, charge.card
+        card = charge.card
+        settles_at = self.clock.now() + self.refund_settles_after(card.refund_ends)
         made = Refund(f"re_{len(self.refunds) + 1}", charge.id, card.refund_begins, card.refund_ends, settles_at)
         self.refunds.append(made)
         self.changed(made)
@@ -607,21 +648,32 @@ class FakeStripe:
 
     def _as_it_began(self, refund: Refund) -> RefundOutcome:
         """The stored answer says how the refund began: only its list tells what became of one that was pending."""
-        if refund.begins == "succeeded":
-            return Refunded(refund.id)
+        return Refunded(refund.id) if refund.begins == "succeeded" else self._replayed(refund)
+
+    def _replayed(self, refund: Refund) -> RefundOutcome:
         seen = self.find_refund(refund.charge_id)
-        return seen if isinstance(seen, Refunded) else Blocked(f"the refund is {refund.begins}", refund.id)
+        if isinstance(seen, Refunded | ChargedBack):
+            return seen
+        return Blocked(f"the refund is {self.status_of(refund)}", refund.id)
 
-    def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """GET /v1/refunds?charge=…."""
-        if all(each.id != charge_id for each in self.charges):
+    def find_refund(self, charge_id: str, known: str | None = None) -> FindRefundOutcome:
+        """GET /v1/refunds?charge=…, the charge, and its disputes."""
+        charge = next((each for each in self.charges if each.id == charge_id), None)
+        if charge is None:
             return Unclear("No such charge", alarm=True)
-        for refund in reversed(self.refunds):
-            if refund.charge_id == charge_id and (status := self.status_of(refund)) != "failed":
+        mine = [each for each in reversed(self.refunds) if each.charge_id == charge_id]
+        for refund in sorted(mine, key=lambda each: each.id != known):
+            if (status := self.status_of(refund)) != "failed":
                 return Refunded(refund.id) if status == "succeeded" else Blocked("the refund is under way", refund.id)
-        return NotRefunded()
+        if charge.dispute == LOST:
+            return ChargedBack(charge.dispute_id)
+        return Blocked("the bank disputes the charge (needs_response)") if charge.dispute == OPEN else NotRefunded()
 
-    def _is_refunded(self, charge: Charge) -> bool:
+    def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
+        """GET /v1/refunds/{id}, and all of the charge where that refund does not stand."""
+        return self.find_refund(request.charge_id, request.given_back_by)
+
+    def is_refunded(self, charge: Charge) -> bool:
         """Whether Stripe shows it as given back in full: a refund that is pending counts, one that failed does not."""
         return any(each.charge_id == charge.id and self.status_of(each) != "failed" for each in self.refunds)
 
@@ -704,6 +756,9 @@ class FakeCards:
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
         return await self._without_key("find_refund", lambda: self._stripe.find_refund(charge_id))
+
+    async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
+        return await self._without_key("find_refund", lambda: self._stripe.recheck_refund(request))
 
     async def check(self) -> NotYet | Unclear | None:
         return await self._without_key("check", lambda: None)

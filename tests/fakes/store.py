@@ -15,7 +15,7 @@ import bson
 import msgspec
 
 from payment.core.order import Order
-from payment.core.schedule import LONGEST_DELAY
+from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.documents import CODEC, order_of
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
@@ -218,6 +218,10 @@ class FakeStore:
         await self._called("due")
         return due_orders(self.database, now, holder, limit)
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
+        await self._called("rechecks")
+        return orders_to_recheck(self.database, now, limit)
+
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
         self.database.keep(letter)
@@ -313,6 +317,15 @@ def _orders_up_to(database: FakeDatabase, order_ids: Sequence[str], limit: int) 
         if sum(isinstance(each, Order) for each in found) < limit and (each := database.find(order_id)) is not None:
             found.append(each)
     return found
+
+
+def orders_to_recheck(database: FakeDatabase, now: datetime, limit: int) -> list[Order | CorruptDocument]:
+    """`OrderStore.rechecks`, on what the database holds at this instant."""
+    waiting = [(order.recheck, order.id, order) for order in database.orders() if order.recheck is not None]
+    horizon = now + LONGEST_RECHECK
+    orders = [(recheck, order) for recheck, _, order in sorted(waiting, key=lambda each: each[:2])]
+    overdue = [order for recheck, order in orders if recheck <= now][:limit]
+    return [*overdue, *[order for recheck, order in orders if recheck > horizon][:limit]]
 
 
 def encoded(order: Order) -> bytes:

@@ -19,6 +19,7 @@ from tests.flows.waiting import eventually
 
 CREATED, CANCELLED = "order:created", "order:cancelled"
 PAID, REFUNDED = "payment:created", "payment:refunded"
+REFUND_FAILED, DISPUTED = "payment:refund_failed", "payment:disputed"
 STREAM = "ticketing"
 RECONNECT_S = 0.1  # a server that is started again is found at once
 
@@ -109,7 +110,7 @@ class Bus:
                 self._read += 1
                 continue
             self._read += 1
-            if message.subject in (PAID, REFUNDED):
+            if message.subject in (PAID, REFUNDED, REFUND_FAILED, DISPUTED):
                 ids = (message.headers or {}).get("Nats-Msg-Id", "")
                 self._events.append(Published(message.subject, message.data or b"", ids))
         return self._events

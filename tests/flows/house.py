@@ -82,6 +82,18 @@ class StripeSandbox(ServerProcess):
         """The customer at the bank's page of an intent: completes, or fails."""
         self._control("POST", f"intents/{intent}/{'complete' if authenticates else 'fail'}")
 
+    def fail_refund(self, refund: str) -> None:
+        """The bank returns a refund that had succeeded."""
+        self._control("POST", f"refunds/{refund}/fail")
+
+    def dispute(self, charge: str) -> str:
+        """The bank disputes a charge. Returns the dispute's id."""
+        return str(self._control("POST", f"charges/{charge}/dispute")["id"])
+
+    def decide(self, dispute: str, *, won: bool) -> None:
+        """The bank decides a dispute."""
+        self._control("POST", f"disputes/{dispute}/{'win' if won else 'lose'}")
+
     def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
         """A request of another client with our secret key: the dashboard's doing."""
         data = urllib.parse.urlencode(form).encode() if method == "POST" else None

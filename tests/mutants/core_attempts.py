@@ -286,8 +286,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if known is not None or attempt.state in CHARGED:\n",
-                "    if known is not None or attempt.settled is not None:\n",
+                "    if attempt.state in CHARGED:\n",
+                "    if attempt.settled is not None:\n",
             ),
         ),
     ),

@@ -201,8 +201,8 @@ MUTANTS = (
             Edit(OUTCOMES, "    if known is not None and known is not attempt:\n", "    if order.amount is None:\n"),
             Edit(
                 OUTCOMES,
-                "    if known is not None or attempt.state in CHARGED:\n",
-                "    if attempt.state in CHARGED:\n",
+                "    if known is not None:\n",
+                "    if known is attempt:\n",
             ),
         ),
     ),

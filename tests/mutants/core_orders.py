@@ -32,9 +32,8 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING,
-                "    return structs.replace(order, due=owed[0].at if owed else None,",
-                "    owed = [] if any(event.published for event in order.outbox) else owed\n"
-                "    return structs.replace(order, due=owed[0].at if owed else None,",
+                "        due=owed[0].at if owed else None,",
+                "        due=owed[0].at if owed and not any(event.published for event in order.outbox) else None,",
             ),
         ),
     ),

@@ -137,10 +137,9 @@ MUTANTS = (
         edits=(
             Edit(
                 REFUNDS,
-                "            if attempt.state is AttemptState.REFUNDING:\n"
-                "                attempt = with_refund(attempt, context)\n",
-                "            if attempt.state is AttemptState.REFUNDING:\n"
-                "                attempt = structs.replace(attempt, task=in_flight(TaskKind.REFUND, context))\n",
+                "    if attempt.state is AttemptState.REFUNDING:\n        attempt = with_refund(attempt, context)\n",
+                "    if attempt.state is AttemptState.REFUNDING:\n"
+                "        attempt = structs.replace(attempt, task=in_flight(TaskKind.REFUND, context))\n",
             ),
         ),
     ),

@@ -186,8 +186,10 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "                await self._sweep_failed(str(error))\n                continue\n",
-                "                await self._sweep_failed(str(error))\n                return\n",
+                "self._own_work_left = True\n                await self._sweep_failed(str(error))\n"
+                "                continue\n",
+                "self._own_work_left = True\n                await self._sweep_failed(str(error))\n"
+                "                return\n",
             ),
         ),
     ),

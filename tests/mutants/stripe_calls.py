@@ -5,6 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 BODIES = "payment/adapters/stripe/bodies.py"
 CARDS = "payment/adapters/stripe/cards.py"
 ERRORS = "payment/adapters/stripe/errors.py"
+REFUNDS = "payment/adapters/stripe/refunds.py"
 LIBRARY = "payment/adapters/stripe/library.py"
 TEXTS = "payment/adapters/stripe/texts.py"
 
@@ -235,7 +236,7 @@ MUTANTS = (
         test="tests/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
         edits=(
             Edit(
-                CARDS,
+                REFUNDS,
                 'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key',
                 'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version',
             ),
@@ -249,7 +250,7 @@ MUTANTS = (
         test="tests/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
         edits=(
             Edit(
-                CARDS,
+                REFUNDS,
                 '{"charge": request.charge_id, "metadata": refund_tags_of(request)}',
                 '{"charge": request.charge_id, "metadata": refund_tags_of(request), "amount": 50}',
             ),
@@ -269,7 +270,52 @@ MUTANTS = (
         wrong="A refund that is pending is taken for done.",
         endangers="L3 F44",
         test="tests/adapters/stripe/test_cards.py::test_a_refund_that_has_not_succeeded_is_blocked",
-        edits=(Edit(CARDS, '        if status == "succeeded":\n', '        if status in ("succeeded", "pending"):\n'),),
+        edits=(
+            Edit(
+                REFUNDS,
+                '        if status == "succeeded" and not ended.replayed:\n',
+                '        if status in ("succeeded", "pending") and not ended.replayed:\n',
+            ),
+        ),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="replayed-refund-believed",
+        wrong="A refund whose answer Stripe repeats from its store is called done, though it may have failed since.",
+        endangers="L3 F44",
+        test="tests/adapters/stripe/test_refunds.py::test_a_replayed_success_is_what_the_look_says",
+        edits=(Edit(REFUNDS, 'if status == "succeeded" and not ended.replayed:', 'if status == "succeeded":'),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="failed-refund-stands",
+        wrong="A refund that has failed is taken for one that gives the charge back.",
+        endangers="L3 F44",
+        test="tests/adapters/stripe/test_refunds.py::"
+        "test_a_refund_that_does_not_give_all_back_has_its_charge_looked_at",
+        edits=(Edit(BODIES, 'return right and refund.get("status") == "succeeded" and type', "return right and type"),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="open-dispute-taken-for-lost",
+        wrong="A dispute that the bank has not decided is an end.",
+        endangers="L3 F44",
+        test="tests/adapters/stripe/test_refunds.py::test_a_disputed_charge_is_given_back_waits_or_can_be_refunded",
+        edits=(Edit(BODIES, '    return status == "lost" or (', '    return status in ("lost", "under_review") or ('),),
+        beyond=REAL_ONES,
+    ),
+    Mutant(
+        name="lost-dispute-not-looked-for",
+        wrong="A charge that the bank has given back is asked to be refunded for ever.",
+        endangers="L3 F44",
+        test="tests/adapters/stripe/test_refunds.py::test_a_refund_of_a_charge_that_was_charged_back_finds_that",
+        edits=(
+            Edit(
+                REFUNDS,
+                "return seen if isinstance(seen, Refunded | ChargedBack) else Blocked(text=ended.text)",
+                "return seen if isinstance(seen, Refunded) else Blocked(text=ended.text)",
+            ),
+        ),
         beyond=REAL_ONES,
     ),
     Mutant(

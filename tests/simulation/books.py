@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from payment.core.order import Attempt, AttemptState, Order, Task
+from payment.core.order import GIVEN_BACK, Attempt, AttemptState, Order, Task
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
 from tests.fakes.cards import KEY_LIFE
 from tests.simulation.clock import BEGINNING
 from tests.simulation.events import POISONS
 from tests.simulation.journal import (
     AnyEntry,
+    BankDecided,
     Buried,
     DidByHand,
     Edited,
@@ -119,9 +120,12 @@ class Books:
         self.charged_s: dict[str, float] = {}
         """When each charge was made."""
         self.refunds: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.disputes: dict[str, str] = {}
+        """How each dispute stands, by its charge."""
         self.returned: set[str] = set()
-        """Charges of which Stripe once said that they were given back. That a bank undoes it days later is not told to
-        anybody who only asks (F44)."""
+        """Charges that were given back once, whatever became of that since (F44)."""
+        self.given_back_s: dict[tuple[str, int, int], float] = {}
+        """When an attempt (order, number, how often it was undone before) first counted as given back, by true time."""
         self.incoming: dict[tuple[str, int], Stored] = {}
         self.outgoing: list[Stored] = []
         self.buried: dict[str, Buried] = {}
@@ -180,7 +184,15 @@ class Books:
         return len(order.attempts) if order else 0
 
     def given_back(self, charge_id: str) -> bool:
-        """Whether Stripe has said that the charge was given back."""
+        """Whether the charge is given back by a refund, by Stripe's last word."""
+        return "succeeded" in self.refunds.get(charge_id, {}).values()
+
+    def charged_back(self, charge_id: str) -> bool:
+        """Whether the charge is given back by its bank, by the bank's last word."""
+        return self.disputes.get(charge_id) == "lost"
+
+    def was_returned(self, charge_id: str) -> bool:
+        """Whether the charge was given back once, by a refund or by its bank."""
         return charge_id in self.returned
 
     def on_its_way_back(self, charge_id: str) -> bool:
@@ -221,6 +233,9 @@ class Books:
             self.born_s[order.id, attempt.number] = entry.at_s
             if attempt.intent:  # one of release 0.1.0 was begun before all that is told here
                 self.begun.append((self.index, order.id, attempt))
+        for attempt in order.attempts:
+            if attempt.state in GIVEN_BACK and attempt.refund is not None:
+                self.given_back_s.setdefault((order.id, attempt.number, attempt.refund.undone), entry.at_s)
         if order.user_id is not None:
             self.received_s.setdefault(order.id, entry.at_s)
         self._holds(order, entry.at_s)
@@ -282,6 +297,11 @@ class Books:
     def _refunded(self, entry: StripeRefunded) -> None:
         self.refunds[entry.charge_id][entry.refund_id] = entry.status
         if entry.status == "succeeded":
+            self.returned.add(entry.charge_id)
+
+    def _disputed(self, entry: BankDecided) -> None:
+        self.disputes[entry.charge_id] = entry.status
+        if entry.status == "lost":
             self.returned.add(entry.charge_id)
 
     def _stored(self, entry: Stored) -> None:
@@ -351,6 +371,7 @@ _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     StripeAnswered: Books._answered,
     StripeCharged: Books._charged,
     StripeRefunded: Books._refunded,
+    BankDecided: Books._disputed,
     Stored: Books._stored,
     Buried: Books._buried,
     Pressed: Books._began,

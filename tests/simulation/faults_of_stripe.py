@@ -1,4 +1,4 @@
-"""The faults of Stripe, of the way to it and at its dashboard (F09 to F14, F17, F18, F23, F36, F49)."""
+"""The faults of Stripe, of the way to it and at its dashboard (F09 to F14, F17, F18, F23, F36, F44, F49)."""
 
 from __future__ import annotations
 
@@ -164,3 +164,22 @@ class RefundedByHand(AtCall):
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.later(strike.amount, world.stripe.refund_by_hand)
+
+
+class RefundFails(AtCall):
+    """`amount` is how long after the call the bank returns a refund that has succeeded."""
+
+    name, rows, hooks = "refund fails after it succeeded", ("F44",), (*LOOKED, "stripe.refund")
+    amount = (60.0, 29 * 24 * HOUR_S)
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.stripe.fail_a_refund_later(strike.amount)
+
+
+class ChargeDisputed(AtCall):
+    """`amount` is how long after the call a bank disputes a charge."""
+
+    name, rows, hooks, amount = "charge disputed", ("F44",), (*LOOKED, "stripe.refund"), (0.05, 60.0)
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.later(strike.amount, world.stripe.dispute_a_charge)

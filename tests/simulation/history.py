@@ -20,6 +20,7 @@ from payment.core.messages import InstrumentKind, RefusalReason
 from payment.core.money import within_stripe_limits
 from payment.core.order import (
     ATTEMPTS_LIMIT,
+    GIVEN_BACK,
     GIVING_BACK,
     UNSETTLED,
     Attempt,
@@ -169,7 +170,8 @@ def _conflict(order: Order | None, asked: Question) -> bool:
     if asked.code == "already_paid":
         return other and order.kept is not None
     if asked.code == "under_way":
-        return other and (order.unsettled is not None or order.intent_busy)
+        undone = any(each.undone for each in order.attempts)
+        return other and (order.unsettled is not None or order.intent_busy or undone)
     attempt = _settled(order, asked)
     unsent = attempt is not None and attempt.code is None and attempt.refusal in (None, RefusalReason.WITHHELD)
     return asked.code == "order_expired" and asked.expired(order) and (other or unsent)
@@ -319,7 +321,7 @@ def _statuses(order: Order, *, expired: bool | None) -> set[str]:
     """What may be said of a payment. `expired` None: clocks were wrong, and both may be said."""
     charged = [each.state for each in order.attempts if each.state in GIVING_BACK]
     if order.cancelled:
-        if any(state is not AttemptState.REFUNDED for state in charged):
+        if any(state not in GIVEN_BACK for state in charged):
             return {"refunding"}
         if order.unsettled is not None:
             return {"pending"}
@@ -329,7 +331,7 @@ def _statuses(order: Order, *, expired: bool | None) -> set[str]:
     if order.unsettled is not None:
         return {"requires_action" if order.unsettled.state is AttemptState.AWAITING else "pending"}
     if order.attempts and order.attempts[-1].state in GIVING_BACK:
-        return {"refunded" if order.attempts[-1].state is AttemptState.REFUNDED else "refunding"}
+        return {"refunded" if order.attempts[-1].state in GIVEN_BACK else "refunding"}
     return {"declined", "expired"} if expired is None else {"expired" if expired else "declined"}
 
 

@@ -131,6 +131,13 @@ class StripeRefunded(Entry, frozen=True):
     status: str
 
 
+class BankDecided(Entry, frozen=True):
+    """A bank has disputed a charge, or decided about its dispute. `status` is in Stripe's words."""
+
+    charge_id: str
+    status: str
+
+
 class DidByHand(Entry, frozen=True):
     """An operator did something in the dashboard. `what`: "cancel" an intent, or "refund" a charge, by its id."""
 
@@ -337,6 +344,7 @@ AnyEntry = (
     | IntentMoved
     | StripeCharged
     | StripeRefunded
+    | BankDecided
     | DidByHand
     | Stored
     | Delivered

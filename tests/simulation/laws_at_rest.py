@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import UNSETTLED, Attempt, AttemptState
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
@@ -20,20 +20,36 @@ EXPONENTS = {"jpy": 0, "kwd": 3}
 """Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
 
 
-def _state_of(books: Books, charge: StripeCharged) -> AttemptState | None:
+REFUNDS_UNDONE = 3
+"""So many refunds of a charge may fail after they succeeded before no more is asked for: said here anew."""
+GIVING_BACK_EVENTS = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
+
+
+def _attempt_of(books: Books, charge: StripeCharged) -> Attempt | None:
     order = books.orders.get(charge.order_id)
-    found = (each.state for each in (order.attempts if order else ()) if each.charge_id == charge.charge_id)
+    found = (each for each in (order.attempts if order else ()) if each.charge_id == charge.charge_id)
     return next(found, None)
 
 
+def _blocked(books: Books, charge: StripeCharged) -> bool:
+    """Whether its refund is blocked, for good reason: the bank has not decided, or returns each refund (F44)."""
+    attempt = _attempt_of(books, charge)
+    if attempt is None or attempt.state is not AttemptState.BLOCKED or attempt.refund is None:
+        return False
+    return books.disputes.get(charge.charge_id) == "needs_response" or attempt.refund.undone >= REFUNDS_UNDONE
+
+
+def _is_back(books: Books, charge_id: str) -> bool:
+    """Whether the customer has the money again, by the last word of Stripe and of the bank."""
+    return books.given_back(charge_id) or books.charged_back(charge_id)
+
+
 def _kept(books: Books, order_id: str) -> list[str]:
-    """Charges that were neither given back nor blocked from it by Stripe itself (F44)."""
+    """Charges that are neither given back, by the last word, nor blocked from it by Stripe itself (F44)."""
     return [
         charge.charge_id
         for charge in books.charges_of(order_id)
-        if not books.given_back(charge.charge_id)
-        and _state_of(books, charge) is not AttemptState.BLOCKED
-        and not books.is_lost(charge)
+        if not _is_back(books, charge.charge_id) and not _blocked(books, charge) and not books.is_lost(charge)
     ]
 
 
@@ -66,16 +82,19 @@ def documents_agree_with_stripe(books: Books) -> Iterator[Breach]:
         if known - charged or any(each not in books.by_hand for each in charged - known):
             yield order_id, f"Stripe has charged {sorted(charged)}, the store knows of {sorted(known)}"
         for each in order.attempts if order else ():
-            back = each.charge_id is not None and books.given_back(each.charge_id)
-            # A refund that was blocked may have gone through since: it is looked at slowly (F44). One that an operator
-            # made of a payment is not looked for.
-            excused = each.state is AttemptState.BLOCKED or each.charge_id in books.by_hand
-            if each.charge_id and not excused and back != _is_refunded(each):
-                yield order_id, f"{each.charge_id} is {each.state.value}; given back at Stripe: {back}"
+            # What an operator has given back of a payment is not looked for, nor what a bank has.
+            if each.charge_id and each.charge_id not in books.by_hand:
+                yield from ((order_id, words) for words in _disagreement(books, each, each.charge_id))
 
 
-def _is_refunded(attempt: Attempt) -> bool:
-    return attempt.state is AttemptState.REFUNDED
+def _disagreement(books: Books, attempt: Attempt, charge_id: str) -> Iterator[str]:
+    refunded, lost = books.given_back(charge_id), books.charged_back(charge_id)
+    if attempt.state is AttemptState.CHARGED_BACK:
+        agrees = lost
+    else:
+        agrees = refunded == (attempt.state is AttemptState.REFUNDED)
+    if not agrees:
+        yield f"{charge_id} is {attempt.state.value}; at Stripe it is refunded: {refunded}, charged back: {lost}"
 
 
 @rest(law="L2: whoever is charged has a payment:created or a refund")
@@ -84,8 +103,8 @@ def the_charged_are_told(books: Books) -> Iterator[Breach]:
     for charge in books.charges.values():
         if books.is_lost(charge):
             continue
-        blocked = _state_of(books, charge) is AttemptState.BLOCKED
-        if charge.succeeded and charge.charge_id not in told and not blocked and not books.given_back(charge.charge_id):
+        back = _is_back(books, charge.charge_id) or _blocked(books, charge)
+        if charge.succeeded and charge.charge_id not in told and not back:
             yield charge.order_id, f"{charge.charge_id} is kept, and was never announced"
 
 
@@ -132,23 +151,29 @@ def the_cancelled_keep_nothing(books: Books) -> Iterator[Breach]:
             yield order_id, f"it is cancelled, and {', '.join(kept)} is kept"
 
 
-@rest(law="L3: what a cancelled order gave back is announced, and nothing else is (F21)")
+@rest(law="L3: how the giving back of a charge stands is announced, by the last word (F21, F44)")
 def refunds_are_announced(books: Books) -> Iterator[Breach]:
-    told = {payload["orderId"]: payload for payload in _announced(books, PAYMENT_REFUNDED)}
-    for order_id, payload in told.items():
-        if not _cancelled(books, order_id) and payload["stripeId"] not in books.by_hand:
-            yield order_id, "its refund is announced, and it was never cancelled"
-        if payload["refundId"] not in books.refunds.get(payload["stripeId"], {}) or not books.given_back(
-            payload["stripeId"]
-        ):
-            yield order_id, f"announced as given back, and it is not: {payload}"
+    last: dict[str, Stored] = {}
+    for event in books.outgoing:
+        if event.subject in GIVING_BACK_EVENTS:
+            last[json.loads(event.data)["stripeId"]] = event
+    told = {order_of(event) for event in last.values()}
+    for charge_id, event in last.items():
+        payload, order_id = json.loads(event.data), order_of(event)
+        if not _cancelled(books, order_id) and charge_id not in books.by_hand:
+            yield order_id, f"{event.subject} was published, and it was never cancelled"
+        if event.subject == PAYMENT_REFUNDED:
+            if books.refunds.get(charge_id, {}).get(payload["refundId"]) != "succeeded":
+                yield order_id, f"announced as given back, and it is not: {payload}"
+        elif event.subject == PAYMENT_REFUND_FAILED and _is_back(books, charge_id):
+            yield order_id, f"announced as failed, and it is given back: {payload}"
+        elif event.subject == PAYMENT_DISPUTED and not books.charged_back(charge_id):
+            attempt = _attempt_of(books, books.charges[charge_id])
+            if attempt is None or not attempt.undone:
+                yield order_id, f"announced as charged back, and it is not: {payload}"
     paid = {payload["orderId"]: payload["stripeId"] for payload in _announced(books, PAYMENT_CREATED)}
     for order_id, charge_id in paid.items():
-        charge = books.charges.get(charge_id)
-        blocked = charge is not None and _state_of(books, charge) is AttemptState.BLOCKED
-        if charge_id in books.by_hand:
-            continue
-        if books.given_back(charge_id) and order_id not in told and not blocked:
+        if charge_id not in books.by_hand and books.given_back(charge_id) and order_id not in told:
             yield order_id, f"{charge_id} was announced as paid and given back, and the refund was never announced"
 
 
@@ -245,6 +270,8 @@ def nothing_is_left_undone(books: Books) -> Iterator[Breach]:
         for attempt in order.attempts:
             if attempt.state in UNSETTLED or attempt.state is AttemptState.REFUNDING:
                 yield order.id, f"attempt {attempt.number} is still {attempt.state.value}"
+            if attempt.recheck is not None:
+                yield order.id, f"attempt {attempt.number} is to be looked at again at {attempt.recheck}"
         for event in order.outbox:
             if event.published is None:
                 yield order.id, f"{event.subject} was never published"

@@ -194,7 +194,8 @@ def one_charge_at_a_time(entry: StripeCharged, books: Books) -> Iterator[Breach]
     kept = [
         each.charge_id
         for each in books.charges_of(entry.order_id)
-        if not books.on_its_way_back(each.charge_id) and not books.given_back(each.charge_id)
+        # One that was given back and is no longer is given back anew, as soon as that is seen: no charge undoes itself.
+        if not books.on_its_way_back(each.charge_id) and not books.was_returned(each.charge_id)
     ]
     if kept:
         yield entry.order_id, f"{entry.charge_id} was charged while {', '.join(kept)} is kept"

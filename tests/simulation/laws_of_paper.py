@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import (
     ATTEMPTS_LIMIT,
+    GIVEN_BACK,
     GIVING_BACK,
     TABLE,
     UNSETTLED,
@@ -39,6 +40,8 @@ COMMIT_S = 45.0
 LOOKS_ENOUGH = 4
 """Looks that say the same. The first ones may be another process's, whose word is not waited for."""
 CHARGED = GIVING_BACK | {AttemptState.PAID}
+RECHECKED_S = 29 * 86_400.0
+"""A clock that was wrong by hours may end the rechecks by as much too early."""
 RESTARTS_EXHAUSTED = 70
 """The exit code of a process whose actors crashed too often."""
 
@@ -209,13 +212,27 @@ def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
         yield order.id, f"due is {order.due}, the earliest task is due at {earliest}"
     for attempt in order.attempts:
         owes = attempt.state in OWES_A_REFUND or attempt.state is AttemptState.CHARGING
-        if (attempt.task is not None) != owes:
+        if attempt.state not in GIVEN_BACK and (attempt.task is not None) != owes:
             yield order.id, f"attempt {attempt.number} is {attempt.state.value}, its task {attempt.task}"
         if attempt.state in OWES_AN_INTENT and (order.intent is None or order.intent.task is None):
             yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and nothing is due for its intent"
     unpublished = [event for event in order.outbox if event.published is None]
     if any((event.task is not None) != (event is unpublished[0]) for event in unpublished):
         yield order.id, "not exactly the first unpublished event is being published"
+
+
+@step(Wrote, law="what was given back is rechecked for 30 days (F44, F38)")
+def the_given_back_is_rechecked(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order = entry.order
+    if order.recheck != min((each.recheck for each in order.attempts if each.recheck is not None), default=None):
+        yield order.id, f"it is rechecked at {order.recheck}"
+    for attempt in order.attempts:
+        if attempt.state not in GIVEN_BACK or attempt.refund is None or not attempt.intent:
+            continue
+        since_s = books.given_back_s.get((order.id, attempt.number, attempt.refund.undone), entry.at_s)
+        rechecked = attempt.recheck is not None or attempt.task is not None
+        if not rechecked and entry.at_s - since_s < RECHECKED_S and not books.restored:
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and looked at no more"
 
 
 @step(Wrote, law="an attempt's charge is kept or given back, never neither")
@@ -277,25 +294,27 @@ def events_follow_writes(entry: Stored, books: Books) -> Iterator[Breach]:
     held = [
         {"id": order.payment.id, "orderId": order.id, "stripeId": event.stripe_id}
         | ({"refundId": event.refund_id} if event.refund_id else {})
+        | ({"disputeId": event.dispute_id, "status": event.status} if event.dispute_id else {})
         for event in (order.outbox if order and order.payment else ())
         if order and order.payment and event.subject == entry.subject
     ]
     if payload not in held:
         yield order_id, f"{entry.who} published {entry.subject} {payload}; the store holds {held}"
-    if entry.message_id not in (f"{entry.subject}:{payload['id']}", _of_charge(entry.subject, payload)):
+    if not f"{entry.message_id}:".startswith(f"{entry.subject}:{payload['id']}:"):
         yield order_id, f"{entry.subject} has the message id {entry.message_id!r}"
+    others = [each for each in books.outgoing if each.message_id == entry.message_id and each.data != entry.data]
+    if others:
+        yield order_id, f"{entry.message_id} is the message id of {others[0].data!r} too: the stream drops one of them"
 
 
-def _of_charge(subject: str, payload: dict[str, str]) -> str:
-    """The message id of a payment's second event of one subject."""
-    return f"{subject}:{payload['id']}:{payload['stripeId']}"
-
-
-@step(Stored, law="payment:refunded after payment:created (F21)")
+@step(Stored, law="payment:refunded after payment:created (F21), and before payment:refund_failed (F44)")
 def events_keep_their_order(entry: Stored, books: Books) -> Iterator[Breach]:
-    if entry.subject != PAYMENT_REFUNDED:
+    if entry.subject not in (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED) or books.restored:
         return
     payload = json.loads(entry.data)
+    refunds = [json.loads(each.data) for each in books.outgoing if each.subject == PAYMENT_REFUNDED]
+    if entry.subject == PAYMENT_REFUND_FAILED and payload not in refunds:
+        yield payload["orderId"], f"{payload['refundId']} is announced as failed, and never was as done"
     order = books.orders.get(payload["orderId"])
     owes_created = order is not None and any(event.subject == PAYMENT_CREATED for event in order.outbox)
     if owes_created and not any(

@@ -23,8 +23,9 @@ JUMP_OVER_S = 6.0
 """What is due later than this is jumped to."""
 HANG_SHOWS_S = 100.0
 """Who stands still now and then is not judged by its supervisor: a hang is waited for, not jumped over."""
-LIMIT_S = 80 * 3600.0
-"""Past this nothing of a schedule can be due any more: keys live 24 h, requests 25 h, looks are 6 h apart."""
+LIMIT_S = 300 * 86_400.0
+"""Past this nothing of a schedule can be due any more: a bank takes 60 days to decide, and what was given back is
+rechecked for 30; three times, where refunds fail."""
 CALM_STEPS = 1
 """So many looks in a row must find everything at rest, before the last."""
 KNOWN_AFTER_S = 31.0
@@ -106,12 +107,18 @@ class Rest:
         world = self._world
         busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
         busy = busy or world.stripe.coming or world.edits.coming
-        return not busy and world.next_event_s() is None and all(blocked(order) for order in world.orders_due())
+        busy = busy or any(order.recheck is not None for order in world.database.orders())
+        return not busy and world.next_event_s() is None and all(self._blocked(order) for order in world.orders_due())
 
     def why(self) -> str:
         """What keeps the world from its rest."""
         world = self._world
-        due = [f"{order.id} is due at {order.due}" for order in world.orders_due() if not blocked(order)]
+        due = [f"{order.id} is due at {order.due}" for order in world.orders_due() if not self._blocked(order)]
+        due += [
+            f"{order.id} is rechecked at {order.recheck}"
+            for order in world.database.orders()
+            if order.recheck is not None
+        ]
         waiting = ["a customer waits" for errand in world.errands if errand.waits]
         unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
         unsettled += ["a charge is to come"] if world.stripe.coming else []
@@ -130,12 +137,23 @@ class Rest:
             return None
         repeats = [errand.again_at_s for errand in world.errands if errand.waits and not errand.known]
         repeats += [errand.bank_at_s for errand in world.errands if errand.bank_at_s is not None]
-        times = [(order.due - BEGINNING).total_seconds() for order in world.orders_due() if order.due is not None]
+        # One that Stripe blocks is looked at each hour, and nothing comes of it: it is no reason to wake.
+        due = [order.due for order in world.orders_due() if not self._blocked(order)]
+        due += [order.recheck for order in world.database.orders()]
+        times = [(at - BEGINNING).total_seconds() for at in due if at is not None]
         landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
         event_s = world.next_event_s()
         events = [] if event_s is None else [event_s]
         coming = (*world.stripe.coming, *world.edits.coming.values())
         return min((*times, *landing, *repeats, *events, *coming, *world.bus.next_s()), default=None)
+
+    def _blocked(self, order: Order) -> bool:
+        """Whether all that is due of an order is a refund that Stripe itself keeps blocking (F44)."""
+        attempts = [each for each in order.attempts if each.task is not None]
+        events = [event for event in order.outbox if event.task is not None]
+        intent = order.intent is not None and order.intent.task is not None
+        blocked = all(each.state is AttemptState.BLOCKED and self._world.stripe.blocks(each) for each in attempts)
+        return not events and not intent and blocked
 
     def _jump(self, next_s: float) -> None:
         """Let time pass with nobody running, to shortly before or after what is next."""
@@ -162,14 +180,6 @@ class Rest:
         world = self._world
         world.journal.add(Rests(world.now_s, "world", True))
         world.loop.end()
-
-
-def blocked(order: Order) -> bool:
-    """Whether all that is due of an order is a refund that Stripe itself keeps blocking (F44): it may take for ever."""
-    attempts = [each for each in order.attempts if each.task is not None]
-    events = [event for event in order.outbox if event.task is not None]
-    intent = order.intent is not None and order.intent.task is not None
-    return not events and not intent and all(each.state is AttemptState.BLOCKED for each in attempts)
 
 
 def unknown(order: Order) -> bool:

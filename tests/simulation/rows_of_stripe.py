@@ -128,6 +128,12 @@ def a_refund_is_blocked(entry: Met, _books: Books) -> bool:
     return entry.trigger is Trigger.REFUND_BLOCKED
 
 
+@row("F44", Met)
+def a_refund_has_failed(entry: Met, _books: Books) -> bool:
+    """A charge that was given back is no longer; or the bank has given it back."""
+    return entry.trigger in (Trigger.UNDONE, Trigger.DISPUTE_LOST)
+
+
 @row("F45", WentToBank)
 def a_customer_at_the_bank(entry: WentToBank, books: Books) -> bool:
     """A customer authenticates, and the order is charged by it."""

@@ -14,7 +14,7 @@ from bson.errors import BSONError
 
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
-from tests.fakes.store import by_payment, due_orders, encoded
+from tests.fakes.store import by_payment, due_orders, encoded, orders_to_recheck
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
 
@@ -73,6 +73,9 @@ class SimStore:
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
         return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
 
+    async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
+        return await self._read("store.rechecks", lambda: orders_to_recheck(self._database, now, limit))
+
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
             if (name := self._database.keep(letter)) is not None:
@@ -88,12 +91,15 @@ class SimStore:
         def lost() -> list[Committed]:
             return [Committed.UNKNOWN for _ in orders]
 
-        restores = self._world.restores
+        restores, refused = self._world.restores, False
 
         def act(reply: Reply[list[Committed]]) -> None:
+            nonlocal refused
             if restores != self._world.restores:
                 return None
-            if self._refuses():
+            # The driver sends a command once: one that was refused is not carried out by a packet that comes later.
+            refused = refused or self._refuses()
+            if refused:
                 return reply([Committed.REFUSED for _ in orders])
             if self._is_away() or self._world.is_on("store writes away"):
                 return reply(lost())

@@ -8,12 +8,15 @@ executes; and what customers and operators do at Stripe without us.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Instrument, IntentStatus, RefusalReason
+from payment.core.order import Attempt
 from payment.ports.cards import (
     CancelOutcome,
     ConfirmOutcome,
@@ -29,11 +32,15 @@ from payment.ports.cards import (
 )
 from tests.fakes.cards import (
     CALL_TIMEOUT_S,
+    LOST,
+    OPEN,
     PREFIXES,
     PROCESSING_TAKES,
     REFUND_SETTLES_AFTER,
+    WON,
     Changed,
     Charge,
+    Dispute,
     FakeStripe,
     PaymentIntent,
     Refund,
@@ -42,6 +49,7 @@ from tests.fakes.cards import (
 from tests.simulation import before
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import (
+    BankDecided,
     DidByHand,
     IntentMoved,
     StripeAnswered,
@@ -60,6 +68,15 @@ Act = Callable[[bool, bool], R]
 
 EXECUTION_S = 0.3
 """About how long Stripe executes a request with a key: for that time its key is in use."""
+DAY_S = 86_400.0
+FAILS_AFTER_S = (2.0, 29 * DAY_S)
+"""When a refund that succeeded fails: banks have 30 days. Early ones as often as late ones."""
+BANK_DECIDES_AFTER_S = (0.1, 60 * DAY_S)
+"""How long a dispute is open."""
+NEVER_DECIDED, DECIDED_ANEW = 0.2, 0.15
+"""How often a bank does not decide within a world's time, and how often it decides anew what we had lost."""
+REFUNDS_UNDONE = 3
+"""So many refunds of a charge may fail before no more is asked for: said here anew, for the code's may be wrong."""
 A_MOMENT_S = 0.001
 """Clocks are read in whole milliseconds: what happens at a time is looked at just after it."""
 
@@ -71,12 +88,14 @@ class SimStripe:
         self.books = FakeStripe(world.clock, changed=self._changed)
         self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
         self.books.stores_refusals = world.chances.next("stores refusals") < 0.5
+        self.books.refund_settles_after = self._refund_settles_after
         self._world = world
         self._executing: dict[str, None] = {}
         self.refused: dict[str, Refused] = {}
         """Keys of which every further request is refused, and how."""
         self.coming: list[float] = []
-        """When charges are made by themselves: a bank decides, an old request lands. Nothing rests before."""
+        """When something happens by itself: a bank decides or returns a refund, an old request lands. Nothing rests
+        before."""
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
@@ -117,10 +136,46 @@ class SimStripe:
                     charged = StripeCharged(self._world.now_s, "stripe", what.id, *about, what.succeeded)
                     self._world.journal.add(charged)
             case Refund():
-                self._tell_refund(what.id, what.charge_id, what.begins)
-                if what.ends != what.begins:
-                    settles_s = REFUND_SETTLES_AFTER.total_seconds()
-                    self._world.later(settles_s, self._tell_refund, what.id, what.charge_id, what.ends)
+                self._refund_changed(what)
+            case Dispute():
+                self._disputed(what)
+
+    def _refund_changed(self, refund: Refund) -> None:
+        self._tell_refund(refund.id, refund.charge_id, self.books.status_of(refund))
+        settles_s = (refund.settles_at - self._world.clock.now()).total_seconds()
+        if settles_s > 0 and refund.ends != refund.begins:
+            tell = partial(self._tell_refund, refund.id, refund.charge_id)
+            self._comes(settles_s + A_MOMENT_S, lambda: tell(self.books.status_of(refund)))
+
+    def _refund_settles_after(self, status: str) -> timedelta:
+        if status != "failed":
+            return REFUND_SETTLES_AFTER
+        return timedelta(seconds=self._spread("refund fails", FAILS_AFTER_S))
+
+    def _spread(self, what: str, between: tuple[float, float]) -> float:
+        """Small ones as often as large ones."""
+        least, most = between
+        return round(least * (most / least) ** self._world.chances.next(what), 3)
+
+    def _disputed(self, dispute: Dispute) -> None:
+        world = self._world
+        world.journal.add(BankDecided(world.now_s, "stripe", dispute.charge_id, dispute.status))
+        world.changes += 1
+        charge = next(each for each in self.books.charges if each.id == dispute.charge_id)
+        if dispute.status == OPEN and world.chances.next("bank decides") >= NEVER_DECIDED:
+            decision = LOST if world.chances.next("bank's decision") < 0.6 else WON
+            after_s = self._spread("dispute takes", BANK_DECIDES_AFTER_S)
+            self._comes(after_s, lambda: self.books.dispute(charge, decision))
+        elif dispute.status == LOST and world.chances.next("bank decides anew") < DECIDED_ANEW:
+            after_s = self._spread("decision stands", FAILS_AFTER_S)
+            self._comes(after_s, lambda: self.books.dispute(charge, WON))
+
+    def blocks(self, attempt: Attempt) -> bool:
+        """Whether nothing changes about a refund that is blocked: its bank does not decide, or its card is closed."""
+        charge = next(each for each in self.books.charges if each.id == attempt.charge_id)
+        if charge.dispute in (OPEN, LOST) or self.books.is_refunded(charge):
+            return charge.dispute == OPEN and not self.books.is_refunded(charge)
+        return attempt.refund is not None and attempt.refund.undone >= REFUNDS_UNDONE
 
     def _intent_changed(self, intent: PaymentIntent) -> None:
         world, asked = self._world, intent.made_by
@@ -161,10 +216,27 @@ class SimStripe:
     def refund_by_hand(self) -> None:
         """An operator gives the last charge back that was not given back yet."""
         charges = [each for each in self.books.charges if self.books.kept_charges(each.order_id).count(each)]
-        charges = [each for each in charges if not each.card.disputed]
+        charges = [each for each in charges if not self.books.is_disputed(each)]
         if charges:
             self._by_hand("refund", charges[-1].order_id, charges[-1].id)
             self.books.refund_by_hand(charges[-1].id)
+
+    def fail_a_refund_later(self, after_s: float) -> None:
+        """A bank will return a refund. Nothing rests before, whether or not the service waits for it."""
+        self._comes(after_s, self.fail_a_refund)
+
+    def fail_a_refund(self) -> None:
+        """A bank returns the last refund that has succeeded."""
+        done = [each for each in self.books.refunds if self.books.status_of(each) == "succeeded"]
+        if done:
+            self.books.fail_refund(done[-1])
+
+    def dispute_a_charge(self) -> None:
+        """A bank disputes the last charge that was not given back."""
+        kept = [each for each in self.books.charges if self.books.kept_charges(each.order_id).count(each)]
+        kept = [each for each in kept if not each.dispute]
+        if kept:
+            self.books.dispute(kept[-1], OPEN)
 
     def _by_hand(self, what: str, order_id: str, name: str) -> None:
         self._world.journal.add(DidByHand(self._world.now_s, "operator", what, order_id, name))
@@ -224,6 +296,9 @@ class SimCards:
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
         order_id = next((each.order_id for each in self._books.charges if each.id == charge_id), "")
         return await self._look(About("find_refund", order_id), lambda: self._books.find_refund(charge_id))
+
+    async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
+        return await self._look(About("find_refund", request.order_id), lambda: self._books.recheck_refund(request))
 
     async def check(self) -> NotYet | Unclear | None:
         return await self._look(About("check", ""), lambda: None)

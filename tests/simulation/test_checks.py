@@ -164,6 +164,17 @@ def awake_too_long(journal: Journal) -> Journal:
     return [*journal[: number + 1], Awake(40.0, "world", 30.0), *journal[number + 1 :]]
 
 
+def given_back(order: object) -> bool:
+    return order.id == "o2" and order.recheck is not None
+
+
+def refund_fails(journal: Journal) -> Journal:
+    """With the refund of o2 returned by its bank, at the very end."""
+    return [*journal[:-1], structs.replace(journal[at(journal, StripeRefunded)], status="failed"), journal[-1]]
+
+
+OTHER_REFUND = b'{"id": "p", "orderId": "o2", "stripeId": "ch_2", "refundId": "re_9"}'
+
 PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a revision is left out": (
         "rev only grows",
@@ -407,7 +418,26 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "the kept charge is never announced": ("L2: a kept charge's", lambda j: without(j, Stored, on("payment:created"))),
     "a payment without a charge is announced": ("L2: nobody else", lambda j: without(j, StripeCharged, paid("o1"))),
     "a cancelled order keeps its money": ("L3: a cancelled order", lambda j: without(j, StripeRefunded)),
-    "a refund is never announced": ("L3: what a cancelled", lambda j: without(j, Stored, on("payment:refunded"))),
+    "a refund is never announced": ("L3: how the giving back", lambda j: without(j, Stored, on("payment:refunded"))),
+    "a refund fails, and nobody hears of it": ("L3: how the giving back", refund_fails),
+    "a refund fails, and the money is kept": ("L3: a cancelled order", refund_fails),
+    "a refund fails, and the store calls it done": ("L1: the documents say", refund_fails),
+    "a refund that was never announced is announced as failed": (
+        "payment:refunded after payment:created (F21), and before",
+        lambda j: changed(j, Stored, on("payment:refunded"), subject="payment:refund_failed"),
+    ),
+    "two events have one message id": (
+        "no event on the bus",
+        lambda j: twice(j, Stored, on("payment:refunded"), data=OTHER_REFUND),
+    ),
+    "what was given back is not rechecked": (
+        "what was given back is rechecked",
+        lambda j: written(j, given_back, lambda o: structs.replace(with_attempt(o, 1, recheck=None), recheck=None)),
+    ),
+    "a recheck is in no index": (
+        "what was given back is rechecked",
+        lambda j: written(j, given_back, lambda o: structs.replace(o, recheck=None)),
+    ),
     "an event is lost": (
         "L4: every event",
         lambda j: [

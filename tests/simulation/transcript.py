@@ -14,6 +14,7 @@ from tests.simulation.journal import (
     Acked,
     AnyEntry,
     Awake,
+    BankDecided,
     Buried,
     ConfirmedInBrowser,
     Delivered,
@@ -103,6 +104,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             )
         case StripeRefunded():
             return f"GIVES BACK {entry.charge_id}: {entry.refund_id} {entry.status}"
+        case BankDecided():
+            return f"DISPUTES {entry.charge_id}: {entry.status}"
         case DidByHand():
             return f"does by hand: {entry.what} {entry.id} of {entry.order_id}"
         case WentToBank():

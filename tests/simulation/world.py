@@ -285,7 +285,17 @@ class World:
 
 
 PLAIN = (str, int, float, bool, type(None))
-QUIET = frozenset({"store.due", "store.prepare", "store.probe", "store.missing_indexes", "store.ping", "stripe.check"})
+QUIET = frozenset(
+    {
+        "store.due",
+        "store.rechecks",
+        "store.prepare",
+        "store.probe",
+        "store.missing_indexes",
+        "store.ping",
+        "stripe.check",
+    }
+)
 """Calls that an idle process makes again and again."""
 
 

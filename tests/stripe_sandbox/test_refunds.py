@@ -169,3 +169,18 @@ async def test_a_list_of_an_unknown_intent_is_refused(world: World, path: str) -
         async with world.raw.get(f"/v1/{path}", params=params) as response:
             assert response.status == 400
             assert (await response.json())["error"]["param"] == next(iter(params))
+
+
+async def test_a_bank_returns_a_refund_when_it_is_told_to(world: World) -> None:
+    """F44: at any time, days after it succeeded; once."""
+    charge = await world.charge()
+    given = await refund(world, charge.id)
+    await world.control("clock", skip_s=20 * 86_400)
+    assert await world.control(f"refunds/{given.id}/fail") == {"id": given.id, "status": "failed"}
+    failed = await world.stripe.v1.refunds.retrieve_async(given.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
+    assert (await world.stripe.v1.charges.retrieve_async(charge.id)).refunded is False
+    for refund_id in (given.id, "re_none"):
+        async with world.raw.post(f"/_sandbox/refunds/{refund_id}/fail") as response:
+            assert response.status == 409
+    assert (await refund(world, charge.id)).status == "succeeded"

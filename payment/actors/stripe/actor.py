@@ -4,7 +4,7 @@ Its mailbox takes, from the ledger:
 
     ConfirmIntent, CreateIntent, RetrieveIntent,    each ended by exactly one EffectEnded to the ledger; an effect that
     CancelIntent, ListCharges, RefundCharge,        is released again before its first call ends with that one
-    FindRefund
+    FindRefund, RecheckRefund
     CancelEffect                                    a call that was not sent yet is not sent
 
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
@@ -28,7 +28,7 @@ from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.rate_limiter import INSTANT_S
 from payment.actors.stripe.scheduler import StripeScheduler
 from payment.actors.stripe.telemetry import ACCOUNT, CHECK, StripeTelemetry
-from payment.core.effects import ConfirmIntent, FindRefund, ListCharges, RefundCharge
+from payment.core.effects import ConfirmIntent, FindRefund, ListCharges, RecheckRefund, RefundCharge
 from payment.ops.health import Health
 from payment.ops.metrics import Metrics
 from payment.ports.cards import CardProcessor, NotYet, Obstacle
@@ -47,8 +47,8 @@ DRAIN_LOOK_EVERY_S = 0.05
 """Between looks whether the calls in flight have ended."""
 
 CALL_STUCK_S = 60.0
-"""A call is several requests at most (a refund: itself, three pages, the charge), each of which the adapter ends after
-8 s: one that is older than this is lost."""
+"""A call is several requests at most (a refund: itself, three pages, the charge, its disputes), each of which the
+adapter ends after 8 s: one that is older than this is lost."""
 
 
 class StripeActor(Actor[StripeLetter]):
@@ -197,6 +197,8 @@ class StripeActor(Actor[StripeLetter]):
                 return await self._cards.refund(effect)
             case FindRefund():
                 return await self._cards.find_refund(effect.charge_id)
+            case RecheckRefund():
+                return await self._cards.recheck_refund(effect)
         intent, step = effect.intent, entry.step
         if step is Step.LIST:
             return await self._cards.list_charges(intent.order_id, intent.payment_id)

@@ -11,6 +11,7 @@ Change together: the outcomes in `payment.ports.cards`, the messages in `payment
     ListCharges     list
     RefundCharge    refund
     FindRefund      find refund
+    RecheckRefund   find refund
 
 A create is left out where the intent's id is known, and a list where the key is younger than Stripe keeps keys.
 """
@@ -28,6 +29,7 @@ from payment.core.effects import (
     IntentEffect,
     IntentReference,
     ListCharges,
+    RecheckRefund,
     RefundCharge,
     RetrieveIntent,
     StripeEffect,
@@ -43,6 +45,7 @@ from payment.core.messages import (
     ConfirmWithheld,
     CreateErrorStored,
     CreateRefused,
+    DisputeLost,
     EffectReturned,
     IntentPrepared,
     IntentSeen,
@@ -53,12 +56,14 @@ from payment.core.messages import (
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
+    RefundRechecked,
     RefusalReason,
 )
 from payment.ops.vocabulary import Event
 from payment.ports.cards import (
     Blocked,
     CancelOutcome,
+    ChargedBack,
     Charges,
     ConfirmOutcome,
     CreateOutcome,
@@ -85,7 +90,7 @@ Outcome = (
     CreateOutcome | ConfirmOutcome | RetrieveOutcome | CancelOutcome | ListOutcome | RefundOutcome | FindRefundOutcome
 )
 
-SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded)
+SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded, DisputeLost)
 """After these the same request with the same key would only bring the same answer."""
 
 
@@ -126,7 +131,7 @@ Result = End | Progress | NotYet | None
 
 def first_progress(effect: StripeEffect) -> Progress:
     """Returns the progress of an effect that has just come."""
-    return Progress() if isinstance(effect, ListCharges | RefundCharge | FindRefund) else Progress(effect.intent.id)
+    return Progress(effect.intent.id) if isinstance(effect, IntentEffect) else Progress()
 
 
 def carried_over(progress: Progress, old: StripeEffect, new: StripeEffect) -> Progress:
@@ -143,7 +148,7 @@ def step_of(effect: StripeEffect, progress: Progress) -> Step:
             return Step.LIST
         case RefundCharge():
             return Step.REFUND
-        case FindRefund():
+        case FindRefund() | RecheckRefund():
             return Step.FIND_REFUND
         case _ if progress.look is not None:
             return Step.RETRIEVE
@@ -175,6 +180,8 @@ def result_of(effect: StripeEffect, progress: Progress, outcome: Outcome) -> Res
             return None if charges is None else End(ChargesListed(effect.order_id, effect.attempt, charges))
         case RefundCharge() | FindRefund():
             return _after_refund(effect, outcome)
+        case RecheckRefund():
+            return _after_recheck(effect, outcome)
         case _:
             return _after_intent_step(effect, progress, outcome)
 
@@ -310,6 +317,8 @@ def _after_refund(effect: RefundCharge | FindRefund, outcome: Outcome) -> End | 
     match outcome:
         case Refunded():
             return End(ChargeRefunded(order_id, charge_id, outcome.refund_id))
+        case ChargedBack():
+            return End(DisputeLost(order_id, charge_id, outcome.dispute_id, outcome.text))
         case Blocked():
             return End(RefundBlocked(order_id, charge_id, outcome.refund_id, outcome.text))
         case NotRefunded():
@@ -318,6 +327,24 @@ def _after_refund(effect: RefundCharge | FindRefund, outcome: Outcome) -> End | 
             return End(RefundErrorStored(order_id, charge_id, effect.key))
         case _:
             return None
+
+
+def _after_recheck(effect: RecheckRefund, outcome: Outcome) -> End | None:
+    """It stands, or not. How a charge that is given back no longer goes on is found by the looks that follow."""
+    text: str | None = None
+    match outcome:
+        case Refunded(refund_id=effect.given_back_by):
+            stands = True
+        case ChargedBack() if effect.charged_back:
+            stands = True
+        case Blocked():
+            stands, text = False, outcome.text
+        case Refunded() | ChargedBack() | NotRefunded():
+            what = "the dispute is lost no longer" if effect.charged_back else "the refund has failed"
+            stands, text = False, f"{what}: {effect.given_back_by}"
+        case _:
+            return None
+    return End(RefundRechecked(effect.order_id, effect.charge_id, effect.given_back_by, stands, text))
 
 
 def _known(progress: Progress) -> str:

@@ -11,7 +11,17 @@ from msgspec import Struct
 
 from payment.core.effects import IntentReference, RefundCharge
 from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedCharge
-from payment.ports.cards import Blocked, Charges, Handover, Intent, NextAction, NotRefunded, Refunded, Unclear
+from payment.ports.cards import (
+    Blocked,
+    ChargedBack,
+    Charges,
+    Handover,
+    Intent,
+    NextAction,
+    NotRefunded,
+    Refunded,
+    Unclear,
+)
 
 Body = dict[str, object]
 
@@ -25,7 +35,11 @@ ATTEMPT_MAX_DIGITS = 9
 """Attempts are counted from 1; a longer number is not one of ours."""
 
 UNDER_WAY = frozenset({"pending", "requires_action"})
-"""Refund statuses that may yet become a success."""
+"""Refund statuses that may yet become a success. `failed` and `canceled` are over: the money is ours again."""
+
+REFUNDABLE = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "charge_refunded"})
+"""Dispute statuses with which a charge can be refunded, whatever `is_charge_refundable` says. `warning_…` is a bank's
+inquiry, which withdraws no money, and `charge_refunded` what earlier versions said after a refund."""
 
 STATUSES = {status.value: status for status in IntentStatus}
 
@@ -120,15 +134,21 @@ def read_listed(charges: Sequence[Body], order_id: str, payment_id: str) -> Char
     return Charges(charges=tuple(found), pending=pending)
 
 
-def read_refunds(refunds: Sequence[Body], charge_amount: int) -> Refunded | Blocked | NotRefunded | Unclear:
-    """Whether these refunds give the whole charge back: what has succeeded counts, what is under way doesn't yet."""
+def read_refunds(
+    refunds: Sequence[Body], charge_amount: int, known: str | None = None
+) -> Refunded | Blocked | NotRefunded | Unclear:
+    """Whether these refunds give the whole charge back: what has succeeded counts, what is under way doesn't yet.
+
+    It is named by the `known` refund where that one has succeeded, else by the newest one that has.
+    """
     given_back, done, waiting = 0, None, None
     for refund in refunds:
         status, amount = refund.get("status"), refund.get("amount")
         if type(amount) is not int or not isinstance(status, str):
             return Unclear(text="Stripe listed a refund without an amount or a status")
         if status == "succeeded":
-            given_back, done = given_back + amount, done or read_id(refund)
+            named = read_id(refund)
+            given_back, done = given_back + amount, named if named == known else done or named
         elif status in UNDER_WAY:
             waiting = waiting or read_id(refund)
     if done is not None and given_back >= charge_amount:
@@ -136,6 +156,44 @@ def read_refunds(refunds: Sequence[Body], charge_amount: int) -> Refunded | Bloc
     if waiting is not None:
         return Blocked(text="the refund is under way", refund_id=waiting)
     return NotRefunded()
+
+
+def gives_all_back(refund: Body, refund_id: str, charge_id: str, amount: int) -> bool:
+    """Whether this is that refund, and by itself gives the whole charge back."""
+    given_back = refund.get("amount")
+    right = read_id(refund) == refund_id and refund.get("charge") == charge_id
+    return right and refund.get("status") == "succeeded" and type(given_back) is int and given_back >= amount
+
+
+def is_lost(dispute: Body) -> bool:
+    """Lost; or settled with the customer before it became a chargeback (`prevented`, case type `resolution`:
+    docs.stripe.com/changelog/basil/2025-08-27/add-preventions-to-dispute)."""
+    status = dispute.get("status")
+    return status == "lost" or (status == "prevented" and _case_of(dispute) == "resolution")
+
+
+def read_disputes(disputes: Sequence[Body], left: int, currency: object) -> ChargedBack | Blocked | NotRefunded:
+    """Whether a bank has given back a charge that no refund does, or stands in a refund's way.
+
+    `left` is what refunds have not given back, in minor units of `currency`. A dispute may be about a part of it; then
+    Stripe refunds the rest no more either, and the text says so. A dispute's status that is not known is in the way.
+    """
+    lost = {name: each for each in disputes if is_lost(each) and (name := read_id(each)) is not None}
+    if lost:
+        given_back = sum(value for each in lost.values() if type(value := each.get("amount")) is int)
+        same = all(each.get("currency") == currency for each in lost.values())
+        partly = f"the bank gave back {given_back} of {left}" if same and given_back < left else None
+        return ChargedBack(dispute_id=next(iter(lost)), text=partly)
+    for dispute in disputes:
+        status = dispute.get("status")
+        prevented = status == "prevented" and _case_of(dispute) == "block"
+        if not (status in REFUNDABLE or prevented or dispute.get("is_charge_refundable") is True):
+            return Blocked(text=f"the bank disputes the charge ({status})")
+    return NotRefunded()
+
+
+def _case_of(dispute: Body) -> object:
+    return _mapping(_mapping(dispute.get("payment_method_details")).get("card")).get("case_type")
 
 
 def read_page(body: Body) -> Page | None:
@@ -212,6 +270,7 @@ def _facts_of(charge: Body, charge_id: str) -> ChargeFacts:
         charge_id=charge_id,
         refunded=in_full or charge.get("refunded") is True,
         disputed=charge.get("disputed") is True,
+        amount_refunded=refunded if type(refunded) is int else 0,
     )
 
 

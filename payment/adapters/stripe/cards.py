@@ -15,37 +15,31 @@ from urllib.parse import quote
 
 import aiohttp
 import stripe
-from msgspec import Struct
 
 from payment.adapters.stripe.bodies import (
     Body,
     Success,
     read_created,
-    read_id,
     read_intent,
     read_listed,
     read_page,
-    read_refunds,
-    refund_tags_of,
     tags_of,
 )
-from payment.adapters.stripe.errors import Answer, Call, Ending, judge_answer, judge_break, read_answer
+from payment.adapters.stripe.errors import Call, Ending, judge_answer, judge_break, read_answer
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
+from payment.adapters.stripe.no_success import NoSuccess, is_forbidden, nothing_known
+from payment.adapters.stripe.refunds import Refunds
 from payment.adapters.stripe.texts import redacted
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
 from payment.ports.cards import (
-    Blocked,
     CancelOutcome,
     ConfirmOutcome,
     CreateOutcome,
     Declined,
     FindRefundOutcome,
     ListOutcome,
-    NotRefunded,
     NotYet,
-    Obstacle,
-    Refunded,
     RefundOutcome,
     Refused,
     RetrieveOutcome,
@@ -73,15 +67,6 @@ LIST_PAGES_MAX = 10
 """An order has at most 20 attempts, and a browser that holds a client secret may add failed charges of its own until
 Stripe cancels the intent: a thousand is more than one order can have."""
 
-OBSTACLES = {
-    Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
-    Ending.LOCKED: Obstacle.LOCKED,
-    Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
-    Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
-    Ending.OPERATOR: Obstacle.KEY_REFUSED,
-    Ending.UNREACHABLE: Obstacle.UNREACHABLE,
-}
-
 REASONS = {
     Ending.BAD_INSTRUMENT: RefusalReason.TOKEN,
     Ending.USED_INSTRUMENT: RefusalReason.TOKEN_USED,
@@ -89,18 +74,7 @@ REASONS = {
     Ending.BAD_REQUEST: RefusalReason.REQUEST,
 }
 
-STORED = frozenset({Ending.STORED, Ending.OTHER_PARAMETERS})
-ALARMED = frozenset({Ending.ALARM, Ending.OTHER_PARAMETERS})
-
 EXPANDED_CHARGE = ["latest_charge"]
-
-
-class NoSuccess(Struct, frozen=True):
-    """A call without a success: how it ended, in a text without secrets, and Stripe's answer where there was one."""
-
-    ending: Ending
-    text: str
-    answer: Answer | None = None
 
 
 class StripeCards:
@@ -128,6 +102,7 @@ class StripeCards:
         )
         self._session: aiohttp.ClientSession | None = None
         self._client: LeanClient | None = None
+        self._refunds = Refunds(self._call, self._list)
         quieten_library()
 
     def __repr__(self) -> str:
@@ -152,7 +127,7 @@ class StripeCards:
             return read_created(ended, intent)
         if (reason := REASONS.get(ended.ending)) is not None:
             return Refused(reason=reason, text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
         """Confirm the intent with the attempt's card: `POST /v1/payment_intents/{id}/confirm`."""
@@ -175,14 +150,14 @@ class StripeCards:
             return UnexpectedState(text=ended.text)
         if (reason := REASONS.get(ended.ending)) is not None:
             return Refused(reason=reason, text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
         """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`."""
         ended = await self._call(Call.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
         if isinstance(ended, Success):
             return read_intent(ended, intent_id, None, self._redacted)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         """Cancel the intent, without an idempotency key: `POST /v1/payment_intents/{id}/cancel`."""
@@ -191,49 +166,26 @@ class StripeCards:
             return read_intent(ended, intent_id, None, self._redacted)
         if ended.ending is Ending.UNEXPECTED_STATE:
             return UnexpectedState(text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
         """List the charges of the order's transfer group, every page of them: `GET /v1/charges`."""
         charges = await self._list("/v1/charges", {"transfer_group": order_id})
         if isinstance(charges, NoSuccess):
-            return _nothing_known(charges)
+            return nothing_known(charges)
         return read_listed(charges, order_id, payment_id)
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         """Give a charge back in full under the request's idempotency key: `POST /v1/refunds`."""
-        params: Body = {"charge": request.charge_id, "metadata": refund_tags_of(request)}
-        ended = await self._call(
-            Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key
-        )
-        if isinstance(ended, NoSuccess):
-            return await self._after_failed_refund(ended, request.charge_id)
-        body = ended.body
-        refund_id, status = read_id(body), body.get("status")
-        if refund_id is None or not isinstance(status, str):
-            return Unclear(text="Stripe answered 200, and not with a refund")
-        if body.get("charge", request.charge_id) != request.charge_id:
-            return Unclear(text=f"Stripe answered with a refund of another charge: {refund_id}", alarm=True)
-        if status == "succeeded":
-            return Refunded(refund_id=refund_id)
-        # This answer is stored for the key, and will say the same a day on: only the list shows what came of it.
-        seen = await self.find_refund(request.charge_id)
-        return seen if isinstance(seen, Refunded) else Blocked(text=f"the refund is {status}", refund_id=refund_id)
+        return await self._refunds.refund(request)
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """Look at a charge's refunds: `GET /v1/refunds`, and the charge itself where its amount matters."""
-        refunds = await self._list("/v1/refunds", {"charge": charge_id})
-        if isinstance(refunds, NoSuccess):
-            return _nothing_known(refunds)
-        if not refunds:
-            return NotRefunded()
-        charge = await self._call(Call.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
-        if isinstance(charge, NoSuccess):
-            return _nothing_known(charge)
-        amount = charge.body.get("amount")
-        if read_id(charge.body) != charge_id or type(amount) is not int:
-            return Unclear(text="Stripe answered 200, and not with the charge asked for")
-        return read_refunds(refunds, amount)
+        """Look whether a charge has been given back: by its refunds, or by a dispute."""
+        return await self._refunds.find(charge_id)
+
+    async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
+        """Look again at a charge that was given back: `GET /v1/refunds/{id}`, and the whole charge if that failed."""
+        return await self._refunds.recheck(request)
 
     async def check(self) -> NotYet | Unclear | None:
         """Make the cheapest authenticated call: `GET /v1/balance`. None: Stripe is there and takes our key.
@@ -242,28 +194,18 @@ class StripeCards:
         asked again of what we do need. A key that is refused there too would be refused at every payment.
         """
         ended = await self._call(Call.LOOK, "get", "/v1/balance", {})
-        if isinstance(ended, NoSuccess) and (ended.ending is Ending.ALARM or _is_forbidden(ended)):
+        if isinstance(ended, NoSuccess) and (ended.ending is Ending.ALARM or is_forbidden(ended)):
             ended = await self._call(Call.LOOK, "get", "/v1/payment_intents", {"limit": 1})
         if isinstance(ended, Success):
             return None
         if ended.ending is Ending.ALARM:
             return Unclear(text=f"Stripe, or what is at this address, does not know our requests: {ended.text}")
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def close(self) -> None:
         """Give back the connections."""
         if self._session is not None:
             await self._session.close()
-
-    async def _after_failed_refund(self, ended: NoSuccess, charge_id: str) -> RefundOutcome:
-        if ended.ending is Ending.BLOCKED:
-            return Blocked(text=ended.text)
-        if ended.ending is not Ending.ALREADY_REFUNDED:
-            return _nothing_known(ended)
-        seen = await self.find_refund(charge_id)
-        if isinstance(seen, NotRefunded):
-            return Unclear(text="Stripe calls the charge refunded, and lists no refund that gives it back")
-        return seen
 
     async def _list(self, path: str, filters: Body) -> list[Body] | NoSuccess:
         """All items of a list, or why not: never a part of it."""
@@ -360,17 +302,3 @@ def confirm_params(instrument: Instrument, authentication: Authentication) -> Bo
 
 def _path_of(intent_id: str) -> str:
     return f"/v1/payment_intents/{quote(intent_id, safe='')}"
-
-
-def _is_forbidden(ended: NoSuccess) -> bool:
-    return ended.answer is not None and ended.answer.status == 403
-
-
-def _nothing_known(ended: NoSuccess) -> NotYet | Unclear:
-    obstacle = OBSTACLES.get(ended.ending)
-    if obstacle is None:
-        return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
-    alarm = ended.ending is Ending.OPERATOR
-    if ended.answer is None:
-        return NotYet(obstacle, ended.text, alarm=alarm)
-    return NotYet(obstacle, ended.text, ended.answer.retry_after_s, alarm, ended.answer.of_account)

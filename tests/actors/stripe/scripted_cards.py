@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from payment.actors.stripe.outcomes import Outcome
-from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
+from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import ChargeFacts, IntentStatus
 from payment.ports.cards import Charges, Intent, NotYet, Obstacle, Refunded, Unclear
 from tests.fakes.clock import FakeClock
@@ -96,6 +96,9 @@ class ScriptedCards:
 
     async def find_refund(self, charge_id: str) -> Answer:
         return await self._answer("find_refund", charge_id, Refunded("re_1"))
+
+    async def recheck_refund(self, request: RecheckRefund) -> Answer:
+        return await self._answer("recheck_refund", request.given_back_by, Refunded(request.given_back_by))
 
     async def check(self) -> Answer:
         return await self._answer("check", "", None)

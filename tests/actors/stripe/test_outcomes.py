@@ -19,7 +19,14 @@ from payment.actors.stripe.outcomes import (
     step_of,
     undone,
 )
-from payment.core.effects import CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent, StripeEffect
+from payment.core.effects import (
+    CancelIntent,
+    ConfirmIntent,
+    CreateIntent,
+    RecheckRefund,
+    RetrieveIntent,
+    StripeEffect,
+)
 from payment.core.messages import (
     ActionRequired,
     Authentication,
@@ -32,6 +39,7 @@ from payment.core.messages import (
     ConfirmWithheld,
     CreateErrorStored,
     CreateRefused,
+    DisputeLost,
     EffectReturned,
     Failure,
     IntentPrepared,
@@ -44,11 +52,13 @@ from payment.core.messages import (
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
+    RefundRechecked,
     RefusalReason,
 )
 from payment.ops.vocabulary import Event
 from payment.ports.cards import (
     Blocked,
+    ChargedBack,
     Charges,
     Declined,
     Handover,
@@ -74,6 +84,8 @@ OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, .
     CANCEL,
 )
 LIST, REFUND, FIND_REFUND = listing(), refunding(), finding_refund()
+RECHECK = RecheckRefund("o1", "ch_1", 1999, "re_1")
+RECHECK_LOST = RecheckRefund("o1", "ch_1", 1999, "du_1", charged_back=True)
 
 NEW, AGED = Progress(), Progress(must_list=True)
 KNOWN = Progress("pi_1")
@@ -94,6 +106,16 @@ def seen(reason: LookReason, shown: Intent, attempt: int | None = None) -> Inten
     return IntentSeen("o1", 1, "pi_1", reason, shown.status, shown.charge, shown.failure, attempt)
 
 
+def failed(name: str) -> RefundRechecked:
+    text = f"the refund has failed: {name}"
+    return RefundRechecked("o1", "ch_1", name, stands=False, text=text)
+
+
+def not_lost(name: str) -> RefundRechecked:
+    text = f"the dispute is lost no longer: {name}"
+    return RefundRechecked("o1", "ch_1", name, stands=False, text=text)
+
+
 @pytest.mark.parametrize(
     ("effect", "progress", "step"),
     [
@@ -110,6 +132,7 @@ def seen(reason: LookReason, shown: Intent, attempt: int | None = None) -> Inten
         (LIST, NEW, Step.LIST),
         (REFUND, NEW, Step.REFUND),
         (FIND_REFUND, NEW, Step.FIND_REFUND),
+        (RECHECK, NEW, Step.FIND_REFUND),
     ],
 )
 def test_the_next_step_follows_from_the_effect_and_its_progress(
@@ -159,6 +182,15 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         (FIND_REFUND, NEW, Refunded("re_1"), ChargeRefunded("o1", "ch_1", "re_1")),
         (FIND_REFUND, NEW, Blocked("t"), RefundBlocked("o1", "ch_1", None, "t")),
         (FIND_REFUND, NEW, NotRefunded(), RefundNotFound("o1", "ch_1", "r1")),
+        *(
+            (each, NEW, ChargedBack("du_1", "t"), DisputeLost("o1", "ch_1", "du_1", "t"))
+            for each in (REFUND, FIND_REFUND)
+        ),
+        (RECHECK, NEW, Refunded("re_1"), RefundRechecked("o1", "ch_1", "re_1", stands=True)),
+        (RECHECK, NEW, Blocked("t"), RefundRechecked("o1", "ch_1", "re_1", stands=False, text="t")),
+        *((RECHECK, NEW, each, failed("re_1")) for each in (Refunded("re_2"), ChargedBack("du_1"), NotRefunded())),
+        (RECHECK_LOST, NEW, ChargedBack("du_2"), RefundRechecked("o1", "ch_1", "du_1", stands=True)),
+        *((RECHECK_LOST, NEW, each, not_lost("du_1")) for each in (Refunded("re_2"), NotRefunded())),
     ],
 )
 def test_an_outcome_that_ends_an_effect_becomes_its_message(
@@ -189,6 +221,7 @@ def test_an_outcome_that_ends_an_effect_becomes_its_message(
         (LIST, NEW, Unclear("t"), None),
         (REFUND, NEW, Unclear("t"), None),
         (FIND_REFUND, NEW, Unclear("t", stored=True), None),
+        (RECHECK, NEW, Unclear("t"), None),
         *(
             (effect, NEW, NotYet(Obstacle.LOCKED, "t"), NotYet(Obstacle.LOCKED, "t"))
             for effect in (*OF_INTENT, LIST, REFUND)
@@ -242,7 +275,7 @@ def test_what_is_given_back_is_called_never_sent_only_if_it_was_not() -> None:
     assert undone(CONFIRM, KNOWN) == ConfirmWithheld("o1", 2, 3, 1, "pi_1")
     assert undone(CONFIRM, MAYBE) == ConfirmUnclear("o1", 2, 3, 1, "pi_1")
     assert undone(CONFIRM, UNEXPECTED) == ConfirmUnclear("o1", 2, 3, 1, "pi_1")
-    for effect in (CREATE, RETRIEVE, CANCEL, LIST, REFUND, FIND_REFUND):
+    for effect in (CREATE, RETRIEVE, CANCEL, LIST, REFUND, FIND_REFUND, RECHECK):
         assert undone(effect, KNOWN) == EffectReturned("o1", effect.id)
 
 

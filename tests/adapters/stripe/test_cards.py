@@ -262,7 +262,8 @@ async def test_a_write_is_tried_once(server: HostileStripe, cards: StripeCards) 
 async def test_a_look_asks_for_the_intent_with_its_charge(server: HostileStripe, cards: StripeCards) -> None:
     """Refunded and disputed are read with it; the newest version is spoken, for no key is at stake."""
     server.script(reply(200, a_paid_intent(amount_refunded=1999, disputed=True)))
-    assert await cards.retrieve("pi_1") == replace(PAID, charge=ChargeFacts("ch_1", refunded=True, disputed=True))
+    charge = ChargeFacts("ch_1", refunded=True, disputed=True, amount_refunded=1999)
+    assert await cards.retrieve("pi_1") == replace(PAID, charge=charge)
     [request] = server.requests
     assert (request.method, request.path) == ("GET", "/v1/payment_intents/pi_1")
     assert request.query == {"expand[0]": "latest_charge"}
@@ -420,7 +421,7 @@ async def test_already_refunded_finds_the_refunds_id(server: HostileStripe, card
 
 async def test_already_refunded_without_a_refund_proves_nothing(server: HostileStripe, cards: StripeCards) -> None:
     """Two answers that contradict one another settle nothing."""
-    server.script(reply(400, an_error(code="charge_already_refunded")), reply(200, a_list()))
+    server.script(reply(400, an_error(code="charge_already_refunded")), reply(200, a_list()), reply(200, a_charge()))
     assert isinstance(await cards.refund(REFUND), Unclear)
 
 
@@ -458,9 +459,10 @@ async def test_a_charge_is_refunded_when_succeeded_refunds_add_up_to_it(
 
 
 async def test_a_charge_without_refunds_is_not_refunded(server: HostileStripe, cards: StripeCards) -> None:
-    """An empty list of refunds is the whole answer."""
-    server.script(reply(200, a_list()))
+    """Nor disputed: the charge says so."""
+    server.script(reply(200, a_list()), reply(200, a_charge()))
     assert await cards.find_refund("ch_1") == NotRefunded()
+    assert [request.path for request in server.requests] == ["/v1/refunds", "/v1/charges/ch_1"]
 
 
 @pytest.mark.parametrize(
