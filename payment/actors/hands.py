@@ -26,10 +26,6 @@ from payment.core.pending import pending
 RENEW_WITHIN = timedelta(seconds=25)
 """What is left of a lease when it is renewed: several ticks of the ledger, and an outage of the store in between."""
 
-FORFEITED_KEPT = timedelta(hours=1)
-"""After its lease, a forfeited effect is remembered for so long. Beyond it, its order is long due: a sweep takes it up
-as it takes up what an earlier run left."""
-
 CANCELLED_WHEN_OBSOLETE = (ConfirmIntent, CreateIntent)
 """Effects that are cancelled once they are pending no longer: a charge, and an intent that would be of no use."""
 
@@ -59,7 +55,11 @@ class Hands:
         self._estimate = estimate
         self._held: dict[str, dict[str, Held]] = {}
         self._forfeited: dict[str, dict[str, datetime]] = {}
-        """By order: effects that ended, and whose document can't be written; until when their leases run."""
+        """By order: effects that ended, and whose document can't be written; until when their leases run.
+
+        Kept until the order is written again, however late: one for each effect that was in flight for an order when it
+        was set aside.
+        """
         self._count = 0
         self._charges = 0
 
@@ -140,19 +140,11 @@ class Hands:
         return None
 
     def renewals(self, now: datetime) -> Iterator[LeaseRenewed]:
-        """For each order whose lease runs out soon: that this process still holds it. To be asked each second."""
-        self._forget_forfeited(now)
+        """For each order whose lease runs out soon: that this process still holds it."""
         for order_id, held in self._held.items():
             ids = tuple(effect_id for effect_id, item in held.items() if item.until - now < RENEW_WITHIN)
             if ids:
                 yield LeaseRenewed(order_id, ids)
-
-    def _forget_forfeited(self, now: datetime) -> None:
-        """Of an order that stays set aside no release does it."""
-        long_ago = now - FORFEITED_KEPT
-        over = [order_id for order_id, each in self._forfeited.items() if max(each.values()) < long_ago]
-        for order_id in over:
-            del self._forfeited[order_id]
 
     def renewal(self, order_id: str) -> LeaseRenewed | None:
         """That this process still holds what it has of an order."""

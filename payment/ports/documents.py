@@ -77,16 +77,20 @@ def order_of(encoded: bytes) -> Order | CorruptDocument:
     try:
         document = bson.decode(encoded, CODEC)
         order = _converted(document)
+        found = _why_not(order)
+        return _filed(order, document) if found is None else _corrupt(encoded, found, newer=order.format > FORMAT)
     except msgspec.ValidationError as error:
         return _corrupt(encoded, _reason(error))
     except Exception as error:  # whatever a document makes a library raise is that document's trouble
         return _corrupt(encoded, f"it can't be decoded ({type(error).__name__})")
+
+
+def _why_not(order: Order) -> str | None:
+    """Why a document that decodes is no order of this release."""
     if order.format not in READABLE:
         # A newer release's: it is left alone, and so is its deadline.
-        reason = f"it is of a format above {FORMAT}, the highest that this release knows"
-        return _corrupt(encoded, reason, newer=order.format > FORMAT)
-    found = flaw(order)
-    return _filed(order, document) if found is None else _corrupt(encoded, found)
+        return f"it is of a format that is not {FORMAT}, the highest that this release knows"
+    return flaw(order)
 
 
 def since_1970_ms(at: datetime) -> int:

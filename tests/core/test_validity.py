@@ -143,7 +143,7 @@ def all_of(order: Order, message: Any, context: Context) -> Order:
     corrupted(),
     st.lists(st.tuples(MESSAGE, st.sampled_from([A, A, B]), st.sampled_from(SPANS)), min_size=1, max_size=8),
 )
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @example({**STORED[0], "payment": {**STORED[0]["payment"], "kept": 7}}, [(Due(ORDER), A, SPANS[0])])
 def test_whatever_a_document_says_it_is_called_corrupt_or_nothing_raises(document: Any, steps: Any) -> None:
     """F50: and what is written on from a document without a flaw has none either."""

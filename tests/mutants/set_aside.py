@@ -24,14 +24,14 @@ MUTANTS = (
         wrong="A document that decodes is taken for an order, whatever it says.",
         endangers="L1 L4 F50",
         test=f"{D}::test_what_can_be_no_order_says_which_field_it_is",
-        edits=(Edit(DOCUMENTS, "    found = flaw(order)\n", "    found = None\n"),),
+        edits=(Edit(DOCUMENTS, "    return flaw(order)\n", "    return None\n"),),
     ),
     Mutant(
         name="kept-attempt-unchecked",
         wrong="A document may keep an attempt that it has not.",
         endangers="F50",
         test=f"{V}::test_what_an_operator_may_do_to_a_document_is_named",
-        edits=(Edit(VALIDITY, "if not 1 <= payment.kept <= len(payment.attempts):", "if payment.kept < 0:"),),
+        edits=(Edit(VALIDITY, "    if payment.kept is not None:\n", "    if payment.kept == 0:\n"),),
     ),
     Mutant(
         name="task-that-a-state-has-not",

@@ -14,7 +14,6 @@ from msgspec import structs
 
 from payment.core.order import Order
 from payment.ports.documents import CODEC
-from payment.ports.store import CorruptDocument
 from tests.fakes.store import encoded
 from tests.simulation.journal import Edited, Wrote
 
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 OPERATOR = "operator"
-Change = Callable[[dict[str, Any]], object]
+Change = Callable[[dict[str, Any]], bool]
+"""Edits a document. False: it has no such field, or it would make sense afterwards."""
 
 
 class Edits:
@@ -31,28 +31,25 @@ class Edits:
     def __init__(self, world: World) -> None:
         self._world = world
         self._before: dict[str, tuple[bytes, Order]] = {}
+        self._edited: dict[str, bytes] = {}
         self.coming: dict[str, float] = {}
         """By order: when its document will be corrected, by the world's time in seconds."""
 
     def is_corrupt(self, order_id: str) -> bool:
-        return isinstance(self._world.database.find(order_id), CorruptDocument)
+        """Whether the document is as it was edited. What the service makes of it is no evidence."""
+        return order_id in self._edited and self._world.database.documents.get(order_id) is self._edited[order_id]
 
     def edit(self, order_id: str, change: Change, corrected_after_s: float, *, counted: bool) -> None:
-        """Change a document, with its revision counted on or not. Past `corrected_after_s` it is corrected; 0: never.
-
-        Nothing happens where the change makes no corrupt document of it.
-        """
+        """Change a document, its revision counted on or not. It is corrected `corrected_after_s` later; 0: never."""
         world, database = self._world, self._world.database
         stored, order = database.documents[order_id], database.get(order_id)
-        if order is None:
-            return
         document = bson.decode(stored, codec_options=CODEC)
-        document["rev"] += counted
-        change(document)
-        database.documents[order_id] = bson.encode(document, codec_options=CODEC)
-        if not self.is_corrupt(order_id):
-            database.documents[order_id] = stored
+        if order is None or not change(document):
             return
+        if counted and document["rev"] is not None:
+            document["rev"] += 1
+        edited = bson.encode(document, codec_options=CODEC)
+        database.documents[order_id] = self._edited[order_id] = edited
         self._before[order_id] = (stored, order)
         world.changes += 1
         world.journal.add(Edited(world.now_s, OPERATOR, order_id))
@@ -77,3 +74,4 @@ class Edits:
     def forgotten(self) -> None:
         """The store was put back to a state without edits."""
         self._before.clear()
+        self._edited.clear()

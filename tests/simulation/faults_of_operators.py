@@ -17,36 +17,48 @@ AFTER_A_CALL_S = 0.05
 """So long after a write left its process it has most likely arrived, and its answer has not."""
 
 
-def _of_last_attempt(**fields: Any) -> Change:
-    def change(document: dict[str, Any]) -> None:
-        for attempt in document.get("payment", {}).get("attempts", [])[-1:]:
-            attempt |= fields
+def _of_last_attempt(name: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> bool:
+        attempts = document.get("payment", {}).get("attempts", [])
+        if not attempts or attempts[-1][name] == value:
+            return False
+        attempts[-1][name] = value
+        return True
 
     return change
 
 
-def _of_payment(**fields: Any) -> Change:
-    return lambda document: document.get("payment", {}).update(fields)
+def _of_payment(name: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> bool:
+        if "payment" not in document or (value is None and not document["payment"].get("attempts")):
+            return False
+        document["payment"][name] = value
+        return True
+
+    return change
 
 
-def _of_order(**fields: Any) -> Change:
-    return lambda document: document.update(fields)
+def _of_order(name: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> bool:
+        document[name] = value
+        return True
+
+    return change
 
 
 CHANGES: tuple[Change, ...] = (
-    _of_order(status="perhaps"),
-    _of_order(amount="1999"),
-    _of_order(expiresAt="2030-01-01T12:00:00"),
-    _of_order(rev=None),
-    _of_order(format=3),
-    _of_payment(kept=7),
-    _of_payment(kept=0),
-    _of_payment(intent=None),
-    _of_last_attempt(state="refunded"),
-    _of_last_attempt(state="paid"),
-    _of_last_attempt(number=9),
+    _of_order("status", "perhaps"),
+    _of_order("amount", "1999"),
+    _of_order("expiresAt", "2030-01-01T12:00:00"),
+    _of_order("rev", None),
+    _of_order("format", 3),
+    _of_payment("kept", 77),
+    _of_payment("kept", 0),
+    _of_last_attempt("state", "refunded"),
+    _of_last_attempt("state", "paid"),
+    _of_last_attempt("number", 99),
 )
-"""What an edit may leave: each makes a corrupt document of most orders that it finds."""
+"""What an edit may leave: each makes a corrupt document of any order that has the field."""
 
 
 class DocumentEdited(Fault):

@@ -54,6 +54,15 @@ def revision_grows(entry: Wrote, books: Books) -> Iterator[Breach]:
         yield entry.order.id, f"rev {was} was followed by {entry.order.rev}"
 
 
+@step(Wrote, law="nothing is decided about a document that makes no sense (F50)")
+def what_is_written_makes_sense(entry: Wrote, books: Books) -> Iterator[Breach]:
+    order, kept = entry.order, entry.order.payment.kept if entry.order.payment is not None else None
+    if kept is not None and not 1 <= kept <= len(order.attempts):
+        yield order.id, f"it keeps attempt {kept}, and has {len(order.attempts)}"
+    if [attempt.number for attempt in order.attempts] != list(range(1, len(order.attempts) + 1)):
+        yield order.id, "its attempts do not count from 1 on"
+
+
 @step(Wrote, law="what is absorbing stays, and what an attempt began with is frozen")
 def nothing_is_unsaid(entry: Wrote, books: Books) -> Iterator[Breach]:
     order, before = entry.order, books.orders.get(entry.order.id)

@@ -87,7 +87,7 @@ class Rest:
         """While an outcome is unknown, and until the law on those was asked."""
         world = self._world
         awake_s = world.now_s - self._began_s
-        if awake_s < KNOWN_AFTER_S and any(unknown(order) for order in world.database.orders()):
+        if awake_s < KNOWN_AFTER_S and any(unknown(order) for order in world.orders()):
             return True
         self._broken = True
         if awake_s >= KNOWN_AFTER_S:

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from payment.core.messages import IntentStatus
-from payment.core.order import AttemptState, IntentState, OrderStatus, Payment, Task, Trigger
+from payment.core.order import AttemptState, IntentState, Order, OrderStatus, Payment, Task, Trigger
 from tests.simulation import laws_of_money, laws_of_paper, laws_of_the_store
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
@@ -92,6 +92,13 @@ def second_attempt(journal: Journal) -> Journal:
     extra = structs.replace(order.attempts[0], number=2, token_hash="another", charge_id=None, state=confirming)
     payment = structs.replace(order.payment, attempts=(*order.attempts, extra))
     return rewritten(journal, payment=payment)
+
+
+def misnumbered(order: Order) -> Order:
+    """With its only attempt called the fifth."""
+    assert order.payment is not None
+    attempt = structs.replace(order.payment.attempts[0], number=5)
+    return structs.replace(order, payment=structs.replace(order.payment, attempts=(attempt,)))
 
 
 def charged_again(journal: Journal) -> Journal:
@@ -181,6 +188,14 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: without(j, Wrote, lambda e: e.order.id == "o1" and e.order.rev == 2),
     ),
     "a revision is written twice": ("rev only grows", lambda j: twice(j, Wrote, lambda e: e.order.id == "o1")),
+    "an attempt has another's number": (
+        "nothing is decided about a document",
+        lambda j: written(j, state_of_o1(AttemptState.PAID), misnumbered),
+    ),
+    "an order makes deciding raise": (
+        "no exception",
+        lambda j: [*j[:-1], Said(j[-1].at_s, "p1", "error", "order_set_aside", {"order_id": "o1"}), j[-1]],
+    ),
     "a cancelled order is revived": (
         "what is absorbing",
         lambda j: written(j, lambda o: o.cancelled and o.rev > 5, only_created_again),

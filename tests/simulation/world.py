@@ -214,7 +214,7 @@ class World:
         self.edits.forgotten()
         self.restores += 1
         self.changes += 1
-        self.journal.add(Restored(self.now_s, "world", tuple(self.database.orders())))
+        self.journal.add(Restored(self.now_s, "world", tuple(self.orders())))
         for process in self.processes:
             self.later(RESTART_AFTER_S, process.start)
 
@@ -261,8 +261,12 @@ class World:
         """The platform starts it again."""
         self.later(RESTART_AFTER_S, process.start)
 
+    def orders(self) -> list[Order]:
+        """All orders that are stored, but for those whose documents were edited."""
+        return [order for order in self.database.orders() if not self.edits.is_corrupt(order.id)]
+
     def orders_due(self) -> list[Order]:
-        return [order for order in self.database.orders() if order.due is not None]
+        return [order for order in self.orders() if order.due is not None]
 
     # ---------------------------------------------------------------------------------------------------------- the log
 
