@@ -85,6 +85,8 @@ class _State(Struct):
     told: bool = False
     """Whether its loss was logged."""
     gone_at_s: float = 0.0
+    down_s: float = 0.0
+    """How long it was down in all, before it was up last."""
     silent_at_s: float | None = None
     silent_why: str = ""
     answered_at_s: float = 0.0
@@ -122,7 +124,9 @@ class Health:
         state.answered_at_s = self._clock.monotonic()
         if state.up:
             return
-        gone_ms = round((self._clock.monotonic() - state.gone_at_s) * 1_000)
+        gone_s = self._clock.monotonic() - state.gone_at_s
+        gone_ms = round(gone_s * 1_000)
+        state.down_s += gone_s
         if state.told:
             get_logger().info(Event.DEPENDENCY_BACK, dependency=dependency, gone_ms=gone_ms)
         state.up, state.why, state.told, state.blocks_charges = True, "", False, False
@@ -176,6 +180,16 @@ class Health:
         state = self._states[dependency]
         self._judge_silence(dependency, state)
         return state.up
+
+    def down_s(self, dependency: Dependency) -> float:
+        """How long it has been down in all, in seconds since this process began: two readings give a span's share."""
+        state = self._states[dependency]
+        return state.down_s + (0.0 if self.is_up(dependency) else self._clock.monotonic() - state.gone_at_s)
+
+    def trouble(self, dependency: Dependency) -> str | None:
+        """Why it is down and since when, in words; None where it is up."""
+        state = self._states[dependency]
+        return None if self.is_up(dependency) else f"{state.why}, since {timestamp(state.since)}"
 
     @property
     def status(self) -> Status:

@@ -61,17 +61,57 @@ class Event(enum.StrEnum):
         "account_alarm",
         "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",
     )
+    CHARGE_PENDING = "charge_pending", "A request for a charge was answered 202: its outcome is not known yet."
+    CHARGE_REFUSED = "charge_refused", "A request for a charge was answered with an error: why, and of whose order."
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
-    REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
+    REFUND_BLOCKED = (
+        "refund_blocked",
+        "ALARM: a refund failed, is pending or is disputed. It is retried slowly. Logged again by each process that "
+        "starts, and once a day.",
+    )
     PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
 
     # Events of the platform.
     EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
     EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
 
+    DEAD_LETTER_KEPT = (
+        "dead_letter_kept",
+        "ALARM: an event of an order can't be read and is in `dead_letters`: its customer can't pay, or a cancelled "
+        "order keeps the money.",
+    )
+    DEAD_LETTERS_LEFT = (
+        "dead_letters_left",
+        "So many dead letters are in the database, new or old. Logged at start and once a day while there are any.",
+    )
+
+    # What is not settled.
+    ORDER_STUCK = (
+        "order_stuck",
+        "A charge, refund or event of an order has not been settled for a minute: since when, and on what it waits. "
+        "Logged again after 10 min, 1 h, and then every 6 h.",
+    )
+    ORDER_UNSTUCK = "order_unstuck", "What was logged as stuck is settled, or goes on."
+    ORDERS_STUCK = (
+        "orders_stuck",
+        "More orders are stuck than are logged one by one: how many, since when, and the oldest of them.",
+    )
+    ORDERS_UNSTUCK = "orders_unstuck", "Of many stuck orders few or none are left. Those have lines of their own."
+    BACKLOG_UNREAD = (
+        "backlog_unread",
+        "What is not settled could not be read off the database: the gauges show an earlier state. Logged once.",
+    )
+
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."
-    REQUEST_REFUSED = "request_refused", "A request was refused, for a reason worth counting."
+    REQUEST_REFUSED = (
+        "request_refused",
+        "Another request was answered 401, 403 or 404. At info where it asks for another user's payment.",
+    )
+    REFUSALS_UNLOGGED = (
+        "refusals_unlogged",
+        "Refused requests that got no line of their own within the last second, for there were too many.",
+    )
     CONNECTIONS_WAIT = (
         "connections_wait",
         "The process or the machine has no file descriptor or buffer for another connection. Tried again each second.",
@@ -103,6 +143,8 @@ FIELDS: dict[str, str] = {
     # What it is about.
     "request_id": "The HTTP request's `X-Request-ID`: on its own lines and on `charge_finished`. Others have the order",
     "order_id": "The order",
+    "user_id": "The user's id, as the platform's token has it",
+    "order_ids": "Some of the orders",
     "payment_id": "The order's payment, the same over all its attempts",
     "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
@@ -123,6 +165,9 @@ FIELDS: dict[str, str] = {
     "decline_code": "Stripe's reason for a declined card",
     "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",
     "status": "The HTTP status of an answer",
+    "code": "The word of an answer: an error's `code` in its body, or the `status` in the body of a 202",
+    "matter": "What is not settled: outcome, customer, refund, blocked_refund, event or intent",
+    "since": "Since when, UTC",
     "method": "The HTTP method",
     "route": "The route's template, never the path that was sent",
     "blocks_charges": "True: no charge can start",
@@ -139,8 +184,10 @@ FIELDS: dict[str, str] = {
     # How long.
     "stripe_ms": "Time at Stripe",
     "mongo_ms": "Time in MongoDB",
+    "away_ms": "Time in which Stripe did not answer or refused our key, but for the calls in it",
     "waiting_ms": "Time in our own queues",
     "total_ms": "Time in all, from the request to the end",
+    "age_ms": "For how long it has not been settled",
     "handling_ms": "Time from the delivery to the ack",
     "gone_ms": "How long the dependency was away",
     "silent_ms": "How long an actor has shown no sign of life",
@@ -151,6 +198,10 @@ FIELDS: dict[str, str] = {
     "message": "What the library said",
     "exception": "A traceback, with secrets masked",
 }
+
+
+ALARMS = tuple(event for event in Event if event.meaning.startswith("ALARM"))
+"""The events whose lines carry `alarm`: each is counted in `payment_alarms_total`."""
 
 
 def events_table() -> str:

@@ -10,7 +10,7 @@ that MongoDB 4.4 and all later ones have.
 Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from pymongo.write_concern import WriteConcern
 from payment.core.legacy import upgraded
 from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
+from payment.ports.mongo_backlog import read_backlog
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -205,6 +206,19 @@ class MongoStore:
         # A server that compares dates by the second (nx-27017 does) returns more than is due.
         found = [order for order in overdue if order.due is not None and order.due <= now] + absurd
         return [order for order in found if order.id not in known]
+
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        try:
+            async for some in read_backlog(self._orders, DUE_MS, CODEC, self._order, limit):
+                yield some
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
+
+    async def dead_letters_kept(self) -> int:
+        try:
+            return await self._dead_letters.estimated_document_count()
+        except PyMongoError as error:
+            raise StoreUnavailable(_reason(error)) from None
 
     async def _find(
         self, query: Document, limit: int, sort: str | None = None, asked: Sequence[str] = ()

@@ -5,7 +5,7 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 
 import enum
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -85,6 +85,16 @@ class OrderStore(Protocol):
 
         With a `holder` (a client id): all that this holder has in its hands, due or not. Raises StoreUnavailable.
         """
+
+    def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        """The orders with something pending, at most `limit`, a few at a time: for gauges and logs.
+
+        They may lack their history, so none of them may be written. One may come twice, for it may change meanwhile.
+        Raises StoreUnavailable.
+        """
+
+    async def dead_letters_kept(self) -> int:
+        """How many dead letters there are, as the store counts them cheaply. Raises StoreUnavailable."""
 
     async def bury(self, letter: DeadLetter) -> bool:
         """Keep a dead letter. True once it is kept, now or before; never because another has its identity.

@@ -7,7 +7,7 @@ randomness, no sleep: a simulation drives it. Change together with: `payment.por
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -177,6 +177,14 @@ class FakeStore:
         await self._called("due")
         return due_orders(self.database, now, holder, limit)
 
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        await self._counted("backlog")
+        yield backlog_orders(self.database)[:limit]
+
+    async def dead_letters_kept(self) -> int:
+        await self._counted("dead_letters_kept")
+        return len(self.database.dead_letters)
+
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
         self.database.keep(letter)
@@ -201,6 +209,13 @@ class FakeStore:
         if self.writes_away is not None and operation == "bury":
             raise StoreUnavailable(self.writes_away)
         self.log.append(operation)
+
+    async def _counted(self, operation: str) -> None:
+        """A read that only telemetry makes: it is in no `log`, so that no story depends on when it comes."""
+        self.calls[operation] += 1
+        await self._wait(operation)
+        if self.away is not None:
+            raise StoreUnavailable(self.away)
 
     async def _wait(self, operation: str) -> None:
         if not self._stalled or operation in self._stalled:
@@ -249,6 +264,11 @@ def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit:
         return [order for order in orders if order.holder == holder and _due(order) <= horizon][:limit]
     overdue = [order for order in orders if _due(order) <= now][:limit]
     return overdue + [order for order in orders if _due(order) > horizon][:limit]
+
+
+def backlog_orders(database: FakeDatabase) -> list[Order]:
+    """Every order with something pending, on what the database holds at this instant."""
+    return [order for order in database.orders() if order.due is not None]
 
 
 def encoded(order: Order) -> bytes:

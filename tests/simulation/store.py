@@ -6,7 +6,7 @@ end unknown. What the store applies it tells the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +14,7 @@ from bson.errors import BSONError
 
 from payment.core.order import Order
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
-from tests.fakes.store import due_orders, encoded
+from tests.fakes.store import backlog_orders, due_orders, encoded
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
 
@@ -60,6 +60,19 @@ class SimStore:
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
         return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
+
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        """At once: what telemetry reads changes no schedule."""
+        self._not_away()
+        yield backlog_orders(self._database)[:limit]
+
+    async def dead_letters_kept(self) -> int:
+        self._not_away()
+        return len(self._database.dead_letters)
+
+    def _not_away(self) -> None:
+        if self._world.is_on("store away"):
+            raise StoreUnavailable("the store is away")
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
