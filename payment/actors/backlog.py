@@ -41,9 +41,10 @@ REMIND_AFTER = timedelta(days=1)
 class Found:
     """What one read has found."""
 
-    def __init__(self, known: dict[tuple[str, str], datetime]) -> None:
+    def __init__(self, known: dict[tuple[str, str], datetime], limit: int = ORDERS_LIMIT) -> None:
         """`known`: since when each matter has waited, as the read before found it."""
         self._known = known
+        self._limit = limit
         self._orders: set[str] = set()
         self.since: dict[tuple[str, str], datetime] = {}
         self.pending: Counter[Matter] = Counter()
@@ -76,7 +77,7 @@ class Found:
     @property
     def complete(self) -> bool:
         """Whether these are all that there were."""
-        return len(self._orders) < ORDERS_LIMIT
+        return len(self._orders) < self._limit
 
     def stuck(self, at: datetime) -> list[Stuck]:
         """What has not been settled for a minute by then."""

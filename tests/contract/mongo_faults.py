@@ -64,6 +64,8 @@ class MongoStoreContract(StoreContract):
         await orders.insert_one({"_id": "bad", "rev": 1, "status": "perhaps", "due": T0})
         assert set(await store.load(["good", "bad"])) == {"good"}
         assert [found.id for found in await store.due(T0 + timedelta(days=1), None, 10)] == ["good"]
+        await orders.update_one({"_id": "bad"}, {"$set": {DUE_MS: 1}})
+        assert [found.id async for page in store.backlog(10) for found in page] == ["good"]
         assert await store.commit([order("bad")]) == [Committed.CONFLICT]
         assert set(store.unreadable) == {"bad"}
         await orders.delete_one({"_id": "bad"})

@@ -21,6 +21,7 @@ from payment.core.order import (
     TaskKind,
 )
 from payment.core.pending import pending, publication
+from payment.core.waits import waits
 
 S = AttemptState
 WITH_A_TASK = {S.CHARGING, S.REFUNDING, S.BLOCKED}
@@ -76,6 +77,7 @@ def _check_due(order: Order) -> None:
     assert order.due == (owed[0].at if owed else None)
     holders = [item.holder for item in owed if item.holder]
     assert order.holder == (client_id_of(holders[0]) if holders else None)
+    assert sorted(wait.task.due for wait in waits(order)) == [item.at for item in owed], "gauges count what is owed"
     ids = [item.effect.id for item in owed]
     assert len(ids) == len(set(ids)), "two effects under one id would be taken for one"
 

@@ -88,6 +88,8 @@ class FakeStore:
         self.database = FakeDatabase() if database is None else database
         self.away: str | None = None
         """Why the store can't be reached: reads raise, writes are unknown and not applied."""
+        self.backlog_away: str | None = None
+        """As `away`, for the reads that only telemetry makes."""
         self.writes_away: str | None = None
         """Reads pass, and every write ends unknown without being applied: no majority."""
         self.lose_answers = 0
@@ -214,8 +216,8 @@ class FakeStore:
         """A read that only telemetry makes: it is in no `log`, so that no story depends on when it comes."""
         self.calls[operation] += 1
         await self._wait(operation)
-        if self.away is not None:
-            raise StoreUnavailable(self.away)
+        if (away := self.away or self.backlog_away) is not None:
+            raise StoreUnavailable(away)
 
     async def _wait(self, operation: str) -> None:
         if not self._stalled or operation in self._stalled:
