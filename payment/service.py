@@ -169,7 +169,8 @@ class Service:
             self.health.ready()
             took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
             port = self._server.port if self._server else self._settings.port
-            get_logger().info(Event.SERVICE_READY, port=port, took_ms=took_ms)
+            status = self.health.status.value
+            get_logger().info(Event.SERVICE_READY, port=port, outcome=status, took_ms=took_ms)
 
     def _children(self) -> list[ChildSpec]:
         """In the order of their start. They drain in reverse, each while those before it still work.

@@ -25,14 +25,20 @@ class Event(enum.StrEnum):
 
     # The process.
     SERVICE_STARTING = "service_starting", "The settings are valid and the actors are about to start."
-    SERVICE_READY = "service_ready", "Every actor has started and the port is open."
+    SERVICE_READY = (
+        "service_ready",
+        "Every actor has started and the port is open. `outcome` is the status of `/readyz` at that time.",
+    )
     SERVICE_STOPPING = "service_stopping", "A signal or a failure ends the service: no new charge starts."
     SERVICE_STOPPED = "service_stopped", "Every actor has stopped. It carries the exit code."
     SETTINGS_INVALID = "settings_invalid", "Variables are missing or malformed; all of them are named. Exit 78."
 
     # Actors and their supervisor.
     ACTOR_STARTED = "actor_started", "An actor takes messages."
-    ACTOR_STOPPED = "actor_stopped", "An actor has drained and given back what it held."
+    ACTOR_STOPPED = (
+        "actor_stopped",
+        "An actor has ended. `outcome`: drained, or cut_off, where some of its work is left to the next run.",
+    )
     ACTOR_CRASHED = "actor_crashed", "An actor died of an exception that nobody expected. Its callers were told."
     ACTOR_HUNG = "actor_hung", "An actor has shown no sign of life for too long and is being replaced."
     ACTOR_RESTARTED = "actor_restarted", "An actor runs again after a crash or a hang."

@@ -173,7 +173,7 @@ class TestLookUps:
 
 class TestFloods:
     async def test_one_user_has_a_few_lines_a_second_and_the_rest_is_counted(self, world: HttpWorld) -> None:
-        """F51: who hammers one order does not write the log full, nor take the lines of others."""
+        """F39: who hammers one order does not write the log full, nor take the lines of others."""
         world.ledger.says(Denied.UNKNOWN)
         with capture_logs() as logs:
             for _ in range(USER_LINES_PER_S + 5):

@@ -60,11 +60,8 @@ class TestWhyCantIPay:
     async def test_an_order_that_is_cancelled_expired_or_paid(
         self, house: House, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        gone, late, paid = (
-            await placed(house, bus),
-            await placed(house, bus, expiresAt=in_seconds(0)),
-            await placed(house, bus),
-        )
+        gone, paid = await placed(house, bus), await placed(house, bus)
+        late = await placed(house, bus, expiresAt=in_seconds(0))
         await cancelled(house, bus, gone)
         assert (await client.pay(paid)).status == 201
         for order, token in ((gone, "tok_visa"), (late, "tok_visa"), (paid, "tok_mastercard")):

@@ -15,6 +15,7 @@ from tests.mutants import (
     stripe_actor,
     stripe_calls,
     supervisor,
+    telemetry,
 )
 from tests.mutants.mutant import Mutant
 
@@ -33,6 +34,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "MongoDB": store.MUTANTS,
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
+    "what an operator reads": telemetry.MUTANTS,
 }
 
 MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)
