@@ -16,6 +16,7 @@ from tests.core.builders import (
     T0,
     A,
     Story,
+    awaiting,
     blocked,
     cancelled,
     cancelling,
@@ -31,6 +32,7 @@ from tests.core.builders import (
     refund_blocked,
     refunded,
     refunding,
+    request,
     sent_twice,
     unclear,
 )
@@ -113,8 +115,8 @@ def test_a_look_without_an_answer_is_late_a_minute_after_it_left():
 
 def test_a_cancel_waits_since_it_began_where_the_customer_was_awaited():
     """The hours at the bank's page were no fault; where the outcome is unclear, they are the customer's time."""
-    story = cancelling()
-    assert the(story).since == story.now
+    story = awaiting().later(hours=1).tell(request("tok_2"))
+    assert (story.state(), the(story).since) == (S.CANCELLING, story.now)
     story = confirming()
     story.now = story.attempt().not_after
     story.tell(unclear())

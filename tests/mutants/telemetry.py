@@ -183,11 +183,7 @@ MUTANTS = (
         wrong="An actor whose drain was cut off is said to have drained.",
         endangers="F33",
         test="tests/actors/test_supervisor.py::test_a_drain_that_never_ends_is_cut_at_its_deadline",
-        edits=(
-            Edit(
-                "payment/actors/supervisor.py", "        self._ending = CUT_OFF\n", "        self._ending = DRAINED\n"
-            ),
-        ),
+        edits=(Edit("payment/actors/supervisor.py", "self._ending = CUT_OFF", "self._ending = DRAINED"),),
         beyond=NO_LAW,
     ),
     Mutant(
