@@ -17,6 +17,7 @@ from payment.actors.commit import Work
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
 from payment.actors.letters import (
+    UNSTORABLE,
     ChargeAsked,
     EffectEnded,
     EventArrived,
@@ -230,8 +231,8 @@ class LedgerDesk:
         """An event goes to the dead letters, a request is refused, and an effect is left to its lease."""
         match culprit:
             case EventArrived():
-                error = "the order that it makes can't be stored"
-                self._burials.add(PoisonArrived(culprit.subject, culprit.identity, culprit.data, error, culprit.settle))
+                poison = PoisonArrived(culprit.subject, culprit.identity, culprit.data, UNSTORABLE, culprit.settle)
+                self._burials.add(poison)
             case ChargeAsked():
                 turn_away(culprit, Unavailability.CRASHED)
             case EffectEnded():

@@ -14,6 +14,7 @@ from collections import deque
 
 from payment.actors.actor import Actor
 from payment.actors.letters import (
+    UNSTORABLE,
     EffectEnded,
     EventArrived,
     Handling,
@@ -173,7 +174,8 @@ class NatsActor(Actor[NatsLetter]):
             return PoisonArrived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
 
         def settled(handling: Handling) -> None:
-            self._settle(delivery, handling, started, message.order_id, None)
+            error = UNSTORABLE if handling is Handling.DEAD_LETTER else None
+            self._settle(delivery, handling, started, message.order_id, error)
 
         redelivered = delivery.redelivered > 0
         return EventArrived(message, delivery.subject, delivery.identity, delivery.data, redelivered, settled)

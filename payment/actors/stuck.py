@@ -109,7 +109,8 @@ class StuckLog:
         oldest_first = sorted(stuck, key=lambda each: each.since)
         if complete:
             self._log_settled({each.wait.key for each in stuck}, at)
-        if len(stuck) > NAMED_LIMIT:
+        # Once they are many, they are until half as many are left: a number that goes up and down is no news.
+        if len(stuck) > (NAMED_LIMIT if self._many_again_at is None else NAMED_LIMIT // 2):
             self._log_many(oldest_first, at)
             return
         if self._many_again_at is not None and complete:

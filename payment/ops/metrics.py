@@ -148,11 +148,11 @@ class Metrics:
 
         # What is not settled, in the whole database.
         self.orders_pending = self._gauges(
-            "payment_orders_pending", f"Orders with something that is not settled, by what. {OF_THE_DATABASE}", "matter"
+            "payment_orders_pending", f"What is not settled of all orders, by matter. {OF_THE_DATABASE}", "matter"
         )
         self.orders_pending_oldest_seconds = self._gauges(
             "payment_orders_pending_oldest_seconds",
-            f"Age of the oldest of them, 0 where there is none. {OF_THE_DATABASE}",
+            f"Age of the oldest of these, 0 where there is none. {OF_THE_DATABASE}",
             "matter",
         )
         self.orders_stuck = self._state(

@@ -133,6 +133,15 @@ class TestLines:
         assert bench.report(*many, after=2 * MINUTE) == []
         assert events(bench.report(*many, after=12 * MINUTE)) == ["orders_stuck"]
 
+    def test_a_number_that_goes_up_and_down_is_no_news(self, bench: Bench) -> None:
+        """They are many until half as many are left."""
+        many = [stuck(order_id=f"o{number}") for number in range(NAMED_LIMIT + 1)]
+        bench.report(*many, after=MINUTE)
+        for _ in range(3):
+            assert bench.report(*many[:-1], after=2 * MINUTE) == bench.report(*many, after=2 * MINUTE) == []
+        few = bench.report(*many[: NAMED_LIMIT // 2], after=3 * MINUTE)
+        assert events(few) == ["orders_unstuck", *["order_stuck"] * (NAMED_LIMIT // 2)]
+
     def test_of_many_the_last_few_have_lines_of_their_own(self, bench: Bench) -> None:
         """The end of the many is said once."""
         many = [stuck(order_id=f"o{number}") for number in range(NAMED_LIMIT + 1)]

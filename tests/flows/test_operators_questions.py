@@ -55,6 +55,7 @@ class TestWhyCantIPay:
         [first] = await lines_of(service, unknown, "charge_refused")
         [second] = await lines_of(service, other, "charge_refused")
         assert (first["code"], first["user_id"], first["level"]) == ("not_found", "u1", "info")
+        assert first["request_id"] != second["request_id"]
         assert (second["code"], second["user_id"], second["status"]) == ("not_owner", "u2", 403)
 
     async def test_an_order_that_is_cancelled_expired_or_paid(

@@ -87,7 +87,7 @@ MUTANTS = (
         wrong="However many are stuck, each has a line.",
         endangers="F39",
         test=f"{TEST_STUCK}::TestLines::test_many_are_one_line_with_a_count_and_the_oldest",
-        edits=(Edit(STUCK, "if len(stuck) > NAMED_LIMIT:", "if len(stuck) > 1_000 * NAMED_LIMIT:"),),
+        edits=(Edit(STUCK, "if len(stuck) > (NAMED_LIMIT if", "if len(stuck) > (1_000 * NAMED_LIMIT if"),),
         beyond=NO_LAW,
     ),
     Mutant(
