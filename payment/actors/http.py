@@ -58,7 +58,7 @@ from payment.edge.answers import (
     payment_answer,
     plain,
 )
-from payment.edge.bodies import AliveBody, ErrorCode, StuckBody
+from payment.edge.bodies import AliveBody, StuckBody
 from payment.edge.identity import Identity, NotAuthenticated, authenticate
 from payment.edge.openapi import document
 from payment.edge.requests import BadRequest, parse_charge, parse_order_query
@@ -143,7 +143,7 @@ class HttpActor(Actor[Never]):
         self._door: Entrance | None = None
         self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, estimate, clock)
-        self._refusals = RefusalLog(clock, logger)
+        self._refusals = RefusalLog(clock, metrics, logger)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting
@@ -250,8 +250,7 @@ class HttpActor(Actor[Never]):
         row = answer.case.value
         took_s = self.clock.monotonic() - seen.started_at
         self._metrics.http_requests(seen.template, str(row.status)).inc()
-        if row.code is not None:
-            self._metrics.refusals(row.code.value).inc()
+        self._refusals.count(answer)
         self._metrics.http_request_seconds(seen.template).observe(took_s)
         self._log.debug(
             Event.HTTP_REQUEST,
@@ -323,7 +322,7 @@ class HttpActor(Actor[Never]):
     def _refusal(self, given_id: str | None) -> bytes:
         """The whole response to a request for a charge while the ledger is busy; the request is not parsed."""
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
-        self._metrics.refusals(ErrorCode.UNAVAILABLE.value).inc()
+        self._refusals.unread(_SHED)
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
         return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
 

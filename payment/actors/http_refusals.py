@@ -1,4 +1,4 @@
-"""The trace of each answer that is no success: a log line with the order, the user and the answer's code.
+"""The trace of each answer that is no success: a count, and a log line with the order, the user and the answer's code.
 
 A customer who asks "why can't I pay?" is found by one search for the order's id. It must never let a client write the
 log full: a user has so many lines a second, and all users together so many; what is past that is counted in one line.
@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from payment.edge.answers import Case, Rendered
+from payment.ops.metrics import Metrics
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 
@@ -50,12 +51,23 @@ class _Window(Struct):
 
 
 class RefusalLog:
-    """Logs the answers of the HTTP actor that are no success."""
+    """Logs and counts the answers of the HTTP actor that are no success."""
 
-    def __init__(self, clock: Clock, logger: FilteringBoundLogger) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics, logger: FilteringBoundLogger) -> None:
         self._clock = clock
+        self._metrics = metrics
         self._log = logger
         self._pending, self._refused, self._looked = _Window(), _Window(), _Window()
+
+    def count(self, answer: Rendered) -> None:
+        """Count an answer, whatever it answers, if it is an error."""
+        if (code := answer.case.value.code) is not None:
+            self._metrics.refusals(code.value).inc()
+
+    def unread(self, answer: Rendered) -> None:
+        """Count a request that was refused unread: no order is known of it, and no line is written."""
+        self.count(answer)
+        self._refused.unlogged += 1
 
     def charge(self, answer: Rendered, user_id: str, order_id: str | None) -> Rendered:
         """Log the answer to a request for a charge, unless it was charged. Returns the answer."""

@@ -90,7 +90,10 @@ class Reasons:
         queued_s = self._hands.wait_s(wait.order_id)
         if queued_s is not None and queued_s >= 1:
             return f"its turn at Stripe, about {queued_s:.0f} s from now"
-        return "Stripe has not settled it yet" if self._hands.holds(wait.order_id) else NOT_HELD
+        if not self._hands.holds(wait.order_id):
+            return NOT_HELD
+        words = self._health.last_words(Dependency.STRIPE, wait.order_id)
+        return f"Stripe: {words}" if words else "Stripe has not settled it yet"
 
 
 class StuckLog:

@@ -1,4 +1,5 @@
-"""What the service can do just now: the phase of its life, and each dependency, up or down, since when and why.
+"""What the service can do just now: the phase of its life, and each dependency, up or down, since when and why; and
+what a dependency has said last of an order that it does not settle.
 
 Owns the answer to `/readyz` and the two log lines of an outage: one when a dependency goes away, one when it is back.
 Actors report what they see, as often as they see it; only a change is said. It must never ask a dependency itself, and
@@ -15,6 +16,9 @@ from payment.ops.logs import get_logger
 from payment.ops.redaction import FIELD_CHARS, Redactor, timestamp
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
+
+ORDERS_REMEMBERED_LIMIT = 1_000
+"""Orders of which the last words are kept, the newest: more have one cause, which `why` says."""
 
 SILENCE_S = 10.0
 """How long Stripe may leave us without an answer before it counts as away: the contract's number."""
@@ -108,6 +112,7 @@ class Health:
         self.phase = Phase.STARTING
         gone_at_s = clock.monotonic()
         self._states = {name: _State(since=clock.now(), gone_at_s=gone_at_s) for name in Dependency}
+        self._words: dict[tuple[Dependency, str], str] = {}
 
     def ready(self) -> None:
         """Every actor runs and the port is open."""
@@ -190,6 +195,19 @@ class Health:
         """Why it is down and since when, in words; None where it is up."""
         state = self._states[dependency]
         return None if self.is_up(dependency) else f"{state.why}, since {timestamp(state.since)}"
+
+    def note(self, dependency: Dependency, order_id: str, words: str | None) -> None:
+        """What a dependency has said last of one order that it does not settle; None once it does."""
+        self._words.pop((dependency, order_id), None)
+        if words is not None:
+            self._words[dependency, order_id] = words
+            if len(self._words) > ORDERS_REMEMBERED_LIMIT:
+                del self._words[next(iter(self._words))]
+
+    def last_words(self, dependency: Dependency, order_id: str) -> str | None:
+        """These words, fit for a log; None where there are none."""
+        words = self._words.get((dependency, order_id))
+        return None if words is None else self._redactor.short(words, FIELD_CHARS)
 
     @property
     def status(self) -> Status:

@@ -116,7 +116,7 @@ class Event(enum.StrEnum):
     )
     REFUSALS_UNLOGGED = (
         "refusals_unlogged",
-        "Refused requests that got no line of their own within the last second, for there were too many.",
+        "How many refused requests had no line of their own within the last second: too many, or refused unread.",
     )
     CONNECTIONS_WAIT = (
         "connections_wait",

@@ -186,6 +186,15 @@ class TestFloods:
         assert users == [OWNER] * USER_LINES_PER_S + ["u2", OWNER]
         assert [line["count"] for line in of(logs, "refusals_unlogged")] == [5]
 
+    async def test_requests_that_are_refused_unread_are_counted(self, world: HttpWorld) -> None:
+        """F39: nothing is known of them but their number."""
+        with capture_logs() as logs:
+            for _ in range(3):
+                world.actor._refusal(None)
+            await world.clock.advance(REPORT_EVERY_S)
+        assert [line["count"] for line in of(logs, "refusals_unlogged")] == [3]
+        assert b'payment_refusals_total{code="unavailable"} 3.0' in (await world.get("/metrics")).body
+
     async def test_many_users_have_so_many_lines_together(self, world: HttpWorld) -> None:
         """F39: a burst of refusals costs a bounded part of the time."""
         world.ledger.says(Denied.UNKNOWN)

@@ -185,6 +185,14 @@ class TestReasons:
         bench.estimate.created = bench.estimate.confirmed = bench.estimate.entered
         assert bench.reason(confirming().doc) == "Stripe has not settled it yet"
 
+    def test_what_stripe_says_of_one_order_alone_is_said(self, bench: Bench) -> None:
+        """F31: Stripe is well, and refuses this one: an operator reads why."""
+        bench.hands.release(refunding().doc)
+        bench.health.note(Dependency.STRIPE, ORDER, "this key may not refund")
+        assert bench.reason(refunding().doc) == "Stripe: this key may not refund"
+        bench.health.note(Dependency.STRIPE, ORDER, None)
+        assert bench.reason(refunding().doc) == "Stripe has not settled it yet"
+
     def test_a_watch_waits_for_its_time(self, bench: Bench) -> None:
         """A customer's next look; once that is due it is the sweep's."""
         order = confirming().tell(action()).doc

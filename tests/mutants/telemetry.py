@@ -107,6 +107,29 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
+        name="last-words-for-ever",
+        wrong="What Stripe said of an order once is still said after it has settled that.",
+        endangers="F31",
+        test="tests/actors/stripe/test_telemetry.py::test_what_stripe_says_of_one_order_is_kept_until_it_settles_that",
+        edits=(
+            Edit(
+                "payment/actors/stripe/telemetry.py",
+                "        self._health.note(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "        if unsettled is not None:\n"
+                "            self._health.note(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="many-come-and-go",
+        wrong="A number of stuck orders that goes up and down about the limit is logged each time.",
+        endangers="F39",
+        test=f"{TEST_STUCK}::TestLines::test_a_number_that_goes_up_and_down_is_no_news",
+        edits=(Edit(STUCK, "is None else NAMED_LIMIT // 2)", "is None else NAMED_LIMIT)"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
         name="refusal-without-its-order",
         wrong="The line of a refused charge does not name the order.",
         endangers="F19",

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from payment.ops.health import SILENCE_S, Dependency, Health, Phase, Status
+from payment.ops.health import ORDERS_REMEMBERED_LIMIT, SILENCE_S, Dependency, Health, Phase, Status
+from payment.ops.redaction import MASK, Redactor
 from tests.ops.capture import Log
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -219,3 +220,17 @@ def test_trouble_is_a_reason_and_a_time(health: Health, clock: HandClock) -> Non
     clock.elapsed_s = 1
     health.mark_down(Dependency.NATS, "refused")
     assert health.trouble(Dependency.NATS) == "refused, since 2024-05-01T12:00:01.000Z"
+
+
+def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClock) -> None:
+    """F31: for the line of a stuck order. The oldest are forgotten first."""
+    health = Health(clock, Redactor(["hunter2222"]))
+    assert health.last_words(Dependency.STRIPE, "o1") is None
+    health.note(Dependency.STRIPE, "o1", "no permission for hunter2222")
+    assert health.last_words(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
+    assert health.last_words(Dependency.NATS, "o1") is None
+    for number in range(ORDERS_REMEMBERED_LIMIT):
+        health.note(Dependency.STRIPE, f"other {number}", "x")
+    assert health.last_words(Dependency.STRIPE, "o1") is None
+    health.note(Dependency.STRIPE, "other 5", None)
+    assert health.last_words(Dependency.STRIPE, "other 5") is None
