@@ -88,7 +88,7 @@ class Event(enum.StrEnum):
     )
     DEAD_LETTERS_LEFT = (
         "dead_letters_left",
-        "So many dead letters are in the database, new or old. Logged at start and once a day while there are any.",
+        "How many dead letters are in the database, new or old. Logged at start and once a day while there are any.",
     )
 
     # What is not settled.
