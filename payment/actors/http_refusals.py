@@ -1,7 +1,7 @@
 """The trace of each answer that is no success: a count, and a log line with the order, the user and the answer's code.
 
 A customer who asks "why can't I pay?" is found by one search for the order's id. It must never let a client write the
-log full: lines are bounded for one user and for all together (`USER_LINES_PER_S`, `LINES_PER_S`), and the others counted.
+log full: lines are bounded for one user and for all (`USER_LINES_PER_S`, `LINES_PER_S`), and the others counted.
 """
 
 from collections import Counter
