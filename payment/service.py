@@ -12,6 +12,7 @@ from payment.actors.desk import Identity
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import Opening, open_door
+from payment.actors.known_labels import start_at_zero
 from payment.actors.letters import (
     ActorRestarted,
     LedgerLetter,
@@ -130,8 +131,7 @@ class Service:
         self._settings = settings
         self._ports = ports
         self.metrics = metrics or Metrics()
-        for dependency in Dependency:
-            self.metrics.dependency_up(dependency).set(0)
+        start_at_zero(self.metrics)
         self.health = Health(ports.clock, Redactor(secrets_of(settings)), self._dependency_changed)
         self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", limits.ledger)
         self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", limits.stripe)
@@ -169,7 +169,8 @@ class Service:
             self.health.ready()
             took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
             port = self._server.port if self._server else self._settings.port
-            get_logger().info(Event.SERVICE_READY, port=port, took_ms=took_ms)
+            status = self.health.status.value
+            get_logger().info(Event.SERVICE_READY, port=port, outcome=status, took_ms=took_ms)
 
     def _children(self) -> list[ChildSpec]:
         """In the order of their start. They drain in reverse, each while those before it still work.

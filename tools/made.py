@@ -9,7 +9,18 @@ from datetime import timedelta
 from types import ModuleType
 
 from payment import settings
-from payment.actors import http, http_line, http_waiting, http_wire, mongo, restarts, supervisor
+from payment.actors import (
+    backlog,
+    http,
+    http_line,
+    http_refusals,
+    http_waiting,
+    http_wire,
+    mongo,
+    restarts,
+    stuck,
+    supervisor,
+)
 from payment.actors.stripe import rate_limiter
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
@@ -193,6 +204,24 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "WRITE_CONCERN_TIMEOUT_MS",
         "{} ms for a majority to journal a write",
         "Past it the write is unknown, and read again.",
+    ),
+    (
+        backlog,
+        "READ_EVERY_S",
+        "{} s between two reads of what is not settled",
+        "So long a gauge may be behind the database. Where 10,000 orders are pending it is up to a minute.",
+    ),
+    (
+        stuck,
+        "NAMED_LIMIT",
+        "{} stuck charges, refunds and events with a log line each",
+        "More at a time have one cause: one line counts them and names the ten oldest.",
+    ),
+    (
+        http_refusals,
+        "USER_LINES_PER_S",
+        "{} log lines a second about one user's refused requests",
+        "What is past that, or past 200 a second of all users, is counted in one line.",
     ),
     (http_wire, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
     (http_wire, "LINE_BYTES_MAX", "{} bytes of one header", "What the platform's router lets through."),

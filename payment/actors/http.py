@@ -25,6 +25,7 @@ from structlog.typing import FilteringBoundLogger
 from payment.actors.actor import Actor
 from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
+from payment.actors.http_refusals import RefusalLog
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import (
     REQUEST_ID,
@@ -142,6 +143,7 @@ class HttpActor(Actor[Never]):
         self._door: Entrance | None = None
         self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, estimate, clock)
+        self._refusals = RefusalLog(clock, metrics, logger)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting
@@ -168,6 +170,7 @@ class HttpActor(Actor[Never]):
         self._crash = asyncio.get_running_loop().create_future()
         self.spawn(self._fail_with_handlers(self._crash), name="handlers")
         self.spawn(self._waiting.answer_overdue(), name="overdue")
+        self.spawn(self._refusals.report_unlogged(), name="unlogged")
         config = self._config
         self._listener = Listener(self._serve, self._failed, self._line, self._refusal)
         self._door = await self._open_door(config.host, config.port, self._listener.connection, self.clock, self._log)
@@ -247,6 +250,7 @@ class HttpActor(Actor[Never]):
         row = answer.case.value
         took_s = self.clock.monotonic() - seen.started_at
         self._metrics.http_requests(seen.template, str(row.status)).inc()
+        self._refusals.count(answer)
         self._metrics.http_request_seconds(seen.template).observe(took_s)
         self._log.debug(
             Event.HTTP_REQUEST,
@@ -282,7 +286,7 @@ class HttpActor(Actor[Never]):
             now = self.clock.now()
             return authenticate(headers.get("Authorization"), cookies, self._config.jwt_key.reveal(), now)
         except NotAuthenticated as failure:
-            self._log.debug(Event.REQUEST_REFUSED, reason=failure.reason, status=401)
+            self._log.debug(Event.REQUEST_REFUSED, reason=failure.reason, status=401, code="unauthenticated")
             challenge = (("WWW-Authenticate", "Bearer"),)
             raise Refused(error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)) from None
 
@@ -293,12 +297,12 @@ class HttpActor(Actor[Never]):
         try:
             form = parse_charge(await read_body(request, self.clock))
         except BadRequest as bad:
-            return bad_request(bad.errors)
+            return self._refusals.charge(bad_request(bad.errors), user_id, bad.order_id)
         obstacle = self._obstacle()
         if obstacle is not None:
-            return no_charges_now(obstacle)
+            return self._refusals.charge(no_charges_now(obstacle), user_id, form.order_id)
         command = ChargeRequested(form.order_id, user_id, form.instrument, form.authentication)
-        return await self._ask_to_charge(command, seen)
+        return self._refusals.charge(await self._ask_to_charge(command, seen), user_id, form.order_id)
 
     async def _ask_to_charge(self, command: ChargeRequested, seen: Seen) -> Rendered:
         asked_at = self.clock.monotonic() - seen.in_line_s
@@ -318,6 +322,7 @@ class HttpActor(Actor[Never]):
     def _refusal(self, given_id: str | None) -> bytes:
         """The whole response to a request for a charge while the ledger is busy; the request is not parsed."""
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
+        self._refusals.unread(_SHED)
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
         return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
 
@@ -354,9 +359,11 @@ class HttpActor(Actor[Never]):
         deadline = self.clock.monotonic() + LOOK_WAIT_S
         message = PaymentAsked(user_id, deadline, future, payment_id, order_id)
         found = await self._waiting.look_up(message, deadline + ANSWER_GRACE_S)
-        if isinstance(found, PaymentAnswer):
-            return payment_answer(found.view, user_id, found.handover)
-        return payment_answer(found, user_id)
+        if not isinstance(found, PaymentAnswer):
+            return self._refusals.look_up(payment_answer(found, user_id), user_id, payment_id, order_id)
+        view = found.view
+        answer = payment_answer(view, user_id, found.handover)
+        return self._refusals.look_up(answer, user_id, view.payment_id, view.order_id)
 
     async def _show_alive(self, request: web.BaseRequest, seen: Seen) -> Rendered:
         stuck = self._stuck()

@@ -86,6 +86,9 @@ class Handling(enum.Enum):
 
 Settle = Callable[[Handling], None]
 
+UNSTORABLE = "the order that it makes can't be stored"
+"""Why an event that can be read goes to the dead letters all the same."""
+
 
 class EventArrived(Struct, eq=False):
     """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.

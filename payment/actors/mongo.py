@@ -21,6 +21,7 @@ An instance is one incarnation: it looks before it repeats what an earlier one h
 import asyncio
 
 from payment.actors.actor import Actor
+from payment.actors.backlog import Backlog
 from payment.actors.burials import Burials
 from payment.actors.commit import GroupCommit, LoopShare
 from payment.actors.desk import Identity, LedgerDesk
@@ -40,6 +41,7 @@ from payment.actors.mailbox import Mailbox
 from payment.actors.report import Report
 from payment.actors.set_aside import SetAside
 from payment.actors.store_state import StoreState
+from payment.actors.stuck import Reasons, StuckLog
 from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
 from payment.core.messages import Due, LookRequested
@@ -124,6 +126,8 @@ class MongoActor(Actor[LedgerLetter]):
         self._set_aside = SetAside(report, clock)
         self._views = Views(store, clock, self._read_failed, self._request_look, self._set_aside)
         self._burials = Burials(store, clock, self._dead_letter_failed)
+        reasons = Reasons(identity.process, hands, self._lanes, report.health)
+        self._backlog = Backlog(store, report, StuckLog(reasons), clock)
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
         self._slow_commits: dict[int, float] = {}
@@ -154,6 +158,7 @@ class MongoActor(Actor[LedgerLetter]):
         self.spawn(self._go_on_slowly(), name="stragglers")
         self.spawn(self._views.answer_all(), name="views")
         self.spawn(self._burials.bury_all(), name="dead letters")
+        self.spawn(self._backlog.watch(self._state.up), name="backlog")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._sweep(), name="sweep")
         self.spawn(self._sweep_rechecks(), name="sweep rechecks")

@@ -14,6 +14,7 @@ from collections import deque
 
 from payment.actors.actor import Actor
 from payment.actors.letters import (
+    UNSTORABLE,
     EffectEnded,
     EventArrived,
     Handling,
@@ -165,15 +166,16 @@ class NatsActor(Actor[NatsLetter]):
         try:
             message = parse_event(delivery.subject, delivery.data, self._default_currency)
         except BadEvent as error:
-            reason = str(error)
+            reason, order_id = error.reason, error.order_id
 
             def poison_settled(handling: Handling) -> None:
-                self._settle(delivery, handling, started, None, reason)
+                self._settle(delivery, handling, started, order_id, reason)
 
             return PoisonArrived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
 
         def settled(handling: Handling) -> None:
-            self._settle(delivery, handling, started, message.order_id, None)
+            error = UNSTORABLE if handling is Handling.DEAD_LETTER else None
+            self._settle(delivery, handling, started, message.order_id, error)
 
         subject, identity, data = delivery.subject, delivery.identity, delivery.data
         return EventArrived(message, subject, identity, data, delivery.redelivered, settled)
@@ -189,7 +191,7 @@ class NatsActor(Actor[NatsLetter]):
             return  # the loss of the store has been said, and the event comes again
         self._metrics.events_received(delivery.subject, handling.value).inc()
         if handling is Handling.DEAD_LETTER:
-            self._metrics.dead_letters(delivery.subject).inc()
+            self._alarm_dead_letter(delivery, order_id, error)
         get_logger().log(
             _level(handling),
             Event.EVENT_RECEIVED,
@@ -200,6 +202,19 @@ class NatsActor(Actor[NatsLetter]):
             error=error,
             redelivered=delivery.redelivered,
             handling_ms=round((self.clock.monotonic() - started) * 1_000, 1),
+        )
+
+    def _alarm_dead_letter(self, delivery: Delivery, order_id: str | None, error: str | None) -> None:
+        """An order that never comes can't be paid, and a cancel that never comes is a customer who pays for nothing."""
+        self._metrics.dead_letters(delivery.subject).inc()
+        self._metrics.alarms(Event.DEAD_LETTER_KEPT).inc()
+        get_logger().error(
+            Event.DEAD_LETTER_KEPT,
+            alarm=True,
+            subject=delivery.subject,
+            identity=delivery.identity,
+            order_id=order_id,
+            error=error,
         )
 
     async def _acknowledge_all(self) -> None:

@@ -1,17 +1,20 @@
 """What the ledger tells people: log lines, metrics, and the health of MongoDB, all read off confirmed documents.
 
 One line for each charge when it ends, one for each refund, an alarm for what should never be. It reads the difference
-between an order before and after, so that several messages folded into one write are told once each.
+between an order before and after, so that several messages folded into one write are told once each. A gauge that
+stands for a state of the database is not kept here: `payment.actors.backlog` reads it there.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from payment.actors.commit import Work
 from payment.actors.commit_lines import CommitLines
 from payment.actors.letters import ChargeAsked, EffectEnded
 from payment.core.order import GIVEN_BACK, UNSETTLED, Attempt, AttemptState, Order, TaskKind
+from payment.core.waits import Matter, Wait
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -31,9 +34,11 @@ SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptS
 class Times:
     """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
 
-    __slots__ = ("asked_at", "mongo_ms", "request_id", "stripe_ms")
+    __slots__ = ("asked_at", "away_before_s", "mongo_ms", "request_id", "stripe_ms")
 
-    def __init__(self) -> None:
+    def __init__(self, away_before_s: float = 0.0) -> None:
+        """`away_before_s`: for how long Stripe had been away in all when this began, in seconds."""
+        self.away_before_s = away_before_s
         self.asked_at: float | None = None
         """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
         self.stripe_ms = 0.0
@@ -45,35 +50,35 @@ class Report:
     """The ledger's voice."""
 
     def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
-        self._health = health
+        self.health = health
+        """Of every dependency: also what a stuck order waits for."""
         self._metrics = metrics
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
-        self._blocked: set[str | None] = set()
         self._commit_lines = CommitLines(clock)
 
     # ------------------------------------------------------------------------------------------------------ the store
 
     def store_up(self) -> None:
-        self._health.mark_up(Dependency.MONGODB)
+        self.health.mark_up(Dependency.MONGODB)
 
     def store_down(self, reason: str, *, again: bool = False) -> None:
         """`again`: the reason is news, and is logged though the loss was."""
-        self._health.mark_down(Dependency.MONGODB, reason, again=again)
+        self.health.mark_down(Dependency.MONGODB, reason, again=again)
 
     def indexes_missing(self, missing: Sequence[str]) -> None:
         """They are about to be made. Charges are taken meanwhile."""
-        self._health.note(Dependency.MONGODB, f"indexes are being made, beside charges: {', '.join(missing)}")
+        self.health.note(Dependency.MONGODB, f"indexes are being made, beside charges: {', '.join(missing)}")
         get_logger().info(Event.INDEXES_MISSING, reason=", ".join(missing))
 
     def indexes_there(self, made: Sequence[str], seconds: float) -> None:
         """All of them are there, after these were made."""
-        self._health.note(Dependency.MONGODB, None)
+        self.health.note(Dependency.MONGODB, None)
         if made:
             get_logger().info(Event.INDEXES_MADE, reason=", ".join(made), took_ms=round(seconds * 1_000))
 
     def indexes_failed(self, reason: str) -> None:
-        self._health.note(Dependency.MONGODB, f"an index of the orders can't be made: {reason}")
+        self.health.note(Dependency.MONGODB, f"an index of the orders can't be made: {reason}")
         get_logger().warning(Event.INDEXES_FAILED, reason=reason)
 
     def committed(self, order_ids: Sequence[str], results: Sequence[Committed], trouble: str) -> None:
@@ -131,7 +136,6 @@ class Report:
         before = {attempt.number: attempt for attempt in work.before.attempts} if work.before else {}
         for attempt in work.after.attempts:
             was = before.get(attempt.number)
-            self._note_blocked(attempt)
             if attempt.disputed and attempt.state is AttemptState.PAID and not (was is not None and was.disputed):
                 self._alarm(Event.CHARGE_DISPUTED, work.after, attempt)
             if was is not None and was.state is attempt.state:
@@ -148,7 +152,7 @@ class Report:
                 return
             if len(self._times) >= TIMED_CHARGES_LIMIT:
                 del self._times[next(iter(self._times))]
-        times = self._times.setdefault(name, Times())
+        times = self._times.setdefault(name, Times(self.health.down_s(Dependency.STRIPE)))
         times.mongo_ms += work.store_ms
         for letter in work.letters:
             if isinstance(letter, EffectEnded):
@@ -185,8 +189,11 @@ class Report:
 
     def _charge_finished(self, order: Order, attempt: Attempt) -> None:
         """The canonical line."""
-        times = self._times.pop((order.id, attempt.number), None) or Times()
+        away_s = self.health.down_s(Dependency.STRIPE)
+        times = self._times.pop((order.id, attempt.number), None) or Times(away_s)
         total_ms = self._total_ms(times, attempt)
+        not_worked_ms = max(0.0, total_ms - times.stripe_ms - times.mongo_ms)
+        away_ms = min(not_worked_ms, (away_s - times.away_before_s) * 1_000)
         outcome = attempt.state.value
         if attempt.state is AttemptState.REFUNDING:
             outcome = "refunded_by_hand" if _given_back_by_hand(attempt) else "charged_too_late"
@@ -207,9 +214,11 @@ class Report:
             amount_refunded=attempt.amount_refunded or None,
             intent_id=_intent_id(order, attempt),
             decline_code=attempt.decline_code,
+            reason=_refusal(attempt),
             stripe_ms=round(times.stripe_ms, 1),
             mongo_ms=round(times.mongo_ms, 1),
-            waiting_ms=round(max(0.0, total_ms - times.stripe_ms - times.mongo_ms), 1),
+            away_ms=round(away_ms, 1),
+            waiting_ms=round(not_worked_ms - away_ms, 1),
             total_ms=round(total_ms, 1),
         )
 
@@ -227,19 +236,6 @@ class Report:
         if times.asked_at is not None:
             return (self._clock.monotonic() - times.asked_at) * 1_000
         return max(0.0, (self._clock.now() - attempt.first_sent).total_seconds() * 1_000)
-
-    def _note_blocked(self, attempt: Attempt) -> None:
-        """The gauge counts charges by name, so that it is right whoever blocks and unblocks them, and after a restart.
-
-        A blocked refund is looked at once an hour at the latest: by then every run knows it.
-        """
-        if attempt.state is AttemptState.BLOCKED:
-            self._blocked.add(attempt.charge_id)
-        elif attempt.charge_id in self._blocked:
-            self._blocked.discard(attempt.charge_id)
-        else:
-            return
-        self._metrics.refunds_blocked.set(len(self._blocked))
 
     def _refunded(self, order: Order, attempt: Attempt) -> None:
         self._metrics.refunds("refunded").inc()
@@ -285,6 +281,56 @@ class Report:
             charge_id=attempt.charge_id,
             reason=attempt.refund.text if attempt.refund else None,
         )
+
+    # ------------------------------------------------------------------------------- what is not settled, in all orders
+
+    def backlog(
+        self,
+        pending: Mapping[Matter, int],
+        oldest: Mapping[Matter, datetime],
+        unpublished: int,
+        dead_letters: int,
+        at: datetime,
+    ) -> None:
+        """The database was read at `at`: what is not settled, since when the oldest is not; events that are not out."""
+        metrics = self._metrics
+        for matter in Matter:
+            age_s = (at - oldest[matter]).total_seconds() if matter in oldest else 0.0
+            metrics.orders_pending(matter.value).set(pending.get(matter, 0))
+            metrics.orders_pending_oldest_seconds(matter.value).set(max(0.0, age_s))
+        metrics.refunds_blocked.set(pending.get(Matter.BLOCKED_REFUND, 0))
+        metrics.events_unpublished.set(unpublished)
+        metrics.dead_letters_left.set(dead_letters)
+        metrics.backlog_read_timestamp_seconds.set(at.timestamp())
+
+    def backlog_unread(self, error: str) -> None:
+        get_logger().warning(Event.BACKLOG_UNREAD, error=error)
+
+    def stuck(self, count: int) -> None:
+        self._metrics.orders_stuck.set(count)
+
+    def still_blocked(self, wait: Wait) -> None:
+        """A refund that was blocked before this process began, or a day ago."""
+        self._metrics.alarms(Event.REFUND_BLOCKED).inc()
+        get_logger().error(
+            Event.REFUND_BLOCKED,
+            alarm=True,
+            order_id=wait.order_id,
+            payment_id=wait.payment_id,
+            attempt=wait.attempt,
+            charge_id=wait.charge_id,
+            reason=wait.text,
+        )
+
+    def dead_letters_left(self, count: int) -> None:
+        get_logger().warning(Event.DEAD_LETTERS_LEFT, count=count)
+
+
+def _refusal(attempt: Attempt) -> str | None:
+    """Why an attempt was refused, in words: the kind of refusal, and Stripe's own words where it gave any."""
+    if attempt.state is not AttemptState.REFUSED or attempt.refusal is None:
+        return None
+    return f"{attempt.refusal.value}: {attempt.text}" if attempt.text else attempt.refusal.value
 
 
 def _given_back_by_hand(attempt: Attempt) -> bool:

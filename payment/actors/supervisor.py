@@ -40,6 +40,10 @@ STOP_TOTAL_S = DRAIN_TOTAL_S + CANCEL_GRACE_S + CLOSE_TOTAL_S + CANCEL_GRACE_S
 """The longest that a stop can take, from the request to the exit code."""
 
 
+DRAINED, CUT_OFF = "drained", "cut_off"
+"""How an actor ended: with all of its work done, or with some left to the stored `due`."""
+
+
 class Child:
     """One place in the house: one actor after another lives in it, until it is told to leave."""
 
@@ -56,6 +60,7 @@ class Child:
         self._log = house.log
         self._leave = asyncio.Event()
         self._retiring = False
+        self._ending = CUT_OFF
         self._restarts = 0
 
     async def keep(self) -> None:
@@ -166,7 +171,8 @@ class Child:
             self.lingering = True
             raise
         if self._leave.is_set():
-            self._log.info(Event.ACTOR_STOPPED, actor=self.name, took_ms=self._ms_since(began_s))
+            took_ms = self._ms_since(began_s)
+            self._log.info(Event.ACTOR_STOPPED, actor=self.name, outcome=self._ending, took_ms=took_ms)
 
     async def _back_off(self) -> None:
         self._restarts = self._house.window.count(self._clock.monotonic())
@@ -189,6 +195,8 @@ class Child:
             self._log.warning(Event.ACTOR_OVERRAN, actor=self.name, deadline_ms=deadline_ms, took_ms=took_ms)
         elif (error := work.exception()) is not None:
             self._log.error(Event.ACTOR_CRASHED, actor=self.name, exc_info=error)
+        else:
+            self._ending = DRAINED
 
     def _ms_since(self, began_s: float) -> int:
         return round((self._clock.monotonic() - began_s) * 1_000)

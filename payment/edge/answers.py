@@ -184,11 +184,16 @@ class Case(enum.Enum):
 
 
 class Rendered(Struct, frozen=True):
-    """An answer, ready to be sent. Its body may hold a client secret: no repr shows it."""
+    """An answer, ready to be sent. Its body may hold a client secret: no repr shows it.
+
+    `reason` and `decline_code` are for the log: what an error's message says, and the bank's code, hidden or not.
+    """
 
     case: Case
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    reason: str | None = None
+    decline_code: str | None = None
 
     @property
     def status(self) -> int:
@@ -280,12 +285,13 @@ def bad_request(faults: Iterable[FieldError]) -> Rendered:
     """Returns the answer to a request with faults: one error for each field, or one for the body as a whole."""
     items = tuple(_fault_item(each) for each in faults)
     case = Case.BAD_FIELD if all(item.code is ErrorCode.INVALID_FIELD for item in items) else Case.BAD_JSON
-    return Rendered(case, _encode(ErrorBody(items)))
+    return Rendered(case, _encode(ErrorBody(items)), reason="; ".join(item.message for item in items))
 
 
 def error(case: Case, message: str, *, field: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> Rendered:
     """Returns an answer with one error. `case` must be one that has a code."""
-    return Rendered(case, _encode(ErrorBody((ErrorItem(message, _code(case), field or msgspec.UNSET),))), headers)
+    body = _encode(ErrorBody((ErrorItem(message, _code(case), field or msgspec.UNSET),)))
+    return Rendered(case, body, headers, message)
 
 
 def plain(case: Case, body: Struct | bytes | dict[str, object]) -> Rendered:
@@ -361,7 +367,8 @@ def _declined(reply: CardWasDeclined) -> Rendered:
     elif reply.authentication and decline_code in _DECLINE_CODES_OF_AUTHENTICATION:
         decline_code = AUTHENTICATION_REQUIRED
     item = ErrorItem(text or DECLINED_TEXT, _code(case), decline_code=decline_code or msgspec.UNSET)
-    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))), (_location(reply.payment_id),))
+    body = _encode(DeclinedBody(reply.payment_id, (item,)))
+    return Rendered(case, body, (_location(reply.payment_id),), item.message, reply.decline_code)
 
 
 def _fault_item(fault: FieldError) -> ErrorItem:

@@ -40,11 +40,15 @@ _Fields = dict[str, object]
 
 
 class BadEvent(Exception):
-    """An event that can never be applied. The text says why, in words fit for a log: it quotes nothing of the event."""
+    """An event that can never be applied. The text says why, in words fit for a log: it quotes nothing of the event.
 
-    def __init__(self, reason: str) -> None:
+    `order_id` is the order that it is about, where that can be read all the same.
+    """
+
+    def __init__(self, reason: str, order_id: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.order_id = order_id
 
 
 def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreated | OrderCancelled:
@@ -57,10 +61,15 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
         event = _object(read_json(data), "the event")
     except BadJson as bad:
         raise BadEvent(f"the event {bad}") from None
-    if subject == ORDER_CREATED:
-        return _created(event, default_currency)
-    if subject == ORDER_CANCELLED:
-        return _cancelled(event)
+    try:
+        if subject == ORDER_CREATED:
+            return _created(event, default_currency)
+        if subject == ORDER_CANCELLED:
+            return _cancelled(event)
+    except BadEvent as bad:
+        order_id = event.get("id")
+        named = isinstance(order_id, str) and id_fault(order_id) is None
+        raise BadEvent(bad.reason, str(order_id) if named else None) from None
     raise BadEvent("nothing is known of events on this subject")
 
 

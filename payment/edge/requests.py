@@ -60,11 +60,15 @@ class FieldError(Struct, frozen=True):
 
 
 class BadRequest(Exception):
-    """The request can't be read. `errors` holds one error for each field that is wrong, or one for the body."""
+    """The request can't be read. `errors` holds one error for each field that is wrong, or one for the body.
 
-    def __init__(self, errors: list[FieldError]) -> None:
+    `order_id` is the order that it names, where it names one properly: for the log.
+    """
+
+    def __init__(self, errors: list[FieldError], order_id: str | None = None) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
+        self.order_id = order_id
 
 
 class ChargeForm(Struct, frozen=True):
@@ -92,8 +96,9 @@ def parse_charge(body: bytes) -> ChargeForm:
         raise BadRequest([FieldError(f"The body {bad}")]) from None
     if not isinstance(fields, dict):
         raise BadRequest([FieldError("The body must be a JSON object")])
-    order_fault = {"orderId": _fault(fields, "orderId", id_fault)}
-    _raise_faults(order_fault | _instrument_faults(fields) | _authentication_faults(fields))
+    order_fault = _fault(fields, "orderId", id_fault)
+    order_id = str(fields["orderId"]) if order_fault is None else None
+    _raise_faults({"orderId": order_fault} | _instrument_faults(fields) | _authentication_faults(fields), order_id)
     kind = next(kind for kind in InstrumentKind if kind.value in fields)
     authentication = Authentication(fields.get("useStripeSdk", False), fields.get("returnUrl"))
     return ChargeForm(fields["orderId"], Instrument(kind, fields[kind.value]), authentication)
@@ -111,10 +116,10 @@ def parse_order_query(values: Sequence[str]) -> str:
     return values[0]
 
 
-def _raise_faults(faults: dict[str, str | None]) -> None:
+def _raise_faults(faults: dict[str, str | None], order_id: str | None = None) -> None:
     errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
     if errors:
-        raise BadRequest(errors)
+        raise BadRequest(errors, order_id)
 
 
 def _fault(fields: dict[str, object], name: str, check: Callable[[object], str | None]) -> str | None:

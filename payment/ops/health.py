@@ -1,4 +1,5 @@
-"""What the service can do just now: the phase of its life, and each dependency, up or down, since when and why.
+"""What the service can do just now: the phase of its life, and each dependency, up or down, since when and why; and
+what a dependency has said last of an order that it does not settle.
 
 Owns the answer to `/readyz` and the two log lines of an outage: one when a dependency goes away, one when it is back.
 Actors report what they see, as often as they see it; only a change is said. It must never ask a dependency itself, and
@@ -15,6 +16,9 @@ from payment.ops.logs import get_logger
 from payment.ops.redaction import FIELD_CHARS, Redactor, timestamp
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
+
+ORDERS_REMEMBERED_LIMIT = 1_000
+"""Orders of which the last words are kept, the newest: more have one cause, which `why` says."""
 
 SILENCE_S = 10.0
 """How long Stripe may leave us without an answer before it counts as away: the contract's number."""
@@ -85,6 +89,8 @@ class _State(Struct):
     told: bool = False
     """Whether its loss was logged."""
     gone_at_s: float = 0.0
+    down_s: float = 0.0
+    """How long it was down in all, before it was up last."""
     silent_at_s: float | None = None
     silent_why: str = ""
     note: str | None = None
@@ -108,6 +114,7 @@ class Health:
         self.phase = Phase.STARTING
         gone_at_s = clock.monotonic()
         self._states = {name: _State(since=clock.now(), gone_at_s=gone_at_s) for name in Dependency}
+        self._words: dict[tuple[Dependency, str], str] = {}
 
     def ready(self) -> None:
         """Every actor runs and the port is open."""
@@ -124,7 +131,9 @@ class Health:
         state.answered_at_s = self._clock.monotonic()
         if state.up:
             return
-        gone_ms = round((self._clock.monotonic() - state.gone_at_s) * 1_000)
+        gone_s = self._clock.monotonic() - state.gone_at_s
+        gone_ms = round(gone_s * 1_000)
+        state.down_s += gone_s
         if state.told:
             get_logger().info(Event.DEPENDENCY_BACK, dependency=dependency, gone_ms=gone_ms)
         state.up, state.why, state.told, state.blocks_charges = True, "", False, False
@@ -182,6 +191,29 @@ class Health:
         state = self._states[dependency]
         self._judge_silence(dependency, state)
         return state.up
+
+    def down_s(self, dependency: Dependency) -> float:
+        """How long it has been down in all, in seconds since this process began: two readings give a span's share."""
+        state = self._states[dependency]
+        return state.down_s + (0.0 if self.is_up(dependency) else self._clock.monotonic() - state.gone_at_s)
+
+    def trouble(self, dependency: Dependency) -> str | None:
+        """Why it is down and since when, in words; None where it is up."""
+        state = self._states[dependency]
+        return None if self.is_up(dependency) else f"{state.why}, since {timestamp(state.since)}"
+
+    def note_order(self, dependency: Dependency, order_id: str, words: str | None) -> None:
+        """What a dependency has said last of one order that it does not settle; None once it does."""
+        self._words.pop((dependency, order_id), None)
+        if words is not None:
+            self._words[dependency, order_id] = words
+            if len(self._words) > ORDERS_REMEMBERED_LIMIT:
+                del self._words[next(iter(self._words))]
+
+    def last_words(self, dependency: Dependency, order_id: str) -> str | None:
+        """These words, fit for a log; None where there are none."""
+        words = self._words.get((dependency, order_id))
+        return None if words is None else self._redactor.short(words, FIELD_CHARS)
 
     @property
     def status(self) -> Status:

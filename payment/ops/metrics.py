@@ -21,6 +21,8 @@ LABEL_SETS = 200
 """Most label sets of one family: above what routes times statuses come to. What comes after counts as `other`."""
 OTHER = "other"
 
+OF_THE_DATABASE = "Read off the database, the same in each process: take the maximum, not the sum."
+
 _CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)
 """From a round trip on this machine to a router's patience."""
 _COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0)
@@ -82,6 +84,10 @@ class Metrics:
             "payment_http_requests_in_line", "Requests for a charge that wait unread: a crowd has come."
         )
 
+        self.refusals = self._counters(
+            "payment_refusals_total", "Requests answered with an error, by its `code`.", "code"
+        )
+
         # Charges.
         self.charges = self._counters("payment_charges_total", "Charges that ended, by how.", "outcome")
         self.charge_seconds = self._histogram(
@@ -100,9 +106,9 @@ class Metrics:
             "Refunds, by what came of them: refunded, blocked, failed (after it succeeded), charged_back.",
             "outcome",
         )
-        self.refunds_blocked = self._gauge(
+        self.refunds_blocked = self._state(
             "payment_refunds_blocked",
-            "Refunds known to be stuck: failed, pending, disputed. Above 0 a person has to look.",
+            "Refunds that Stripe blocks: failed, pending, disputed. Above 0 a person has to look.",
         )
 
         # Stripe.
@@ -146,6 +152,27 @@ class Metrics:
             "payment_dead_letters_total", "Bad events stored whole in `dead_letters`.", "subject"
         )
 
+        # What is not settled, in the whole database.
+        self.orders_pending = self._gauges(
+            "payment_orders_pending", f"What is not settled of all orders, by matter. {OF_THE_DATABASE}", "matter"
+        )
+        self.orders_pending_oldest_seconds = self._gauges(
+            "payment_orders_pending_oldest_seconds",
+            f"Age of the oldest of these, 0 where there is none. {OF_THE_DATABASE}",
+            "matter",
+        )
+        self.orders_stuck = self._state(
+            "payment_orders_stuck", "Matters of orders that have not been settled for a minute."
+        )
+        self.events_unpublished = self._state(
+            "payment_events_unpublished", "Events of ours that the broker has not stored yet."
+        )
+        self.dead_letters_left = self._state("payment_dead_letters_left", "Dead letters in the database, old or new.")
+        self.backlog_read_timestamp_seconds = self._gauge(
+            "payment_backlog_read_timestamp_seconds",
+            "When the gauges of the whole database were read last, in seconds since 1970.",
+        )
+
         # The house.
         self.actor_mailbox = self._gauges("payment_actor_mailbox_messages", "Messages that wait, by actor.", "actor")
         self.actor_restarts = self._counters(
@@ -180,6 +207,12 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         self._rows.append(Row(name, "gauge", (), text))
         return Gauge(name, text, registry=self.registry)
+
+    def _state(self, name: str, text: str) -> Gauge:
+        """A gauge that is read off the database: not a number until it was."""
+        gauge = self._gauge(name, f"{text} {OF_THE_DATABASE}")
+        gauge.set(float("nan"))
+        return gauge
 
     def _gauges(self, name: str, text: str, *labels: str) -> Family[Gauge]:
         self._rows.append(Row(name, "gauge", labels, text))

@@ -25,14 +25,20 @@ class Event(enum.StrEnum):
 
     # The process.
     SERVICE_STARTING = "service_starting", "The settings are valid and the actors are about to start."
-    SERVICE_READY = "service_ready", "Every actor has started and the port is open."
+    SERVICE_READY = (
+        "service_ready",
+        "Every actor has started and the port is open. `outcome` is the status of `/readyz` at that time.",
+    )
     SERVICE_STOPPING = "service_stopping", "A signal or a failure ends the service: no new charge starts."
     SERVICE_STOPPED = "service_stopped", "Every actor has stopped. It carries the exit code."
     SETTINGS_INVALID = "settings_invalid", "Variables are missing or malformed; all of them are named. Exit 78."
 
     # Actors and their supervisor.
     ACTOR_STARTED = "actor_started", "An actor takes messages."
-    ACTOR_STOPPED = "actor_stopped", "An actor has drained and given back what it held."
+    ACTOR_STOPPED = (
+        "actor_stopped",
+        "An actor has ended. `outcome`: drained, or cut_off, where some of its work is left to the next run.",
+    )
     ACTOR_CRASHED = "actor_crashed", "An actor died of an exception that nobody expected. Its callers were told."
     ACTOR_HUNG = "actor_hung", "An actor has shown no sign of life for too long and is being replaced."
     ACTOR_RESTARTED = "actor_restarted", "An actor runs again after a crash or a hang."
@@ -61,8 +67,14 @@ class Event(enum.StrEnum):
         "account_alarm",
         "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",
     )
+    CHARGE_PENDING = "charge_pending", "A request for a charge was answered 202: its outcome is not known yet."
+    CHARGE_REFUSED = "charge_refused", "A request for a charge was answered with an error: why, and of whose order."
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
-    REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
+    REFUND_BLOCKED = (
+        "refund_blocked",
+        "ALARM: a refund failed, is pending or is disputed. It is retried slowly. Logged again by each process that "
+        "starts, and once a day.",
+    )
     REFUND_FAILED = (
         "refund_failed",
         "ALARM: a charge that had been given back is no longer: its refund failed later. It counts as blocked again.",
@@ -78,9 +90,43 @@ class Event(enum.StrEnum):
     EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
     EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
 
+    DEAD_LETTER_KEPT = (
+        "dead_letter_kept",
+        "ALARM: an event of an order can't be read and is in `dead_letters`: its customer can't pay, or a cancelled "
+        "order keeps the money.",
+    )
+    DEAD_LETTERS_LEFT = (
+        "dead_letters_left",
+        "How many dead letters are in the database, new or old. Logged at start and once a day while there are any.",
+    )
+
+    # What is not settled.
+    ORDER_STUCK = (
+        "order_stuck",
+        "A charge, refund or event of an order has not been settled for a minute: since when, and on what it waits. "
+        "Logged again after 10 min, 1 h, and then every 6 h.",
+    )
+    ORDER_UNSTUCK = "order_unstuck", "What was logged as stuck is settled, or goes on."
+    ORDERS_STUCK = (
+        "orders_stuck",
+        "More orders are stuck than are logged one by one: how many, since when, and the oldest of them.",
+    )
+    ORDERS_UNSTUCK = "orders_unstuck", "Of many stuck orders few or none are left. Those have lines of their own."
+    BACKLOG_UNREAD = (
+        "backlog_unread",
+        "What is not settled could not be read off the database: the gauges show an earlier state. Logged once.",
+    )
+
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."
-    REQUEST_REFUSED = "request_refused", "A request was refused, for a reason worth counting."
+    REQUEST_REFUSED = (
+        "request_refused",
+        "Another request was answered 401, 403 or 404. At info where it asks for another user's payment.",
+    )
+    REFUSALS_UNLOGGED = (
+        "refusals_unlogged",
+        "How many refused requests had no line of their own within the last second: too many, or refused unread.",
+    )
     CONNECTIONS_WAIT = (
         "connections_wait",
         "The process or the machine has no file descriptor or buffer for another connection. Tried again each second.",
@@ -132,6 +178,8 @@ FIELDS: dict[str, str] = {
     # What it is about.
     "request_id": "The HTTP request's `X-Request-ID`: on its own lines and on `charge_finished`. Others have the order",
     "order_id": "The order",
+    "user_id": "The user's id, as the platform's token has it",
+    "order_ids": "Some of the orders",
     "payment_id": "The order's payment, the same over all its attempts",
     "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
@@ -154,6 +202,9 @@ FIELDS: dict[str, str] = {
     "decline_code": "Stripe's reason for a declined card",
     "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",
     "status": "The HTTP status of an answer",
+    "code": "The word of an answer: an error's `code` in its body, or the `status` in the body of a 202",
+    "matter": "What is not settled: outcome, customer, refund, blocked_refund, event or intent",
+    "since": "Since when, UTC",
     "method": "The HTTP method",
     "route": "The route's template, never the path that was sent",
     "blocks_charges": "True: no charge can start",
@@ -170,8 +221,10 @@ FIELDS: dict[str, str] = {
     # How long.
     "stripe_ms": "Time at Stripe",
     "mongo_ms": "Time in MongoDB",
+    "away_ms": "Time in which Stripe did not answer or refused our key, but for the calls in it",
     "waiting_ms": "Time in our own queues",
     "total_ms": "Time in all, from the request to the end",
+    "age_ms": "For how long it has not been settled",
     "handling_ms": "Time from the delivery to the ack",
     "gone_ms": "How long the dependency was away",
     "silent_ms": "How long an actor has shown no sign of life",
@@ -182,6 +235,10 @@ FIELDS: dict[str, str] = {
     "message": "What the library said",
     "exception": "A traceback, with secrets masked",
 }
+
+
+ALARMS = tuple(event for event in Event if event.meaning.startswith("ALARM"))
+"""The events whose lines carry `alarm`: each is counted in `payment_alarms_total`."""
 
 
 def events_table() -> str:

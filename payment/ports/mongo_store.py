@@ -12,7 +12,7 @@ Change together: the fields of `payment.core.order.Order`, and the names in the 
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from pymongo.read_preferences import ReadPreference
 from payment.core.order import Order
 from payment.ports.documents import CODEC, DUE_MS, STORED, read
 from payment.ports.due_sweep import DueSweep, Read
+from payment.ports.mongo_backlog import read_backlog
 from payment.ports.mongo_errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
 from payment.ports.mongo_indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
 from payment.ports.mongo_options import SOCKET_TIMEOUT_MS, client_options
@@ -150,6 +151,19 @@ class MongoStore:
 
     async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
         return await self._sweep.rechecks(now, limit)
+
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        try:
+            async for some in read_backlog(self._stored_orders, limit):
+                yield some
+        except PyMongoError as error:
+            raise StoreUnavailable(reason_of(error)) from None
+
+    async def dead_letters_kept(self) -> int:
+        try:
+            return await self._dead_letters.estimated_document_count()
+        except PyMongoError as error:
+            raise StoreUnavailable(reason_of(error)) from None
 
     async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[Read]:
         """Each document is decoded by itself, and let go: one that can't be decoded, or is huge, spoils no other."""

@@ -5,7 +5,7 @@ Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes o
 
 import enum
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -118,6 +118,16 @@ class OrderStore(Protocol):
 
         Raises StoreUnavailable.
         """
+
+    def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        """The orders with something pending, at most `limit`, a few at a time: for gauges and logs.
+
+        They may lack their history, so none of them may be written. One may come twice, for it may change meanwhile.
+        Raises StoreUnavailable.
+        """
+
+    async def dead_letters_kept(self) -> int:
+        """How many dead letters there are, as the store counts them cheaply. Raises StoreUnavailable."""
 
     async def bury(self, letter: DeadLetter) -> bool:
         """Keep a dead letter. True once it is kept, now or before; never because another has its identity.

@@ -9,6 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from payment.actors.letters import (
+    UNSTORABLE,
     EffectEnded,
     EventArrived,
     Handling,
@@ -201,6 +202,38 @@ async def test_poison_is_acknowledged_after_it_is_kept_and_holds_up_nobody(world
     poison.settle(Handling.DEAD_LETTER)
     await world.clock.settle()
     assert world.unacknowledged() == 2
+
+
+async def test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can(world: NatsWorld) -> None:
+    """F30: that order can't be paid, or its cancel is lost: the one who is asked finds it by the order's id."""
+    await world.event(b'{"id": "o9", "version": "two", "ticket": {"id": "t"}}')
+    await world.event(b"\xff not JSON")
+    with capture_logs() as logs:
+        for poison in await world.letters():
+            assert isinstance(poison, PoisonArrived)
+            poison.settle(Handling.DEAD_LETTER)
+        await world.clock.settle()
+    alarms = [line for line in logs if line["event"] == "dead_letter_kept"]
+    assert [(line["order_id"], line["subject"], line["alarm"]) for line in alarms] == [
+        ("o9", ORDER_CANCELLED, True),
+        (None, ORDER_CANCELLED, True),
+    ]
+    assert alarms[0]["error"].startswith("version must be")
+    assert [line["order_id"] for line in logs if line["event"] == "event_received"] == ["o9", None]
+    shown = world.metrics.render().decode()
+    assert 'payment_alarms_total{event="dead_letter_kept"} 2.0' in shown
+    assert 'payment_dead_letters_total{subject="order:cancelled"} 2.0' in shown
+
+
+async def test_a_dead_letter_that_can_be_read_says_why_it_is_one(world: NatsWorld) -> None:
+    """F41: its order can't be stored."""
+    await world.event(cancel())
+    letter = await world.arrived()
+    with capture_logs() as logs:
+        letter.settle(Handling.DEAD_LETTER)
+        await world.clock.settle()
+    (alarm,) = [line for line in logs if line["event"] == "dead_letter_kept"]
+    assert (alarm["order_id"], alarm["error"]) == ("o1", UNSTORABLE)
 
 
 async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:

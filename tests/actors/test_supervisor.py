@@ -114,7 +114,8 @@ async def test_it_starts_in_order_and_stops_in_reverse(scene: Scene) -> None:
     teardowns = ["http teardown", "stripe teardown", "ledger teardown"]
     assert scene.journal == ["ledger setup", "stripe setup", "http setup", *drains, *teardowns]
     assert [fields["actor"] for fields in scene.log.said(Event.ACTOR_STARTED)] == list(NAMES)
-    assert [fields["actor"] for fields in scene.log.said(Event.ACTOR_STOPPED)] == ["http", "stripe", "ledger"]
+    stopped = [(fields["actor"], fields["outcome"]) for fields in scene.log.said(Event.ACTOR_STOPPED)]
+    assert stopped == [("http", "drained"), ("stripe", "drained"), ("ledger", "drained")]
 
 
 async def test_each_waits_for_the_one_before_to_be_up(scene: Scene) -> None:
@@ -168,6 +169,8 @@ async def test_a_drain_that_never_ends_is_cut_at_its_deadline(scene: Scene) -> N
     assert "ledger drained" in scene.journal
     (overran,) = scene.log.said(Event.ACTOR_OVERRAN)
     assert overran == {"actor": "stripe", "deadline_ms": 4000, "took_ms": 4000}
+    stopped = {fields["actor"]: fields["outcome"] for fields in scene.log.said(Event.ACTOR_STOPPED)}
+    assert stopped == {"http": "drained", "stripe": "cut_off", "ledger": "drained"}
 
 
 async def test_a_second_request_cuts_the_drains_short(scene: Scene) -> None:

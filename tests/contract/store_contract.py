@@ -366,6 +366,26 @@ class StoreContract:
         await store.commit([order("o1", rev=2)])
         assert await store.due(T0 + timedelta(minutes=2), None, 10) == []
 
+    async def test_the_backlog_is_whatever_has_something_pending(self, store: OrderStore, other: OrderStore) -> None:
+        """Due or not, and whoever holds it; each page is small, and there are no more than asked for."""
+        far = due_at(charging("far"), T0 + timedelta(minutes=55), "web-2")
+        many = [charging(f"o{number:03d}") for number in range(250)]
+        for some in (many, [far, order("done"), rich("told")]):
+            assert await store.commit(some) == [WRITTEN] * len(some)
+        pages = [page async for page in other.backlog(1_000)]
+        found = {made.id: made for page in pages for made in page}
+        assert found.keys() == {made.id for made in (*many, far, rich("told"))}
+        assert structs.replace(found["far"], history=far.history) == far
+        assert sum([len(page) async for page in other.backlog(120)]) == 120
+
+    async def test_dead_letters_are_counted(self, store: OrderStore) -> None:
+        """For a gauge: what lies there, whoever has put it there."""
+        assert await store.dead_letters_kept() == 0
+        letter = DeadLetter("orders:1", "order:created", b"x", "not JSON", T0)
+        assert await store.bury(letter)
+        assert await store.bury(structs.replace(letter, identity="orders:2"))
+        assert await store.dead_letters_kept() == 2
+
     async def test_a_dead_letter_is_kept_once_and_whole(self, store: OrderStore, other: OrderStore) -> None:
         """F30: however often it is delivered, to whichever process."""
         data = bytes(range(256)) * 40

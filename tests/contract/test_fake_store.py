@@ -46,6 +46,10 @@ class TestFaults:
         for read in (store.load(["o1"]), store.prepare(), store.due(T0, None, 1), store.load_by_payment([])):
             with pytest.raises(StoreUnavailable, match="gone"):
                 await read
+        with pytest.raises(StoreUnavailable, match="gone"):
+            await store.dead_letters_kept()
+        with pytest.raises(StoreUnavailable, match="gone"):
+            await anext(aiter(store.backlog(1)))
         with pytest.raises(StoreUnavailable):
             await store.bury(DeadLetter("a", "s", b"", "e", T0))
         assert await store.commit([order("o1")]) == [Committed.UNKNOWN]

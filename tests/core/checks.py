@@ -34,6 +34,7 @@ from payment.core.order import (
 )
 from payment.core.pending import pending, publication, rechecks, refiled
 from payment.core.validity import flaw
+from payment.core.waits import waits
 
 S = AttemptState
 WITH_A_TASK = {S.CHARGING, S.REFUNDING, S.BLOCKED}
@@ -91,6 +92,7 @@ def _check_due(order: Order) -> None:
     assert order.due == (owed[0].at if owed else None)
     holders = [item.holder for item in owed if item.holder]
     assert order.holder == (client_id_of(holders[0]) if holders else None)
+    assert sorted(wait.task.due for wait in waits(order)) == [item.at for item in owed], "gauges count what is owed"
     assert order.recheck == min((item.at for item in rechecks(order)), default=None)
     ids = [item.effect.id for item in (*owed, *rechecks(order))]
     assert len(ids) == len(set(ids)), "two effects under one id would be taken for one"

@@ -194,6 +194,21 @@ def test_other_subjects_are_not_ours() -> None:
     reason(event_with(), "ticket:created")
 
 
+def test_a_bad_event_names_its_order_where_that_can_be_read() -> None:
+    """An operator who is asked about the order finds the dead letter. What is no id is not repeated."""
+    for data, order_id in (
+        (event_with(version=-1), "o1"),
+        (event_with(id=7), None),
+        (event_with(id="x" * 300), None),
+        (b"[]", None),
+        (b"{", None),
+    ):
+        with pytest.raises(BadEvent) as raised:
+            parse_event(ORDER_CREATED, data, "usd")
+        expected = order_id and json.loads(event_with())["id"]
+        assert raised.value.order_id == expected
+
+
 def test_a_reason_repeats_nothing_of_the_event() -> None:
     """The event is kept whole elsewhere; a log line is no place for what strangers write."""
     assert "hunter2" not in reason(event_with(currency="hunter2"))

@@ -103,6 +103,14 @@ def test_a_malformed_instrument_is_one_error_with_its_field(field: str, prefix: 
     assert fields_of(**{"orderId": ORDER, field: prefix.upper() + "_visa"}) == [field]
 
 
+def test_a_bad_request_names_its_order_where_it_does_so_properly() -> None:
+    """For the log line of the refusal."""
+    for body, order_id in ((b'{"orderId": "o1"}', "o1"), (b'{"token": "tok_visa"}', None), (b'{"orderId": 7}', None)):
+        with pytest.raises(BadRequest) as raised:
+            parse_charge(body)
+        assert raised.value.order_id == order_id
+
+
 def test_each_missing_field_has_an_error_of_its_own() -> None:
     """One error for each field; where no instrument is given it is `token`, as clients of today know it."""
     assert errors_of(b"{}") == [

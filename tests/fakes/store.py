@@ -7,7 +7,7 @@ randomness, no sleep: a simulation drives it. Change together with: `payment.por
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -114,6 +114,8 @@ class FakeStore:
         self.database = FakeDatabase() if database is None else database
         self.away: str | None = None
         """Why the store can't be reached: reads raise, writes are unknown and not applied."""
+        self.backlog_away: str | None = None
+        """As `away`, for the reads that only telemetry makes."""
         self.writes_away: str | None = None
         """Reads pass, and every write ends unknown without being applied: no majority."""
         self.refuses: str | None = None
@@ -222,6 +224,14 @@ class FakeStore:
         await self._called("rechecks")
         return orders_to_recheck(self.database, now, limit)
 
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        await self._counted("backlog")
+        yield backlog_orders(self.database)[:limit]
+
+    async def dead_letters_kept(self) -> int:
+        await self._counted("dead_letters_kept")
+        return len(self.database.dead_letters)
+
     async def bury(self, letter: DeadLetter) -> bool:
         await self._called("bury")
         self.database.keep(letter)
@@ -248,6 +258,13 @@ class FakeStore:
             raise StoreUnavailable(refusal)
         if operation not in QUIET:
             self.log.append(operation)
+
+    async def _counted(self, operation: str) -> None:
+        """A read that only telemetry makes: it is in no `log`, so that no story depends on when it comes."""
+        self.calls[operation] += 1
+        await self._wait(operation)
+        if (away := self.away or self.backlog_away) is not None:
+            raise StoreUnavailable(away)
 
     async def _wait(self, operation: str) -> None:
         if not self._stalled or operation in self._stalled:
@@ -326,6 +343,11 @@ def orders_to_recheck(database: FakeDatabase, now: datetime, limit: int) -> list
     orders = [(recheck, order) for recheck, _, order in sorted(waiting, key=lambda each: each[:2])]
     overdue = [order for recheck, order in orders if recheck <= now][:limit]
     return [*overdue, *[order for recheck, order in orders if recheck > horizon][:limit]]
+
+
+def backlog_orders(database: FakeDatabase) -> list[Order]:
+    """Every order with something pending, on what the database holds at this instant."""
+    return [order for order in database.orders() if order.due is not None]
 
 
 def encoded(order: Order) -> bytes:

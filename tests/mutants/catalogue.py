@@ -18,6 +18,7 @@ from tests.mutants import (
     stripe_actor,
     stripe_calls,
     supervisor,
+    telemetry,
 )
 from tests.mutants.mutant import Mutant
 
@@ -39,6 +40,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "a store that is of no use": store_use.MUTANTS,
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
+    "what an operator reads": telemetry.MUTANTS,
 }
 
 MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)

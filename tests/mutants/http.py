@@ -611,9 +611,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ANSWERS,
-                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))), "
-                "(_location(reply.payment_id),))\n",
-                "    return Rendered(case, _encode(DeclinedBody(reply.payment_id, (item,))))\n",
+                "    return Rendered(case, body, (_location(reply.payment_id),), item.message, reply.decline_code)\n",
+                "    return Rendered(case, body, (), item.message, reply.decline_code)\n",
             ),
         ),
         beyond="What an answer's headers say is no law.",

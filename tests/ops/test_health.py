@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from payment.ops.health import SILENCE_S, Dependency, Health, Phase, Status
+from payment.ops.health import ORDERS_REMEMBERED_LIMIT, SILENCE_S, Dependency, Health, Phase, Status
+from payment.ops.redaction import MASK, Redactor
 from tests.ops.capture import Log
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -213,3 +214,38 @@ def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, 
     health.mark_silent(Dependency.STRIPE, "timed out", 8.0)
     clock.elapsed_s += 9
     assert health.is_up(Dependency.STRIPE)
+
+
+def test_two_readings_tell_how_much_of_a_span_a_dependency_was_down(health: Health, clock: HandClock) -> None:
+    """F10: a charge says how much of its time was an outage. A silence counts from its first call."""
+    clock.elapsed_s = 100
+    health.mark_up(Dependency.STRIPE)
+    before = health.down_s(Dependency.STRIPE)
+    health.mark_silent(Dependency.STRIPE, "timed out")
+    clock.elapsed_s += SILENCE_S + 5
+    assert health.down_s(Dependency.STRIPE) - before == SILENCE_S + 5
+    health.mark_up(Dependency.STRIPE)
+    clock.elapsed_s += 50
+    assert health.down_s(Dependency.STRIPE) - before == SILENCE_S + 5
+
+
+def test_trouble_is_a_reason_and_a_time(health: Health, clock: HandClock) -> None:
+    """What a stuck order waits for, in the words of `/readyz`."""
+    assert health.trouble(Dependency.NATS) is None
+    clock.elapsed_s = 1
+    health.mark_down(Dependency.NATS, "refused")
+    assert health.trouble(Dependency.NATS) == "refused, since 2024-05-01T12:00:01.000Z"
+
+
+def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClock) -> None:
+    """F31: for the line of a stuck order. The oldest are forgotten first."""
+    health = Health(clock, Redactor(["hunter2222"]))
+    assert health.last_words(Dependency.STRIPE, "o1") is None
+    health.note_order(Dependency.STRIPE, "o1", "no permission for hunter2222")
+    assert health.last_words(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
+    assert health.last_words(Dependency.NATS, "o1") is None
+    for number in range(ORDERS_REMEMBERED_LIMIT):
+        health.note_order(Dependency.STRIPE, f"other {number}", "x")
+    assert health.last_words(Dependency.STRIPE, "o1") is None
+    health.note_order(Dependency.STRIPE, "other 5", None)
+    assert health.last_words(Dependency.STRIPE, "other 5") is None

@@ -1,5 +1,6 @@
 """The metrics, as Prometheus reads them."""
 
+import math
 import re
 
 import pytest
@@ -72,3 +73,9 @@ def test_two_services_in_one_process_do_not_meet() -> None:
     one, other = Metrics(), Metrics()
     one.dependency_up("nats").set(1)
     assert ("payment_dependency_up", "nats") not in samples(other)
+
+
+def test_a_state_is_no_number_before_it_was_read(metrics: Metrics) -> None:
+    """0 would say that nothing is blocked, by a guess."""
+    for name in ("refunds_blocked", "orders_stuck", "events_unpublished", "dead_letters_left"):
+        assert math.isnan(samples(metrics)[f"payment_{name}",])

@@ -6,7 +6,7 @@ end unknown. What the store applies it tells the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +14,7 @@ from bson.errors import BSONError
 
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
-from tests.fakes.store import by_payment, due_orders, encoded, orders_to_recheck
+from tests.fakes.store import backlog_orders, by_payment, due_orders, encoded, orders_to_recheck
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
 
@@ -75,6 +75,19 @@ class SimStore:
 
     async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
         return await self._read("store.rechecks", lambda: orders_to_recheck(self._database, now, limit))
+
+    async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
+        """At once: what telemetry reads changes no schedule."""
+        self._not_away()
+        yield backlog_orders(self._database)[:limit]
+
+    async def dead_letters_kept(self) -> int:
+        self._not_away()
+        return len(self._database.dead_letters)
+
+    def _not_away(self) -> None:
+        if self._world.is_on("store away"):
+            raise StoreUnavailable("the store is away")
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:

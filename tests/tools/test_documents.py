@@ -22,6 +22,7 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 HAND_WRITTEN = (
     *DOCUMENTS,
     "CHANGELOG.md",
+    "docs/evidence.md",
     "docs/front-end.md",
     *(path.relative_to(ROOT).as_posix() for path in DECISIONS),
 )

@@ -80,6 +80,8 @@ class StripeTelemetry:
         ending = outcome.obstacle.value if isinstance(outcome, NotYet) else type(outcome).__name__.lower()
         self._metrics.stripe_calls(kind, ending).inc()
         self._metrics.stripe_call_seconds(kind).observe(call_ms / 1_000)
+        unsettled = outcome.text if isinstance(outcome, NotYet | Unclear) else None
+        self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)
         charging = isinstance(entry.effect, ConfirmIntent) and entry.step in (Step.CREATE, Step.CONFIRM)
         if charging and isinstance(outcome, Unclear) and not outcome.stored:
             self._log_unclear(entry.effect, outcome.text)

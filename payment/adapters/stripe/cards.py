@@ -29,7 +29,7 @@ from payment.adapters.stripe.errors import Call, Ending, judge_answer, judge_bre
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
 from payment.adapters.stripe.no_success import NoSuccess, is_forbidden, nothing_known
 from payment.adapters.stripe.refunds import Refunds
-from payment.adapters.stripe.texts import redacted
+from payment.adapters.stripe.texts import broken_text, redacted
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
 from payment.ports.cards import (
@@ -259,8 +259,7 @@ class StripeCards:
         answer = read_answer(error) if isinstance(error, stripe.StripeError) else None
         if answer is None:
             broken = judge_break(error)
-            # The exception's own words may hold an address or what was sent.
-            return NoSuccess(ending=broken.ending, text=f"{broken.name} ({type(error).__name__})")
+            return NoSuccess(ending=broken.ending, text=broken_text(broken.name, error))
         line = judge_answer(call, answer)
         said = answer.message or f"Stripe answered {answer.status} ({answer.code or answer.type or 'no error object'})"
         text = self._redacted(f"{line.advice}: {said}" if line.advice else said, *secrets)

@@ -6,6 +6,8 @@ time: a new shape goes into both.
 
 import re
 
+import aiohttp
+
 TEXT_MAX_CHARS = 300
 """Stripe's messages are one or two sentences."""
 
@@ -17,6 +19,18 @@ SECRETS = re.compile(
     r"|\b\w+_secret_\w*"  # client secrets: `pi_…_secret_…`
 )
 """The shapes of secrets in Stripe's messages (docs.stripe.com/keys, /api/payment_intents/object)."""
+
+
+def broken_text(name: str, error: Exception) -> str:
+    """What is said of a call that brought no whole answer. `name` is its line's in `BREAKS`.
+
+    The exception's own words may hold an address or what was sent: of them only the system's reason is passed on. Only
+    one that nothing is known of is named by its class.
+    """
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror
+        return f"{name}: {redacted(reason)}" if reason else name
+    return name if isinstance(error, aiohttp.ClientError | TimeoutError) else f"{name} ({type(error).__name__})"
 
 
 def redacted(text: str, *secrets: str | None) -> str:

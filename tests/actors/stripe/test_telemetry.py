@@ -7,9 +7,10 @@ import pytest
 from payment.actors.stripe.queues import Entry
 from payment.actors.stripe.telemetry import CHECK, StripeTelemetry
 from payment.core.effects import StripeEffect
+from payment.core.messages import Failure
 from payment.ops.health import Dependency, Health
 from payment.ops.metrics import Metrics
-from payment.ports.cards import NotYet, Obstacle, Unclear
+from payment.ports.cards import Declined, NotYet, Obstacle, Unclear
 from tests.actors.stripe.scripted_cards import KEY_REFUSED, UNCLEAR, UNREACHABLE
 from tests.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, looking, refunding
 from tests.fakes.clock import FakeClock
@@ -117,3 +118,14 @@ def test_only_a_key_that_is_refused_for_all_charges_blocks_them_at_once(
     bench.telemetry.observe(outcome, kind, alone=alone)
     assert bench.health.is_up(Dependency.STRIPE) is up
     assert bench.telemetry.trouble is not up
+
+
+def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Bench) -> None:
+    """F31: the line of a stuck order has it, although Stripe is well otherwise."""
+    entry = Entry(charge("1"), (0.0, 1), 0.0)
+    bench.telemetry.call_ended("confirm", entry, KEY_REFUSED, 5.0)
+    assert bench.health.last_words(Dependency.STRIPE, "o1") == KEY_REFUSED.text
+    bench.telemetry.call_ended("confirm", entry, UNCLEAR, 5.0)
+    assert bench.health.last_words(Dependency.STRIPE, "o1") == UNCLEAR.text
+    bench.telemetry.call_ended("confirm", entry, Declined(Failure("card_declined", None, "No.")), 5.0)
+    assert bench.health.last_words(Dependency.STRIPE, "o1") is None

@@ -1,8 +1,10 @@
 """What is passed on of Stripe's words holds no secret."""
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
-from payment.adapters.stripe.texts import MASK, TEXT_MAX_CHARS, redacted
+from payment.adapters.stripe.texts import MASK, TEXT_MAX_CHARS, broken_text, redacted
 from tests.adapters.stripe.world import CLIENT_SECRET, CONFIRMATION_TOKEN, PAYMENT_METHOD, SECRET_KEY, TOKEN
 
 SECRETS = [
@@ -47,3 +49,19 @@ def test_a_secret_is_masked_before_the_text_is_cut() -> None:
     text = redacted("x" * (TEXT_MAX_CHARS - 12) + " " + CLIENT_SECRET)
     assert text.endswith(f" {MASK}")
     assert len(redacted("x" * 5000)) == TEXT_MAX_CHARS
+
+
+def test_a_lost_connection_is_said_in_words() -> None:
+    """An operator reads the system's reason, and no class of a library; the address is not repeated."""
+    key = ConnectionKey("api.stripe.test", 443, True, True, None, None, None)
+    refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "Connection refused"))
+    assert broken_text("no connection", refused) == "no connection: Connection refused"
+    nameless = aiohttp.ClientConnectorError(key, OSError())
+    assert broken_text("no connection", nameless) == "no connection"
+    assert broken_text("no whole answer in time", TimeoutError()) == "no whole answer in time"
+    assert broken_text("the answer broke off", aiohttp.ClientPayloadError("secret")) == "the answer broke off"
+
+
+def test_an_error_that_nothing_is_known_of_is_named() -> None:
+    """By its class alone: its words may hold what was sent."""
+    assert broken_text("an unknown exception", ZeroDivisionError("tok_1")) == "an unknown exception (ZeroDivisionError)"
