@@ -36,6 +36,11 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)",
 )
 
+READ_BYTES_MAX = 4_096
+"""How far into broken text an order's id is looked for. An event has some hundred bytes."""
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,255})"')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
 _Value = TypeVar("_Value", str, Decimal)
 _Fields = dict[str, object]
 
@@ -63,6 +68,28 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
     if subject == ORDER_CANCELLED:
         return _cancelled(event)
     raise BadEvent("nothing is known of events on this subject")
+
+
+def order_id_in(data: bytes) -> str | None:
+    """The order's id, where an event that can't be applied still shows it: for an operator who looks for the order.
+
+    It is the `id` at the top level, also of text that is no JSON (cut off, say): there it is only a guess.
+    """
+    try:
+        event = read_json(data)
+    except BadJson:
+        return _first_top_id(data[:READ_BYTES_MAX])
+    value = event.get("id") if isinstance(event, dict) else None
+    return value if isinstance(value, str) and id_fault(value) is None else None
+
+
+def _first_top_id(data: bytes) -> str | None:
+    for found in _ID.finditer(data):
+        before = _STRING.sub(b"", data[: found.start()])
+        value = found[1].decode(errors="replace")
+        if before.count(b"{") - before.count(b"}") == 1 and id_fault(value) is None:
+            return value
+    return None
 
 
 def event_payload(effect: PublishEvent) -> bytes:

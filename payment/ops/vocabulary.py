@@ -68,6 +68,16 @@ class Event(enum.StrEnum):
     # Events of the platform.
     EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
     EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
+    ORDER_EVENT_REJECTED = (
+        "order_event_rejected",
+        "ALARM: an event of an order went to `dead_letters`: that order can't be paid, or its cancel is not known.",
+    )
+    PUBLISH_REFUSED = (
+        "publish_refused",
+        "ALARM: the broker does not take our events: `count` of them wait. Logged for each reason, and every 10 min.",
+    )
+    BROKER_ALARM = "broker_alarm", "ALARM: the broker lost events before they were read."
+    BROKER_NOTICE = "broker_notice", "Something about the broker that is worth reading once. Nothing has to be done."
 
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."

@@ -11,12 +11,19 @@ from tests.fakes.clock import FakeClock
 class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.shown: list[str] = []
 
     def connected(self) -> None:
         self.heard.append("up")
 
     def disconnected(self, reason: str) -> None:
         self.heard.append(reason)
+
+    def reason_changed(self, reason: str) -> None:
+        self.shown.append(reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        self.heard.append(f"noticed: {text}")
 
 
 @pytest.fixture
