@@ -30,10 +30,11 @@ DOUBLINGS_MAX = 10
 
 
 class Refusal(Struct):
-    """What one event has met: how often, and how many others had been taken by then."""
+    """What one event has met: how often, how many others had been taken by then, and whether it is only this one."""
 
     times: int
     taken_by_then: int
+    alone: bool
 
 
 class Outgoing:
@@ -85,8 +86,8 @@ class Outgoing:
         del self._under_way[effect.id]
         before = self._refusals.get(effect.id)
         times = before.times + 1 if before is not None else 1
-        alone = before is not None and self._taken > before.taken_by_then
-        self._refusals[effect.id] = Refusal(times, self._taken)
+        alone = before is not None and (before.alone or self._taken > before.taken_by_then)
+        self._refusals[effect.id] = Refusal(times, self._taken, alone)
         if alone:
             pause_s = min(ASIDE_LONGEST_S, ASIDE_FIRST_S * 2.0 ** min(times - 2, DOUBLINGS_MAX))
             self._aside[effect.id] = (self._clock.monotonic() + pause_s, effect)
@@ -109,7 +110,8 @@ class Outgoing:
     def taken(self, effect: PublishEvent) -> None:
         """The broker has stored it: whatever waits may go. It keeps its place until the ledger has been told."""
         del self._under_way[effect.id]
-        self._refusals.pop(effect.id, None)
+        if self._refusals.pop(effect.id, None) is not None:
+            self._soon()
         self._telling += 1
         self._taken += 1
         self._open()
@@ -130,6 +132,11 @@ class Outgoing:
         """For how long the oldest publish has been under way, in seconds; 0 if there is none."""
         since = next(iter(self._under_way.values()), None)
         return 0.0 if since is None else self._clock.monotonic() - since
+
+    def _soon(self) -> None:
+        """An event that was refused is taken: so may be those that stepped aside."""
+        soon = self._clock.monotonic() + REPUBLISH_AFTER_S
+        self._aside = {name: (min(at_s, soon), effect) for name, (at_s, effect) in self._aside.items()}
 
     def _open(self) -> None:
         self._refused, self._not_before, self._doublings = False, 0.0, 0

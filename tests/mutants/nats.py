@@ -56,8 +56,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            outgoing.refused(effect)\n            return\n",
-                "            get_logger()\n",
+                "            self._not_taken(outgoing, effect, error, started)\n            return\n",
+                "            get_logger().debug(str(error))\n",
             ),
         ),
     ),
@@ -66,7 +66,13 @@ MUTANTS = (
         wrong="An event that the broker did not take is not offered to it again.",
         endangers="L2 F28",
         test="tests/actors/test_nats.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
-        edits=(Edit(OUTGOING, "        self._waiting.appendleft(effect)\n", ""),),
+        edits=(
+            Edit(
+                OUTGOING,
+                "            self._waiting.append(effect)\n            self._close(",
+                "            self._close(",
+            ),
+        ),
     ),
     Mutant(
         name="never-handled-again",
@@ -127,7 +133,7 @@ MUTANTS = (
         "test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again",
         edits=(
             Edit(
-                "payment/ports/jetstream.py",
+                "payment/ports/jetstream_pull.py",
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us}"',
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us - stored_us}"',
             ),
