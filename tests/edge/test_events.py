@@ -18,6 +18,7 @@ from payment.edge.events import (
     OUTGOING_SUBJECTS,
     BadEvent,
     event_payload,
+    order_id_in,
     parse_event,
 )
 
@@ -215,6 +216,28 @@ def test_our_events_are_bare_compact_json() -> None:
     )
     assert event_payload(paid) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1"}'
     assert event_payload(back) == b'{"id":"p1","orderId":"o1","stripeId":"ch_1","refundId":"re_1"}'
+
+
+@pytest.mark.parametrize(
+    ("data", "order_id"),
+    [
+        (b'{"id": "o1", "version": "x"}', "o1"),
+        (b'{"ticket": {"id": "t1"}, "id": "o1"}', "o1"),
+        (b'{"ticket": {"id": "t1"}, "id": "o1", ', "o1"),
+        (b'{"id":"o1","version":1,"ticket":{"id":"t', "o1"),
+        (b'{"note": "{", "id": "o1", ', "o1"),
+        (b'{"ticket": {"id": "t1"', None),
+        (b'{"id": 7}', None),
+        (b'{"id": ""}', None),
+        (b'{"id": "a\\nb"}', None),
+        (b'[{"id": "o1"}]', None),
+        (b"\xff", None),
+        (b'{"x": "' + b"a" * 10_000 + b'", "id": "far"', None),
+    ],
+)
+def test_an_order_is_named_as_far_as_its_bad_event_shows_it(data: bytes, order_id: str | None) -> None:
+    """F30: its own id, never the ticket's."""
+    assert order_id_in(data) == order_id
 
 
 def test_there_are_four_subjects() -> None:

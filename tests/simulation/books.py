@@ -5,6 +5,7 @@ nothing. `note` is called once for each entry, after the checks have seen it: so
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -26,8 +27,10 @@ from tests.simulation.journal import (
     Looked,
     Paused,
     Pressed,
+    Refused,
     Restored,
     Rests,
+    Said,
     Saw,
     Started,
     Stored,
@@ -125,6 +128,8 @@ class Books:
         self.paused: dict[str, float] = {}
         self.ever_paused = False
         self.ever_killed = False
+        self.refused_s: dict[tuple[str, str], float] = {}
+        """Since when the bus has taken nothing of a subject from a process that has not said so yet."""
         self.running: set[str] = set()
         self.resting = False
         self.rested = False
@@ -272,6 +277,7 @@ class Books:
             self.returned.add(entry.charge_id)
 
     def _stored(self, entry: Stored) -> None:
+        self.refused_s.pop((entry.who, entry.subject), None)
         if entry.subject in INCOMING_SUBJECTS:
             self.incoming[entry.subject, entry.sequence] = entry
         else:
@@ -292,6 +298,20 @@ class Books:
     def _untold(self, entry: LeftUntold) -> None:
         self.asked[entry.request_no].lost = True
 
+    def _refused(self, entry: Refused) -> None:
+        self.refused_s.setdefault((entry.who, entry.subject), entry.at_s)
+
+    def _said(self, entry: Said) -> None:
+        """Said: it is known. A transport or an actor that begins anew begins to count anew."""
+        if entry.event == "publish_refused":
+            self.refused_s[entry.who, str(entry.fields["subject"])] = math.inf
+        elif entry.event in ("dependency_lost", "actor_restarted", "actor_crashed"):
+            self._counts_anew(entry.who)
+
+    def _counts_anew(self, who: str) -> None:
+        for key in [each for each in self.refused_s if each[0] == who]:
+            del self.refused_s[key]
+
     def _struck(self, entry: Struck) -> None:
         self.struck[entry.fault] += 1
 
@@ -301,6 +321,7 @@ class Books:
     def _ended(self, entry: Killed | Exited) -> None:
         self.ever_killed = self.ever_killed or isinstance(entry, Killed)
         self.running.discard(entry.who)
+        self._counts_anew(entry.who)
         self.paused.pop(entry.who, None)
         for who, key in [each for each in self.in_flight if each[0] == entry.who]:
             del self.in_flight[who, key]
@@ -310,6 +331,7 @@ class Books:
         self.paused[entry.who] = entry.at_s
 
     def _woken(self, entry: Woken) -> None:
+        self._counts_anew(entry.who)
         self.paused.pop(entry.who, None)
 
     def _rests(self, entry: Rests) -> None:
@@ -327,6 +349,8 @@ _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     StripeCharged: Books._charged,
     StripeRefunded: Books._refunded,
     Stored: Books._stored,
+    Refused: Books._refused,
+    Said: Books._said,
     Buried: Books._buried,
     Pressed: Books._began,
     Looked: Books._began,
