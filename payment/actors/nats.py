@@ -187,6 +187,8 @@ class NatsActor(Actor[NatsLetter]):
         if isinstance(error, PublishRefused | PublishUnanswered):
             self._refusals.add(effect, error, began, alone=alone)
             self._some_refused.set()
+        else:
+            self._refusals.interrupted(effect.subject)
 
     def _say_published(self, effect: PublishEvent, took_s: float) -> None:
         self._metrics.events_published(effect.subject).inc()

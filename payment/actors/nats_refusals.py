@@ -16,8 +16,8 @@ from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 from payment.ports.transport import PublishRefused, TransportUnavailable
 
-REFUSED_SHOWN_AFTER_S = 2.0
-"""A stream that is made again, or elects a leader, refuses for less."""
+REFUSED_SHOWN_AFTER_S = 4.0
+"""A stream that is made again or elects a leader, a server that reads its streams after a start, refuse for less."""
 UNANSWERED_SHOWN_AFTER_S = 8.0
 """From the begin of the first publish that nothing came of, whose own time limit is 5 s. A server that is gone is found
 out by its pings before that; so what is left is a broker that is there and does not acknowledge."""
@@ -70,6 +70,12 @@ class Refusals:
             self._refused[key] = Refused(began, str(error), answered, order_id, alarmed=set())
         else:
             refused.reason, refused.answered = str(error), answered
+
+    def interrupted(self, subject: str) -> None:
+        """There is no connection: a refusal that came just before was its end, and not yet said."""
+        self._refused = {
+            key: each for key, each in self._refused.items() if key[0] != subject or each.alarmed_at is not None
+        }
 
     def taken(self, effect: PublishEvent) -> None:
         """The broker has stored an event: its subject is refused no more."""

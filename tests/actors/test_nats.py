@@ -362,15 +362,15 @@ class TestRefusedPublishes:
     def why(self, world: NatsWorld) -> str:
         return world.health.view().dependencies["nats"].why or ""
 
-    async def test_it_is_said_after_two_seconds_with_its_reason(
+    async def test_it_is_said_after_four_seconds_with_its_reason(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
         """F54: not for a stream that elects a leader; one alarm, with how many wait; and the end of it is said."""
         world.broker.refused[PAYMENT_CREATED] = "too many channels"
         await world.ask(*(paid(str(number)) for number in range(3)))
-        await world.clock.advance(1.5)
+        await world.clock.advance(3.5)
         assert (world.health.is_up(Dependency.NATS), lines_of(lines, "publish_refused")) == (True, [])
-        await world.clock.advance(1)
+        await world.clock.advance(1.5)
         assert self.why(world) == "events on payment:created are refused: too many channels"
         (alarm,) = lines_of(lines, "publish_refused")
         assert (alarm["subject"], alarm["reason"], alarm["count"], alarm["alarm"], alarm["log_level"]) == (
@@ -446,11 +446,21 @@ class TestRefusedPublishes:
         assert self.why(world) == "NATS at h:4222: Connection refused"
         assert lines_of(lines, "publish_refused") == []
 
+    async def test_a_server_that_refuses_as_it_goes_is_a_lost_connection(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F28: its last answers are no refusal: only what lasts over a connection that stands is one."""
+        world.broker.refused[PAYMENT_CREATED] = "no stream takes it"
+        await world.ask(paid())
+        world.broker.go_away("the server is shutting down")
+        await world.clock.advance(60)
+        assert (self.why(world), lines_of(lines, "publish_refused")) == ("the server is shutting down", [])
+
     async def test_a_subject_stays_degraded_while_the_transport_is_well(self, world: NatsWorld) -> None:
         """F54: a connection that comes back is no evidence that a refused subject is taken."""
         world.broker.refused[PAYMENT_CREATED] = "full"
         await world.ask(paid())
-        await world.clock.advance(3)
+        await world.clock.advance(5)
         world.broker.go_away("gone")
         await world.clock.settle()
         world.broker.come_back()

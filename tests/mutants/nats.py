@@ -194,7 +194,7 @@ MUTANTS = (
         name="refusal-not-said",
         wrong="What the broker refuses is tried again for ever, and nothing says so.",
         endangers="F54",
-        test=REFUSED + "test_it_is_said_after_two_seconds_with_its_reason",
+        test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
         edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
     ),
     Mutant(
