@@ -302,10 +302,14 @@ class Books:
         self.refused_s.setdefault((entry.who, entry.subject), entry.at_s)
 
     def _said(self, entry: Said) -> None:
-        """Said: it is known. A transport or an actor that begins anew begins to count anew."""
+        """Said: it is known. What was not said yet counts anew with a new connection, and all with a new actor."""
         if entry.event == "publish_refused":
             self.refused_s[entry.who, str(entry.fields["subject"])] = math.inf
-        elif entry.event in ("dependency_lost", "actor_restarted", "actor_crashed"):
+        elif entry.event == "dependency_lost":
+            self.refused_s = {
+                key: since_s for key, since_s in self.refused_s.items() if key[0] != entry.who or since_s == math.inf
+            }
+        elif entry.event in ("actor_restarted", "actor_crashed"):
             self._counts_anew(entry.who)
 
     def _counts_anew(self, who: str) -> None:
