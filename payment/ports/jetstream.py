@@ -242,7 +242,8 @@ class JetStreamTransport:
 
     async def _look_on(self, subject: str, consumer: Consumer, looks: Looks, health: TransportHealth) -> None:
         """Look at a consumer that is being read; raises TransportUnavailable where it has to be left."""
-        progress, last = Progress(self._clock), consumer
+        progress = Progress(self._clock)
+        progress.note(consumer)
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
             reading = await self._read_back(subject, consumer.stream_name, looks, health)
@@ -250,14 +251,14 @@ class JetStreamTransport:
             if now is None:
                 raise TransportUnavailable(f"its consumer {consumer.name} was deleted")
             self._judge(subject, reading.verdict, health)
-            if (removed := progress.removed(now)) > 0:
+            progress.note(now)
+            if (removed := progress.removed()) > 0:
                 where = f"the stream {now.stream_name}"
                 health.noticed(f"{removed} or more {subject} left {where} before they were read", alarm=True)
-            _say(health, subject, progress.stuck(now, last), PROGRESS)
+            _say(health, subject, progress.stuck(), PROGRESS)
             denied = self._connection.denied("$JS.ACK.", DENIED_OF_LATE_S)
             words = "permission denied to acknowledge events ($JS.ACK.>): each comes again and again"
             _say(health, subject, words if denied else None, ACKNOWLEDGING)
-            last = now
 
     async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> Reading:
         """A look, tried until JetStream answers it: meanwhile events may come, and it is said that it does not."""

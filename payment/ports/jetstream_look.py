@@ -23,8 +23,11 @@ from payment.ports.transport import TransportUnavailable
 
 LOOK_EVERY_S = 3.0
 """Between two looks at one subject: what others change under us is seen within it."""
-STUCK_AFTER_S = 10.0
-"""A consumer that may deliver no more before an acknowledgement, and gets none for so long, is stuck."""
+STUCK_AFTER_S = 6.0
+"""A consumer that has events to deliver and delivers none for so long is stuck: with the looks before it, 10 s or so.
+While we take nothing, because the ledger has no room, that is true as well."""
+REMOVED_AGAIN_AFTER_S = 60.0
+"""Between two alarms of one consumer for events that left its stream unread."""
 
 
 class Reading(Struct, frozen=True):
@@ -87,35 +90,48 @@ class Looks:
 
 
 class Progress:
-    """Whether a consumer brings what its stream holds, by its own counts at two looks."""
+    """Whether a consumer brings what its stream holds, by its own counts at one look after the other."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last: Consumer | None = None
-        self._stuck_since: float | None = None
+        self._still_since: float | None = None
+        self._removed = 0
+        self._removed_said_at: float | None = None
 
-    def removed(self, now: Consumer) -> int:
-        """How many events at least were removed from the stream since the last look without ever being delivered.
-
-        New events raise the number of those to come, and redeliveries that of deliveries: both make this less.
-        """
-        last = self._last
-        self._last = now
-        if last is None or last.created != now.created or last.stream_name != now.stream_name:
-            return 0
+    def note(self, now: Consumer) -> None:
+        """What the next look found."""
+        last, self._last = self._last, now
+        if last is None or (last.created, last.stream_name) != (now.created, now.stream_name):
+            self._still_since = None
+            return
+        # New events raise the number of those to come, and redeliveries that of deliveries: both make this less.
         delivered = now.delivered.consumer_seq - last.delivered.consumer_seq
-        return max(0, last.num_pending - now.num_pending - delivered)
+        self._removed += max(0, last.num_pending - now.num_pending - delivered)
+        full = 0 < _limit(now) <= now.num_ack_pending
+        moves = now.ack_floor != last.ack_floor if full else delivered > 0
+        if moves or not (now.num_pending and last.num_pending):
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = self._clock.monotonic()
 
-    def stuck(self, now: Consumer, before: Consumer | None) -> str | None:
-        """In words, where events wait behind others that get no acknowledgement; None where all moves."""
-        limit = int(now.config.get("max_ack_pending") or 0)
-        full = now.num_pending > 0 and 0 < limit <= now.num_ack_pending
-        moved = before is None or before.ack_floor != now.ack_floor or before.created != now.created
-        if not full or moved:
-            self._stuck_since = None
+    def removed(self) -> int:
+        """How many events at least left the stream without being delivered, where that is to be said now; else 0."""
+        now, said_at = self._clock.monotonic(), self._removed_said_at
+        if not self._removed or (said_at is not None and now - said_at < REMOVED_AGAIN_AFTER_S):
+            return 0
+        removed, self._removed, self._removed_said_at = self._removed, 0, now
+        return removed
+
+    def stuck(self) -> str | None:
+        """In words, where events wait and none comes; None where all moves."""
+        since, last = self._still_since, self._last
+        if last is None or since is None or self._clock.monotonic() - since < STUCK_AFTER_S:
             return None
-        if self._stuck_since is None:
-            self._stuck_since = self._clock.monotonic()
-        if self._clock.monotonic() - self._stuck_since < STUCK_AFTER_S:
-            return None
-        return f"no more comes before one of {limit} events is acknowledged (max_ack_pending)"
+        if 0 < _limit(last) <= last.num_ack_pending:
+            return f"no more comes before one of {_limit(last)} events is acknowledged (max_ack_pending)"
+        return f"events wait, and its consumer has delivered none for {STUCK_AFTER_S:g} s"
+
+
+def _limit(consumer: Consumer) -> int:
+    return int(consumer.config.get("max_ack_pending") or 0)

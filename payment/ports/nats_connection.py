@@ -15,7 +15,17 @@ from nats.aio.subscription import Subscription
 
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
-from payment.ports.nats_link import CLOSE_TIMEOUT_S, INBOX, LIBRARY_FLUSH_S, Link, Waiting, discovered_servers
+from payment.ports.nats_link import (
+    CLOSE_TIMEOUT_S,
+    INBOX,
+    LIBRARY_FLUSH_S,
+    PING_TIMEOUT_S,
+    PUBLISH,
+    SUBSCRIPTION,
+    Link,
+    Waiting,
+    discovered_servers,
+)
 from payment.ports.nats_words import describe
 from payment.ports.transport import TransportUnavailable
 
@@ -123,7 +133,7 @@ class NatsConnection:
         except TimeoutError:
             if waiting is not None and waiting.reason is not None:
                 raise (Denied if waiting.denied else TransportUnavailable)(waiting.reason) from None
-            if link.denied(INBOX):
+            if link.denied(SUBSCRIPTION, INBOX):
                 raise Denied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
             raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
         except nats.errors.MaxPayloadError as error:
@@ -157,18 +167,18 @@ class NatsConnection:
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
         # The server says no before it answers a ping, and says nothing where it agrees.
-        await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), CLOSE_TIMEOUT_S)
-        if link.denied(subject):
+        await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
+        if link.denied(SUBSCRIPTION, subject):
             shown = f"{INBOX}>" if subject.startswith(INBOX) else subject
             raise Denied(f"NATS at {link.address}: permission denied to subscribe to {shown}")
         return subscription
 
     def denied(self, beginning: str, within_s: float | None = None) -> str | None:
-        """A subject of this beginning that the server denied us over this connection; within the last seconds, or ever.
+        """A subject of this beginning that we may not publish to, as this connection's server said; of late, or ever.
 
         What is published without a request (acknowledgements, pulls) has no other answer.
         """
-        return None if self._link is None else self._link.denied(beginning, within_s)
+        return None if self._link is None else self._link.denied(PUBLISH, beginning, within_s)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Return when nothing can be on its way to the subscription any more; raises TransportUnavailable."""

@@ -38,6 +38,8 @@ LIBRARY_PING_S = 3600
 DENIALS_MAX = 200
 """Subjects that are remembered as denied: above those we use at a time. Inboxes have a new name each."""
 INBOX = "_INBOX."
+PUBLISH, SUBSCRIPTION = "publish", "subscription"
+"""What may be denied, in the server's words."""
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
@@ -82,8 +84,8 @@ class Link:
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"
         self.waiting: set[Waiting] = set()
-        self.denials: dict[str, float] = {}
-        """When the server last denied us a subject (in lower case), in the event loop's seconds."""
+        self.denials: dict[tuple[str, str], float] = {}
+        """When the server last denied us a `publish` or `subscription`, and its subject in lower case: loop time."""
         self._server = server
         self._client_name = client_name
         self._error: Exception | None = None
@@ -167,19 +169,19 @@ class Link:
         denied = _DENIED.search(text)
         if denied is None:
             return
-        subject = denied[2]
-        self.denials.pop(subject, None)
-        self.denials[subject] = asyncio.get_running_loop().time()
+        what, subject = denied[1], denied[2]
+        self.denials.pop((what, subject), None)
+        self.denials[what, subject] = asyncio.get_running_loop().time()
         if len(self.denials) > DENIALS_MAX:
             del self.denials[next(iter(self.denials))]
         for waiting in tuple(self.waiting):
             if waiting.subject.lower() == subject:
                 waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}", denied=True)
 
-    def denied(self, beginning: str, within_s: float | None = None) -> str | None:
-        """A subject of this beginning that the server denied us, of late or ever; the whole name names itself."""
+    def denied(self, what: str, beginning: str, within_s: float | None = None) -> str | None:
+        """A subject of this beginning whose `publish` or `subscription` the server denied us; of late, or ever."""
         not_before = 0.0 if within_s is None else asyncio.get_running_loop().time() - within_s
-        found = (each for each, at_s in self.denials.items() if at_s >= not_before)
+        found = (each for (kind, each), at_s in self.denials.items() if kind == what and at_s >= not_before)
         return next((each for each in found if each.startswith(beginning.lower())), None)
 
     async def _on_closed(self) -> None:

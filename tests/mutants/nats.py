@@ -302,8 +302,8 @@ MUTANTS = (
         edits=(
             Edit(
                 JETSTREAM,
-                "            self._judge(subject, reading.verdict, health)\n            if (removed",
-                "            if (removed",
+                "            self._judge(subject, reading.verdict, health)\n            progress.note(",
+                "            progress.note(",
             ),
         ),
         beyond=BELOW,
@@ -332,8 +332,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/ports/jetstream_look.py",
-                "return max(0, last.num_pending - now.num_pending - delivered)",
-                "return min(0, delivered)",
+                "self._removed += max(0, last.num_pending - now.num_pending - delivered)",
+                "self._removed += min(0, delivered)",
             ),
         ),
         beyond=BELOW,
