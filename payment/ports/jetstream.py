@@ -205,6 +205,8 @@ class JetStreamTransport:
             except TransportUnavailable as error:
                 failures = 1 if pull is not None and pull.answered else failures + 1
                 health.failed(subject, str(error))
+                for about in (LOOK, PROGRESS):
+                    health.well(subject, about)  # it was about the consumer that has been left
                 await self._connection.pause(failures)
         for about in ("", SETTINGS, LOOK, PROGRESS, ACKNOWLEDGING):
             health.well(subject, about)  # nothing more is wanted of it

@@ -20,6 +20,9 @@ from payment.ports.transport import TransportListener
 
 GRACE_S = 1.0
 """A subject may be in trouble this long untold: a deleted consumer, a leader election mend within it."""
+TELL_AGAIN_AFTER_S = 10.0
+"""Another trouble beside the one that was told is told no sooner, but shown at once: an outage shows in several places,
+one after the other."""
 REASONS_MAX = 100
 """Reasons of one outage that are remembered as told. Each is a sentence; there are a few for each of six subjects."""
 
@@ -53,6 +56,7 @@ class TransportHealth:
         self._told = Told.NOTHING
         self._told_that_it_lasts = False
         self._told_text = ""
+        self._told_at = 0.0
         self._told_reasons: set[tuple[str, str]] = set()
         self._untried = set(self._subjects)
         self._troubles: dict[tuple[str, str], Trouble] = {}
@@ -106,12 +110,13 @@ class TransportHealth:
         text = in_one_sentence(reasons)
         if self._told is Told.LOST:
             self._listener.connected()
-        if self._told is Told.AILING and reasons <= self._told_reasons:
+        soon = self._clock.monotonic() - self._told_at < TELL_AGAIN_AFTER_S
+        if self._told is Told.AILING and (soon or reasons <= self._told_reasons):
             self._show(text)
             return
         if len(self._told_reasons) >= REASONS_MAX:
             self._told_reasons.clear()
-        self._told = Told.AILING
+        self._told, self._told_at = Told.AILING, self._clock.monotonic()
         self._told_reasons |= reasons
         self._tell(text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from payment.ports.transport_health import GRACE_S, TransportHealth
+from payment.ports.transport_health import GRACE_S, TELL_AGAIN_AFTER_S, TransportHealth
 from tests.fakes.clock import FakeClock
 
 
@@ -118,10 +118,14 @@ async def test_a_second_trouble_beside_the_first_is_told_too(
     health.failed("out", "no stream")
     await clock.advance(GRACE_S)
     health.failed("out", "no stream")
+    assert listener.heard == ["in: no stream; out: full"]
+    assert listener.shown == ["in, out: no stream; out: full"]
+    await clock.advance(TELL_AGAIN_AFTER_S)
+    health.failed("out", "no stream")
     assert listener.heard == ["in: no stream; out: full", "in, out: no stream; out: full"]
     health.well("out", "settings")
     assert len(listener.heard) == 2
-    assert listener.shown == ["in, out: no stream"]
+    assert listener.shown[1:] == ["in, out: no stream"]
     health.well("in")
     health.well("out")
     assert listener.heard[2:] == ["up"]
