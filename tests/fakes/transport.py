@@ -17,6 +17,7 @@ from payment.ports.transport import (
     DeliveryHandler,
     PublishRefused,
     PublishUnanswered,
+    TransportDegraded,
     TransportListener,
     TransportUnavailable,
 )
@@ -68,6 +69,8 @@ class FakeBroker:
         self.away: str | None = None
         self.refused: dict[str, str] = {}
         """Subjects, and message ids, that can't be published, each with the reason."""
+        self.weak: str | None = None
+        """What a check finds that weakens a promise."""
         self.lost_answers = 0
         """So many publishes are stored and yet answered by nothing."""
         self._logs: dict[str, list[Stored]] = {}
@@ -252,6 +255,8 @@ class FakeTransport:
     async def check(self) -> str:
         if self._broker.away is not None:
             raise TransportUnavailable(self._broker.away)
+        if self._broker.weak is not None:
+            raise TransportDegraded(self._broker.weak)
         return "a broker in memory"
 
     async def _consume(self, subject: str, handler: DeliveryHandler) -> None:
