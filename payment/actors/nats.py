@@ -47,7 +47,7 @@ SAID_NOTHING_S = 30.0
 """A publish ends after 5 s in every transport, an acknowledgement is only written: what is older has lost its way."""
 
 REFUSALS_LOOK_EVERY_S = 1.0
-"""Between looks whether a refusal has lasted long enough to be said. There are none while nothing is refused."""
+"""Between looks whether a refusal has lasted long enough to be reported. Without a refusal there are no looks."""
 
 
 class NatsActor(Actor[NatsLetter]):
@@ -73,7 +73,7 @@ class NatsActor(Actor[NatsLetter]):
         self._refusals = Refusals(clock, metrics)
         self._some_refused = asyncio.Event()
         self._away: str | None = "NATS: not connected yet"
-        """What the transport says it can't do; None where it is well."""
+        """Why the transport is not well; None where it is."""
         self._shown = ""
         self._settled: deque[tuple[Delivery, Handling]] = deque()
         self._settled_some = asyncio.Event()

@@ -20,9 +20,9 @@ UNDER_WAY_LIMIT = 64
 REPUBLISH_AFTER_S = 1.0
 """Before a subject that the broker did not take is tried again, unless the connection comes back sooner. It doubles."""
 REPUBLISH_LONGEST_S = 5.0
-"""While the broker says no: what it takes again goes out within so many seconds."""
+"""While the broker says no: the longest pause before the next try, and so before events go out again."""
 UNANSWERED_LONGEST_S = 30.0
-"""While it says nothing: each try may have been stored, and NATS Streaming then stores it again."""
+"""While it does not answer: each try may have been stored, and NATS Streaming then stores it again."""
 ASIDE_FIRST_S = 2.0
 ASIDE_LONGEST_S = 60.0
 """Between two tries of an event that is refused for itself: it doubles from the one to the other."""

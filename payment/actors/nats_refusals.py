@@ -1,10 +1,10 @@
-"""Events of ours that the broker does not take: when that is said, in which words, and how often.
+"""Events of ours that the broker does not take: when that is reported, in which words, and how often.
 
 Owns: since when each subject, and each event that is refused for itself, has been refused, and the alarm. Must never:
 log a line for each try, or call a subject well that nothing was stored for. Change together with:
 `payment.actors.nats_outgoing` (when it is tried again).
 
-It is the NATS actor's, not the transports': what a broker refuses is said alike over JetStream and NATS Streaming.
+The NATS actor owns it, not the transports, so that JetStream and NATS Streaming are reported alike.
 """
 
 from msgspec import Struct
@@ -20,11 +20,11 @@ REFUSED_SHOWN_AFTER_S = 4.0
 """A stream that is made again or elects a leader, a server that reads its streams after a start, refuse for less."""
 UNANSWERED_SHOWN_AFTER_S = 8.0
 """From the begin of the first publish that nothing came of, whose own time limit is 5 s. A server that is gone is found
-out by its pings before that; so what is left is a broker that is there and does not acknowledge."""
+out by its pings before that; what is left is a broker that is there and does not acknowledge."""
 UNANSWERED_ALARM_AFTER_S = 60.0
-"""A broker that begins to answer again within it needs no person."""
+"""A broker that answers again within it needs no operator."""
 ALARM_AGAIN_AFTER_S = 600.0
-"""While it lasts, for whoever has missed the first."""
+"""While it lasts: an alarm that was missed comes again."""
 REASONS_MAX = 20
 """Reasons of one refusal that have had a line: one that has a number in it is a new one each time."""
 

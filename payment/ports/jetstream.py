@@ -188,7 +188,7 @@ class JetStreamTransport:
         try:
             await self._presence.watch(health)
         except TransportUnavailable as error:
-            health.failed(ABOUT, str(error))  # the connection is breaking: its end is said by itself
+            health.failed(ABOUT, str(error))  # the connection is breaking, and its end is reported by itself
 
     # ------------------------------------------------------------------------------------------------------ events in
 
@@ -263,7 +263,7 @@ class JetStreamTransport:
             _say(health, subject, words if denied else None, ACKNOWLEDGING)
 
     async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> Reading:
-        """A look, tried until JetStream answers it: meanwhile events may come, and it is said that it does not."""
+        """A look, tried until JetStream answers it. Meanwhile events may come, and its silence is reported."""
         while True:
             try:
                 reading = await looks.reading(subject, stream)

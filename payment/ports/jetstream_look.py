@@ -4,7 +4,7 @@ Owns: what JetStream said of them at the last look. Must never: make or change a
 `payment.ports.jetstream_settings` (the verdicts) and `payment.ports.jetstream`, which acts on them.
 
 Others can delete, edit, pause or purge a stream or a consumer while nothing comes and nothing goes; nothing but a look
-shows it. One look costs two small requests; with LOOK_EVERY_S and two time limits of a request it is said within 10 s.
+shows it. One look costs two small requests; LOOK_EVERY_S and two time limits of a request are less than 10 s.
 """
 
 from msgspec import Struct

@@ -28,7 +28,7 @@ FIRST_ANSWER_S = 3.0
 """For the first pull, which the server answers at once, with events or without: only then can events come at all."""
 HEARTBEAT_S = 1.5
 """The server's sign of life on an idle pull. Three missed mean that the consumer is gone without a word; with the first
-answer of the next try that is said within 10 s."""
+answer of the next try that is reported within 10 s."""
 SILENCE_S = 3 * HEARTBEAT_S
 
 US_PER_S = 1_000_000
@@ -117,7 +117,7 @@ class Pull:
         self._arrived.put_nowait(message)
 
     def _first_request(self) -> bytes:
-        """For what is there now: answered at once, so that a consumer that brings nothing is told from an idle one."""
+        """For what is there now: answered at once, which tells an idle consumer from a dead one."""
         request: dict[str, object] = {"batch": self._batch, "no_wait": True}
         if self._max_bytes:
             request["max_bytes"] = self._max_bytes

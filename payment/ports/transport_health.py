@@ -1,12 +1,12 @@
 """What a transport's listener is told, and when: each change once, no retry ever.
 
 Owns: the listener's calls. Must never: call `disconnected` twice for one reason of one outage, or for a hiccup that
-passes within GRACE_S; but a loss that needs a person is told a second time, with what there is to do (`persists`).
+passes within GRACE_S; but a loss that needs an operator is reported a second time, with what there is to do (`persists`).
 Change together with: `payment.ports.transport` (what the calls promise).
 
 A transport is well when its connection stands and each of its subjects works. A subject in trouble (no stream may be
-made for it, its consumer has settings that lose events) is told as `disconnected` with that subject's reason, while the
-others go on; a second trouble beside it is told too, and the reasons are then told together. Where a connection comes
+made for it, its consumer has settings that lose events) is reported as `disconnected` with that subject's reason, while
+the others go on; a second trouble beside it is reported with the first. Where a connection comes
 back to such a state, the listener hears `connected` first: what it held back for the lost connection can go now.
 """
 
@@ -21,8 +21,8 @@ from payment.ports.transport import TransportListener
 GRACE_S = 1.0
 """A subject may be in trouble this long untold: a deleted consumer, a leader election mend within it."""
 TELL_AGAIN_AFTER_S = 10.0
-"""Another trouble beside the one that was told is told no sooner, but shown at once: an outage shows in several places,
-one after the other."""
+"""Another trouble beside the first is reported no sooner, and shown at once: an outage appears in several places, one
+after the other."""
 REASONS_MAX = 100
 """Reasons of one outage that are remembered as told. Each is a sentence; there are a few for each of six subjects."""
 

@@ -365,7 +365,7 @@ class TestRefusedPublishes:
     async def test_it_is_said_after_four_seconds_with_its_reason(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: not for a stream that elects a leader; one alarm, with how many wait; and the end of it is said."""
+        """F54: not for a stream that elects a leader; one alarm, with the number of events that wait; its end is logged."""
         world.broker.refused[PAYMENT_CREATED] = "too many channels"
         await world.ask(*(paid(str(number)) for number in range(3)))
         await world.clock.advance(3.5)
@@ -439,7 +439,7 @@ class TestRefusedPublishes:
     async def test_a_lost_connection_is_no_refusal(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F28: it has a line of its own; nobody is alarmed for it."""
+        """F28: it has a line of its own, and no alarm."""
         world.broker.go_away("NATS at h:4222: Connection refused")
         await world.ask(paid())
         await world.clock.advance(100)

@@ -192,14 +192,14 @@ MUTANTS = (
     ),
     Mutant(
         name="refusal-not-said",
-        wrong="What the broker refuses is tried again for ever, and nothing says so.",
+        wrong="What the broker refuses is tried again for ever, and nothing reports it.",
         endangers="F54",
         test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
         edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
     ),
     Mutant(
         name="silence-no-refusal",
-        wrong="A broker that never acknowledges is taken for a lost connection: nothing says so.",
+        wrong="A broker that never acknowledges is taken for a lost connection: nothing reports it.",
         endangers="F54",
         test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
         edits=(
@@ -326,7 +326,7 @@ MUTANTS = (
     ),
     Mutant(
         name="removed-unread-in-silence",
-        wrong="Events that a limit or a purge takes before they were read are missed by nobody.",
+        wrong="Events that a limit or a purge takes before they were read are not counted.",
         endangers="L4 F53",
         test=OTHERS + "test_events_purged_before_they_were_read_are_an_alarm",
         edits=(
@@ -340,7 +340,7 @@ MUTANTS = (
     ),
     Mutant(
         name="restart-taken-for-a-second-process",
-        wrong="Another process of one client id is said to live when it was seen once.",
+        wrong="A process of the same client id that was seen once is reported as a second living one.",
         endangers="F34",
         test="tests/ports/test_nats_presence.py::test_processes_that_follow_one_another_are_no_clash",
         edits=(Edit("payment/ports/nats_presence.py", "last - first >= BOTH_ALIVE_S", "last - first >= 0.0"),),
@@ -348,7 +348,7 @@ MUTANTS = (
     ),
     Mutant(
         name="second-process-not-seen",
-        wrong="Two living processes with one client id take over one another's work, and nothing says so.",
+        wrong="Two living processes with one client id take over one another's work, and nothing reports it.",
         endangers="F34",
         test="tests/ports/test_nats_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
         edits=(
@@ -360,7 +360,7 @@ MUTANTS = (
     ),
     Mutant(
         name="streaming-refusal-called-an-outage",
-        wrong="A publish that NATS Streaming refuses is told as a lost connection, which nothing reports.",
+        wrong="A publish that NATS Streaming refuses counts as a lost connection, which nothing reports.",
         endangers="F54",
         test="tests/ports/test_publish_refused.py::test_nats_streaming_takes_no_more_channels",
         edits=(

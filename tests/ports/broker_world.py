@@ -27,7 +27,7 @@ from tests.flows.waiting import eventually
 from tests.servers.nats_streaming import CLUSTER_ID
 
 WITHIN_S = 10.0
-"""What is wrong is said within this."""
+"""A fault is reported within this."""
 
 
 class BrokerWorld:
@@ -75,7 +75,7 @@ class BrokerWorld:
         await self.until(lambda: self.status is Status.READY, "NATS is up")
 
     async def degraded(self, *words: str) -> None:
-        """It is said within 10 s, in these words, and charges are still taken."""
+        """`/readyz` says so within 10 s, in these words, and charges are still taken."""
         await self.until(
             lambda: self.status is Status.DEGRADED and all(each in self.why for each in words), f"{words} is said"
         )

@@ -39,7 +39,7 @@ async def test_events_that_are_delivered_are_not_missed(progress: Progress, cloc
 
 
 async def test_events_that_leave_without_being_delivered_are_counted(progress: Progress, clock: FakeClock) -> None:
-    """L4: at least so many; said at once, then together after a minute."""
+    """L4: counted from below; reported at once, then together after a minute."""
     await looks(progress, clock, state(10), state(2, delivered=3))
     assert progress.removed() == 5
     await looks(progress, clock, state(0, delivered=3))

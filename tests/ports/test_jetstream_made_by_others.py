@@ -139,7 +139,7 @@ async def test_one_that_promises_less_is_read_and_said(
 
 
 async def test_one_that_is_paused_is_said_and_resumes(server: NatsServer, ask: Any) -> None:
-    """F53: an operator may pause it at any time: nothing comes, and that is said within 10 s."""
+    """F53: an operator may pause it at any time: nothing comes, and `/readyz` says so within 10 s."""
     await make(ask)
     async with over(jetstream(server.url)) as world:
         await world.ready()
@@ -196,7 +196,7 @@ async def test_a_stream_deleted_while_idle_is_made_again(server: NatsServer, ask
 
 
 async def test_events_purged_before_they_were_read_are_an_alarm(server: NatsServer, ask: Any) -> None:
-    """L4: a purge or a limit that takes what nobody has read can't be undone, and is not silent."""
+    """L4: a purge or a limit that takes unread events can't be undone, and is not silent."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
         await ask(f"CONSUMER.PAUSE.ticketing.{NAME}", {"pause_until": "2090-01-01T00:00:00Z"})

@@ -17,7 +17,7 @@ TIMES = 20.0
 
 
 class Fast(SystemClock):
-    """The machine's clock, so many times as fast: the network is as quick as ever."""
+    """The machine's clock, TIMES as fast: the network is as quick as ever."""
 
     def monotonic(self) -> float:
         return super().monotonic() * TIMES
@@ -36,7 +36,7 @@ async def test_both_say_it_and_the_one_that_stays_is_well_again(tmp_path: Path) 
         await one.ready()
 
 
-async def test_another_client_id_is_nobody_elses(tmp_path: Path) -> None:
+async def test_another_client_id_is_no_clash(tmp_path: Path) -> None:
     """Each dyno has its own: a minute beside another one is silent."""
     async with (
         nats_server(tmp_path) as server,
