@@ -1,7 +1,7 @@
 """What a transport's listener is told, and when: each change once, no retry ever.
 
 Owns: the listener's calls. Must never: call `disconnected` twice for one reason of one outage, or for a hiccup that
-passes within GRACE_S; but a loss that needs an operator is reported a second time, with what there is to do (`persists`).
+passes within GRACE_S; but a loss that needs an operator is reported a second time, with what to do (`persists`).
 Change together with: `payment.ports.transport` (what the calls promise).
 
 A transport is well when its connection stands and each of its subjects works. A subject in trouble (no stream may be

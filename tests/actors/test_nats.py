@@ -365,7 +365,7 @@ class TestRefusedPublishes:
     async def test_it_is_said_after_four_seconds_with_its_reason(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: not for a stream that elects a leader; one alarm, with the number of events that wait; its end is logged."""
+        """F54: not for a stream that elects a leader; one alarm, with how many events wait; its end is logged."""
         world.broker.refused[PAYMENT_CREATED] = "too many channels"
         await world.ask(*(paid(str(number)) for number in range(3)))
         await world.clock.advance(3.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.servers.nats_streaming import NatsStreamingServer
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SUBJECTS = ["order:created", "order:cancelled", PAYMENT_CREATED, PAYMENT_REFUNDED]
 
 
@@ -259,3 +261,35 @@ async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path:
             world.ask(paid())
             await world.until(lambda: world.published == 1, "it is out")
             assert world.status is Status.DEGRADED
+
+
+async def test_the_permissions_that_readme_lists_suffice(tmp_path: Path) -> None:
+    """A user that may do no more than README says: ready, events in and out, a stream made, nothing noticed."""
+    allowed = re.search(
+        r"must publish to `payment:\*`'s two subjects, (.*?), and subscribe to (.*?)\.", README, re.DOTALL
+    )
+    assert allowed is not None
+    publish, subscribe = (json.dumps(re.findall(r"`(.+?)`", part)) for part in allowed.groups())
+    config = f"""
+authorization {{ users [
+  {{ user: admin, password: admin-pass }},
+  {{ user: pay, password: pay-pass, permissions {{
+    publish {{ allow: {json.dumps([*SUBJECTS[2:], *json.loads(publish)])} }}, subscribe {{ allow: {subscribe} }} }} }}
+] }}
+"""
+    async with (
+        nats_server(tmp_path, config) as server,
+        over(jetstream(server.url_for("admin", "admin-pass"), "orders")) as other,
+    ):
+        await other.actor.drain()
+        async with over(jetstream(server.url_for("pay", "pay-pass"))) as world:
+            await world.ready()
+            await other.transport.publish("order:cancelled", b"{}", "1")
+            await world.until(lambda: world.ledger.depth == 1, "an event comes")
+            letter = world.ledger.get_nowait()
+            assert isinstance(letter, PoisonArrived)
+            letter.settle(Handling.DEAD_LETTER)
+            world.ask(paid(), refunded())
+            await world.until(lambda: world.published == 2, "both are out")
+            assert "denied" not in str(world.lines)
+            await world.ready()
