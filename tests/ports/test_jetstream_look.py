@@ -66,7 +66,7 @@ async def test_events_that_wait_while_none_comes_are_said(progress: Progress, cl
 
 
 async def test_redeliveries_alone_are_no_progress_of_a_full_consumer(progress: Progress, clock: FakeClock) -> None:
-    """F50: events that can't be applied fill it and come again and again; those behind them wait."""
+    """F30: events that can't be applied fill it and come again and again; those behind them wait."""
     for number in range(5):
         await looks(progress, clock, state(3, delivered=100 + 50 * number, unacknowledged=100))
     assert "no more comes before one of 100 events is acknowledged" in str(progress.stuck())
