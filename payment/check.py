@@ -11,12 +11,15 @@ from typing import TextIO
 
 from payment.ports.cards import CardProcessor
 from payment.ports.store import OrderStore, StoreUnavailable
-from payment.ports.transport import EventTransport, TransportUnavailable
+from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
 from payment.service import Ports, real_ports
 from payment.settings import Settings
 
 REACH_TIMEOUT_S = 10.0
 """For one server: whoever waits for a release should not wait long for a host that isn't there."""
+
+OK, DEGRADED, FAILED = "ok", "DEGRADED", "FAILED"
+"""What a line says of a server. Degraded: it works, and a setting there weakens a promise; the exit code stays 0."""
 
 
 class Unreachable(Exception):
@@ -40,19 +43,21 @@ async def check_ports(ports: Ports, out: TextIO) -> int:
         found = await asyncio.gather(*(_look(look) for look in looks.values()))
     finally:
         await asyncio.gather(ports.store.close(), transport.close(), cards.close())
-    for name, (well, words) in zip(looks, found, strict=True):
-        print(f"{name:8} {'ok' if well else 'FAILED':7} {words}", file=out)
-    return os.EX_OK if all(well for well, _ in found) else os.EX_UNAVAILABLE
+    for name, (outcome, words) in zip(looks, found, strict=True):
+        print(f"{name:8} {outcome:8} {words}", file=out)
+    return os.EX_UNAVAILABLE if any(outcome == FAILED for outcome, _ in found) else os.EX_OK
 
 
-async def _look(look: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
+async def _look(look: Callable[[], Awaitable[str]]) -> tuple[str, str]:
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
-            return True, await look()
+            return OK, await look()
     except TimeoutError:
-        return False, f"no answer within {REACH_TIMEOUT_S:.0f} s"
+        return FAILED, f"no answer within {REACH_TIMEOUT_S:.0f} s"
+    except TransportDegraded as error:
+        return DEGRADED, str(error)
     except (StoreUnavailable, TransportUnavailable, Unreachable) as error:
-        return False, str(error)
+        return FAILED, str(error)
 
 
 async def _store(store: OrderStore) -> str:

@@ -29,6 +29,7 @@ from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import CONNECTIONS_LIMIT
 from payment.actors.supervisor import Supervisor
 from payment.adapters.stripe.cards import API_VERSION, StripeCards
+from payment.edge.events import INCOMING_SUBJECTS
 from payment.ops.health import Dependency, Health, Phase
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -107,7 +108,13 @@ def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTranspor
             servers, settings.nats_cluster_id, settings.nats_client_id, settings.queue_group_name, ids, clock
         )
     return JetStreamTransport(
-        servers, settings.nats_client_id, settings.queue_group_name, settings.nats_stream, ids, clock
+        servers,
+        settings.nats_client_id,
+        settings.queue_group_name,
+        settings.nats_stream,
+        ids,
+        clock,
+        consumed=INCOMING_SUBJECTS,
     )
 
 

@@ -36,7 +36,8 @@ class World:
         clock = FakeClock()
         self.store = store
         self.cards = cards(FakeStripe(clock))
-        self.transport = FakeTransport(FakeBroker(clock))
+        self.broker = FakeBroker(clock)
+        self.transport = FakeTransport(self.broker)
         self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds())
         self.out = io.StringIO()
 
@@ -81,6 +82,15 @@ async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
     assert await world.check() == os.EX_UNAVAILABLE
     assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "FAILED"]]
     assert "does not know our requests" in world.out.getvalue()
+
+
+async def test_a_broker_that_promises_less_is_degraded_and_no_failure() -> None:
+    """F53: its words, and 0: a release is not held up by what works; one that loses events is a failure."""
+    world = World(FakeStore())
+    world.broker.weak = "JetStream at h, but stream s: max_age is 60 s"
+    assert await world.check() == os.EX_OK
+    assert world.verdicts == [["mongodb", "ok"], ["nats", "DEGRADED"], ["stripe", "ok"]]
+    assert "max_age is 60 s" in world.out.getvalue()
 
 
 async def test_everything_is_closed_whatever_the_end_is() -> None:

@@ -280,6 +280,7 @@ class LedgerDesk:
             case EventArrived() if put_off and self._put_off.allows(culprit):
                 culprit.settle(Handling.NOT_NOW)
             case EventArrived():
+                culprit.error = error
                 self._burials.add(PoisonArrived(culprit.subject, culprit.identity, culprit.data, error, culprit.settle))
             case ChargeAsked():
                 turn_away(culprit, why)

@@ -86,7 +86,6 @@ class Handling(enum.Enum):
 
 Settle = Callable[[Handling], None]
 
-UNSTORABLE = "the order that it makes can't be stored"
 """Why an event that can be read goes to the dead letters all the same."""
 
 
@@ -102,6 +101,8 @@ class EventArrived(Struct, eq=False):
     data: bytes
     redelivered: int
     settle: Settle
+    error: str | None = None
+    """Why it goes to the dead letters, if it does: it can be read, and not be applied."""
 
 
 class PoisonArrived(Struct, eq=False):

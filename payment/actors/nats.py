@@ -14,7 +14,6 @@ from collections import deque
 
 from payment.actors.actor import Actor
 from payment.actors.letters import (
-    UNSTORABLE,
     EffectEnded,
     EventArrived,
     Handling,
@@ -24,15 +23,16 @@ from payment.actors.letters import (
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.nats_outgoing import Outgoing
+from payment.actors.nats_refusals import Refusals
 from payment.core.effects import OUTGOING_SUBJECTS, PublishEvent
 from payment.core.messages import EventPublished
-from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED, BadEvent, event_payload, parse_event
+from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED, BadEvent, event_payload, order_id_in, parse_event
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
-from payment.ports.transport import Delivery, EventTransport, TransportUnavailable
+from payment.ports.transport import Delivery, EventTransport, PublishRefused, PublishUnanswered, TransportUnavailable
 
 REDELIVERY_FIRST_S = 0.5
 REDELIVERY_LONGEST_S = 5.0
@@ -45,6 +45,9 @@ lost the letter, and then nobody would ever settle it. Longer than a write with 
 
 SAID_NOTHING_S = 30.0
 """A publish ends after 5 s in every transport, an acknowledgement is only written: what is older has lost its way."""
+
+REFUSALS_LOOK_EVERY_S = 1.0
+"""Between looks whether a refusal has lasted long enough to be reported. Without a refusal there are no looks."""
 
 
 class NatsActor(Actor[NatsLetter]):
@@ -67,6 +70,11 @@ class NatsActor(Actor[NatsLetter]):
         self._health = health
         self._metrics = metrics
         self._outgoing = {subject: Outgoing(clock) for subject in OUTGOING_SUBJECTS}
+        self._refusals = Refusals(clock, metrics)
+        self._some_refused = asyncio.Event()
+        self._away: str | None = "NATS: not connected yet"
+        """Why the transport is not well; None where it is."""
+        self._shown = ""
         self._settled: deque[tuple[Delivery, Handling]] = deque()
         self._settled_some = asyncio.Event()
         self._acknowledging_since: float | None = None
@@ -81,6 +89,9 @@ class NatsActor(Actor[NatsLetter]):
         for subject, outgoing in self._outgoing.items():
             self.spawn(self._publish_all(outgoing), name=f"publish {subject}")
         self.spawn(self._acknowledge_all(), name="acknowledge")
+        self.spawn(self._watch_refusals(), name="refusals")
+        for subject in self._outgoing:
+            self._metrics.events_waiting(subject).set(0)
 
     async def drain(self) -> None:
         """Take no more events. What is published meanwhile still goes out until the house is torn down."""
@@ -99,18 +110,55 @@ class NatsActor(Actor[NatsLetter]):
             ages_s.append(self.clock.monotonic() - self._acknowledging_since)
         return max(super().stuck_for_s(), max(ages_s) - SAID_NOTHING_S)
 
+    # --------------------------------------------------------------------------------------------- how the broker is
+
     def connected(self) -> None:
-        self._health.mark_up(Dependency.NATS)
+        self._away = None
+        self._refusals.connection_back()
         for outgoing in self._outgoing.values():
             outgoing.connection_back()
+        self._show()
 
     def disconnected(self, reason: str) -> None:
-        self._health.mark_down(Dependency.NATS, reason, again=True)
+        self._away = reason
+        self._show(news=True)
+
+    def reason_changed(self, reason: str) -> None:
+        self._away = reason
+        self._show()
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        if alarm:
+            self._metrics.alarms(Event.BROKER_ALARM).inc()
+            get_logger().error(Event.BROKER_ALARM, alarm=True, reason=text)
+        else:
+            get_logger().info(Event.BROKER_NOTICE, reason=text)
+
+    def _show(self, *, news: bool = False) -> None:
+        """NATS is up where the transport is well and it takes what we publish. `news`: the reason is to be logged."""
+        away = [] if self._away is None else [self._away]
+        text = "; ".join([*away, *self._refusals.shown("; ".join(away))])
+        if not text:
+            self._health.mark_up(Dependency.NATS)
+        elif news or text != self._shown:
+            self._health.mark_down(Dependency.NATS, text, again=news)
+        self._shown = text
+
+    async def _watch_refusals(self) -> None:
+        while True:
+            await self._some_refused.wait()
+            self._some_refused.clear()
+            while self._refusals:
+                self._refusals.judge({subject: len(each) for subject, each in self._outgoing.items()})
+                self._show()
+                await self.clock.sleep(REFUSALS_LOOK_EVERY_S)
 
     # ----------------------------------------------------------------------------------------------------- events out
 
     async def receive(self, item: NatsLetter) -> None:
-        self._outgoing[item.subject].add(item)
+        outgoing = self._outgoing[item.subject]
+        outgoing.add(item)
+        self._metrics.events_waiting(item.subject).set(len(outgoing))
 
     async def _publish_all(self, outgoing: Outgoing) -> None:
         while True:
@@ -121,14 +169,26 @@ class NatsActor(Actor[NatsLetter]):
         started = self.clock.monotonic()
         try:
             await self._transport.publish(effect.subject, event_payload(effect), effect.message_id)
-        except TransportUnavailable:
-            # The transport has said so, once. What it does not take waits.
-            outgoing.refused(effect)
+        except TransportUnavailable as error:
+            self._not_taken(outgoing, effect, error, started)
             return
         outgoing.taken(effect)
+        if self._refusals:
+            self._refusals.taken(effect)
+            self._show()
         self._say_published(effect, self.clock.monotonic() - started)
         await self._ledger.put(EffectEnded(effect.id, EventPublished(effect.order_id, effect.message_id)))
         outgoing.done(effect)
+        self._metrics.events_waiting(effect.subject).set(len(outgoing))
+
+    def _not_taken(self, outgoing: Outgoing, effect: PublishEvent, error: TransportUnavailable, began: float) -> None:
+        """It waits. Where there is no connection, the transport has said so; else the broker itself takes no more."""
+        alone = outgoing.refused(effect, answered=not isinstance(error, PublishUnanswered))
+        if isinstance(error, PublishRefused | PublishUnanswered):
+            self._refusals.add(effect, error, began, alone=alone)
+            self._some_refused.set()
+        else:
+            self._refusals.interrupted(effect.subject)
 
     def _say_published(self, effect: PublishEvent, took_s: float) -> None:
         self._metrics.events_published(effect.subject).inc()
@@ -166,7 +226,7 @@ class NatsActor(Actor[NatsLetter]):
         try:
             message = parse_event(delivery.subject, delivery.data, self._default_currency)
         except BadEvent as error:
-            reason, order_id = error.reason, error.order_id
+            reason, order_id = str(error), order_id_in(delivery.data)
 
             def poison_settled(handling: Handling) -> None:
                 self._settle(delivery, handling, started, order_id, reason)
@@ -174,11 +234,11 @@ class NatsActor(Actor[NatsLetter]):
             return PoisonArrived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
 
         def settled(handling: Handling) -> None:
-            error = UNSTORABLE if handling is Handling.DEAD_LETTER else None
-            self._settle(delivery, handling, started, message.order_id, error)
+            self._settle(delivery, handling, started, message.order_id, event.error)
 
         subject, identity, data = delivery.subject, delivery.identity, delivery.data
-        return EventArrived(message, subject, identity, data, delivery.redelivered, settled)
+        event = EventArrived(message, subject, identity, data, delivery.redelivered, settled)
+        return event
 
     def _settle(
         self, delivery: Delivery, handling: Handling, started: float, order_id: str | None, error: str | None

@@ -1,11 +1,15 @@
 """Events on their way out, of one subject: what waits, what is under way, and when to try again after a refusal.
 
 A subject that the broker does not take holds up no other one, for each has a queue and a share of its own. While it is
-refused, one event a time finds out whether it is taken again. Nothing here publishes; the NATS actor does.
+refused, one event a time finds out whether it is taken again, each time another one. An event that is refused while
+others of its subject are taken is refused for itself: it steps aside, with pauses of its own, and holds up no other.
+Nothing here publishes; the NATS actor does.
 """
 
 import asyncio
 from collections import deque
+
+from msgspec import Struct
 
 from payment.core.effects import PublishEvent
 from payment.ports.clock import Clock
@@ -14,7 +18,23 @@ UNDER_WAY_LIMIT = 64
 """Publishes of one subject without an acknowledgement. More than that only queues at the broker."""
 
 REPUBLISH_AFTER_S = 1.0
-"""Before a subject that the broker did not take is tried again, unless the connection comes back sooner."""
+"""Before a subject that the broker did not take is tried again, unless the connection comes back sooner. It doubles."""
+REPUBLISH_LONGEST_S = 5.0
+"""While the broker says no: the longest pause before the next try, and so before events go out again."""
+UNANSWERED_LONGEST_S = 30.0
+"""While it does not answer: each try may have been stored, and NATS Streaming then stores it again."""
+ASIDE_FIRST_S = 2.0
+ASIDE_LONGEST_S = 60.0
+"""Between two tries of an event that is refused for itself: it doubles from the one to the other."""
+DOUBLINGS_MAX = 10
+
+
+class Refusal(Struct):
+    """What one event has met: how often, how many others had been taken by then, and whether it is only this one."""
+
+    times: int
+    taken_by_then: int
+    alone: bool
 
 
 class Outgoing:
@@ -27,7 +47,13 @@ class Outgoing:
         self._under_way: dict[str, float] = {}
         self._telling = 0
         self._refused = False
+        self._doublings = 0
         self._not_before = 0.0
+        self._taken = 0
+        self._refusals: dict[str, Refusal] = {}
+        """By the event's id; forgotten when it is taken."""
+        self._aside: dict[str, tuple[float, PublishEvent]] = {}
+        """Refused for themselves, each with the monotonic second of its next try."""
         self._changed = asyncio.Event()
 
     def add(self, effect: PublishEvent) -> None:
@@ -40,15 +66,97 @@ class Outgoing:
     async def next(self) -> PublishEvent:
         """The next event that may leave, once it may. It counts as under way from then on."""
         while True:
-            if not self._may_go:
+            self._bring_back()
+            wait_s = self._wait_s()
+            if wait_s is None:
                 self._changed.clear()
                 await self._changed.wait()
-            elif (wait_s := self._not_before - self._clock.monotonic()) > 0:
+            elif wait_s > 0:
                 await self._pause(wait_s)
             else:
                 effect = self._waiting.popleft()
                 self._under_way[effect.id] = self._clock.monotonic()
                 return effect
+
+    def refused(self, effect: PublishEvent, *, answered: bool) -> bool:
+        """The broker did not take it: it is tried again, after the others. Returns whether it is refused for itself.
+
+        `answered`: the broker said so; else it said nothing.
+        """
+        del self._under_way[effect.id]
+        before = self._refusals.get(effect.id)
+        times = before.times + 1 if before is not None else 1
+        alone = before is not None and (before.alone or self._taken > before.taken_by_then)
+        self._refusals[effect.id] = Refusal(times, self._taken, alone)
+        if alone:
+            pause_s = min(ASIDE_LONGEST_S, ASIDE_FIRST_S * 2.0 ** min(times - 2, DOUBLINGS_MAX))
+            self._aside[effect.id] = (self._clock.monotonic() + pause_s, effect)
+        else:
+            self._waiting.append(effect)
+            self._close(answered)
+        self._changed.set()
+        return alone
+
+    def _close(self, answered: bool) -> None:
+        """Until the next try; several that were under way together count as one."""
+        now = self._clock.monotonic()
+        if self._refused and now < self._not_before:
+            return
+        longest_s = REPUBLISH_LONGEST_S if answered else UNANSWERED_LONGEST_S
+        self._not_before = now + min(longest_s, REPUBLISH_AFTER_S * 2.0 ** min(self._doublings, DOUBLINGS_MAX))
+        self._doublings += 1
+        self._refused = True
+
+    def taken(self, effect: PublishEvent) -> None:
+        """The broker has stored it: whatever waits may go. It keeps its place until the ledger has been told."""
+        del self._under_way[effect.id]
+        if self._refusals.pop(effect.id, None) is not None:
+            self._soon()
+        self._telling += 1
+        self._taken += 1
+        self._open()
+
+    def done(self, effect: PublishEvent) -> None:
+        """The ledger knows: it is in hand no longer."""
+        self._telling -= 1
+        self._in_hand.discard(effect.id)
+        self._changed.set()
+
+    def connection_back(self) -> None:
+        """Whatever was refused may be taken now: at once, rather than when its time is over."""
+        self._aside = {name: (0.0, effect) for name, (_, effect) in self._aside.items()}
+        self._open()
+
+    @property
+    def oldest_s(self) -> float:
+        """For how long the oldest publish has been under way, in seconds; 0 if there is none."""
+        since = next(iter(self._under_way.values()), None)
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    def _soon(self) -> None:
+        """An event that was refused is taken: so may be those that stepped aside."""
+        soon = self._clock.monotonic() + REPUBLISH_AFTER_S
+        self._aside = {name: (min(at_s, soon), effect) for name, (at_s, effect) in self._aside.items()}
+
+    def _open(self) -> None:
+        self._refused, self._not_before, self._doublings = False, 0.0, 0
+        self._changed.set()
+
+    def _bring_back(self) -> None:
+        now = self._clock.monotonic()
+        for name, (at_s, effect) in tuple(self._aside.items()):
+            if at_s <= now:
+                del self._aside[name]
+                self._waiting.append(effect)
+
+    def _wait_s(self) -> float | None:
+        """How long until an event may leave; 0: one may leave now. None: not before something changes."""
+        now = self._clock.monotonic()
+        limit = 1 if self._refused else UNDER_WAY_LIMIT
+        times_s = [at_s for at_s, _ in self._aside.values()]
+        if self._waiting and len(self._under_way) + self._telling < limit:
+            times_s.append(self._not_before)
+        return max(0.0, min(times_s) - now) if times_s else None
 
     async def _pause(self, wait_s: float) -> None:
         """Until the time is over, or something changes: the connection may be back."""
@@ -59,43 +167,6 @@ class Outgoing:
         finally:
             for each in waits:
                 each.cancel()
-
-    def refused(self, effect: PublishEvent) -> None:
-        """The broker did not take it: it is the next one again."""
-        del self._under_way[effect.id]
-        self._waiting.appendleft(effect)
-        self._refused = True
-        self._not_before = self._clock.monotonic() + REPUBLISH_AFTER_S
-        self._changed.set()
-
-    def taken(self, effect: PublishEvent) -> None:
-        """The broker has stored it: whatever waits may go. It keeps its place until the ledger has been told."""
-        del self._under_way[effect.id]
-        self._telling += 1
-        self._refused, self._not_before = False, 0.0
-        self._changed.set()
-
-    def done(self, effect: PublishEvent) -> None:
-        """The ledger knows: it is in hand no longer."""
-        self._telling -= 1
-        self._in_hand.discard(effect.id)
-        self._changed.set()
-
-    def connection_back(self) -> None:
-        """Whatever was refused may be taken now: at once, rather than when its time is over."""
-        self._refused, self._not_before = False, 0.0
-        self._changed.set()
-
-    @property
-    def oldest_s(self) -> float:
-        """For how long the oldest publish has been under way, in seconds; 0 if there is none."""
-        since = next(iter(self._under_way.values()), None)
-        return 0.0 if since is None else self._clock.monotonic() - since
-
-    @property
-    def _may_go(self) -> bool:
-        limit = 1 if self._refused else UNDER_WAY_LIMIT
-        return bool(self._waiting) and len(self._under_way) + self._telling < limit
 
     def __len__(self) -> int:
         return len(self._in_hand)

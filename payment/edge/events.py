@@ -35,20 +35,17 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)",
 )
 
+READ_BYTES_MAX = 4_096
+"""How far into broken text an order's id is looked for. An event has some hundred bytes."""
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,255})"')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
 _Value = TypeVar("_Value", str, Decimal)
 _Fields = dict[str, object]
 
 
 class BadEvent(Exception):
-    """An event that can never be applied. The text says why, in words fit for a log: it quotes nothing of the event.
-
-    `order_id` is the order that it is about, where that can be read all the same.
-    """
-
-    def __init__(self, reason: str, order_id: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.order_id = order_id
+    """An event that can never be applied. The text says why, in words fit for a log: it quotes nothing of the event."""
 
 
 def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreated | OrderCancelled:
@@ -61,16 +58,33 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
         event = _object(read_json(data), "the event")
     except BadJson as bad:
         raise BadEvent(f"the event {bad}") from None
-    try:
-        if subject == ORDER_CREATED:
-            return _created(event, default_currency)
-        if subject == ORDER_CANCELLED:
-            return _cancelled(event)
-    except BadEvent as bad:
-        order_id = event.get("id")
-        named = isinstance(order_id, str) and id_fault(order_id) is None
-        raise BadEvent(bad.reason, str(order_id) if named else None) from None
+    if subject == ORDER_CREATED:
+        return _created(event, default_currency)
+    if subject == ORDER_CANCELLED:
+        return _cancelled(event)
     raise BadEvent("nothing is known of events on this subject")
+
+
+def order_id_in(data: bytes) -> str | None:
+    """The order's id, where an event that can't be applied still shows it: for an operator who looks for the order.
+
+    It is the `id` at the top level, also of text that is no JSON (cut off, say): there it is only a guess.
+    """
+    try:
+        event = read_json(data)
+    except BadJson:
+        return _first_top_id(data[:READ_BYTES_MAX])
+    value = event.get("id") if isinstance(event, dict) else None
+    return value if isinstance(value, str) and id_fault(value) is None else None
+
+
+def _first_top_id(data: bytes) -> str | None:
+    for found in _ID.finditer(data):
+        before = _STRING.sub(b"", data[: found.start()])
+        value = found[1].decode(errors="replace")
+        if before.count(b"{") - before.count(b"}") == 1 and id_fault(value) is None:
+            return value
+    return None
 
 
 def event_payload(effect: PublishEvent) -> bytes:

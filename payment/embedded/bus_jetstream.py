@@ -1,7 +1,8 @@
 """The bus where it is JetStream.
 
-It shares no code with the service's own adapter but names: what it does, any other program could do. It never makes a
-stream (the service does) and reads without leaving a consumer behind: message by message, by sequence number.
+It shares no code with the service's own adapter but names and the words for errors: what it does, any other program
+could do. It never makes a stream (the service does) and reads without leaving a consumer behind: message by message, by
+sequence number.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from nats.js.api import RawStreamMsg
 
 from payment.embedded.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, NeighbourError, Stored
 from payment.ports.jetstream_api import durable_name
+from payment.ports.nats_words import describe
 
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
@@ -57,7 +59,7 @@ class JetStreamBus(Bus):
         reasons: list[str] = []
 
         async def note(error: Exception) -> None:
-            reasons.append(type(error).__name__)
+            reasons.append(describe(error))
 
         try:
             client = await nats.connect(
@@ -69,7 +71,7 @@ class JetStreamBus(Bus):
                 error_cb=note,
             )
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise NeighbourError(reasons[-1] if reasons else type(error).__name__) from None
+            raise NeighbourError(reasons[-1] if reasons else describe(error)) from None
         return cls(client)
 
     async def close(self) -> None:
@@ -163,4 +165,4 @@ def acknowledged(subject: str) -> Mark | None:
 def _said(error: nats.errors.Error) -> NeighbourError:
     if isinstance(error, nats.js.errors.APIError):
         return NeighbourError(f"JetStream says {error.code} {error.description}")
-    return NeighbourError(f"NATS does not answer ({type(error).__name__})")
+    return NeighbourError(f"NATS does not answer: {describe(error)}")

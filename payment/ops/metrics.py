@@ -148,6 +148,9 @@ class Metrics:
         self.events_published = self._counters(
             "payment_events_published_total", "Events that the broker has stored.", "subject"
         )
+        self.events_waiting = self._gauges(
+            "payment_events_waiting", "Events of ours that the broker has not stored yet.", "subject"
+        )
         self.dead_letters = self._counters(
             "payment_dead_letters_total", "Bad events stored whole in `dead_letters`.", "subject"
         )

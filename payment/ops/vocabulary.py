@@ -89,11 +89,17 @@ class Event(enum.StrEnum):
     # Events of the platform.
     EVENT_RECEIVED = "event_received", "The one line of each inbound event: applied, stale or dead_letter."
     EVENT_PUBLISHED = "event_published", "An event of ours is stored by the broker."
+    PUBLISH_REFUSED = (
+        "publish_refused",
+        "ALARM: the broker does not take our events: `count` of them wait. Logged for each reason, and every 10 min.",
+    )
+    BROKER_ALARM = "broker_alarm", "ALARM: the broker lost events before they were read."
+    BROKER_NOTICE = "broker_notice", "Something about the broker that is worth reading once. Nothing has to be done."
 
     DEAD_LETTER_KEPT = (
         "dead_letter_kept",
-        "ALARM: an event of an order can't be read and is in `dead_letters`: its customer can't pay, or a cancelled "
-        "order keeps the money.",
+        "ALARM: an event of an order can't be read or applied and is in `dead_letters`: its customer can't pay, or a "
+        "cancelled order keeps the money.",
     )
     DEAD_LETTERS_LEFT = (
         "dead_letters_left",

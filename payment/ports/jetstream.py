@@ -1,57 +1,60 @@
 """Events over NATS JetStream: the `EventTransport` that a platform without NATS Streaming gets.
 
-Owns: the pull consumers of the subjects it subscribes to, and publishing with `Nats-Msg-Id`. Must never: acknowledge
-by itself, drop an event, or let one subject's trouble hold up another. Change together with:
-`payment.ports.jetstream_api` (streams and consumers), `payment.ports.nats_connection` (the connection), and
+Owns: which streams and consumers are used, and publishing with `Nats-Msg-Id`. Must never: acknowledge by itself, drop
+an event, use a consumer or a stream whose settings lose events, or let one subject's trouble hold up another. Change
+together with: `payment.ports.jetstream_api` (streams and consumers), `payment.ports.jetstream_pull` (reading),
+`payment.ports.jetstream_look` (what others change), `payment.ports.nats_connection` (the connection), and
 `tests/contract/transport_contract.py` (what every transport keeps).
 
-Pulling is done here, on JetStream's own request, rather than with nats-py's `fetch`: that one waits out its whole
-time limit after a consumer was deleted, and may hold the events it has until the batch is full or the time is over.
+A subject counts as well when its consumer has answered a pull, not before: that it is there proves nothing.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-import msgspec
 from msgspec import Struct
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from payment.core.effects import OUTGOING_SUBJECTS
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.jetstream_api import (
-    NS_PER_S,
     Consumer,
     JetStreamApi,
+    JetStreamRefused,
+    NotJetStream,
     Streams,
     durable_name,
     parse_answer,
 )
-from payment.ports.nats_connection import NatsConnection, cancel_all
-from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
+from payment.ports.jetstream_look import LOOK_EVERY_S, Looks, Progress, Reading
+from payment.ports.jetstream_pull import JetStreamDelivery, Pull
+from payment.ports.jetstream_settings import Verdict
+from payment.ports.nats_connection import Denied, NatsConnection, NoAnswer, NoResponders, TooLarge, cancel_all
+from payment.ports.nats_presence import ABOUT, Presence
+from payment.ports.transport import (
+    DeliveryHandler,
+    PublishRefused,
+    PublishUnanswered,
+    TransportDegraded,
+    TransportListener,
+    TransportUnavailable,
+)
 from payment.ports.transport_health import TransportHealth
 
 PUBLISHED_SUBJECTS = OUTGOING_SUBJECTS
 ACK_WAIT_S = 8.0
 """Until an event without an acknowledgement comes again. What a killed process had in hand waits for so long, so it is
 short; one that is still being handled by then is known by its identity, and not handled twice (F29)."""
-BATCH_EVENTS = 100
-"""Of one pull: what a process may hold without having handed it on; the others of its group go short by no more."""
-PULL_EXPIRES_S = 30.0
-"""A pull with nothing to bring ends after this long, and the next is asked for."""
-HEARTBEAT_S = 2.0
-"""The server's sign of life on an idle pull. Three missed mean that the consumer is gone without a word."""
-SILENCE_S = 3 * HEARTBEAT_S
 PUBLISH_TIMEOUT_S = 5.0
 """A stream that can store an event says so in milliseconds; after this long the event is kept and sent again."""
 CHECK_TIMEOUT_S = 10.0
-
-US_PER_S = 1_000_000
-HEARTBEAT, NOTHING_THERE, TIME_OVER, CONFLICT = "100", "404", "408", "409"
-BATCH_COMPLETED = "Batch Completed"
+DENIED_OF_LATE_S = 30.0
+"""An acknowledgement that was denied counts for so long: each event comes again within it, and is denied anew."""
+SETTINGS, LOOK, PROGRESS = "settings", "look", "progress"
+ACKNOWLEDGING = "acknowledging"
 
 
 class Published(Struct, frozen=True):
@@ -61,136 +64,15 @@ class Published(Struct, frozen=True):
     seq: int
 
 
-class JetStreamDelivery:
-    """One event of a pull. `identity` has the time at which it was stored in it: a stream that was deleted and made
-    again counts from 1 again, and so does another cluster's; then a number alone would name two events (F30)."""
-
-    def __init__(self, message: Msg, connection: NatsConnection) -> None:
-        origin = message.metadata
-        self.subject = message.subject
-        self.data = message.data
-        stored_us = round(origin.timestamp.timestamp() * US_PER_S)
-        self.identity = f"{origin.stream}:{origin.sequence.stream}:{stored_us}"
-        self.redelivered = origin.num_delivered - 1
-        self._reply = message.reply
-        self._connection = connection
-
-    async def ack(self) -> None:
-        """Tell the broker, over whatever connection there is now. Without one the event comes again; nothing raises."""
-        await self._say(b"+ACK")
-
-    async def retry(self, delay_s: float) -> None:
-        """Ask for it again in `delay_s`. Without a connection it comes again after the ack wait; nothing raises."""
-        delay = b' {"delay": %d}' % round(delay_s * NS_PER_S) if delay_s > 0 else b""
-        await self._say(b"-NAK" + delay)
-
-    async def _say(self, word: bytes) -> None:
-        # The port promises no more: what can't be said means redelivery, which changes nothing.
-        with contextlib.suppress(TransportUnavailable):
-            await self._connection.send(self._reply, word)
-
-
-class Pull:
-    """One consumer's events, asked for batch by batch over one connection."""
-
-    def __init__(self, consumer: Consumer, connection: NatsConnection) -> None:
-        limits = consumer.config
-        self._batch = min(BATCH_EVENTS, limits.max_batch or BATCH_EVENTS)
-        self._expires_s = min(PULL_EXPIRES_S, (limits.max_expires / NS_PER_S) or PULL_EXPIRES_S)
-        self._max_bytes = limits.max_bytes
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{consumer.stream_name}.{consumer.name}"
-        self._connection = connection
-        self._inbox = ""
-        self._arrived: asyncio.Queue[Msg] = asyncio.Queue()  # never more than one batch, and a heartbeat each 2 s
-        self._subscription: Subscription | None = None
-        self._stopped = False
-        self.answered = False
-
-    async def run(self, hand_over: Callable[[JetStreamDelivery], Awaitable[None]]) -> None:
-        """Hand events over, one after the other, until the pull is stopped.
-
-        Raises:
-            TransportUnavailable: the consumer is gone, or says nothing any more.
-        """
-        await self._open()
-        while not self._stopped:
-            await self._connection.send(self._subject, self._request(), self._inbox)
-            await self._work_off(hand_over)
-
-    async def stop(self) -> None:
-        """Ask for no more, and give back at once what has arrived but was not handed over."""
-        self._stopped = True
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            # A connection that breaks here has nothing left to give back: all comes again after the ack wait.
-            with contextlib.suppress(TransportUnavailable):
-                await self._connection.unsubscribe(subscription)
-        while not self._arrived.empty():
-            message = self._arrived.get_nowait()
-            if is_event(message):
-                await JetStreamDelivery(message, self._connection).retry(0)
-
-    async def _open(self) -> None:
-        self._inbox = self._connection.client.new_inbox()
-        self._subscription = await self._connection.subscribe(self._inbox, self._on_message)
-
-    async def _on_message(self, message: Msg) -> None:
-        self._arrived.put_nowait(message)
-
-    def _request(self) -> bytes:
-        # The server refuses a heartbeat longer than half the pull's life.
-        heartbeat_s = min(HEARTBEAT_S, self._expires_s / 3)
-        request = {
-            "batch": self._batch,
-            "expires": round(self._expires_s * NS_PER_S),
-            "idle_heartbeat": round(heartbeat_s * NS_PER_S),
-        }
-        if self._max_bytes:
-            request["max_bytes"] = self._max_bytes
-        return msgspec.json.encode(request)
-
-    async def _work_off(self, hand_over: Callable[[JetStreamDelivery], Awaitable[None]]) -> None:
-        wanted = self._batch
-        while wanted and not self._stopped:
-            message = await self._next()
-            if is_event(message):
-                wanted -= 1
-                self.answered = True
-                await hand_over(JetStreamDelivery(message, self._connection))
-            elif self._is_over(message):
-                return
-
-    async def _next(self) -> Msg:
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                return await self._arrived.get()
-        except TimeoutError:
-            raise TransportUnavailable(f"no sign of life from its consumer for {SILENCE_S:g} s") from None
-
-    def _is_over(self, message: Msg) -> bool:
-        """Whether a status ends the pull in peace; raises TransportUnavailable where it ends the consumer."""
-        headers = message.headers or {}
-        status, text = headers.get("Status", ""), headers.get("Description", "")
-        if status in (NOTHING_THERE, TIME_OVER) or (status == CONFLICT and text == BATCH_COMPLETED):
-            self.answered = True
-            return True
-        if status in (HEARTBEAT, ""):
-            self.answered = True
-            return False
-        # A 503 has a description of its own making in nats-py: the status alone is the server's.
-        raise TransportUnavailable(f"its consumer says {status} {text if status != '503' else 'nobody is there'}")
-
-
-def is_event(message: Msg) -> bool:
-    """Whether it came from a stream. The server's own statuses have no such reply subject, whatever their headers."""
-    return message.reply.startswith("$JS.ACK.")
+class UnfitConsumer(TransportUnavailable):
+    """A consumer or stream has settings with which events would be lost: it is not used."""
 
 
 class JetStreamTransport:
     """Events over JetStream, as `EventTransport` promises them.
 
     `servers` are `nats://` or `tls://` URLs, with credentials or without. `stream` is the one to make for subjects that
-    no stream holds.
+    no stream holds. `consumed` are the subjects whose consumers `check` looks at; `run` gets its own.
     """
 
     def __init__(
@@ -202,6 +84,7 @@ class JetStreamTransport:
         ids: Ids,
         clock: Clock,
         ack_wait_s: float = ACK_WAIT_S,
+        consumed: Sequence[str] = (),
     ) -> None:
         self._new_connection = partial(NatsConnection, servers, client_name, ids, clock)
         self._connection = self._new_connection()
@@ -210,8 +93,10 @@ class JetStreamTransport:
         self._stream = stream
         self._clock = clock
         self._ack_wait_s = ack_wait_s
-        self._homeless: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
+        self._consumed = tuple(consumed)
+        self._presence = Presence(self._connection, client_name, ids.new(), clock)
+        self._unplaced: dict[str, str] = {}
+        """Subjects of ours that no stream takes, each with the reason."""
         self._doubted = {subject: asyncio.Event() for subject in PUBLISHED_SUBJECTS}
         self._pulls: set[Pull] = set()
         self._stopped = False
@@ -224,11 +109,11 @@ class JetStreamTransport:
         streams = Streams(self._api, self._stream, subjects)
 
         async def work() -> None:
-            self._homeless.clear()
-            self._refused.clear()
-            consuming = [self._consume(each, handler, streams, health) for each, handler in subscriptions.items()]
-            publishing = [self._keep_placed(each, streams, health) for each in PUBLISHED_SUBJECTS]
-            tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing)]
+            self._unplaced.clear()
+            looks = Looks(self._api, self._queue_group, self._ack_wait_s)
+            consuming = [self._consume(*each, streams, looks, health) for each in subscriptions.items()]
+            publishing = [self._keep_placed(each, streams, looks, health) for each in PUBLISHED_SUBJECTS]
+            tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing, self._show_ourselves(health))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
@@ -240,19 +125,16 @@ class JetStreamTransport:
 
     async def publish(self, subject: str, data: bytes, message_id: str) -> None:
         """Return when the stream has stored it; a stream drops the second of two equal ids in its own window."""
-        if subject in self._homeless:
-            raise TransportUnavailable(self._homeless[subject])
+        if subject in self._unplaced:
+            raise PublishRefused(self._unplaced[subject])
         try:
             answer = await self._connection.request(subject, data, PUBLISH_TIMEOUT_S, {"Nats-Msg-Id": message_id})
             parse_answer(answer.data, Published)
         except TransportUnavailable as error:
             # The stream is full, or nobody, or somebody other than a stream, answers: its stream may be gone.
             if subject in self._doubted:
-                self._refused[subject] = str(error)
                 self._doubted[subject].set()
-            raise
-        if self._refused.pop(subject, None) is not None:
-            self._doubted[subject].set()
+            raise _of_a_publish(error) from error
 
     async def stop_consuming(self) -> None:
         """Pull no more; what was fetched and not handed over goes back at once, to be delivered to others."""
@@ -269,74 +151,184 @@ class JetStreamTransport:
         await self._connection.close()
 
     async def check(self) -> str:
-        """Reach a server over a connection of its own and ask whether JetStream is there."""
+        """Reach a server over a connection of its own; ask whether JetStream is there, and how our objects are set."""
         connection = self._new_connection()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 await connection.reach()
-                await JetStreamApi(connection).account()
-                return f"JetStream at {connection.address}, server {connection.server_version}"
+                api = JetStreamApi(connection)
+                await api.account()
+                found = f"JetStream at {connection.address}, server {connection.server_version}"
+                verdict = await self._check_settings(api)
         except TimeoutError:
             raise TransportUnavailable(f"NATS: no answer within {CHECK_TIMEOUT_S:g} s") from None
         finally:
             await connection.close()
+        if verdict.refused:
+            raise TransportUnavailable(f"{found}, but {'; '.join(verdict.refused + verdict.weak)}")
+        if verdict.weak:
+            raise TransportDegraded(f"{found}, but {'; '.join(verdict.weak)}")
+        return found
 
-    async def _consume(self, subject: str, handler: DeliveryHandler, streams: Streams, health: TransportHealth) -> None:
+    async def _check_settings(self, api: JetStreamApi) -> Verdict:
+        """The verdicts on all that is there of ours; what is not there yet will be made."""
+        looks = Looks(api, self._queue_group, self._ack_wait_s)
+        verdicts = []
+        for subject in self._consumed:
+            if (stream := await api.holder(subject)) is not None:
+                verdicts.append((await looks.reading(subject, stream)).verdict)
+        for subject in PUBLISHED_SUBJECTS:
+            if (stream := await api.holder(subject)) is not None:
+                verdicts.append(await looks.publishing(subject, stream))
+        refused = dict.fromkeys(each for verdict in verdicts for each in verdict.refused)
+        weak = dict.fromkeys(each for verdict in verdicts for each in verdict.weak)
+        return Verdict(tuple(refused), tuple(weak))
+
+    async def _show_ourselves(self, health: TransportHealth) -> None:
+        try:
+            await self._presence.watch(health)
+        except TransportUnavailable as error:
+            health.failed(ABOUT, str(error))  # the connection is breaking, and its end is reported by itself
+
+    # ------------------------------------------------------------------------------------------------------ events in
+
+    async def _consume(
+        self, subject: str, handler: DeliveryHandler, streams: Streams, looks: Looks, health: TransportHealth
+    ) -> None:
         failures = 0
         while not self._stopped:
             pull: Pull | None = None
             try:
-                pull = Pull(await self._consumer(subject, streams), self._connection)
-                health.well(subject)
-                await self._run_pull(pull, subject, handler)
+                consumer = await self._consumer(subject, streams, looks, health)
+                pull = Pull(consumer, self._connection, partial(health.well, subject))
+                await self._run_pull(pull, handler, subject, self._look_on(subject, consumer, looks, health))
             except TransportUnavailable as error:
                 failures = 1 if pull is not None and pull.answered else failures + 1
                 health.failed(subject, str(error))
+                for about in (LOOK, PROGRESS):
+                    health.well(subject, about)  # it was about the consumer that has been left
                 await self._connection.pause(failures)
-        health.well(subject)  # nothing more is wanted of it
+        for about in ("", SETTINGS, LOOK, PROGRESS, ACKNOWLEDGING):
+            health.well(subject, about)  # nothing more is wanted of it
 
-    async def _run_pull(self, pull: Pull, subject: str, handler: DeliveryHandler) -> None:
+    async def _run_pull(
+        self, pull: Pull, handler: DeliveryHandler, subject: str, looking: Coroutine[Any, Any, None]
+    ) -> None:
         async def hand_over(delivery: JetStreamDelivery) -> None:
             if self._stopped:
                 await delivery.retry(0)
             elif delivery.subject == subject:
                 await handler(delivery)
             else:
-                # A consumer that somebody made by this name without our filter: no event of ours, and no one else's.
+                # Of a consumer whose filter takes more than ours: others read these events with consumers of their own.
                 await delivery.ack()
 
         self._pulls.add(pull)
+        tasks = [asyncio.ensure_future(pull.run(hand_over)), asyncio.ensure_future(looking)]
         try:
-            await pull.run(hand_over)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            await cancel_all(tasks)
             self._pulls.discard(pull)
             await pull.stop()
 
-    async def _consumer(self, subject: str, streams: Streams) -> Consumer:
+    async def _consumer(self, subject: str, streams: Streams, looks: Looks, health: TransportHealth) -> Consumer:
+        """The subject's consumer, found or made, if its settings are fit."""
+        stream = await streams.locate(subject)
         name = durable_name(self._queue_group, subject)
-        consumer = await self._api.consumer(await streams.locate(subject), name, subject, self._ack_wait_s)
-        if consumer.config.deliver_subject:
-            raise TransportUnavailable(f"the consumer {name} is a push consumer: only a pull consumer will do")
+        consumer = await self._api.consumer(stream, name, subject, self._ack_wait_s)
+        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)
         return consumer
 
-    async def _keep_placed(self, subject: str, streams: Streams, health: TransportHealth) -> None:
-        """See that a stream holds a subject that we publish, now and whenever a publish came to nothing."""
+    async def _look_on(self, subject: str, consumer: Consumer, looks: Looks, health: TransportHealth) -> None:
+        """Look at a consumer that is being read; raises TransportUnavailable where it has to be left."""
+        progress = Progress(self._clock)
+        progress.note(consumer)
+        while True:
+            await self._clock.sleep(LOOK_EVERY_S)
+            reading = await self._read_back(subject, consumer.stream_name, looks, health)
+            now = reading.consumer
+            if now is None:
+                raise TransportUnavailable(f"its consumer {consumer.name} was deleted")
+            self._judge(subject, reading.verdict, health)
+            progress.note(now)
+            if (removed := progress.removed()) > 0:
+                where = f"the stream {now.stream_name}"
+                health.noticed(f"{removed} or more {subject} left {where} before they were read", alarm=True)
+            _say(health, subject, progress.stuck(), PROGRESS)
+            denied = self._connection.denied("$JS.ACK.", DENIED_OF_LATE_S)
+            words = "permission denied to acknowledge events ($JS.ACK.>): each comes again and again"
+            _say(health, subject, words if denied else None, ACKNOWLEDGING)
+
+    async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> Reading:
+        """A look, tried until JetStream answers it. Meanwhile events may come, and its silence is reported."""
+        while True:
+            try:
+                reading = await looks.reading(subject, stream)
+            except NoAnswer as error:
+                health.failed(subject, str(error), LOOK)
+                await self._connection.pause(1)
+            else:
+                health.well(subject, LOOK)
+                return reading
+
+    def _judge(self, subject: str, verdict: Verdict, health: TransportHealth) -> None:
+        """Say what is weak; raises UnfitConsumer for what is refused."""
+        if verdict.refused:
+            raise UnfitConsumer("; ".join(verdict.refused + verdict.weak))
+        _say(health, subject, "; ".join(verdict.weak), SETTINGS)
+
+    # ----------------------------------------------------------------------------------------------------- events out
+
+    async def _keep_placed(self, subject: str, streams: Streams, looks: Looks, health: TransportHealth) -> None:
+        """See that a fit stream holds a subject that we publish: at each look, and whenever a publish failed."""
         failures = 0
         while True:
             self._doubted[subject].clear()
             try:
-                await streams.locate(subject)
+                verdict = await looks.publishing(subject, await streams.locate(subject))
+                self._judge(subject, verdict, health)
             except TransportUnavailable as error:
                 failures += 1
-                self._homeless[subject] = str(error)
+                if not isinstance(error, NoAnswer):  # then a publish finds out by itself
+                    self._unplaced[subject] = str(error)
                 health.failed(subject, str(error))
                 await self._connection.pause(failures)
                 continue
             failures = 0
-            self._homeless.pop(subject, None)
-            if subject in self._refused:
-                # Its stream is there and takes nothing: until it takes something, that is what there is to say.
-                health.failed(subject, self._refused[subject])
-            else:
-                health.well(subject)
-            await self._doubted[subject].wait()
+            self._unplaced.pop(subject, None)
+            health.well(subject)
+            await self._doubt_or_time(subject)
+
+    async def _doubt_or_time(self, subject: str) -> None:
+        waits = [
+            asyncio.ensure_future(self._doubted[subject].wait()),
+            asyncio.ensure_future(self._clock.sleep(LOOK_EVERY_S)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+
+
+def _say(health: TransportHealth, subject: str, words: str | None, about: str) -> None:
+    if words:
+        health.failed(subject, words, about)
+    else:
+        health.well(subject, about)
+
+
+def _of_a_publish(error: TransportUnavailable) -> TransportUnavailable:
+    """What an error of a request says of a publish: refused, unanswered, or without a connection."""
+    match error:
+        case NoAnswer():
+            return PublishUnanswered(str(error))
+        case NoResponders():
+            return PublishRefused(f"no stream takes it ({error})")
+        case JetStreamRefused() | NotJetStream() | Denied() | TooLarge():
+            return PublishRefused(str(error))
+        case _:
+            return error

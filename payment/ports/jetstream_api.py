@@ -51,25 +51,39 @@ class Names(Struct, frozen=True):
     streams: list[str] | None = None
 
 
+class StreamState(Struct, frozen=True):
+    consumer_count: int = 0
+
+
 class StreamInfo(Struct, frozen=True):
+    """A stream as the server knows it; `config` is its whole configuration."""
+
     config: dict[str, Any]
+    state: StreamState = StreamState()
 
 
-class ConsumerConfig(Struct, frozen=True):
-    """What of a consumer's settings a pull must respect. `max_expires` is in nanoseconds; 0 means no limit."""
+class Delivered(Struct, frozen=True):
+    """How many deliveries there were, redeliveries included, and the stream's number of the last event delivered."""
 
-    deliver_subject: str = ""
-    max_batch: int = 0
-    max_expires: int = 0
-    max_bytes: int = 0
+    consumer_seq: int = 0
+    stream_seq: int = 0
 
 
 class Consumer(Struct, frozen=True):
-    """A durable consumer as the server knows it."""
+    """A durable consumer as the server knows it; `config` is its whole configuration.
+
+    `num_pending` events have not been delivered yet; `num_ack_pending` were, and have no acknowledgement.
+    """
 
     stream_name: str
     name: str
-    config: ConsumerConfig
+    config: dict[str, Any]
+    created: str = ""
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    paused: bool = False
+    delivered: Delivered = Delivered()
+    ack_floor: Delivered = Delivered()
 
 
 class JetStreamRefused(TransportUnavailable):
@@ -80,15 +94,19 @@ class JetStreamRefused(TransportUnavailable):
         self.error = error
 
 
+class NotJetStream(TransportUnavailable):
+    """Something answered that is no JetStream."""
+
+
 def parse_answer(data: bytes, form: type[T]) -> T:
-    """Read an answer; raises JetStreamRefused for an error, TransportUnavailable for what is no answer."""
+    """Read an answer; raises JetStreamRefused for an error, NotJetStream for what is no answer."""
     try:
         error = msgspec.json.decode(data, type=Answer).error
         if error is not None:
             raise JetStreamRefused(error)
         return msgspec.json.decode(data, type=form)
     except msgspec.DecodeError as problem:
-        raise TransportUnavailable(f"something other than JetStream answered: {problem}") from None
+        raise NotJetStream(f"something other than JetStream answered: {problem}") from None
 
 
 def durable_name(queue_group: str, subject: str) -> str:
@@ -111,10 +129,9 @@ class JetStreamApi:
         names = (await self._call("STREAM.NAMES", {"subject": subject}, Names)).streams
         return names[0] if names else None
 
-    async def stream(self, name: str) -> dict[str, Any] | None:
-        """A stream's whole configuration."""
-        found = await self._find(f"STREAM.INFO.{name}", StreamInfo)
-        return found.config if found else None
+    async def stream(self, name: str) -> StreamInfo | None:
+        """A stream as it is."""
+        return await self._find(f"STREAM.INFO.{name}", StreamInfo)
 
     async def create_stream(self, name: str, subjects: Sequence[str]) -> None:
         """Make a stream on disk that keeps everything: an event that aged away unread would be lost."""
@@ -124,9 +141,13 @@ class JetStreamApi:
     async def update_stream(self, config: dict[str, Any]) -> None:
         await self._call(f"STREAM.UPDATE.{config['name']}", config, StreamInfo)
 
+    async def find_consumer(self, stream: str, name: str) -> Consumer | None:
+        """The durable consumer of that name as it is."""
+        return await self._find(f"CONSUMER.INFO.{stream}.{name}", Consumer)
+
     async def consumer(self, stream: str, name: str, subject: str, ack_wait_s: float) -> Consumer:
         """The durable consumer of that name as it is, or a new one with our settings."""
-        found = await self._find(f"CONSUMER.INFO.{stream}.{name}", Consumer)
+        found = await self.find_consumer(stream, name)
         if found is not None:
             return found
         config = {
@@ -206,10 +227,11 @@ class Streams:
 
     async def _take_in(self, subjects: list[str]) -> str:
         for name in (self._own_name, f"{self._own_name}-payments"):
-            config = await self._api.stream(name)
-            if config is None:
+            found = await self._api.stream(name)
+            if found is None:
                 await self._api.create_stream(name, subjects)
                 return name
+            config = found.config
             if self._is_ours(config):
                 await self._api.update_stream({**config, "subjects": [*(config.get("subjects") or ()), *subjects]})
                 return name

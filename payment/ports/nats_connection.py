@@ -15,7 +15,18 @@ from nats.aio.subscription import Subscription
 
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
-from payment.ports.nats_link import CLOSE_TIMEOUT_S, LIBRARY_FLUSH_S, Link, Waiting, describe, discovered_servers
+from payment.ports.nats_link import (
+    CLOSE_TIMEOUT_S,
+    INBOX,
+    LIBRARY_FLUSH_S,
+    PING_TIMEOUT_S,
+    PUBLISH,
+    SUBSCRIPTION,
+    Link,
+    Waiting,
+    discovered_servers,
+)
+from payment.ports.nats_words import describe
 from payment.ports.transport import TransportUnavailable
 
 BACKOFF_FIRST_S = 0.1
@@ -28,6 +39,18 @@ CANCEL_AGAIN_S = 0.2
 
 class NoResponders(TransportUnavailable):
     """The server is there, and nobody listens on the subject of the request."""
+
+
+class NoAnswer(TransportUnavailable):
+    """The connection stands, and no answer came in time."""
+
+
+class Denied(TransportUnavailable):
+    """The server's permissions don't allow it."""
+
+
+class TooLarge(TransportUnavailable):
+    """The message is larger than this server takes."""
 
 
 class NatsConnection:
@@ -95,6 +118,7 @@ class NatsConnection:
 
         Raises:
             NoResponders: nobody listens there.
+            Denied, TooLarge, NoAnswer: as they say.
             TransportUnavailable: any other way to come to nothing; the request may have arrived all the same.
         """
         link = self._open_link()
@@ -107,10 +131,13 @@ class NatsConnection:
         except nats.errors.NoRespondersError:
             raise NoResponders(f"NATS at {link.address}: nobody answers on {subject}") from None
         except TimeoutError:
-            ended = waiting.reason if waiting else None
-            raise TransportUnavailable(
-                ended or f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s"
-            ) from None
+            if waiting is not None and waiting.reason is not None:
+                raise (Denied if waiting.denied else TransportUnavailable)(waiting.reason) from None
+            if link.denied(SUBSCRIPTION, INBOX):
+                raise Denied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
+            raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(f"NATS at {link.address}: {describe(error)}") from None
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
         finally:
@@ -118,20 +145,40 @@ class NatsConnection:
                 link.waiting.discard(waiting)
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Send and don't wait; raises TransportUnavailable where there is no connection now."""
+        """Send and don't wait; raises TooLarge, or TransportUnavailable where there is no connection now."""
         link = self._open_link()
         try:
             await link.client.publish(subject, data, reply=reply)
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(f"NATS at {link.address}: {describe(error)}") from None
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
 
     async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Listen over the connection there is now: the subscription ends with it. Raises TransportUnavailable."""
+        """Listen over the connection there is now, once the server has taken it: the subscription ends with it.
+
+        Raises:
+            Denied: the server's permissions don't allow it: nothing would ever arrive.
+            TransportUnavailable: there is no connection, or it is lost.
+        """
         link = self._open_link()
         try:
-            return await link.client.subscribe(subject, cb=arrived)
+            subscription = await link.client.subscribe(subject, cb=arrived)
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
+        # The server says no before it answers a ping, and says nothing where it agrees.
+        await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
+        if link.denied(SUBSCRIPTION, subject):
+            shown = f"{INBOX}>" if subject.startswith(INBOX) else subject
+            raise Denied(f"NATS at {link.address}: permission denied to subscribe to {shown}")
+        return subscription
+
+    def denied(self, beginning: str, within_s: float | None = None) -> str | None:
+        """A subject of this beginning that we may not publish to, as this connection's server said; of late, or ever.
+
+        What is published without a request (acknowledgements, pulls) has no other answer.
+        """
+        return None if self._link is None else self._link.denied(PUBLISH, beginning, within_s)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Return when nothing can be on its way to the subscription any more; raises TransportUnavailable."""

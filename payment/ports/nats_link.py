@@ -11,8 +11,7 @@ that nothing can outlive the one it was sent on, and the first connection is mad
 
 import asyncio
 import contextlib
-import os
-import ssl
+import re
 from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Client
 
+from payment.ports.nats_words import describe
 from payment.ports.transport import TransportUnavailable
 
 CONNECT_TIMEOUT_S = 2
@@ -35,6 +35,12 @@ LIBRARY_FLUSH_S = 60
 """nats-py's own limit, out of reach: ours decides."""
 LIBRARY_PING_S = 3600
 """nats-py's own pings, in effect off: ours are bounded even where the socket takes no more bytes."""
+DENIALS_MAX = 200
+"""Subjects that are remembered as denied: above those we use at a time. Inboxes have a new name each."""
+INBOX = "_INBOX."
+PUBLISH, SUBSCRIPTION = "publish", "subscription"
+"""What may be denied, in the server's words."""
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
 class CautiousClient(Client):
@@ -60,11 +66,12 @@ class Waiting:
     def __init__(self, subject: str, scope: asyncio.Timeout) -> None:
         self.subject = subject
         self.reason: str | None = None
+        self.denied = False
         self._scope = scope
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, *, denied: bool = False) -> None:
         if not self._scope.expired():
-            self.reason = reason
+            self.reason, self.denied = reason, denied
             self._scope.reschedule(asyncio.get_running_loop().time())
 
 
@@ -77,6 +84,8 @@ class Link:
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"
         self.waiting: set[Waiting] = set()
+        self.denials: dict[tuple[str, str], float] = {}
+        """When the server last denied us a `publish` or `subscription`, and its subject in lower case: loop time."""
         self._server = server
         self._client_name = client_name
         self._error: Exception | None = None
@@ -156,10 +165,24 @@ class Link:
             self._error = error
             self.reason = f"NATS at {self.address}: {describe(error)}"
             return
+        # nats-py hands the server's text over in lower case.
+        denied = _DENIED.search(text)
+        if denied is None:
+            return
+        what, subject = denied[1], denied[2]
+        self.denials.pop((what, subject), None)
+        self.denials[what, subject] = asyncio.get_running_loop().time()
+        if len(self.denials) > DENIALS_MAX:
+            del self.denials[next(iter(self.denials))]
         for waiting in tuple(self.waiting):
-            # nats-py hands the server's text over in lower case.
-            if f'"{waiting.subject.lower()}"' in text:
-                waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}")
+            if waiting.subject.lower() == subject:
+                waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}", denied=True)
+
+    def denied(self, what: str, beginning: str, within_s: float | None = None) -> str | None:
+        """A subject of this beginning whose `publish` or `subscription` the server denied us; of late, or ever."""
+        not_before = 0.0 if within_s is None else asyncio.get_running_loop().time() - within_s
+        found = (each for (kind, each), at_s in self.denials.items() if kind == what and at_s >= not_before)
+        return next((each for each in found if each.startswith(beginning.lower())), None)
 
     async def _on_closed(self) -> None:
         self._end(self.reason)
@@ -189,22 +212,3 @@ def discovered_servers(client: Client) -> list[str]:
         return []
     userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
     return [f"{own.scheme}://{userinfo}{found.netloc}" for found in client.discovered_servers]
-
-
-def describe(error: Exception) -> str:
-    """An error in words that hold no URL."""
-    match error:
-        case nats.errors.NoServersError():
-            return "can't be reached"
-        case ssl.SSLError():
-            return str(error.reason or error.strerror)
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-        case TimeoutError():
-            return "no answer in time"
-        case nats.errors.Error():
-            return str(error).removeprefix("nats: ").strip("'\" ")
-        case OSError():
-            return str(error.strerror or error)
-        case _:
-            return type(error).__name__

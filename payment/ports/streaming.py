@@ -18,21 +18,31 @@ from functools import partial
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.nats_connection import NatsConnection, cancel_all
+from payment.ports.nats_link import INBOX
 from payment.ports.stan.client import Client
 from payment.ports.stan.errors import (
     ClientIdTaken,
+    InvalidName,
+    MessageTooLarge,
     NotStreaming,
     Refused,
     SessionLost,
     StanError,
+    Unacknowledged,
     Unreachable,
     Verdict,
 )
 from payment.ports.stan.messages import MsgProto
-from payment.ports.stan.session import discover
+from payment.ports.stan.session import DISCOVER, discover
 from payment.ports.stan.subscription import Durable, Subscription
 from payment.ports.streaming_wire import ConnectionWire
-from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
+from payment.ports.transport import (
+    DeliveryHandler,
+    PublishRefused,
+    PublishUnanswered,
+    TransportListener,
+    TransportUnavailable,
+)
 from payment.ports.transport_health import TransportHealth
 
 ACK_WAIT_S = 10
@@ -47,6 +57,11 @@ LEAVE_TIMEOUT_S = 0.5
 """How long stopping waits for the server's word that an idle member has left; after that it goes on in the background.
 Nothing is handed over from the beginning on."""
 CHECK_TIMEOUT_S = 10.0
+DENIED_LOOK_EVERY_S = 3.0
+"""Between two looks at what NATS denied us: an acknowledgement, a heartbeat, a ping. They have no other answer."""
+DENIED_OF_LATE_S = 30.0
+"""A denial counts for so long. Each of those is sent again within it."""
+PERMISSIONS = "permissions"
 SESSION = "session"
 """Stands beside the subjects in the transport's health: without subjects there is still something to be well."""
 
@@ -134,7 +149,21 @@ class StreamingTransport:
         try:
             await client.publish(subject, data)
         except StanError as error:
-            raise TransportUnavailable(str(error)) from error
+            raise self._of_a_publish(error, client.publish_subject(subject)) from error
+
+    def _of_a_publish(self, error: StanError, subject: str) -> TransportUnavailable:
+        """What an error says of a publish: refused, unanswered, or without a session."""
+        match error:
+            case Refused() if error.verdict is not Verdict.SESSION_GONE:
+                return PublishRefused(self._in_words(error, self._connection))
+            case MessageTooLarge() | InvalidName():
+                return PublishRefused(str(error))
+            case Unacknowledged() if self._connection.denied(subject):
+                return PublishRefused(f"NATS{_place(self._connection)}: permission denied for {subject}")
+            case Unacknowledged():
+                return PublishUnanswered(str(error))
+            case _:
+                return TransportUnavailable(str(error))
 
     async def stop_consuming(self) -> None:
         """Hand nothing more over. A member with nothing in work leaves its groups at once; one that works does so with
@@ -218,7 +247,7 @@ class StreamingTransport:
         """Return when the session is lost; raises what a handler raises."""
         health.well(SESSION)
         consuming = [asyncio.ensure_future(self._consume(client, *each, health)) for each in subscriptions.items()]
-        waiting = {asyncio.ensure_future(self._watch(client)), *consuming}
+        waiting = {asyncio.ensure_future(self._watch(client, health)), *consuming}
         tasks = tuple(waiting)
         try:
             while not client.lost.is_set():
@@ -228,8 +257,27 @@ class StreamingTransport:
         finally:
             await cancel_all(tasks)
 
-    async def _watch(self, client: Client) -> None:
-        await client.lost.wait()
+    async def _watch(self, client: Client, health: TransportHealth) -> None:
+        """Return when the session is lost. Until then say what NATS denies us that nothing else shows."""
+        while not client.lost.is_set():
+            denied = self._denied()
+            if denied is None:
+                health.well(SESSION, PERMISSIONS)
+            else:
+                health.failed(SESSION, f"NATS{_place(self._connection)}: permission denied for {denied}", PERMISSIONS)
+            waits = [
+                asyncio.ensure_future(client.lost.wait()),
+                asyncio.ensure_future(self._clock.sleep(DENIED_LOOK_EVERY_S)),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()
+
+    def _denied(self) -> str | None:
+        found = (self._connection.denied(each, DENIED_OF_LATE_S) for each in (INBOX, DISCOVER))
+        return next((each for each in found if each), None)
 
     async def _consume(self, client: Client, subject: str, handler: DeliveryHandler, health: TransportHealth) -> None:
         failures = 0

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from payment.ports.nats_connection import NatsConnection, NoResponders
-from payment.ports.stan.errors import NobodyListens, Unreachable
+from payment.ports.nats_connection import NatsConnection, NoResponders, TooLarge
+from payment.ports.stan.errors import MessageTooLarge, NobodyListens, Unreachable
 from payment.ports.transport import TransportUnavailable
 
 
@@ -32,6 +32,8 @@ class ConnectionWire:
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
         try:  # as `_in_its_words`, but twice as fast: this one is called for each message
             await self._connection.send(subject, data, reply)
+        except TooLarge as error:
+            raise MessageTooLarge(str(error)) from error
         except TransportUnavailable as error:
             raise Unreachable(str(error)) from error
 

@@ -5,7 +5,19 @@ from typing import Protocol
 
 
 class TransportUnavailable(Exception):
-    """The broker can't take an event now: it is kept, and published again later."""
+    """The broker can't take an event now: it is kept, and published again later. The text holds no credential."""
+
+
+class PublishRefused(TransportUnavailable):
+    """The connection stands, and the broker does not take this event: the text says why."""
+
+
+class PublishUnanswered(TransportUnavailable):
+    """The connection stands, and the broker did not acknowledge this event in time: it may be stored all the same."""
+
+
+class TransportDegraded(TransportUnavailable):
+    """A check's outcome: the broker works, and something there weakens a promise of ours. The text says what."""
 
 
 class Delivery(Protocol):
@@ -48,6 +60,12 @@ class TransportListener(Protocol):
         Said once, however long it lasts; and once more where it turns out to need a person, who can act on the reason.
         """
 
+    def reason_changed(self, reason: str) -> None:
+        """They still can't, for another reason than the one that `disconnected` gave. Worth showing, not a log line."""
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        """Something to read once that changes nothing of the connection. `alarm`: an operator has to act on it."""
+
 
 class EventTransport(Protocol):
     """A broker. It reconnects for ever by itself, with jitter, and says so through the listener."""
@@ -62,7 +80,9 @@ class EventTransport(Protocol):
         """Publish, and return once the broker has stored it.
 
         Raises:
-            TransportUnavailable: it was not acknowledged; it may have been stored all the same.
+            PublishRefused: the broker says no.
+            PublishUnanswered: no acknowledgement in time, over a connection that stands.
+            TransportUnavailable: there is no connection, or it was lost meanwhile. It may be stored all the same.
         """
 
     async def stop_consuming(self) -> None:
@@ -72,8 +92,9 @@ class EventTransport(Protocol):
         """Flush acks and close the connection; never unsubscribes a durable."""
 
     async def check(self) -> str:
-        """Reach the broker once and say in a few words what was found.
+        """Reach the broker once and say in a few words what was found. Nothing is made or changed.
 
         Raises:
+            TransportDegraded: it works, and a setting there weakens a promise.
             TransportUnavailable: with the reason.
         """

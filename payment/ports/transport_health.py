@@ -1,22 +1,30 @@
 """What a transport's listener is told, and when: each change once, no retry ever.
 
-Owns: the listener's calls. Must never: call it twice for one change, or for a hiccup that passes within GRACE_S; but a
-loss that needs a person is told a second time, with what there is to do (`persists`). Change together with:
-`payment.ports.transport` (what the calls promise).
+Owns: the listener's calls. Must never: call `disconnected` twice for one reason of one outage, or for a hiccup that
+passes within GRACE_S; but a loss that needs an operator is reported a second time, with what to do (`persists`).
+Change together with: `payment.ports.transport` (what the calls promise).
 
-A transport is well when its connection stands and each of its subjects works. One subject in trouble (no stream may be
-made for it, say) is told as `disconnected` with that subject's reason, while the others go on. Where a connection comes
+A transport is well when its connection stands and each of its subjects works. A subject in trouble (no stream may be
+made for it, its consumer has settings that lose events) is reported as `disconnected` with that subject's reason, while
+the others go on; a second trouble beside it is reported with the first. Where a connection comes
 back to such a state, the listener hears `connected` first: what it held back for the lost connection can go now.
 """
 
 import enum
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from payment.ports.clock import Clock
 from payment.ports.transport import TransportListener
 
 GRACE_S = 1.0
 """A subject may be in trouble this long untold: a deleted consumer, a leader election mend within it."""
+TELL_AGAIN_AFTER_S = 10.0
+"""Another trouble beside the first is reported no sooner, and shown at once: an outage appears in several places, one
+after the other."""
+REASONS_MAX = 100
+"""Reasons of one outage that are remembered as told. Each is a sentence; there are a few for each of six subjects."""
 
 
 class Told(enum.Enum):
@@ -28,8 +36,18 @@ class Told(enum.Enum):
     AILING = "ailing"
 
 
+class Trouble(Struct):
+    """Why something can't be used, and since when, in monotonic seconds."""
+
+    since: float
+    reason: str
+
+
 class TransportHealth:
-    """Turns what happens to a connection and its subjects into calls of one listener."""
+    """Turns what happens to a connection and its subjects into calls of one listener.
+
+    Beside a subject itself something about it may be in trouble: its settings, say. That has a name, `about`.
+    """
 
     def __init__(self, subjects: Iterable[str], listener: TransportListener, clock: Clock) -> None:
         self._subjects = frozenset(subjects)
@@ -37,39 +55,84 @@ class TransportHealth:
         self._clock = clock
         self._told = Told.NOTHING
         self._told_that_it_lasts = False
+        self._told_text = ""
+        self._told_at = 0.0
+        self._told_reasons: set[tuple[str, str]] = set()
         self._untried = set(self._subjects)
-        self._since: dict[str, float] = {}
+        self._troubles: dict[tuple[str, str], Trouble] = {}
 
     def lost(self, reason: str) -> None:
         """There is no connection: every subject has to be tried anew."""
         self._untried = set(self._subjects)
-        self._since.clear()
+        self._troubles.clear()
         if self._told is not Told.LOST:
             self._told = Told.LOST
             self._told_that_it_lasts = False
-            self._listener.disconnected(reason)
+            self._told_reasons.clear()
+            self._tell(reason)
+        else:
+            self._show(reason)
 
     def persists(self, reason: str) -> None:
         """What is lost won't come back by itself, for this reason, whatever it was lost for: said once a loss."""
         if self._told is Told.LOST and not self._told_that_it_lasts:
             self._told_that_it_lasts = True
-            self._listener.disconnected(reason)
+            self._tell(reason)
 
-    def failed(self, subject: str, reason: str) -> None:
-        """The connection stands, but this subject can't be used: said when it has lasted GRACE_S."""
-        now = self._clock.monotonic()
-        since = self._since.setdefault(subject, now)
-        if now - since < GRACE_S or self._told is Told.AILING:
-            return
+    def failed(self, subject: str, reason: str, about: str = "") -> None:
+        """The connection stands, but this can't be used, or not as it should: said when it has lasted GRACE_S."""
+        trouble = self._troubles.setdefault((subject, about), Trouble(self._clock.monotonic(), reason))
+        trouble.reason = reason
+        self._judge()
+
+    def well(self, subject: str, about: str = "") -> None:
+        """This can be used."""
+        self._troubles.pop((subject, about), None)
+        if not about:
+            self._untried.discard(subject)
+        self._judge()
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        """Something to read once that changes nothing of this."""
+        self._listener.noticed(text, alarm=alarm)
+
+    def _judge(self) -> None:
+        before = self._clock.monotonic() - GRACE_S
+        lasting = {key: each for key, each in self._troubles.items() if each.since <= before}
+        if lasting:
+            self._ails({(subject, each.reason) for (subject, _), each in lasting.items()})
+        elif not self._troubles and not self._untried and self._told is not Told.WELL:
+            self._told = Told.WELL
+            self._told_reasons.clear()
+            self._listener.connected()
+
+    def _ails(self, reasons: set[tuple[str, str]]) -> None:
+        text = in_one_sentence(reasons)
         if self._told is Told.LOST:
             self._listener.connected()
-        self._told = Told.AILING
-        self._listener.disconnected(f"{subject}: {reason}")
+        soon = self._clock.monotonic() - self._told_at < TELL_AGAIN_AFTER_S
+        if self._told is Told.AILING and (soon or reasons <= self._told_reasons):
+            self._show(text)
+            return
+        if len(self._told_reasons) >= REASONS_MAX:
+            self._told_reasons.clear()
+        self._told, self._told_at = Told.AILING, self._clock.monotonic()
+        self._told_reasons |= reasons
+        self._tell(text)
 
-    def well(self, subject: str) -> None:
-        """This subject can be used."""
-        self._since.pop(subject, None)
-        self._untried.discard(subject)
-        if not self._since and not self._untried and self._told is not Told.WELL:
-            self._told = Told.WELL
-            self._listener.connected()
+    def _tell(self, text: str) -> None:
+        self._told_text = text
+        self._listener.disconnected(text)
+
+    def _show(self, text: str) -> None:
+        if text != self._told_text:
+            self._told_text = text
+            self._listener.reason_changed(text)
+
+
+def in_one_sentence(reasons: Iterable[tuple[str, str]]) -> str:
+    """Subjects and their reasons; subjects with one reason stand together."""
+    subjects: dict[str, list[str]] = {}
+    for subject, reason in sorted(reasons):
+        subjects.setdefault(reason, []).append(subject)
+    return "; ".join(f"{', '.join(which)}: {reason}" for reason, which in subjects.items())

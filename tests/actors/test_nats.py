@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from payment.actors.letters import (
-    UNSTORABLE,
     EffectEnded,
     EventArrived,
     Handling,
@@ -19,6 +19,8 @@ from payment.actors.letters import (
 )
 from payment.actors.mailbox import Mailbox
 from payment.actors.nats import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
+from payment.actors.nats_outgoing import ASIDE_LONGEST_S, REPUBLISH_LONGEST_S, UNANSWERED_LONGEST_S
+from payment.actors.nats_refusals import ALARM_AGAIN_AFTER_S, UNANSWERED_ALARM_AFTER_S
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
 from payment.core.messages import EventPublished, OrderCancelled
 from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
@@ -229,11 +231,12 @@ async def test_a_dead_letter_that_can_be_read_says_why_it_is_one(world: NatsWorl
     """F41: its order can't be stored."""
     await world.event(cancel())
     letter = await world.arrived()
+    letter.error = "the order that it makes can't be stored"
     with capture_logs() as logs:
         letter.settle(Handling.DEAD_LETTER)
         await world.clock.settle()
     (alarm,) = [line for line in logs if line["event"] == "dead_letter_kept"]
-    assert (alarm["order_id"], alarm["error"]) == ("o1", UNSTORABLE)
+    assert (alarm["order_id"], alarm["error"]) == ("o1", letter.error)
 
 
 async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:
@@ -372,6 +375,161 @@ async def test_each_event_has_one_line(world: NatsWorld) -> None:
         250.0,
     )
     assert (line["subject"], line["identity"], line["redelivered"]) == (ORDER_CANCELLED, "order:cancelled:1:1", 0)
+
+
+def lines_of(lines: list[MutableMapping[str, Any]], event: str) -> list[MutableMapping[str, Any]]:
+    return [line for line in lines if line["event"] == event]
+
+
+@pytest.fixture
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    structlog.reset_defaults()
+    get_logger.cache_clear()
+    with capture_logs() as lines:
+        yield lines
+
+
+class TestRefusedPublishes:
+    """F54: the broker is there and takes nothing of a subject: said, alarmed, tried on, and out when it does."""
+
+    def why(self, world: NatsWorld) -> str:
+        return world.health.view().dependencies["nats"].why or ""
+
+    async def test_it_is_said_after_four_seconds_with_its_reason(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F54: not for a stream that elects a leader; one alarm, with how many events wait; its end is logged."""
+        world.broker.refused[PAYMENT_CREATED] = "too many channels"
+        await world.ask(*(paid(str(number)) for number in range(3)))
+        await world.clock.advance(3.5)
+        assert (world.health.is_up(Dependency.NATS), lines_of(lines, "publish_refused")) == (True, [])
+        await world.clock.advance(1.5)
+        assert self.why(world) == "events on payment:created are refused: too many channels"
+        (alarm,) = lines_of(lines, "publish_refused")
+        assert (alarm["subject"], alarm["reason"], alarm["count"], alarm["alarm"], alarm["log_level"]) == (
+            PAYMENT_CREATED,
+            "too many channels",
+            3,
+            True,
+            "error",
+        )
+        world.broker.refused.clear()
+        await world.clock.advance(REPUBLISH_LONGEST_S)
+        assert len(world.sent()) == 3
+        assert world.health.is_up(Dependency.NATS)
+        assert [line["reason"] for line in lines_of(lines, "dependency_lost")] == [
+            "events on payment:created are refused: too many channels"
+        ]
+
+    async def test_it_is_repeated_rarely_and_a_new_reason_at_once(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F54: a line each ten minutes while it lasts, and one for another reason."""
+        world.broker.refused[PAYMENT_CREATED] = "full"
+        await world.ask(paid())
+        await world.clock.advance(ALARM_AGAIN_AFTER_S - 60)
+        world.broker.refused[PAYMENT_CREATED] = "sealed"
+        await world.clock.advance(50)
+        assert [line["reason"] for line in lines_of(lines, "publish_refused")] == ["full", "sealed"]
+        world.broker.refused[PAYMENT_CREATED] = "full"
+        await world.clock.advance(ALARM_AGAIN_AFTER_S)
+        assert [line["reason"] for line in lines_of(lines, "publish_refused")] == ["full", "sealed", "full"]
+
+    async def test_acknowledgements_that_never_come_are_said_within_ten_seconds(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F54: over a connection that stands; an alarm only after a minute, and tries ever more rarely."""
+        world.broker.lost_answers = 1_000
+        await world.ask(paid())
+        await world.clock.advance(9)
+        assert self.why(world) == "events on payment:created are not acknowledged: no answer"
+        assert lines_of(lines, "publish_refused") == []
+        await world.clock.advance(UNANSWERED_ALARM_AFTER_S)
+        assert len(lines_of(lines, "publish_refused")) == 1
+        await world.clock.advance(230)
+        assert len(world.transport.tries) <= 6 + 300 / UNANSWERED_LONGEST_S
+
+    async def test_one_event_that_is_refused_for_itself_steps_aside(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F54: the others of its subject go on without a pause, and its order is named."""
+        bad = paid("bad")
+        world.broker.refused[bad.message_id] = "message size exceeds maximum allowed"
+        await world.ask(bad, *(paid(str(number)) for number in range(100)))
+        await world.clock.advance(1.5)
+        assert len(world.sent()) == 100
+        await world.clock.advance(30)
+        for number in range(100, 110):
+            await world.ask(paid(str(number)))
+        assert len(world.sent()) == 110
+        assert "1 of the events on payment:created refused for themselves: message size" in self.why(world)
+        assert [line["order_id"] for line in lines_of(lines, "publish_refused")] == ["obad"]
+        world.broker.refused.clear()
+        await world.clock.advance(ASIDE_LONGEST_S)
+        assert len(world.sent()) == 111
+        assert world.health.is_up(Dependency.NATS)
+
+    async def test_a_lost_connection_is_no_refusal(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F28: it has a line of its own, and no alarm."""
+        world.broker.go_away("NATS at h:4222: Connection refused")
+        await world.ask(paid())
+        await world.clock.advance(100)
+        assert self.why(world) == "NATS at h:4222: Connection refused"
+        assert lines_of(lines, "publish_refused") == []
+
+    async def test_a_server_that_refuses_as_it_goes_is_a_lost_connection(
+        self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
+    ) -> None:
+        """F28: its last answers are no refusal: only what lasts over a connection that stands is one."""
+        world.broker.refused[PAYMENT_CREATED] = "no stream takes it"
+        await world.ask(paid())
+        world.broker.go_away("the server is shutting down")
+        await world.clock.advance(60)
+        assert (self.why(world), lines_of(lines, "publish_refused")) == ("the server is shutting down", [])
+
+    async def test_a_subject_stays_degraded_while_the_transport_is_well(self, world: NatsWorld) -> None:
+        """F54: a connection that comes back is no evidence that a refused subject is taken."""
+        world.broker.refused[PAYMENT_CREATED] = "full"
+        await world.ask(paid())
+        await world.clock.advance(5)
+        world.broker.go_away("gone")
+        await world.clock.settle()
+        world.broker.come_back()
+        await world.clock.advance(1)
+        assert "events on payment:created are refused: full" in self.why(world)
+        assert not world.health.is_up(Dependency.NATS)
+
+    async def test_the_gauge_shows_what_waits(self, world: NatsWorld) -> None:
+        """0 from the start on, for each subject."""
+
+        def waiting(subject: str) -> float | None:
+            return world.metrics.registry.get_sample_value("payment_events_waiting", {"subject": subject})
+
+        assert (waiting(PAYMENT_CREATED), waiting(PAYMENT_REFUNDED)) == (0, 0)
+        world.broker.refused[PAYMENT_CREATED] = "full"
+        await world.ask(paid("1"), paid("2"))
+        assert waiting(PAYMENT_CREATED) == 2
+        world.broker.refused.clear()
+        await world.clock.advance(2)
+        await world.letters()
+        assert waiting(PAYMENT_CREATED) == 0
+
+
+async def test_what_the_transport_notices_is_logged(world: NatsWorld, lines: list[MutableMapping[str, Any]]) -> None:
+    """An alarm where events were lost, else a line; another reason of an outage is shown and not logged."""
+    world.actor.noticed("5 events were removed", alarm=True)
+    world.actor.noticed("can't be seen", alarm=False)
+    world.actor.disconnected("refused")
+    world.actor.reason_changed("wrong password")
+    said = [(line["event"], line["log_level"], line["reason"]) for line in lines]
+    assert said == [
+        ("broker_alarm", "error", "5 events were removed"),
+        ("broker_notice", "info", "can't be seen"),
+        ("dependency_lost", "warning", "refused"),
+    ]
+    assert world.health.view().dependencies["nats"].why == "wrong password"
 
 
 class Delivered:

@@ -43,6 +43,9 @@ class Member:
         self.transport = transport
         self.got: list[Delivery] = []
         self.told: list[str] = []
+        self.shown = ""
+        """The reason of the last `reason_changed`."""
+        self.notices: list[str] = []
         self._handle = handle or (lambda delivery: delivery.ack())
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -53,6 +56,14 @@ class Member:
 
     def disconnected(self, reason: str) -> None:
         self.told.append(f"disconnected: {reason}")
+        self._changed.set()
+
+    def reason_changed(self, reason: str) -> None:
+        self.shown = reason
+        self._changed.set()
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        self.notices.append(f"alarm: {text}" if alarm else text)
         self._changed.set()
 
     async def start(self, *subjects: str) -> Member:

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from payment.ports.clock import Clock
-from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
+from payment.ports.transport import (
+    DeliveryHandler,
+    PublishRefused,
+    PublishUnanswered,
+    TransportDegraded,
+    TransportListener,
+    TransportUnavailable,
+)
 
 ACK_WAIT_S = 30.0
 DUPLICATE_WINDOW_S = 120.0
@@ -61,7 +68,9 @@ class FakeBroker:
         self.deduplicates = deduplicates
         self.away: str | None = None
         self.refused: dict[str, str] = {}
-        """Subjects that can't be published, each with the reason."""
+        """Subjects, and message ids, that can't be published, each with the reason."""
+        self.weak: str | None = None
+        """What a check finds that weakens a promise."""
         self.lost_answers = 0
         """So many publishes are stored and yet answered by nothing."""
         self._logs: dict[str, list[Stored]] = {}
@@ -225,11 +234,13 @@ class FakeTransport:
         if not self._connected or self._broker.away is not None:
             raise TransportUnavailable(self._broker.away or "not connected")
         if subject in self._broker.refused:
-            raise TransportUnavailable(self._broker.refused[subject])
+            raise PublishRefused(self._broker.refused[subject])
+        if message_id in self._broker.refused:
+            raise PublishRefused(self._broker.refused[message_id])
         self._broker.put(subject, data, message_id)
         if self._broker.lost_answers > 0:
             self._broker.lost_answers -= 1
-            raise TransportUnavailable("no answer")
+            raise PublishUnanswered("no answer")
         self.published.append((subject, data, message_id))
 
     async def stop_consuming(self) -> None:
@@ -244,6 +255,8 @@ class FakeTransport:
     async def check(self) -> str:
         if self._broker.away is not None:
             raise TransportUnavailable(self._broker.away)
+        if self._broker.weak is not None:
+            raise TransportDegraded(self._broker.weak)
         return "a broker in memory"
 
     async def _consume(self, subject: str, handler: DeliveryHandler) -> None:

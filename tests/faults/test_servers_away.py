@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from pathlib import Path
 
+import nats
 import pytest
 
 from tests.faults.laws import NOTHING_CHARGED
@@ -17,8 +20,9 @@ from tests.faults.steps import (
     pay,
     placed,
 )
-from tests.flows.bus import PAID, REFUNDED, Bus
+from tests.flows.bus import PAID, REFUNDED, STREAM, Bus
 from tests.flows.house import House
+from tests.servers.nats import NatsServer
 from tests.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
@@ -110,3 +114,34 @@ async def test_a_lost_answer_to_a_write_is_never_a_second_charge(house: House, b
         assert settled.body["stripeId"] == one_charge(house, order)["id"]
         await bus.told(order, PAID)
         process.kill()
+
+
+async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
+    house: House, bus: Bus, tmp_path: Path
+) -> None:
+    """F54: a full stream: 201, degraded with the reason, an alarm; `payment:created` is out once it has room."""
+    server = NatsServer(tmp_path)
+    await asyncio.to_thread(server.start)
+    client = await nats.connect(server.url)
+    try:
+        config = {"name": STREAM, "subjects": [PAID], "discard": "new", "max_msgs": 1}
+        await client.request(f"$JS.API.STREAM.CREATE.{STREAM}", json.dumps(config).encode(), timeout=5)
+        await client.request(PAID, b'{"orderId": "an earlier one"}', timeout=5)
+        async with Bus(server.url) as full:
+            process = await house.start(NATS_URL=server.url)
+            order = await placed(house, full)
+            assert (await pay(process, order)).status == 201
+            await dependency(process, "nats", up=False)
+            status, shown = process.readyz() or (0, {})
+            assert (status, shown["status"]) == (200, "degraded")
+            assert "maximum messages exceeded" in shown["dependencies"]["nats"]["why"]
+            assert [line["count"] for line in process.said("publish_refused", subject=PAID)] == [1]
+            assert (await pay(process, await placed(house, full))).status == 201
+            room = json.dumps({**config, "max_msgs": 100}).encode()
+            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", room, timeout=5)
+            await full.told(order, PAID, deadline_s=WELL_WITHIN_S)
+            await dependency(process, "nats", up=True)
+            process.kill()
+    finally:
+        await client.close()
+        await asyncio.to_thread(server.stop)

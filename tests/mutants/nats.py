@@ -6,6 +6,13 @@ ACTOR = "payment/actors/nats.py"
 EVENTS = "payment/edge/events.py"
 OUTGOING = "payment/actors/nats_outgoing.py"
 LINK = "payment/ports/nats_link.py"
+REFUSALS = "payment/actors/nats_refusals.py"
+JETSTREAM = "payment/ports/jetstream.py"
+SETTINGS = "payment/ports/jetstream_settings.py"
+BELOW = "The simulation has a fake in the place of the broker: this file is not run there."
+TIME_ONLY = "Everything goes out in the end: only how soon differs, and that is tested by the second."
+REFUSED = "tests/actors/test_nats.py::TestRefusedPublishes::"
+OTHERS = "tests/ports/test_jetstream_made_by_others.py::"
 NO_TLS = "The simulation has a fake in the place of the broker, without a wire."
 
 MUTANTS = (
@@ -56,8 +63,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            outgoing.refused(effect)\n            return\n",
-                "            get_logger()\n",
+                "            self._not_taken(outgoing, effect, error, started)\n            return\n",
+                "            get_logger().debug(str(error))\n",
             ),
         ),
     ),
@@ -66,7 +73,13 @@ MUTANTS = (
         wrong="An event that the broker did not take is not offered to it again.",
         endangers="L2 F28",
         test="tests/actors/test_nats.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
-        edits=(Edit(OUTGOING, "        self._waiting.appendleft(effect)\n", ""),),
+        edits=(
+            Edit(
+                OUTGOING,
+                "            self._waiting.append(effect)\n            self._close(",
+                "            self._close(",
+            ),
+        ),
     ),
     Mutant(
         name="never-handled-again",
@@ -127,7 +140,7 @@ MUTANTS = (
         "test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again",
         edits=(
             Edit(
-                "payment/ports/jetstream.py",
+                "payment/ports/jetstream_pull.py",
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us}"',
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us - stored_us}"',
             ),
@@ -176,5 +189,186 @@ MUTANTS = (
         "is_taken_without",
         edits=(Edit(LINK, 'url is not None and url.scheme == "tls":', "url is not None:"),),
         beyond=NO_TLS,
+    ),
+    Mutant(
+        name="refusal-not-said",
+        wrong="What the broker refuses is tried again for ever, and nothing reports it.",
+        endangers="F54",
+        test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
+        edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
+    ),
+    Mutant(
+        name="silence-no-refusal",
+        wrong="A broker that never acknowledges is taken for a lost connection: nothing reports it.",
+        endangers="F54",
+        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
+        edits=(
+            Edit(
+                ACTOR,
+                "if isinstance(error, PublishRefused | PublishUnanswered):",
+                "if isinstance(error, PublishRefused):",
+            ),
+        ),
+        beyond="A simulated bus that stores nothing for ten seconds is away, and says so.",
+    ),
+    Mutant(
+        name="connection-back-clears-refusals",
+        wrong="`/readyz` is ready again when the connection is back, though a subject is still refused.",
+        endangers="F54",
+        test=REFUSED + "test_a_subject_stays_degraded_while_the_transport_is_well",
+        edits=(
+            Edit(
+                ACTOR,
+                'text = "; ".join([*away, *self._refusals.shown("; ".join(away))])',
+                'text = "; ".join([*away, *(self._refusals.shown("; ".join(away)) if away else [])])',
+            ),
+        ),
+        beyond="Readiness is no part of a journal.",
+    ),
+    Mutant(
+        name="refused-alone-refuses-all",
+        wrong="An event that is refused for itself makes its whole subject wait, each time.",
+        endangers="F54",
+        test=REFUSED + "test_one_event_that_is_refused_for_itself_steps_aside",
+        edits=(Edit(OUTGOING, "alone = before is not None and (", "alone = before is None and bool("),),
+        beyond=TIME_ONLY,
+    ),
+    Mutant(
+        name="refusal-repeated-each-second",
+        wrong="A refusal that lasts is an alarm at each look.",
+        endangers="F54",
+        test=REFUSED + "test_it_is_repeated_rarely_and_a_new_reason_at_once",
+        edits=(Edit(REFUSALS, "now - self.alarmed_at >= ALARM_AGAIN_AFTER_S", "now > self.alarmed_at"),),
+        beyond="No law counts lines.",
+    ),
+    Mutant(
+        name="silence-tried-as-often-as-a-refusal",
+        wrong="What is not acknowledged is published again every few seconds, and NATS Streaming stores it each time.",
+        endangers="F54",
+        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
+        edits=(
+            Edit(
+                OUTGOING, "REPUBLISH_LONGEST_S if answered else UNANSWERED_LONGEST_S", "min(UNANSWERED_LONGEST_S, 1.0)"
+            ),
+        ),
+        beyond="The simulated bus knows message ids.",
+    ),
+    Mutant(
+        name="dead-letter-without-an-alarm",
+        wrong="An order's event that can't be applied is put away with no more than a warning.",
+        endangers="F30",
+        test="tests/actors/test_nats.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
+        edits=(
+            Edit(
+                ACTOR,
+                "            self._alarm_dead_letter(delivery, order_id, error)\n",
+                "            self._metrics.dead_letters(delivery.subject).inc()\n",
+            ),
+        ),
+        beyond="No law counts lines.",
+    ),
+    Mutant(
+        name="max-deliver-not-looked-at",
+        wrong="A consumer that gives an event up after some tries is read.",
+        endangers="L4 F53",
+        test="tests/ports/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
+        edits=(
+            Edit(SETTINGS, 'int(config.get("max_deliver") or -1)) > 0:', 'int(config.get("max_deliver") or -1)) > 99:'),
+        ),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="headers-only-not-looked-at",
+        wrong="A consumer whose events have no contents is read: each becomes an empty dead letter.",
+        endangers="L4 F53",
+        test="tests/ports/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
+        edits=(Edit(SETTINGS, 'if config.get("headers_only"):', 'if config.get("headers_only_"):'),),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="stream-without-acks-published-to",
+        wrong="A stream that never acknowledges is published to, again and again.",
+        endangers="L2 F53",
+        test="tests/ports/test_jetstream_settings.py::test_a_stream_that_can_not_take_our_events_is_not_published_to",
+        edits=(Edit(SETTINGS, 'if config.get("no_ack"):', 'if config.get("no_ack_"):'),),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="settings-read-once",
+        wrong="A consumer's settings are judged when it is found, and what is changed afterwards is not seen.",
+        endangers="L4 F53",
+        test=OTHERS + "test_a_setting_that_is_changed_under_our_feet_is_seen",
+        edits=(
+            Edit(
+                JETSTREAM,
+                "            self._judge(subject, reading.verdict, health)\n            progress.note(",
+                "            progress.note(",
+            ),
+        ),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="well-before-an-answer",
+        wrong="A subject counts as well when its consumer is there, whether it answers a pull or not.",
+        endangers="F54",
+        test="tests/ports/test_publish_refused.py::test_a_consumer_that_may_not_be_read_is_never_called_well",
+        edits=(
+            Edit(
+                JETSTREAM,
+                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        return consumer",
+                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        health.well(subject)\n        return consumer",
+            ),
+        ),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="removed-unread-in-silence",
+        wrong="Events that a limit or a purge takes before they were read are not counted.",
+        endangers="L4 F53",
+        test=OTHERS + "test_events_purged_before_they_were_read_are_an_alarm",
+        edits=(
+            Edit(
+                "payment/ports/jetstream_look.py",
+                "self._removed += max(0, last.num_pending - now.num_pending - delivered)",
+                "self._removed += min(0, delivered)",
+            ),
+        ),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="restart-taken-for-a-second-process",
+        wrong="A process of the same client id that was seen once is reported as a second living one.",
+        endangers="F34",
+        test="tests/ports/test_nats_presence.py::test_processes_that_follow_one_another_are_no_clash",
+        edits=(Edit("payment/ports/nats_presence.py", "last - first >= BOTH_ALIVE_S", "last - first >= 0.0"),),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="second-process-not-seen",
+        wrong="Two living processes with one client id take over one another's work, and nothing reports it.",
+        endangers="F34",
+        test="tests/ports/test_nats_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
+        edits=(
+            Edit(
+                "payment/ports/nats_presence.py", "if name == self._instance or not", "if name != self._instance or not"
+            ),
+        ),
+        beyond=BELOW,
+    ),
+    Mutant(
+        name="streaming-refusal-called-an-outage",
+        wrong="A publish that NATS Streaming refuses counts as a lost connection, which nothing reports.",
+        endangers="F54",
+        test="tests/ports/test_publish_refused.py::test_nats_streaming_takes_no_more_channels",
+        edits=(
+            Edit(
+                "payment/ports/streaming.py",
+                "                return PublishRefused(self._in_words(error, self._connection))",
+                "                return TransportUnavailable(self._in_words(error, self._connection))",
+            ),
+        ),
+        beyond=BELOW,
     ),
 )

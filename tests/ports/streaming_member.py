@@ -28,6 +28,12 @@ class Listener:
     def disconnected(self, reason: str) -> None:
         say(told="disconnected", reason=reason)
 
+    def reason_changed(self, reason: str) -> None:
+        say(shown=reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        say(noticed=text, alarm=alarm)
+
 
 async def main(url: str, client_id: str, ack_wait_s: str, manner: str) -> None:
     transport = StreamingTransport(

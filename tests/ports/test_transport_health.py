@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from payment.ports.transport_health import GRACE_S, TransportHealth
+from payment.ports.transport_health import GRACE_S, TELL_AGAIN_AFTER_S, TransportHealth
 from tests.fakes.clock import FakeClock
 
 
 class Listener:
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.shown: list[str] = []
 
     def connected(self) -> None:
         self.heard.append("up")
 
     def disconnected(self, reason: str) -> None:
         self.heard.append(reason)
+
+    def reason_changed(self, reason: str) -> None:
+        self.shown.append(reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        self.heard.append(f"noticed: {text}")
 
 
 @pytest.fixture
@@ -98,3 +105,41 @@ async def test_a_connection_that_comes_back_ailing_is_told_as_back_and_ailing(
     health.failed("out", "no stream")
     health.lost("gone again")
     assert listener.heard == ["gone", "up", "out: no stream", "gone again"]
+
+
+async def test_a_second_trouble_beside_the_first_is_told_too(
+    health: TransportHealth, listener: Listener, clock: FakeClock
+) -> None:
+    """F53: each once; subjects with one reason stand together; what has ended is shown and not told."""
+    health.failed("out", "full", "settings")
+    for _ in range(3):
+        health.failed("in", "no stream")
+        await clock.advance(GRACE_S)
+    health.failed("out", "no stream")
+    await clock.advance(GRACE_S)
+    health.failed("out", "no stream")
+    assert listener.heard == ["in: no stream; out: full"]
+    assert listener.shown == ["in, out: no stream; out: full"]
+    await clock.advance(TELL_AGAIN_AFTER_S)
+    health.failed("out", "no stream")
+    assert listener.heard == ["in: no stream; out: full", "in, out: no stream; out: full"]
+    health.well("out", "settings")
+    assert len(listener.heard) == 2
+    assert listener.shown[1:] == ["in, out: no stream"]
+    health.well("in")
+    health.well("out")
+    assert listener.heard[2:] == ["up"]
+
+
+async def test_something_about_a_subject_does_not_make_it_tried(health: TransportHealth, listener: Listener) -> None:
+    """F53: settings that are fine are no evidence that events come."""
+    health.well("in", "settings")
+    health.well("out", "settings")
+    assert listener.heard == []
+
+
+def test_another_reason_of_one_loss_is_shown(health: TransportHealth, listener: Listener) -> None:
+    """F28: `/readyz` says why it is lost now, and the log has one line."""
+    for reason in ("gone", "refused", "refused", "wrong password"):
+        health.lost(reason)
+    assert (listener.heard, listener.shown) == (["gone"], ["refused", "wrong password"])

@@ -5,6 +5,7 @@ nothing. `note` is called once for each entry, after the checks have seen it: so
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from tests.simulation.journal import (
     Looked,
     Paused,
     Pressed,
+    Refused,
     Restored,
     Rests,
     Said,
@@ -136,6 +138,8 @@ class Books:
         self.paused: dict[str, float] = {}
         self.ever_paused = False
         self.ever_killed = False
+        self.refused_s: dict[tuple[str, str], float] = {}
+        """Since when the bus has taken nothing of a subject from a process that has not said so yet."""
         self.running: set[str] = set()
         self.resting = False
         self.rested = False
@@ -305,6 +309,7 @@ class Books:
             self.returned.add(entry.charge_id)
 
     def _stored(self, entry: Stored) -> None:
+        self.refused_s.pop((entry.who, entry.subject), None)
         if entry.subject in INCOMING_SUBJECTS:
             self.incoming[entry.subject, entry.sequence] = entry
         else:
@@ -325,6 +330,28 @@ class Books:
     def _untold(self, entry: LeftUntold) -> None:
         self.asked[entry.request_no].lost = True
 
+    def _refused(self, entry: Refused) -> None:
+        self.refused_s.setdefault((entry.who, entry.subject), entry.at_s)
+
+    def _said(self, entry: Said) -> None:
+        self._said_of_publishes(entry)
+        self._said_in_numbers(entry)
+
+    def _said_of_publishes(self, entry: Said) -> None:
+        """Said: it is known. What was not said yet counts anew with a new connection, and all with a new actor."""
+        if entry.event == "publish_refused":
+            self.refused_s[entry.who, str(entry.fields["subject"])] = math.inf
+        elif entry.event == "dependency_lost" and entry.fields.get("dependency") == "nats":
+            self.refused_s = {
+                key: since_s for key, since_s in self.refused_s.items() if key[0] != entry.who or since_s == math.inf
+            }
+        elif entry.event in ("actor_restarted", "actor_crashed"):
+            self._counts_anew(entry.who)
+
+    def _counts_anew(self, who: str) -> None:
+        for key in [each for each in self.refused_s if each[0] == who]:
+            del self.refused_s[key]
+
     def _struck(self, entry: Struck) -> None:
         self.struck[entry.fault] += 1
 
@@ -332,7 +359,7 @@ class Books:
         self.running.add(entry.who)
         self._forget_lines(entry.who)
 
-    def _said(self, entry: Said) -> None:
+    def _said_in_numbers(self, entry: Said) -> None:
         if entry.event != "dependency_lost" or entry.fields.get("dependency") == "mongodb":
             self.lines[entry.who, entry.event].append(entry.at_s)
         if entry.event in ("actor_crashed", "actor_hung"):
@@ -345,6 +372,7 @@ class Books:
     def _ended(self, entry: Killed | Exited) -> None:
         self.ever_killed = self.ever_killed or isinstance(entry, Killed)
         self.running.discard(entry.who)
+        self._counts_anew(entry.who)
         self.paused.pop(entry.who, None)
         for who, key in [each for each in self.in_flight if each[0] == entry.who]:
             del self.in_flight[who, key]
@@ -354,6 +382,7 @@ class Books:
         self.paused[entry.who] = entry.at_s
 
     def _woken(self, entry: Woken) -> None:
+        self._counts_anew(entry.who)
         self.paused.pop(entry.who, None)
 
     def _rests(self, entry: Rests) -> None:
@@ -373,6 +402,8 @@ _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     StripeRefunded: Books._refunded,
     BankDecided: Books._disputed,
     Stored: Books._stored,
+    Refused: Books._refused,
+    Said: Books._said,
     Buried: Books._buried,
     Pressed: Books._began,
     Looked: Books._began,
@@ -381,7 +412,6 @@ _NOTERS: dict[type, Callable[[Books, Any], None]] = {
     LeftUntold: Books._untold,
     Struck: Books._struck,
     Started: Books._started,
-    Said: Books._said,
     Killed: Books._ended,
     Exited: Books._ended,
     Paused: Books._paused,

@@ -13,11 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from payment.edge.events import INCOMING_SUBJECTS
-from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
+from payment.ports.transport import (
+    DeliveryHandler,
+    PublishRefused,
+    PublishUnanswered,
+    TransportListener,
+    TransportUnavailable,
+)
 from tests.fakes.transport import FakeBroker
 from tests.fakes.transport import Stored as Kept
 from tests.simulation.calls import Reply
-from tests.simulation.journal import Acked, Delivered, Postponed, Stored
+from tests.simulation.journal import Acked, Delivered, Postponed, Refused, Stored
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -27,6 +33,11 @@ GROUP = "payment-service"
 PUBLISH_TIMEOUT_S = 5.0
 """How long a publish waits for the broker's word, in seconds."""
 AWAY = "the bus is away"
+
+
+def refuses(subject: str) -> str:
+    """The condition under which the bus takes nothing of a subject, and says so."""
+    return f"bus refuses {subject}"
 
 
 class SimBus:
@@ -223,12 +234,15 @@ class SimTransport:
         def act(reply: Reply[None]) -> None:
             if world.bus.broker.away is not None:
                 reply(TransportUnavailable(AWAY))  # type: ignore[arg-type]
+            elif call.refused or world.is_on(refuses(subject)):
+                world.journal.add(Refused(world.now_s, self.process.name, subject))
+                reply(PublishRefused("maximum messages exceeded"))  # type: ignore[arg-type]
             else:
                 world.bus.put(self.process.name, subject, data, message_id)
                 reply(None)
 
         def lost() -> Exception:
-            return TransportUnavailable("no answer")
+            return PublishUnanswered("no answer")
 
         await world.carrier.travel(call, act, lost, PUBLISH_TIMEOUT_S)
 

@@ -48,6 +48,8 @@ class Call:
     error_before: bool = False
     error_after: bool = False
     """Stripe: a 500 that is stored for the key, before or after it acted."""
+    refused: bool = False
+    """Bus: it does not take this event, and says so."""
     unwritable: bool = False
     """Store: the first document of the commit is refused for good."""
     refuses_later: bool = False

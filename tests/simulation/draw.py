@@ -96,7 +96,7 @@ def _ends_s(strikes: tuple[Strike, ...], orders: tuple[OrderPlan, ...]) -> float
             ends.append(strike.at_s + strike.for_s + CALM_S)
         elif strike.fault in UNUSABLE:
             ends.append(strike.at_s + min(strike.for_s, JUDGED_FOR_S) + CALM_S)
-        elif strike.fault == "process paused":
+        elif strike.fault in ("process paused", "publishes refused"):
             ends.append(min(strike.at_s + strike.for_s, LONGEST_WAIT_S) + CALM_S)
     return round(max(ends), 3)
 

@@ -1,9 +1,11 @@
-"""The faults of the store and of the bus (F01, F07, F08, F25, F26, F28, F29, F41, F43, F47)."""
+"""The faults of the store and of the bus (F01, F07, F08, F25, F26, F28, F29, F41, F43, F47, F54)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from payment.core.effects import OUTGOING_SUBJECTS
+from tests.simulation.bus import refuses
 from tests.simulation.calls import Call
 from tests.simulation.dice import HOUR_S, Dice
 from tests.simulation.fault import AtCall, Fault, Lasting
@@ -99,6 +101,30 @@ class PublishLost(AtCall):
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
+
+
+class PublishesRefused(Fault):
+    """The bus is there, and takes nothing of one of our subjects, or of both."""
+
+    name, rows, longest_s = "publishes refused", ("F54",), 40.0
+
+    def draw(self, dice: Dice) -> Strike:
+        at_s, for_s = dice.time(), dice.spread(0.5, self.longest_s)
+        return Strike(self.name, at_s=at_s, for_s=for_s, amount=float(dice.below(len(OUTGOING_SUBJECTS) + 1)))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        which = int(strike.amount)
+        for subject in OUTGOING_SUBJECTS if which == len(OUTGOING_SUBJECTS) else OUTGOING_SUBJECTS[which : which + 1]:
+            world.switch_on(refuses(subject), strike.for_s)
+
+
+class EventRefused(AtCall):
+    """One event alone, at one try."""
+
+    name, rows, hooks = "event refused", ("F54",), ("bus.publish",)
+
+    def befall(self, call: Call, strike: Strike) -> None:
+        call.refused = True
 
 
 class AckLost(AtCall):

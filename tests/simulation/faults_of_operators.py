@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from payment.core.order import FORMAT
 from tests.simulation.calls import Call
 from tests.simulation.dice import Dice
 from tests.simulation.edits import Change
@@ -51,7 +52,7 @@ CHANGES: tuple[Change, ...] = (
     _of_order("amount", "1999"),
     _of_order("expiresAt", "2030-01-01T12:00:00"),
     _of_order("rev", None),
-    _of_order("format", 3),
+    _of_order("format", FORMAT + 1),
     _of_payment("kept", 77),
     _of_payment("kept", 0),
     _of_last_attempt("state", "refunded"),

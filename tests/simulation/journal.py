@@ -175,6 +175,12 @@ class Acked(Entry, frozen=True):
     lost: bool
 
 
+class Refused(Entry, frozen=True):
+    """The bus is there, and did not take an event that `who` published."""
+
+    subject: str
+
+
 class Postponed(Entry, frozen=True):
     """A process asked for an event again later."""
 
@@ -349,6 +355,7 @@ AnyEntry = (
     | Stored
     | Delivered
     | Acked
+    | Refused
     | Postponed
     | Pressed
     | Told

@@ -27,7 +27,7 @@ from payment.edge.events import INCOMING_SUBJECTS
 from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied, tasks_of
 from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import Acked, Buried, Exited, Met, Said, Stored, StripeAnswered, Wrote
+from tests.simulation.journal import Acked, Buried, Exited, Met, Refused, Said, Stored, StripeAnswered, Wrote
 
 FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "authentication")
 """What an attempt is begun with and never changes."""
@@ -35,6 +35,8 @@ OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
 OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
 """States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
 LONGEST_WATCH = timedelta(seconds=60)
+REFUSAL_SAID_WITHIN_S = 10.0
+"""An operator can act only on what `/readyz` and the log say."""
 COMMIT_S = 45.0
 """A decision that was made in time may be written late: what a write waits for, and a paused process."""
 LOOKS_ENOUGH = 4
@@ -333,6 +335,13 @@ def events_keep_their_order(entry: Stored, books: Books) -> Iterator[Breach]:
 
 
 # ------------------------------------------------------------------------------------------------------- the processes
+
+
+@step(Refused, law="what the bus refuses for ten seconds was said (F54)")
+def a_refusal_is_said(entry: Refused, books: Books) -> Iterator[Breach]:
+    since_s = books.refused_s.get((entry.who, entry.subject), entry.at_s)
+    if entry.at_s - since_s > REFUSAL_SAID_WITHIN_S:
+        yield entry.who, f"{entry.subject} is refused since {since_s:.3f} s, and {entry.who} has not said so"
 
 
 @step(Said, law="no exception that nobody expected (F32)")

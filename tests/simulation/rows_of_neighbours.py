@@ -13,6 +13,7 @@ from tests.simulation.journal import (
     Edited,
     Met,
     Pressed,
+    Refused,
     Said,
     Stored,
     Struck,
@@ -128,6 +129,12 @@ def both_within_the_window(entry: Stored, books: Books) -> bool:
         order_of(each) == order_of(entry) and each.subject != entry.subject and entry.at_s - each.at_s < 120
         for each in books.outgoing
     )
+
+
+@row("F54", Refused)
+def an_event_is_refused(_entry: Refused, _books: Books) -> bool:
+    """An event of ours is not taken by a bus that is there."""
+    return True
 
 
 @row("F43", Struck)

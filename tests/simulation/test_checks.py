@@ -21,6 +21,7 @@ from tests.simulation.journal import (
     Met,
     Pressed,
     Readiness,
+    Refused,
     Said,
     Stored,
     StripeAnswered,
@@ -406,6 +407,10 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a payment by the customer's bank is a second one": (
         "L1: no second charge",
         lambda j: twice(j, StripeCharged, paid("o4"), charge_id="ch_9", intent_id="pi_9"),
+    ),
+    "a refusal of the bus is not said": (
+        "what the bus refuses",
+        lambda j: [*j[:9], *(Refused(j[8].at_s + late_s, "p1", "payment:created") for late_s in (0.0, 11.0)), *j[9:]],
     ),
     "an outcome stays unknown": ("no unknown outcome is older", awake_too_long),
     "a secret is out at rest, and its intent open": (

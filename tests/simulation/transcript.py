@@ -30,6 +30,7 @@ from tests.simulation.journal import (
     Postponed,
     Pressed,
     Readiness,
+    Refused,
     Restored,
     Rests,
     Said,
@@ -120,6 +121,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"is delivered {entry.subject} {entry.sequence}, time {entry.nth}"
         case Acked():
             return f"acknowledges {entry.subject} {entry.sequence}" + (", which is lost" if entry.lost else "")
+        case Refused():
+            return f"publishes; the bus refuses: {entry.subject}"
         case Postponed():
             return f"wants {entry.subject} {entry.sequence} again in {entry.delay_s:g} s"
         case Pressed():

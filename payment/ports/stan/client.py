@@ -56,6 +56,10 @@ class Client:
         """Return once the server has stored it; see `Publisher.publish` for what it raises."""
         await self._publisher.publish(channel, data)
 
+    def publish_subject(self, channel: str) -> str:
+        """The NATS subject that a publish to a channel goes to: where permissions may deny it."""
+        return self._publisher.subject(channel)
+
     async def subscribe(self, durable: Durable, buffer: Buffer | None = None) -> Subscription:
         """Join a durable queue group; see `Subscription.open` for what it raises."""
         if self.lost.is_set():

@@ -18,6 +18,14 @@ class Unreachable(StanError):
     """No answer, or no connection. What was asked may have been done all the same."""
 
 
+class Unacknowledged(Unreachable):
+    """The connection stands, and the server did not acknowledge a publish in time."""
+
+
+class MessageTooLarge(StanError):
+    """NATS takes no message of this size."""
+
+
 class NobodyListens(Unreachable):
     """NATS itself is there, and says that nobody listens on the subject."""
 

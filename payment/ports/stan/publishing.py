@@ -11,7 +11,7 @@ import re
 from nats.aio.msg import Msg
 
 from payment.ports.stan.codec import decode, encode
-from payment.ports.stan.errors import CodecError, InvalidName, SessionLost, StanError, Unreachable, Verdict, refused
+from payment.ports.stan.errors import CodecError, InvalidName, SessionLost, StanError, Unacknowledged, Verdict, refused
 from payment.ports.stan.messages import PubAck, PubMsg
 from payment.ports.stan.session import Session
 
@@ -52,7 +52,9 @@ class Publisher:
 
         Raises:
             Refused: the server says no.
-            Unreachable: no acknowledgement in time, or the connection is lost.
+            Unacknowledged: no acknowledgement in time.
+            Unreachable: the connection is lost.
+            MessageTooLarge: NATS takes none of this size.
             SessionLost: the session has ended meanwhile.
             InvalidName: this is no channel.
         """
@@ -61,9 +63,15 @@ class Publisher:
             async with asyncio.timeout(self._timeout_s), self._places:
                 error = await self._send(channel, data)
         except TimeoutError:
-            raise Unreachable(f"no acknowledgement of a publish to {channel} within {self._timeout_s:g} s") from None
+            raise Unacknowledged(
+                f"NATS Streaming did not acknowledge a publish to {channel} within {self._timeout_s:g} s"
+            ) from None
         if error is not None:
             raise error
+
+    def subject(self, channel: str) -> str:
+        """The NATS subject that a publish to a channel goes to."""
+        return f"{self._session.subjects.pub_prefix}.{channel}"
 
     async def on_ack(self, message: Msg) -> None:
         """An acknowledgement came. What has no guid that is waited for (NATS's own 503, say) is nobody's."""
@@ -97,7 +105,7 @@ class Publisher:
         # Before it is sent: the acknowledgement may be here before the sending has returned.
         stored = self._waiting[guid] = asyncio.get_running_loop().create_future()
         try:
-            await session.wire.send(f"{session.subjects.pub_prefix}.{channel}", encode(message), session.acks)
+            await session.wire.send(self.subject(channel), encode(message), session.acks)
             outcome: StanError | None = await stored
             return outcome
         finally:

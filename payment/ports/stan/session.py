@@ -32,9 +32,9 @@ REQUEST_TIMEOUT_S = 3.0
 """For an answer of the server. It may itself spend 0.5 s asking whether the old holder of our client id lives."""
 CLOSE_TIMEOUT_S = 1.0
 """Whoever stops has two seconds for everything, and a server that is there answers in milliseconds."""
-PING_EVERY_S = 3
+PING_EVERY_S = 2
 PINGS_UNANSWERED_MAX = 3
-"""A server that says nothing for 4 x 3 s = 12 s has lost us; stan.go's own defaults would take 445 s to see it. Less
+"""A server that says nothing for 4 x 2 s = 8 s has lost us; stan.go's own defaults would take 445 s to see it. Less
 would take the election of a new leader, which is over in a few seconds and keeps all sessions, for a loss."""
 DISCOVER = "_STAN.discover"
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]+")

@@ -11,6 +11,7 @@ from payment.ports.stan.errors import (
     InvalidName,
     Refused,
     SessionLost,
+    Unacknowledged,
     Unreachable,
 )
 from payment.ports.stan.messages import (
@@ -89,7 +90,7 @@ class TestPublishing:
         assert publisher.under_way == 2
         tasks[2].cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)  # the fourth waits for its time-out
-        assert [type(each) for each in outcomes] == [type(None), Refused, asyncio.CancelledError, Unreachable]
+        assert [type(each) for each in outcomes] == [type(None), Refused, asyncio.CancelledError, Unacknowledged]
         wire.gone = True
         assert [type(each) for each in await asyncio.gather(*await publish(3), return_exceptions=True)] == [
             Unreachable
