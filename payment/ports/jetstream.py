@@ -31,6 +31,7 @@ from payment.ports.jetstream_api import (
     parse_answer,
 )
 from payment.ports.nats_connection import NatsConnection, cancel_all
+from payment.ports.nats_login import NatsLogin
 from payment.ports.transport import DeliveryHandler, TransportListener, TransportUnavailable
 from payment.ports.transport_health import TransportHealth
 
@@ -189,8 +190,8 @@ def is_event(message: Msg) -> bool:
 class JetStreamTransport:
     """Events over JetStream, as `EventTransport` promises them.
 
-    `servers` are `nats://` or `tls://` URLs, with credentials or without. `stream` is the one to make for subjects that
-    no stream holds.
+    `servers` are URLs as `NATS_URL` holds them, with credentials or without; `login` holds other credentials. `stream`
+    is the one to make for subjects that no stream holds.
     """
 
     def __init__(
@@ -202,8 +203,9 @@ class JetStreamTransport:
         ids: Ids,
         clock: Clock,
         ack_wait_s: float = ACK_WAIT_S,
+        login: NatsLogin | None = None,
     ) -> None:
-        self._new_connection = partial(NatsConnection, servers, client_name, ids, clock)
+        self._new_connection = partial(NatsConnection, servers, client_name, ids, clock, login)
         self._connection = self._new_connection()
         self._api = JetStreamApi(self._connection)
         self._queue_group = queue_group

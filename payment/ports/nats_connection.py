@@ -15,7 +15,8 @@ from nats.aio.subscription import Subscription
 
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
-from payment.ports.nats_link import CLOSE_TIMEOUT_S, LIBRARY_FLUSH_S, Link, Waiting, describe, discovered_servers
+from payment.ports.nats_link import CLOSE_TIMEOUT_S, LIBRARY_FLUSH_S, Link, Server, Waiting, describe
+from payment.ports.nats_login import NatsLogin
 from payment.ports.transport import TransportUnavailable
 
 BACKOFF_FIRST_S = 0.1
@@ -33,10 +34,13 @@ class NoResponders(TransportUnavailable):
 class NatsConnection:
     """Keeps one connection to one of the servers while `keep` runs."""
 
-    def __init__(self, servers: list[str], client_name: str, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self, servers: list[str], client_name: str, ids: Ids, clock: Clock, login: NatsLogin | None = None
+    ) -> None:
         self.reason = "NATS: not connected yet"
-        self._servers = list(servers)
-        self._discovered: list[str] = []
+        self._servers = [Server(url) for url in servers]
+        self._discovered: list[Server] = []
+        self._login = login or NatsLogin()
         self._dialled = int(ids.jitter() * len(servers))  # many processes spread over a cluster's servers
         self._client_name = client_name
         self._ids = ids
@@ -80,7 +84,7 @@ class NatsConnection:
         """Connect once to the first server that answers; raises TransportUnavailable with every server's reason."""
         reasons = []
         for server in self._servers:
-            link = Link(server, self._client_name)
+            link = Link(server, self._client_name, self._login)
             try:
                 await link.open()
             except TransportUnavailable as error:
@@ -159,7 +163,7 @@ class NatsConnection:
     async def _dial(self, lost: Callable[[str], None]) -> None:
         failures = 0
         while not self._closed:
-            link = Link(self._next_server(), self._client_name)
+            link = Link(self._next_server(), self._client_name, self._login)
             try:
                 await link.open()
             except TransportUnavailable as error:
@@ -168,11 +172,11 @@ class NatsConnection:
                 failures += 1
                 await self.pause(1 + failures // (len(self._servers) + len(self._discovered)))
             else:
-                self._discovered = discovered_servers(link.client)
+                self._discovered = link.discovered_servers()
                 self._link = link
                 return
 
-    def _next_server(self) -> str:
+    def _next_server(self) -> Server:
         """Round and round: the configured servers, then those of their cluster that they told us about."""
         known = self._servers + self._discovered
         self._dialled += 1

@@ -10,7 +10,8 @@ import pytest
 from payment.ports.clock import SystemClock
 from payment.ports.ids import RandomIds
 from payment.ports.jetstream import JetStreamTransport
-from payment.ports.nats_link import Link
+from payment.ports.nats_link import Link, Server
+from payment.ports.nats_login import NatsLogin
 from payment.ports.transport import TransportUnavailable
 
 TLS_HANDSHAKE = b"\x16\x03"
@@ -45,8 +46,9 @@ async def greeter(**greeting: object) -> AsyncIterator[Greeter]:
 
 async def refusal(greets: Greeter, scheme: str) -> str:
     """Why the link could not be opened."""
+    url = f"{scheme}://pay:secret@127.0.0.1:{greets.port}"
     with pytest.raises(TransportUnavailable) as refused:
-        await Link(f"{scheme}://pay:secret@127.0.0.1:{greets.port}", "payment-service").open()
+        await Link(Server(url), "payment-service", NatsLogin()).open()
     return str(refused.value)
 
 
