@@ -132,7 +132,15 @@ def dyno(value: str) -> str:
 
 def nats_servers(value: str) -> tuple[Secret, ...]:
     """The addresses of one or more NATS servers, apart by commas."""
-    return tuple(_nats_server(server.strip()) for server in value.split(","))
+    servers = [server.strip() for server in value.split(",")]
+    try:
+        return tuple(map(_nats_server, servers))
+    except Unfit:
+        raise
+    except ValueError:
+        if "@" in value and "@" not in servers[0]:  # A comma in a password parts it.
+            raise Unfit(_ENCODE) from None
+        raise
 
 
 def mongo_url(value: str) -> Secret:

@@ -5,14 +5,18 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.client import Client
 
 import payment
+from payment.ports.nats_link import split_credentials
 from payment.setting_values import NOT_SHOWN, Secret, masked
 from payment.settings import EX_CONFIG, VARIABLES, Problem, Settings, SettingsError
+from tests.servers.nats_identities import Certificates, NKey, Operator
 
 PROGRAMS_OF_THEIR_OWN = frozenset({"embedded", "stripe_sandbox", "healthcheck.py"})
 
@@ -266,6 +270,110 @@ def test_no_password_survives_the_mask(user: str, password: str) -> None:
     shown = masked(f"mongodb://{user}:§{password}§@host/db")
     assert "§" not in shown
     assert shown in ("mongodb://***@host/db", NOT_SHOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[
+            (name, "sk_live_hunter2")
+            for name in ("NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "NATS_CLUSTER_ID", "NATS_STREAM")
+        ],
+        *[
+            (name, "sk_live_hunter2")
+            for name in ("PORT", "HOST", "CURRENCY", "LOG_LEVEL", "NATS_URL", "MONGO_URL", "DYNO")
+        ],
+        *[
+            (name, "the-key-hunter2-of-the-platform")
+            for name in ("NATS_CLIENT_ID", "PORT", "MONGO_URL", "NATS_TLS_CERT")
+        ],
+        *[
+            (name, "mongodb://u:hunter2@h/db")
+            for name in ("PORT", "HOST", "NATS_URL", "STRIPE_API_BASE", "QUEUE_GROUP_NAME")
+        ],
+        *[(name, "eyJhbGciOiJIUzI1NiJ9.hunter2.x") for name in ("PORT", "HOST", "QUEUE_GROUP_NAME")],
+        *[(name, "hunter2pw") for name in ("PORT", "LOG_LEVEL", "CURRENCY")],
+        ("PORT", "hunter2-is-no-key-but-much-too-long-for-a-port"),
+        ("STRIPE_API_BASE", "http://sk_live_hunter2"),
+        ("NATS_CREDS", "hunter2"),
+        ("NATS_NKEY_SEED", "SUhunter2"),
+        ("NATS_TLS_KEY", "-----BEGIN hunter2"),
+    ],
+)
+def test_a_secret_in_the_wrong_variable_is_never_shown(name: str, text: str) -> None:
+    """Whatever variable it stands in, and also where it would be valid there: it would be in each line of the log."""
+    problem = problem_with(
+        JWT_KEY="the-key-hunter2-of-the-platform", **{"MONGO_URL": "mongodb://u:hunter2pw@h/db", name: text}
+    )
+    assert problem.variable == name
+    assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("quote", ["'", '"', "`"])
+def test_quotes_around_a_value_are_named(quote: str) -> None:
+    """docker --env-file keeps them. Some of these would be valid with them."""
+    for name in ("QUEUE_GROUP_NAME", "NATS_STREAM", "STRIPE_KEY", "NATS_URL", "MONGO_URL", "LOG_LEVEL", "PORT", "HOST"):
+        problem = problem_with(**{name: f"{quote}{CONTRACT.get(name, '127.0.0.1')}{quote}"})
+        assert problem.variable == name
+        assert "docker --env-file keeps them" in problem.hint
+
+
+@pytest.mark.parametrize("name", ["STRIPE_KEY", "MONGO_URL", "PORT", "LOG_LEVEL", "NATS_STREAM"])
+def test_a_line_break_or_blank_at_an_edge_is_named(name: str) -> None:
+    """A secret that was made with `echo` ends with a line break."""
+    for text in (f"{CONTRACT[name]}\n", f" {CONTRACT[name]}"):
+        assert "begins or ends with a blank or a line break" in problem_with(**{name: text}).hint
+
+
+@pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
+@pytest.mark.parametrize("base", ["http://stripe-proxy", "http://127.0.0.1:12111"])
+def test_a_live_key_goes_nowhere_unencrypted(key: str, base: str) -> None:
+    """Not even on this machine: there a sandbox would say of each order that it is paid."""
+    assert problem_with(STRIPE_KEY=key, STRIPE_API_BASE=base).variable == "STRIPE_API_BASE"
+    assert settings_with(STRIPE_KEY=key, STRIPE_API_BASE=base.replace("http:", "https:")).stripe_api_base
+    assert settings_with(STRIPE_KEY=key.replace("live", "test"), STRIPE_API_BASE=base).stripe_api_base
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nats://u:p/w@h", "nats://u:p#w@h", "nats://u:p?w@h", "nats://u:p@w@h", "nats://u:p,w@h", "nats://u:p:4@w@h"],
+)
+def test_a_password_that_is_not_encoded_says_how(text: str) -> None:
+    assert "write / as %2F, @ as %40" in problem_with(NATS_URL=text).hint
+
+
+@pytest.mark.parametrize(
+    "text", ["nats://h", "tls://u:p%2F@h:1", "ws://h", "wss://h/nats", "[::1]:4222", "http://h_1:80", "t%20k@h"]
+)
+def test_nats_py_reads_each_server_as_we_do(text: str) -> None:
+    """It is its own reader that is used in the end."""
+    [server] = settings_with(NATS_URL=text).nats_url
+    plain, _ = split_credentials(server.reveal())
+    theirs, ours = Client._parse_server_uri(plain), urlsplit(plain)
+    assert (theirs.scheme, theirs.hostname, theirs.port) == (ours.scheme, ours.hostname, ours.port)
+    assert theirs.port
+    assert theirs.username is None
+
+
+def test_nats_credentials_that_contradict_one_another_are_named(tmp_path: Path) -> None:
+    """What is missing or does not fit together is found before anything is reached."""
+    seed, creds = NKey("U").seed, Operator().creds
+    made = Certificates(tmp_path)
+    cert, key = str(made.client_cert), str(made.client_key)
+    for changes, variable in (
+        ({"NATS_CREDS": creds, "NATS_NKEY_SEED": seed}, "NATS_CREDS"),
+        ({"NATS_NKEY_SEED": seed, "NATS_URL": "nats://u:p@h"}, "NATS_NKEY_SEED"),
+        ({"NATS_TLS_KEY": key}, "NATS_TLS_CERT"),
+        ({"NATS_TLS_CERT": cert, "NATS_TLS_KEY": str(made.server_key)}, "NATS_TLS_CERT"),
+        ({"NATS_TLS_CA": str(made.ca), "NATS_URL": "ws://h"}, "NATS_URL"),
+        ({"NATS_TLS_CA": f"{tmp_path}/none.crt"}, "NATS_TLS_CA"),
+        ({"NATS_CREDS": f"{tmp_path}/none.creds"}, "NATS_CREDS"),
+    ):
+        assert problem_with(**changes).variable == variable
+    login = settings_with(NATS_CREDS=creds, NATS_TLS_CERT=cert, NATS_TLS_KEY=key, NATS_TLS_CA=str(made.ca)).nats_login
+    assert login.signer() is not None
+    assert login.tls() is not None
+    assert seed not in repr(settings_with(NATS_NKEY_SEED=seed))
 
 
 def test_settings_show_no_secret() -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import nats.errors
-from aiohttp import ClientError, WSServerHandshakeError
+from aiohttp import ClientConnectorCertificateError, ClientConnectorError, ClientError, WSServerHandshakeError
 from nats.aio.client import Client
 
 from payment.ports.nats_login import LoginError, NatsLogin, Signer
@@ -273,6 +273,10 @@ def describe(error: Exception) -> str:
             return f"{error.variable}: {error}"
         case nats.errors.NoServersError():
             return "can't be reached"
+        case ClientConnectorCertificateError():
+            return describe(error.certificate_error)
+        case ClientConnectorError():
+            return describe(error.os_error)
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted: {error.verify_message} (NATS_TLS_CA takes a CA of your own)"
         case WSServerHandshakeError():
