@@ -34,7 +34,8 @@ def test_no_closed_stream_becomes_a_socket(closed: str) -> None:
 
 def test_what_a_terminal_cant_show_is_written_as_an_escape() -> None:
     raw = io.BytesIO()
-    show("sk_…", io.TextIOWrapper(raw, encoding="ascii"))
+    terminal = io.TextIOWrapper(raw, encoding="ascii")
+    show("sk_…", terminal)
     assert raw.getvalue() == b"sk_\\u2026\n"
 
 

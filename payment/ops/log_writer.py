@@ -5,7 +5,7 @@ log collector did. So each write asks first whether there is room, keeps a bound
 none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
 
 A terminal takes less at once than it says, so it is opened a second time, in a way that never waits: one that was
-stopped (Ctrl-S, a multiplexer's copy mode, `docker run -t` without a reader) would hold up the loop as a full pipe does.
+stopped (Ctrl-S, a multiplexer's copy mode, `docker run -t` without a reader) would hold up the loop like a full pipe.
 
 To write a line is a third of what it costs, so those that can wait go out together when the event loop's turn ends;
 a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.

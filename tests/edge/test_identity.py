@@ -20,6 +20,7 @@ from payment.edge.identity import (
     Identity,
     NotAuthenticated,
     PlatformJws,
+    SignatureWrong,
     authenticate,
 )
 
@@ -290,3 +291,22 @@ def test_any_cookie_is_an_identity_or_not_authenticated(header: str) -> None:
     """F37: nothing else comes of any cookie."""
     with suppress(NotAuthenticated):
         assert cookie(header).user_id
+
+
+def test_while_a_key_is_being_changed_tokens_of_both_are_good() -> None:
+    """`JWT_KEY_PREVIOUS`: nobody is logged out; a third key is still a forger's."""
+    keys = ("the new key", KEY)
+    payload = json.dumps(CLAIMS).encode()
+    for key in keys:
+        for _ in range(2):  # the second time from the cache
+            assert authenticate(f"Bearer {signed(payload, key=key)}", None, keys, NOW) == ME
+    with pytest.raises(SignatureWrong):
+        authenticate(f"Bearer {signed(payload, key='another key')}", None, keys, NOW)
+
+
+def test_a_token_that_was_good_by_a_key_is_not_good_without_it() -> None:
+    """The cache knows tokens together with the keys that they were checked with."""
+    text = f"Bearer {token()}"
+    assert authenticate(text, None, ("the new key", KEY), NOW) == ME
+    with pytest.raises(NotAuthenticated):
+        authenticate(text, None, ("the new key",), NOW)
