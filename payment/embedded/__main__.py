@@ -21,6 +21,7 @@ from payment.embedded.home import Home, HomeInUseError
 from payment.embedded.household import EX_UNAVAILABLE, run
 from payment.embedded.plan import LiveKeyError
 from payment.embedded.servers import Broker, ProgramMissingError
+from payment.listening import CannotListen
 from payment.settings import EX_CONFIG
 from payment.stripe_sandbox.lifeline import ParentGoneError, tie_to_parent
 
@@ -54,7 +55,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     ordering.add_argument("--currency", help="ISO code (the service's CURRENCY)")
     ordering.add_argument("--expires-in-s", type=_number, default=ORDER_LIFE_S, help="payable for (%(default)s)")
     ordering.add_argument("--id", help="the order's id (a new one)")
-    add("cancel", "publish order:cancelled; show the refund of a paid order").add_argument("id", help="the order's id")
+    cancelling = add("cancel", "publish order:cancelled; show the refund of a paid order")
+    cancelling.add_argument("id", help="the order's id")
+    cancelling.add_argument("--force", action="store_true", help="also where no such order was created")
     add("token", "print a signed token").add_argument("--user", required=True, help="whose")
     following = add("events", "print payment:created and payment:refunded as they come, one JSON object a line")
     following.add_argument("--all", action="store_true", help="begin with those that are there already")
@@ -80,6 +83,9 @@ def main() -> int:
     except LiveKeyError as error:
         voice.complain(str(error))
         return EX_CONFIG
+    except CannotListen as error:
+        voice.complain(str(error))
+        return error.exit_code
     except (NeighbourError, ProgramMissingError, OSError) as error:
         voice.complain(str(error))
         return EX_UNAVAILABLE

@@ -19,6 +19,7 @@ from nats.js.api import RawStreamMsg
 
 from payment.embedded.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, NeighbourError, Stored
 from payment.ports.jetstream_api import durable_name
+from payment.ports.nats_link import split_credentials
 
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
@@ -59,18 +60,23 @@ class JetStreamBus(Bus):
         async def note(error: Exception) -> None:
             reasons.append(type(error).__name__)
 
-        try:
-            client = await nats.connect(
-                list(servers),
-                connect_timeout=CONNECT_S,
-                allow_reconnect=False,
-                max_reconnect_attempts=SECOND_TRIES,
-                reconnect_time_wait=AGAIN_S,
-                error_cb=note,
-            )
-        except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise NeighbourError(reasons[-1] if reasons else type(error).__name__) from None
-        return cls(client)
+        for server in servers:
+            url, credentials = split_credentials(server)
+            try:
+                client = await nats.connect(
+                    [url],
+                    connect_timeout=CONNECT_S,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=SECOND_TRIES,
+                    reconnect_time_wait=AGAIN_S,
+                    error_cb=note,
+                    **credentials,
+                )
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                reasons = reasons or [type(error).__name__]
+            else:
+                return cls(client)
+        raise NeighbourError(reasons[-1] if reasons else "no server is named")
 
     async def close(self) -> None:
         await self._client.close()

@@ -12,10 +12,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
 
+from payment.edge.answers import PAYMENTS_PATH
 from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED, OUTGOING_SUBJECTS, BadEvent, parse_event
 from payment.embedded import probe
 from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stored
@@ -31,6 +33,9 @@ REFUND_S = 10.0
 """How long to wait for a refund to be announced. Stripe needs a second or two."""
 CURRENCY = "usd"
 """What the service takes a price to be in, where neither the order nor `CURRENCY` says so."""
+KNOWN_SHOWN = 5
+"""How many of the latest orders are named where an id is none's: a typo is of one just seen."""
+UNKNOWN = 404
 EXIT_TIMED_OUT = 1
 """`events --count N --timeout-s S` saw fewer than N."""
 
@@ -90,9 +95,15 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
 
 
 async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
+    """Publish order:cancelled; where the order had been paid, wait for its refund and show it.
+
+    An id that no order has is refused: cancelled is final, also for an order that comes later.
+    """
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
     async with connected(access.nats_url, access.cluster_id) as bus:
+        if not options.force and (wrong := await _unknown_order(bus, options.id)) is not None:
+            voice.complain(f"{wrong}. Nothing was published; --force cancels it all the same")
+            return os.EX_DATAERR
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
@@ -155,24 +166,44 @@ async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
         for _, subject, payload in sorted(found):
             _print(subject, payload)
         if not found:
-            raise NeighbourError("no event of this order is known")
+            raise NeighbourError(await _unknown_order(bus, options.id) or "no event of this order is known")
         await _show(bus, access, options.id, voice)
     return 0
 
 
+async def _unknown_order(bus: Bus, order_id: str) -> str | None:
+    """Why an id is no order's, with the latest ids that are; None where it is one's."""
+    ids = [str(_fields(event.payload).get("id")) async for event in bus.past(ORDER_CREATED)]
+    if order_id in ids:
+        return None
+    known = ", ".join(dict.fromkeys(reversed(ids[-KNOWN_SHOWN:]))) or "none"
+    return f"no order {order_id!r} was created; the latest are: {known}"
+
+
 async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
-    """Show the payment of an order that has one: what a GET answers, and the command that asks so."""
-    created, paid = await _about(bus, ORDER_CREATED, order_id), await _about(bus, OUTGOING_SUBJECTS[0], order_id)
-    if not created or not paid:
+    """Show the payment of an order as its owner sees it, and the command that asks so, or the one that pays it."""
+    created = await _about(bus, ORDER_CREATED, order_id)
+    if not created:
         voice.say("no payment is known of this order")
         return
-    owner, payment_id = _fields(created[0].payload).get("userId"), str(_fields(paid[0].payload).get("id"))
-    signed = signed_token(access.key, str(owner))
-    location = payment_line(access.base_url, signed, payment_id)
-    path = f"/api/v1/payments/{payment_id}"
+    signed = signed_token(access.key, str(_fields(created[0].payload).get("userId")))
+    path = f"{PAYMENTS_PATH}?{urlencode({'orderId': order_id})}"
     answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
-    print(answer[1] if answer else "null", flush=True)
-    voice.show(f"{voice.paint('again:', DIM)} {location}")
+    if answer is None:
+        voice.complain(f"no answer at {access.base_url}: is `make run` running?")
+        return
+    found = _fields(answer[1].encode())
+    paying = pay_line(access.base_url, signed, order_id, GOOD_CARD)
+    if answer[0] == UNKNOWN:
+        voice.say("nobody tried to pay this order yet")
+        voice.show(f"{voice.paint('pay it:', DIM)} {paying}")
+        return
+    print(answer[1], flush=True)
+    if found.get("status") == "declined":
+        voice.say("the card was declined; the order can be paid with another one")
+        voice.show(f"{voice.paint('pay it:', DIM)} {paying}")
+    elif "id" in found:
+        voice.show(f"{voice.paint('again:', DIM)} {payment_line(access.base_url, signed, str(found['id']))}")
 
 
 async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[Held]:

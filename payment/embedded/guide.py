@@ -63,12 +63,11 @@ class Shell(Struct, frozen=True):
         return shlex.join([self.python, "-m", "payment.embedded", *words, *home])
 
 
-def pay_line(base_url: str, token: str, order_id: str, card: str, return_url: str | None = None) -> str:
-    """A curl command that pays an order. The bank's page sends the customer's browser to `return_url` afterwards."""
-    back = {} if return_url is None else {"returnUrl": return_url}
-    body = json.dumps({"orderId": order_id, "token": card, **back}, separators=(",", ":"))
+def pay_line(base_url: str, token: str, order_id: str, card: str) -> str:
+    """A curl command that pays an order, with the customer's token in it."""
     words = ["curl", "-sS", "-X", "POST", f"{base_url}{PAYMENTS_PATH}", "-H", f"Authorization: Bearer {token}"]
-    return shlex.join([*words, "-H", "Content-Type: application/json", "-d", body, "-w", r"\n"])
+    words += ["-H", "Content-Type: application/json", "-d", _body(order_id, card, None)]
+    return shlex.join([*words, "-w", r"\n"])
 
 
 def payment_line(base_url: str, token: str, payment_id: str) -> str:
@@ -77,10 +76,21 @@ def payment_line(base_url: str, token: str, payment_id: str) -> str:
     return shlex.join([*words, "-w", r"\n"])
 
 
+def headers_of(token: str) -> str:
+    """The headers of a customer's request, as curl reads them from a file."""
+    return f"Authorization: Bearer {token}\nContent-Type: application/json\n"
+
+
+def _body(order_id: str, card: str, return_url: str | None) -> str:
+    back = {} if return_url is None else {"returnUrl": return_url}
+    return json.dumps({"orderId": order_id, "token": card, **back}, separators=(",", ":"))
+
+
 class Guide(Struct, frozen=True, kw_only=True):
     """All that the guide needs to know. Without orders (none could be published) it shows none.
 
-    `page` is the address of the shop's page; None where there is none.
+    `page` is the address of the shop's page; None where there is none. `headers` is the file that holds the customer's
+    headers: a token in each line would make the guide longer than a terminal of 80 columns and 24 rows.
     """
 
     base_url: str
@@ -89,18 +99,14 @@ class Guide(Struct, frozen=True, kw_only=True):
     page: str | None
     orders: tuple[str, str, str] | None
     price: str
-    token: str
+    headers: Path
     shell: Shell
     logs: Path
 
     def text(self, voice: Voice) -> str:
         """The guide, ready to be shown."""
-        parts = [self._head(voice), *(self._steps(voice) if self.orders else ()), self._foot(voice)]
-        return "\n" + "\n\n".join(parts) + "\n"
-
-    def _head(self, voice: Voice) -> str:
         ready = voice.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
-        return "\n".join([ready, *(f"  {name:8} {where}" for name, where in self.standing_on.items())])
+        return "\n".join(["", ready, *self._steps(voice), "", self._foot(voice)]) + "\n"
 
     def _steps(self, voice: Voice) -> list[str]:
         if self.orders is None:
@@ -110,18 +116,20 @@ class Guide(Struct, frozen=True, kw_only=True):
             (f"An order of {self.price} came in over NATS. Pay it:", self._pay(first, GOOD_CARD)),
             ("Another one came in. Try a card that is declined:", self._pay(second, DECLINING_CARD)),
             (
-                "A third one. Its card's bank asks the customer: pay, then open the answer's url in a browser:",
+                "A third one. Its bank asks the customer: pay, then open the answer's url:",
                 self._pay(third, ASKING_CARD, self._back(third)),
             ),
             ("Cancel the order that was paid, and see the refund:", self.shell.command("cancel", first)),
         )
         return [
-            f"{voice.paint(f'{number}. {what}', BOLD)}\n\n{voice.paint(line, CYAN)}"
+            f"{voice.paint(f'{number}. {what}', BOLD)}\n{voice.paint(line, CYAN)}"
             for number, (what, line) in enumerate(steps, 1)
         ]
 
     def _pay(self, order_id: str, card: str, return_url: str | None = None) -> str:
-        return pay_line(self.base_url, self.token, order_id, card, return_url)
+        """The bank's page sends the customer's browser to `return_url` afterwards."""
+        words = ["curl", "-sS", f"{self.base_url}{PAYMENTS_PATH}", "-H", f"@{self.headers}"]
+        return shlex.join([*words, "-d", _body(order_id, card, return_url), "-w", r"\n"])
 
     def _back(self, order_id: str) -> str:
         """Where the bank's page leads back to: the shop's page of the order, or anything of ours that answers a GET."""
@@ -129,14 +137,12 @@ class Guide(Struct, frozen=True, kw_only=True):
 
     def _foot(self, voice: Voice) -> str:
         rows = {
-            **({"pay in a browser": self.page} if self.page else {}),
-            "more orders": self.shell.command("order", "--price", "19.99", "--user", "u1"),
-            "an order's story": self.shell.command("status", self.orders[0] if self.orders else "ORDER_ID"),
-            "payments, live": self.shell.command("events"),
-            "health": f"{self.base_url}/readyz  {self.base_url}/healthz",
-            "metrics": f"{self.base_url}/metrics",
-            "API": f"{self.base_url}/openapi.json",
-            "logs": f"the service's here, on stdout; the servers' in {self.logs}/",
-            "stop": "Ctrl-C. The next run finds its data.",
+            **({"browser": self.page} if self.page else {}),
+            "order": self.shell.command("order", "--price", "19.99", "--user", "u1"),
+            "status": self.shell.command("status", self.orders[0] if self.orders else "ORDER_ID"),
+            "events": self.shell.command("events"),
+            "look": f"{self.base_url}/readyz /healthz /metrics /openapi.json",
+            "servers": ", ".join(f"{name} {where}" for name, where in self.standing_on.items()),
+            "stop": f"Ctrl-C. The next run finds its data. Logs: here, and {self.logs}/",
         }
-        return "\n".join(f"{voice.paint(f'{name:17}', DIM)} {what}" for name, what in rows.items())
+        return "\n".join(f"{voice.paint(f'{name:8}', DIM)} {what}" for name, what in rows.items())

@@ -2,6 +2,7 @@
 
     state.json   the ports of the last run and where it is reached; the neighbours' commands read it
     jwt.key      the secret that tokens are signed with, made once, for this user's eyes
+    demo.headers the headers of the guide's customer, likewise
     lock         held by the one run there may be at a time
     pids/        one file for each child; see survivors.py
     logs/        what the servers print, of this run and of the one before
@@ -90,7 +91,7 @@ class Home:
             return None
 
     def write_state(self, state: State) -> None:
-        _write_private(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+        write_private(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
     def read_key(self) -> str | None:
         """The signing key that an earlier run made, if one did."""
@@ -104,11 +105,11 @@ class Home:
         found = self.read_key()
         if found is None:
             found = secrets.token_urlsafe(KEY_BYTES)
-            _write_private(self.path / "jwt.key", f"{found}\n".encode())
+            write_private(self.path / "jwt.key", f"{found}\n".encode())
         return found
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Replace a file as a whole. Nobody else may read it, not even for the moment in which it is written."""
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)

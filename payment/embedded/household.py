@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import payment
+from payment.edge.answers import PAYMENTS_PATH
 from payment.embedded import broker_program, plan, probe
 from payment.embedded.bus import NeighbourError, Order
 from payment.embedded.child import Child, start_log_anew
-from payment.embedded.guide import Guide, Shell, Voice
-from payment.embedded.home import Home, State
+from payment.embedded.guide import Guide, Shell, Voice, headers_of
+from payment.embedded.home import Home, State, write_private
 from payment.embedded.neighbours import connected, new_order_id, signed_token
 from payment.embedded.servers import Broker, Server, command
 from payment.embedded.survivors import end_survivors
@@ -47,6 +48,8 @@ ORDER_LIFE_S = 86_400.0
 DEMO_USER = "demo-user"
 DEMO_PRICE = 19.99
 READY = 200
+UNKNOWN_PAYMENT = 404
+"""What a user who is known gets for a payment that is not; one whose token is signed with another key gets 401."""
 SHOWN_CHARS = 500
 """What is shown of an answer that says why the service is not ready."""
 
@@ -110,6 +113,9 @@ class Household:
         state = home.read_state() or State()
         wanted = plan.servers_wanted(environ)
         self._ports = plan.choose_ports(environ, wanted, state.ports)
+        if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
+            taken, found = plan.SERVICE_PORT, self._ports[plan.SERVICE]
+            voice.say(f"another process has port {taken}: the service takes {found} (PORT=… says which)")
         self._key = plan.given(environ, "JWT_KEY") or home.key()
         self._told = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
@@ -197,14 +203,18 @@ class Household:
         except NeighbourError as error:
             self._voice.complain(f"no order could be published: {error}")
             orders = None
+        headers = self._home.path / "demo.headers"
+        write_private(headers, headers_of(signed_token(self._key, DEMO_USER)).encode())
         guide = Guide(
             base_url=self._base_url,
             took_s=time.monotonic() - self._began_s,
-            standing_on={server.value: self._where(server) for server in Server if server is not Server.SHOP},
+            standing_on={
+                server.short(self._broker): self._where(server) for server in Server if server is not Server.SHOP
+            },
             page=self._page,
             orders=orders,
             price=f"{DEMO_PRICE:g} {self._told.get('CURRENCY') or 'usd'}",
-            token=signed_token(self._key, DEMO_USER),
+            headers=headers,
             shell=Shell.here(self._home.path),
             logs=self._home.logs,
         )
@@ -213,12 +223,21 @@ class Household:
     async def _until_ready(self) -> None:
         host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
         next_word_s = time.monotonic() + PATIENCE_S
-        while (answer := await probe.get(host, port, "/readyz")) is None or answer[0] != READY:
+        while True:
+            answer = await probe.get(host, port, "/readyz")
+            if answer is not None and answer[0] == READY and await self._is_ours(host, port):
+                return
             if time.monotonic() > next_word_s:
                 why = answer[1][:SHOWN_CHARS] if answer else "no answer"
                 self._voice.complain(f"the service is not ready yet: {why}")
                 next_word_s += PATIENCE_S
             await asyncio.sleep(LOOK_S)
+
+    async def _is_ours(self, host: str, port: int) -> bool:
+        """Whether it is the service of this run that answers: it takes a token that is signed with this run's key."""
+        authorization = ("Authorization", f"Bearer {signed_token(self._key, DEMO_USER)}")
+        answer = await probe.get(host, port, f"{PAYMENTS_PATH}/{'0' * 32}", (authorization,))
+        return self._service.running and answer is not None and answer[0] == UNKNOWN_PAYMENT
 
     async def _place_orders(self) -> tuple[str, str, str]:
         """Publish three orders, and wait until the service has taken them in."""
@@ -249,8 +268,7 @@ class Household:
 
     def _where(self, server: Server) -> str:
         if server in self._servers:
-            where = f"port {self._ports[server]}, data in {server.data(self._broker, self._home)}/"
-            return f"{server.label(self._broker)} on {where}"
+            return f"on port {self._ports[server]}"
         return plan.foreign_place(server, self._told)
 
 

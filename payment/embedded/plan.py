@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from payment.embedded.probe import LOOPBACK, choose_port
+from payment.embedded.probe import LOOPBACK, choose_port, require_free
 from payment.embedded.servers import CLUSTER_ID, Broker, Server
 
 SANDBOX_KEY = "sk_test_embedded"
@@ -57,13 +57,20 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
 
 
 def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: Mapping[str, int]) -> dict[str, int]:
-    """A port for each child: the one of the last run where it is free, so that what was printed then still works."""
+    """A port for each child: the one of the last run where it is free, so that what was printed then still works.
+
+    The service's is `PORT` where that is set, else its own default; where another process has that one, the last run's.
+
+    Raises:
+        CannotListen: `PORT` is set, and can't be listened on.
+    """
     ports: dict[str, int] = {}
-    told = given(environ, "PORT") or "0"
+    told, host = given(environ, "PORT") or "0", given(environ, "HOST") or LOOPBACK
     if told.isdecimal() and int(told) > 0:
         ports[SERVICE] = int(told)
+        require_free(host, int(told))
     else:
-        ports[SERVICE] = choose_port(last.get(SERVICE), SERVICE_PORT, taken=set())
+        ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
     for server in wanted:
         ports[server] = choose_port(last.get(server), taken=set(ports.values()))
     return ports

@@ -13,10 +13,11 @@ import pytest
 from payment.embedded import lifeline, plan, probe
 from payment.embedded.__main__ import arguments
 from payment.embedded.bus_jetstream import acknowledged
-from payment.embedded.guide import Shell, Voice, pay_line
+from payment.embedded.guide import DEFAULT_HOME, Guide, Shell, Voice, pay_line
 from payment.embedded.home import Home, HomeInUseError, State
 from payment.embedded.servers import Server
 from payment.embedded.survivors import Note, began, end_survivors, write_note
+from payment.listening import CannotListen
 from payment.settings import Settings
 
 PORTS = {plan.SERVICE: 8080, Server.NATS: 1001, Server.MONGO: 1002, Server.STRIPE: 1003, Server.SHOP: 1004}
@@ -53,7 +54,7 @@ def test_a_live_key_may_only_go_to_another_address() -> None:
     """Without STRIPE_API_BASE a key that moves real money is refused."""
     with pytest.raises(plan.LiveKeyError):
         plan.servers_wanted({"STRIPE_KEY": "sk_live_1"})
-    assert Server.STRIPE not in plan.servers_wanted({"STRIPE_KEY": "sk_live_1", "STRIPE_API_BASE": "http://proxy"})
+    assert Server.STRIPE not in plan.servers_wanted({"STRIPE_KEY": "sk_live_1", "STRIPE_API_BASE": "https://proxy"})
 
 
 def test_servers_get_no_secret() -> None:
@@ -74,7 +75,43 @@ def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
     assert ports[Server.NATS] == free
     assert taken not in ports.values()
     assert len(set(ports.values())) == len(ports)
-    assert plan.choose_ports({"PORT": "3000"}, (), {plan.SERVICE: free}) == {plan.SERVICE: 3000}
+    assert plan.choose_ports({"PORT": str(free)}, (), {}) == {plan.SERVICE: free}
+
+
+def test_the_services_port_is_its_own_default_again_once_that_is_free() -> None:
+    """A run that had to take another one, or was given one, does not keep it for ever."""
+    free = probe.choose_port(taken=set())
+    if probe.is_free(plan.SERVICE_PORT):
+        assert plan.choose_ports({}, (), {plan.SERVICE: free}) == {plan.SERVICE: plan.SERVICE_PORT}
+        with probe.socket.create_server((probe.LOOPBACK, plan.SERVICE_PORT)):
+            assert plan.choose_ports({}, (), {plan.SERVICE: free}) == {plan.SERVICE: free}
+    else:
+        assert plan.choose_ports({}, (), {plan.SERVICE: free}) == {plan.SERVICE: free}
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
+    """Another run may have it: its `/readyz` must not be taken for ours."""
+    taken = pytest.raises(CannotListen, match="another process listens there")
+    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger, taken:
+        plan.choose_ports({"PORT": str(stranger.getsockname()[1])}, (), {})
+
+
+def test_the_whole_guide_is_seen_in_80_columns_and_24_rows() -> None:
+    """The first step must not have scrolled away, nor the line that says Ready."""
+    order = "3076eaa0f122a31b1911d447"
+    guide = Guide(
+        base_url="http://127.0.0.1:45123",
+        took_s=12.3,
+        standing_on={"NATS Streaming": "on port 45124", "MongoDB": "on port 45125", "Stripe": "on port 45126"},
+        page="http://127.0.0.1:45127/",
+        orders=(order, order, order),
+        price="19.99 usd",
+        headers=Path(DEFAULT_HOME) / "demo.headers",
+        shell=Shell(".venv/bin/python", DEFAULT_HOME),
+        logs=Path(DEFAULT_HOME) / "logs",
+    )
+    rows = sum(max(1, -(-len(line) // 80)) for line in guide.text(Voice(io.StringIO(), {})).splitlines())
+    assert rows <= 23  # the cursor stands on the last one
 
 
 def test_a_home_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -113,6 +114,47 @@ def test_cancelling_an_unpaid_order_gives_nothing_back(run: EmbeddedRun) -> None
     assert done.returncode == 0
     assert "nothing to give back" in done.stderr
     assert "errors" in shell(pay)
+
+
+def test_an_id_that_no_order_has_is_not_cancelled(run: EmbeddedRun) -> None:
+    """A typo would cancel an order that comes later; the orders that there are are named; `--force` means it."""
+    order_id = run.command("order", "--price", "2", "--user", "u3").stdout.splitlines()[0]
+    done = run.command("cancel", f"{order_id}x")
+    assert (done.returncode, done.stdout) == (os.EX_DATAERR, "")
+    assert order_id in done.stderr
+    assert "--force" in done.stderr
+    assert order_id in run.command("status", "typo").stderr
+    forced = run.command("cancel", f"{order_id}x", "--force")
+    assert json.loads(forced.stdout)["subject"] == "order:cancelled"
+
+
+def test_a_declined_orders_status_says_so_and_how_to_pay_again(run: EmbeddedRun) -> None:
+    """Before that: that nobody tried. The printed line then pays it."""
+    order_id, pay = run.command("order", "--price", "2", "--user", "u4").stdout.splitlines()
+    unpaid = run.command("status", order_id)
+    assert "nobody tried to pay this order yet" in unpaid.stderr
+    shell(pay.replace("tok_visa", "tok_chargeDeclined"))
+    declined = run.command("status", order_id)
+    assert json.loads(declined.stdout.splitlines()[-1])["status"] == "declined"
+    assert "declined" in declined.stderr
+    line = next(line for line in declined.stderr.splitlines() if "curl" in line).partition(": ")[2]
+    assert shell(line)["status"] == "paid"
+
+
+def test_a_run_on_a_port_that_is_taken_is_not_said_to_be_ready(run: EmbeddedRun, tmp_path: Path) -> None:
+    """It would be another run's service that answers there. 69, and what to do."""
+    port = urlsplit(run.line_of_ready).port
+    second = subprocess.run(
+        program("run", home=tmp_path),
+        capture_output=True,
+        text=True,
+        env=environment(PORT=str(port)),
+        cwd=ROOT,
+        check=False,
+    )
+    assert second.returncode == os.EX_UNAVAILABLE
+    assert f"port {port} of 127.0.0.1: another process listens there" in second.stderr
+    assert "Ready" not in second.stderr
 
 
 def test_token_is_one_that_the_service_believes(run: EmbeddedRun) -> None:

@@ -93,7 +93,7 @@ class TestARun:
 
     def test_the_guide_pays_declines_and_cancels(self, run: StreamingRun) -> None:
         """Its orders came over NATS Streaming, and its lines do what they say."""
-        assert "nats-streaming-server (cluster id ticketing) on port" in run.said
+        assert "NATS Streaming on port" in run.said
         pay, decline = run.curl_lines[:2]
         paid = shell(pay)
         assert paid["status"] == "paid"

@@ -1,6 +1,6 @@
 """The torture rig: real processes, real servers, kill -9 and SIGSTOP at all of them under load; then the four laws.
 
-    make torture ROUNDS=10            ten rounds, appended to record.json
+    make torture ROUNDS=10            ten rounds, appended to build/torture.json
     make torture ROUNDS=1 SEED=4711   one round again
 
 A round takes half a minute. It is a function of its seed as far as real processes allow: who does what when is drawn

@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--broker", choices=("jetstream", "streaming"), help="one broker only")
     parser.add_argument("--store", choices=("nx", "java"), help="one store only")
     parser.add_argument("--folder", type=Path, help="where rounds keep their data and failed ones their logs")
-    parser.add_argument("--record", type=Path, default=record.RECORD, help="what came of it (%(default)s)")
+    parser.add_argument("--record", type=Path, default=record.OWN_RECORD, help="what came of it (%(default)s)")
     parser.add_argument("--no-record", action="store_true", help="write nothing down")
     return parser.parse_args()
 

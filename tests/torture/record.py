@@ -15,6 +15,9 @@ from bench.machine import machine, now, versions
 from tests.torture.round import Result
 
 RECORD = Path(__file__).with_name("record.json")
+"""The record in the repository: what the documents show. It grows when a person says so."""
+OWN_RECORD = Path(__file__).parents[2] / "build" / "torture.json"
+"""Where rounds are written down by themselves."""
 
 
 def read(path: Path) -> dict[str, Any]:
