@@ -55,7 +55,7 @@ class Variable(Struct, frozen=True, kw_only=True):
             if not self.may_be_quoted:
                 values.unquoted(text)
             value = self.read(text)
-            if self.show is not hidden and hider.is_secret(self.show(text)):
+            if self.show is not hidden and hider.is_secret(text if self.show is plain else self.show(text)):
                 raise Unfit("it looks like a secret, which stands in the wrong variable")
             return value
         except Unfit as unfit:

@@ -283,6 +283,7 @@ def test_no_password_survives_the_mask(user: str, password: str) -> None:
         *[(name, "mongodb://u:hunter2@h/db") for name in ("PORT", "HOST", "NATS_URL", "STRIPE_API_BASE", *NAMES)],
         *[(name, "eyJhbGciOiJIUzI1NiJ9.hunter2.x") for name in ("PORT", "HOST", "QUEUE_GROUP_NAME")],
         *[(name, "hunter2pw") for name in ("PORT", "LOG_LEVEL", "CURRENCY")],
+        ("QUEUE_GROUP_NAME", f"{'long-' * 12}sk_live_hunter2"),
         ("PORT", "hunter2-is-no-key-but-much-too-long-for-a-port"),
         ("STRIPE_API_BASE", "http://sk_live_hunter2"),
         ("NATS_CREDS", "hunter2"),

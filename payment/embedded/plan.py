@@ -62,7 +62,7 @@ def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: M
     The service's is `PORT` where that is set, else its own default; where another process has that one, the last run's.
 
     Raises:
-        CannotListen: `PORT` is set, and can't be listened on.
+        CannotListen: `PORT` is set and taken, or `HOST` can't be listened on.
     """
     ports: dict[str, int] = {}
     told, host = given(environ, "PORT") or "0", given(environ, "HOST") or LOOPBACK
@@ -70,6 +70,7 @@ def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: M
         ports[SERVICE] = int(told)
         require_free(host, int(told))
     else:
+        require_free(host, 0)  # A host that can't be listened on at all has no free port either.
         ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
     for server in wanted:
         ports[server] = choose_port(last.get(server), taken=set(ports.values()))

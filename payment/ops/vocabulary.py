@@ -142,7 +142,7 @@ FIELDS: dict[str, str] = {
     "count": "How many",
     "documents": "How many documents",
     "per_s": "Requests a second",
-    "host": "The address that is listened on; absent: every interface",
+    "host": "The address that is listened on; null: every interface",
     "port": "The port that is listened on",
     # How long.
     "stripe_ms": "Time at Stripe",

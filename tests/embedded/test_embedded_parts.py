@@ -89,6 +89,12 @@ def test_the_services_port_is_its_own_default_again_once_that_is_free() -> None:
         assert plan.choose_ports({}, (), {plan.SERVICE: free}) == {plan.SERVICE: free}
 
 
+def test_a_host_that_cant_be_listened_on_is_refused() -> None:
+    """Some shells set HOST: it is not the ports that are taken."""
+    with pytest.raises(CannotListen, match="this machine does not have that address"):
+        plan.choose_ports({"HOST": "192.0.2.1"}, (), {})
+
+
 def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
     """Another run may have it: its `/readyz` must not be taken for ours."""
     taken = pytest.raises(CannotListen, match="another process listens there")

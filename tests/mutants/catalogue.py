@@ -11,6 +11,7 @@ from tests.mutants import (
     ledger_crowd,
     ledger_hands,
     nats,
+    settings,
     store,
     stripe_actor,
     stripe_calls,
@@ -33,6 +34,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "MongoDB": store.MUTANTS,
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
+    "settings, address and login": settings.MUTANTS,
 }
 
 MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)

@@ -12,6 +12,7 @@ import pytest
 from payment.ports.clock import SystemClock
 from payment.ports.ids import RandomIds
 from payment.ports.jetstream import JetStreamTransport
+from payment.ports.nats_link import Link, Server
 from payment.ports.nats_login import NatsLogin
 from payment.ports.streaming import StreamingTransport
 from payment.ports.transport import EventTransport, TransportUnavailable
@@ -45,8 +46,8 @@ def streaming(url: str, login: NatsLogin) -> EventTransport:
 
 
 @asynccontextmanager
-async def running(folder: Path, config: str) -> AsyncIterator[NatsServer]:
-    server = NatsServer(folder, config=config)
+async def running(folder: Path, config: str, *, jetstream: bool = True) -> AsyncIterator[NatsServer]:
+    server = NatsServer(folder, config=config, jetstream=jetstream)
     await asyncio.to_thread(server.start)
     try:
         yield server
@@ -170,6 +171,28 @@ async def test_a_websocket_carries_events_and_is_found_again(tmp_path: Path) -> 
             await member.got_data(b"2")
         finally:
             await member.stop()
+
+
+async def test_a_clusters_other_servers_are_reached_with_the_same_login(tmp_path: Path) -> None:
+    """They are told by the first one, by their IP addresses: their certificate has the name that we know."""
+    made, routes = Certificates(tmp_path, names="DNS:localhost"), [free_port(), free_port()]
+    user = f'authorization {{ user: u, password: "{PASSWORD}" }}\n{made.config(verify=False)}'
+    both = ", ".join(f"nats://{LOOPBACK}:{route}" for route in routes)
+    configs = [
+        f"{user}cluster {{ name: c, host: {LOOPBACK}, port: {route}, routes: [ {both} ] }}\n" for route in routes
+    ]
+    login = NatsLogin(tls_ca=Secret(str(made.ca)))
+    one = running(tmp_path / "1", configs[0], jetstream=False)
+    async with one as first, running(tmp_path / "2", configs[1], jetstream=False) as second:
+        await asyncio.to_thread(first.wait_for_line, "Route connection created")
+        link = Link(Server(f"nats://u:{ENCODED}@localhost:{first.port}"), "web-1", login)
+        await link.open()
+        [found] = [server for server in link.discovered_servers() if str(second.port) in server.url]
+        await link.close()
+        assert found.tls_name == "localhost"
+        other = Link(found, "web-1", login)
+        await other.open()
+        await other.close()
 
 
 async def test_nats_streaming_takes_the_same(tmp_path: Path) -> None:

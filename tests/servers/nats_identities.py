@@ -72,14 +72,17 @@ class Operator:
 
 
 class Certificates:
-    """A CA, a certificate of a server on loopback, and one of a client, each with its key, below a folder."""
+    """A CA, a certificate of a server on loopback, and one of a client, each with its key, below a folder.
 
-    def __init__(self, folder: Path) -> None:
+    `names` are the server's, as OpenSSL writes them.
+    """
+
+    def __init__(self, folder: Path, names: str = f"IP:{LOOPBACK},DNS:localhost") -> None:
         self._folder = folder
         self._openssl = str(require_program("openssl"))
         self._run("req", "-x509", *self._new("ca"), "-subj", "/CN=Test CA", "-days", "2")
         self.ca = folder / "ca.crt"
-        self.server_cert, self.server_key = self._signed("server", f"subjectAltName=IP:{LOOPBACK},DNS:localhost")
+        self.server_cert, self.server_key = self._signed("server", f"subjectAltName={names}")
         self.client_cert, self.client_key = self._signed("client", "extendedKeyUsage=clientAuth")
 
     def config(self, *, verify: bool) -> str:
