@@ -63,7 +63,10 @@ def main(arguments: list[str]) -> int:
 def _check(settings: Settings) -> int:
     configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
     said = io.StringIO()
-    code = asyncio.run(check(settings, said))
+    try:
+        code = asyncio.run(check(settings, said))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     show(said.getvalue().rstrip(), sys.stdout)
     return code
 

@@ -71,15 +71,20 @@ def read_host(text: str) -> str:
         raise Unfit("the address alone, without http:// and without a path")
     if text == "*":
         raise Unfit("leave HOST unset to listen on every interface")
+    if not is_host(text):
+        raise Unfit("the port stands in PORT, not in HOST" if ":" in text else "neither an address nor a host name")
+    return text
+
+
+def is_host(text: str) -> bool:
+    """Whether it is an IP address or a host name. Some others end a resolver with an error that is not its own."""
     if ":" in text:
         try:
             ipaddress.IPv6Address(text)
         except ValueError:
-            raise Unfit("the port stands in PORT, not in HOST") from None
-        return text
-    if len(text) > HOST_CHARS_MAX or _NAME.fullmatch(text) is None:
-        raise Unfit("neither an address nor a host name")
-    return text
+            return False
+        return True
+    return len(text) <= HOST_CHARS_MAX and _NAME.fullmatch(text) is not None
 
 
 def where(environ: Mapping[str, str]) -> tuple[str | None, int]:
@@ -96,7 +101,7 @@ def place(host: str | None, port: int) -> str:
 def listen(
     host: str | None, port: int, resolve: Callable[..., Iterable[tuple[Any, ...]]] = socket.getaddrinfo
 ) -> list[socket.socket]:
-    """Sockets that listen and do not block. `host` None: every interface, IPv4 and IPv6, on one socket.
+    """Sockets that listen and do not block. `host` None or `::`: every interface, IPv4 and IPv6, on one socket.
 
     Of a name with several addresses all that this machine has are used, on one port: `localhost` is often `::1` too
     where there is no IPv6. `resolve` is as `socket.getaddrinfo`.
@@ -104,11 +109,11 @@ def listen(
     Raises:
         CannotListen: no such host, no such address here, or a port that is taken or not permitted.
     """
+    dual = (host is None or host == EVERY_INTERFACE[1]) and socket.has_dualstack_ipv6()
     if host is None:
-        dual = socket.has_dualstack_ipv6()
         addresses: list[Address] = [(socket.AF_INET6 if dual else socket.AF_INET, ("", port))]
     else:
-        dual, addresses = False, _addresses(host, port, resolve)
+        addresses = _addresses(host, port, resolve)
     opened: list[socket.socket] = []
     absent: OSError | None = None
     try:

@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from payment.core.money import is_currency
-from payment.listening import Unfit
+from payment.listening import Unfit, is_host
 
 NATS_PORT = 4222
 """The port of a NATS address that names none."""
@@ -232,7 +232,7 @@ def _nats_server(server: str) -> Secret:
 def _address(value: str) -> SplitResult:
     """The parts of an address. It has a host and, if it names one, a valid port."""
     url = urlsplit(_printable(value))
-    _check(_HOST.fullmatch(url.hostname or "") is not None and url.port != 0)
+    _check(is_host(url.hostname or "") and url.port != 0)
     return url
 
 
@@ -253,6 +253,5 @@ _DIGITS = matching("[0-9]{1,9}")
 _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")
 _MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%[A-Za-z0-9]+)?")
 _PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
 _SHOWABLE = re.compile(rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_PLACE}(?:,{_PLACE})*(?:/[A-Za-z0-9._~-]*)*")

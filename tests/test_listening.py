@@ -160,9 +160,12 @@ def test_an_address_that_the_machine_does_not_have_is_left_out_where_it_has_anot
     only.close()
 
 
-def test_no_host_means_every_interface() -> None:
-    [both] = listen(None, 0)
+@pytest.mark.parametrize("host", [None, "::"])
+def test_no_host_means_every_interface(host: str | None) -> None:
+    """And so does `::`: its clients come over IPv4 too, as with most other servers."""
+    [both] = listen(host, 0)
     port = both.getsockname()[1]
-    with socket.create_connection((LOOPBACK, port)):
-        assert place(None, port) == f"port {port} of every interface"
+    for address in (LOOPBACK, "::1"):
+        socket.create_connection((address, port)).close()
+    assert place(None, port) == f"port {port} of every interface"
     both.close()

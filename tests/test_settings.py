@@ -185,7 +185,20 @@ MALFORMED = [
         ("NATS_URL", text)
         for text in ("ftp://h", "nats://", "nats://h:0", "nats://h:99999", "nats://h/x", "h h", "a,,b")
     ],
-    *[("NATS_URL", text) for text in ("nats://h?x=1", "nats://h:x", "nats://[::1", "nats://h\x00", "mongodb://h/db")],
+    *[
+        ("NATS_URL", text)
+        for text in (
+            "nats://h?x=1",
+            "nats://a..b",
+            f"nats://{'a' * 64}",
+            "nats://none",
+            "nats://h:x",
+            "nats://[::1",
+            "nats://h\x00",
+            "mongodb://h/db",
+        )
+    ],
+    *[("NATS_URL", text) for text in ("nats://a..b", f"nats://{'a' * 64}", "nats://none", "nats://-a")],
     *[("NATS_CLUSTER_ID", text) for text in ("a.b", "a b", "é", "a" * 101)],
     *[("NATS_CLIENT_ID", text) for text in ("a.b", "a:b", "a b", "a/b", "a" * 101)],
     *[("QUEUE_GROUP_NAME", text) for text in ("a:b", "a.b", "a b", "a*", "a>", "a/b", "a\\b", "\té", "a\n", "a" * 101)],
@@ -212,6 +225,7 @@ MALFORMED = [
         for text in ("127.0.0.1:12111", "ftp://h", "http://", "http://u:p@h", "http://h?x", "http://h#x")
     ],
     ("STRIPE_API_BASE", "http://h/v1/"),
+    ("STRIPE_API_BASE", "http://a..b"),
     *[("CURRENCY", text) for text in ("xxx", "dollar", "$")],
     *[("CHARGE_WAIT_S", text) for text in ("0", "29.1", "-1", "nan", "inf", "1e1", "abc")],
     *[("STRIPE_RATE_PER_S", text) for text in ("0", "-5", "2.5", "10001")],

@@ -24,8 +24,10 @@ from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stor
 from payment.embedded.guide import DIM, GOOD_CARD, Shell, Voice, pay_line, payment_line
 from payment.embedded.home import Home
 from payment.embedded.neighbours import connected, new_order_id, signed_token
-from payment.embedded.plan import NAME, SERVICE, given
+from payment.embedded.plan import NAME, SERVICE, given, nats_login
 from payment.embedded.servers import Server
+from payment.listening import where
+from payment.ports.nats_login import NatsLogin
 
 TAKEN_IN_S = 5.0
 """How long to wait for the service to take an event in: milliseconds, or it is not up."""
@@ -49,6 +51,7 @@ class Access(Struct, frozen=True):
     host: str
     port: int
     queue_group: str
+    login: NatsLogin = NatsLogin()
 
     @classmethod
     def of(cls, home: Home, environ: Mapping[str, str]) -> "Access":
@@ -63,9 +66,12 @@ class Access(Struct, frozen=True):
         if nats_url is None or key is None:
             raise NeighbourError(_unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None))
         host = state.host if state else probe.LOOPBACK
-        port = state.ports[SERVICE] if state else int(environ.get("PORT", "8080"))
+        try:
+            port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
+        except ValueError:
+            raise NeighbourError("PORT wants a whole number from 0 to 65535") from None
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
-        return cls(nats_url, cluster_id, key, host, port, group)
+        return cls(nats_url, cluster_id, key, host, port, group, nats_login(environ))
 
     @property
     def base_url(self) -> str:
@@ -82,7 +88,7 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
         currency=options.currency,
         expires_in_s=options.expires_in_s,
     )
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
             voice.complain("the bus has the order; the service has not taken it in yet")
@@ -100,7 +106,7 @@ async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     An id that no order has is refused: cancelled is final, also for an order that comes later.
     """
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         if not options.force and (wrong := await _unknown_order(bus, options.id)) is not None:
             voice.complain(f"{wrong}. Nothing was published; --force cancels it all the same")
             return os.EX_DATAERR
@@ -143,7 +149,7 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     """Print our events as they are published, one JSON object a line, until interrupted or enough."""
     access, told = Access.of(home, environ), 0
     deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         read = {subject: 0 if options.all else await bus.last(subject) for subject in OUTGOING_SUBJECTS}
         while time.monotonic() < deadline:
             for subject in OUTGOING_SUBJECTS:
@@ -159,7 +165,7 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
 async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         found = []
         for subject in (*INCOMING_SUBJECTS, *OUTGOING_SUBJECTS):
             found += [(event.rank, subject, event.payload) for event in await _about(bus, subject, options.id)]

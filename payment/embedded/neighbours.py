@@ -10,6 +10,7 @@ import jwt
 from payment.embedded.bus import TICKET_CHARS, Bus, NeighbourError
 from payment.embedded.bus_jetstream import JetStreamBus
 from payment.embedded.bus_streaming import StreamingBus
+from payment.ports.nats_login import NatsLogin
 from payment.setting_values import nats_servers
 
 
@@ -24,7 +25,7 @@ def signed_token(key: str, user_id: str) -> str:
 
 
 @asynccontextmanager
-async def connected(url: str, cluster_id: str) -> AsyncIterator[Bus]:
+async def connected(url: str, cluster_id: str, login: NatsLogin) -> AsyncIterator[Bus]:
     """The bus at `url`, a list as `NATS_URL` holds it: NATS Streaming of that cluster id, or JetStream where it is "".
 
     Raises:
@@ -37,7 +38,8 @@ async def connected(url: str, cluster_id: str) -> AsyncIterator[Bus]:
     servers = [address.reveal() for address in addresses]
     name = "NATS Streaming" if cluster_id else "NATS"
     try:
-        bus: Bus = await (StreamingBus.open(servers, cluster_id) if cluster_id else JetStreamBus.open(servers))
+        opening = StreamingBus.open(servers, cluster_id, login) if cluster_id else JetStreamBus.open(servers, login)
+        bus: Bus = await opening
     except NeighbourError as error:
         where = ", ".join(map(str, addresses))
         raise NeighbourError(f"no {name} at {where} ({error}): is `make run` running?") from None

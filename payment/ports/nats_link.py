@@ -128,20 +128,8 @@ class Link:
                 await self.close()
 
     async def _connect(self) -> None:
-        url, credentials = split_credentials(self._server.url)
-        options: dict[str, Any] = dict(credentials)
-        signer, tls = self._login.signer(), self._login.tls()
-        if signer is not None:
-            options["signature_cb"] = signer.sign
-            if signer.jwt is not None:
-                options["user_jwt_cb"] = signer.user_jwt
-        if tls is not None:
-            options["tls"] = tls
-        if self._server.tls_name is not None:
-            options["tls_hostname"] = self._server.tls_name
-        self.client = CautiousClient(wants_tls=self._login.wants_tls, signer=signer)
+        self.client, options = prepared(self._server, self._login)
         await self.client.connect(
-            servers=[url],
             **options,
             name=self._client_name,
             error_cb=self._on_error,
@@ -228,6 +216,26 @@ class Link:
             self.lost.set()
         for waiting in tuple(self.waiting):
             waiting.end(self.reason)
+
+
+def prepared(server: Server, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:
+    """A client for one connection to a server, and what its `connect` takes to be known there.
+
+    Raises:
+        LoginError: a credential can't be used.
+    """
+    url, credentials = split_credentials(server.url)
+    options: dict[str, Any] = {"servers": [url], **credentials}
+    signer, tls = login.signer(), login.tls()
+    if signer is not None:
+        options["signature_cb"] = signer.sign
+        if signer.jwt is not None:
+            options["user_jwt_cb"] = signer.user_jwt
+    if tls is not None:
+        options["tls"] = tls
+    if server.tls_name is not None:
+        options["tls_hostname"] = server.tls_name
+    return CautiousClient(wants_tls=login.wants_tls, signer=signer), options
 
 
 def address_of(server: str) -> str:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.embedded.embedded_world import DEADLINE_S, ROOT, EmbeddedRun, bearer, environment, program, shell
+from tests.servers.nats import NatsServer
+from tests.servers.nats_identities import NKey
 from tests.servers.process import free_port
 from tests.servers.requirements import require_program
 
@@ -174,6 +176,29 @@ def test_a_second_run_in_the_same_folder_is_refused(run: EmbeddedRun) -> None:
     assert second.returncode == 1
     assert f"another run is at work in {run.home} (process {run.process.pid})" in second.stderr
     assert run.command("order", "--price", "3", "--user", "u4").returncode == 0
+
+
+def test_a_nats_of_ones_own_is_reached_as_the_service_reaches_it(tmp_path: Path) -> None:
+    """With the login that the service has: orders are published, and a command beside the run reads them."""
+    key = NKey("U")
+    server = NatsServer(tmp_path / "nats", config=f"authorization {{ users: [ {{ nkey: {key.public} }} ] }}\n")
+    server.start()
+    one = EmbeddedRun(tmp_path, PORT=str(free_port()), NATS_URL=server.url, NATS_NKEY_SEED=key.seed)
+    try:
+        one.start()
+        paid = shell(one.curl_lines[0])
+        assert paid["status"] == "paid"
+        assert json.loads(one.command("status", paid["orderId"]).stdout.splitlines()[-1]) == paid
+        assert key.seed not in one.said + one.out.read_text()
+    finally:
+        one.close()
+        server.stop()
+
+
+def test_a_malformed_port_is_no_port_of_ours(tmp_path: Path) -> None:
+    line, environ = program("run", home=tmp_path), environment(PORT="http")
+    done = subprocess.run(line, capture_output=True, text=True, env=environ, cwd=ROOT, check=False)
+    assert (done.returncode, "PORT wants" in done.stderr) == (78, True)
 
 
 def test_a_live_key_is_refused(tmp_path: Path) -> None:
