@@ -23,6 +23,7 @@ from payment.embedded.plan import LiveKeyError
 from payment.embedded.servers import Broker, ProgramMissingError
 from payment.listening import CannotListen
 from payment.settings import EX_CONFIG
+from payment.standard_streams import open_standard_streams
 from payment.stripe_sandbox.lifeline import ParentGoneError, tie_to_parent
 
 EXIT_IN_USE = 1
@@ -69,6 +70,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     parent_pid = os.getppid()
+    open_standard_streams()
     options = arguments()
     home, voice = Home(options.home), Voice(sys.stderr, os.environ)
     try:
