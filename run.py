@@ -2,18 +2,23 @@
 
 import asyncio
 import gc
+import io
 import os
 import resource
 import signal
+import socket
 import sys
 
 import uvloop
 
 from payment.check import check
+from payment.listening import CannotListen, listen
 from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
 from payment.ops.vocabulary import Event
 from payment.service import Service, real_ports, secrets_of
+from payment.setting_doubts import doubts
 from payment.settings import EX_CONFIG, Settings, SettingsError
+from payment.standard_streams import open_standard_streams, show
 
 SERVICE = "payment"
 
@@ -24,26 +29,46 @@ once in 8,000 charges and for a fifth of a second in a crowd, and finds next to 
 
 def main(arguments: list[str]) -> int:
     """Run the service, or with `--check` only look whether it could run. Returns the exit code."""
+    open_standard_streams()
     checking = arguments == ["--check"]
     if arguments and not checking:
-        print("usage: python run.py [--check]", file=sys.stderr)
+        show("usage: python run.py [--check]", sys.stderr)
         return os.EX_USAGE
     try:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
         return _refuse(error, checking)
     if checking:
-        configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
-        return asyncio.run(check(settings, sys.stdout))
+        return _check(settings)
     configure(settings.log_level, SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
     install_hooks()
+    if doubtful := doubts(settings):
+        get_logger().warning(Event.SETTINGS_DOUBTFUL, problems=doubtful)
+    try:
+        # Before anything is reached: a second process on this port must not take this one's place at NATS.
+        listening = listen(settings.host, settings.port)
+    except CannotListen as error:
+        get_logger().error(Event.CANNOT_LISTEN, host=settings.host, port=settings.port, reason=str(error))
+        flush()
+        return error.exit_code
     _raise_file_limit()
     # Modules live as long as the process. To walk them is most of what a full garbage collection takes, while everybody
     # waits: a tenth of a second, and without them a quarter of it.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, listening))
+
+
+def _check(settings: Settings) -> int:
+    configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
+    said = io.StringIO()
+    try:
+        code = asyncio.run(check(settings, said))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    show(said.getvalue().rstrip(), sys.stdout)
+    return code
 
 
 def _raise_file_limit() -> None:
@@ -54,7 +79,7 @@ def _raise_file_limit() -> None:
 
 def _refuse(error: SettingsError, checking: bool) -> int:
     if checking:
-        print(error)
+        show(str(error), sys.stdout)
     else:
         configure("info", SERVICE, "")
         get_logger().error(Event.SETTINGS_INVALID, problems=[str(problem) for problem in error.problems])
@@ -62,7 +87,7 @@ def _refuse(error: SettingsError, checking: bool) -> int:
     return EX_CONFIG
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, listening: list[socket.socket]) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler)
     stop, abort = asyncio.Event(), asyncio.Event()
@@ -73,7 +98,7 @@ async def _serve(settings: Settings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, asked_to_stop)
     get_logger().info(Event.SERVICE_STARTING)
-    service = Service(settings, real_ports(settings))
+    service = Service(settings, real_ports(settings, listening))
     code = await service.run(stop, abort)
     get_logger().info(Event.SERVICE_STOPPED, exit_code=code)
     if service.supervisor.lingering:

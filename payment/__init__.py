@@ -1,6 +1,8 @@
 """The payment service of a ticketing platform: an order's card is charged exactly once, and the platform is told.
 
-    settings.py   the only reader of the environment; how its values are read is in setting_values.py
+    settings.py   the only reader of the environment; how its values are read, compared and shown: setting_*.py
+    listening.py  HOST and PORT, and the sockets that listen there; healthcheck.py asks them
+    standard_streams.py   stdin, stdout and stderr, also where the parent closed them
     service.py    ports and actors put together under the supervisor
     check.py      `run.py --check`: does each server answer?
     core/         pure: what an order is, what a message does to it, what the world still owes it

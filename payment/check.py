@@ -1,7 +1,7 @@
-"""`python run.py --check`: are the settings valid, and does each server answer? For a person, or a release phase.
+"""`python run.py --check`: are the settings valid, can the address be listened on, and does each server answer?
 
-It changes nothing: no index, no stream, no charge; but for one small document in `probes`, by which it finds out
-whether MongoDB takes writes. It never prints a secret.
+For a person, or a release phase. It changes nothing: no index, no stream, no charge; but for one small document in
+`probes`, by which it finds out whether MongoDB takes writes. It never prints a secret.
 """
 
 import asyncio
@@ -9,10 +9,14 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TextIO
 
+from payment import healthcheck
+from payment.listening import CannotListen, listen, place
+from payment.ops.redaction import Redactor
 from payment.ports.cards import CardProcessor
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
-from payment.service import Ports, real_ports
+from payment.service import Ports, real_ports, secrets_of
+from payment.setting_doubts import doubts
 from payment.settings import Settings
 
 REACH_TIMEOUT_S = 10.0
@@ -27,12 +31,40 @@ class Unreachable(Exception):
 
 
 async def check(settings: Settings, out: TextIO) -> int:
-    """Reach MongoDB, NATS and Stripe at once, and print a line for each. Returns the exit code."""
-    return await check_ports(real_ports(settings), out)
+    """Listen for an instant, reach MongoDB, NATS and Stripe, all at once, and print a line for each.
+
+    Before them stands a line for each setting that is valid and probably not meant. Returns the exit code.
+    """
+    for doubt in doubts(settings):
+        print(f"warning  {doubt}", file=out)
+    redactor = Redactor(secrets_of(settings))
+    http_code, words = await asyncio.to_thread(check_address, settings.host, settings.port)
+    print(_line("http", OK if http_code == os.EX_OK else FAILED, words), file=out)
+    return max(http_code, await check_ports(real_ports(settings), out, redactor.scrub))
 
 
-async def check_ports(ports: Ports, out: TextIO) -> int:
-    """As `check`, of these ports. They are closed at the end, whatever the end is."""
+def check_address(host: str | None, port: int) -> tuple[int, str]:
+    """Whether the service could listen there: an exit code, and words.
+
+    A port at which this service answers already is well: the check then runs beside it.
+    """
+    try:
+        sockets = listen(host, port)
+    except CannotListen as error:
+        answer = healthcheck.ask(host, port) if error.taken else None
+        if answer is not None and answer.ours:
+            return os.EX_OK, f"port {port}: a payment service runs there already; a second one would not start"
+        return error.exit_code, str(error)
+    for each in sockets:
+        each.close()
+    return os.EX_OK, f"can listen on {place(host, port)}"
+
+
+async def check_ports(ports: Ports, out: TextIO, scrub: Callable[[str], str] = str) -> int:
+    """Reach what these ports reach. They are closed at the end, whatever the end is.
+
+    `scrub` makes words fit to be printed.
+    """
     transport, cards = ports.transport(), ports.cards()
     looks = {
         "mongodb": lambda: _store(ports.store),
@@ -44,8 +76,12 @@ async def check_ports(ports: Ports, out: TextIO) -> int:
     finally:
         await asyncio.gather(ports.store.close(), transport.close(), cards.close())
     for name, (outcome, words) in zip(looks, found, strict=True):
-        print(f"{name:8} {outcome:8} {words}", file=out)
+        print(_line(name, outcome, scrub(words)), file=out)
     return os.EX_UNAVAILABLE if any(outcome == FAILED for outcome, _ in found) else os.EX_OK
+
+
+def _line(name: str, outcome: str, words: str) -> str:
+    return f"{name:8} {outcome:8} {words}"
 
 
 async def _look(look: Callable[[], Awaitable[str]]) -> tuple[str, str]:

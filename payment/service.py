@@ -4,6 +4,7 @@ This is the one place that knows all of them. Nothing is decided here, and nothi
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Never
@@ -11,7 +12,7 @@ from typing import Never
 from payment.actors.desk import Identity
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
-from payment.actors.http_door import Opening, open_door
+from payment.actors.http_door import Opening, open_door, open_door_on
 from payment.actors.known_labels import start_at_zero
 from payment.actors.letters import (
     ActorRestarted,
@@ -40,9 +41,12 @@ from payment.ports.clock import Clock, SystemClock
 from payment.ports.ids import Ids, RandomIds
 from payment.ports.jetstream import JetStreamTransport
 from payment.ports.mongo_store import MongoStore
+from payment.ports.nats_login import shown_path
 from payment.ports.store import OrderStore
 from payment.ports.streaming import StreamingTransport
 from payment.ports.transport import EventTransport
+from payment.setting_secrets import passwords_in
+from payment.setting_values import NOT_SHOWN
 from payment.settings import Settings
 
 LEDGER_MAILBOX_LIMIT = 4_000
@@ -88,8 +92,11 @@ class Ports:
     open_door: Opening = open_door
 
 
-def real_ports(settings: Settings) -> Ports:
-    """The real world, as the settings say. Nothing is reached yet."""
+def real_ports(settings: Settings, listening: list[socket.socket] | None = None) -> Ports:
+    """The real world, as the settings say. Nothing is reached yet.
+
+    `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
+    """
     clock, ids = SystemClock(), RandomIds()
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
@@ -97,25 +104,18 @@ def real_ports(settings: Settings) -> Ports:
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
+        open_door=open_door if listening is None else open_door_on(listening),
     )
 
 
 def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTransport:
     """The broker's transport: NATS Streaming where a cluster id is set, else JetStream."""
-    servers = [server.reveal() for server in settings.nats_url]
+    servers, login = [server.reveal() for server in settings.nats_url], settings.nats_login
+    name, group = settings.nats_client_id, settings.queue_group_name
     if settings.nats_cluster_id is not None:
-        return StreamingTransport(
-            servers, settings.nats_cluster_id, settings.nats_client_id, settings.queue_group_name, ids, clock
-        )
-    return JetStreamTransport(
-        servers,
-        settings.nats_client_id,
-        settings.queue_group_name,
-        settings.nats_stream,
-        ids,
-        clock,
-        consumed=INCOMING_SUBJECTS,
-    )
+        return StreamingTransport(servers, settings.nats_cluster_id, name, group, ids, clock, login=login)
+    stream = settings.nats_stream
+    return JetStreamTransport(servers, name, group, stream, ids, clock, consumed=INCOMING_SUBJECTS, login=login)
 
 
 def card_processor(settings: Settings) -> CardProcessor:
@@ -228,7 +228,8 @@ class Service:
 
     def _http_actor(self) -> HttpActor:
         settings, ports = self._settings, self._ports
-        config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, settings.jwt_key)
+        keys = tuple(key for key in (settings.jwt_key, settings.jwt_key_previous) if key is not None)
+        config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, keys)
         self._server = HttpActor(
             config,
             self._http,
@@ -259,5 +260,11 @@ class Service:
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings: what the log masks wherever it turns up."""
-    hidden = (settings.jwt_key, settings.stripe_key, settings.mongo_url, *settings.nats_url)
-    return [secret.reveal() for secret in hidden if str(secret) != secret.reveal()]
+    login = settings.nats_login
+    addresses = [settings.mongo_url.reveal(), *(url.reveal() for url in settings.nats_url)]
+    keys = (settings.jwt_key, settings.jwt_key_previous, settings.stripe_key)
+    texts = [key.reveal() for key in keys if key is not None] + [url for url in addresses if "@" in url]
+    for key in (login.creds, login.nkey_seed, login.tls_key):
+        if key is not None and shown_path(key.reveal()) == NOT_SHOWN:  # else it is a path, which a person should see
+            texts.append(key.reveal())
+    return texts + [password for url in addresses for password in passwords_in(url)]

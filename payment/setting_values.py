@@ -7,7 +7,7 @@ nothing.
 
 import re
 from collections.abc import Callable
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import jwt
 from jwt.algorithms import HMACAlgorithm
@@ -16,10 +16,13 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from payment.core.money import is_currency
+from payment.listening import Unfit, is_host
 from payment.ports.mongo_options import problem_of as mongo_problem
 
 NATS_PORT = 4222
 """The port of a NATS address that names none."""
+WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
+"""The ports of websocket addresses that name none, as nats-py takes them."""
 
 DYNO_CHARS_MAX = 100
 """Longest dyno name. Heroku's are a process type and a number or two."""
@@ -109,6 +112,19 @@ def currency(value: str) -> str:
     return value.lower()
 
 
+def unquoted(value: str) -> None:
+    """Raises Unfit where quotes stand around a value: they would be a part of it, which is never meant."""
+    inner = value.strip()
+    if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "'\"`":
+        raise Unfit("the quotes around it are a part of the value (docker --env-file keeps them): remove them")
+
+
+def unpadded(value: str) -> None:
+    """Raises Unfit where a value that was found bad begins or ends with blanks or line breaks."""
+    if value != value.strip():
+        raise Unfit("it begins or ends with a blank or a line break: remove it")
+
+
 def dyno(value: str) -> str:
     """A dyno's name as part of a client id: `web-1` of `web.1`."""
     _check(len(value) <= DYNO_CHARS_MAX)
@@ -117,7 +133,15 @@ def dyno(value: str) -> str:
 
 def nats_servers(value: str) -> tuple[Secret, ...]:
     """The addresses of one or more NATS servers, apart by commas."""
-    return tuple(_nats_server(server.strip()) for server in value.split(","))
+    servers = [server.strip() for server in value.split(",")]
+    try:
+        return tuple(map(_nats_server, servers))
+    except Unfit:
+        raise
+    except ValueError:
+        if "@" in value and "@" not in servers[0]:  # A comma in a password parts it.
+            raise Unfit(_ENCODE) from None
+        raise
 
 
 def mongo_url(value: str) -> Secret:
@@ -207,19 +231,31 @@ def _is_bad(name: str, text: str) -> bool:
 
 def _nats_server(server: str) -> Secret:
     """One address as nats-py understands it, which by itself takes `http://…` for a host of the name "http"."""
-    url = _address(server if "://" in server else f"nats://{server}")
-    _check(url.scheme in _NATS_SCHEMES and url.path in ("", "/") and not url.query and not url.fragment)
-    scheme = _NATS_SCHEMES[url.scheme]
+    try:
+        url = _address(server if "://" in server else f"nats://{server}")
+    except ValueError:
+        if "@" in server:
+            raise Unfit(_ENCODE) from None
+        raise
+    scheme = _NATS_SCHEMES.get(url.scheme, "")
+    _check(bool(scheme) and not url.query and not url.fragment and url.hostname != "none")  # nats-py has no such host
+    if "@" in f"{url.path}{url.query}{url.fragment}":
+        raise Unfit(_ENCODE)
+    websocket = scheme in WEBSOCKET_PORTS
+    _check(websocket or url.path in ("", "/"))
     credentials, at, _ = url.netloc.rpartition("@")
+    if "@" in credentials:
+        raise Unfit(_ENCODE)
+    unquote(credentials, errors="strict")
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    place = f"{host}:{url.port or NATS_PORT}"
+    place = f"{host}:{url.port or WEBSOCKET_PORTS.get(scheme, NATS_PORT)}{url.path if websocket else ''}"
     return Secret(f"{scheme}://{credentials}{at}{place}", f"{scheme}://{'***@' if at else ''}{place}")
 
 
 def _address(value: str) -> SplitResult:
     """The parts of an address. It has a host and, if it names one, a valid port."""
     url = urlsplit(_printable(value))
-    _check(_HOST.fullmatch(url.hostname or "") is not None and url.port != 0)
+    _check(is_host(url.hostname or "") and url.port != 0)
     return url
 
 
@@ -233,12 +269,12 @@ def _check(holds: bool) -> None:
         raise ValueError
 
 
-_NATS_SCHEMES = {"nats": "nats", "http": "nats", "tls": "tls", "https": "tls"}
+_NATS_SCHEMES = {"nats": "nats", "http": "nats", "tls": "tls", "https": "tls", "ws": "ws", "wss": "wss"}
+_ENCODE = "in a user or password write / as %2F, @ as %40, : as %3A, ? as %3F, # as %23, a comma as %2C, % as %25"
 _TRUE_OR_FALSE = one_of("true", "false")
 _DIGITS = matching("[0-9]{1,9}")
 _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")
 _MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%[A-Za-z0-9]+)?")
 _PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
 _SHOWABLE = re.compile(rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_PLACE}(?:,{_PLACE})*(?:/[A-Za-z0-9._~-]*)*")

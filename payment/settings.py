@@ -1,18 +1,26 @@
 """The settings of one process, read from its environment once. Nothing else in the service reads `os.environ`.
 
+A value is checked by making what will be made of it: an address that is listened on, a certificate, a key that signs.
+
 `VARIABLES` is the whole list: what a variable means, what it wants and how it is read stand side by side, and the
 README's table is checked against it. Each has a field of its name in `Settings`, but for `DYNO`, which ends up in
 `nats_client_id`. A message about a bad value never holds a secret.
 
-Change together: `VARIABLES`, `Settings`, the README's table, and `app.json`.
+Change together: `VARIABLES`, `Settings`, the README's table, and `app.json`. What is valid and probably not meant is in
+`payment.setting_doubts`; which values may be shown, in `payment.setting_secrets`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
+from payment import listening
 from payment import setting_values as values
-from payment.setting_values import NOT_SHOWN, Secret
+from payment.ports import nats_login
+from payment.ports.nats_login import NatsLogin
+from payment.setting_conflicts import conflicts
+from payment.setting_values import Secret
+from payment.setting_variable import Problem, Variable, checked, hidden, hider_of
 
 EX_CONFIG = 78
 """The exit code of a process whose settings are wrong (sysexits.h)."""
@@ -26,20 +34,6 @@ CHARGE_WAIT_S_MAX = 29.0
 STRIPE_RATE_PER_S_MAX = 10_000
 """Highest ceiling: a hundred times what Stripe allows a live account without asking."""
 
-SHOWN_CHARS_MAX = 80
-"""How much of a bad value a message repeats."""
-
-
-class Problem(Struct, frozen=True):
-    """One variable that is missing or malformed. `got` is fit to be shown; None where the variable is missing."""
-
-    variable: str
-    wants: str
-    got: str | None
-
-    def __str__(self) -> str:
-        return f"{self.variable} wants {self.wants}; " + ("it is not set" if self.got is None else f"got {self.got}")
-
 
 class SettingsError(Exception):
     """The environment is no valid configuration. `problems` holds every variable that is wrong."""
@@ -52,9 +46,9 @@ class SettingsError(Exception):
 class Settings(Struct, frozen=True, kw_only=True):
     """Everything the process was told, checked. Fields are named after their variables.
 
-    `nats_url` holds one `nats://` or `tls://` address with its port for each server; `nats_client_id` is this very
-    process's, with its dyno; `nats_cluster_id` is None for JetStream, `host` None for every interface,
-    `stripe_api_base` None for Stripe's own address.
+    `nats_url` holds one address with its port for each server (`nats://`, `tls://`, `ws://` or `wss://`);
+    `nats_client_id` is this very process's, with its dyno; `nats_cluster_id` is None for JetStream, `host` None for
+    every interface, `stripe_api_base` None for Stripe's own address.
     """
 
     nats_url: tuple[Secret, ...]
@@ -73,6 +67,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_prepare: bool
     nats_stream: str
     log_level: str
+    jwt_key_previous: Secret | None = None
+    nats_creds: Secret | None = None
+    nats_nkey_seed: Secret | None = None
+    nats_tls_cert: Secret | None = None
+    nats_tls_key: Secret | None = None
+    nats_tls_ca: Secret | None = None
+
+    @property
+    def nats_login(self) -> NatsLogin:
+        """Who this process is to NATS, beyond what stands in the addresses."""
+        return NatsLogin(self.nats_creds, self.nats_nkey_seed, self.nats_tls_cert, self.nats_tls_key, self.nats_tls_ca)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -81,46 +86,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: with all problems at once.
         """
-        found = {variable.name.lower(): variable.value_in(environ) for variable in VARIABLES}
+        hider = hider_of(VARIABLES, environ)
+        found = {variable.name.lower(): variable.value_in(environ, hider) for variable in VARIABLES}
         problems = [value for value in found.values() if isinstance(value, Problem)]
         if problems:
             raise SettingsError(problems)
         dyno = found.pop("dyno")
         if dyno is not None:
             found["nats_client_id"] = f"{found['nats_client_id']}-{dyno}"
-        return cls(**found)  # type: ignore[arg-type]  # a test compares VARIABLES with the fields above
-
-
-class Variable(Struct, frozen=True, kw_only=True):
-    """One environment variable. `wants` ends the sentence "NAME wants …"; `default` is what it is where it is not set.
-
-    `read` gives the setting, or raises ValueError. `show` gives what may be shown of a bad value.
-    """
-
-    name: str
-    meaning: str
-    example: str
-    wants: str
-    read: Callable[[str], object]
-    default: str | None = None
-    required: bool = False
-    show: Callable[[str], str] = repr
-
-    def value_in(self, environ: Mapping[str, str]) -> object:
-        """The setting that an environment makes of this variable, None where there is none, or a `Problem`."""
-        text = environ.get(self.name, "")
-        if not text.strip():
-            if self.required:
-                return Problem(self.name, self.wants, None)
-            return None if self.default is None else self.read(self.default)
-        try:
-            return self.read(text)
-        except ValueError:
-            return Problem(self.name, self.wants, self.show(text)[:SHOWN_CHARS_MAX])
-
-
-def _hide(_: str) -> str:
-    return NOT_SHOWN
+        settings = cls(**found)  # type: ignore[arg-type]  # a test compares VARIABLES with the fields above
+        if problems := conflicts(settings):
+            raise SettingsError(problems)
+        return settings
 
 
 _PLAIN_NAME = values.matching(rf"[A-Za-z0-9_-]{{1,{NAME_CHARS_MAX}}}")
@@ -134,13 +111,55 @@ VARIABLES = (
         name="NATS_URL",
         meaning=(
             "Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`. "
-            "A server that offers no TLS gets nothing where the address says `tls://`."
+            "A server that offers no TLS gets nothing where the address says `tls://`. `ws://` and `wss://` are "
+            "websockets. User, password or token are percent-encoded (`%2F` for a slash)."
         ),
         example="http://nats-srv:4222",
         wants="addresses like nats://host:4222, parted by commas; user and password may stand before the host",
         read=values.nats_servers,
         required=True,
         show=values.masked,
+    ),
+    Variable(
+        name="NATS_CREDS",
+        meaning="Credentials of NATS (a user's JWT and nkey seed): a `.creds` file's path, or its whole text.",
+        example="/run/secrets/nats.creds",
+        wants="the path or the text of a .creds file",
+        read=checked(nats_login.read_creds),
+        show=nats_login.shown_path,
+    ),
+    Variable(
+        name="NATS_NKEY_SEED",
+        meaning="An nkey's seed (`SU…`), or the path of the file that holds it.",
+        example="/run/secrets/nats.nk",
+        wants="a user's nkey seed (SU…), or the path of its file",
+        read=checked(nats_login.read_nkey_seed),
+        show=nats_login.shown_path,
+    ),
+    Variable(
+        name="NATS_TLS_CERT",
+        meaning="The certificate that NATS wants of its clients, in PEM: a path, or its whole text.",
+        example="/run/secrets/nats.crt",
+        wants="the path or the text of a certificate in PEM",
+        read=checked(nats_login.read_pem),
+        show=nats_login.shown_path,
+    ),
+    Variable(
+        name="NATS_TLS_KEY",
+        meaning="That certificate's private key, likewise, where it does not stand in the same file.",
+        example="/run/secrets/nats.key",
+        wants="the path or the text of a private key in PEM",
+        read=checked(nats_login.read_pem),
+        show=nats_login.shown_path,
+    ),
+    Variable(
+        name="NATS_TLS_CA",
+        meaning="The CA that NATS's own certificate is checked against, likewise, instead of the system's. "
+        "With any of these three a server that offers no TLS gets nothing.",
+        example="/run/secrets/nats-ca.crt",
+        wants="the path or the text of a CA's certificate in PEM",
+        read=checked(nats_login.read_pem),
+        show=nats_login.shown_path,
     ),
     Variable(
         name="NATS_CLUSTER_ID",
@@ -181,7 +200,17 @@ VARIABLES = (
         wants="a secret that is neither a public key nor a certificate",
         read=values.jwt_key,
         required=True,
-        show=_hide,
+        show=hidden,
+        may_be_quoted=True,
+    ),
+    Variable(
+        name="JWT_KEY_PREVIOUS",
+        meaning="The key of before, while `JWT_KEY` is being changed: tokens signed with it are taken too.",
+        example="your-former-jwt-secret",
+        wants="a secret that is neither a public key nor a certificate",
+        read=values.jwt_key,
+        show=hidden,
+        may_be_quoted=True,
     ),
     Variable(
         name="STRIPE_KEY",
@@ -190,26 +219,26 @@ VARIABLES = (
         wants="a secret key: sk_… or rk_…, without blanks",
         read=values.stripe_key,
         required=True,
-        show=_hide,
+        show=hidden,
     ),
     Variable(
         name="PORT",
         meaning="The port to listen on; 0 takes a free one.",
         example="8080",
         wants="a whole number from 0 to 65535",
-        read=values.whole(0, 65_535),
-        default="8080",
+        read=listening.read_port,
+        default=listening.PORT_DEFAULT,
     ),
     Variable(
         name="HOST",
         meaning="The address to listen on. Not set: every interface, IPv4 and IPv6.",
         example="127.0.0.1",
-        wants="an address or a host name, without blanks",
-        read=values.matching("[!-~]{1,255}"),
+        wants="an IP address or a host name",
+        read=listening.read_host,
     ),
     Variable(
         name="STRIPE_API_BASE",
-        meaning="Another address for Stripe's API: a sandbox, a proxy.",
+        meaning="Another address for Stripe's API: a sandbox, a proxy. A live key wants `https://`.",
         example="http://127.0.0.1:12111",
         wants="an http:// or https:// address without credentials, and without the /v1 that we append",
         read=values.http_base,

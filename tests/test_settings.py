@@ -2,19 +2,24 @@
 
 import ast
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.client import Client
 
 import payment
+from payment.ports.nats_link import split_credentials
 from payment.setting_values import NOT_SHOWN, Secret, masked
 from payment.settings import EX_CONFIG, VARIABLES, Problem, Settings, SettingsError
+from tests.servers.nats_identities import Certificates, NKey, Operator
 
-PROGRAMS_OF_THEIR_OWN = frozenset({"embedded", "stripe_sandbox"})
+PROGRAMS_OF_THEIR_OWN = frozenset({"embedded", "stripe_sandbox", "healthcheck.py"})
 
 CONTRACT = {
     "NATS_URL": "http://nats-srv:4222",
@@ -34,6 +39,7 @@ CONTRACT = {
     "LOG_LEVEL": "info",
 }
 REQUIRED = ("NATS_URL", "NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "MONGO_URL", "JWT_KEY", "STRIPE_KEY")
+NAMES = ("NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "NATS_CLUSTER_ID", "NATS_STREAM")
 MINIMAL = {name: CONTRACT[name] for name in REQUIRED}
 
 
@@ -72,7 +78,8 @@ def test_the_contracts_example_values_work_as_they_stand() -> None:
 
 def test_the_tables_own_examples_are_valid() -> None:
     """What the README shows as an example can be copied."""
-    found = Settings.from_environment({variable.name: variable.example for variable in VARIABLES})
+    files = {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA"}
+    found = Settings.from_environment({each.name: each.example for each in VARIABLES if each.name not in files})
     assert found.nats_client_id == "payment-service-web-1"
 
 
@@ -178,7 +185,20 @@ MALFORMED = [
         ("NATS_URL", text)
         for text in ("ftp://h", "nats://", "nats://h:0", "nats://h:99999", "nats://h/x", "h h", "a,,b")
     ],
-    *[("NATS_URL", text) for text in ("nats://h?x=1", "nats://h:x", "nats://[::1", "nats://h\x00", "mongodb://h/db")],
+    *[
+        ("NATS_URL", text)
+        for text in (
+            "nats://h?x=1",
+            "nats://a..b",
+            f"nats://{'a' * 64}",
+            "nats://none",
+            "nats://h:x",
+            "nats://[::1",
+            "nats://h\x00",
+            "mongodb://h/db",
+        )
+    ],
+    *[("NATS_URL", text) for text in ("nats://a..b", f"nats://{'a' * 64}", "nats://none", "nats://-a")],
     *[("NATS_CLUSTER_ID", text) for text in ("a.b", "a b", "é", "a" * 101)],
     *[("NATS_CLIENT_ID", text) for text in ("a.b", "a:b", "a b", "a/b", "a" * 101)],
     *[("QUEUE_GROUP_NAME", text) for text in ("a:b", "a.b", "a b", "a*", "a>", "a/b", "a\\b", "\té", "a\n", "a" * 101)],
@@ -205,6 +225,7 @@ MALFORMED = [
         for text in ("127.0.0.1:12111", "ftp://h", "http://", "http://u:p@h", "http://h?x", "http://h#x")
     ],
     ("STRIPE_API_BASE", "http://h/v1/"),
+    ("STRIPE_API_BASE", "http://a..b"),
     *[("CURRENCY", text) for text in ("xxx", "dollar", "$")],
     *[("CHARGE_WAIT_S", text) for text in ("0", "29.1", "-1", "nan", "inf", "1e1", "abc")],
     *[("STRIPE_RATE_PER_S", text) for text in ("0", "-5", "2.5", "10001")],
@@ -277,6 +298,98 @@ def test_no_password_survives_the_mask(user: str, password: str) -> None:
     assert shown in ("mongodb://***@host/db", NOT_SHOWN)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[(name, "sk_live_hunter2") for name in (*NAMES, "PORT", "HOST", "CURRENCY", "LOG_LEVEL", "DYNO")],
+        *[(name, "sk_live_hunter2") for name in ("NATS_URL", "MONGO_URL")],
+        *[(name, "the-key-hunter2-of-the-platform") for name in (*NAMES, "PORT", "MONGO_URL", "NATS_TLS_CERT")],
+        *[(name, "mongodb://u:hunter2@h/db") for name in ("PORT", "HOST", "NATS_URL", "STRIPE_API_BASE", *NAMES)],
+        *[(name, "eyJhbGciOiJIUzI1NiJ9.hunter2.x") for name in ("PORT", "HOST", "QUEUE_GROUP_NAME")],
+        *[(name, "hunter2pw") for name in ("PORT", "LOG_LEVEL", "CURRENCY")],
+        ("QUEUE_GROUP_NAME", f"{'long-' * 12}sk_live_hunter2"),
+        ("PORT", "hunter2-is-no-key-but-much-too-long-for-a-port"),
+        ("STRIPE_API_BASE", "http://sk_live_hunter2"),
+        ("NATS_CREDS", "hunter2"),
+        ("NATS_NKEY_SEED", "SUhunter2"),
+    ],
+)
+def test_a_secret_in_the_wrong_variable_is_never_shown(name: str, text: str) -> None:
+    """Whatever variable it stands in, and also where it would be valid there: it would be in each line of the log."""
+    problem = problem_with(
+        JWT_KEY="the-key-hunter2-of-the-platform", **{"MONGO_URL": "mongodb://u:hunter2pw@h/db", name: text}
+    )
+    assert problem.variable == name
+    assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("quote", ["'", '"', "`"])
+def test_quotes_around_a_value_are_named(quote: str) -> None:
+    """docker --env-file keeps them. Some of these would be valid with them."""
+    for name in ("QUEUE_GROUP_NAME", "NATS_STREAM", "STRIPE_KEY", "NATS_URL", "MONGO_URL", "LOG_LEVEL", "PORT", "HOST"):
+        problem = problem_with(**{name: f"{quote}{CONTRACT.get(name, '127.0.0.1')}{quote}"})
+        assert problem.variable == name
+        assert "docker --env-file keeps them" in problem.hint
+
+
+@pytest.mark.parametrize("name", ["STRIPE_KEY", "MONGO_URL", "PORT", "LOG_LEVEL", "NATS_STREAM"])
+def test_a_line_break_or_blank_at_an_edge_is_named(name: str) -> None:
+    """A secret that was made with `echo` ends with a line break."""
+    for text in (f"{CONTRACT[name]}\n", f" {CONTRACT[name]}"):
+        assert "begins or ends with a blank or a line break" in problem_with(**{name: text}).hint
+
+
+@pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
+@pytest.mark.parametrize("base", ["http://stripe-proxy", "http://127.0.0.1:12111"])
+def test_a_live_key_goes_nowhere_unencrypted(key: str, base: str) -> None:
+    """Not even on this machine: there a sandbox would say of each order that it is paid."""
+    assert problem_with(STRIPE_KEY=key, STRIPE_API_BASE=base).variable == "STRIPE_API_BASE"
+    assert settings_with(STRIPE_KEY=key, STRIPE_API_BASE=base.replace("http:", "https:")).stripe_api_base
+    assert settings_with(STRIPE_KEY=key.replace("live", "test"), STRIPE_API_BASE=base).stripe_api_base
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nats://u:p/w@h", "nats://u:p#w@h", "nats://u:p?w@h", "nats://u:p@w@h", "nats://u:p,w@h", "nats://u:p:4@w@h"],
+)
+def test_a_password_that_is_not_encoded_says_how(text: str) -> None:
+    assert "write / as %2F, @ as %40" in problem_with(NATS_URL=text).hint
+
+
+@pytest.mark.parametrize(
+    "text", ["nats://h", "tls://u:p%2F@h:1", "ws://h", "wss://h/nats", "[::1]:4222", "http://h_1:80", "t%20k@h"]
+)
+def test_nats_py_reads_each_server_as_we_do(text: str) -> None:
+    """It is its own reader that is used in the end."""
+    [server] = settings_with(NATS_URL=text).nats_url
+    plain, _ = split_credentials(server.reveal())
+    theirs, ours = Client._parse_server_uri(plain), urlsplit(plain)
+    assert (theirs.scheme, theirs.hostname, theirs.port) == (ours.scheme, ours.hostname, ours.port)
+    assert theirs.port
+    assert theirs.username is None
+
+
+def test_nats_credentials_that_contradict_one_another_are_named(tmp_path: Path) -> None:
+    """What is missing or does not fit together is found before anything is reached."""
+    seed, creds = NKey("U").seed, Operator().creds
+    made = Certificates(tmp_path)
+    cert, key = str(made.client_cert), str(made.client_key)
+    for changes, variable in (
+        ({"NATS_CREDS": creds, "NATS_NKEY_SEED": seed}, "NATS_CREDS"),
+        ({"NATS_NKEY_SEED": seed, "NATS_URL": "nats://u:p@h"}, "NATS_NKEY_SEED"),
+        ({"NATS_TLS_KEY": key}, "NATS_TLS_CERT"),
+        ({"NATS_TLS_CERT": cert, "NATS_TLS_KEY": str(made.server_key)}, "NATS_TLS_CERT"),
+        ({"NATS_TLS_CA": str(made.ca), "NATS_URL": "ws://h"}, "NATS_URL"),
+        ({"NATS_TLS_CA": f"{tmp_path}/none.crt"}, "NATS_TLS_CA"),
+        ({"NATS_CREDS": f"{tmp_path}/none.creds"}, "NATS_CREDS"),
+    ):
+        assert problem_with(**changes).variable == variable
+    login = settings_with(NATS_CREDS=creds, NATS_TLS_CERT=cert, NATS_TLS_KEY=key, NATS_TLS_CA=str(made.ca)).nats_login
+    assert login.signer() is not None
+    assert login.tls() is not None
+    assert seed not in repr(settings_with(NATS_NKEY_SEED=seed))
+
+
 def test_settings_show_no_secret() -> None:
     """Neither repr nor str of the settings, or of a secret, gives it away; reveal does."""
     found = settings_with(
@@ -311,7 +424,7 @@ def test_the_exit_code_is_the_one_of_sysexits() -> None:
 
 
 def test_nobody_else_reads_the_environment() -> None:
-    """Outside the programs that only developers start, no module of the package touches the environment."""
+    """Outside the programs that are no part of the service, no module of the package touches the environment."""
     root = Path(payment.__file__).parent
     readers = [
         path.relative_to(root).as_posix()
@@ -333,3 +446,11 @@ def _reads_environment(source: str) -> bool:
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and {alias.name for alias in node.names} & names)
         for node in ast.walk(ast.parse(source))
     )
+
+
+def test_the_app_manifest_offers_what_a_dyno_can_use() -> None:
+    """Every variable but those that Heroku sets, and HOST, which a dyno has no use for."""
+    manifest = json.loads((Path(payment.__file__).parents[1] / "app.json").read_text())["env"]
+    assert set(manifest) == {variable.name for variable in VARIABLES} - {"PORT", "HOST", "DYNO"}
+    required = {name for name, entry in manifest.items() if entry.get("required", True)}
+    assert required == set(REQUIRED)

@@ -63,6 +63,7 @@ from payment.edge.identity import Identity, NotAuthenticated, authenticate
 from payment.edge.openapi import document
 from payment.edge.requests import BadRequest, parse_charge, parse_order_query
 from payment.edge.routes import OTHER, Operation, Route, is_payment_id, place_of
+from payment.edge.signatures import SIGNATURES_HINT, WRONG_SIGNATURES, Signatures
 from payment.ops.health import Dependency, Health, Phase, Status
 from payment.ops.logs import log_context
 from payment.ops.metrics import Metrics
@@ -90,7 +91,7 @@ class HttpConfig(Struct, frozen=True):
     host: str | None
     port: int
     charge_wait_s: float
-    jwt_key: Secret
+    jwt_keys: tuple[Secret, ...]
 
 
 class HandlerCrashed(Exception):
@@ -140,6 +141,8 @@ class HttpActor(Actor[Never]):
         self._metrics = metrics
         self._log = logger
         self._stuck = stuck
+        self._jwt_keys = tuple(key.reveal() for key in config.jwt_keys)
+        self._signatures = Signatures()
         self._door: Entrance | None = None
         self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, estimate, clock)
@@ -284,11 +287,15 @@ class HttpActor(Actor[Never]):
         cookies = "; ".join(headers.getall("Cookie", ()))
         try:
             now = self.clock.now()
-            return authenticate(headers.get("Authorization"), cookies, self._config.jwt_key.reveal(), now)
+            identity = authenticate(headers.get("Authorization"), cookies, self._jwt_keys, now)
         except NotAuthenticated as failure:
+            if self._signatures.failed(failure):
+                self._log.warning(Event.SIGNATURES_WRONG, count=WRONG_SIGNATURES, reason=SIGNATURES_HINT)
             self._log.debug(Event.REQUEST_REFUSED, reason=failure.reason, status=401, code="unauthenticated")
             challenge = (("WWW-Authenticate", "Bearer"),)
             raise Refused(error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)) from None
+        self._signatures.held()
+        return identity
 
     # Each operation.
 

@@ -13,18 +13,15 @@ import errno
 import math
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from payment.listening import listen as listen_now
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 
-BACKLOG_CONNECTIONS = 4_096
-"""Connections that the kernel keeps until they are accepted. A client that finds no place tries again after 1, 3 and
-7 s, and is overtaken by all that arrive meanwhile."""
 ACCEPTED_IN_A_TURN = 1_024
 """Connections accepted before other tasks may run: 10 to 20 microseconds each."""
 LET_IN_IN_A_TURN = 64
@@ -77,6 +74,22 @@ async def open_door(
     door = Door(await listen(host, port), connection, clock, logger)
     door.open()
     return door
+
+
+def open_door_on(listening: list[socket.socket]) -> Opening:
+    """As `open_door`, the first time on sockets that listen already: nothing is started where that is impossible."""
+    ready = [listening]
+
+    async def opening(
+        host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
+    ) -> Entrance:
+        if not ready:
+            return await open_door(host, port, connection, clock, logger)
+        door = Door(ready.pop(), connection, clock, logger)
+        door.open()
+        return door
+
+    return opening
 
 
 class Door:
@@ -186,31 +199,9 @@ class Door:
 
 
 async def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Sockets that listen. `host` None: every interface, IPv4 and IPv6, on one socket, so that port 0 is one port too.
+    """Sockets that listen: `payment.listening.listen`, whose look for a name's addresses would hold up the loop.
 
     Raises:
-        OSError: the port is taken or may not be had, or there is no such host.
+        CannotListen: an OSError: the port is taken or may not be had, or there is no such host.
     """
-    if host is None:
-        dual = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if dual else socket.AF_INET
-        return _listen_on([(family, ("", port))], dualstack_ipv6=dual)
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return _listen_on(dict.fromkeys((family, address) for family, _, _, _, address in found), dualstack_ipv6=False)
-
-
-def _listen_on(
-    addresses: "Iterable[tuple[int, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]]",
-    *,
-    dualstack_ipv6: bool,
-) -> list[socket.socket]:
-    with ExitStack() as opened:
-        listening = []
-        for family, address in addresses:
-            each = socket.create_server(
-                address, family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=dualstack_ipv6
-            )
-            each.setblocking(False)
-            listening.append(opened.enter_context(each))
-        opened.pop_all()
-    return listening
+    return await asyncio.to_thread(listen_now, host, port)

@@ -38,6 +38,10 @@ TOKENS_KNOWN = 1_000
 request, sends the same one. 4 MB at most."""
 
 
+KEYS_PREPARED = 4
+"""Keys that are kept ready: the platform's, and the one of before."""
+
+
 class Identity(Struct, frozen=True):
     """Who asks, as the platform's user id."""
 
@@ -50,6 +54,13 @@ class NotAuthenticated(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SignatureWrong(NotAuthenticated):
+    """A token that is well-formed, and signed with none of our keys."""
+
+    def __init__(self) -> None:
+        super().__init__("the token's signature is wrong")
 
 
 class _PlatformHmac(HMACAlgorithm):
@@ -67,7 +78,9 @@ class _PlatformHmac(HMACAlgorithm):
         prepared = self._prepared.get(key)
         if prepared is None:
             prepared = super().prepare_key(key)
-            self._prepared = {key: prepared}
+            if len(self._prepared) >= KEYS_PREPARED:
+                self._prepared.clear()
+            self._prepared[key] = prepared
         return prepared
 
     def check_key_length(self, key: bytes) -> str | None:
@@ -89,21 +102,22 @@ class PlatformJws(jwt.PyJWS):
         return jwt.PyJWS._decode_base64url_segment(segment, name)
 
 
-def authenticate(authorization: str | None, cookie: str | None, key: str, now: datetime) -> Identity:
+def authenticate(authorization: str | None, cookie: str | None, keys: tuple[str, ...], now: datetime) -> Identity:
     """Who asks, by the values of the `Authorization` and `Cookie` headers. A bearer token excludes the cookies.
 
-    `key` is the platform's JWT secret. `exp` and `nbf` are judged by `now`.
+    `keys` are the platform's JWT secrets, of which any will do: one, or while it is being changed the new one and the
+    former one. `exp` and `nbf` are judged by `now`.
 
     Raises:
         NotAuthenticated: there is no valid token.
     """
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
-        return _identity(token.strip(), key, now)
+        return _identity(token.strip(), keys, now)
     failure = NotAuthenticated("no token was sent")
     for session in _session_cookies(cookie or ""):
         try:
-            return _identity(_session_token(session), key, now)
+            return _identity(_session_token(session), keys, now)
         except NotAuthenticated as tried:
             failure = tried
     raise failure
@@ -134,8 +148,8 @@ def _session_token(session: str) -> str:
     return token
 
 
-def _identity(token: str, key: str, now: datetime) -> Identity:
-    claims = _claims(token, key)
+def _identity(token: str, keys: tuple[str, ...], now: datetime) -> Identity:
+    claims = _claims(token, keys)
     _check_times(claims, now)
     user_id = claims.get("id")
     if id_fault(user_id) is not None or not isinstance(user_id, str):
@@ -144,21 +158,30 @@ def _identity(token: str, key: str, now: datetime) -> Identity:
 
 
 @functools.lru_cache(maxsize=TOKENS_KNOWN)  # which keeps no failure
-def _claims(token: str, key: str) -> dict[str, object]:
+def _claims(token: str, keys: tuple[str, ...]) -> dict[str, object]:
     """The claims of a token with a valid signature. Times are judged by us: PyJWT would take the system clock."""
     if len(token) > TOKEN_CHARS_MAX:
         raise NotAuthenticated("the token is too long")
     if not token.isascii():
         raise NotAuthenticated("the token is malformed")
     try:
-        claims = read_json(_JWS.decode(token, key, algorithms=[ALGORITHM]))
-    except jwt.InvalidSignatureError:
-        raise NotAuthenticated("the token's signature is wrong") from None
+        claims = read_json(_verified(token, keys))
     except (jwt.PyJWTError, BadJson):
         raise NotAuthenticated("the token is malformed") from None
     if not isinstance(claims, dict):
         raise NotAuthenticated("the token is malformed")
     return claims
+
+
+def _verified(token: str, keys: tuple[str, ...]) -> bytes:
+    """The content of a token that is signed with one of the keys."""
+    for key in keys:
+        try:
+            content: bytes = _JWS.decode(token, key, algorithms=[ALGORITHM])
+        except jwt.InvalidSignatureError:
+            continue
+        return content
+    raise SignatureWrong
 
 
 def _check_times(claims: dict[str, object], now: datetime) -> None:

@@ -20,9 +20,11 @@ from payment.embedded.bus import NeighbourError
 from payment.embedded.guide import DEFAULT_HOME, Voice
 from payment.embedded.home import Home, HomeInUseError
 from payment.embedded.household import EX_UNAVAILABLE, run
-from payment.embedded.plan import LiveKeyError, PortTakenError
+from payment.embedded.plan import LiveKeyError
 from payment.embedded.servers import Broker, ProgramMissingError
+from payment.listening import CannotListen
 from payment.settings import EX_CONFIG
+from payment.standard_streams import open_standard_streams
 from payment.stripe_sandbox.lifeline import ParentGoneError, tie_to_parent
 
 EXIT_IN_USE = 1
@@ -70,6 +72,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     parent_pid = os.getppid()
+    open_standard_streams()
     options = arguments()
     home, voice = Home(options.home), Voice(sys.stderr, os.environ)
     try:
@@ -87,7 +90,10 @@ def main() -> int:
     except LiveKeyError as error:
         voice.complain(str(error))
         return EX_CONFIG
-    except (NeighbourError, PortTakenError, ProgramMissingError, OSError) as error:
+    except CannotListen as error:
+        voice.complain(str(error))
+        return error.exit_code
+    except (NeighbourError, ProgramMissingError, OSError) as error:
         voice.complain(str(error))
         return EX_UNAVAILABLE
 

@@ -1,17 +1,16 @@
 """The bus where it is JetStream.
 
-It shares no code with the service's own adapter but names and the words for errors: what it does, any other program
-could do. It never makes a stream (the service does) and reads without leaving a consumer behind: message by message, by
-sequence number.
+It shares no code with the service's own adapter but names, the login and the words for errors: what it does, any other
+program could do. It never makes a stream (the service does) and reads without leaving a consumer behind: message by
+message, by sequence number.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -20,6 +19,8 @@ from nats.js.api import RawStreamMsg
 
 from payment.embedded.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, NeighbourError, Stored
 from payment.ports.jetstream_api import durable_name
+from payment.ports.nats_link import Server, prepared
+from payment.ports.nats_login import LoginError, NatsLogin
 from payment.ports.nats_words import describe
 
 ANSWER_S = 3.0
@@ -54,25 +55,30 @@ class JetStreamBus(Bus):
         self._listening = False
 
     @classmethod
-    async def open(cls, servers: Sequence[str]) -> "JetStreamBus":
+    async def open(cls, servers: Sequence[str], login: NatsLogin) -> "JetStreamBus":
         """Connect to the first of the servers that answers; raises NeighbourError with the reason of the last."""
         reasons: list[str] = []
 
         async def note(error: Exception) -> None:
             reasons.append(describe(error))
 
-        try:
-            client = await nats.connect(
-                list(servers),
-                connect_timeout=CONNECT_S,
-                allow_reconnect=False,
-                max_reconnect_attempts=SECOND_TRIES,
-                reconnect_time_wait=AGAIN_S,
-                error_cb=note,
-            )
-        except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise NeighbourError(reasons[-1] if reasons else describe(error)) from None
-        return cls(client)
+        limits: dict[str, Any] = {
+            "connect_timeout": CONNECT_S,
+            "allow_reconnect": False,
+            "max_reconnect_attempts": SECOND_TRIES,
+            "reconnect_time_wait": AGAIN_S,
+        }
+        for server in servers:
+            try:
+                client, options = prepared(Server(server), login)
+                await client.connect(error_cb=note, **limits, **options)
+            except LoginError as error:
+                raise NeighbourError(f"{error.variable}: {error}") from None
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                reasons = reasons or [describe(error)]
+            else:
+                return cls(client)
+        raise NeighbourError(reasons[-1] if reasons else "no server is named")
 
     async def close(self) -> None:
         await self._client.close()

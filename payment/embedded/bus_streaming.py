@@ -17,6 +17,7 @@ from payment.embedded.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, Neighb
 from payment.ports.clock import SystemClock
 from payment.ports.ids import RandomIds
 from payment.ports.nats_connection import NatsConnection
+from payment.ports.nats_login import NatsLogin
 from payment.ports.stan.client import Client
 from payment.ports.stan.codec import decode
 from payment.ports.stan.errors import CodecError, NotStreaming, StanError
@@ -80,11 +81,11 @@ class StreamingBus(Bus):
         self._listening = False
 
     @classmethod
-    async def open(cls, servers: Sequence[str], cluster_id: str) -> "StreamingBus":
+    async def open(cls, servers: Sequence[str], cluster_id: str, login: NatsLogin) -> "StreamingBus":
         """Open a session at the first of the servers that answers, waiting a while for a NATS Streaming that starts."""
         ids, clock, deadline = RandomIds(), SystemClock(), time.monotonic() + BROKER_S
         name = f"neighbour-{ids.new()}"
-        connection = NatsConnection(list(servers), name, ids, clock)
+        connection = NatsConnection(list(servers), name, ids, clock, login)
         while True:
             try:
                 async with asyncio.timeout(CONNECT_S * len(servers)):

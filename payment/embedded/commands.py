@@ -26,8 +26,10 @@ from payment.embedded.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stor
 from payment.embedded.guide import DIM, GOOD_CARD, Guide, Shell, Voice, pay_line, payment_line
 from payment.embedded.home import Home
 from payment.embedded.neighbours import connected, new_order_id, signed_token
-from payment.embedded.plan import NAME, SERVICE, given
+from payment.embedded.plan import NAME, SERVICE, given, nats_login
 from payment.embedded.servers import Server
+from payment.listening import where
+from payment.ports.nats_login import NatsLogin
 
 TAKEN_IN_S = 5.0
 """How long to wait for the service to take an event in: milliseconds, or it is not up."""
@@ -54,6 +56,7 @@ class Access(Struct, frozen=True):
     host: str
     port: int
     queue_group: str
+    login: NatsLogin = NatsLogin()
 
     @classmethod
     def of(cls, home: Home, environ: Mapping[str, str]) -> "Access":
@@ -68,9 +71,12 @@ class Access(Struct, frozen=True):
         if nats_url is None or key is None:
             raise NeighbourError(_unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None))
         host = state.host if state else probe.LOOPBACK
-        port = state.ports[SERVICE] if state else int(environ.get("PORT", "8080"))
+        try:
+            port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
+        except ValueError:
+            raise NeighbourError("PORT wants a whole number from 0 to 65535") from None
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
-        return cls(nats_url, cluster_id, key, host, port, group)
+        return cls(nats_url, cluster_id, key, host, port, group, nats_login(environ))
 
     @property
     def base_url(self) -> str:
@@ -87,7 +93,7 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
         currency=options.currency,
         expires_in_s=options.expires_in_s,
     )
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
             voice.complain("the bus has the order; the service has not taken it in yet")
@@ -102,7 +108,7 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
 async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         if not options.force and not await _about(bus, ORDER_CREATED, options.id):
             raise await _unknown_order(bus, options.id, " Cancel it all the same with --force.")
         stored = await bus.cancel(options.id)
@@ -144,7 +150,7 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
     """Print our events as they are published, one JSON object a line, until interrupted or enough."""
     access, told = Access.of(home, environ), 0
     deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         read = {subject: 0 if options.all else await bus.last(subject) for subject in OUTGOING_SUBJECTS}
         while time.monotonic() < deadline:
             for subject in OUTGOING_SUBJECTS:
@@ -169,7 +175,7 @@ def guide(home: Home, voice: Voice) -> int:
 async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
     access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    async with connected(access.nats_url, access.cluster_id) as bus:
+    async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         found = []
         for subject in (*INCOMING_SUBJECTS, *OUTGOING_SUBJECTS):
             found += [(event.rank, subject, event.payload) for event in await _about(bus, subject, options.id)]

@@ -234,7 +234,7 @@ class Household:
     async def _place_orders(self) -> tuple[str, str, str]:
         """Publish three orders, and wait until the service has taken them in."""
         orders = new_order_id(), new_order_id(), new_order_id()
-        async with connected(self._told["NATS_URL"], self._cluster_id) as bus:
+        async with connected(self._told["NATS_URL"], self._cluster_id, plan.nats_login(self._told)) as bus:
             for order_id in orders:
                 stored = await bus.create(self._demo_order(order_id))
                 if not await bus.taken_in(stored, self._told["QUEUE_GROUP_NAME"], PATIENCE_S):

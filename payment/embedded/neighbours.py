@@ -12,6 +12,7 @@ from payment.embedded import probe
 from payment.embedded.bus import TICKET_CHARS, Bus, NeighbourError
 from payment.embedded.bus_jetstream import JetStreamBus
 from payment.embedded.bus_streaming import StreamingBus
+from payment.ports.nats_login import NatsLogin
 from payment.setting_values import nats_servers
 
 NOT_FOUND = 404
@@ -36,7 +37,7 @@ async def takes_tokens_of(host: str, port: int, key: str) -> bool:
 
 
 @asynccontextmanager
-async def connected(url: str, cluster_id: str) -> AsyncIterator[Bus]:
+async def connected(url: str, cluster_id: str, login: NatsLogin) -> AsyncIterator[Bus]:
     """The bus at `url`, a list as `NATS_URL` holds it: NATS Streaming of that cluster id, or JetStream where it is "".
 
     Raises:
@@ -49,7 +50,8 @@ async def connected(url: str, cluster_id: str) -> AsyncIterator[Bus]:
     servers = [address.reveal() for address in addresses]
     name = "NATS Streaming" if cluster_id else "NATS"
     try:
-        bus: Bus = await (StreamingBus.open(servers, cluster_id) if cluster_id else JetStreamBus.open(servers))
+        opening = StreamingBus.open(servers, cluster_id, login) if cluster_id else JetStreamBus.open(servers, login)
+        bus: Bus = await opening
     except NeighbourError as error:
         where = ", ".join(map(str, addresses))
         raise NeighbourError(f"no {name} at {where} ({error}): is `make run` running?") from None

@@ -4,12 +4,16 @@ A variable that is set is taken; what is missing is served by a server of ours. 
 no server of ours for it, and a test key in `STRIPE_KEY` means Stripe itself. Change together: payment/settings.py.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from payment.embedded.probe import LOOPBACK, choose_port, is_free
+from payment.embedded.probe import LOOPBACK, choose_port, require_free
 from payment.embedded.servers import CLUSTER_ID, Broker, Server
+from payment.listening import CannotListen, read_port
+from payment.ports.nats_login import NatsLogin
+from payment.setting_values import Secret
 
 SANDBOX_KEY = "sk_test_embedded"
 """What the sandbox is called with: it takes any test key."""
@@ -18,18 +22,16 @@ NAME = "payment-service"
 """The client id and the queue group: the contract's examples."""
 SERVICE_PORT = 8080
 """Taken where it is free: the service's own default, and what a person expects."""
-NOT_FOR_SERVERS = frozenset(("NATS_URL", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"))
+NOT_FOR_SERVERS = frozenset(("NATS_URL", "NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_KEY", "MONGO_URL", "STRIPE_KEY"))
+NOT_FOR_SERVERS |= {"JWT_KEY", "JWT_KEY_PREVIOUS"}
 """Variables that may hold secrets, which a server has no use for."""
 NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
 """The shop signs its customer's tokens and publishes orders; it needs neither the database nor Stripe's secret key."""
 FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
-EVERYWHERE = ("0.0.0.0", "::")
-
-
-class PortTakenError(Exception):
-    """`PORT` names a port that another program listens on."""
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}
+"""Hosts that stand for every interface, and where the service is then reached from here."""
 
 
 class LiveKeyError(Exception):
@@ -64,21 +66,30 @@ def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: M
     """A port for each child. Servers keep the last run's where it is free; the service takes 8080 wherever it can.
 
     Raises:
-        PortTakenError: another program has the port that `PORT` names.
+        CannotListen: `PORT` is set, and malformed or taken, or `HOST` can't be listened on.
     """
     ports: dict[str, int] = {}
-    told = given(environ, "PORT") or "0"
-    if told.isdecimal() and int(told) > 0:
-        ports[SERVICE] = int(told)
-        if not is_free(ports[SERVICE]):
-            raise PortTakenError(
-                f"port {told} (PORT) is taken by another program, perhaps another `make run`: stop that, or set PORT"
-            )
+    host = given(environ, "HOST") or LOOPBACK
+    try:
+        told = read_port(given(environ, "PORT") or "0")
+    except ValueError:
+        raise CannotListen("PORT wants a whole number from 0 to 65535", os.EX_CONFIG) from None
+    if told > 0:
+        ports[SERVICE] = told
+        require_free(host, told)
     else:
-        ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set())
+        require_free(host, 0)  # A host that can't be listened on at all has no free port either.
+        ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
     for server in wanted:
         ports[server] = choose_port(last.get(server), taken=set(ports.values()))
     return ports
+
+
+def nats_login(environ: Mapping[str, str]) -> NatsLogin:
+    """Who the neighbours are at a NATS that is not ours: the same as the service."""
+    names = ("NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA")
+    values = [given(environ, name) for name in names]
+    return NatsLogin(*(None if value is None else Secret(value) for value in values))
 
 
 def service_command(program: Path) -> list[str]:
@@ -121,4 +132,4 @@ def server_environ(environ: Mapping[str, str], server: Server | None = None) -> 
 def reached_at(environ: Mapping[str, str]) -> str:
     """The host under which the service is reached from here."""
     host = given(environ, "HOST") or LOOPBACK
-    return LOOPBACK if host in EVERYWHERE else host
+    return EVERYWHERE.get(host, host)

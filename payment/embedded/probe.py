@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+from payment.listening import CannotListen, listen
+
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 2.0
 """How long one question may take. Loopback answers in milliseconds; a starting process may keep it for a second."""
@@ -10,22 +12,25 @@ ANSWER_BYTES = 65_536
 """What is read of an answer: `/readyz` has some hundred bytes."""
 
 
-def is_free(port: int) -> bool:
+def require_free(host: str, port: int) -> None:
+    """Raises CannotListen, in words for a person, where no server could listen there now."""
+    for each in listen(host, port):
+        each.close()
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server could listen on the port now."""
-    with socket.socket() as sock:
-        # As the servers do: connections that linger after an earlier run keep nobody from listening.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((LOOPBACK, port))
-        except OSError:
-            return False
+    try:
+        require_free(host, port)
+    except CannotListen:
+        return False
     return True
 
 
-def choose_port(*wished: int | None, taken: set[int]) -> int:
+def choose_port(*wished: int | None, taken: set[int], host: str = LOOPBACK) -> int:
     """The first of the wished ports that is free, or else any free one; none that is in `taken`."""
     for port in wished:
-        if port and port not in taken and is_free(port):
+        if port and port not in taken and is_free(port, host):
             return port
     with socket.socket() as sock:
         sock.bind((LOOPBACK, 0))

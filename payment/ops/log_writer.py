@@ -4,6 +4,9 @@ A full pipe makes a plain `write` wait for its reader, and with it the whole eve
 log collector did. So each write asks first whether there is room, keeps a bounded backlog in memory where there is
 none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
 
+A terminal takes less at once than it says, so it is opened a second time, in a way that never waits: one that was
+stopped (Ctrl-S, a multiplexer's copy mode, `docker run -t` without a reader) would hold up the loop like a full pipe.
+
 To write a line is a third of what it costs, so those that can wait go out together when the event loop's turn ends;
 a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.
 
@@ -149,6 +152,18 @@ def _descriptor_of(stream: ByteStream) -> int | None:
     if fileno is None:
         return None
     try:
-        return int(fileno())
+        descriptor = int(fileno())
     except OSError:
         return None  # `io.UnsupportedOperation`: it lives in memory.
+    return _not_waiting(descriptor) if os.isatty(descriptor) else descriptor
+
+
+def _not_waiting(terminal: int) -> int:
+    """A descriptor of the same terminal that never waits; the one there is where it can't be opened again.
+
+    To make that one itself non-blocking would do so for the shell, and for all that write to the terminal.
+    """
+    try:
+        return os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return terminal

@@ -33,6 +33,9 @@ class Event(enum.StrEnum):
     SERVICE_STOPPED = "service_stopped", "Every actor has stopped. It carries the exit code."
     SETTINGS_INVALID = "settings_invalid", "Variables are missing or malformed; all of them are named. Exit 78."
 
+    SETTINGS_DOUBTFUL = "settings_doubtful", "Settings that are valid and probably not meant; all of them are named."
+    CANNOT_LISTEN = "cannot_listen", "HOST and PORT can't be listened on. Exit 78 or 69, before anything is started."
+
     # Actors and their supervisor.
     ACTOR_STARTED = "actor_started", "An actor takes messages."
     ACTOR_STOPPED = (
@@ -125,6 +128,10 @@ class Event(enum.StrEnum):
 
     # HTTP.
     HTTP_REQUEST = "http_request", "A request was answered."
+    SIGNATURES_WRONG = (
+        "signatures_wrong",
+        "Every token since the start was signed with another key than ours. Said once, after ten of them.",
+    )
     REQUEST_REFUSED = (
         "request_refused",
         "Another request was answered 401, 403 or 404. At info where it asks for another user's payment.",
@@ -223,6 +230,7 @@ FIELDS: dict[str, str] = {
     "count": "How many",
     "documents": "How many documents",
     "per_s": "Requests a second",
+    "host": "The address that is listened on; null: every interface",
     "port": "The port that is listened on",
     # How long.
     "stripe_ms": "Time at Stripe",

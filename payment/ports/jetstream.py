@@ -33,6 +33,7 @@ from payment.ports.jetstream_look import LOOK_EVERY_S, Looks, Progress, Reading
 from payment.ports.jetstream_pull import JetStreamDelivery, Pull
 from payment.ports.jetstream_settings import Verdict
 from payment.ports.nats_connection import Denied, NatsConnection, NoAnswer, NoResponders, TooLarge, cancel_all
+from payment.ports.nats_login import NatsLogin
 from payment.ports.nats_presence import ABOUT, Presence
 from payment.ports.transport import (
     DeliveryHandler,
@@ -71,8 +72,9 @@ class UnfitConsumer(TransportUnavailable):
 class JetStreamTransport:
     """Events over JetStream, as `EventTransport` promises them.
 
-    `servers` are `nats://` or `tls://` URLs, with credentials or without. `stream` is the one to make for subjects that
-    no stream holds. `consumed` are the subjects whose consumers `check` looks at; `run` gets its own.
+    `servers` are URLs as `NATS_URL` holds them, with credentials or without; `login` holds other credentials. `stream`
+    is the one to make for subjects that no stream holds. `consumed` are the subjects whose consumers `check` looks at;
+    `run` gets its own.
     """
 
     def __init__(
@@ -85,8 +87,9 @@ class JetStreamTransport:
         clock: Clock,
         ack_wait_s: float = ACK_WAIT_S,
         consumed: Sequence[str] = (),
+        login: NatsLogin | None = None,
     ) -> None:
-        self._new_connection = partial(NatsConnection, servers, client_name, ids, clock)
+        self._new_connection = partial(NatsConnection, servers, client_name, ids, clock, login)
         self._connection = self._new_connection()
         self._api = JetStreamApi(self._connection)
         self._queue_group = queue_group

@@ -23,9 +23,10 @@ from payment.ports.nats_link import (
     PUBLISH,
     SUBSCRIPTION,
     Link,
+    Server,
     Waiting,
-    discovered_servers,
 )
+from payment.ports.nats_login import NatsLogin
 from payment.ports.nats_words import describe
 from payment.ports.transport import TransportUnavailable
 
@@ -56,10 +57,13 @@ class TooLarge(TransportUnavailable):
 class NatsConnection:
     """Keeps one connection to one of the servers while `keep` runs."""
 
-    def __init__(self, servers: list[str], client_name: str, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self, servers: list[str], client_name: str, ids: Ids, clock: Clock, login: NatsLogin | None = None
+    ) -> None:
         self.reason = "NATS: not connected yet"
-        self._servers = list(servers)
-        self._discovered: list[str] = []
+        self._servers = [Server(url) for url in servers]
+        self._discovered: list[Server] = []
+        self._login = login or NatsLogin()
         self._dialled = int(ids.jitter() * len(servers))  # many processes spread over a cluster's servers
         self._client_name = client_name
         self._ids = ids
@@ -103,7 +107,7 @@ class NatsConnection:
         """Connect once to the first server that answers; raises TransportUnavailable with every server's reason."""
         reasons = []
         for server in self._servers:
-            link = Link(server, self._client_name)
+            link = Link(server, self._client_name, self._login)
             try:
                 await link.open()
             except TransportUnavailable as error:
@@ -206,7 +210,7 @@ class NatsConnection:
     async def _dial(self, lost: Callable[[str], None]) -> None:
         failures = 0
         while not self._closed:
-            link = Link(self._next_server(), self._client_name)
+            link = Link(self._next_server(), self._client_name, self._login)
             try:
                 await link.open()
             except TransportUnavailable as error:
@@ -215,11 +219,11 @@ class NatsConnection:
                 failures += 1
                 await self.pause(1 + failures // (len(self._servers) + len(self._discovered)))
             else:
-                self._discovered = discovered_servers(link.client)
+                self._discovered = link.discovered_servers()
                 self._link = link
                 return
 
-    def _next_server(self) -> str:
+    def _next_server(self) -> Server:
         """Round and round: the configured servers, then those of their cluster that they told us about."""
         known = self._servers + self._discovered
         self._dialled += 1

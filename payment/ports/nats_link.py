@@ -1,8 +1,8 @@
-"""One TCP connection to one NATS server, from its opening to its end, and the words in which its trouble is told.
+"""One connection to one NATS server, over TCP or a websocket, from its opening to its end, and its trouble in words.
 
 Owns: dialling once, the pings that find a dead peer, and ending what waits on a connection that is over. Must never:
-put a URL's credentials into a message, send them unencrypted where the URL says `tls`, or be opened twice. Change
-together with: `payment.ports.nats_connection`.
+put credentials into a message, send them unencrypted where TLS is asked for, or be opened twice. Change together with:
+`payment.ports.nats_connection` and `payment.ports.nats_login`.
 
 nats-py's own reconnecting is left unused. It keeps unsent commands for the next connection, waits without a bound for a
 stopped peer's socket to close, and ends for ever on an authorization error. Here each connection is a new client, so
@@ -11,14 +11,17 @@ that nothing can outlive the one it was sent on, and the first connection is mad
 
 import asyncio
 import contextlib
+import ipaddress
 import re
 from collections.abc import Coroutine
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import nats.errors
+from aiohttp import ClientError
 from nats.aio.client import Client
 
+from payment.ports.nats_login import NatsLogin, Signer
 from payment.ports.nats_words import describe
 from payment.ports.transport import TransportUnavailable
 
@@ -43,21 +46,46 @@ PUBLISH, SUBSCRIPTION = "publish", "subscription"
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
+class Server(NamedTuple):
+    """Where to connect to. `tls_name` is the name that its certificate must have, where that is not the URL's host."""
+
+    url: str
+    tls_name: str | None = None
+
+
 class CautiousClient(Client):
     """nats-py's client, which by itself takes `tls://` for `nats://`: it encrypts where the server says that it must,
-    and else sends the password in the clear. Here `tls` is our word, not the server's.
+    and else sends the password in the clear. Here TLS is our word, not the server's. So is who we are: nats-py sends no
+    signature to a server that takes connections without one, and would be another user there than is meant.
 
-    It leans on an inner method of nats-py, which gets the server's greeting before anything is sent; a test with a
-    server that greets without TLS says so if a new version of the library calls it no more.
+    It leans on inner names of nats-py: a method that gets the server's greeting before anything is sent, what says that
+    there are credentials, and the public nkey. Tests with servers that insist on each say so if a new version of the
+    library does not look at them any more.
     """
+
+    def __init__(self, *, wants_tls: bool, signer: Signer | None) -> None:
+        super().__init__()
+        self._wants_tls = wants_tls
+        if signer is not None:
+            self._auth_configured = True
+            self._public_nkey = signer.public_key
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         url = self._current_server.uri if self._current_server else None
-        if initial_connection and url is not None and url.scheme == "tls":
+        scheme = url.scheme if initial_connection and url is not None else ""
+        if scheme == "tls" or (scheme == "nats" and self._wants_tls):
             if not (info.get("tls_required") or info.get("tls_available")):
-                raise nats.errors.Error("the server offers no TLS, and NATS_URL asks for it")
+                asks = "NATS_URL asks" if scheme == "tls" else "the NATS_TLS_… variables ask"
+                raise nats.errors.Error(f"the server offers no TLS, and {asks} for it")
             info["tls_required"] = True  # by us: a server that only offers it says that it need not be
         await super()._process_info(info, initial_connection)
+
+    async def drop(self) -> None:
+        """Close what a failed connect has left open: a websocket's session, which nats-py forgets."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()  # type: ignore[no-untyped-call]
+            await transport.wait_closed()  # type: ignore[no-untyped-call]
 
 
 class Waiting:
@@ -76,11 +104,14 @@ class Waiting:
 
 
 class Link:
-    """One TCP connection from its opening to its end. It is never opened twice."""
+    """One connection from its opening to its end. It is never opened twice.
 
-    def __init__(self, server: str, client_name: str) -> None:
-        self.client = CautiousClient()
-        self.address = address_of(server)
+    `client` is a client without credentials until `open` has read those of `login`.
+    """
+
+    def __init__(self, server: Server, client_name: str, login: NatsLogin) -> None:
+        self.client = CautiousClient(wants_tls=login.wants_tls, signer=None)
+        self.address = address_of(server.url)
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"
         self.waiting: set[Waiting] = set()
@@ -88,6 +119,7 @@ class Link:
         """When the server last denied us a `publish` or `subscription`, and its subject in lower case: loop time."""
         self._server = server
         self._client_name = client_name
+        self._login = login
         self._error: Exception | None = None
 
     async def open(self) -> None:
@@ -97,7 +129,7 @@ class Link:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await self._connect()
             opened = True
-        except (nats.errors.Error, OSError, ValueError) as error:
+        except (nats.errors.Error, OSError, ValueError, ClientError) as error:
             # `from None`: what nats-py or a URL parser says may quote the URL.
             raise TransportUnavailable(f"NATS at {self.address}: {describe(self._error or error)}") from None
         finally:
@@ -105,8 +137,9 @@ class Link:
                 await self.close()
 
     async def _connect(self) -> None:
+        self.client, options = prepared(self._server, self._login)
         await self.client.connect(
-            servers=[self._server],
+            **options,
             name=self._client_name,
             error_cb=self._on_error,
             closed_cb=self._on_closed,
@@ -117,6 +150,17 @@ class Link:
             ping_interval=LIBRARY_PING_S,
             pending_size=0,
         )
+
+    def discovered_servers(self) -> list[Server]:
+        """The other servers of the cluster, with the credentials that this one took, and its name in their certificates
+        where they are known by their IP addresses alone."""
+        own = urlsplit(self._server.url)
+        userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
+        name = self._server.tls_name or own.hostname
+        return [
+            Server(f"{own.scheme}://{userinfo}{found.netloc}", name if _is_ip(found.hostname or "") else None)
+            for found in self.client.discovered_servers
+        ]
 
     async def watch(self) -> None:
         """Return when the connection is lost; it is asked for a sign of life every PING_EVERY_S."""
@@ -154,7 +198,9 @@ class Link:
                 # nats-py fails an assertion when a client is closed that never came as far as a socket.
                 if self.client.is_connected or self.client.is_connecting:
                     await self.client.close()
-        except (nats.errors.Error, OSError) as error:
+                else:
+                    await self.client.drop()
+        except (nats.errors.Error, OSError, ClientError) as error:
             self._error = error  # the connection is over either way: nobody waits for it any more
         self._end(self.reason)
 
@@ -195,6 +241,26 @@ class Link:
             waiting.end(self.reason)
 
 
+def prepared(server: Server, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:
+    """A client for one connection to a server, and what its `connect` takes to be known there.
+
+    Raises:
+        LoginError: a credential can't be used.
+    """
+    url, credentials = split_credentials(server.url)
+    options: dict[str, Any] = {"servers": [url], **credentials}
+    signer, tls = login.signer(), login.tls()
+    if signer is not None:
+        options["signature_cb"] = signer.sign
+        if signer.jwt is not None:
+            options["user_jwt_cb"] = signer.user_jwt
+    if tls is not None:
+        options["tls"] = tls
+    if server.tls_name is not None:
+        options["tls_hostname"] = server.tls_name
+    return CautiousClient(wants_tls=login.wants_tls, signer=signer), options
+
+
 def address_of(server: str) -> str:
     """Host and port of a server's URL, and nothing else of it."""
     try:
@@ -205,10 +271,27 @@ def address_of(server: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def discovered_servers(client: Client) -> list[str]:
-    """The other servers of the cluster, as URLs with the credentials that this one took."""
-    own = client.connected_url
-    if own is None:
-        return []
-    userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
-    return [f"{own.scheme}://{userinfo}{found.netloc}" for found in client.discovered_servers]
+def split_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """A server's URL without its credentials, and these as options of nats-py, percent-decoded as every URL's are.
+
+    nats-py sends what stands in a URL as it stands there: no password could then have a slash in it. A user without a
+    password is a token.
+
+    Raises:
+        ValueError: what is percent-encoded is no UTF-8.
+    """
+    parts = urlsplit(url)
+    userinfo, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    user, colon, password = (unquote(part, errors="strict") for part in userinfo.partition(":"))
+    plain = parts._replace(netloc=place).geturl()
+    return plain, {"user": user, "password": password} if colon else {"token": user}
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

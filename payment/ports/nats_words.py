@@ -11,6 +11,9 @@ import socket
 import ssl
 
 import nats.errors
+from aiohttp import ClientConnectorCertificateError, ClientConnectorError, WSServerHandshakeError
+
+from payment.ports.nats_login import LoginError
 
 SERVER_WORDS = (
     ("authorization violation", "the server does not take our user, password, token or key (authorization violation)"),
@@ -36,6 +39,14 @@ SERVER_WORDS = (
 def describe(error: BaseException) -> str:
     """An error in words that hold no URL, no credential and no class's name."""
     match error:
+        case LoginError():
+            return f"{error.variable}: {error}"
+        case ClientConnectorCertificateError():
+            return describe(error.certificate_error)
+        case ClientConnectorError():
+            return describe(error.os_error)
+        case WSServerHandshakeError():
+            return f"no websocket there: HTTP status {error.status}"
         case nats.errors.NoServersError():
             return "no server can be reached"
         case nats.errors.UnexpectedEOF() | EOFError():
@@ -57,7 +68,8 @@ def describe(error: BaseException) -> str:
         case nats.errors.Error():
             return _server_words(str(error))
         case ssl.SSLCertVerificationError():
-            return f"TLS: the server's certificate is not accepted: {error.verify_message or 'it can not be verified'}"
+            why = error.verify_message or "it can not be verified"
+            return f"TLS: the server's certificate is not accepted: {why} (NATS_TLS_CA takes a CA of your own)"
         case ssl.SSLError():
             return f"TLS: the handshake failed ({_tls_reason(error)})"
         case socket.gaierror():

@@ -19,6 +19,7 @@ from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.nats_connection import NatsConnection, cancel_all
 from payment.ports.nats_link import INBOX
+from payment.ports.nats_login import NatsLogin
 from payment.ports.stan.client import Client
 from payment.ports.stan.errors import (
     ClientIdTaken,
@@ -97,7 +98,7 @@ class StreamingDelivery:
 class StreamingTransport:
     """Events over NATS Streaming, as `EventTransport` promises them.
 
-    `servers` are `nats://` or `tls://` URLs, with credentials or without.
+    `servers` are URLs as `NATS_URL` holds them, with credentials or without; `login` holds other credentials.
     """
 
     def __init__(
@@ -109,8 +110,9 @@ class StreamingTransport:
         ids: Ids,
         clock: Clock,
         ack_wait_s: int = ACK_WAIT_S,
+        login: NatsLogin | None = None,
     ) -> None:
-        self._new_connection = partial(NatsConnection, servers, client_id, ids, clock)
+        self._new_connection = partial(NatsConnection, servers, client_id, ids, clock, login)
         self._connection = self._new_connection()
         self._wire = ConnectionWire(self._connection)
         self._cluster_id = cluster_id

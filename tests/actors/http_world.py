@@ -145,7 +145,7 @@ class HttpWorld:
 
     def new_actor(self, host: str | None = "127.0.0.1", port: int = 0) -> HttpActor:
         return HttpActor(
-            HttpConfig(host, port, CHARGE_WAIT_S, Secret(JWT_KEY)),
+            HttpConfig(host, port, CHARGE_WAIT_S, (Secret(JWT_KEY),)),
             Mailbox("http", 1),
             self.mailbox,
             QueueEstimate(25.0, 25.0),

@@ -399,7 +399,7 @@ async def test_a_new_actor_takes_the_port_over(world: HttpWorld) -> None:
 async def test_a_port_that_is_taken_is_an_error_of_setup(world: HttpWorld) -> None:
     """The supervisor hears of it; what was half set up can be closed."""
     second = world.new_actor(port=world.actor.port)
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="another process listens there"):
         await second.setup()
     await second.close()
     assert (await world.get("/healthz")).status == 200

@@ -219,24 +219,3 @@ async def test_a_door_that_waits_for_resources_can_be_closed(monkeypatch: pytest
     await asyncio.sleep(0.03)
     assert house.guests == []
     await house.close()
-
-
-async def test_of_several_addresses_all_or_none_are_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host may have an IPv4 and an IPv6 address; what was opened before one is found taken is closed again."""
-    taken = socket.create_server(("127.0.0.1", 0))
-    free = socket.create_server(("127.0.0.1", 0))
-    free_address, taken_address = free.getsockname(), taken.getsockname()
-    free.close()
-
-    async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
-        return [(socket.AF_INET, 0, 0, "", address) for address in (free_address, taken_address)]
-
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "getaddrinfo", found)
-    with pytest.raises(OSError, match="in use"):
-        await listen("two", 0)
-    taken.close()
-    both = await listen("two", 0)
-    assert [each.getsockname() for each in both] == [free_address, taken_address]
-    for each in both:
-        each.close()

@@ -33,7 +33,7 @@ def test_a_header_is_found_whatever_its_case() -> None:
 def test_a_request_is_signed_as_the_service_wants_it() -> None:
     """Else the bench would measure how quickly 401 is answered."""
     head, _, body = request_of("order-1").partition(b"\r\n\r\n")
-    who = authenticate(header(head, b"authorization").decode(), None, JWT_KEY, SystemClock().now())
+    who = authenticate(header(head, b"authorization").decode(), None, (JWT_KEY,), SystemClock().now())
     assert who.user_id == person_of("order-1")
     assert json.loads(body)["orderId"] == "order-1"
     assert identity("order-1") != identity("order-2")

@@ -20,10 +20,12 @@ from payment.edge.identity import (
     Identity,
     NotAuthenticated,
     PlatformJws,
+    SignatureWrong,
     authenticate,
 )
 
 KEY = "asdf"
+KEYS = (KEY,)
 NOW = datetime(2026, 11, 22, 22, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 CLAIMS = {"id": "u1", "email": "a@b.c", "iat": NOW_S}
@@ -45,7 +47,7 @@ def token(**changes: Any) -> str:
 
 
 def bearer(text: str, key: str = KEY) -> Identity:
-    return authenticate(f"Bearer {text}", None, key, NOW)
+    return authenticate(f"Bearer {text}", None, (key,), NOW)
 
 
 def session(content: Any) -> bytes:
@@ -53,12 +55,12 @@ def session(content: Any) -> bytes:
 
 
 def cookie(header: str) -> Identity:
-    return authenticate(None, header, KEY, NOW)
+    return authenticate(None, header, KEYS, NOW)
 
 
 def refused(authorization: str | None = None, cookies: str | None = None) -> str:
     with pytest.raises(NotAuthenticated) as raised:
-        authenticate(authorization, cookies, KEY, NOW)
+        authenticate(authorization, cookies, KEYS, NOW)
     assert str(raised.value) == raised.value.reason
     return raised.value.reason
 
@@ -68,7 +70,7 @@ def test_a_token_that_was_good_is_judged_again_by_its_times_and_key() -> None:
     text = token(exp=NOW_S + 60)
     assert bearer(text) == bearer(text) == ME
     with pytest.raises(NotAuthenticated, match="expired"):
-        authenticate(f"Bearer {text}", None, KEY, datetime.fromtimestamp(NOW_S + 60, UTC))
+        authenticate(f"Bearer {text}", None, KEYS, datetime.fromtimestamp(NOW_S + 60, UTC))
     with pytest.raises(NotAuthenticated, match="signature"):
         bearer(text, "another key")
     assert bearer(text) == ME
@@ -77,7 +79,7 @@ def test_a_token_that_was_good_is_judged_again_by_its_times_and_key() -> None:
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_a_bearer_token_shows_who_asks(scheme: str) -> None:
     """The scheme's letters may be of any case."""
-    assert authenticate(scheme + token(), None, KEY, NOW) == ME
+    assert authenticate(scheme + token(), None, KEYS, NOW) == ME
 
 
 def test_tokens_of_the_platforms_libraries_are_taken() -> None:
@@ -108,7 +110,7 @@ def test_the_bearer_token_excludes_the_cookie() -> None:
     """Who sends a token is judged by it alone; another scheme in the header is not ours."""
     cookies = f"session={session({'jwt': token()}).decode()}"
     refused("Bearer nonsense", cookies)
-    assert authenticate("Basic dTpw", cookies, KEY, NOW) == ME
+    assert authenticate("Basic dTpw", cookies, KEYS, NOW) == ME
 
 
 def test_a_neighbours_cookie_of_the_same_name_does_no_harm() -> None:
@@ -175,7 +177,7 @@ def test_no_other_clock_is_asked() -> None:
     """A token of long ago is valid when it is long ago."""
     past = datetime(2001, 1, 1, tzinfo=UTC)
     text = token(exp=past.timestamp() + 1, nbf=past.timestamp(), iat=2**40)
-    assert authenticate(f"Bearer {text}", None, KEY, past) == ME
+    assert authenticate(f"Bearer {text}", None, KEYS, past) == ME
 
 
 @pytest.mark.parametrize("value", ["soon", None, True, [], {}, "1e9"])
@@ -281,7 +283,7 @@ def test_a_tokens_parts_are_read_as_the_library_reads_them(segment: bytes) -> No
 def test_any_authorization_is_an_identity_or_not_authenticated(authorization: str | None) -> None:
     """F37: nothing else comes of any header."""
     with suppress(NotAuthenticated):
-        assert authenticate(authorization, None, KEY, NOW).user_id
+        assert authenticate(authorization, None, KEYS, NOW).user_id
 
 
 @given(st.text() | st.builds("{}={}".format, st.sampled_from(["session", "express:sess", "a"]), _SESSIONS))
@@ -289,3 +291,22 @@ def test_any_cookie_is_an_identity_or_not_authenticated(header: str) -> None:
     """F37: nothing else comes of any cookie."""
     with suppress(NotAuthenticated):
         assert cookie(header).user_id
+
+
+def test_while_a_key_is_being_changed_tokens_of_both_are_good() -> None:
+    """`JWT_KEY_PREVIOUS`: nobody is logged out; a third key is still a forger's."""
+    keys = ("the new key", KEY)
+    payload = json.dumps(CLAIMS).encode()
+    for key in keys:
+        for _ in range(2):  # the second time from the cache
+            assert authenticate(f"Bearer {signed(payload, key=key)}", None, keys, NOW) == ME
+    with pytest.raises(SignatureWrong):
+        authenticate(f"Bearer {signed(payload, key='another key')}", None, keys, NOW)
+
+
+def test_a_token_that_was_good_by_a_key_is_not_good_without_it() -> None:
+    """The cache knows tokens together with the keys that they were checked with."""
+    text = f"Bearer {token()}"
+    assert authenticate(text, None, ("the new key", KEY), NOW) == ME
+    with pytest.raises(NotAuthenticated):
+        authenticate(text, None, ("the new key",), NOW)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
 LOOK_S = 0.02
 OURS = {"NATS_URL", "NATS_CLUSTER_ID", "NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"}
+OURS |= {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA", "JWT_KEY_PREVIOUS"}
 OURS |= {"STRIPE_API_BASE", "PORT", "HOST", "DYNO", "NATS_STREAM", "CURRENCY", "LOG_LEVEL", "MAKELEVEL"}
 
 
@@ -82,9 +83,14 @@ class EmbeddedRun:
         return [line for line in self.said.splitlines() if line.startswith("curl ")]
 
     @property
+    def line_of_ready(self) -> str:
+        """The address that the service is said to be ready at."""
+        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("Ready after"))
+
+    @property
     def shop_page(self) -> str:
         """The printed address of the shop's page."""
-        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
+        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("browser"))
 
     def line_with(self, text: str) -> str:
         """The printed command that holds a text."""

@@ -59,7 +59,7 @@ async def test_the_page_brings_a_session_that_the_service_believes(shop: TestCli
     page = await shop.get("/")
     cookie = page.cookies["session"]
     assert cookie["httponly"] is True
-    assert authenticate(None, f"session={cookie.value}", KEY, datetime.now(UTC)).user_id == SHOPPER
+    assert authenticate(None, f"session={cookie.value}", (KEY,), datetime.now(UTC)).user_id == SHOPPER
     assert re.fullmatch(
         r"default-src 'self'; frame-src http://127\.0\.0\.1:\d+", page.headers["Content-Security-Policy"]
     )

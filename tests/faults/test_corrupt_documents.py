@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from payment.ports.mongo_store import due_fields
+from payment.ports.mongo_writes import due_fields
 from tests.faults.steps import document, one_charge, pay, placed
 from tests.flows.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
 from tests.flows.client import Client

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -16,7 +18,7 @@ import pytest
 from payment.ops.vocabulary import FIELDS, Event
 from tests.flows.bus import CREATED, PAID, Bus
 from tests.flows.client import JWT_KEY, PAYMENTS, Client, identity, session_cookie
-from tests.flows.house import ROOT, STRIPE_KEY, House, procfile_command
+from tests.flows.house import ROOT, STRIPE_KEY, House, ServiceProcess, procfile_command
 from tests.flows.waiting import eventually
 from tests.servers.process import LOOPBACK, accepts
 from tests.servers.proxy import Proxy
@@ -28,6 +30,7 @@ RUN_DEADLINE_S = 30.0
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 READY_WITHIN_S = 6.0  # a generous multiple of the 2 s that are promised: two cores are shared with other tests
 MEMORY_KB = 90 * 1024
+NEW_KEY = "the-new-secret-of-the-platform-never-to-be-logged"
 
 
 def run(house: House, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -145,14 +148,104 @@ def test_check_says_what_it_found(house: House) -> None:
     """`--check` exits 0 where all is well, 69 where a server is away and says which, 78 where settings are wrong."""
     well = run(house, "--check")
     assert (well.returncode, well.stderr) == (0, "")
-    assert [line.split()[:2] for line in well.stdout.splitlines()] == [[n, "ok"] for n in ("mongodb", "nats", "stripe")]
+    names = ("http", "mongodb", "nats", "stripe")
+    assert [line.split()[:2] for line in well.stdout.splitlines()] == [[name, "ok"] for name in names]
     away = run(house, "--check", NATS_URL=f"nats://user:hush@{LOOPBACK}:1", STRIPE_API_BASE=f"http://{LOOPBACK}:1")
     assert away.returncode == EX_UNAVAILABLE
-    assert [line.split()[1] for line in away.stdout.splitlines()] == ["ok", "FAILED", "FAILED"]
+    assert [line.split()[1] for line in away.stdout.splitlines()] == ["ok", "ok", "FAILED", "FAILED"]
     wrong = run(house, "--check", MONGO_URL="mongodb://user:hush@h:1")
     assert wrong.returncode == EX_CONFIG
     assert "MONGO_URL" in wrong.stdout
     assert "hush" not in away.stdout + away.stderr + wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "words"),
+    [
+        ("[::1]", EX_CONFIG, "without brackets"),
+        ("my-machine.invalid", None, "Some shells set HOST"),
+        ("192.0.2.1", EX_UNAVAILABLE, "does not have that address"),
+    ],
+)
+def test_an_address_that_cant_be_listened_on_ends_it_at_once(
+    house: House, host: str, code: int | None, words: str
+) -> None:
+    """One line that names it, and no traceback; `--check` finds the same. Without a resolver a name ends it with 69."""
+    done, checked = run(house, HOST=host), run(house, "--check", HOST=host)
+    assert done.returncode == checked.returncode
+    assert done.returncode in ({code} if code else {EX_CONFIG, EX_UNAVAILABLE})
+    [line] = [json.loads(each) for each in done.stdout.splitlines()]
+    assert words in str(line)
+    assert words in checked.stdout
+    assert "Traceback" not in done.stdout + done.stderr + checked.stderr
+
+
+async def test_a_port_that_is_taken_ends_it_at_once(house: House) -> None:
+    """69, with one line, and the process that has the port goes on; `--check` tells our own from another's."""
+    process = await house.start()
+    taken = {"PORT": str(process.port), "NATS_CLIENT_ID": process_client_id(process)}
+    done = run(house, **taken)
+    assert done.returncode == EX_UNAVAILABLE
+    [line] = [json.loads(each) for each in done.stdout.splitlines()]
+    assert (line["event"], line["port"]) == ("cannot_listen", process.port)
+    assert "another process listens there" in line["reason"]
+    beside = run(house, "--check", **taken)
+    assert beside.returncode == 0
+    assert "a payment service runs there already" in beside.stdout
+    assert (process.readyz() or (0, {}))[0] == 200
+    foreign = run(house, "--check", PORT=str(house.servers.nats.port))
+    assert (foreign.returncode, "another process listens there" in foreign.stdout) == (EX_UNAVAILABLE, True)
+
+
+def process_client_id(process: ServiceProcess) -> str:
+    return str(process.lines()[0]["client_id"])
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_it_runs_without_its_standard_streams(house: House, closed: str) -> None:
+    """A parent may have closed any of them: it starts, takes a charge's request, and ends with 0 on SIGTERM."""
+    process = house.service()
+    process.command = ["sh", "-c", f"exec {closed}; exec {shlex.join(process.command)}"]
+    await asyncio.to_thread(process.start)
+    async with Client(process.port) as client:
+        assert (await client.pay(house.new_order())).status == 404
+    assert await asyncio.to_thread(process.stop, EXIT_WITHIN_S) == 0
+
+
+async def test_it_runs_on_when_its_log_has_no_reader(house: House) -> None:
+    """The log's reader dies, or stands still: lines are dropped, and charges are taken as before."""
+    for signal_of_reader in (signal.SIGKILL, signal.SIGSTOP):
+        process = house.service(LOG_LEVEL="debug")
+        pid_file = house.folder / f"reader-{signal_of_reader}"
+        piped = f"exec {shlex.join(process.command)} > >(echo $BASHPID > {pid_file}; exec cat > /dev/null)"
+        process.command = ["bash", "-c", piped]
+        await asyncio.to_thread(process.start)
+        reader = int(pid_file.read_text())
+        os.kill(reader, signal_of_reader)
+        async with Client(process.port) as client:
+            answers = await asyncio.gather(*(client.pay(house.new_order()) for _ in range(300)))
+        assert {answer.status for answer in answers} == {404}
+        assert await asyncio.to_thread(process.stop, EXIT_WITHIN_S) == 0
+        if signal_of_reader == signal.SIGSTOP:
+            os.kill(reader, signal.SIGKILL)
+
+
+async def test_a_changed_key_takes_the_former_ones_tokens(house: House) -> None:
+    """`JWT_KEY_PREVIOUS`; and where every token is signed with another key, one warning says so."""
+    process = await house.start(JWT_KEY=NEW_KEY, JWT_KEY_PREVIOUS=JWT_KEY)
+    async with Client(process.port) as client:
+        for key in (NEW_KEY, JWT_KEY):
+            headers = {"Authorization": f"Bearer {identity(key=key)}"}
+            assert (await client.send("GET", f"{PAYMENTS}/{'0' * 32}", None, headers)).status == 404
+    other = await house.start(JWT_KEY=f'"{JWT_KEY}"', NATS_CLIENT_ID=f"{house.name}-other")
+    [doubtful] = other.said("settings_doubtful")
+    assert "stands in quotes" in doubtful["problems"][0]
+    async with Client(other.port) as client:
+        for _ in range(12):
+            assert (await client.payment("0" * 32)).status == 401
+    [warning] = other.said("signatures_wrong")
+    assert warning["level"] == "warning"
+    assert JWT_KEY not in other.log.read_text()
 
 
 async def test_it_starts_without_its_servers_and_says_which_are_away(house: House) -> None:

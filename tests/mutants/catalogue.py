@@ -13,6 +13,7 @@ from tests.mutants import (
     ledger_hands,
     nats,
     set_aside,
+    settings,
     store,
     store_use,
     stripe_actor,
@@ -41,6 +42,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "HTTP": http.MUTANTS,
     "the house": supervisor.MUTANTS,
     "what an operator reads": telemetry.MUTANTS,
+    "settings, address and login": settings.MUTANTS,
 }
 
 MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)

@@ -187,7 +187,7 @@ MUTANTS = (
         endangers="F37",
         test="tests/ports/test_nats_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"
         "is_taken_without",
-        edits=(Edit(LINK, 'url is not None and url.scheme == "tls":', "url is not None:"),),
+        edits=(Edit(LINK, '(scheme == "nats" and self._wants_tls)', 'scheme == "nats"'),),
         beyond=NO_TLS,
     ),
     Mutant(

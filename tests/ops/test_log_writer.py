@@ -157,3 +157,16 @@ def test_a_line_logged_while_a_line_is_written_follows_it() -> None:
     writer = LineWriter(stream, lambda count: b"")
     writer.write(b"outer\n")
     assert stream.getvalue() == b"outer\ninner\n"
+
+
+def test_a_terminal_that_was_stopped_holds_up_no_writer() -> None:
+    """It says that it is writable while it takes less than a piece: the write must not wait for the rest."""
+    reader, terminal = os.openpty()
+    stream = os.fdopen(terminal, "wb", buffering=0)
+    writer = LineWriter(stream, lambda count: b"lost %d\n" % count)
+    writing = threading.Thread(target=lambda: [writer.write(b"x" * 1_500 + b"\n") for _ in range(50)], daemon=True)
+    writing.start()
+    writing.join(5.0)
+    assert not writing.is_alive()
+    os.close(reader)
+    stream.close()

@@ -4,14 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from payment.ports.clock import SystemClock
 from payment.ports.ids import RandomIds
 from payment.ports.jetstream import JetStreamTransport
-from payment.ports.nats_link import Link
+from payment.ports.nats_link import Link, Server
+from payment.ports.nats_login import NatsLogin
 from payment.ports.transport import TransportUnavailable
+from payment.setting_values import Secret
+from tests.servers.nats_identities import Certificates
 
 TLS_HANDSHAKE = b"\x16\x03"
 
@@ -43,10 +47,11 @@ async def greeter(**greeting: object) -> AsyncIterator[Greeter]:
         yield made
 
 
-async def refusal(greets: Greeter, scheme: str) -> str:
+async def refusal(greets: Greeter, scheme: str, login: NatsLogin | None = None) -> str:
     """Why the link could not be opened."""
+    url = f"{scheme}://pay:secret@127.0.0.1:{greets.port}"
     with pytest.raises(TransportUnavailable) as refused:
-        await Link(f"{scheme}://pay:secret@127.0.0.1:{greets.port}", "payment-service").open()
+        await Link(Server(url), "payment-service", login or NatsLogin()).open()
     return str(refused.value)
 
 
@@ -71,6 +76,25 @@ async def test_where_the_url_says_nats_a_server_that_only_offers_tls_is_taken_wi
     async with greeter(tls_available=True) as server:
         await refusal(server, "nats")
     assert server.got[0].startswith(b"CONNECT {")
+
+
+async def test_where_a_ca_is_named_a_server_without_tls_gets_nothing(tmp_path: Path) -> None:
+    """Whatever the URL says: who names a CA wants the server's certificate to be checked."""
+    login = NatsLogin(tls_ca=Secret(str(Certificates(tmp_path).ca)))
+    async with greeter() as server:
+        reason = await refusal(server, "nats", login)
+        assert reason.endswith("the server offers no TLS, and the NATS_TLS_… variables ask for it")
+    assert not any(server.got)
+
+
+async def test_what_is_sent_is_decoded() -> None:
+    """nats-py by itself sends what stands in the URL."""
+    async with greeter(auth_required=True) as server:
+        link = Link(Server(f"nats://u%2Fs:p%40w@127.0.0.1:{server.port}"), "payment-service", NatsLogin())
+        with pytest.raises(TransportUnavailable):
+            await link.open()
+    sent = json.loads(server.got[0].partition(b" ")[2].partition(b"\r\n")[0])
+    assert (sent["user"], sent["pass"]) == ("u/s", "p@w")
 
 
 async def test_a_check_fails_where_the_server_has_no_tls() -> None:

@@ -151,6 +151,7 @@ def test_check_reaches_every_server(clone: Clone) -> None:
     """One line for each, and exit code 0."""
     told = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
     assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **told), re.MULTILINE) == [
+        "http",
         "mongodb",
         "nats",
         "stripe",

@@ -6,11 +6,13 @@ import io
 from pathlib import Path
 
 from tests.torture.plan import plan_of
-from tests.torture.record import append, read
+from tests.torture.record import DEFAULT, RECORD, append, read
 from tests.torture.report import Progress, kills, line_of, pauses, table
 from tests.torture.round import Result
 
 MADE_WITH = {"commit": "abc", "machine": {"cores": 2}}
+
+ROOT = Path(__file__).parents[2]
 
 
 class Terminal(io.StringIO):
@@ -85,3 +87,10 @@ def test_a_terminal_shows_a_bar_and_how_long_it_will_take() -> None:
     assert "[............" in terminal.getvalue()
     assert "settled in" not in terminal.getvalue()
     assert pipe.getvalue().count("settled in 3.0 s, 20 s: ok\n") == 1
+
+
+def test_by_itself_a_run_writes_nothing_that_git_tracks() -> None:
+    """What the documents show grows when a person names it."""
+    assert DEFAULT != RECORD
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert f"/{DEFAULT.parts[0]}/" in ignored

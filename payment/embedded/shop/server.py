@@ -80,7 +80,7 @@ class Shop:
         """Place an order, as the orders service would; answered once the service knows it."""
         order = Order(order_id=new_order_id(), user_id=SHOPPER, price=PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
         try:
-            async with connected(self._access.nats_url, self._access.cluster_id) as bus:
+            async with connected(self._access.nats_url, self._access.cluster_id, self._access.login) as bus:
                 stored = await bus.create(order)
                 await bus.taken_in(stored, self._access.queue_group, TAKEN_IN_S)
         except NeighbourError as error:
@@ -91,7 +91,7 @@ class Shop:
         """Cancel an order, as the orders service would."""
         order_id = request.match_info["id"]
         try:
-            async with connected(self._access.nats_url, self._access.cluster_id) as bus:
+            async with connected(self._access.nats_url, self._access.cluster_id, self._access.login) as bus:
                 stored = await bus.cancel(order_id)
                 await bus.taken_in(stored, self._access.queue_group, TAKEN_IN_S)
         except NeighbourError as error:
