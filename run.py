@@ -10,6 +10,7 @@ import sys
 import uvloop
 
 from payment.check import check
+from payment.ops.file_limit import raise_file_limit
 from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
 from payment.ops.vocabulary import Event
 from payment.service import Service, real_ports, secrets_of
@@ -37,19 +38,13 @@ def main(arguments: list[str]) -> int:
         return asyncio.run(check(settings, sys.stdout))
     configure(settings.log_level, SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
     install_hooks()
-    _raise_file_limit()
+    raise_file_limit(resource)
     # Modules live as long as the process. To walk them is most of what a full garbage collection takes, while everybody
     # waits: a tenth of a second, and without them a quarter of it.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings))
-
-
-def _raise_file_limit() -> None:
-    """12,000 requests may wait, each on a connection of its own: the usual soft limit is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _refuse(error: SettingsError, checking: bool) -> int:

@@ -4,14 +4,18 @@ This is the one place that knows all of them. Nothing is decided here, and nothi
 """
 
 import asyncio
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Never
 
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.desk import Identity
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import Opening, open_door
+from payment.actors.http_room import CONNECTIONS_MAX, room_within
 from payment.actors.letters import (
     ActorRestarted,
     LedgerLetter,
@@ -28,6 +32,7 @@ from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import CONNECTIONS_LIMIT
 from payment.actors.supervisor import Supervisor
 from payment.adapters.stripe.cards import API_VERSION, StripeCards
+from payment.ops.file_limit import file_limit
 from payment.ops.health import Dependency, Health, Phase
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -84,17 +89,22 @@ class Ports:
     clock: Clock
     ids: Ids
     open_door: Opening = open_door
+    connections_max: int = CONNECTIONS_MAX
+    """Clients' connections that the process has file descriptors for."""
 
 
 def real_ports(settings: Settings) -> Ports:
     """The real world, as the settings say. Nothing is reached yet."""
     clock, ids = SystemClock(), RandomIds()
+    room = room_within(file_limit(resource))
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
+        open_door=partial(open_door, accepted_max=room.accepted),
+        connections_max=room.connections,
     )
 
 
@@ -138,6 +148,7 @@ class Service:
         self._nats: Mailbox[NatsLetter] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._estimate = QueueEstimate()
+        self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
         self._server: HttpActor | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(
@@ -197,7 +208,7 @@ class Service:
         )
         hands = Hands(identity.process, self._stripe, self._nats, self._estimate)
         report = Report(self.health, self.metrics, ports.clock)
-        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids)
+        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids, self._declines)
 
     def _stripe_actor(self) -> StripeActor:
         ports = self._ports
@@ -220,7 +231,14 @@ class Service:
 
     def _http_actor(self) -> HttpActor:
         settings, ports = self._settings, self._ports
-        config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, settings.jwt_key)
+        config = HttpConfig(
+            settings.host,
+            settings.port,
+            settings.charge_wait_s,
+            settings.jwt_key,
+            settings.ops_key,
+            ports.connections_max,
+        )
         self._server = HttpActor(
             config,
             self._http,
@@ -251,5 +269,6 @@ class Service:
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings: what the log masks wherever it turns up."""
-    hidden = (settings.jwt_key, settings.stripe_key, settings.mongo_url, *settings.nats_url)
+    ops_key = () if settings.ops_key is None else (settings.ops_key,)
+    hidden = (settings.jwt_key, settings.stripe_key, settings.mongo_url, *ops_key, *settings.nats_url)
     return [secret.reveal() for secret in hidden if str(secret) != secret.reveal()]

@@ -11,9 +11,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from payment.actors.burials import Burials
 from payment.actors.commit import Work
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
 from payment.actors.letters import (
@@ -28,7 +30,7 @@ from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
 from payment.core.messages import Context, OrderCreated
 from payment.core.order import Order, Writer
-from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
+from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability, reply_to
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 from payment.ports.store import Committed
@@ -63,6 +65,7 @@ class LedgerDesk:
         waiters: Waiters,
         views: Views,
         burials: Burials,
+        declines: DeclineLimit,
         report: Report,
         clock: Clock,
         away: Callable[[str], None],
@@ -75,6 +78,7 @@ class LedgerDesk:
         self._waiters = waiters
         self._views = views
         self._burials = burials
+        self._declines = declines
         self._report = report
         self._clock = clock
         self._away = away
@@ -135,6 +139,13 @@ class LedgerDesk:
     def observed(self, results: Sequence[Committed]) -> None:
         self._report.committed(results)
 
+    def may_begin(self, order: Order | None, request: ChargeAsked, at: datetime) -> bool:
+        """As `payment.actors.commit.Desk` says. Only what would begin a new attempt is limited."""
+        if order is None or not self._declines.on:
+            return True
+        begins = isinstance(reply_to(order, request.request, at), Start)
+        return not begins or self._declines.may_begin(order, request)
+
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """A request whose time is up is answered and starts nothing any more: its caller has been told, or has gone."""
         asking = [letter for letter in work.letters if isinstance(letter, ChargeAsked)]
@@ -152,6 +163,7 @@ class LedgerDesk:
             if isinstance(letter, EffectEnded):
                 self._hands.ended(work.order_id, letter.effect_id)
         if order is not None:
+            self._declines.settled(work.before, order)
             self._remember(order)
             if not self._hands.release(order):
                 self._unreleased.add(order.id)
@@ -240,6 +252,7 @@ class LedgerDesk:
                 return
 
     def _lane_done(self, order_id: str) -> None:
+        self._declines.given_up(order_id)
         lane, _ = self._under_way.pop(order_id)
         self._lanes.done(lane)
         if self._lanes.any_ready:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from payment.actors.http_room import ACCEPTED_MAX
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 
@@ -32,8 +33,11 @@ LET_IN_IN_A_TURN = 64
 TURNS_UNTIL_HEARD = 4
 """Turns of the loop after which data that was sent before its connection was made has been read: an event loop takes
 one each to make the connection, to call `connection_made`, and to read."""
-OUTSIDE_CONNECTIONS = 8_192
-"""Accepted sockets that wait for their connection: while there are this many, the kernel keeps the others."""
+RECEIVE_BUFFER_BYTES = 65_536
+SEND_BUFFER_BYTES = 131_072
+"""What the kernel keeps of one connection in each direction, before it doubles that for its own needs. Requests have at
+most 16 KB and a head, answers 20 KB. Left to itself the kernel keeps megabytes for a client that sends without end, or
+never reads."""
 ACCEPT_AGAIN_S = 1.0
 """How long nothing is accepted, in seconds, after the process or the machine had no file descriptor or buffer left."""
 
@@ -67,14 +71,19 @@ Opening = Callable[[str | None, int, MakeConnection, Clock, FilteringBoundLogger
 
 
 async def open_door(
-    host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
+    host: str | None,
+    port: int,
+    connection: MakeConnection,
+    clock: Clock,
+    logger: FilteringBoundLogger,
+    accepted_max: int = ACCEPTED_MAX,
 ) -> Entrance:
-    """Listen and accept, from now on. `host` None: every interface.
+    """Listen and accept, from now on. `host` None: every interface. `accepted_max`: see `Door`.
 
     Raises:
         OSError: the port is taken or may not be had, or there is no such host.
     """
-    door = Door(await listen(host, port), connection, clock, logger)
+    door = Door(await listen(host, port), connection, clock, logger, accepted_max)
     door.open()
     return door
 
@@ -88,7 +97,12 @@ class Door:
         connection: MakeConnection,
         clock: Clock,
         logger: FilteringBoundLogger,
+        accepted_max: int = ACCEPTED_MAX,
     ) -> None:
+        """`accepted_max`: clients that may wait for their connection. While there are this many, the kernel keeps the
+        others.
+        """
+        self._accepted_max = accepted_max
         self.port = int(listening[0].getsockname()[1])
         self._listening = listening
         self._connection = connection
@@ -137,7 +151,7 @@ class Door:
 
     def _accept(self, listening: socket.socket) -> None:
         self._looked_at = now = self._clock.monotonic()
-        for _ in range(min(ACCEPTED_IN_A_TURN, OUTSIDE_CONNECTIONS - len(self._outside))):
+        for _ in range(min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))):
             try:
                 accepted, _address = listening.accept()
             except GONE:
@@ -211,6 +225,9 @@ def _listen_on(
                 address, family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=dualstack_ipv6
             )
             each.setblocking(False)
+            # A connection has the buffers of the socket that it was accepted by.
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             listening.append(opened.enter_context(each))
         opened.pop_all()
     return listening

@@ -91,6 +91,7 @@ class Denied(enum.Enum):
     UNKNOWN = "no such order"
     NOT_YOURS = "the order belongs to somebody else"
     TOO_MANY_ATTEMPTS = "too many attempts to pay this order"
+    TOO_MANY_DECLINES = "too many of your payments were declined"
 
 
 class PaymentStatus(enum.Enum):
@@ -123,6 +124,7 @@ class Unavailability(enum.Enum):
     BUSY = "too many requests are waiting"
     STORE_AWAY = "the database can't be reached"
     STOPPING = "the service is stopping"
+    OTHERS_UNDER_WAY = "other payments of yours have to end first"
     CRASHED = "the request was interrupted"
     ILLEGIBLE = "the stored order can't be read, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
