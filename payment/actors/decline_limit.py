@@ -122,7 +122,7 @@ class DeclineLimit:
 
         `before` is what it was decided on.
         """
-        if after.user_id is None:
+        if not self.on or after.user_id is None:
             return
         was = {attempt.number: attempt.state for attempt in before.attempts} if before is not None else {}
         for attempt in after.attempts:
