@@ -19,7 +19,7 @@ REQUESTS = {
     "404": b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
     "405": b"OPTIONS /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
     "HEAD": b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "401": b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    "401": b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n",
 }
 
 
