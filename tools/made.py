@@ -9,7 +9,17 @@ from datetime import timedelta
 from types import ModuleType
 
 from payment import settings
-from payment.actors import http, http_line, http_waiting, http_wire, mongo, restarts, supervisor
+from payment.actors import (
+    http,
+    http_body,
+    http_line,
+    http_room,
+    http_waiting,
+    http_wire,
+    mongo,
+    restarts,
+    supervisor,
+)
 from payment.actors.stripe import rate_limiter
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
@@ -194,8 +204,24 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "{} ms for a majority to journal a write",
         "Past it the write is unknown, and read again.",
     ),
-    (http_wire, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
+    (http_body, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
     (http_wire, "LINE_BYTES_MAX", "{} bytes of one header", "What the platform's router lets through."),
+    (http_wire, "HEAD_BYTES_MAX", "{} bytes of a head", "Eight headers of the largest size."),
+    (http_wire, "HEAD_S", "{} s for a head to arrive", "Slower is an attack, not a phone."),
+    (http_body, "BODY_S", "{} s for a body to arrive", "One packet is the rule."),
+    (http_wire, "UNREAD_S", "{} s that an answer may stay unread", "Then the client is cut off."),
+    (
+        http_room,
+        "CONNECTIONS_MAX",
+        "{} connections",
+        "Fewer where the process may open few files. More than requests may wait.",
+    ),
+    (
+        settings,
+        "DECLINES_PER_USER_LIMIT",
+        "{} declined attempts of one user within an hour",
+        "Twice what one order may take; `DECLINES_PER_USER_LIMIT` changes it.",
+    ),
     (http_wire, "KEEPALIVE_S", "{} s of an idle connection", "Longer than the router's 90 s: we must not close first."),
     (json_text, "ID_BYTES_MAX", "{} bytes of an id", "What MongoDB, Stripe's metadata and headers all carry."),
     (restarts, "RESTARTS_MAX", "{} restarts of actors in a minute", "More means that the whole process is ill."),

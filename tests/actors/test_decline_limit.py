@@ -159,6 +159,16 @@ async def test_a_customer_who_pays_many_orders_at_once_is_not_refused(ledger: Le
     assert all(isinstance(reply(each), Paid) for each in asked)
 
 
+async def test_successes_count_for_nothing_after_a_decline(ledger: Ledger) -> None:
+    """From the first one on no more are tried at once than may still be declined."""
+    for order_id in ("o8", "o9"):
+        await ledger.ask(order_id)
+        await ledger.ended(ledger.one_to_stripe(), charged(order_id))
+    await decline_all(ledger, ("o1",))
+    await ledger.tell(*(ledger.asked(order_id) for order_id in ORDERS[1:7]))
+    assert list(confirms(ledger)) == ["o2", "o3"]
+
+
 async def test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too(ledger: Ledger) -> None:
     """The end of an attempt and the next request of its order may be decided together: the end counts first."""
     await decline_all(ledger, ("o1", "o2"))
@@ -212,16 +222,17 @@ async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -
 
 async def test_what_was_never_written_is_not_in_flight(house: World, ledger: Ledger) -> None:
     """F25: while the store is away nothing begins, and afterwards a user may begin as many as before."""
-    for order_id in ORDERS:
-        ledger.actor.desk.forget(order_id)
+    ledger.actor.desk.forget("o9")
     house.store.away = "gone"
-    asked = [await ledger.ask(order_id) for order_id in ORDERS[:LIMIT]]
-    assert [reply(each) for each in asked] == [Unavailable(Unavailability.STORE_AWAY)] * LIMIT
+    # Those of known orders are decided, and then not written, since the other one can't be read.
+    asked = [ledger.asked(order_id) for order_id in (*ORDERS[:LIMIT], "o9")]
+    await ledger.tell(*asked)
+    assert [reply(each) for each in asked] == [Unavailable(Unavailability.STORE_AWAY)] * (LIMIT + 1)
     house.store.away = None
     await house.clock.advance(1.0)
-    for order_id in ORDERS[:LIMIT]:
+    for order_id in ORDERS[LIMIT : 2 * LIMIT]:
         await ledger.ask(order_id)
-    assert list(confirms(ledger)) == list(ORDERS[:LIMIT])
+    assert list(confirms(ledger)) == list(ORDERS[LIMIT : 2 * LIMIT])
 
 
 async def test_an_attempt_without_an_outcome_is_not_waited_for_without_end(house: World, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ from tests.mutants import (
     core_orders,
     core_refunds,
     http,
+    http_hostile,
     ledger,
     ledger_awaiting,
     ledger_crowd,
@@ -32,6 +33,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
     "HTTP": http.MUTANTS,
+    "clients that mean harm": http_hostile.MUTANTS,
     "the house": supervisor.MUTANTS,
 }
 

@@ -10,7 +10,7 @@ from tests.mutants.catalogue import MUTANTS
 from tests.mutants.copies import ROOT, texts_of
 from tests.mutants.mutant import DoesNotApply, Edit, Mutant, edited
 
-NAMES_OF_FAULTS = re.compile(r"(L[1-4]|F[0-4][0-9])( (L[1-4]|F[0-4][0-9]))*")
+NAMES_OF_FAULTS = re.compile(r"(L[1-4]|F[0-5][0-9])( (L[1-4]|F[0-5][0-9]))*")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
