@@ -1,18 +1,23 @@
 """How long others wait for a charge while hostile clients keep connections busy (F51): one command, one table.
 
-    .venv/bin/python -m bench.hostile [--charges 30] [--only healthz]
+    .venv/bin/python -m bench.hostile [--charges 30] [--only healthz] [--connections 1,16]
 
 A process of the service runs in front of real servers. For each kind of hostile client, a process of its own opens 1 or
-16 connections without any JWT and repeats one request as fast as answers are written, hundreds of them in one packet
-(or, *one at a time*, the next one after each answer). Meanwhile one honest client pays orders, one after another. The
-goal: its median is at most 3 times that of a quiet service, every charge is answered, and NATS is not lost.
+16 connections without any JWT and repeats one request as fast as answers are written: hundreds of them in one packet
+(*pipelined*; *never reads* leaves the answers unread), the next one after each answer (*one at a time*), or each on a
+new connection (*anew*). Meanwhile one honest client pays orders, one after another; before each of its charges the
+hostile process is held (SIGSTOP) for another charge, whose median is the quiet one: so both are measured on the same
+machine at the same time. The goal: at most 3 times the quiet median, every charge answered, NATS not lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
+import os
+import signal
 import statistics
 import tempfile
 import time
@@ -29,11 +34,12 @@ from tests.servers.process import LOOPBACK
 GOAL = 3.0
 PIPELINED_REQUESTS = 400  # in one packet
 SETTLE_S = 1.5  # from the beginning of a flood to the first charge that is measured
-BETWEEN_S = 0.02  # between two charges
+PAUSE_S = 0.05  # after the hostile process was held or let go
 PATIENCE_S = 5.0  # of the honest client
 NO_ANSWER = 0
-AGAIN_S = 0.1  # until a hostile client connects again
-CONNECTIONS = (1, 16)
+AGAIN_S = 0.1  # until a hostile client connects again where it was refused
+WARM_UP_CHARGES = 20
+PIPELINED, ONE_AT_A_TIME, NEVER_READS, ANEW = "pipelined", "one at a time", "never reads", "anew"
 BODY = b'{"orderId":"o1","token":"tok_visa"}'
 HEAD = b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
@@ -47,32 +53,37 @@ REQUESTS = {
 }
 
 
-def flooding(port: int, packet: bytes, connections: int, reads: bool, waits: bool) -> None:
+def flooding(port: int, request: bytes, connections: int, kind: str) -> None:
     """The hostile clients' process."""
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(repeat(port, packet, reads=reads, waits=waits) for _ in range(connections)))
+        await asyncio.gather(*(repeat(port, request, kind) for _ in range(connections)))
 
     asyncio.run(all_of_them())
 
 
-async def repeat(port: int, packet: bytes, *, reads: bool, waits: bool) -> None:
-    """One connection: opened again where the service has closed it."""
+async def repeat(port: int, request: bytes, kind: str) -> None:
+    """One client: it connects again where the service has closed its connection."""
     while True:
         try:
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            if waits:
-                await one_at_a_time(reader, writer, packet)
+            if kind == ANEW:
+                writer.write(request)
+                await reader.read(65_536)
+                writer.transport.abort()
+            elif kind == ONE_AT_A_TIME:
+                await one_at_a_time(reader, writer, request)
             else:
-                await asyncio.gather(send(writer, packet), *([read(reader)] if reads else []))
+                reading = [read(reader)] if kind == PIPELINED else []
+                await asyncio.gather(send(writer, request * PIPELINED_REQUESTS), *reading)
         except OSError:
             await asyncio.sleep(AGAIN_S)
 
 
-async def one_at_a_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, packet: bytes) -> None:
-    writer.write(packet)
+async def one_at_a_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+    writer.write(request)
     while await reader.read(65_536):
-        writer.write(packet)
+        writer.write(request)
     raise ConnectionResetError
 
 
@@ -101,52 +112,57 @@ async def announced(house: House, bus: Bus, count: int) -> list[str]:
     return orders
 
 
-async def charged(client: Client, orders: list[str]) -> tuple[list[float], list[int]]:
-    """Times in seconds, and statuses, of charges one after another."""
-    times, statuses = [], []
-    for order in orders:
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                status = (await client.pay(order)).status
-        except (TimeoutError, aiohttp.ClientError):
-            status = NO_ANSWER
-        times.append(time.monotonic() - began)
-        statuses.append(status)
-        await asyncio.sleep(BETWEEN_S)
-    return times, statuses
-
-
-def shown(name: str, times: list[float], statuses: list[int], quiet_s: float, lost: int) -> str:
-    median = statistics.median(times)
-    kept = median <= GOAL * quiet_s and set(statuses) == {201} and not lost
-    failed = sum(status != 201 for status in statuses)
-    return (
-        f"{name:44} median {median * 1e3:7.1f} ms  {median / quiet_s:6.2f}x  longest {max(times) * 1e3:7.1f} ms  "
-        f"not 201: {failed}  NATS lost: {lost}  {'met' if kept else 'NOT MET'}"
-    )
+async def charged(client: Client, order: str) -> tuple[float, int]:
+    """Time in seconds, and status, of one charge."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            status = (await client.pay(order)).status
+    except (TimeoutError, aiohttp.ClientError):
+        status = NO_ANSWER
+    return time.monotonic() - began, status
 
 
 async def measured(
-    service: ServiceProcess, house: House, bus: Bus, name: str, quiet_s: float, count: int, **flood: object
-) -> None:
-    orders = await announced(house, bus, count)
+    service: ServiceProcess, house: House, bus: Bus, count: int, flood: tuple[str, bytes, int, str]
+) -> str:
+    """One row of the table."""
+    about, request, connections, kind = flood
+    orders = await announced(house, bus, 2 * count)
     hostile = multiprocessing.get_context("spawn").Process(
-        target=flooding, args=(service.port, *flood.values()), daemon=True
+        target=flooding, args=(service.port, request, connections, kind), daemon=True
     )
     before = len(service.said("dependency_lost"))
+    quiet: list[tuple[float, int]] = []
+    busy: list[tuple[float, int]] = []
     hostile.start()
+    assert hostile.pid is not None
     try:
         await asyncio.sleep(SETTLE_S)
         async with Client(service.port) as client:
-            times, statuses = await charged(client, orders)
+            for place, order in enumerate(orders):
+                held = place % 2 == 0
+                os.kill(hostile.pid, signal.SIGSTOP if held else signal.SIGCONT)
+                await asyncio.sleep(PAUSE_S)
+                (quiet if held else busy).append(await charged(client, order))
     finally:
         hostile.kill()
         hostile.join()
-    print(shown(name, times, statuses, quiet_s, len(service.said("dependency_lost")) - before), flush=True)
+    lost = len(service.said("dependency_lost")) - before
+    return row(f"{about}, {connections} {kind}", quiet, busy, lost)
 
 
-async def main(charges: int, only: str) -> None:
+def row(name: str, quiet: list[tuple[float, int]], busy: list[tuple[float, int]], lost: int) -> str:
+    quiet_ms, busy_ms = (statistics.median(took_s for took_s, _ in each) * 1e3 for each in (quiet, busy))
+    failed = sum(status != 201 for _, status in busy)
+    kept = busy_ms <= GOAL * quiet_ms and not failed and not lost
+    return (
+        f"| {name} | {quiet_ms:.1f} ms | {busy_ms:.1f} ms | {busy_ms / quiet_ms:.2f}x "
+        f"| {max(took_s for took_s, _ in busy) * 1e3:.0f} ms | {failed} | {lost} | {'met' if kept else '**not met**'} |"
+    )
+
+
+async def main(charges: int, only: str, numbers: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         servers = Servers(Path(folder))
         servers.start()
@@ -154,23 +170,15 @@ async def main(charges: int, only: str) -> None:
         try:
             service = await house.start(DECLINES_PER_USER_LIMIT="0")
             async with Bus(servers.nats.url) as bus, Client(service.port) as client:
-                await charged(client, await announced(house, bus, charges))  # the rates at Stripe are learned
-                times, statuses = await charged(client, await announced(house, bus, charges))
-                quiet_s = statistics.median(times)
-                print(shown("quiet", times, statuses, quiet_s, 0), flush=True)
-                for about, request in REQUESTS.items():
-                    if only not in about:
-                        continue
-                    for connections in CONNECTIONS:
-                        kinds = {
-                            "pipelined": (request * PIPELINED_REQUESTS, connections, True, False),
-                            "one at a time": (request, connections, True, True),
-                            "never reads": (request * PIPELINED_REQUESTS, connections, False, False),
-                        }
-                        for kind, (packet, number, reads, waits) in kinds.items():
-                            name = f"{about}, {connections} {kind}"
-                            flood = {"packet": packet, "connections": number, "reads": reads, "waits": waits}
-                            await measured(service, house, bus, name, quiet_s, charges, **flood)
+                for order in await announced(house, bus, WARM_UP_CHARGES):
+                    await charged(client, order)
+                print("| hostile clients | quiet | beside them | | longest | not 201 | NATS lost | goal 3x |")
+                print("|---|---|---|---|---|---|---|---|", flush=True)
+                kinds = (PIPELINED, ONE_AT_A_TIME, NEVER_READS, ANEW)
+                floods = itertools.product((each for each in REQUESTS if only in each), numbers, kinds)
+                for about, connections, kind in floods:
+                    flood = (about, REQUESTS[about], connections, kind)
+                    print(await measured(service, house, bus, charges, flood), flush=True)
         finally:
             house.stop()
             servers.stop()
@@ -180,5 +188,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--charges", type=int, default=30, help="of each row")
     parser.add_argument("--only", default="", help="a part of a request's name")
+    parser.add_argument("--connections", default="1,16", help="how many hostile ones, comma-separated")
     given = parser.parse_args()
-    asyncio.run(main(given.charges, given.only))
+    asyncio.run(main(given.charges, given.only, [int(number) for number in given.connections.split(",")]))

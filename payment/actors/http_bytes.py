@@ -1,7 +1,8 @@
 """HTTP as bytes that are not parsed: what a burst's requests are recognized by, and a response made without aiohttp.
 
 A request is taken for a charge here only where its head is proper HTTP beyond doubt. Whatever is doubtful goes to
-aiohttp's parser, which refuses it with 400 and closes, also in the middle of a burst.
+aiohttp's parser, which refuses it with 400 and closes, also in the middle of a burst. So does a request without any
+credentials: it gets 401, and must not wait in one queue with customers.
 """
 
 import re
@@ -15,11 +16,12 @@ _HEADERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}:[\t\x20-\x7e\x80-\
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*\r\n", re.IGNORECASE)
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|host|upgrade|expect):", re.IGNORECASE)
 """Headers that say where the request ends or what it is for: exactly one length, one host, and none of the others."""
+_CREDENTIALS = re.compile(rb"\r\n(?:authorization|cookie):", re.IGNORECASE)
 _GIVEN_ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 
 def is_charge(data: bytes) -> bool:
-    """Whether bytes are one whole request for a charge, in proper HTTP, and nothing else."""
+    """Whether bytes are one whole request for a charge, in proper HTTP and with credentials, and nothing else."""
     if not data.startswith(_REQUEST_LINE):
         return False
     headers = _HEADERS.match(data, len(_REQUEST_LINE))
@@ -29,7 +31,8 @@ def is_charge(data: bytes) -> bool:
     length = _LENGTH.search(data, 0, head_end)
     if length is None or len(data) != head_end + int(length[1]):
         return False
-    return sorted(name.lower() for name in _FRAMING.findall(data, 0, head_end)) == [b"content-length", b"host"]
+    framing = sorted(name.lower() for name in _FRAMING.findall(data, 0, head_end))
+    return framing == [b"content-length", b"host"] and _CREDENTIALS.search(data, 0, head_end) is not None
 
 
 def given_id(data: bytes) -> str | None:

@@ -43,6 +43,7 @@ HEAD_BYTES_MAX = 65_536
 UNREAD_S = 30.0
 """How long a client may leave an answer unread, in seconds, once its connection takes no more. The answers are small: a
 phone in a tunnel comes out of it, a client that never reads is cut off."""
+NOT_IDENTIFIED = Case.NOT_AUTHENTICATED.value.status
 FIRST_WORDS_S = 1.0
 """A request that is read within this time after its connection was made, in seconds, counts as sent when the connection
 was accepted: a slow machine reads it half a second late. A later one counts from when it is read, or clients would open
@@ -117,6 +118,7 @@ class Connection(RequestHandler):
         "_in_line_s",
         "_let_in_at",
         "_listener",
+        "_unidentified",
         "_unread_timer",
         "_wire",
     )
@@ -144,6 +146,8 @@ class Connection(RequestHandler):
         self._by_line = False
         """The request that is parsed was let through by the queue of unparsed requests: it needs no turn."""
         self._in_line_s = 0.0
+        self._unidentified = False
+        """The last answer was 401: the next request takes its turn with cheap ones, not in the queue of customers."""
         self._answers = 0
         """Of all requests that aiohttp was given."""
         self._came_at: float | None = came_at
@@ -251,6 +255,7 @@ class Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         finished = await super().finish_response(request, resp, start_time)
         self._answers += 1
+        self._unidentified = resp.status == NOT_IDENTIFIED
         if self._is_idle() and self._wire is not None:
             self._listener.idle.answered(self)
         return finished
@@ -262,7 +267,8 @@ class Connection(RequestHandler):
 
     def _is_charge(self, data: bytes) -> bool:
         """Whether this is a request for a charge and nothing else, and nothing is under way before it."""
-        return self._head_timer is None and self._is_idle() and is_charge(data)
+        ready = self._head_timer is None and self._is_idle() and not self._unidentified
+        return ready and is_charge(data)
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
         if not self._is_closing():

@@ -16,6 +16,7 @@ GOOD = {
     "an empty header": raw_post(b"X-Empty:\r\n" + LENGTH, BODY),
     "a header in Latin-1": raw_post(b"X-Name: caf\xe9\r\n" + LENGTH, BODY),
     "a cookie of 7 KB": raw_post(b"Cookie: session=" + b"A" * 7_000 + b"\r\n" + LENGTH, BODY),
+    "a cookie": raw_post(LENGTH, BODY).replace(b"Authorization: Bearer ", b"Cookie: session="),
     "no body": raw_post(b"Content-Length: 0\r\n"),
 }
 MALFORMED = {
@@ -35,6 +36,7 @@ MALFORMED = {
     "a header of 9 KB": raw_post(b"X-A: " + b"x" * 9_000 + b"\r\n" + LENGTH, BODY),
 }
 DOUBTFUL = {
+    "no credentials": raw_post(LENGTH, BODY).replace(b"Authorization:", b"X-Authorization:"),
     "an upgrade": raw_post(b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + LENGTH, BODY),
     "an expectation": raw_post(b"Expect: 100-continue\r\n" + LENGTH, BODY),
     "chunks": raw_post(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from payment.actors import http_body, http_wire
+from payment.actors.http_line import Caller
 from payment.actors.http_room import SPARED_S
 from payment.actors.http_wire import HEAD_BYTES_MAX, UNREAD_S, Connection
 from payment.core.replies import Unavailability, Unavailable
@@ -69,6 +70,26 @@ async def test_a_malformed_charge_is_400_and_closed_also_in_a_burst(world: HttpW
     client.writer.close()
     assert len(world.ledger.asked) == busy
     assert not world.running.done()
+
+
+async def test_a_client_that_was_not_identified_waits_with_other_cheap_requests(world: HttpWorld) -> None:
+    """F51: with a forged token it would go on in the queue of customers; once it is identified it does."""
+    taken: list[bytes] = []
+    connection, wire = await _connected(world)
+    take = connection._listener.line.take
+
+    def noted(caller: Caller, data: bytes, came_at: float | None = None) -> bool:
+        taken.append(data)
+        return take(caller, data, came_at)
+
+    connection._listener.line.take = noted  # type: ignore[method-assign]
+    forged = CHARGE.replace(b"Bearer ", b"Bearer x")
+    for number, sent in enumerate((forged, forged, forged, CHARGE, CHARGE), start=1):
+        connection.data_received(sent)
+        await world.until(lambda number=number: connection._answers == number)  # type: ignore[misc]
+    assert wire.written.count(b" 401 ") == 3
+    assert taken == [forged, CHARGE]
+    connection.connection_lost(None)
 
 
 STRANGERS = {

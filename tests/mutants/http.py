@@ -169,8 +169,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WIRE,
-                "self._head_timer is None and self._is_idle() and is_charge",
-                "self._head_timer is None and is_charge",
+                "self._head_timer is None and self._is_idle() and not",
+                "self._head_timer is None and not",
             ),
         ),
         beyond=NO_CROWD,

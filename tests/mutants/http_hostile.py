@@ -124,11 +124,26 @@ MUTANTS = (
         edits=(
             Edit(
                 BYTES,
-                "    return sorted(name.lower() for name in _FRAMING.findall(data, 0, head_end)) == "
-                '[b"content-length", b"host"]\n',
-                "    return True\n",
+                'return framing == [b"content-length", b"host"] and',
+                "return framing and",
             ),
         ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="strangers-in-the-customers-queue",
+        wrong="A request without credentials waits in one queue with those of customers.",
+        endangers="F51",
+        test="tests/actors/test_http_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
+        edits=(Edit(BYTES, " and _CREDENTIALS.search(data, 0, head_end) is not None", ""),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="forgers-in-the-customers-queue",
+        wrong="A client that was answered 401 goes on before customers who wait.",
+        endangers="F51",
+        test=f"{HOSTILE}::test_a_client_that_was_not_identified_waits_with_other_cheap_requests",
+        edits=(Edit(WIRE, "self._unidentified = resp.status == NOT_IDENTIFIED", "self._unidentified = False"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
