@@ -4,8 +4,10 @@ Connections of clients share the process's file descriptors with those to Stripe
 connections and keeps them must not take what a charge needs (F51), so a part of the descriptors is never used here.
 
 Where all that may be are open, the connection that has been idle longest is closed for a new one: first one that has
-never sent a whole request, then one that waits between two requests. A connection with a request under way is never
-closed. Where all have one, the new client is answered 503.
+never sent a whole request, then one between two requests, then one whose request waits for its turn
+(`payment.actors.http_turns`): thousands that repeat cheap requests must not shut customers out. A connection whose
+request is being handled, or waits in the queue of charges, is never closed. Where all have one, the new client is
+answered 503.
 """
 
 import asyncio
@@ -30,8 +32,8 @@ ACCEPTED_SHARE = 4
 ACCEPTED_MAX = 8_192
 """Most of those: as many may arrive within a moment when a sale begins."""
 SPARED_S = 1.0
-"""No connection is closed to make room before it has been idle this long, in seconds: the first request of a new client
-is on its way, or the next one of an old one."""
+"""No connection is closed to make room before it has been idle, or waited for a turn, this long, in seconds: the first
+request of a new client is on its way, or the next one of an old one, and turns come within milliseconds."""
 
 
 class Room(Struct, frozen=True):
@@ -56,21 +58,28 @@ class Closable(Protocol):
 
 
 class IdleConnections:
-    """The connections without a request under way, each since when. Times are the event loop's seconds."""
+    """The connections for which nothing is being done, each since when. Times are the event loop's seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._never_asked: dict[Closable, float] = {}
         self._between_requests: dict[Closable, float] = {}
+        self._awaiting_turn: dict[Closable, float] = {}
 
     def opened(self, connection: Closable) -> None:
         """It is new: no whole request has come on it."""
         self._never_asked[connection] = self._loop.time()
 
     def busy(self, connection: Closable) -> None:
-        """A whole request has come on it, or it is closed."""
+        """A request of it is being handled, or it is closed."""
         self._never_asked.pop(connection, None)
         self._between_requests.pop(connection, None)
+        self._awaiting_turn.pop(connection, None)
+
+    def awaits_turn(self, connection: Closable) -> None:
+        """A request of it waits for its turn: nothing is lost with it."""
+        self.busy(connection)
+        self._awaiting_turn[connection] = self._loop.time()
 
     def answered(self, connection: Closable) -> None:
         """All its requests have been answered."""
@@ -78,7 +87,7 @@ class IdleConnections:
 
     def close_one(self) -> bool:
         """Close the connection that is missed least. Returns False: none has been idle for long enough."""
-        for idle in (self._never_asked, self._between_requests):
+        for idle in (self._never_asked, self._between_requests, self._awaiting_turn):
             connection, since = next(iter(idle.items()), (None, 0.0))
             if connection is not None and self._loop.time() - since >= SPARED_S:
                 del idle[connection]

@@ -229,10 +229,18 @@ class Connection(RequestHandler):
         start_time: float | None,
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
-        """Called by aiohttp for each request, one after another: here it waits for its turn."""
+        """Called by aiohttp for each request, one after another: here it waits for its turn.
+
+        Raises:
+            ConnectionResetError: the client is gone, and nothing was begun.
+        """
         by_line, self._by_line = self._by_line, False
         if not by_line:
+            self._listener.idle.awaits_turn(self)
             await self._listener.turns.take()
+            self._listener.idle.busy(self)
+            if self._is_closing():
+                raise ConnectionResetError("the client has gone before its turn")
             self._break_off_body(request)
         return await super()._handle_request(request, start_time, request_handler)
 

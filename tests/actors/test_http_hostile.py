@@ -361,6 +361,51 @@ async def test_a_dribbling_head_is_idle_too() -> None:
             client.writer.close()
 
 
+async def test_connections_that_repeat_cheap_requests_do_not_shut_others_out() -> None:
+    """Each has a request that waits for its turn: one of them gives way."""
+    async with http_world(connections_max=2) as world:
+        listener = world.actor._listener
+        assert listener is not None
+        listener.turns.take = _no_turn  # type: ignore[method-assign]  # as if thousands were before them
+        floods = [await Client.of(world) for _ in range(2)]
+        for flood in floods:
+            flood.writer.write(GET * 3)
+        await world.until(lambda: len(listener.idle._awaiting_turn) == 2)
+        _age(world, SPARED_S)
+        new = await Client.of(world)
+        new.writer.write(CHARGE)
+        assert await new.status() == 201
+        assert await floods[0].is_closed()
+        for client in (*floods, new):
+            client.writer.close()
+
+
+async def _no_turn() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_nothing_is_begun_for_a_client_that_left_before_its_turn(world: HttpWorld) -> None:
+    """It has no answer, and repeats its request or does not."""
+    listener = world.listener()
+    connection, wire = listener.connection(world.clock.monotonic()), Wire()
+    turn = asyncio.Event()
+
+    async def late() -> None:
+        await turn.wait()
+
+    listener.turns.take = late  # type: ignore[method-assign]
+    connection.connection_made(wire)
+    await asyncio.sleep(0)
+    connection.data_received(CHARGE + GET)
+    await world.until(lambda: connection in listener.idle._awaiting_turn)
+    connection.force_close()
+    connection.connection_lost(None)
+    turn.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (world.ledger.asked, wire.written) == ([], b"")
+
+
 async def test_where_all_are_at_work_a_new_client_gets_503() -> None:
     """With the time to come again, in the platform's shape; requests under way are never cut off for it."""
     async with http_world(connections_max=2) as world:
@@ -388,6 +433,7 @@ def _age(world: HttpWorld, seconds: float) -> None:
     """Let every idle connection have been idle for so much longer."""
     listener = world.actor._listener
     assert listener is not None
-    for idle in (listener.idle._never_asked, listener.idle._between_requests):
-        for connection in idle:
-            idle[connection] -= seconds
+    idle = listener.idle
+    for connections in (idle._never_asked, idle._between_requests, idle._awaiting_turn):
+        for connection in connections:
+            connections[connection] -= seconds

@@ -75,6 +75,19 @@ def test_one_that_never_sent_a_request_is_closed_first() -> None:
     assert here.closed == ["silent", "old", "new"]
 
 
+def test_one_that_waits_for_its_turn_is_closed_last() -> None:
+    """After those for which nothing waits; not once its turn has come."""
+    here = Idle()
+    waits, handled = here.connection("waits"), here.connection("handled")
+    for each in (waits, handled):
+        here.idle.awaits_turn(each)
+    here.idle.busy(handled)
+    here.connection("silent")
+    here.times.now_s += SPARED_S
+    assert [here.idle.close_one() for _ in range(3)] == [True, True, False]
+    assert here.closed == ["silent", "waits"]
+
+
 def test_a_connection_is_spared_for_a_moment() -> None:
     """The first request of a new client is on its way; what was idle before it goes first."""
     here = Idle()

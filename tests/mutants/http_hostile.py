@@ -171,6 +171,28 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
+        name="floods-shut-others-out",
+        wrong="A connection that repeats cheap requests keeps its place against new clients.",
+        endangers="F51",
+        test=f"{HOSTILE}::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
+        edits=(Edit(WIRE, "            self._listener.idle.awaits_turn(self)\n", ""),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="begun-for-one-who-has-left",
+        wrong="A request whose client left before its turn is handled all the same.",
+        endangers="F51",
+        test=f"{HOSTILE}::test_nothing_is_begun_for_a_client_that_left_before_its_turn",
+        edits=(
+            Edit(
+                WIRE,
+                "            if self._is_closing():\n                raise ConnectionResetError",
+                "            if self._force_close is None:\n                raise ConnectionResetError",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
         name="closed-in-the-middle-of-a-request",
         wrong="A connection with a request under way is closed to make room.",
         endangers="L4 F51",
