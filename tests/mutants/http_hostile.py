@@ -36,15 +36,29 @@ MUTANTS = (
         wrong="All that wait for their turn pass in the next one.",
         endangers="F51",
         test=f"{TURNED}::test_a_few_pass_at_once_and_the_others_in_order",
-        edits=(Edit(TURNS, "while self._waiting and self._passed < REQUESTS_IN_A_TURN:", "while self._waiting:"),),
+        edits=(Edit(TURNS, "while self._waiting and self._passed < self._allowed:", "while self._waiting:"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
         name="turns-without-a-pause",
         wrong="Cheap requests without end take the whole loop: a full turn follows another.",
         endangers="F51",
-        test=f"{TURNED}::test_the_loop_is_left_to_others_for_as_long_as_a_full_turn_took",
-        edits=(Edit(TURNS, "min(max(took_s, PAUSE_LEAST_S), PAUSE_MOST_S)", "0.0 * took_s"),),
+        test=f"{TURNED}::test_the_loop_is_left_to_others_for_as_long_as_a_turn_took",
+        edits=(Edit(TURNS, "max(took_s, PAUSE_LEAST_S), self._next", "PAUSE_LEAST_S, self._next"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="polls-of-a-sale-starve",
+        wrong="However long others' turns are, a few requests pass in each: thousands who poll wait for seconds.",
+        endangers="F39",
+        test=f"{TURNED}::test_as_many_pass_as_take_no_longer_than_others_took",
+        edits=(
+            Edit(
+                TURNS,
+                "max(REQUESTS_IN_A_TURN, min(int(others_took_s / self._request_s), MOST_IN_A_TURN))",
+                "REQUESTS_IN_A_TURN + 0 * int(others_took_s)",
+            ),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
