@@ -13,6 +13,7 @@ import uvloop
 
 from payment.check import check
 from payment.listening import CannotListen, listen
+from payment.ops.file_limit import raise_file_limit
 from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
 from payment.ops.vocabulary import Event
 from payment.service import Service, real_ports, secrets_of
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         get_logger().error(Event.CANNOT_LISTEN, host=settings.host, port=settings.port, reason=str(error))
         flush()
         return error.exit_code
-    _raise_file_limit()
+    raise_file_limit(resource)
     # Modules live as long as the process. To walk them is most of what a full garbage collection takes, while everybody
     # waits: a tenth of a second, and without them a quarter of it.
     gc.freeze()
@@ -69,12 +70,6 @@ def _check(settings: Settings) -> int:
         return 128 + signal.SIGINT
     show(said.getvalue().rstrip(), sys.stdout)
     return code
-
-
-def _raise_file_limit() -> None:
-    """12,000 requests may wait, each on a connection of its own: the usual soft limit is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _refuse(error: SettingsError, checking: bool) -> int:

@@ -15,6 +15,12 @@ from typing import Any
 BACKLOG_CONNECTIONS = 4_096
 """Connections that the kernel keeps until they are accepted. A client that finds no place tries again after 1, 3 and
 7 s, and is overtaken by all that arrive meanwhile."""
+RECEIVE_BUFFER_BYTES = 65_536
+SEND_BUFFER_BYTES = 131_072
+"""What the kernel keeps of one connection in each direction, before it doubles that for its own needs. Requests have at
+most 16 KB and a head, answers 20 KB. Left to itself the kernel keeps megabytes for a client that sends without end, or
+never reads."""
+
 PORT_DEFAULT = "8080"
 PORT_MAX = 65_535
 HOST_CHARS_MAX = 253
@@ -137,6 +143,9 @@ def listen(
 def _open(family: socket.AddressFamily, address: Any, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=dual)
     listening.setblocking(False)
+    # A connection has the buffers of the socket that it was accepted by.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listening
 
 

@@ -4,15 +4,19 @@ This is the one place that knows all of them. Nothing is decided here, and nothi
 """
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Never
 
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.desk import Identity
 from payment.actors.hands import NATS, STRIPE, Hands
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import Opening, open_door, open_door_on
+from payment.actors.http_room import CONNECTIONS_MAX, room_within
 from payment.actors.known_labels import start_at_zero
 from payment.actors.letters import (
     ActorRestarted,
@@ -31,6 +35,7 @@ from payment.actors.stripe.queues import CONNECTIONS_LIMIT
 from payment.actors.supervisor import Supervisor
 from payment.adapters.stripe.cards import API_VERSION, StripeCards
 from payment.edge.events import INCOMING_SUBJECTS
+from payment.ops.file_limit import file_limit
 from payment.ops.health import Dependency, Health, Phase
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
@@ -90,6 +95,8 @@ class Ports:
     clock: Clock
     ids: Ids
     open_door: Opening = open_door
+    connections_max: int = CONNECTIONS_MAX
+    """Clients' connections that the process has file descriptors for."""
 
 
 def real_ports(settings: Settings, listening: list[socket.socket] | None = None) -> Ports:
@@ -98,13 +105,19 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
     `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
+    room = room_within(file_limit(resource))
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
-        open_door=open_door if listening is None else open_door_on(listening),
+        open_door=(
+            partial(open_door, accepted_max=room.accepted)
+            if listening is None
+            else open_door_on(listening, room.accepted)
+        ),
+        connections_max=room.connections,
     )
 
 
@@ -145,6 +158,7 @@ class Service:
         self._nats: Mailbox[NatsLetter] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._estimate = QueueEstimate()
+        self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
         self._server: HttpActor | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(
@@ -205,7 +219,7 @@ class Service:
         )
         hands = Hands(identity.process, self._stripe, self._nats, self._estimate)
         report = Report(self.health, self.metrics, ports.clock)
-        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids)
+        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids, self._declines)
 
     def _stripe_actor(self) -> StripeActor:
         ports = self._ports
@@ -229,7 +243,9 @@ class Service:
     def _http_actor(self) -> HttpActor:
         settings, ports = self._settings, self._ports
         keys = tuple(key for key in (settings.jwt_key, settings.jwt_key_previous) if key is not None)
-        config = HttpConfig(settings.host, settings.port, settings.charge_wait_s, keys)
+        config = HttpConfig(
+            settings.host, settings.port, settings.charge_wait_s, keys, settings.ops_key, ports.connections_max
+        )
         self._server = HttpActor(
             config,
             self._http,
@@ -262,7 +278,7 @@ def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings: what the log masks wherever it turns up."""
     login = settings.nats_login
     addresses = [settings.mongo_url.reveal(), *(url.reveal() for url in settings.nats_url)]
-    keys = (settings.jwt_key, settings.jwt_key_previous, settings.stripe_key)
+    keys = (settings.jwt_key, settings.jwt_key_previous, settings.stripe_key, settings.ops_key)
     texts = [key.reveal() for key in keys if key is not None] + [url for url in addresses if "@" in url]
     for key in (login.creds, login.nkey_seed, login.tls_key):
         if key is not None and shown_path(key.reveal()) == NOT_SHOWN:  # else it is a path, which a person should see

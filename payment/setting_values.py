@@ -27,6 +27,9 @@ WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
 DYNO_CHARS_MAX = 100
 """Longest dyno name. Heroku's are a process type and a number or two."""
 
+OPS_KEY_CHARS_MIN = 16
+"""Shortest ops key, in characters: 64 bits as hexadecimal digits, which a search over the network does not find."""
+
 NOT_SHOWN = "a value that is not shown"
 
 
@@ -174,6 +177,11 @@ def stripe_key(value: str) -> Secret:
     return Secret(_STRIPE_KEY(value))
 
 
+def ops_key(value: str) -> Secret:
+    """A key that can be sent as a bearer token, and not be guessed."""
+    return Secret(_OPS_KEY(value))
+
+
 def http_base(value: str) -> str:
     """The address that an API's paths are appended to; they begin with `/v1` themselves."""
     url = _address(value)
@@ -274,6 +282,7 @@ _ENCODE = "in a user or password write / as %2F, @ as %40, : as %3A, ? as %3F, #
 _TRUE_OR_FALSE = one_of("true", "false")
 _DIGITS = matching("[0-9]{1,9}")
 _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_OPS_KEY = matching(rf"[!-~]{{{OPS_KEY_CHARS_MIN},512}}")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")
 _MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
 _PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"

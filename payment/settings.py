@@ -34,6 +34,17 @@ CHARGE_WAIT_S_MAX = 29.0
 STRIPE_RATE_PER_S_MAX = 10_000
 """Highest ceiling: a hundred times what Stripe allows a live account without asking."""
 
+DECLINES_PER_USER_LIMIT = 40
+"""Declined attempts of one user over all orders, within the window. Twice what one order may take (20 attempts): no
+customer has that many, and a card tester needs hundreds."""
+
+DECLINES_WINDOW_S = 3_600.0
+"""Seconds for which a declined attempt counts."""
+
+DECLINES_PER_USER_LIMIT_MAX = 1_000
+DECLINES_WINDOW_S_MAX = 86_400.0
+"""Largest values: a thousand times are kept for a user, and a day is longer than most processes run."""
+
 
 class SettingsError(Exception):
     """The environment is no valid configuration. `problems` holds every variable that is wrong."""
@@ -68,6 +79,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_stream: str
     log_level: str
     jwt_key_previous: Secret | None = None
+    ops_key: Secret | None = None
+    declines_per_user_limit: int = DECLINES_PER_USER_LIMIT
+    declines_window_s: float = DECLINES_WINDOW_S
     nats_creds: Secret | None = None
     nats_nkey_seed: Secret | None = None
     nats_tls_cert: Secret | None = None
@@ -294,6 +308,36 @@ VARIABLES = (
         wants="debug, info, warning, error or critical",
         read=values.one_of("debug", "info", "warning", "error", "critical"),
         default="info",
+    ),
+    Variable(
+        name="OPS_KEY",
+        meaning=(
+            "Where set, `/metrics` and the reasons in `/readyz` are for those who send it as "
+            "`Authorization: Bearer …`; without it they are for all."
+        ),
+        example="a-long-random-text",
+        wants=f"at least {values.OPS_KEY_CHARS_MIN} printable ASCII characters, without blanks",
+        read=values.ops_key,
+        show=hidden,
+    ),
+    Variable(
+        name="DECLINES_PER_USER_LIMIT",
+        meaning=(
+            "How many attempts of one user may be declined within the window, over all orders, before this process "
+            "refuses further ones (429). 0: any number."
+        ),
+        example="40",
+        wants=f"a whole number from 0 to {DECLINES_PER_USER_LIMIT_MAX}",
+        read=values.whole(0, DECLINES_PER_USER_LIMIT_MAX),
+        default=str(DECLINES_PER_USER_LIMIT),
+    ),
+    Variable(
+        name="DECLINES_WINDOW_S",
+        meaning="For how many seconds a declined attempt counts.",
+        example="3600",
+        wants=f"a number of seconds above 0 and up to {DECLINES_WINDOW_S_MAX:g}",
+        read=values.seconds(DECLINES_WINDOW_S_MAX),
+        default=f"{DECLINES_WINDOW_S:g}",
     ),
     Variable(
         name="DYNO",

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from payment.actors.letters import ActorRestarted
 from payment.core.order import Order
-from payment.service import MailboxLimits, Ports, Service
+from payment.service import MailboxLimits, Ports, Service, secrets_of
 from payment.setting_values import Secret
 from payment.settings import Settings
 from tests.fakes.cards import FakeCards, FakeStripe
@@ -41,6 +42,13 @@ SETTINGS = Settings(
 def ports(store: FakeStore, broker: FakeBroker, clock: FakeClock) -> Ports:
     stripe = FakeStripe(clock)
     return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds())
+
+
+def test_every_secret_of_the_settings_is_masked_in_the_log() -> None:
+    """The ops key too, where there is one."""
+    guarded = structs.replace(SETTINGS, ops_key=Secret("a-key-for-operators"))
+    assert set(secrets_of(guarded)) - set(secrets_of(SETTINGS)) == {"a-key-for-operators"}
+    assert {"not-so-secret", "sk_test_nothing"} <= set(secrets_of(SETTINGS))
 
 
 class House:

@@ -231,6 +231,9 @@ MALFORMED = [
     *[("STRIPE_RATE_PER_S", text) for text in ("0", "-5", "2.5", "10001")],
     *[("STRIPE_PREPARE", text) for text in ("yes", "1", "on", " true")],
     *[("LOG_LEVEL", text) for text in ("loud", "0")],
+    *[("OPS_KEY", text) for text in ("x" * 15, "a key with blanks", "x" * 513, "a-key-with-é-in-it")],
+    *[("DECLINES_PER_USER_LIMIT", text) for text in ("-1", "1001", "2.5", "none")],
+    *[("DECLINES_WINDOW_S", text) for text in ("0", "86401", "-1", "1h")],
     ("DYNO", "w" * 101),
 ]
 
@@ -281,6 +284,7 @@ def test_a_malformed_value_is_named(name: str, text: str) -> None:
         ("STRIPE_API_BASE", "http://stripe-proxy/v1", "http://stripe-proxy/v1"),
         ("STRIPE_KEY", "hunter2", NOT_SHOWN),
         ("JWT_KEY", '{"kty": "hunter2"}', NOT_SHOWN),
+        ("OPS_KEY", "hunter2", NOT_SHOWN),
     ],
 )
 def test_a_bad_value_is_shown_without_its_secrets(name: str, text: str, shown: str) -> None:

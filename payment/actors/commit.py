@@ -13,6 +13,7 @@ The commit touches nothing outside: it tells a `Desk` what became of each order,
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct, field, structs
@@ -122,6 +123,9 @@ class Desk(Protocol):
 
     def was_not_new(self) -> None:
         """A write that should have begun an order has found one."""
+
+    def may_begin(self, order: Order | None, request: ChargeAsked, at: datetime) -> bool:
+        """Whether a request may begin an attempt on this order. If not, it has been answered, or waits elsewhere."""
 
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """The letters of this work that still ask for something; the others have been answered."""
@@ -301,9 +305,13 @@ class GroupCommit:
         context = self._context_now()
         work.replies.clear()
         work.applied.clear()
+        gone: set[int] = set()
         for letter in work.letters:
             if isinstance(letter, ChargeAsked):
                 letter.decided = True
+                if not self._desk.may_begin(order, letter, context.at):
+                    gone.add(id(letter))
+                    continue
             step = decide(order, _message(letter), context)
             if step.order is not order:
                 work.applied.add(id(letter))
@@ -311,6 +319,8 @@ class GroupCommit:
             if step.reply is not None:
                 work.replies[id(letter)] = step.reply
         work.after = order
+        if gone:
+            work.letters = [letter for letter in work.letters if id(letter) not in gone]
 
     async def _write(self, works: list[Work]) -> list[Work]:
         """Write all that changed; return what has to go round again."""

@@ -11,9 +11,11 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from payment.actors.burials import Burials
 from payment.actors.commit import Work
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
 from payment.actors.letters import (
@@ -31,7 +33,7 @@ from payment.actors.views import Views
 from payment.actors.waiters import Waiters, tell, turn_away
 from payment.core.messages import Context, Due, OrderCreated
 from payment.core.order import Order, Writer
-from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability
+from payment.core.replies import Conflict, Paid, Pending, RequiresAction, Start, Unavailability, reply_to
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 from payment.ports.store import Committed, CorruptDocument
@@ -66,6 +68,7 @@ class LedgerDesk:
         waiters: Waiters,
         views: Views,
         burials: Burials,
+        declines: DeclineLimit,
         report: Report,
         clock: Clock,
         state: StoreState,
@@ -78,6 +81,7 @@ class LedgerDesk:
         self._waiters = waiters
         self._views = views
         self._burials = burials
+        self._declines = declines
         self._report = report
         self._clock = clock
         self._state = state
@@ -141,6 +145,13 @@ class LedgerDesk:
             self._state.written()
         self._report.committed([work.order_id for work in works], results, trouble)
 
+    def may_begin(self, order: Order | None, request: ChargeAsked, at: datetime) -> bool:
+        """As `payment.actors.commit.Desk` says. Only what would begin a new attempt is limited."""
+        if order is None or not self._declines.on:
+            return True
+        begins = isinstance(reply_to(order, request.request, at), Start)
+        return not begins or self._declines.may_begin(order, request)
+
     def still_wanted(self, work: Work) -> list[LaneLetter]:
         """A request whose time is up is answered and starts nothing any more: its caller has been told, or has gone."""
         asking = [letter for letter in work.letters if isinstance(letter, ChargeAsked)]
@@ -160,6 +171,7 @@ class LedgerDesk:
                 self._hands.ended(order_id, letter.effect_id)
         well = True
         if order is not None:
+            self._declines.settled(work.before, order)
             self._remember(order)
             well = self._set_aside.contain(order_id, self._release, order)
         well &= self._set_aside.contain(order_id, self._report.finished, work)
@@ -290,6 +302,7 @@ class LedgerDesk:
                 return
 
     def _lane_done(self, order_id: str) -> None:
+        self._declines.given_up(order_id)
         lane, _ = self._under_way.pop(order_id)
         self._lanes.done(lane)
         if self._lanes.any_ready:

@@ -23,17 +23,20 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.actor import Actor
+from payment.actors.http_body import Refused, read_body
+from payment.actors.http_bytes import answer_bytes
 from payment.actors.http_door import Entrance, Opening
 from payment.actors.http_line import Line
+from payment.actors.http_ops import OpsPages
 from payment.actors.http_refusals import RefusalLog
+from payment.actors.http_rejections import Rejections
+from payment.actors.http_request import Seen, route_of
+from payment.actors.http_room import CONNECTIONS_MAX
 from payment.actors.http_waiting import WaitingRoom
 from payment.actors.http_wire import (
     REQUEST_ID,
     Connection,
     Listener,
-    Refused,
-    answer_bytes,
-    read_body,
 )
 from payment.actors.letters import (
     Answer,
@@ -56,13 +59,10 @@ from payment.edge.answers import (
     error,
     no_charges_now,
     payment_answer,
-    plain,
 )
-from payment.edge.bodies import AliveBody, StuckBody
 from payment.edge.identity import Identity, NotAuthenticated, authenticate
-from payment.edge.openapi import document
 from payment.edge.requests import BadRequest, parse_charge, parse_order_query
-from payment.edge.routes import OTHER, Operation, Route, is_payment_id, place_of
+from payment.edge.routes import OTHER, Operation, is_payment_id
 from payment.edge.signatures import SIGNATURES_HINT, WRONG_SIGNATURES, Signatures
 from payment.ops.health import Dependency, Health, Phase, Status
 from payment.ops.logs import log_context
@@ -86,32 +86,28 @@ them would cost, in a burst, most of the capacity that it lacks."""
 
 
 class HttpConfig(Struct, frozen=True):
-    """Where to listen (`host` None: every interface; `port` 0: any free one), and how a charge is taken."""
+    """Where to listen (`host` None: every interface; `port` 0: any free one), and how a charge is taken.
+
+    `ops_key` None: metrics and reasons are for all. `connections_max`: see `payment.actors.http_room`.
+    """
 
     host: str | None
     port: int
     charge_wait_s: float
     jwt_keys: tuple[Secret, ...]
+    ops_key: Secret | None = None
+    connections_max: int = CONNECTIONS_MAX
 
 
 class HandlerCrashed(Exception):
     """A request's handler raised an unexpected exception. The cause is attached; the text is fit for a log."""
 
 
-class Seen(Struct):
-    """What is known of a request from its beginning to its end."""
-
-    request_id: str
-    started_at: float
-    in_line_s: float
-    template: str = OTHER
-    payment_id: str = ""
-
-
 _SEEN = web.RequestKey("seen", Seen)
 
 _BUSY = Unavailable(Unavailability.BUSY)
 _SHED = charge_answer(_BUSY, write_sent=False)
+_NO_ROOM = no_charges_now("too many connections are open")
 
 _COMMON = (("Cache-Control", "no-store"), ("Server", "payment"), ("X-Content-Type-Options", "nosniff"))
 
@@ -140,9 +136,9 @@ class HttpActor(Actor[Never]):
         self._health = health
         self._metrics = metrics
         self._log = logger
-        self._stuck = stuck
         self._jwt_keys = tuple(key.reveal() for key in config.jwt_keys)
         self._signatures = Signatures()
+        self._rejections = Rejections(logger)
         self._door: Entrance | None = None
         self._listener: Listener | None = None
         self._waiting = WaitingRoom(ledger, estimate, clock)
@@ -151,6 +147,7 @@ class HttpActor(Actor[Never]):
         self._draining = False
         waiting = self._waiting
         self._line = Line(clock, waiting.behind_s, waiting.room_before_stripe, self._unheard_since, self._listened_at)
+        self._ops = OpsPages(config.ops_key, clock, health, metrics, stuck, self._line.__len__)
         self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
@@ -175,7 +172,9 @@ class HttpActor(Actor[Never]):
         self.spawn(self._waiting.answer_overdue(), name="overdue")
         self.spawn(self._refusals.report_unlogged(), name="unlogged")
         config = self._config
-        self._listener = Listener(self._serve, self._failed, self._line, self._refusal)
+        self._listener = Listener(
+            self._serve, self._failed, self._line, self._refusal, self._no_room, config.connections_max
+        )
         self._door = await self._open_door(config.host, config.port, self._listener.connection, self.clock, self._log)
         self._health.mark_up(Dependency.HTTP)
 
@@ -228,14 +227,16 @@ class HttpActor(Actor[Never]):
             try:
                 answer, close = await self._answer(request, seen), self._draining
             except Refused as refused:
-                answer, close = refused.answer, refused.close
+                answer, close = refused.answer, refused.close or self._draining
+                if refused.reason is not None:
+                    self._rejections.note(answer.status, refused.reason, seen.request_id)
         response = self._respond(request, seen, answer)
         if close:
             response.force_close()
         return response
 
     async def _answer(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        route = _route(request, seen)
+        route = route_of(request, seen)
         return await self._handlers[route.operation](request, seen)
 
     def _seen(self, request: web.BaseRequest) -> Seen:
@@ -271,6 +272,8 @@ class HttpActor(Actor[Never]):
         seen = request.get(_SEEN) or self._seen(request)
         if known is None:
             self._die_of(exc, seen)
+        else:
+            self._rejections.note(known.status, known.case.value.meaning, seen.request_id)
         return self._respond(request, seen, known or crashed())
 
     def _die_of(self, exc: BaseException | None, seen: Seen) -> None:
@@ -291,9 +294,9 @@ class HttpActor(Actor[Never]):
         except NotAuthenticated as failure:
             if self._signatures.failed(failure):
                 self._log.warning(Event.SIGNATURES_WRONG, count=WRONG_SIGNATURES, reason=SIGNATURES_HINT)
-            self._log.debug(Event.REQUEST_REFUSED, reason=failure.reason, status=401, code="unauthenticated")
             challenge = (("WWW-Authenticate", "Bearer"),)
-            raise Refused(error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)) from None
+            answer = error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)
+            raise Refused(answer, reason=failure.reason) from None
         self._signatures.held()
         return identity
 
@@ -319,6 +322,7 @@ class HttpActor(Actor[Never]):
         answer = await self._waiting.charge(message, deadline + ANSWER_GRACE_S)
         if answer.reply == _BUSY:
             self._line.close_for(SHED_S)
+            self._rejections.note(_SHED.status, Unavailability.BUSY.value, seen.request_id)
         return charge_answer(
             answer.reply,
             write_sent=message.write_sent,
@@ -328,10 +332,18 @@ class HttpActor(Actor[Never]):
 
     def _refusal(self, given_id: str | None) -> bytes:
         """The whole response to a request for a charge while the ledger is busy; the request is not parsed."""
+        request_id = self._request_id(given_id)
         self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()
         self._refusals.unread(_SHED)
         self._metrics.http_request_seconds(PAYMENTS_PATH).observe(0.0)
-        return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", self._request_id(given_id))))
+        self._rejections.note(_SHED.status, Unavailability.BUSY.value, request_id)
+        return answer_bytes(_SHED, (*_COMMON, ("X-Request-ID", request_id)))
+
+    def _no_room(self) -> bytes:
+        """The whole response to a client for whom there is no connection."""
+        self._metrics.http_requests(OTHER, str(_NO_ROOM.status)).inc()
+        self._rejections.note(_NO_ROOM.status, "too many connections are open")
+        return answer_bytes(_NO_ROOM, (*_COMMON, ("Connection", "close")))
 
     def _obstacle(self) -> str | None:
         """Why no charge can be taken now, in words for any client; None where they are taken."""
@@ -373,34 +385,13 @@ class HttpActor(Actor[Never]):
         return self._refusals.look_up(answer, user_id, view.payment_id, view.order_id)
 
     async def _show_alive(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        stuck = self._stuck()
-        return plain(Case.STUCK, StuckBody(tuple(stuck))) if stuck else plain(Case.ALIVE, AliveBody())
+        return self._ops.alive()
 
     async def _show_ready(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        view = self._health.view()
-        return plain(Case.NOT_READY if view.status is Status.UNAVAILABLE else Case.READY, view)
+        return self._ops.ready(request)
 
     async def _show_metrics(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        self._metrics.requests_in_line.set(len(self._line))
-        return plain(Case.METRICS, self._metrics.render())
+        return self._ops.metrics(request)
 
     async def _show_document(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        return plain(Case.DOCUMENT, document())
-
-
-def _route(request: web.BaseRequest, seen: Seen) -> Route:
-    """Returns the route of a request. Puts the template, and the payment id where there is one, into `seen`.
-
-    Raises:
-        Refused: there is nothing at the address, or not with this method.
-    """
-    found = place_of(request.rel_url.raw_path)
-    if found is None:
-        raise Refused(error(Case.NO_SUCH_ROUTE, "There is nothing at this address"))
-    place, seen.payment_id = found
-    seen.template = place.template
-    route = place.routes.get(request.method)
-    if route is None:
-        allow = (("Allow", place.allow),)
-        raise Refused(error(Case.BAD_METHOD, f"The address takes {place.allow} only", headers=allow))
-    return route
+        return self._ops.document()

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from payment.actors.http_room import ACCEPTED_MAX
 from payment.listening import listen as listen_now
 from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
@@ -29,8 +30,6 @@ LET_IN_IN_A_TURN = 64
 TURNS_UNTIL_HEARD = 4
 """Turns of the loop after which data that was sent before its connection was made has been read: an event loop takes
 one each to make the connection, to call `connection_made`, and to read."""
-OUTSIDE_CONNECTIONS = 8_192
-"""Accepted sockets that wait for their connection: while there are this many, the kernel keeps the others."""
 ACCEPT_AGAIN_S = 1.0
 """How long nothing is accepted, in seconds, after the process or the machine had no file descriptor or buffer left."""
 
@@ -64,19 +63,24 @@ Opening = Callable[[str | None, int, MakeConnection, Clock, FilteringBoundLogger
 
 
 async def open_door(
-    host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
+    host: str | None,
+    port: int,
+    connection: MakeConnection,
+    clock: Clock,
+    logger: FilteringBoundLogger,
+    accepted_max: int = ACCEPTED_MAX,
 ) -> Entrance:
-    """Listen and accept, from now on. `host` None: every interface.
+    """Listen and accept, from now on. `host` None: every interface. `accepted_max`: see `Door`.
 
     Raises:
         OSError: the port is taken or may not be had, or there is no such host.
     """
-    door = Door(await listen(host, port), connection, clock, logger)
+    door = Door(await listen(host, port), connection, clock, logger, accepted_max)
     door.open()
     return door
 
 
-def open_door_on(listening: list[socket.socket]) -> Opening:
+def open_door_on(listening: list[socket.socket], accepted_max: int = ACCEPTED_MAX) -> Opening:
     """As `open_door`, the first time on sockets that listen already: nothing is started where that is impossible."""
     ready = [listening]
 
@@ -84,8 +88,8 @@ def open_door_on(listening: list[socket.socket]) -> Opening:
         host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
     ) -> Entrance:
         if not ready:
-            return await open_door(host, port, connection, clock, logger)
-        door = Door(ready.pop(), connection, clock, logger)
+            return await open_door(host, port, connection, clock, logger, accepted_max)
+        door = Door(ready.pop(), connection, clock, logger, accepted_max)
         door.open()
         return door
 
@@ -101,7 +105,12 @@ class Door:
         connection: MakeConnection,
         clock: Clock,
         logger: FilteringBoundLogger,
+        accepted_max: int = ACCEPTED_MAX,
     ) -> None:
+        """`accepted_max`: clients that may wait for their connection. While there are this many, the kernel keeps the
+        others.
+        """
+        self._accepted_max = accepted_max
         self.port = int(listening[0].getsockname()[1])
         self._listening = listening
         self._connection = connection
@@ -150,7 +159,7 @@ class Door:
 
     def _accept(self, listening: socket.socket) -> None:
         self._looked_at = now = self._clock.monotonic()
-        for _ in range(min(ACCEPTED_IN_A_TURN, OUTSIDE_CONNECTIONS - len(self._outside))):
+        for _ in range(min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))):
             try:
                 accepted, _address = listening.accept()
             except GONE:

@@ -1,34 +1,33 @@
-"""HTTP as bytes: connections and their limits, and how a body is read.
+"""HTTP connections and their limits.
 
 Owns what aiohttp does before and after our handler: malformed HTTP is answered in the platform's shape too, and an
 exception that no handler expected becomes a 500 without internal details, and is handed on. It must never decide what a
 request means: that is `payment.actors.http`.
 
-A connection that has sent part of a head is closed after `HEAD_S`, one that is idle after `KEEPALIVE_S`, and a body
-must be complete within `BODY_S`. The first two are aiohttp's and the event loop's own timers, the third is the clock's.
+A connection that has sent part of a head is closed after `HEAD_S`, one that is idle after `KEEPALIVE_S`, and one whose
+client does not read its answers after `UNREAD_S`, by aiohttp's and the event loop's own timers. Of requests sent one
+behind another aiohttp parses 32 ahead, then stops reading. When each is handled says `payment.actors.http_turns`, how
+many connections there may be `payment.actors.http_room`, and how a body is read `payment.actors.http_body`.
 """
 
 import asyncio
 import re
 import sys
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
-from payment.actors.deadline import DeadlineExceeded, within
+from payment.actors.http_bytes import given_id, is_charge
 from payment.actors.http_line import Line
-from payment.edge.answers import JSON, PAYMENTS_PATH, Case, Rendered, error
-from payment.ports.clock import Clock
+from payment.actors.http_room import CONNECTIONS_MAX, IdleConnections
+from payment.actors.http_turns import Turns
+from payment.edge.answers import Case, Rendered, error
 
-BODY_BYTES_MAX = 16_384
-"""Largest body, in bytes. A charge's is about 100; the longest valid one, every character escaped, is under 16,000: a
-return URL of 2,048 characters, and two ids of 255."""
-BODY_S = 10.0
-"""How long a body may take to arrive, in seconds. One packet is the rule; a phone in a tunnel may need some more."""
 HEAD_S = 20.0
 """How long a head may take to arrive, in seconds, from its first byte: slower is an attack, not a phone."""
 KEEPALIVE_S = 95.0
@@ -39,8 +38,12 @@ LINE_BYTES_MAX = 8_190
 """Longest request line, and longest header: what the platform's router lets through."""
 HEADERS_MAX = 100
 """Most headers of a request. Browsers and routers send about 30."""
-CONNECTIONS_MAX = 16_384
-"""Most connections at once: more than requests may wait, and each costs some 20 KB. Further ones are closed."""
+HEAD_BYTES_MAX = 65_536
+"""Longest head, in bytes, that is kept until it is whole: eight headers of the largest size. Clients have a tenth."""
+UNREAD_S = 30.0
+"""How long a client may leave an answer unread, in seconds, once its connection takes no more. The answers are small: a
+phone in a tunnel comes out of it, a client that never reads is cut off."""
+NOT_IDENTIFIED = Case.NOT_AUTHENTICATED.value.status
 FIRST_WORDS_S = 1.0
 """A request that is read within this time after its connection was made, in seconds, counts as sent when the connection
 was accepted: a slow machine reads it half a second late. A later one counts from when it is read, or clients would open
@@ -48,29 +51,17 @@ connections to keep a place in the queue."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end. They are small: it is only the sockets' buffers."""
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
 REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What an `X-Request-ID` may be to be used: what routers and clients make, and nothing that could break a log line."""
-
-_CHARGE = f"POST {PAYMENTS_PATH} HTTP/1.1\r\n".encode()
-_BODY_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,5})[ \t]*\r\n", re.IGNORECASE)
-_GIVEN_ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 Refusal = Callable[[str | None], bytes]
 """Returns the whole response to a charge that can't be accepted now. Takes the request id that came with it."""
 
+NoRoom = Callable[[], bytes]
+"""Returns the whole response to a client for whom there is no connection."""
+
 Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
 """Makes the response where a handler did not: of an answer that is known, or of an unexpected exception."""
-
-
-class Refused(Exception):
-    """The request can't be taken, and this is its answer. `close`: the rest of it is not worth reading."""
-
-    def __init__(self, answer: Rendered, *, close: bool = False) -> None:
-        super().__init__(answer.case.name)
-        self.answer = answer
-        self.close = close
 
 
 class Listener(web.Server):
@@ -82,6 +73,7 @@ class Listener(web.Server):
         fail: Fail,
         line: Line,
         refusal: Refusal,
+        no_room: NoRoom,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         # A client that disconnects does not end its request: a committed attempt is carried out and kept either way.
@@ -89,12 +81,19 @@ class Listener(web.Server):
         self.fail = fail
         self.line = line
         self.refusal = refusal
+        self.no_room = no_room
+        self.idle = IdleConnections(self._loop)
+        self.turns = Turns(self._loop)
         self._connections_max = connections_max
 
     @property
     def full(self) -> bool:
         """Whether `connections_max` is reached."""
         return len(self._connections) >= self._connections_max
+
+    def takes_one_more(self) -> bool:
+        """Whether there is room for another connection, or an idle one could be closed for it."""
+        return not self.full or self.idle.close_one()
 
     def connection(self, came_at: float) -> "Connection":
         """Returns a connection for a client that was accepted at that time (monotonic seconds)."""
@@ -109,7 +108,20 @@ class Listener(web.Server):
 class Connection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_answers", "_came_at", "_fail", "_head_timer", "_in_line_s", "_let_in_at", "_listener")
+    __slots__ = (
+        "_answers",
+        "_by_line",
+        "_came_at",
+        "_fail",
+        "_head_bytes",
+        "_head_timer",
+        "_in_line_s",
+        "_let_in_at",
+        "_listener",
+        "_unidentified",
+        "_unread_timer",
+        "_wire",
+    )
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, fail: Fail, came_at: float) -> None:
         super().__init__(
@@ -125,8 +137,17 @@ class Connection(RequestHandler):
         )
         self._listener = listener
         self._fail = fail
+        self._wire: asyncio.Transport | None = None
+        """The transport, also while aiohttp has closed it and it still has something to write."""
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        """Of a head that is not whole."""
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._by_line = False
+        """The request that is parsed was let through by the queue of unparsed requests: it needs no turn."""
         self._in_line_s = 0.0
+        self._unidentified = False
+        """The last answer was 401: the next request takes its turn with cheap ones, not in the queue of customers."""
         self._answers = 0
         """Of all requests that aiohttp was given."""
         self._came_at: float | None = came_at
@@ -134,10 +155,28 @@ class Connection(RequestHandler):
         self._let_in_at = loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._listener.full:
-            transport.close()
-        else:
-            super().connection_made(transport)
+        self._wire = wire = cast("asyncio.Transport", transport)
+        if not self._listener.takes_one_more():
+            wire.write(self._listener.no_room())
+            wire.close()
+            return
+        # From the first byte that the system does not take, writing is paused: so it is known that it is not read.
+        wire.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+        self._listener.idle.opened(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_timer = self._loop.call_later(UNREAD_S, self._is_unread)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unread_timer()
+
+    def _is_unread(self) -> None:
+        self._unread_timer = None
+        if self._wire is not None:
+            self._wire.abort()
 
     def data_received(self, data: bytes) -> None:
         came_at = self._take_came_at()
@@ -145,24 +184,65 @@ class Connection(RequestHandler):
         if in_line:
             # The client sends more before its request was answered: only aiohttp's parser can tell what that is.
             data = in_line + data
-        elif self._is_charge(data) and self._listener.line.take(self, data, came_at):
-            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
-            return
+        elif self._is_charge(data):
+            self._listener.idle.busy(self)
+            if self._listener.line.take(self, data, came_at):
+                self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+                return
+            self._by_line = True
         self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         super().data_received(data)
-        self._break_off_body()
+        self._break_off_body(self._current_request)
+        if not self._is_idle():
+            self._listener.idle.busy(self)
         if self._awaits_head():
-            if self._head_timer is None:
-                self._head_timer = self._loop.call_later(HEAD_S, self._head_is_late)
+            self._head_grows(len(data))
         elif self._head_timer is not None:
             self._stop_head_timer()
 
+    def _head_grows(self, bytes_more: int) -> None:
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_S, self._head_is_late)
+            self._head_bytes = 0
+        self._head_bytes += bytes_more
+        if self._head_bytes > HEAD_BYTES_MAX:
+            # Unlike a line that is too long, this is no error to the parser: it is given one.
+            self._messages.append((_ErrInfo(400, LineTooLong(b"", HEAD_BYTES_MAX), ""), EMPTY_PAYLOAD))
+            self._request_count += 1
+            self._stop_head_timer()
+            assert self._waiter is not None
+            self._waiter.set_result(None)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self._stop_unread_timer()
+        self._wire = None
         self._listener.line.leave(self)
+        self._listener.idle.busy(self)
         super().connection_lost(exc)
+
+    async def _handle_request(
+        self,
+        request: web.BaseRequest,
+        start_time: float | None,
+        request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> tuple[web.StreamResponse, bool]:
+        """Called by aiohttp for each request, one after another: here it waits for its turn.
+
+        Raises:
+            ConnectionResetError: the client is gone, and nothing was begun.
+        """
+        by_line, self._by_line = self._by_line, False
+        if not by_line:
+            self._listener.idle.awaits_turn(self)
+            await self._listener.turns.take()
+            self._listener.idle.busy(self)
+            if self._is_closing():
+                raise ConnectionResetError("the client has gone before its turn")
+            self._break_off_body(request)
+        return await super()._handle_request(request, start_time, request_handler)
 
     def handle_error(
         self,
@@ -183,6 +263,9 @@ class Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         finished = await super().finish_response(request, resp, start_time)
         self._answers += 1
+        self._unidentified = resp.status == NOT_IDENTIFIED
+        if self._is_idle() and self._wire is not None:
+            self._listener.idle.answered(self)
         return finished
 
     def _take_came_at(self) -> float | None:
@@ -192,28 +275,29 @@ class Connection(RequestHandler):
 
     def _is_charge(self, data: bytes) -> bool:
         """Whether this is a request for a charge and nothing else, and nothing is under way before it."""
-        return self._head_timer is None and self._is_idle() and data.startswith(_CHARGE) and _is_whole(data)
+        ready = self._head_timer is None and self._is_idle() and not self._unidentified
+        return ready and is_charge(data)
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
         if not self._is_closing():
             self._in_line_s = in_line_s
+            self._by_line = True
             self._receive(data)
 
     def refuse(self, data: bytes) -> None:
         """Answer without parsing: in a burst that costs a tenth of what parsing would."""
         if self.transport is not None and not self._is_closing():
-            given = _GIVEN_ID.search(data)
-            self.transport.write(self._listener.refusal(given[1].decode("latin-1") if given else None))
+            self.transport.write(self._listener.refusal(given_id(data)))
             self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+            self._listener.idle.answered(self)
 
     def take_in_line_s(self) -> float:
         """How long the request that is parsed now was queued, in seconds."""
         in_line_s, self._in_line_s = self._in_line_s, 0.0
         return in_line_s
 
-    def _break_off_body(self) -> None:
+    def _break_off_body(self, request: web.BaseRequest | None) -> None:
         """Where what came is no proper body, fail its reader: aiohttp's parser leaves the reader waiting."""
-        request = self._current_request
         if request is None or not self._messages or request.content.is_eof():
             return
         fault, _ = self._messages[-1]
@@ -244,83 +328,13 @@ class Connection(RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
-
-def _is_whole(data: bytes) -> bool:
-    """Whether bytes are one request and nothing else, by the length that its head announces."""
-    head_end = data.find(b"\r\n\r\n") + 2
-    length = _BODY_LENGTH.search(data, 0, head_end)
-    return length is not None and len(data) == head_end + 2 + int(length[1])
-
-
-def answer_bytes(answer: Rendered, more_headers: tuple[tuple[str, str], ...]) -> bytes:
-    """Returns a whole response that keeps the connection, without aiohttp."""
-    row = answer.case.value
-    headers = (("Content-Type", row.content_type), ("Content-Length", str(len(answer.body))))
-    lines = [f"{name}: {value}" for name, value in (*headers, *more_headers, *answer.headers)]
-    head = "\r\n".join([f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}", *lines])
-    return head.encode() + b"\r\n\r\n" + answer.body
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
 
 def _http_fault(exc: BaseException | None) -> Rendered:
     if isinstance(exc, LineTooLong) or (isinstance(exc, BadHttpMessage) and exc.message.startswith("Too many headers")):
         return error(Case.HEAD_TOO_LARGE, "The request line or a header is too large, or there are too many")
     return error(Case.BAD_HTTP, "The request is not proper HTTP")
-
-
-async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
-    """Returns the body of a request that must be JSON. As a rule it has come with its head: then this does not wait.
-
-    Raises:
-        Refused: it is declared as something else, is too large, or does not come whole and in time.
-    """
-    _check_head(request)
-    body = bytearray()
-    try:
-        if not _take(request, body):
-            await within(clock, BODY_S, _read_rest(request, body), name="body")
-    except DeadlineExceeded:
-        raise Refused(error(Case.TOO_SLOW, "The body did not come in time"), close=True) from None
-    except (RequestPayloadError, ConnectionError):
-        raise Refused(error(Case.BAD_HTTP, "The body broke off or is not proper HTTP"), close=True) from None
-    return bytes(body)
-
-
-def _check_head(request: web.BaseRequest) -> None:
-    """Check what can be checked before the body has come."""
-    headers = request.headers
-    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refused(_bad_media_type(f"The Content-Type must be {JSON}"))
-    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise Refused(_bad_media_type("The body must not be compressed or otherwise encoded"))
-    if (request.content_length or 0) > BODY_BYTES_MAX:
-        raise _too_large()
-    expectation = headers.get("Expect")
-    if expectation is not None and expectation.lower() != "100-continue":
-        raise Refused(error(Case.BAD_EXPECTATION, "Only 100-continue can be expected"), close=True)
-
-
-def _take(request: web.BaseRequest, body: bytearray) -> bool:
-    """Move what has come into `body`; True once that is all of it."""
-    content = request.content
-    if not content.at_eof():
-        body += content.read_nowait()
-    if len(body) > BODY_BYTES_MAX:
-        raise _too_large()
-    return content.at_eof()
-
-
-async def _read_rest(request: web.BaseRequest, body: bytearray) -> None:
-    if "Expect" in request.headers and not body:
-        transport = request.transport
-        if transport is not None:
-            transport.write(_CONTINUE)
-    while not _take(request, body):
-        body += await request.content.readany()
-
-
-def _bad_media_type(message: str) -> Rendered:
-    return error(Case.BAD_MEDIA_TYPE, message, headers=(("Accept", JSON),))
-
-
-def _too_large() -> Refused:
-    return Refused(error(Case.BODY_TOO_LARGE, f"The body must be at most {BODY_BYTES_MAX} bytes long"), close=True)

@@ -24,7 +24,8 @@ from payment.ports.cards import Handover
 
 
 class Answer(Struct, frozen=True):
-    """What a request to charge came to. With a reply of status 202 comes `retry_after_s`: an estimate, in seconds.
+    """What a request to charge came to. With a reply of status 202, and with too many declines, comes `retry_after_s`:
+    an estimate, in seconds.
 
     `handover` comes with `RequiresAction` alone.
     """

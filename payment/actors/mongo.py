@@ -24,6 +24,7 @@ from payment.actors.actor import Actor
 from payment.actors.backlog import Backlog
 from payment.actors.burials import Burials
 from payment.actors.commit import GroupCommit, LoopShare
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.desk import Identity, LedgerDesk
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
@@ -113,6 +114,7 @@ class MongoActor(Actor[LedgerLetter]):
         report: Report,
         clock: Clock,
         ids: Ids,
+        declines: DeclineLimit,
     ) -> None:
         super().__init__("mongo", mailbox, clock)
         self._store = store
@@ -128,6 +130,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._burials = Burials(store, clock, self._dead_letter_failed)
         reasons = Reasons(identity.process, hands, self._lanes, report.health)
         self._backlog = Backlog(store, report, StuckLog(reasons), clock)
+        self._declines = declines
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
         self._slow_commits: dict[int, float] = {}
@@ -141,6 +144,7 @@ class MongoActor(Actor[LedgerLetter]):
             self._waiters,
             self._views,
             self._burials,
+            declines,
             report,
             clock,
             self._state,
@@ -152,6 +156,7 @@ class MongoActor(Actor[LedgerLetter]):
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
+        self._declines.start(self._decide_again)
         self.spawn(self._state.keep(), name="store")
         self.spawn(self._state.make_indexes(), name="indexes")
         self.spawn(self._dispatch(), name="dispatch")
@@ -172,6 +177,7 @@ class MongoActor(Actor[LedgerLetter]):
 
     async def teardown(self) -> None:
         letters: list[LedgerLetter | LaneLetter] = [*self._lanes.waiting(), *self.desk.letters_under_way()]
+        letters += self._declines.held()
         if self.in_hand is not None and not any(letter is self.in_hand for letter in letters):
             letters.append(self.in_hand)
         for letter in letters:
@@ -225,7 +231,7 @@ class MongoActor(Actor[LedgerLetter]):
             letter.settle(Handling.NOT_NOW)
 
     def _decide_again(self, letter: ChargeAsked) -> None:
-        """The intent that the request waited for is known canceled. The request has charged nothing so far."""
+        """What the request waited for has ended: an intent, or another attempt of its user. It has charged nothing."""
         self._lanes.add(letter.request.order_id, letter)
         self._wake_dispatch()
 
@@ -361,6 +367,7 @@ class MongoActor(Actor[LedgerLetter]):
     def _answer_overdue(self) -> None:
         """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""
         now = self.clock.monotonic()
+        self._declines.answer_overdue()
         for letter in self._lanes.waiting():
             if isinstance(letter, ChargeAsked) and now >= letter.deadline:
                 turn_away(letter, Unavailability.BUSY)

@@ -92,6 +92,7 @@ class Denied(enum.Enum):
     UNKNOWN = "no such order"
     NOT_YOURS = "the order belongs to somebody else"
     TOO_MANY_ATTEMPTS = "too many attempts to pay this order"
+    TOO_MANY_DECLINES = "too many of your payments were declined"
 
 
 class PaymentStatus(enum.Enum):
@@ -124,6 +125,7 @@ class Unavailability(enum.Enum):
     BUSY = "too many requests are waiting"
     STORE_AWAY = "the database can't be used now"
     STOPPING = "the service is stopping"
+    OTHERS_UNDER_WAY = "other payments of yours have to end first"
     CRASHED = "the request was interrupted"
     ILLEGIBLE = "the stored order can't be read, which has been reported"
     SET_ASIDE = "the order is set aside after an error of ours, which has been reported"

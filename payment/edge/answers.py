@@ -164,6 +164,9 @@ class Case(enum.Enum):
     TOO_MANY_ATTEMPTS = _error_row(
         429, _E.TOO_MANY_ATTEMPTS, "There were too many attempts on this order.", "Retry-After"
     )
+    TOO_MANY_DECLINES = _error_row(
+        429, _E.TOO_MANY_DECLINES, "Too many attempts of this user were declined, over all orders.", "Retry-After"
+    )
     HEAD_TOO_LARGE = _error_row(
         431, _E.HEADERS_TOO_LARGE, "The request line or a header is too large, or there are too many."
     )
@@ -180,6 +183,9 @@ class Case(enum.Enum):
     READY = Row(200, "Charges are taken.", None)
     NOT_READY = Row(503, "No charge can be taken.", None)
     METRICS = Row(200, "Metrics in Prometheus' text format.", None, content_type=PROMETHEUS)
+    NO_OPS_KEY = _error_row(
+        401, _E.OPS_KEY_REQUIRED, "An ops key is set, and the bearer token is another or none.", "WWW-Authenticate"
+    )
     DOCUMENT = Row(200, "This document.", None)
 
 
@@ -217,7 +223,7 @@ def charge_answer(
     """Returns the answer to a request to charge.
 
     `write_sent`: the request entered a write, so no failure may say that nothing was charged. `retry_after_s` and
-    `handover` are what the ledger gave beside a reply of status 202.
+    `handover` are what the ledger gave beside a reply of status 202; the former also comes with too many declines.
     """
     match reply:
         case Paid():
@@ -236,6 +242,9 @@ def charge_answer(
             return error(Case.BAD_AMOUNT, text or "The order's amount can't be charged")
         case Conflict():
             return error(_CONFLICTS[reply], _sentence(reply.value))
+        case Denied.TOO_MANY_DECLINES:
+            headers = (_retry_after(retry_after_s or TOO_MANY_RETRY_AFTER_S),)
+            return error(Case.TOO_MANY_DECLINES, _sentence(reply.value), headers=headers)
         case Denied.TOO_MANY_ATTEMPTS:
             headers = (_retry_after(TOO_MANY_RETRY_AFTER_S),)
             return error(Case.TOO_MANY_ATTEMPTS, _sentence(reply.value), headers=headers)

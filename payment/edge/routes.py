@@ -82,6 +82,7 @@ ROUTES = (
             Case.BAD_EXPECTATION,
             Case.BAD_AMOUNT,
             Case.TOO_MANY_ATTEMPTS,
+            Case.TOO_MANY_DECLINES,
             Case.UNAVAILABLE,
             Case.OUTCOME_UNKNOWN,
         ),
@@ -112,7 +113,7 @@ ROUTES = (
     ),
     Route(Operation.ALIVE, "GET", "/healthz", "Whether the process works", (Case.ALIVE, Case.STUCK)),
     Route(Operation.READY, "GET", "/readyz", "Whether charges are taken", (Case.READY, Case.NOT_READY)),
-    Route(Operation.METRICS, "GET", "/metrics", "Metrics for Prometheus", (Case.METRICS,)),
+    Route(Operation.METRICS, "GET", "/metrics", "Metrics for Prometheus", (Case.METRICS, Case.NO_OPS_KEY)),
     Route(Operation.DOCUMENT, "GET", "/openapi.json", "This document", (Case.DOCUMENT,)),
 )
 

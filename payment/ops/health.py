@@ -78,6 +78,11 @@ class HealthView(Struct, frozen=True):
     def http_status(self) -> int:
         return self.status.http_status
 
+    def without_reasons(self) -> "HealthView":
+        """The statuses alone: what is up, since when, and what that makes of the whole."""
+        shown = {name: DependencyView(seen.up, seen.since) for name, seen in self.dependencies.items()}
+        return HealthView(self.status, self.phase, shown)
+
 
 class _State(Struct):
     """One dependency. Times are the clock's `monotonic` seconds, but for `since`, which is shown to people."""

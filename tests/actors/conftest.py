@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-OF_CONNECTIONS = frozenset({"test_http_door.py", "test_http_wire.py"})
+OF_CONNECTIONS = frozenset({"test_http_door.py", "test_http_hostile.py", "test_http_wire.py"})
 """Loops differ in when they listen and what they say of who has left. All else asks a loop for tasks and queues."""
 
 

@@ -12,8 +12,9 @@ from yarl import URL
 
 from payment.actors.http import HttpActor, HttpConfig
 from payment.actors.http_door import open_door
+from payment.actors.http_room import CONNECTIONS_MAX
 from payment.actors.http_waiting import LEDGER_RESERVE
-from payment.actors.http_wire import CONNECTIONS_MAX, Listener
+from payment.actors.http_wire import Listener
 from payment.actors.letters import (
     Answer,
     ChargeAsked,
@@ -134,7 +135,15 @@ class Got(msgspec.Struct):
 class HttpWorld:
     """One HTTP actor that serves, and a client of it."""
 
-    def __init__(self, ledger_letters: int = LEDGER_RESERVE + 100, host: str | None = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        ledger_letters: int = LEDGER_RESERVE + 100,
+        host: str | None = "127.0.0.1",
+        ops_key: str | None = None,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self.ops_key = None if ops_key is None else Secret(ops_key)
+        self.connections_max = connections_max
         self.clock = FakeClock()
         self.health = Health(self.clock)
         self.metrics = Metrics()
@@ -145,7 +154,7 @@ class HttpWorld:
 
     def new_actor(self, host: str | None = "127.0.0.1", port: int = 0) -> HttpActor:
         return HttpActor(
-            HttpConfig(host, port, CHARGE_WAIT_S, (Secret(JWT_KEY),)),
+            HttpConfig(host, port, CHARGE_WAIT_S, (Secret(JWT_KEY),), self.ops_key, self.connections_max),
             Mailbox("http", 1),
             self.mailbox,
             QueueEstimate(25.0, 25.0),
@@ -203,7 +212,7 @@ class HttpWorld:
     def listener(self, connections_max: int = CONNECTIONS_MAX) -> Listener:
         """Another one of the actor's, for connections whose bytes come when the test says so."""
         actor = self.actor
-        return Listener(actor._serve, actor._failed, actor._line, actor._refusal, connections_max)
+        return Listener(actor._serve, actor._failed, actor._line, actor._refusal, actor._no_room, connections_max)
 
     async def raw(self, sent: bytes, *, end: bool = False) -> Got:
         """Send these very bytes on a connection of their own, and read one answer."""
@@ -239,6 +248,9 @@ class Wire(asyncio.Transport):
 
     def writelines(self, list_of_data: object) -> None:
         self.written += b"".join(list_of_data)  # type: ignore[call-overload]
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """It takes everything at once."""
 
     def is_closing(self) -> bool:
         return self.closed

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from payment.actors.decline_limit import DeclineLimit
 from payment.actors.desk import Identity
 from payment.actors.hands import Hands
 from payment.actors.letters import (
@@ -54,6 +55,7 @@ from tests.fakes.ids import FakeIds
 from tests.fakes.store import FakeDatabase, FakeStore
 
 USER = "user-1"
+DECLINES_WINDOW_S = 3_600.0
 CANT = Authentication()
 
 
@@ -68,6 +70,7 @@ class Ledger:
         *,
         stripe_room: int = 100,
         hands: type[Hands] = Hands,
+        declines_limit: int = 0,
     ) -> None:
         self.store, self.clock, self.client_id = store, clock, client_id
         self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", 10_000)
@@ -77,6 +80,7 @@ class Ledger:
         self._hands = hands
         self.health = Health(clock)
         self.metrics = Metrics()
+        self.declines = DeclineLimit(declines_limit, DECLINES_WINDOW_S, clock)
         self.lives = 0
         self.settled: list[tuple[str, Handling]] = []
         self._asked = 0
@@ -97,7 +101,9 @@ class Ledger:
         self.hands = self._hands(self.process, self.stripe, self.nats, self.estimate)
         identity = Identity(self.process, self.client_id, "2026-01-01", "payment-service")
         report = Report(self.health, self.metrics, self.clock)
-        self.actor = MongoActor(self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds())
+        self.actor = MongoActor(
+            self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds(), self.declines
+        )
         await self.actor.setup()
         self._running = asyncio.create_task(self.actor.run())
         await self.clock.settle()

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from payment.actors import http_door
 from payment.actors.http_door import LET_IN_IN_A_TURN, Door, listen
+from payment.actors.http_room import ACCEPTED_MAX
 from payment.ops.logs import get_logger
 from payment.ops.vocabulary import Event
 from tests.fakes.clock import FakeClock
@@ -50,11 +51,11 @@ class Exhausted(socket.socket):
 class House:
     """A door, those who were let in, and those outside."""
 
-    def __init__(self, listening: list[socket.socket]) -> None:
+    def __init__(self, listening: list[socket.socket], accepted_max: int = ACCEPTED_MAX) -> None:
         self.clock = FakeClock()
         self.guests: list[Guest] = []
         self.clients: list[socket.socket] = []
-        self.door = Door(listening, self.made, self.clock, get_logger())
+        self.door = Door(listening, self.made, self.clock, get_logger(), accepted_max)
         self.door.open()
 
     def made(self, came_at: float) -> Guest:
@@ -159,9 +160,9 @@ async def test_what_is_read_in_a_crowd_was_said_before_the_others_came(house: Ho
     assert house.door.listened_at() == house.clock.monotonic()
 
 
-async def test_no_more_than_so_many_wait_outside(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F39: the kernel keeps the others, and they come in order too."""
-    monkeypatch.setattr(http_door, "OUTSIDE_CONNECTIONS", 5)
+async def test_no_more_than_the_limit_wait_for_their_connection() -> None:
+    """F39 F51: the kernel keeps the others, without a descriptor of ours, and they come in order too."""
+    house = House(await listen("127.0.0.1", 0), accepted_max=5)
     house.come(23)
     outside: list[int] = []
 
@@ -172,6 +173,7 @@ async def test_no_more_than_so_many_wait_outside(house: House, monkeypatch: pyte
     await house.until(all_came)
     await house.until_in(23)
     assert (max(outside), house.in_order) == (5, True)
+    await house.close()
 
 
 async def test_a_door_that_closes_lets_in_whoever_was_accepted(house: House) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payment.actors import http_wire
+from payment.actors import http_body
 from tests.actors.http_world import (
     FORM,
     JWT_KEY,
@@ -27,7 +27,7 @@ from tests.actors.http_world import (
     read_answer,
 )
 
-LIMIT = http_wire.BODY_BYTES_MAX
+LIMIT = http_body.BODY_BYTES_MAX
 
 
 @pytest_asyncio.fixture
@@ -217,7 +217,7 @@ async def test_a_body_that_does_not_come_is_408(world: HttpWorld) -> None:
     """A client that dribbles holds a connection for a bounded time, and nothing else."""
     posting = asyncio.create_task(world.raw(raw_post(b"Content-Length: 50\r\n", b"{")))
     await world.until(lambda: world.clock.sleepers == 2)
-    await world.clock.advance(http_wire.BODY_S)
+    await world.clock.advance(http_body.BODY_S)
     got = await posting
     assert (got.status, got.headers["Connection"], len(got.errors)) == (408, "close", 1)
 

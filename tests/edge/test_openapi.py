@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.actors import http_wire
+from payment.actors import http_body
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
     AmountRefused,
@@ -98,7 +98,7 @@ def gets(path: str) -> Scenario:
 async def slow_body(world: HttpWorld) -> Got:
     posting = asyncio.create_task(world.raw(raw_post(b"Content-Length: 50\r\n", b"{")))
     await world.until(lambda: world.clock.sleepers == 2)
-    await world.clock.advance(http_wire.BODY_S)
+    await world.clock.advance(http_body.BODY_S)
     return await posting
 
 
@@ -115,6 +115,11 @@ def with_stuck(stuck: Callable[[], list[str]]) -> Scenario:
     return scenario
 
 
+async def without_the_ops_key(_: HttpWorld) -> Got:
+    async with http_world(ops_key="a-key-for-operators") as guarded:
+        return await guarded.get("/metrics")
+
+
 async def crashing_charge(world: HttpWorld) -> Got:
     world.ledger.answer = None  # type: ignore[assignment]  # not a reply at all: our own bug
     return await world.post()
@@ -129,7 +134,7 @@ SCENARIOS: dict[tuple[Operation, Case], Scenario] = {
     (Operation.CHARGE, Case.BAD_JSON): posts(b"[]"),
     (Operation.CHARGE, Case.BAD_FIELD): posts({"orderId": 7}),
     (Operation.CHARGE, Case.BAD_MEDIA_TYPE): posts(FORM, Content_Type="text/plain"),
-    (Operation.CHARGE, Case.BODY_TOO_LARGE): posts(b" " * (http_wire.BODY_BYTES_MAX + 1)),
+    (Operation.CHARGE, Case.BODY_TOO_LARGE): posts(b" " * (http_body.BODY_BYTES_MAX + 1)),
     (Operation.CHARGE, Case.NOT_AUTHENTICATED): lambda world: world.post(headers={}),
     (Operation.CHARGE, Case.DECLINED): ledger_says(CardWasDeclined(PAYMENT_ID, "generic_decline", "No.")),
     (Operation.CHARGE, Case.AUTHENTICATION_REQUIRED): ledger_says(
@@ -144,6 +149,7 @@ SCENARIOS: dict[tuple[Operation, Case], Scenario] = {
     (Operation.CHARGE, Case.UNDER_WAY): ledger_says(Conflict.UNDER_WAY),
     (Operation.CHARGE, Case.BAD_AMOUNT): ledger_says(AmountRefused("Too small")),
     (Operation.CHARGE, Case.TOO_MANY_ATTEMPTS): ledger_says(Denied.TOO_MANY_ATTEMPTS),
+    (Operation.CHARGE, Case.TOO_MANY_DECLINES): ledger_says(Denied.TOO_MANY_DECLINES, 1_200),
     (Operation.CHARGE, Case.UNAVAILABLE): ledger_says(Unavailable(Unavailability.STORE_AWAY)),
     (Operation.CHARGE, Case.OUTCOME_UNKNOWN): ledger_says(Unavailable(Unavailability.WRITE_UNKNOWN)),
     (Operation.FIND_PAYMENT, Case.PAYMENT): ledger_finds_by_order(view()),
@@ -165,6 +171,7 @@ SCENARIOS: dict[tuple[Operation, Case], Scenario] = {
     (Operation.READY, Case.READY): gets("/readyz"),
     (Operation.READY, Case.NOT_READY): not_ready,
     (Operation.METRICS, Case.METRICS): gets("/metrics"),
+    (Operation.METRICS, Case.NO_OPS_KEY): without_the_ops_key,
     (Operation.DOCUMENT, Case.DOCUMENT): gets("/openapi.json"),
     # What may happen to any request: once with a body, once without.
     (Operation.CHARGE, Case.BAD_HTTP): lambda world: world.raw(raw_post(b"Content-Length: -1\r\n")),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from payment.ports.documents import RECHECK_MS, due_fields
+from payment.ports.documents import RECHECK_MS
+from payment.ports.mongo_writes import due_fields
 from tests.faults.steps import document, one_charge, pay, placed, refunds_of
 from tests.flows.bus import DISPUTED, PAID, REFUND_FAILED, REFUNDED, Bus
 from tests.flows.client import Client

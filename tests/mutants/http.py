@@ -13,6 +13,7 @@ LINE = "payment/actors/http_line.py"
 DOOR = "payment/actors/http_door.py"
 QUEUE = "payment/actors/place_queue.py"
 WIRE = "payment/actors/http_wire.py"
+BYTES = "payment/actors/http_bytes.py"
 NO_CROWD = "No simulated crowd is ten times the load that we bear."
 
 MUTANTS = (
@@ -168,8 +169,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WIRE,
-                "self._head_timer is None and self._is_idle() and data",
-                "self._head_timer is None and data",
+                "self._head_timer is None and self._is_idle() and not",
+                "self._head_timer is None and not",
             ),
         ),
         beyond=NO_CROWD,
@@ -179,7 +180,7 @@ MUTANTS = (
         wrong="What looks like a charge is answered as one, though it is a part of another request's head.",
         endangers="F37 F39",
         test="tests/actors/test_http_waiting.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
-        edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and data", "self._awaits_head() and data"),),
+        edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and", "self._awaits_head() and"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -187,7 +188,7 @@ MUTANTS = (
         wrong="What follows a charge in one packet is taken for its body, and never answered.",
         endangers="L4 F39",
         test="tests/actors/test_http_waiting.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
-        edits=(Edit(WIRE, "len(data) == head_end + 2 + int(length[1])", "len(data) >= head_end + 2 + int(length[1])"),),
+        edits=(Edit(BYTES, "len(data) != head_end + int(length[1])", "len(data) < head_end + int(length[1])"),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -323,8 +324,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WIRE,
-                "        self._listener.line.leave(self)\n        super().connection_lost(exc)\n",
-                "        super().connection_lost(exc)\n",
+                "        self._listener.line.leave(self)\n        self._listener.idle.busy(self)\n",
+                "        self._listener.idle.busy(self)\n",
             ),
         ),
         beyond=NO_CROWD,
@@ -360,7 +361,7 @@ MUTANTS = (
         wrong="A request id of any shape comes back in a header where a charge is answered unread.",
         endangers="F37",
         test="tests/actors/test_http_waiting.py::test_an_id_of_another_shape_is_replaced_there_too",
-        edits=(Edit(HTTP, '("X-Request-ID", self._request_id(given_id))', '("X-Request-ID", given_id or "")'),),
+        edits=(Edit(HTTP, "request_id = self._request_id(given_id)", 'request_id = given_id or ""'),),
         beyond=NO_CROWD,
     ),
     Mutant(
@@ -385,7 +386,7 @@ MUTANTS = (
         edits=(
             Edit(
                 DOOR,
-                "min(ACCEPTED_IN_A_TURN, OUTSIDE_CONNECTIONS - len(self._outside))",
+                "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))",
                 "LET_IN_IN_A_TURN - len(self._outside)",
             ),
         ),

@@ -22,6 +22,7 @@ OTHER_ERRORS = {
     ErrorCode.UNSUPPORTED_MEDIA_TYPE,
     ErrorCode.UNSUPPORTED_EXPECTATION,
     ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.OPS_KEY_REQUIRED,
     ErrorCode.INTERNAL_ERROR,
 }
 """Bugs of a page or of the service: the page has one sentence for all of them."""

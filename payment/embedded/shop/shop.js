@@ -21,6 +21,7 @@ const ERRORS = {
   not_owner: 'This order belongs to another customer.',
   unauthenticated: 'You are signed out. Sign in again.',
   too_many_attempts: 'There were too many attempts. Place the order again, later.',
+  too_many_declines: 'Too many of your payments were declined. Try again later.',
   amount_not_chargeable: 'A card can not be charged this amount.',
   unavailable: 'Payments are not possible right now. Nothing was charged. Try again in a moment.',
   outcome_unknown: 'We do not know yet whether you were charged. You are never charged twice: the page asks again.',
