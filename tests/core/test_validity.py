@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from msgspec import structs
 
 from payment.core.decide import decide
@@ -143,7 +143,7 @@ def all_of(order: Order, message: Any, context: Context) -> Order:
     corrupted(),
     st.lists(st.tuples(MESSAGE, st.sampled_from([A, A, B]), st.sampled_from(SPANS)), min_size=1, max_size=8),
 )
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example({**STORED[0], "payment": {**STORED[0]["payment"], "kept": 7}}, [(Due(ORDER), A, SPANS[0])])
 def test_whatever_a_document_says_it_is_called_corrupt_or_nothing_raises(document: Any, steps: Any) -> None:
     """F50: and what is written on from a document without a flaw has none either."""

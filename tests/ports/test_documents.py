@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from bson import Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from msgspec import structs
 
 from payment.core.order import FORMAT, Order
@@ -166,7 +166,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.data())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> None:
     """F50: nothing raises, and no reason quotes."""
     document = copy.deepcopy(data.draw(st.sampled_from(DOCUMENTS)))
