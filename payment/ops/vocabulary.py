@@ -61,6 +61,16 @@ class Event(enum.StrEnum):
         "account_alarm",
         "ALARM: Stripe refuses a request until an operator changes something: the key, the account or its settings.",
     )
+    ACCOUNT_MISMATCH = (
+        "account_mismatch",
+        "ALARM: the database belongs to another Stripe account, or mode, than our key: nothing is sent to Stripe.",
+    )
+    ACCOUNT_BOUND = "account_bound", "The database belongs to our key's Stripe account from now on, for it had none."
+    ACCOUNT_MOVED = "account_moved", "An operator said that the database belongs to another Stripe account."
+    PERMISSION_MISSING = (
+        "permission_missing",
+        "ALARM: our key may not make a kind of call that no charge needs, but what follows a charge does.",
+    )
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
     REFUND_BLOCKED = "refund_blocked", "ALARM: a refund failed, is pending or is disputed. It is retried slowly."
     PACE_CHANGED = "pace_changed", "The rate of requests to one kind of Stripe endpoint was raised or lowered."
@@ -106,6 +116,7 @@ FIELDS: dict[str, str] = {
     "payment_id": "The order's payment, the same over all its attempts",
     "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
+    "account_id": "Stripe's id of an account",
     "refund_id": "Stripe's id of a refund",
     "attempt": "The attempt's number, from 1",
     "send": "Which send of the attempt's request, from 1",
@@ -139,7 +150,9 @@ FIELDS: dict[str, str] = {
     # How long.
     "stripe_ms": "Time at Stripe",
     "mongo_ms": "Time in MongoDB",
-    "waiting_ms": "Time in our own queues",
+    "stripe_away_ms": "Time waited because Stripe was away, refused our key, or had put the request off",
+    "customer_ms": "Time in which the bank waited for its customer",
+    "waiting_ms": "Time in our own queues, for a turn at the rate that Stripe allows too",
     "total_ms": "Time in all, from the request to the end",
     "handling_ms": "Time from the delivery to the ack",
     "gone_ms": "How long the dependency was away",

@@ -30,6 +30,7 @@ from pymongo.write_concern import WriteConcern
 from payment.core.legacy import upgraded
 from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
+from payment.ports.mongo_account import ACCOUNT, MongoAccounts
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 
 SERVER_SELECTION_TIMEOUT_MS = 2_000
@@ -135,6 +136,7 @@ class MongoStore:
         self._database = database
         self._orders: AsyncIOMotorCollection[Document] = database[ORDERS]
         self._dead_letters: AsyncIOMotorCollection[Document] = database["dead_letters"]
+        self.accounts = MongoAccounts(database[ACCOUNT])
         self._indexed = False
         self._swept_by_date = datetime.min.replace(tzinfo=UTC)
         self._unreadable: dict[str, str] = {}

@@ -15,6 +15,7 @@ import bson
 import msgspec
 from bson.codec_options import CodecOptions
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
@@ -28,6 +29,7 @@ class FakeDatabase:
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
         self.dead_letters: dict[str, DeadLetter] = {}
+        self.account: BoundAccount | None = None
         self.unreadable: dict[str, str] = {}
         """By order id: documents that somebody has edited, and why they are no orders. Out of here they are mended."""
         self.revisions: list[Order] = []
@@ -76,9 +78,41 @@ class FakeDatabase:
             return None
         return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
 
+    def bind(self, bound: BoundAccount) -> BoundAccount:
+        """Keep an account, unless one is kept."""
+        if self.account is None:
+            self.account = bound
+        return self.account
+
+    def rebind(self, old: BoundAccount, new: BoundAccount) -> bool:
+        """Put an account in place of another, if that one stands."""
+        if self.account != old:
+            return False
+        self.account = new
+        return True
+
     def _payment_is_another_s(self, order: Order) -> bool:
         payment = order.payment
         return payment is not None and any(other.payment and other.payment.id == payment.id for other in self.orders())
+
+
+class FakeAccounts:
+    """`AccountStore` of a fake store, whose faults it shares."""
+
+    def __init__(self, store: "FakeStore") -> None:
+        self._store = store
+
+    async def read(self) -> BoundAccount | None:
+        await self._store._called("account")
+        return self._store.database.account
+
+    async def bind(self, bound: BoundAccount) -> BoundAccount:
+        await self._store._called("bind")
+        return self._store.database.bind(bound)
+
+    async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:
+        await self._store._called("replace")
+        return self._store.database.rebind(old, new)
 
 
 class FakeStore:
@@ -110,6 +144,7 @@ class FakeStore:
         self._open = asyncio.Event()
         self._open.set()
         self._stalled: set[str] = set()
+        self.accounts = FakeAccounts(self)
         self._unreadable: dict[str, str] = {}
         self._held: deque[Order] = deque()
 
@@ -198,7 +233,7 @@ class FakeStore:
         await asyncio.sleep(0)
         if self.away is not None:
             raise StoreUnavailable(self.away)
-        if self.writes_away is not None and operation == "bury":
+        if self.writes_away is not None and operation in ("bury", "bind", "replace"):
             raise StoreUnavailable(self.writes_away)
         self.log.append(operation)
 

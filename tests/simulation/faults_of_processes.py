@@ -73,6 +73,24 @@ class Night(Fault):
         world.nobody_runs(strike.for_s, paused=bool(strike.amount))
 
 
+class OtherKey(Fault):
+    """A process is started with the key of another account, and after a while with the right one again."""
+
+    name, rows = "key of another account", ("F48",)
+
+    def draw(self, dice: Dice) -> Strike:
+        return Strike(self.name, at_s=dice.time(), who=dice.process(), for_s=dice.spread(0.5, 20.0))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        process = world.target(strike, call)
+        if process is None or world.night:
+            return
+        process.other_key = True
+        process.kill()
+        process.start()
+        world.later(strike.for_s, process.use_right_key)
+
+
 class ActorCrash(AtCall):
     name, rows = "actor crashes", ("F32",)
     hooks = (

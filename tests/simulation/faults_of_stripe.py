@@ -150,6 +150,14 @@ class KeyRefused(Lasting):
     name, rows, condition = "Stripe refuses our key", ("F36",), "stripe key refused"
 
 
+class CreateForbidden(Lasting):
+    name, rows, condition = "our key may not create", ("F36",), "stripe create forbidden"
+
+
+class ConfirmForbidden(Lasting):
+    name, rows, condition = "our key may not confirm", ("F36",), "stripe confirm forbidden"
+
+
 class CanceledByHand(AtCall):
     """`amount` is how long after the call an operator does so."""
 

@@ -70,6 +70,8 @@ class Process:
         self.owner.alive = False
         self.incarnation = 0
         self.limits: MailboxLimits | None = None
+        self.other_key = False
+        """Its `STRIPE_KEY` is another account's, from its next start on (F48)."""
         self._stop = asyncio.Event()
 
     @property
@@ -97,6 +99,13 @@ class Process:
         if self.alive:
             self.world.journal.add(Killed(self.world.now_s, self.name))
             self._gone()
+
+    def use_right_key(self) -> None:
+        """The operator has seen it: the process is started anew with the key of the database's account."""
+        if self.other_key:
+            self.other_key = False
+            self.kill()
+            self.start()
 
     def pause(self) -> None:
         if self.alive and not self.paused:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bson.errors import BSONError
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.fakes.store import due_orders, encoded
@@ -28,47 +29,64 @@ STORE_TIMEOUT_S = 5.0
 """How long the adapter waits for an answer of the store, in seconds."""
 
 
+class SimAccounts:
+    """The account of the store, for one process."""
+
+    def __init__(self, store: SimStore) -> None:
+        self._store = store
+
+    async def read(self) -> BoundAccount | None:
+        return await self._store.read("store.account", lambda: self._store.database.account)
+
+    async def bind(self, bound: BoundAccount) -> BoundAccount:
+        return await self._store.read("store.account", lambda: self._store.database.bind(bound))
+
+    async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:
+        return await self._store.read("store.account", lambda: self._store.database.rebind(old, new))
+
+
 class SimStore:
     """One process's store."""
 
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
-        self._database = world.database
+        self.database = world.database
+        self.accounts = SimAccounts(self)
         self.unreadable: dict[str, str] = {}
         """Nobody edits documents here."""
 
     async def prepare(self) -> None:
-        await self._read("store.prepare", lambda: None)
+        await self.read("store.prepare", lambda: None)
 
     async def ping(self) -> str:
-        return await self._read("store.ping", lambda: "a simulated store")
+        return await self.read("store.ping", lambda: "a simulated store")
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order]:
         def find() -> dict[str, Order]:
-            found = (self._database.get(order_id) for order_id in dict.fromkeys(order_ids))
+            found = (self.database.get(order_id) for order_id in dict.fromkeys(order_ids))
             return {order.id: order for order in found if order is not None}
 
-        return await self._read("store.load", find)
+        return await self.read("store.load", find)
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order]:
         def find() -> dict[str, Order]:
-            by_payment = {order.payment.id: order for order in self._database.orders() if order.payment}
+            by_payment = {order.payment.id: order for order in self.database.orders() if order.payment}
             return {each: by_payment[each] for each in dict.fromkeys(payment_ids) if each in by_payment}
 
-        return await self._read("store.load_by_payment", find)
+        return await self.read("store.load_by_payment", find)
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
-        return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
+        return await self.read("store.due", lambda: due_orders(self.database, now, holder, limit))
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
-            if (name := self._database.keep(letter)) is not None:
+            if (name := self.database.keep(letter)) is not None:
                 told = (name, letter.subject, letter.data, letter.error)
                 self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
             return True
 
-        return await self._read("store.bury", keep)
+        return await self.read("store.bury", keep)
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         call = self._world.happens("store.commit", self._process)
@@ -97,12 +115,12 @@ class SimStore:
             return Committed.UNWRITABLE
         if call.unwritable and first:
             return Committed.UNWRITABLE
-        if not self._database.replace(order, document):
+        if not self.database.replace(order, document):
             return Committed.CONFLICT
         self._world.wrote(Wrote(self._world.now_s, self._process.name, order, call.loses_answer))
         return Committed.WRITTEN
 
-    async def _read(self, hook: str, find: Callable[[], R]) -> R:
+    async def read(self, hook: str, find: Callable[[], R]) -> R:
         call = self._world.happens(hook, self._process)
 
         def act(reply: Reply[R]) -> None:

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import aiohttp
 import stripe
-from msgspec import Struct
 
 from payment.adapters.stripe.bodies import (
     Body,
@@ -29,9 +28,12 @@ from payment.adapters.stripe.bodies import (
     refund_tags_of,
     tags_of,
 )
-from payment.adapters.stripe.errors import Answer, Call, Ending, judge_answer, judge_break, read_answer
+from payment.adapters.stripe.checks import KeyChecks
+from payment.adapters.stripe.endings import NoSuccess, nothing_known
+from payment.adapters.stripe.errors import Call, Ending, judge_answer, judge_break, read_answer
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
 from payment.adapters.stripe.texts import redacted
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RefundCharge
 from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
 from payment.ports.cards import (
@@ -44,7 +46,7 @@ from payment.ports.cards import (
     ListOutcome,
     NotRefunded,
     NotYet,
-    Obstacle,
+    Permission,
     Refunded,
     RefundOutcome,
     Refused,
@@ -73,15 +75,6 @@ LIST_PAGES_MAX = 10
 """An order has at most 20 attempts, and a browser that holds a client secret may add failed charges of its own until
 Stripe cancels the intent: a thousand is more than one order can have."""
 
-OBSTACLES = {
-    Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
-    Ending.LOCKED: Obstacle.LOCKED,
-    Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
-    Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
-    Ending.OPERATOR: Obstacle.KEY_REFUSED,
-    Ending.UNREACHABLE: Obstacle.UNREACHABLE,
-}
-
 REASONS = {
     Ending.BAD_INSTRUMENT: RefusalReason.TOKEN,
     Ending.USED_INSTRUMENT: RefusalReason.TOKEN_USED,
@@ -89,18 +82,7 @@ REASONS = {
     Ending.BAD_REQUEST: RefusalReason.REQUEST,
 }
 
-STORED = frozenset({Ending.STORED, Ending.OTHER_PARAMETERS})
-ALARMED = frozenset({Ending.ALARM, Ending.OTHER_PARAMETERS})
-
 EXPANDED_CHARGE = ["latest_charge"]
-
-
-class NoSuccess(Struct, frozen=True):
-    """A call without a success: how it ended, in a text without secrets, and Stripe's answer where there was one."""
-
-    ending: Ending
-    text: str
-    answer: Answer | None = None
 
 
 class StripeCards:
@@ -126,6 +108,7 @@ class StripeCards:
         self._timeout = aiohttp.ClientTimeout(
             total=call_timeout_s, connect=connect_timeout_s, ceil_threshold=call_timeout_s + 1
         )
+        self._checks = KeyChecks(self._look_at, secret_key, self._api_base)
         self._session: aiohttp.ClientSession | None = None
         self._client: LeanClient | None = None
         quieten_library()
@@ -152,7 +135,7 @@ class StripeCards:
             return read_created(ended, intent)
         if (reason := REASONS.get(ended.ending)) is not None:
             return Refused(reason=reason, text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
         """Confirm the intent with the attempt's card: `POST /v1/payment_intents/{id}/confirm`."""
@@ -175,14 +158,14 @@ class StripeCards:
             return UnexpectedState(text=ended.text)
         if (reason := REASONS.get(ended.ending)) is not None:
             return Refused(reason=reason, text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
         """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`."""
         ended = await self._call(Call.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
         if isinstance(ended, Success):
             return read_intent(ended, intent_id, None, self._redacted)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         """Cancel the intent, without an idempotency key: `POST /v1/payment_intents/{id}/cancel`."""
@@ -191,13 +174,13 @@ class StripeCards:
             return read_intent(ended, intent_id, None, self._redacted)
         if ended.ending is Ending.UNEXPECTED_STATE:
             return UnexpectedState(text=ended.text)
-        return _nothing_known(ended)
+        return nothing_known(ended)
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
         """List the charges of the order's transfer group, every page of them: `GET /v1/charges`."""
         charges = await self._list("/v1/charges", {"transfer_group": order_id})
         if isinstance(charges, NoSuccess):
-            return _nothing_known(charges)
+            return nothing_known(charges)
         return read_listed(charges, order_id, payment_id)
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
@@ -224,31 +207,24 @@ class StripeCards:
         """Look at a charge's refunds: `GET /v1/refunds`, and the charge itself where its amount matters."""
         refunds = await self._list("/v1/refunds", {"charge": charge_id})
         if isinstance(refunds, NoSuccess):
-            return _nothing_known(refunds)
+            return nothing_known(refunds)
         if not refunds:
             return NotRefunded()
         charge = await self._call(Call.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
         if isinstance(charge, NoSuccess):
-            return _nothing_known(charge)
+            return nothing_known(charge)
         amount = charge.body.get("amount")
         if read_id(charge.body) != charge_id or type(amount) is not int:
             return Unclear(text="Stripe answered 200, and not with the charge asked for")
         return read_refunds(refunds, amount)
 
-    async def check(self) -> NotYet | Unclear | None:
-        """Make the cheapest authenticated call: `GET /v1/balance`. None: Stripe is there and takes our key.
+    async def check(self) -> StripeAccount | NotYet | Unclear:
+        """Ask for the key's account: `payment.adapters.stripe.checks`."""
+        return await self._checks.account()
 
-        A restricted key may well charge and not read the balance, and a sandbox may have none: what is refused there is
-        asked again of what we do need. A key that is refused there too would be refused at every payment.
-        """
-        ended = await self._call(Call.LOOK, "get", "/v1/balance", {})
-        if isinstance(ended, NoSuccess) and (ended.ending is Ending.ALARM or _is_forbidden(ended)):
-            ended = await self._call(Call.LOOK, "get", "/v1/payment_intents", {"limit": 1})
-        if isinstance(ended, Success):
-            return None
-        if ended.ending is Ending.ALARM:
-            return Unclear(text=f"Stripe, or what is at this address, does not know our requests: {ended.text}")
-        return _nothing_known(ended)
+    async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
+        """Make a call of this kind that can't change anything: `payment.adapters.stripe.checks`."""
+        return await self._checks.permission(permission)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -259,7 +235,7 @@ class StripeCards:
         if ended.ending is Ending.BLOCKED:
             return Blocked(text=ended.text)
         if ended.ending is not Ending.ALREADY_REFUNDED:
-            return _nothing_known(ended)
+            return nothing_known(ended)
         seen = await self.find_refund(charge_id)
         if isinstance(seen, NotRefunded):
             return Unclear(text="Stripe calls the charge refunded, and lists no refund that gives it back")
@@ -302,6 +278,9 @@ class StripeCards:
         if isinstance(body, dict):
             return Success(body=body, replayed=replayed)
         return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
+
+    async def _look_at(self, call: Call, verb: Verb, path: str, params: Body) -> Success | NoSuccess:
+        return await self._call(call, verb, path, params)
 
     def _connect(self) -> LeanClient:
         """Make the session, which belongs to the running loop, and the library's client over it."""
@@ -360,17 +339,3 @@ def confirm_params(instrument: Instrument, authentication: Authentication) -> Bo
 
 def _path_of(intent_id: str) -> str:
     return f"/v1/payment_intents/{quote(intent_id, safe='')}"
-
-
-def _is_forbidden(ended: NoSuccess) -> bool:
-    return ended.answer is not None and ended.answer.status == 403
-
-
-def _nothing_known(ended: NoSuccess) -> NotYet | Unclear:
-    obstacle = OBSTACLES.get(ended.ending)
-    if obstacle is None:
-        return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
-    alarm = ended.ending is Ending.OPERATOR
-    if ended.answer is None:
-        return NotYet(obstacle, ended.text, alarm=alarm)
-    return NotYet(obstacle, ended.text, ended.answer.retry_after_s, alarm, ended.answer.of_account)

@@ -231,14 +231,28 @@ async def test_a_refusal_for_the_account_lowers_the_accounts_rate_alone() -> Non
 
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
-async def test_retry_after_holds_the_whole_queue(kind: str) -> None:
-    """Nothing of that endpoint leaves before."""
+async def test_retry_after_of_two_entries_holds_the_whole_queue(kind: str) -> None:
+    """Nothing of that endpoint leaves before, once Stripe has asked it of two requests in a row."""
     world = await StripeWorld().start()
-    world.cards.script(kind, NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=7.0))
+    world.cards.script(kind, *[NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=7.0)] * 2)
     world.release(*(world.confirm(str(n)) for n in range(20)))
     await world.clock.advance(6.9)
     sent = len(world.cards.called(kind))
-    await world.clock.advance(0.5)
+    await world.clock.advance(1.5)
     assert len(world.cards.called(kind)) > sent
-    assert sent <= 6
+    assert sent <= 7
+    await world.stop()
+
+
+@pytest.mark.parametrize("kind", ["create", "confirm"])
+async def test_retry_after_of_one_entry_holds_that_one(kind: str) -> None:
+    """F31: it may be about this order alone: the others wait for a second, and it as long as Stripe asks."""
+    world = await StripeWorld().start()
+    world.cards.script(kind, NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0))
+    world.release(*(world.confirm(str(n)) for n in range(20)))
+    await world.until_ended(19, limit_s=5.0)
+    await world.until_ended(20, limit_s=30.0)
+    first = world.cards.called(kind)[0]
+    at = [call.at for call in world.cards.calls if call.kind == kind and call.about == first]
+    assert at[1] - at[0] >= 30.0
     await world.stop()

@@ -1,0 +1,40 @@
+"""Calls without a success, and the outcomes of the port that they become where nothing is known of the call's object.
+
+Change together: `payment.adapters.stripe.errors.Ending`, and the outcomes in `payment.ports.cards`.
+"""
+
+from msgspec import Struct
+
+from payment.adapters.stripe.errors import Answer, Ending
+from payment.ports.cards import NotYet, Obstacle, Unclear
+
+OBSTACLES = {
+    Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
+    Ending.LOCKED: Obstacle.LOCKED,
+    Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
+    Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
+    Ending.OPERATOR: Obstacle.KEY_REFUSED,
+    Ending.UNREACHABLE: Obstacle.UNREACHABLE,
+}
+
+STORED = frozenset({Ending.STORED, Ending.OTHER_PARAMETERS})
+ALARMED = frozenset({Ending.ALARM, Ending.OTHER_PARAMETERS})
+
+
+class NoSuccess(Struct, frozen=True):
+    """A call without a success: how it ended, in a text without secrets, and Stripe's answer where there was one."""
+
+    ending: Ending
+    text: str
+    answer: Answer | None = None
+
+
+def nothing_known(ended: NoSuccess) -> NotYet | Unclear:
+    """The outcome of a call that did nothing, or of which it is unknown what it did."""
+    obstacle = OBSTACLES.get(ended.ending)
+    if obstacle is None:
+        return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
+    alarm = ended.ending is Ending.OPERATOR
+    if ended.answer is None:
+        return NotYet(obstacle, ended.text, alarm=alarm)
+    return NotYet(obstacle, ended.text, ended.answer.retry_after_s, alarm, ended.answer.of_account)
