@@ -1,9 +1,11 @@
 """The collection `account`: one document, which says which Stripe account the database belongs to (F48).
 
-    {_id: "stripe", account: "acct_…" | null, live: bool | null, fingerprint, since, by, before: [the last accounts]}
+    {_id: "stripe", rev, account: "acct_…" | null, live: bool | null, fingerprint, since, by, before: [the last ones]}
 
-The document is inserted once: of two processes with keys of two accounts one wins. It is replaced only where it is as
-it was read. Change together: `payment.core.account.BoundAccount`, and README's words about the collection.
+The document is inserted once: of two processes with keys of two accounts one wins. It is replaced only where its
+revision is the one that was read.
+
+Change together: `payment.core.account.BoundAccount`, and README's words about the collection.
 """
 
 from datetime import datetime
@@ -30,6 +32,7 @@ BEFORE_LIMIT = 20
 class Document(Struct, frozen=True):
     """The document as it is stored, without its `_id`."""
 
+    rev: int
     account: str | None
     live: bool | None
     fingerprint: str
@@ -54,7 +57,7 @@ class MongoAccounts:
 
     async def bind(self, bound: BoundAccount) -> BoundAccount:
         try:
-            await self._collection.insert_one({"_id": ONLY_ID, **_fields(bound)})
+            await self._collection.insert_one({"_id": ONLY_ID, "rev": 1, **_fields(bound)})
         except PyMongoError as error:
             # Servers differ in how they say that another process was first: what stands there now decides.
             stands = await self.read()
@@ -70,8 +73,8 @@ class MongoAccounts:
         before = [*found.before, _fields(old)][-BEFORE_LIMIT:]
         try:
             result = await self._collection.replace_one(
-                {"_id": ONLY_ID, "fingerprint": old.account.fingerprint, "account": old.account.id},
-                {"_id": ONLY_ID, **_fields(new), "before": before},
+                {"_id": ONLY_ID, "rev": found.rev},
+                {"_id": ONLY_ID, "rev": found.rev + 1, **_fields(new), "before": before},
             )
         except PyMongoError as error:
             raise StoreUnavailable(_reason(error)) from None

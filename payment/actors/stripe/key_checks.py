@@ -32,6 +32,9 @@ most one light request in 5 s and process: the limit of one endpoint is 25 a sec
 CHECK_DEADLINE_S = 4.0
 """For a check. It takes half a second; with `IDLE_CHECK_AFTER_S` it has to end within 10 s after the last answer."""
 
+SHORTEST_SLEEP_S = 0.1
+"""Between looks whether it is time for a check."""
+
 DOUBT_CHECK_EVERY_S = 1.0
 """Between checks after a call had no answer and before Stripe counts as lost."""
 
@@ -117,12 +120,12 @@ class KeyChecks:
         if telemetry.in_doubt:
             return DOUBT_CHECK_EVERY_S
         idle_s = telemetry.answered_at + IDLE_CHECK_AFTER_S - self._clock.monotonic()
-        return min(CHECK_EVERY_S, max(DOUBT_CHECK_EVERY_S, idle_s))
+        return min(CHECK_EVERY_S, max(SHORTEST_SLEEP_S, idle_s))
 
     # ------------------------------------------------------------------------------------------------------ the account
 
     async def _check(self) -> None:
-        """Ask for the key's account. Silence counts from the last answer: nothing else was asked since."""
+        """Ask for the key's account. Silence counts from the last answer, unless that is too long ago to say much."""
         began = self._clock.monotonic()
         outcome = await self._in_time(self._cards.check())
         self._checked_at = self._clock.monotonic()
@@ -135,7 +138,8 @@ class KeyChecks:
                 for kind in self._telemetry.refused_kinds:
                     self.want(Permission(kind))
         else:
-            silent_s = self._checked_at - max(self._telemetry.answered_at, began - IDLE_CHECK_AFTER_S)
+            asked_since = max(self._telemetry.answered_at, began - IDLE_CHECK_AFTER_S - CHECK_EVERY_S)
+            silent_s = self._checked_at - asked_since
             self._telemetry.observe(outcome, CHECK, silent_s)
 
     async def _ask_ledger(self, account: StripeAccount) -> None:
