@@ -80,6 +80,35 @@ class TestCharges:
         assert "tok_1" not in bench.log.text
         assert bench.counted('payment_charges_total{outcome="paid"} 1.0')
 
+    def test_time_that_stripe_was_away_is_stripes(self, bench: Bench) -> None:
+        """F10: not that of our own queues; in the line and in the metric."""
+        story = confirming()
+        bench.finished(None, story.doc, store_ms=0.0)
+        before = story.doc
+        story.later(milliseconds=9_000)
+        bench.clock.oversleep(9.0)
+        story.tell(succeeded())
+        end = EffectEnded("effect", succeeded(), 300.0, None, 8_500.0)
+        bench.finished(before, story.doc, end, store_ms=0.0)
+        (line,) = bench.lines("charge_finished")
+        assert (line["stripe_ms"], line["stripe_away_ms"], line["waiting_ms"]) == (300.0, 8_500.0, 200.0)
+        assert bench.counted('payment_charge_time_seconds_total{where="stripe_away"} 8.5')
+
+    def test_time_that_the_bank_waited_for_its_customer_is_the_customers(self, bench: Bench) -> None:
+        """F45: minutes at a bank's page are no queue of ours."""
+        story = confirming()
+        bench.finished(None, story.doc, store_ms=0.0)
+        before = story.doc
+        story.tell(action())
+        bench.finished(before, story.doc, EffectEnded("effect", action(), 300.0), store_ms=0.0)
+        before = story.doc
+        story.later(milliseconds=60_000)
+        bench.clock.oversleep(60.0)
+        story.tell(succeeded())
+        bench.finished(before, story.doc, EffectEnded("effect", succeeded(), 0.0), store_ms=0.0)
+        (line,) = bench.lines("charge_finished")
+        assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
+
     def test_nothing_is_told_twice(self, bench: Bench) -> None:
         """A write that changes no attempt, a step that writes nothing, an order without a payment."""
         story = confirming()

@@ -198,3 +198,24 @@ def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, 
     health.mark_silent(Dependency.STRIPE, "timed out", 8.0)
     clock.elapsed_s += 9
     assert health.is_up(Dependency.STRIPE)
+
+
+def test_what_was_never_looked_at_is_not_known(clock: HandClock) -> None:
+    """A start waits for that: good, bad and silent are all findings."""
+    for find in (
+        lambda health: health.mark_up(Dependency.STRIPE),
+        lambda health: health.mark_down(Dependency.STRIPE, "refused"),
+        lambda health: health.mark_silent(Dependency.STRIPE, "no answer"),
+    ):
+        health = Health(clock)
+        assert not health.is_known(Dependency.STRIPE)
+        find(health)
+        assert health.is_known(Dependency.STRIPE)
+
+
+def test_an_answer_ends_a_silence_without_calling_it_well(health: Health, clock: HandClock) -> None:
+    """Stripe refuses our key: it is there."""
+    health.mark_silent(Dependency.STRIPE, "no answer", 9.0)
+    health.answered(Dependency.STRIPE)
+    clock.elapsed_s += SILENCE_S
+    assert health.is_up(Dependency.STRIPE)

@@ -96,6 +96,38 @@ def test_it_never_stops() -> None:
     assert limiter.per_s == 1.0
 
 
+def test_a_fall_for_requests_that_are_refused_alone_is_taken_back() -> None:
+    """F31: once for each fall, when the last that it stands for is known to be refused whatever the rate is."""
+    limiter = RateLimiter(100.0, 0.0)
+    assert limiter.blame("a") is None
+    limiter.refused(10.0, 9.9, None)
+    first = limiter.blame("a")
+    assert first is limiter.blame("b")
+    assert first is not None
+    limiter.refused(12.0, 11.0, None)
+    second = limiter.blame("a")
+    assert second is not None
+    assert limiter.per_s == pytest.approx(25.0 * 4 / 9)
+    assert not limiter.acquit(first, "a", 12.5)
+    assert limiter.acquit(second, "a", 12.5)
+    assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
+    assert limiter.acquit(first, "b", 12.5)
+    assert limiter.per_s == pytest.approx(25.0)
+    assert not limiter.acquit(first, "b", 12.5)
+    assert limiter.wait_s(12.5) <= 1.0 / 25.0
+
+
+def test_a_fall_that_was_right_stands() -> None:
+    """F14: one of its requests was answered later."""
+    limiter = RateLimiter(100.0, 0.0)
+    limiter.refused(10.0, 9.9, None)
+    fall = limiter.blame("a")
+    assert fall is not None
+    fall.right = True
+    assert not limiter.acquit(fall, "a", 11.0)
+    assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
+
+
 def test_retry_after_is_obeyed_even_if_the_rate_does_not_fall() -> None:
     """It is a bound of its own beside the rate."""
     limiter = RateLimiter(100.0, 0.0)
