@@ -80,7 +80,7 @@ async def test_while_the_store_is_away_the_question_waits(world: World) -> None:
 
 
 async def test_a_store_that_takes_no_write_says_why(world: World) -> None:
-    """F52: a role without the right to write."""
+    """F25: a role without the right to write."""
     world.store.writes_away = "not authorized"
     verdict = (await world.asked(MINE)).result()
     assert (verdict.same, "not authorized" in verdict.text) == (None, True)

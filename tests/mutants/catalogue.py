@@ -14,6 +14,7 @@ from tests.mutants import (
     store,
     stripe_actor,
     stripe_calls,
+    stripe_key,
     supervisor,
 )
 from tests.mutants.mutant import Mutant
@@ -29,6 +30,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "the ledger under a crowd": ledger_crowd.MUTANTS,
     "the Stripe actor": stripe_actor.MUTANTS,
     "calls to Stripe": stripe_calls.MUTANTS,
+    "our key at Stripe": stripe_key.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
     "HTTP": http.MUTANTS,
