@@ -213,7 +213,11 @@ class Household:
     async def _until_ready(self) -> None:
         host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
         next_word_s = time.monotonic() + PATIENCE_S
+        told_account = False
         while (answer := await probe.get(host, port, "/readyz")) is None or answer[0] != READY:
+            if answer is not None and plan.OTHER_ACCOUNT in answer[1] and not told_account:
+                told_account = True
+                self._voice.complain(plan.other_account(self._home.path, own_data=Server.MONGO in self._servers))
             if time.monotonic() > next_word_s:
                 why = answer[1][:SHOWN_CHARS] if answer else "no answer"
                 self._voice.complain(f"the service is not ready yet: {why}")

@@ -26,6 +26,8 @@ FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "S
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
 EVERYWHERE = ("0.0.0.0", "::")
+OTHER_ACCOUNT = "belongs to the Stripe account"
+"""How `/readyz` says that the database is another account's (payment.core.account)."""
 
 
 class LiveKeyError(Exception):
@@ -104,6 +106,14 @@ def server_environ(environ: Mapping[str, str], server: Server | None = None) -> 
     """The environment of a server of ours, without the secrets that it has no use for."""
     secret = NOT_FOR_THE_SHOP if server is Server.SHOP else NOT_FOR_SERVERS
     return {name: value for name, value in environ.items() if name not in secret}
+
+
+def other_account(folder: Path, *, own_data: bool) -> str:
+    """What a person is told whose database belongs to another Stripe account: to the sandbox's, most likely."""
+    what = "the orders there were paid with another Stripe account than this run's, so nothing is sent to Stripe: "
+    if not own_data:
+        return what + "see python -m payment account"
+    return what + f"begin anew with rm -r {folder}, or set STRIPE_KEY as it was (without it: the sandbox)"
 
 
 def reached_at(environ: Mapping[str, str]) -> str:

@@ -15,11 +15,14 @@ from tests.faults.steps import asked, dependency, document, given_up, one_charge
 from tests.flows.bus import Bus, in_seconds
 from tests.flows.house import House, ServiceProcess, StripeSandbox
 from tests.flows.waiting import always, eventually
+from tests.servers.process import LOOPBACK
+from tests.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 
 CREATE, CONFIRM = "payment_intents.create", "payment_intents.confirm"
 UNAVAILABLE = frozenset({"unavailable"})
+AWAY_S = 6.0  # how long Stripe is away
 STEADY_S = 6.0  # long enough for a readiness that flaps once a second, or with each check
 
 
@@ -231,3 +234,20 @@ async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(house: Hou
     else:
         await asyncio.to_thread(house.stripe.start)
     await dependency(process, "stripe", up=True)
+
+
+async def test_time_that_an_outage_of_stripe_took_is_stripes_in_the_charges_line(house: House, bus: Bus) -> None:
+    """F10: neither a call that could not be made nor the wait for its return is our own queues' time."""
+    async with Proxy(house.stripe.port) as way:
+        process = await house.start(STRIPE_API_BASE=f"http://{LOOPBACK}:{way.port}", CHARGE_WAIT_S="1")
+        order = await placed(house, bus)
+        way.stop_listening()
+        way.cut()
+        assert (await pay(process, order)).status == 202
+        await asyncio.sleep(AWAY_S)
+        await way.start()
+        await document(house, order, "paid")
+    [line] = process.said("charge_finished", order_id=order)
+    print({name: line[name] for name in line if name.endswith("_ms")})
+    assert line["stripe_away_ms"] + line["stripe_ms"] >= AWAY_S * 1_000 - 500
+    assert line["waiting_ms"] <= 1_000

@@ -92,8 +92,8 @@ MUTANTS = (
         edits=(
             Edit(
                 TELEMETRY,
-                "                    self._refused.pop(kind, None)\n                self._show()\n        ",
-                "                    self._refused.clear()\n                self._show()\n        ",
+                "                    self._refused.pop(kind, None)\n",
+                "                    self._refused.clear()\n",
             ),
         ),
         beyond=NO_LAW,
