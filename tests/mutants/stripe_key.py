@@ -174,4 +174,13 @@ MUTANTS = (
         edits=(Edit(QUEUES, "        self.away_ms += waited_s * 1_000\n", "        self.away_ms += waited_s\n"),),
         beyond=NO_LAW,
     ),
+    Mutant(
+        name="an-address-is-trusted-after-it-was-gone",
+        wrong="What listens at Stripe's address after nothing did is taken for the same account.",
+        endangers="L1 F48",
+        test="tests/actors/stripe/test_key_checks.py::"
+        "test_after_a_connection_could_not_be_made_the_account_is_asked_for_before_anything_leaves",
+        edits=(Edit(KEY_CHECKS, "        self._checked.allow(False)\n", ""),),
+        beyond="No world changes the account behind an address.",
+    ),
 )

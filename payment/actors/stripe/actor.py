@@ -213,6 +213,8 @@ class StripeActor(Actor[StripeLetter]):
         entry.call_ms += call_s * 1_000
         self._telemetry.call_ended(queue.kind, entry, outcome, call_s * 1_000)
         self._telemetry.observe(outcome, entry.step.value, call_s)
+        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.UNREACHABLE:
+            self._checks.doubt()
         if isinstance(outcome, NotYet) and outcome.obstacle in REFUSALS and not (outcome.alarm or entry.alone):
             if outcome.obstacle is Obstacle.RATE_LIMITED:
                 self._slow_down(queue, entry, began, outcome)

@@ -23,7 +23,7 @@ from payment.ports.clock import Clock
 R = TypeVar("R")
 
 CHECK_EVERY_S = 3.0
-"""Between checks while Stripe is not known to be well: how late its return is noticed at most."""
+"""Between checks while our key is refused, or the database another account's: how late a cure is noticed at most."""
 
 IDLE_CHECK_AFTER_S = 5.0
 """Without an answer from Stripe, a check is made: with its deadline, a loss is noticed within the contract's 10 s. At
@@ -36,7 +36,7 @@ SHORTEST_SLEEP_S = 0.1
 """Between looks whether it is time for a check."""
 
 DOUBT_CHECK_EVERY_S = 1.0
-"""Between checks after a call had no answer and before Stripe counts as lost."""
+"""Between checks after a call had no answer: how late the return of a Stripe that was away is noticed at most."""
 
 ACCOUNT_CHECK_EVERY_S = 30.0
 """Between checks however much is paid: an operator may have moved the database to another account."""
@@ -79,6 +79,7 @@ class KeyChecks:
         self._checked = checked
         self._spawn = spawn
         self._asking = False
+        self._rechecking = False
         self._permissions_known = False
         self._under_way: set[Permission] = set()
         self._checked_at = float("-inf")
@@ -99,6 +100,22 @@ class KeyChecks:
             self._under_way.add(permission)
             self._spawn(self._check_permission(permission), f"{permission.value} permission")
 
+    def doubt(self) -> None:
+        """No connection could be made: what answers next at this address may be another account's (F48).
+
+        Nothing leaves until a check has shown that it is not. One is made at once, in a child task of its own.
+        """
+        self._checked.allow(False)
+        if not (self._rechecking or self.closed):
+            self._rechecking = True
+            self._spawn(self._recheck(), "check again")
+
+    async def _recheck(self) -> None:
+        try:
+            await self._check()
+        finally:
+            self._rechecking = False
+
     # -------------------------------------------------------------------------------------------------------- the time
 
     def _due(self) -> bool:
@@ -115,10 +132,10 @@ class KeyChecks:
 
     def _next_s(self) -> float:
         telemetry = self._telemetry
-        if not telemetry.well:
-            return CHECK_EVERY_S
         if telemetry.in_doubt:
             return DOUBT_CHECK_EVERY_S
+        if not telemetry.well:
+            return CHECK_EVERY_S
         idle_s = telemetry.answered_at + IDLE_CHECK_AFTER_S - self._clock.monotonic()
         return min(CHECK_EVERY_S, max(SHORTEST_SLEEP_S, idle_s))
 

@@ -136,3 +136,25 @@ async def test_a_drain_asks_nothing_any_more() -> None:
     await world.clock.advance(60)
     assert (drain.done(), len(world.cards.checks)) == (True, before)
     await world.stop()
+
+
+async def test_after_a_connection_could_not_be_made_the_account_is_asked_for_before_anything_leaves() -> None:
+    """F48: what listens at the address by then may be another one. Where it is the same, all goes on at once."""
+    world = await StripeWorld().start()
+    await world.clock.advance(2)
+    world.cards.script("confirm", UNREACHABLE)
+    world.cards.latency_s = 0.1
+    before = len(world.cards.called("check"))
+    world.release(world.known("1"))
+    assert await world.until_ended(1, limit_s=3.0) == [paid()]
+    assert 1 <= len(world.cards.called("check")) - before <= 2
+    world.cards.script("confirm", UNREACHABLE)
+    world.verdict = NOT_YOURS
+    world.release(world.known("2"))
+    for name in "345678":
+        await world.clock.advance(1)
+        world.now_ended()
+        world.release(world.known(name))
+    assert len(world.cards.called("confirm")) == 2 + 1
+    assert (len(world.ended), world.stripe_up) == (1, False)
+    await world.stop()

@@ -124,7 +124,7 @@ async def played(
     if drained:
         drain = asyncio.create_task(world.actor.drain())
         await world.clock.until(lambda: world.now_ended() is not None and drain.done())
-    await world.clock.until(lambda: len(world.actor._scheduler) == 0)
+    await world.clock.until(lambda: world.now_ended() is not None and len(world.actor._scheduler) == 0)
     for _ in range(len(released) * 4):
         world.now_ended()
         await world.clock.settle()
