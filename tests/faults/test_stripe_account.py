@@ -20,6 +20,8 @@ from tests.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 
+SHOW, MOVE = ".venv/bin/python -m payment account", ".venv/bin/python -m payment account --move"
+"""README's commands. A test runs them with its own Python."""
 CREATE, CONFIRM = "payment_intents.create", "payment_intents.confirm"
 UNAVAILABLE = frozenset({"unavailable"})
 AWAY_S = 6.0  # how long Stripe is away
@@ -112,9 +114,9 @@ async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_mea
     paid, waiting = await placed(house, bus), await placed(house, bus)
     assert (await pay(process, paid)).status == 201
     there = {"STRIPE_API_BASE": other.url}
-    same = await asyncio.to_thread(house.run, "-m", "payment", "account")
+    same = await asyncio.to_thread(house.run, *SHOW.split()[1:])
     assert (same.returncode, same.stdout.count(house.stripe.account())) == (os.EX_OK, 2)
-    differs = await asyncio.to_thread(lambda: house.run("-m", "payment", "account", **there))
+    differs = await asyncio.to_thread(lambda: house.run(*SHOW.split()[1:], **there))
     assert (differs.returncode, house.stripe.account() in differs.stdout, other.account() in differs.stdout) == (
         1,
         True,
@@ -125,7 +127,7 @@ async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_mea
     house.stripe.fault("hang", CONFIRM, None)
     request = asked(process, waiting)
     await document(house, waiting, "confirming")
-    refused = await asyncio.to_thread(lambda: house.run("-m", "payment", "account", "--move", **there))
+    refused = await asyncio.to_thread(lambda: house.run(*MOVE.split()[1:], **there))
     assert (refused.returncode, waiting in refused.stdout, house.account.find_one()["account"]) == (  # type: ignore[index]
         1,
         True,
@@ -135,7 +137,7 @@ async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_mea
     process.kill()
     stranger = await start(house, UNAVAILABLE, **there)
     await says(stranger, "payment account --move")
-    moved = await asyncio.to_thread(lambda: house.run("-m", "payment", "account", "--move", "--force", **there))
+    moved = await asyncio.to_thread(lambda: house.run(*MOVE.split()[1:], "--force", **there))
     assert (moved.returncode, '"event":"account_moved"' in moved.stdout.replace(" ", "")) == (os.EX_OK, True)
     await dependency(stranger, "stripe", up=True)
     stored = house.account.find_one()
@@ -224,14 +226,16 @@ async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(house: Hou
         found = process.readyz()
         return found is not None and (found[0], found[1]["status"]) == (200, "degraded")
 
-    await eventually(degraded, "it is degraded", deadline_s=12.0)
+    try:
+        await eventually(degraded, "it is degraded", deadline_s=12.0)
+    finally:
+        if how == "hangs":
+            house.stripe.resume()
     took_s = time.monotonic() - lost
     print(f"Stripe {how} while idle: noticed after {took_s:.1f} s")
     assert took_s <= 11.0
     assert len(process.said("dependency_lost", dependency="stripe", blocks_charges=False)) == 1
-    if how == "hangs":
-        house.stripe.resume()
-    else:
+    if how == "stopped":
         await asyncio.to_thread(house.stripe.start)
     await dependency(process, "stripe", up=True)
 
