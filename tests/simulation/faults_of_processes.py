@@ -9,6 +9,7 @@ from tests.simulation.calls import Call
 from tests.simulation.dice import HOUR_S, Dice
 from tests.simulation.fault import AtCall, AtProcess, Fault
 from tests.simulation.plan import Strike
+from tests.simulation.process import DEPLOY_S
 
 if TYPE_CHECKING:
     from tests.simulation.loop import Owner
@@ -87,8 +88,8 @@ class OtherKey(Fault):
             return
         process.other_key = True
         process.kill()
-        process.start()
-        world.later(strike.for_s, process.use_right_key)
+        world.later(DEPLOY_S, process.start)
+        world.later(DEPLOY_S + strike.for_s, process.use_right_key)
 
 
 class ActorCrash(AtCall):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 JWT_KEY = "a secret of 32 bytes: simulated!"
 CHARGE_WAIT_S = 6.0
 """Shorter than in production: an idle second of waiting costs a simulation as much as a busy one."""
+DEPLOY_S = 1.5
+"""How long an operator takes to start a process with another key: what the old one had sent has landed by then."""
 CRASHED = 1
 """The exit code of a process that nobody's `except` saved."""
 
@@ -105,7 +107,7 @@ class Process:
         if self.other_key:
             self.other_key = False
             self.kill()
-            self.start()
+            self.world.later(DEPLOY_S, self.start)
 
     def pause(self) -> None:
         if self.alive and not self.paused:

@@ -223,8 +223,8 @@ class World:
             if process.limits is not None:
                 process.limits = None
                 process.stop()
-            process.use_right_key()
             process.start()
+            process.use_right_key()
 
     def target(self, strike: Strike, call: Call | None) -> Process | None:
         """The process that a strike is about: the one it names, else the one whose call it is."""
