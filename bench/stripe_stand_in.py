@@ -7,13 +7,13 @@ one answers bodies of the same size out of memory. It keeps one answer for each 
 which orders were charged, how often and when. It is the same for all contenders. Every card is charged.
 
     POST /v1/payment_intents[/ID/confirm | /ID/cancel], GET /v1/payment_intents/ID
-    POST /v1/charges, GET /v1/charges, GET /v1/balance
+    POST /v1/charges, GET /v1/charges, GET /v1/balance, GET /v1/account
     POST /_bench/settings   {"latency_ms", "endpoint_per_s", "account_per_s"} (0: no limit); forgets all that was done
     GET  /_bench/books      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
 
 As at Stripe (docs.stripe.com/rate-limits), each endpoint has a limit of its own and the account has one for all of them
 together; a request past either is answered 429 and not executed. A limit is a bucket that holds one second's worth.
-`requests` and `refused` count by endpoint. The balance is only asked for by health checks, and is not limited.
+`requests` and `refused` count by endpoint. Balance and account are asked for by health checks alone, and not limited.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ LOOPBACK = "127.0.0.1"
 BACKLOG_CONNECTIONS = 1_024
 INTENTS = "/v1/payment_intents"
 BALANCE = b'{"object":"balance","available":[],"pending":[],"livemode":false}'
+ACCOUNT = b'{"object":"account","id":"acct_bench"}'
 EXPANDED = ("expand[]", "expand[0]")
 """How a form asks for the whole charge: curl's way to write a list, and the stripe library's."""
 
@@ -51,6 +52,7 @@ def error_body(code: str, message: str) -> bytes:
 
 RATE_LIMITED = error_body("rate_limit", "Request rate limit exceeded.")
 UNKNOWN = error_body("resource_missing", "No such object, or no such URL.")
+MISSING = error_body("parameter_missing", "Missing required param: amount.")
 
 
 class Bucket:
@@ -166,6 +168,8 @@ class Account:
             return Reply(200, self._charged(Asked.of(request.fields))[1])
         if request.endpoint == "list":
             return Reply(200, self._list(request.fields.get("transfer_group", "")))
+        if request.endpoint == "create" and "amount" not in request.fields:
+            return Reply(400, MISSING)  # a check of what the key may do
         if request.endpoint == "create":
             intent = Intent(Asked.of(request.fields))
             self._intents[intent.id.decode()] = intent
@@ -248,8 +252,8 @@ class Client(asyncio.Protocol):
     def _take(self, head: bytes, body: bytes) -> None:
         path = head.split(b" ", 2)[1]
         account = self._account
-        if path == b"/v1/balance":
-            self._transport.write(answer(200, BALANCE))
+        if path in (b"/v1/balance", b"/v1/account"):
+            self._transport.write(answer(200, BALANCE if path == b"/v1/balance" else ACCOUNT))
         elif path == b"/_bench/books":
             self._transport.write(answer(200, json.dumps(account.books()).encode()))
         elif path == b"/_bench/settings":

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import TextIO
 
 from payment import healthcheck
+from payment.core.account import StripeAccount, mismatch
 from payment.listening import CannotListen, listen, place
 from payment.ops.redaction import Redactor
-from payment.ports.cards import CardProcessor
+from payment.ports.cards import CardProcessor, NotYet, Obstacle, Permission
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
 from payment.service import Ports, real_ports, secrets_of
@@ -69,7 +70,7 @@ async def check_ports(ports: Ports, out: TextIO, scrub: Callable[[str], str] = s
     looks = {
         "mongodb": lambda: _store(ports.store),
         "nats": lambda: _transport(transport),
-        "stripe": lambda: _cards(cards),
+        "stripe": lambda: _cards(cards, ports.store),
     }
     try:
         found = await asyncio.gather(*(_look(look) for look in looks.values()))
@@ -110,8 +111,20 @@ async def _transport(transport: EventTransport) -> str:
     return await transport.check()
 
 
-async def _cards(cards: CardProcessor) -> str:
-    problem = await cards.check()
+async def _cards(cards: CardProcessor, store: OrderStore) -> str:
+    """What a charge rests on: Stripe answers, the database is the key's account's, and the key may do all we need."""
+    account = await cards.check()
+    if not isinstance(account, StripeAccount):
+        raise Unreachable(account.text)
+    bound = await store.accounts.read()
+    problem = None if bound is None else mismatch(bound.account, account)
     if problem is not None:
-        raise Unreachable(problem.text)
-    return "Stripe answers and takes our key"
+        raise Unreachable(problem)
+    outcomes = await asyncio.gather(*(cards.check_permission(permission) for permission in Permission))
+    for permission, outcome in zip(Permission, outcomes, strict=True):
+        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.KEY_REFUSED:
+            raise Unreachable(f"STRIPE_KEY may not {permission.value}: {outcome.text}")
+        if outcome is not None:
+            raise Unreachable(f"whether STRIPE_KEY may {permission.value} is not known: {outcome.text}")
+    whose = "the database belongs to no account yet" if bound is None else "the database belongs to it"
+    return f"Stripe answers and takes our key, which is for {account} and may do all that we need; {whose}"

@@ -69,6 +69,10 @@ SETUP_DEADLINE_S = 5.0
 HANG_S = 15.0
 """For one letter. Each is the work of a few milliseconds; a busy machine may stall a process for a few seconds."""
 
+READY_WAITS_FOR_STRIPE_S = 5.0
+"""The process counts as starting until its key was looked at, which takes two round trips; where Stripe or MongoDB does
+not answer, no longer than this: charges are taken while Stripe is away, and wait."""
+
 READY_LOOK_EVERY_S = 0.02
 """Between looks whether every actor is up: start to ready is measured in tenths of a second."""
 
@@ -184,7 +188,7 @@ class Service:
 
     async def _ready(self) -> None:
         started = self._ports.clock.monotonic()
-        while not self.supervisor.ready:
+        while not self.supervisor.ready or self._waits_for_stripe(started):
             await self._ports.clock.sleep(READY_LOOK_EVERY_S)
         if self.health.phase is Phase.STARTING:
             self.health.ready()
@@ -192,6 +196,14 @@ class Service:
             port = self._server.port if self._server else self._settings.port
             status = self.health.status.value
             get_logger().info(Event.SERVICE_READY, port=port, outcome=status, took_ms=took_ms)
+
+    def _waits_for_stripe(self, started: float) -> bool:
+        """Whether it is about to be known what our key is: without that "ready" would be a guess (F36, F48)."""
+        health = self.health
+        store_away = health.is_known(Dependency.MONGODB) and not health.is_up(Dependency.MONGODB)
+        if health.is_known(Dependency.STRIPE) or store_away:
+            return False
+        return self._ports.clock.monotonic() - started < READY_WAITS_FOR_STRIPE_S
 
     def _children(self) -> list[ChildSpec]:
         """In the order of their start. They drain in reverse, each while those before it still work.

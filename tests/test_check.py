@@ -6,9 +6,11 @@ import os
 import pytest
 
 from payment.check import check_ports
-from payment.ports.cards import NotYet, Unclear
+from payment.core.account import BoundAccount, StripeAccount
+from payment.ports.cards import NotYet, Permission, Unclear
 from payment.service import Ports
-from tests.fakes.cards import FakeCards, FakeStripe
+from tests.core.builders import T0
+from tests.fakes.cards import ACCOUNT, FakeCards, FakeStripe, Fate
 from tests.fakes.clock import FakeClock
 from tests.fakes.ids import FakeIds
 from tests.fakes.store import FakeStore
@@ -25,7 +27,7 @@ class BrokenStore(FakeStore):
 
 
 class WrongAddress(FakeCards):
-    async def check(self) -> NotYet | Unclear | None:
+    async def check(self) -> StripeAccount | NotYet | Unclear:
         return Unclear("does not know our requests")
 
 
@@ -35,7 +37,8 @@ class World:
     def __init__(self, store: FakeStore, cards: type[FakeCards] = FakeCards) -> None:
         clock = FakeClock()
         self.store = store
-        self.cards = cards(FakeStripe(clock))
+        self.stripe = FakeStripe(clock)
+        self.cards = cards(self.stripe)
         self.broker = FakeBroker(clock)
         self.transport = FakeTransport(self.broker)
         self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds())
@@ -91,6 +94,30 @@ async def test_a_broker_that_promises_less_is_degraded_and_no_failure() -> None:
     assert await world.check() == os.EX_OK
     assert world.verdicts == [["mongodb", "ok"], ["nats", "DEGRADED"], ["stripe", "ok"]]
     assert "max_age is 60 s" in world.out.getvalue()
+
+
+async def test_a_key_that_lacks_a_permission_is_a_failure() -> None:
+    """F36: which one, and in Stripe's words; what is not known is none either."""
+    world = World(FakeStore())
+    world.stripe.forbidden = {Permission.CREATE: "the permission rak_payment_intent_write is missing"}
+    assert await world.check() == os.EX_UNAVAILABLE
+    assert "STRIPE_KEY may not create: the permission rak_payment_intent_write is missing" in world.out.getvalue()
+    world = World(FakeStore())
+    world.stripe.script("permission", Fate.ERROR_BEFORE)
+    assert await world.check() == os.EX_UNAVAILABLE
+    assert "whether STRIPE_KEY may create is not known" in world.out.getvalue()
+
+
+async def test_the_key_of_another_account_is_a_failure() -> None:
+    """F48: nothing but the account is asked for."""
+    world = World(FakeStore())
+    world.store.database.account = BoundAccount(StripeAccount("acct_1", False, "f"), T0, "web-1")
+    assert await world.check() == os.EX_UNAVAILABLE
+    assert "the database belongs to the Stripe account acct_1 (test mode)" in world.out.getvalue()
+    assert world.stripe.calls["permission"] == 0
+    world.store.database.account = BoundAccount(ACCOUNT, T0, "web-1")
+    assert await world.check() == os.EX_OK
+    assert "the database belongs to it" in world.out.getvalue()
 
 
 async def test_everything_is_closed_whatever_the_end_is() -> None:

@@ -428,14 +428,14 @@ def test_the_exit_code_is_the_one_of_sysexits() -> None:
 
 
 def test_nobody_else_reads_the_environment() -> None:
-    """Outside the programs that are no part of the service, no module of the package touches the environment."""
+    """But for the operators' commands, a program as run.py is one, and the programs that only developers start."""
     root = Path(payment.__file__).parent
     readers = [
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
         if PROGRAMS_OF_THEIR_OWN.isdisjoint(path.parts) and _reads_environment(path.read_text())
     ]
-    assert readers == []
+    assert readers == ["__main__.py"]
 
 
 def _reads_environment(source: str) -> bool:

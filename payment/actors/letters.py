@@ -3,6 +3,7 @@
     HTTP    ──  ChargeAsked, PaymentAsked  ──▶  ledger   answered through the letter's own future
     NATS    ──  EventArrived, PoisonArrived ──▶  ledger   answered through the letter's `settle`
     Stripe  ──  EffectEnded                ──▶  ledger
+    Stripe  ──  AccountSeen                ──▶  ledger   answered through the letter's own future
     NATS    ──  EffectEnded                ──▶  ledger
     ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
                 ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
@@ -17,6 +18,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from payment.core.account import StripeAccount
 from payment.core.effects import PublishEvent, StripeEffect
 from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
 from payment.core.replies import PaymentView, Reply, Unavailable
@@ -124,6 +126,8 @@ class EffectEnded(Struct, frozen=True):
     call_ms: float = 0.0
     handover: Handover | None = None
     """What the owner's browser needs, where the message says that the intent awaits its customer; not if replayed."""
+    away_ms: float = 0.0
+    """Time that it waited because Stripe was away, or had put it off; in milliseconds, and no part of `call_ms`."""
 
 
 class CancelEffect(Struct, frozen=True):
@@ -132,12 +136,32 @@ class CancelEffect(Struct, frozen=True):
     effect_id: str
 
 
+class AccountVerdict(Struct, frozen=True):
+    """Whether the database belongs to the account that was seen. None: the store does not say it now.
+
+    `text` says why not, for an operator.
+    """
+
+    same: bool | None
+    text: str = ""
+
+
+class AccountSeen(Struct, eq=False):
+    """The Stripe actor has seen which account our key is for. The ledger keeps it where none is kept yet.
+
+    `answer` is set exactly once: while the store is away, when it is back.
+    """
+
+    account: StripeAccount
+    answer: "asyncio.Future[AccountVerdict]"
+
+
 class ActorRestarted(Struct, frozen=True):
     """The supervisor has restarted an actor: what the dead one had in its hands ended nobody knows how."""
 
     name: str
 
 
-LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | ActorRestarted
+LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | AccountSeen | ActorRestarted
 StripeLetter = StripeEffect | CancelEffect
 NatsLetter = PublishEvent

@@ -7,6 +7,7 @@ Its mailbox takes (payment.actors.letters):
     EventArrived     from NATS      settled after the write that it led to
     PoisonArrived    from NATS      settled once it is kept in `dead_letters`
     EffectEnded      from Stripe and NATS
+    AccountSeen      from Stripe    answered by what the database says, once the store answers
     ActorRestarted   from the supervisor
 
 It owns the lanes that serialize each order's changes, the group commits, the requests that wait, the sweep over what is
@@ -20,6 +21,7 @@ An instance is one incarnation: it looks before it repeats what an earlier one h
 
 import asyncio
 
+from payment.actors.accounts import Accounts
 from payment.actors.actor import Actor
 from payment.actors.backlog import Backlog
 from payment.actors.burials import Burials
@@ -29,6 +31,8 @@ from payment.actors.desk import Identity, LedgerDesk
 from payment.actors.hands import Hands
 from payment.actors.lanes import Lane, LaneLetter, Lanes
 from payment.actors.letters import (
+    AccountSeen,
+    AccountVerdict,
     ActorRestarted,
     ChargeAsked,
     EffectEnded,
@@ -136,6 +140,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._slow_commits: dict[int, float] = {}
         """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
         self._work_ready = asyncio.Event()
+        self._accounts = Accounts(store.accounts, clock, self._state.up, identity.client_id)
         self._own_work_left = True  # by an earlier run of this client id: to be looked for
         self.desk = LedgerDesk(
             identity,
@@ -164,6 +169,7 @@ class MongoActor(Actor[LedgerLetter]):
         self.spawn(self._views.answer_all(), name="views")
         self.spawn(self._burials.bury_all(), name="dead letters")
         self.spawn(self._backlog.watch(self._state.up), name="backlog")
+        self.spawn(self._accounts.answer_all(), name="accounts")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._sweep(), name="sweep")
         self.spawn(self._sweep_rechecks(), name="sweep rechecks")
@@ -185,6 +191,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._waiters.fail()
         self._views.fail()
         self._burials.put_off()
+        self._accounts.fail()
 
     def stuck_for_s(self) -> float:
         # While the store is away, commits wait for it: that is no sign of a hang.
@@ -207,6 +214,8 @@ class MongoActor(Actor[LedgerLetter]):
                 self._payment_asked(item)
             case PoisonArrived():
                 self._poison_arrived(item)
+            case AccountSeen():
+                self._accounts.add(item)
             case ActorRestarted():
                 for effect_id, message in self._hands.lost(item.name):
                     self._lanes.add(message.order_id, EffectEnded(effect_id, message))
@@ -259,6 +268,8 @@ class MongoActor(Actor[LedgerLetter]):
                 letter.settle(Handling.NOT_NOW)
             case PaymentAsked():
                 show(letter, Unavailable(Unavailability.CRASHED))
+            case AccountSeen():
+                letter.answer.set_result(AccountVerdict(None))
             case _:
                 # Ends of effects and deadlines: the stored `due` brings whoever is next to look.
                 return

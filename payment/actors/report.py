@@ -34,14 +34,15 @@ SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptS
 class Times:
     """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
 
-    __slots__ = ("asked_at", "away_before_s", "mongo_ms", "request_id", "stripe_ms")
+    __slots__ = ("asked_at", "awaits_from", "away_ms", "mongo_ms", "request_id", "stripe_ms")
 
-    def __init__(self, away_before_s: float = 0.0) -> None:
-        """`away_before_s`: for how long Stripe had been away in all when this began, in seconds."""
-        self.away_before_s = away_before_s
+    def __init__(self) -> None:
         self.asked_at: float | None = None
         """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
         self.stripe_ms = 0.0
+        self.away_ms = 0.0
+        self.awaits_from: float | None = None
+        """Monotonic seconds: since when the bank waits for the customer."""
         self.mongo_ms = 0.0
         self.request_id: str | None = None
 
@@ -152,11 +153,12 @@ class Report:
                 return
             if len(self._times) >= TIMED_CHARGES_LIMIT:
                 del self._times[next(iter(self._times))]
-        times = self._times.setdefault(name, Times(self.health.down_s(Dependency.STRIPE)))
+        times = self._times.setdefault(name, Times())
         times.mongo_ms += work.store_ms
         for letter in work.letters:
             if isinstance(letter, EffectEnded):
                 times.stripe_ms += letter.call_ms
+                times.away_ms += letter.away_ms
             elif isinstance(letter, ChargeAsked) and times.request_id is None:
                 times.request_id, times.asked_at = letter.request_id, letter.asked_at
 
@@ -173,6 +175,9 @@ class Report:
                 # The customer's browser has confirmed the intent again, with its client secret: the order is paid.
                 self._charge_finished(order, attempt)
             case AttemptState.AWAITING:
+                times = self._times.get((order.id, attempt.number))
+                if times is not None:
+                    times.awaits_from = self._clock.monotonic()
                 self._awaits_customer(order, attempt)
             case AttemptState.REFUNDED:
                 self._refunded(order, attempt)
@@ -189,16 +194,16 @@ class Report:
 
     def _charge_finished(self, order: Order, attempt: Attempt) -> None:
         """The canonical line."""
-        away_s = self.health.down_s(Dependency.STRIPE)
-        times = self._times.pop((order.id, attempt.number), None) or Times(away_s)
+        times = self._times.pop((order.id, attempt.number), None) or Times()
         total_ms = self._total_ms(times, attempt)
-        not_worked_ms = max(0.0, total_ms - times.stripe_ms - times.mongo_ms)
-        away_ms = min(not_worked_ms, (away_s - times.away_before_s) * 1_000)
         outcome = attempt.state.value
         if attempt.state is AttemptState.REFUNDING:
             outcome = "refunded_by_hand" if _given_back_by_hand(attempt) else "charged_too_late"
         self._metrics.charges(outcome).inc()
         self._metrics.charge_seconds.observe(total_ms / 1_000)
+        spent_ms = self._spent_ms(times, total_ms)
+        for where, ms in spent_ms.items():
+            self._metrics.charge_time_seconds(where.removesuffix("_ms")).inc(ms / 1_000)
         get_logger().info(
             Event.CHARGE_FINISHED,
             order_id=order.id,
@@ -215,12 +220,20 @@ class Report:
             intent_id=_intent_id(order, attempt),
             decline_code=attempt.decline_code,
             reason=_refusal(attempt),
-            stripe_ms=round(times.stripe_ms, 1),
-            mongo_ms=round(times.mongo_ms, 1),
-            away_ms=round(away_ms, 1),
-            waiting_ms=round(not_worked_ms - away_ms, 1),
             total_ms=round(total_ms, 1),
+            **{name: round(ms, 1) for name, ms in spent_ms.items()},
         )
+
+    def _spent_ms(self, times: Times, total_ms: float) -> dict[str, float]:
+        """Where the time of a charge went, by the fields of its line. Looks while the bank waits are the customer's."""
+        customer_ms = 0.0 if times.awaits_from is None else (self._clock.monotonic() - times.awaits_from) * 1_000
+        spent_ms = {
+            "stripe_ms": times.stripe_ms,
+            "stripe_away_ms": times.away_ms,
+            "mongo_ms": times.mongo_ms,
+            "customer_ms": customer_ms,
+        }
+        return spent_ms | {"waiting_ms": max(0.0, total_ms - sum(spent_ms.values()))}
 
     def _awaits_customer(self, order: Order, attempt: Attempt) -> None:
         get_logger().info(

@@ -219,6 +219,7 @@ class Household:
         """Until the service that answers is ready, and is the one that this run has started."""
         host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
         next_word_s = time.monotonic() + PATIENCE_S
+        told_account = False
         while True:
             answer = await probe.get(host, port, "/readyz")
             why = answer[1][:SHOWN_CHARS] if answer else "no answer"
@@ -226,6 +227,9 @@ class Household:
                 if self._service.running and await takes_tokens_of(host, port, self._key):
                     return
                 why = f"another program answers on port {port}"
+            elif plan.OTHER_ACCOUNT in why and not told_account:
+                told_account = True
+                self._voice.complain(plan.other_account(self._home.path, own_data=Server.MONGO in self._servers))
             if time.monotonic() > next_word_s:
                 self._voice.complain(f"the service is not ready yet: {why}")
                 next_word_s += PATIENCE_S

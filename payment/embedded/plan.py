@@ -32,6 +32,8 @@ FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "S
 TEST_KEYS = ("sk_test_", "rk_test_")
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}
 """Hosts that stand for every interface, and where the service is then reached from here."""
+OTHER_ACCOUNT = "belongs to the Stripe account"
+"""How `/readyz` says that the database is another account's (payment.core.account)."""
 
 
 class LiveKeyError(Exception):
@@ -127,6 +129,14 @@ def server_environ(environ: Mapping[str, str], server: Server | None = None) -> 
     """The environment of a server of ours, without the secrets that it has no use for."""
     secret = NOT_FOR_THE_SHOP if server is Server.SHOP else NOT_FOR_SERVERS
     return {name: value for name, value in environ.items() if name not in secret}
+
+
+def other_account(folder: Path, *, own_data: bool) -> str:
+    """What a person is told whose database belongs to another Stripe account: to the sandbox's, most likely."""
+    what = "the orders there were paid with another Stripe account than this run's, so nothing is sent to Stripe: "
+    if not own_data:
+        return what + "see python -m payment account"
+    return what + f"begin anew with rm -r {folder}, or set STRIPE_KEY as it was (without it: the sandbox)"
 
 
 def reached_at(environ: Mapping[str, str]) -> str:

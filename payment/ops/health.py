@@ -93,8 +93,9 @@ class _State(Struct):
     blocks_charges: bool = False
     told: bool = False
     """Whether its loss was logged."""
+    known: bool = False
+    """Whether anything was found out about it yet."""
     gone_at_s: float = 0.0
-    down_s: float = 0.0
     """How long it was down in all, before it was up last."""
     silent_at_s: float | None = None
     silent_why: str = ""
@@ -129,16 +130,20 @@ class Health:
         """No new charge starts from now on, for good."""
         self.phase = Phase.STOPPING
 
-    def mark_up(self, dependency: Dependency) -> None:
-        """It answered. Cheap, and so may be said for each answer."""
+    def answered(self, dependency: Dependency) -> None:
+        """It answered, whatever it said: no silence."""
         state = self._states[dependency]
         state.silent_at_s = None
         state.answered_at_s = self._clock.monotonic()
+
+    def mark_up(self, dependency: Dependency) -> None:
+        """It answered. Cheap, and so may be said for each answer."""
+        self.answered(dependency)
+        state = self._states[dependency]
+        state.known = True
         if state.up:
             return
-        gone_s = self._clock.monotonic() - state.gone_at_s
-        gone_ms = round(gone_s * 1_000)
-        state.down_s += gone_s
+        gone_ms = round((self._clock.monotonic() - state.gone_at_s) * 1_000)
         if state.told:
             get_logger().info(Event.DEPENDENCY_BACK, dependency=dependency, gone_ms=gone_ms)
         state.up, state.why, state.told, state.blocks_charges = True, "", False, False
@@ -151,6 +156,7 @@ class Health:
         `again`: the reason is news and is logged, though the loss may have been. For who says each reason once.
         """
         state = self._states[dependency]
+        state.known = True
         blocks_charges = blocks_charges or dependency in ALWAYS_BLOCKS
         worse = blocks_charges and not state.blocks_charges
         state.why = self._redactor.short(why, FIELD_CHARS)
@@ -172,6 +178,7 @@ class Health:
     def mark_silent(self, dependency: Dependency, why: str, waited_s: float = 0.0) -> None:
         """One call had no answer, after `waited_s`. It is down once `SILENCE_S` have passed with no answer at all."""
         state = self._states[dependency]
+        state.known = True
         if not state.up and state.told:
             self._still_down(dependency, state, why)
             return
@@ -197,10 +204,9 @@ class Health:
         self._judge_silence(dependency, state)
         return state.up
 
-    def down_s(self, dependency: Dependency) -> float:
-        """How long it has been down in all, in seconds since this process began: two readings give a span's share."""
-        state = self._states[dependency]
-        return state.down_s + (0.0 if self.is_up(dependency) else self._clock.monotonic() - state.gone_at_s)
+    def is_known(self, dependency: Dependency) -> bool:
+        """Whether anything was found out about it since the start, good or bad."""
+        return self._states[dependency].known
 
     def trouble(self, dependency: Dependency) -> str | None:
         """Why it is down and since when, in words; None where it is up."""

@@ -93,6 +93,12 @@ class Metrics:
         self.charge_seconds = self._histogram(
             "payment_charge_seconds", "Time from the first request for a charge to its end.", _CALL_SECONDS
         )
+        self.charge_time_seconds = self._counters(
+            "payment_charge_time_seconds_total",
+            "Where the time of ended charges went: stripe (its calls), stripe_away (it did not answer, refused our "
+            "key or had put a charge off), mongo, customer (at the bank), waiting (our own queues and the rate).",
+            "where",
+        )
         self.stray_charges = self._counter(
             "payment_stray_charges_total", "Succeeded charges that an order does not keep. Any is worth an alarm."
         )

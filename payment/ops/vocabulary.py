@@ -72,6 +72,16 @@ class Event(enum.StrEnum):
     )
     CHARGE_PENDING = "charge_pending", "A request for a charge was answered 202: its outcome is not known yet."
     CHARGE_REFUSED = "charge_refused", "A request for a charge was answered with an error: why, and of whose order."
+    ACCOUNT_MISMATCH = (
+        "account_mismatch",
+        "ALARM: the database belongs to another Stripe account, or mode, than our key: nothing is sent to Stripe.",
+    )
+    ACCOUNT_BOUND = "account_bound", "The database belongs to our key's Stripe account from now on, for it had none."
+    ACCOUNT_MOVED = "account_moved", "An operator said that the database belongs to another Stripe account."
+    PERMISSION_MISSING = (
+        "permission_missing",
+        "ALARM: our key may not make a kind of call that no charge needs, but what follows a charge does.",
+    )
     REFUND_FINISHED = "refund_finished", "A charge was given back in full."
     REFUND_BLOCKED = (
         "refund_blocked",
@@ -196,6 +206,7 @@ FIELDS: dict[str, str] = {
     "payment_id": "The order's payment, the same over all its attempts",
     "intent_id": "Stripe's id of a PaymentIntent",
     "charge_id": "Stripe's id of a charge",
+    "account_id": "Stripe's id of an account",
     "refund_id": "Stripe's id of a refund",
     "dispute_id": "Stripe's id of a dispute",
     "attempt": "The attempt's number, from 1",
@@ -235,8 +246,9 @@ FIELDS: dict[str, str] = {
     # How long.
     "stripe_ms": "Time at Stripe",
     "mongo_ms": "Time in MongoDB",
-    "away_ms": "Time in which Stripe did not answer or refused our key, but for the calls in it",
-    "waiting_ms": "Time in our own queues",
+    "stripe_away_ms": "Time waited because Stripe was away, refused our key, or had put the request off",
+    "customer_ms": "Time in which the bank waited for its customer",
+    "waiting_ms": "Time in our own queues, for a turn at the rate that Stripe allows too",
     "total_ms": "Time in all, from the request to the end",
     "age_ms": "For how long it has not been settled",
     "handling_ms": "Time from the delivery to the ack",

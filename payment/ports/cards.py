@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedCharge, RefusalReason
 
@@ -143,6 +144,17 @@ class NotRefunded(Struct, frozen=True):
     """The charge was looked at, and it has not been given back."""
 
 
+class Permission(enum.Enum):
+    """What our key has to be allowed at Stripe: one kind of call each."""
+
+    CREATE = "create"
+    CONFIRM = "confirm"
+    RETRIEVE = "retrieve"
+    CANCEL = "cancel"
+    LIST = "list"
+    REFUND = "refund"
+
+
 CreateOutcome = Intent | Refused | NotYet | Unclear
 ConfirmOutcome = Intent | Declined | Refused | UnexpectedState | NotYet | Unclear
 RetrieveOutcome = Intent | NotYet | Unclear
@@ -179,8 +191,14 @@ class CardProcessor(Protocol):
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
         """Look again at a charge that was given back. `Refunded` names the same refund while that one stands."""
 
-    async def check(self) -> NotYet | Unclear | None:
-        """Make the cheapest authenticated call. None: Stripe is there and takes our key."""
+    async def check(self) -> StripeAccount | NotYet | Unclear:
+        """Ask which account our key is for: the cheapest call that shows that Stripe is there and takes our key."""
+
+    async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
+        """Make a call of this kind that can't change anything. None: our key may make such calls.
+
+        NotYet with KEY_REFUSED: it may not. Anything else says nothing about our key.
+        """
 
     async def close(self) -> None:
         """Give back the connections."""

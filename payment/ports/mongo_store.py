@@ -28,6 +28,7 @@ from pymongo.read_preferences import ReadPreference
 from payment.core.order import Order
 from payment.ports.documents import CODEC, DUE_MS, STORED, read
 from payment.ports.due_sweep import DueSweep, Read
+from payment.ports.mongo_account import ACCOUNT, MongoAccounts
 from payment.ports.mongo_backlog import read_backlog
 from payment.ports.mongo_errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
 from payment.ports.mongo_indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
@@ -72,6 +73,7 @@ class MongoStore:
         self._dead_letters: AsyncIOMotorCollection[Document] = self._database[DEAD_LETTERS]
         self._stored_orders: AsyncIOMotorCollection[Any] = self._database[ORDERS].with_options(codec_options=STORED)
         self._writes = OrderWrites(self._database)
+        self.accounts = MongoAccounts(self._database[ACCOUNT])
         self._missing: Missing | None = None
         self._sweep = DueSweep(self._find)
 

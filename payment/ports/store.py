@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 
 DIGEST_CHARS = 32
@@ -69,12 +70,29 @@ class DeadLetter(Struct, frozen=True):
         return f"{self.identity}#{said.hexdigest()[:DIGEST_CHARS]}"
 
 
+class AccountStore(Protocol):
+    """Where it is kept which Stripe account the orders belong to (F48). Each method raises StoreUnavailable."""
+
+    async def read(self) -> BoundAccount | None:
+        """The account that the database belongs to. None: it belongs to none yet."""
+
+    async def bind(self, bound: BoundAccount) -> BoundAccount:
+        """Keep the account, unless one is kept already. Returns the one that stands, of whichever process."""
+
+    async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:
+        """Put another account in place of this one. False: it is not, or no longer, the one that stands."""
+
+
 class OrderStore(Protocol):
     """Where orders are kept, one document each. Reads go to the primary, and see only what a majority has.
 
     A stored document that is no order (it was edited) is never guessed at: each read brings it as what it is, and no
     other one fails for it. It is written over by nothing that was decided on an earlier revision.
     """
+
+    @property
+    def accounts(self) -> AccountStore:
+        """Where the Stripe account of the orders is kept, in the same database."""
 
     @property
     def trouble(self) -> str:

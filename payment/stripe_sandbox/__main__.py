@@ -43,6 +43,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=_positive,
         help=f"requests a second to all endpoints, 0: any ({ACCOUNT_RATE_PER_S}, or any with --rate-per-s 0)",
     )
+    parser.add_argument("--account", metavar="ID", help="the account's id (made with the books, and kept with them)")
     parser.add_argument("--no-charges", action="store_true", help="refuse POST /v1/charges, as for a new account")
     parser.add_argument("--public-url", metavar="URL", help="where a browser finds the bank's page (as requested)")
     parser.add_argument(
@@ -104,7 +105,8 @@ async def _run(options: argparse.Namespace, parent_pid: int) -> None:
         public_url=options.public_url,
     )
     forward = Forward(options.forward_to, os.environ[SECRET_VARIABLE]) if options.forward_to else None
-    async with serving(options.data, settings, options.host, options.port, forward) as (url, port):
+    serve = serving(options.data, settings, options.host, options.port, forward, options.account)
+    async with serve as (url, port):
         with _notes({options.port_file: port, options.pid_file: os.getpid()}):
             print(f"stripe sandbox listening on {url}", flush=True)
             await _first(stop.wait(), *([parent_gone(parent_pid)] if options.die_with_parent else []))

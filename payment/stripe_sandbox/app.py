@@ -49,8 +49,8 @@ ACCOUNT = "account"
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Request-Id, Stripe-Should-Retry"}
 
 REFUSING = frozenset(
-    {FaultKind.DROP_BEFORE, FaultKind.HANG, FaultKind.HTML, FaultKind.UNAUTHORIZED, FaultKind.RATE_LIMIT}
-    | {FaultKind.LOCK_TIMEOUT}
+    {FaultKind.DROP_BEFORE, FaultKind.HANG, FaultKind.HTML, FaultKind.UNAUTHORIZED, FaultKind.FORBIDDEN}
+    | {FaultKind.RATE_LIMIT, FaultKind.LOCK_TIMEOUT}
 )
 """Nothing is executed, and the idempotency key is not looked at."""
 SERVER_ERRORS = (FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER)
@@ -132,7 +132,8 @@ class Sandbox:
 
     async def _handle(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         request_id = new_id("req")
-        struck = self.faults.strike(endpoint.name)
+        words = await self._words(endpoint, request) if self.faults.by_words else ""
+        struck = self.faults.strike(endpoint.name, words)
         fault = struck.fault if struck else None
         delay_ms = struck.delay_ms if struck else 0
         if fault is FaultKind.LATE:
@@ -148,6 +149,12 @@ class Sandbox:
             answer = refused.answer
         self._count(endpoint.name, answer, fault)
         return await send(request, _signed(answer, request, request_id, endpoint.public), fault, self.closing)
+
+    async def _words(self, endpoint: Endpoint, request: web.Request) -> str:
+        """All that a request names, for the faults that are about something."""
+        words = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
+        intent = self.books.intents.get(request.match_info.get("id", ""))
+        return words if intent is None else f"{words} {intent.transfer_group}"
 
     def _land_later(self, endpoint: Endpoint, request: web.Request, request_id: str, delay_ms: int) -> None:
         """Act on a request after its delay. Its key is free until then, and its client never learns the answer."""
@@ -170,6 +177,10 @@ class Sandbox:
         publishable = self._authorize(request, fault)
         if publishable and not endpoint.public:
             raise errors.secret_key_required()
+        if fault is FaultKind.FORBIDDEN:
+            key = _api_key(request.headers.get("Authorization", "")) or ""
+            right = f"rak_{endpoint.returns}_{'read' if endpoint.method == 'GET' else 'write'}"
+            raise errors.forbidden(key, self.books.account_id, right)
         self._check_rate(endpoint, fault)
         if fault is FaultKind.LOCK_TIMEOUT:
             raise errors.lock_timeout()

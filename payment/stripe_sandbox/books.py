@@ -10,6 +10,7 @@ other's requests under way.
 Change together: `SCHEMA` and its version; a file of another version is refused, not migrated.
 """
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +52,9 @@ CREATE TABLE strange_keys (
 CREATE TABLE facts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """
 
+ACCOUNT_ID_BYTES = 8
+"""Stripe's own ids of accounts have 16 characters."""
+
 CHECKPOINT_PAGES = 4_000
 """16 MB of log, some 600 charges: four times SQLite's default. A page written often is then copied less."""
 CACHE_KIB = 16_000
@@ -75,8 +79,13 @@ class KeptAnswer(Struct, frozen=True):
 class Books:
     """One account's books. Every method is immediate; those that write must run inside `transaction()`."""
 
-    def __init__(self, directory: Path, wall_clock: Callable[[], float] = time.time) -> None:
-        """Open the books in a directory, or begin new ones. Raise BooksInUseError if that can't be done."""
+    def __init__(
+        self, directory: Path, wall_clock: Callable[[], float] = time.time, account_id: str | None = None
+    ) -> None:
+        """Open the books in a directory, or begin new ones. Raise BooksInUseError if that can't be done.
+
+        `account_id` is the account's from now on; without it, the one that these books have had from their beginning.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self._clock = wall_clock
         self._db = sqlite3.connect(directory / FILE_NAME, isolation_level=None, timeout=0)
@@ -86,6 +95,7 @@ class Books:
             self._db.close()
             raise BooksInUseError(f"{directory / FILE_NAME}: {error}") from error
         self._skipped_s = self._fact("skipped_s")
+        self.account_id = self._account_id(account_id)
         self.intents = IntentRecords(self._db)
         self.events = EventRecords(self._db)
 
@@ -102,6 +112,18 @@ class Books:
             )
         if version == 0:
             self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+    def _account_id(self, given: str | None) -> str:
+        """The account's id, which stays the same for as long as these books are kept."""
+        self._db.execute("CREATE TABLE IF NOT EXISTS account (id TEXT NOT NULL)")
+        row = self._db.execute("SELECT id FROM account").fetchone()
+        if row is not None and given in (None, row[0]):
+            return str(row[0])
+        account_id = given or f"acct_{secrets.token_hex(ACCOUNT_ID_BYTES)}"
+        with self.transaction():
+            self._db.execute("DELETE FROM account")
+            self._db.execute("INSERT INTO account VALUES (?)", [account_id])
+        return account_id
 
     def close(self) -> None:
         self._db.close()

@@ -32,7 +32,7 @@ from payment.stripe_sandbox.errors import (
 )
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments
-from payment.stripe_sandbox.objects import Balance, Charge, Money, ObjectList, Refund, new_id
+from payment.stripe_sandbox.objects import AccountObject, Balance, Charge, Money, ObjectList, Refund, new_id
 from payment.stripe_sandbox.params import Params
 from payment.stripe_sandbox.tokens import card_of
 
@@ -80,6 +80,7 @@ class Endpoints:
             Endpoint("refunds.retrieve", "GET", "/v1/refunds/{id}", self.retrieve_refund, "refund"),
             Endpoint("refunds.update", "POST", "/v1/refunds/{id}", self.update_refund, "refund"),
             Endpoint("refunds.list", "GET", "/v1/refunds", self.list_refunds, "refund"),
+            Endpoint("account.retrieve", "GET", "/v1/account", self.retrieve_account, "account"),
             Endpoint("balance.retrieve", "GET", "/v1/balance", self.retrieve_balance, "balance"),
         )
 
@@ -185,6 +186,11 @@ class Endpoints:
         self._refuse_unknown_intent(filters)
         refunds, more = self._books.refunds(filters, page_of(params, "refund", self._books.refund))
         return ObjectList(refunds, more, "/v1/refunds")
+
+    def retrieve_account(self, call: Call) -> Result:
+        """The account that the key belongs to."""
+        call.params.allow()
+        return AccountObject(self._books.account_id)
 
     def retrieve_balance(self, call: Call) -> Result:
         call.params.allow()

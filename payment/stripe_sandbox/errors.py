@@ -115,6 +115,16 @@ def wrong_key(key: str) -> ApiError:
     return ApiError(f"Invalid API Key provided: {'*' * 8}{shown}", status=401, headers=headers)
 
 
+def forbidden(key: str, account_id: str, right: str) -> ApiError:
+    """What a restricted key gets that lacks a permission. Stripe names the account here, and no code."""
+    message = (
+        f"The provided key '{key[:8]}{'*' * 8}{key[-MASK_KEEPS_CHARS:]}' does not have the required permissions for "
+        f"this endpoint on account '{account_id}'. "
+        f"Having the '{right}' permission would allow this request to continue."
+    )
+    return ApiError(message, status=403)
+
+
 def unknown_route(method: str, path: str) -> ApiError:
     message = (
         f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs "

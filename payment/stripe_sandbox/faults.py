@@ -37,6 +37,8 @@ class FaultKind(enum.Enum):
     """A page of HTML with a 503, as a proxy in between would send it; nothing has happened."""
     HTML_AFTER = "html_after"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    """A 403, as a restricted key gets it that lacks the permission; the message names the account."""
     LATE = "late"
     """Breaks the connection at once; the request lands `delay_ms` later, as if the network had delayed it."""
     PROCESSING = "processing"
@@ -45,10 +47,16 @@ class FaultKind(enum.Enum):
     """Waits `delay_ms` while the request is under way (its key is in use), then acts and answers as ever."""
 
 
+CHECKED_ENDPOINT = "account.retrieve"
+"""What a client asks for by itself, now and then, to see whether the sandbox is there: faults that are counted and
+meant for any endpoint are not used up by it."""
+
+
 class Fault(Struct, forbid_unknown_fields=True):
     """A fault for the next `times` requests to an endpoint (null: for all), each with a probability.
 
-    `delay_ms` passes first, whatever the kind but `late` and `processing`.
+    `delay_ms` passes first, whatever the kind but `late` and `processing`. With `about` only requests are struck that
+    name it: in their path, their parameters, or as the transfer group of the intent that they are about.
     """
 
     fault: FaultKind
@@ -56,6 +64,14 @@ class Fault(Struct, forbid_unknown_fields=True):
     times: Annotated[int, Meta(ge=1)] | None = 1
     probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
     delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MAX_MS)] = 0
+    about: str | None = None
+
+    def is_for(self, endpoint: str, words: str) -> bool:
+        if self.about is not None and self.about not in words:
+            return False
+        if self.endpoint == ANY_ENDPOINT:
+            return endpoint != CHECKED_ENDPOINT or self.times is None
+        return self.endpoint == endpoint
 
 
 class Faults:
@@ -79,10 +95,15 @@ class Faults:
     def clear(self) -> None:
         self._waiting.clear()
 
-    def strike(self, endpoint: str) -> Fault | None:
-        """The fault that this request meets, if any. It is used up by meeting it."""
+    @property
+    def by_words(self) -> bool:
+        """Whether it matters what requests are about."""
+        return any(fault.about is not None for fault in self._waiting)
+
+    def strike(self, endpoint: str, words: str = "") -> Fault | None:
+        """The fault that this request meets, if any. It is used up by meeting it. `words`: all that it names."""
         for fault in self._waiting:
-            if fault.endpoint in (endpoint, ANY_ENDPOINT) and self._random.random() < fault.probability:
+            if fault.is_for(endpoint, words) and self._random.random() < fault.probability:
                 if fault.times is not None:
                     fault.times -= 1
                     self._waiting = [other for other in self._waiting if other.times != 0]

@@ -192,6 +192,19 @@ class Balance(Struct):
     object: Literal["balance"] = "balance"
 
 
+class AccountObject(Struct):
+    """The account itself, as far as its own key is shown it here: an id, and that it may charge."""
+
+    id: str
+    charges_enabled: Literal[True] = True
+    country: Literal["US"] = "US"
+    default_currency: Literal["usd"] = "usd"
+    details_submitted: Literal[True] = True
+    payouts_enabled: Literal[False] = False
+    type: Literal["standard"] = "standard"
+    object: Literal["account"] = "account"
+
+
 def new_dispute(charge: Charge, card: TestCard, now_s: int) -> Dispute:
     """The dispute that the bank of a disputing card opens about its charge."""
     brand = card_brand(card.brand)

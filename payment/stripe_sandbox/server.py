@@ -46,13 +46,19 @@ def application(sandbox: Sandbox) -> web.Application:
 
 @asynccontextmanager
 async def serving(
-    data: Path, settings: Settings, host: str, port: int, forward: Forward | None = None
+    data: Path,
+    settings: Settings,
+    host: str,
+    port: int,
+    forward: Forward | None = None,
+    account_id: str | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve on a port (0: a free one) while the block runs; gives the address and the port.
 
-    Raise BooksInUseError if another process has the books, OSError if the port is taken.
+    `account_id` is the account's from now on. Raise BooksInUseError if another process has the books, OSError if the
+    port is taken.
     """
-    books = Books(data)
+    books = Books(data, account_id=account_id)
     sandbox = Sandbox(books, settings)
     if forward is not None:
         sandbox.account.webhooks.ensure(forward.url, forward.secret)

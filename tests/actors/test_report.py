@@ -91,21 +91,34 @@ class TestCharges:
         assert "tok_1" not in bench.log.text
         assert bench.counted('payment_charges_total{outcome="paid"} 1.0')
 
-    def test_time_lost_to_an_outage_of_stripe_is_not_our_own_queues(self, bench: Bench) -> None:
-        """F10: what the calls took is Stripe's, the rest of the outage is `away_ms`, and only what is left is ours."""
+    def test_time_that_stripe_was_away_is_stripes(self, bench: Bench) -> None:
+        """F10: not that of our own queues; in the line and in the metric."""
         story = confirming()
         bench.finished(None, story.doc, store_ms=0.0)
-        bench.clock.oversleep(1.0)
-        bench.health.mark_down(Dependency.STRIPE, "no connection")
-        bench.clock.oversleep(7.0)
-        bench.health.mark_up(Dependency.STRIPE)
-        bench.clock.oversleep(2.0)
-        before = story.later(seconds=10).doc
+        before = story.doc
+        story.later(milliseconds=9_000)
+        bench.clock.oversleep(9.0)
         story.tell(succeeded())
-        bench.finished(before, story.doc, EffectEnded("effect", succeeded(), 500.0), store_ms=0.0)
+        end = EffectEnded("effect", succeeded(), 300.0, None, 8_500.0)
+        bench.finished(before, story.doc, end, store_ms=0.0)
         (line,) = bench.lines("charge_finished")
-        assert (line["total_ms"], line["stripe_ms"], line["away_ms"]) == (10_000.0, 500.0, 7_000.0)
-        assert line["waiting_ms"] == 2_500.0
+        assert (line["stripe_ms"], line["stripe_away_ms"], line["waiting_ms"]) == (300.0, 8_500.0, 200.0)
+        assert bench.counted('payment_charge_time_seconds_total{where="stripe_away"} 8.5')
+
+    def test_time_that_the_bank_waited_for_its_customer_is_the_customers(self, bench: Bench) -> None:
+        """F45: minutes at a bank's page are no queue of ours."""
+        story = confirming()
+        bench.finished(None, story.doc, store_ms=0.0)
+        before = story.doc
+        story.tell(action())
+        bench.finished(before, story.doc, EffectEnded("effect", action(), 300.0), store_ms=0.0)
+        before = story.doc
+        story.later(milliseconds=60_000)
+        bench.clock.oversleep(60.0)
+        story.tell(succeeded())
+        bench.finished(before, story.doc, EffectEnded("effect", succeeded(), 0.0), store_ms=0.0)
+        (line,) = bench.lines("charge_finished")
+        assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
 
     def test_a_refusal_says_why(self, bench: Bench) -> None:
         """One search for the order answers the customer's question; no other outcome has a refusal."""

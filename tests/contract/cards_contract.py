@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import pytest
 from msgspec import structs
 
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Authentication, Instrument, InstrumentKind, IntentStatus, RefusalReason
 from payment.ports.cards import (
@@ -23,6 +24,7 @@ from payment.ports.cards import (
     NotRefunded,
     NotYet,
     Obstacle,
+    Permission,
     Refunded,
     Refused,
     Unclear,
@@ -603,6 +605,16 @@ class CardsContract:
         assert isinstance(outcome, Unclear)
         assert outcome.alarm
 
-    async def test_check_finds_it_well(self, bench: Bench) -> None:
-        """The cheapest call passes."""
-        assert await bench.run(bench.cards.check()) is None
+    async def test_check_finds_the_keys_account(self, bench: Bench) -> None:
+        """The cheapest call passes, and says the same account each time."""
+        account = await bench.run(bench.cards.check())
+        assert isinstance(account, StripeAccount)
+        assert (account.id is not None, account.live) == (True, False)
+        assert await bench.run(bench.cards.check()) == account
+
+    @pytest.mark.parametrize("permission", list(Permission))
+    async def test_a_check_of_a_permission_changes_nothing(self, bench: Bench, permission: Permission) -> None:
+        """None: our key may make such calls. Asked as often as one likes."""
+        for _ in range(2):
+            assert await bench.run(bench.cards.check_permission(permission)) is None
+        assert await self.listed(bench) == []

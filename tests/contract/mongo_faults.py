@@ -44,7 +44,7 @@ class MongoBench:
     def emptied(self) -> MongoBench:
         """Without what an earlier test left: nx-27017 keeps databases of all names in one."""
         with MongoClient[dict[str, Any]](self.url()) as client:
-            for collection in ("orders", "dead_letters", "probes"):
+            for collection in ("orders", "dead_letters", "probes", "account"):
                 client[self.name][collection].delete_many({})
         return self
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pytest
 from msgspec import structs
 
+from payment.core.account import BoundAccount, StripeAccount
 from payment.core.decide import decide
 from payment.core.intents import payment_id_of
 from payment.core.messages import (
@@ -105,6 +106,10 @@ def rich(order_id: str) -> Order:
 def names(found: list[Order | CorruptDocument]) -> list[str]:
     """Which orders were found."""
     return [each.id for each in found if isinstance(each, Order)]
+
+
+def bound(account_id: str | None, *, live: bool | None = False, at: datetime = T0) -> BoundAccount:
+    return BoundAccount(StripeAccount(account_id, live, f"key of {account_id}"), at, "web-1")
 
 
 def due_at(made: Order, due: datetime, holder: str | None = None) -> Order:
@@ -443,3 +448,33 @@ class StoreContract:
         batch = [charging(f"o{number}") for number in range(100)]
         assert await store.commit(batch) == [WRITTEN] * 100
         assert await store.load([made.id for made in batch]) == {made.id: made for made in batch}
+
+    # --------------------------------------------------------------------------------------------------------- account
+
+    async def test_the_account_that_is_kept_first_stands(self, store: OrderStore, other: OrderStore) -> None:
+        """F48: it is inserted once, and every process reads the same."""
+        mine, theirs = bound("acct_1"), bound(None, live=None)
+        assert await store.accounts.read() is None
+        assert await store.accounts.bind(mine) == mine
+        assert await other.accounts.bind(theirs) == mine
+        assert await other.accounts.read() == mine
+
+    async def test_of_two_accounts_that_are_kept_at_once_one_stands(self, store: OrderStore, other: OrderStore) -> None:
+        """F48: both processes learn the same one."""
+        await other.prepare()
+        mine, theirs = bound("acct_1"), bound("acct_2", live=True)
+        stands = await asyncio.gather(store.accounts.bind(mine), other.accounts.bind(theirs))
+        assert stands in ([mine, mine], [theirs, theirs])
+        assert await store.accounts.read() == stands[0]
+
+    async def test_an_account_is_replaced_only_where_it_is_the_one_that_was_read(
+        self, store: OrderStore, other: OrderStore
+    ) -> None:
+        """F48: two operators at once, or a process that has learned the id of its account."""
+        unknown, known, moved = bound(None), bound("acct_1"), bound("acct_2", at=T0 + timedelta(hours=1))
+        assert not await store.accounts.replace(unknown, known)
+        await store.accounts.bind(unknown)
+        assert await store.accounts.replace(unknown, known)
+        assert not await other.accounts.replace(unknown, moved)
+        assert await other.accounts.replace(known, moved)
+        assert await store.accounts.read() == moved

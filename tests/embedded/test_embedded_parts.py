@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from payment.core.account import StripeAccount, mismatch
 from payment.embedded import lifeline, plan, probe
 from payment.embedded.__main__ import arguments
 from payment.embedded.bus_jetstream import acknowledged
@@ -263,3 +264,11 @@ def test_an_acknowledgement_says_which_event_it_is_of(subject: str, mark: int | 
 async def _sleeper() -> asyncio.subprocess.Process:
     """A process of ours that does nothing until it is ended."""
     return await asyncio.create_subprocess_exec("sleep", "60")
+
+
+def test_a_database_of_another_account_has_a_way_out_for_each_case(tmp_path: Path) -> None:
+    """F48: data of ours can be begun anew; a database of one's own can be moved. The words are those of `/readyz`."""
+    assert f"rm -r {tmp_path}" in plan.other_account(tmp_path, own_data=True)
+    assert "python -m payment account" in plan.other_account(tmp_path, own_data=False)
+    one, two = (StripeAccount(name, False, "f") for name in ("acct_1", "acct_2"))
+    assert plan.OTHER_ACCOUNT in (mismatch(one, two) or "")

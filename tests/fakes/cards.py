@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from msgspec import Struct, structs
 
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import (
     Authentication,
@@ -45,6 +46,7 @@ from payment.ports.cards import (
     NotRefunded,
     NotYet,
     Obstacle,
+    Permission,
     Refunded,
     RefundOutcome,
     Refused,
@@ -63,7 +65,8 @@ KEY_LIFE = timedelta(hours=24)
 REFUND_SETTLES_AFTER = timedelta(seconds=2)
 PROCESSING_TAKES = timedelta(seconds=20)
 """How long a bank that has not decided at once takes."""
-KINDS = ("create", "confirm", "retrieve", "cancel", "list", "refund", "find_refund", "check")
+KINDS = ("create", "confirm", "retrieve", "cancel", "list", "refund", "find_refund", "check", "permission")
+ACCOUNT = StripeAccount("acct_fake", False, "the fake's own key")
 BANK_URL = "https://bank.test/authenticate/"
 BROWSER = "browser"
 """Stands for the idempotency key of a charge that a browser brought about."""
@@ -296,6 +299,11 @@ class FakeStripe:
     refused_429: Counter[str] = field(default_factory=Counter)
     always: dict[str, AnyFate] = field(default_factory=dict)
     """What every call of a kind meets that has no fate of its own."""
+
+    account: StripeAccount = ACCOUNT
+    """What the key of whoever asks is for."""
+    forbidden: dict[Permission, str] = field(default_factory=dict)
+    """What the key may not do, and in which words Stripe says so; calls themselves are refused by their fates."""
 
     def __post_init__(self) -> None:
         self._fates: defaultdict[str, deque[AnyFate | None]] = defaultdict(deque)
@@ -760,8 +768,15 @@ class FakeCards:
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
         return await self._without_key("find_refund", lambda: self._stripe.recheck_refund(request))
 
-    async def check(self) -> NotYet | Unclear | None:
-        return await self._without_key("check", lambda: None)
+    async def check(self) -> StripeAccount | NotYet | Unclear:
+        return await self._without_key("check", lambda: self._stripe.account)
+
+    async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
+        def look() -> NotYet | None:
+            text = self._stripe.forbidden.get(permission)
+            return None if text is None else NotYet(Obstacle.KEY_REFUSED, text)
+
+        return await self._without_key("permission", look)
 
     async def close(self) -> None:
         self.closed = True

@@ -14,6 +14,7 @@ from typing import Any
 import bson
 import msgspec
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.documents import CODEC, order_of
@@ -31,6 +32,7 @@ class FakeDatabase:
         self.read = read
         self.documents: dict[str, bytes] = {}
         self.dead_letters: dict[str, DeadLetter] = {}
+        self.account: BoundAccount | None = None
         self.revisions: list[Order] = []
         """Every document ever written, in order."""
         self._decoded: dict[str, tuple[bytes, Order | CorruptDocument]] = {}
@@ -106,6 +108,38 @@ class FakeDatabase:
             return None
         return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
 
+    def bind(self, bound: BoundAccount) -> BoundAccount:
+        """Keep an account, unless one is kept."""
+        if self.account is None:
+            self.account = bound
+        return self.account
+
+    def rebind(self, old: BoundAccount, new: BoundAccount) -> bool:
+        """Put an account in place of another, if that one stands."""
+        if self.account != old:
+            return False
+        self.account = new
+        return True
+
+
+class FakeAccounts:
+    """`AccountStore` of a fake store, whose faults it shares."""
+
+    def __init__(self, store: "FakeStore") -> None:
+        self._store = store
+
+    async def read(self) -> BoundAccount | None:
+        await self._store._called("account")
+        return self._store.database.account
+
+    async def bind(self, bound: BoundAccount) -> BoundAccount:
+        await self._store._called("bind")
+        return self._store.database.bind(bound)
+
+    async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:
+        await self._store._called("replace")
+        return self._store.database.rebind(old, new)
+
 
 class FakeStore:
     """One process's `OrderStore` over a database. Each list of faults is used up, one call a fault."""
@@ -149,6 +183,7 @@ class FakeStore:
         self._open = asyncio.Event()
         self._open.set()
         self._stalled: set[str] = set()
+        self.accounts = FakeAccounts(self)
         self._held: deque[Order] = deque()
 
     # ------------------------------------------------------------------------------------------------------ the script
@@ -254,7 +289,7 @@ class FakeStore:
         if self.away is not None:
             raise StoreUnavailable(self.away)
         refusal = self.writes_away or self.refuses
-        if refusal is not None and operation == "bury":
+        if refusal is not None and operation in ("bury", "bind", "replace"):
             raise StoreUnavailable(refusal)
         if operation not in QUIET:
             self.log.append(operation)

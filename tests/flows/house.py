@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import shlex
+import subprocess
 import sys
 import urllib.error
 import urllib.parse
@@ -33,6 +34,7 @@ from tests.servers.process import LOOPBACK, ServerProcess, free_port
 ROOT = Path(__file__).parents[2]
 STRIPE_KEY = "sk_test_51HouseSecretNeverToBeLogged"
 CONTROL_TIMEOUT_S = 5.0  # one request to the sandbox's own controls, or to /readyz
+COMMAND_TIMEOUT_S = 60.0  # a command of the service: it has deadlines of its own
 CHARGE = "payment_intents.confirm"  # the endpoint that most faults are asked for
 DEFAULT_READY = frozenset({"ready"})  # which words of `/readyz` mean that a process has started
 
@@ -41,6 +43,7 @@ class StripeSandbox(ServerProcess):
     """The Stripe sandbox as a process, without a rate limit unless a test sets one."""
 
     def __init__(self, folder: Path) -> None:
+        """`folder` holds its data: a sandbox over another folder is another account."""
         port = free_port()
         command = [sys.executable, "-m", "payment.stripe_sandbox", "--data", str(folder / "stripe")]
         command += ["--port", str(port), "--rate-per-s", "0", "--no-charges"]
@@ -50,7 +53,7 @@ class StripeSandbox(ServerProcess):
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    def fault(self, fault: str, endpoint: str = CHARGE, times: int | None = 1, **other: float) -> None:
+    def fault(self, fault: str, endpoint: str = CHARGE, times: int | None = 1, **other: float | str) -> None:
         """Ask for a fault of the next `times` requests to an endpoint."""
         self._control("POST", "faults", {"fault": fault, "endpoint": endpoint, "times": times} | other)
 
@@ -93,6 +96,10 @@ class StripeSandbox(ServerProcess):
     def decide(self, dispute: str, *, won: bool) -> None:
         """The bank decides a dispute."""
         self._control("POST", f"disputes/{dispute}/{'win' if won else 'lose'}")
+
+    def account(self) -> str:
+        """The id of its account."""
+        return str(self.ask("GET", "/v1/account")["id"])
 
     def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
         """A request of another client with our secret key: the dashboard's doing."""
@@ -256,6 +263,22 @@ class House:
 
     def order(self, order: str) -> dict[str, Any] | None:
         return self.orders.find_one({"_id": order})
+
+    @property
+    def account(self) -> Collection[dict[str, Any]]:
+        return self._client[self.database]["account"]
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the service's other commands with this Python, and the environment of a process."""
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
 
     def new_order(self) -> str:
         """An order id that no other test has."""

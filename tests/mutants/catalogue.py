@@ -19,6 +19,7 @@ from tests.mutants import (
     store_use,
     stripe_actor,
     stripe_calls,
+    stripe_key,
     supervisor,
     telemetry,
 )
@@ -37,6 +38,7 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "orders that are set aside": set_aside.MUTANTS,
     "the Stripe actor": stripe_actor.MUTANTS,
     "calls to Stripe": stripe_calls.MUTANTS,
+    "our key at Stripe": stripe_key.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
     "a store that is of no use": store_use.MUTANTS,

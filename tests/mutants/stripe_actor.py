@@ -359,7 +359,7 @@ MUTANTS = (
             ),
             Edit(
                 SCHEDULER,
-                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if self.closed or self.held or entry.cancelled:\n            return False\n        now",
                 "        if self.closed:\n            return False\n        now",
             ),
         ),
@@ -391,7 +391,7 @@ MUTANTS = (
             ),
             Edit(
                 SCHEDULER,
-                "        if self.closed or entry.cancelled:\n            return False\n        now",
+                "        if self.closed or self.held or entry.cancelled:\n            return False\n        now",
                 "        if entry.cancelled:\n            return False\n        now",
             ),
         ),

@@ -188,20 +188,6 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="outage-is-our-queue",
-        wrong="Time lost to an outage of Stripe counts as time in our own queues.",
-        endangers="F10",
-        test="tests/actors/test_report.py::TestCharges::test_time_lost_to_an_outage_of_stripe_is_not_our_own_queues",
-        edits=(
-            Edit(
-                "payment/actors/report.py",
-                "away_ms = min(not_worked_ms, (away_s - times.away_before_s) * 1_000)",
-                "away_ms = 0.0",
-            ),
-        ),
-        beyond=NO_LAW,
-    ),
-    Mutant(
         name="cut-off-called-drained",
         wrong="An actor whose drain was cut off is said to have drained.",
         endangers="F33",

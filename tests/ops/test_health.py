@@ -216,19 +216,6 @@ def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, 
     assert health.is_up(Dependency.STRIPE)
 
 
-def test_two_readings_tell_how_much_of_a_span_a_dependency_was_down(health: Health, clock: HandClock) -> None:
-    """F10: a charge says how much of its time was an outage. A silence counts from its first call."""
-    clock.elapsed_s = 100
-    health.mark_up(Dependency.STRIPE)
-    before = health.down_s(Dependency.STRIPE)
-    health.mark_silent(Dependency.STRIPE, "timed out")
-    clock.elapsed_s += SILENCE_S + 5
-    assert health.down_s(Dependency.STRIPE) - before == SILENCE_S + 5
-    health.mark_up(Dependency.STRIPE)
-    clock.elapsed_s += 50
-    assert health.down_s(Dependency.STRIPE) - before == SILENCE_S + 5
-
-
 def test_trouble_is_a_reason_and_a_time(health: Health, clock: HandClock) -> None:
     """What a stuck order waits for, in the words of `/readyz`."""
     assert health.trouble(Dependency.NATS) is None
@@ -249,3 +236,24 @@ def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClo
     assert health.last_words(Dependency.STRIPE, "o1") is None
     health.note_order(Dependency.STRIPE, "other 5", None)
     assert health.last_words(Dependency.STRIPE, "other 5") is None
+
+
+def test_what_was_never_looked_at_is_not_known(clock: HandClock) -> None:
+    """A start waits for that: good, bad and silent are all findings."""
+    for find in (
+        lambda health: health.mark_up(Dependency.STRIPE),
+        lambda health: health.mark_down(Dependency.STRIPE, "refused"),
+        lambda health: health.mark_silent(Dependency.STRIPE, "no answer"),
+    ):
+        health = Health(clock)
+        assert not health.is_known(Dependency.STRIPE)
+        find(health)
+        assert health.is_known(Dependency.STRIPE)
+
+
+def test_an_answer_ends_a_silence_without_calling_it_well(health: Health, clock: HandClock) -> None:
+    """Stripe refuses our key: it is there."""
+    health.mark_silent(Dependency.STRIPE, "no answer", 9.0)
+    health.answered(Dependency.STRIPE)
+    clock.elapsed_s += SILENCE_S
+    assert health.is_up(Dependency.STRIPE)

@@ -9,6 +9,7 @@ from tests.simulation.calls import Call
 from tests.simulation.dice import HOUR_S, Dice
 from tests.simulation.fault import AtCall, AtProcess, Fault
 from tests.simulation.plan import Strike
+from tests.simulation.process import DEPLOY_S
 
 if TYPE_CHECKING:
     from tests.simulation.loop import Owner
@@ -71,6 +72,24 @@ class Night(Fault):
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.nobody_runs(strike.for_s, paused=bool(strike.amount))
+
+
+class OtherKey(Fault):
+    """A process is started with the key of another account, and after a while with the right one again."""
+
+    name, rows = "key of another account", ("F48",)
+
+    def draw(self, dice: Dice) -> Strike:
+        return Strike(self.name, at_s=dice.time(), who=dice.process(), for_s=dice.spread(0.5, 20.0))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        process = world.target(strike, call)
+        if process is None or world.night:
+            return
+        process.other_key = True
+        process.kill()
+        world.later(DEPLOY_S, process.start)
+        world.later(DEPLOY_S + strike.for_s, process.use_right_key)
 
 
 class ActorCrash(AtCall):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from payment.core.messages import RefusalReason
 from payment.ports.cards import NotYet, Obstacle, Refused
 from tests.simulation.calls import Call
-from tests.simulation.dice import HOUR_S
-from tests.simulation.fault import AtCall, Lasting
+from tests.simulation.dice import HOUR_S, Dice
+from tests.simulation.fault import AtCall, Fault, Lasting
 from tests.simulation.plan import Strike
 
 if TYPE_CHECKING:
@@ -148,6 +148,18 @@ class StripeAway(Lasting):
 
 class KeyRefused(Lasting):
     name, rows, condition = "Stripe refuses our key", ("F36",), "stripe key refused"
+
+
+class PermissionMissing(Fault):
+    """Our key is good, and may not create, or (`amount` 1) not confirm."""
+
+    name, rows = "our key lacks a permission", ("F36",)
+
+    def draw(self, dice: Dice) -> Strike:
+        return Strike(self.name, at_s=dice.time(), for_s=dice.spread(0.2, 15.0), amount=float(dice.below(2)))
+
+    def do(self, world: World, strike: Strike, call: Call | None) -> None:
+        world.switch_on("stripe confirm forbidden" if strike.amount else "stripe create forbidden", strike.for_s)
 
 
 class CanceledByHand(AtCall):

@@ -71,6 +71,8 @@ class StripeSent(Entry, frozen=True):
     order_id: str
     attempt: int
     intent_id: str | None = None
+    account_id: str | None = None
+    """Whose key it was sent with."""
 
 
 class StripeAsked(Entry, frozen=True):

@@ -24,6 +24,8 @@ KEY_LIFE_S = 12 * 3600.0
 """So long after its attempt began a confirm may leave: said here anew, for the code's own constant may be wrong."""
 CREATE_KEY_LIFE_S = 23 * 3600.0
 """So long after the order came a create may leave without a list of charges before it."""
+RIGHT_ACCOUNT = "acct_right"
+"""The account that the database belongs to, wherever a process has the key of another one."""
 TICK_S = 0.002
 """Wall clocks are read in whole milliseconds: later than its last instant by this a request may seem to leave."""
 
@@ -63,6 +65,12 @@ def _refund_on_paper(entry: StripeSent, books: Books) -> bool:
     order = books.orders.get(entry.order_id)
     owed = order.attempts if order else ()
     return any(each.refund is not None and each.refund.key.rpartition("-")[0] == prefix for each in owed)
+
+
+@step(StripeSent, law="nothing is sent to another account than the database's (F48)")
+def one_account(entry: StripeSent, _books: Books) -> Iterator[Breach]:
+    if entry.kind != "check" and entry.account_id != RIGHT_ACCOUNT:
+        yield entry.order_id, f"{entry.who} sent a {entry.kind} to {entry.account_id}"
 
 
 @step(StripeSent, law="a process that takes a confirm over looks before it sends it again (F34)")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 JWT_KEY = "a secret of 32 bytes: simulated!"
 CHARGE_WAIT_S = 6.0
 """Shorter than in production: an idle second of waiting costs a simulation as much as a busy one."""
+DEPLOY_S = 1.5
+"""How long an operator takes to start a process with another key: what the old one had sent has landed by then."""
 CRASHED = 1
 """The exit code of a process that nobody's `except` saved."""
 
@@ -73,6 +75,8 @@ class Process:
         self.service: Service | None = None
         self.running_since_s = 0.0
         """Since when it runs without a break, in virtual seconds."""
+        self.other_key = False
+        """Its `STRIPE_KEY` is another account's, from its next start on (F48)."""
         self._stop = asyncio.Event()
 
     @property
@@ -101,6 +105,13 @@ class Process:
         if self.alive:
             self.world.journal.add(Killed(self.world.now_s, self.name))
             self._gone()
+
+    def use_right_key(self) -> None:
+        """The operator has seen it: the process is started anew with the key of the database's account."""
+        if self.other_key:
+            self.other_key = False
+            self.kill()
+            self.world.later(DEPLOY_S, self.start)
 
     def pause(self) -> None:
         if self.alive and not self.paused:

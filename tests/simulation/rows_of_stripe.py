@@ -13,6 +13,7 @@ from tests.simulation.journal import (
     IntentMoved,
     Met,
     Restored,
+    Said,
     StripeAnswered,
     StripeAsked,
     Told,
@@ -161,6 +162,13 @@ def put_back_after_a_charge(entry: Restored, books: Books) -> bool:
     """The store is put back to before an order was charged."""
     known = {each.charge_id for order in entry.orders for each in order.attempts}
     return any(each.succeeded and each.charge_id not in known for each in books.charges.values())
+
+
+@row("F48", Said)
+def the_key_of_another_account(entry: Said, books: Books) -> bool:
+    """A process says that its key is another account's, while an attempt is not settled."""
+    unsettled = any(order.unsettled is not None for order in books.orders.values())
+    return entry.event == "account_mismatch" and unsettled
 
 
 @row("F49", DidByHand)

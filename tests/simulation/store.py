@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bson.errors import BSONError
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 from tests.fakes.store import backlog_orders, by_payment, due_orders, encoded, orders_to_recheck
@@ -32,14 +33,30 @@ FLAPS_EVERY_S = 0.3
 REFUSAL = "not authorized on payment to execute command (Unauthorized, 13)"
 
 
+class SimAccounts:
+    """The account of the store, for one process."""
+
+    def __init__(self, store: SimStore) -> None:
+        self._store = store
+
+    async def read(self) -> BoundAccount | None:
+        return await self._store.read("store.account", lambda: self._store.database.account)
+
+    async def bind(self, bound: BoundAccount) -> BoundAccount:
+        return await self._store.read("store.account", lambda: self._store.database.bind(bound))
+
+    async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:
+        return await self._store.read("store.account", lambda: self._store.database.rebind(old, new))
+
+
 class SimStore:
     """One process's store."""
 
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
-        self._database = world.database
-
+        self.database = world.database
+        self.accounts = SimAccounts(self)
         self.trouble = ""
 
     async def probe(self) -> None:
@@ -49,41 +66,41 @@ class SimStore:
             if self._world.is_on("store writes away"):
                 raise StoreUnavailable("no majority")
 
-        await self._read("store.probe", prove)
+        await self.read("store.probe", prove)
 
     async def missing_indexes(self) -> tuple[str, ...]:
-        return await self._read("store.missing_indexes", lambda: ())
+        return await self.read("store.missing_indexes", lambda: ())
 
     async def prepare(self) -> None:
-        await self._read("store.prepare", lambda: None)
+        await self.read("store.prepare", lambda: None)
 
     async def ping(self) -> str:
-        return "a simulated store"
+        return await self.read("store.ping", lambda: "a simulated store")
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         def find() -> dict[str, Order | CorruptDocument]:
-            found = ((order_id, self._database.find(order_id)) for order_id in dict.fromkeys(order_ids))
+            found = ((order_id, self.database.find(order_id)) for order_id in dict.fromkeys(order_ids))
             return {order_id: each for order_id, each in found if each is not None}
 
-        return await self._read("store.load", find)
+        return await self.read("store.load", find)
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
-        return await self._read("store.load_by_payment", lambda: by_payment(self._database, payment_ids))
+        return await self.read("store.load_by_payment", lambda: by_payment(self.database, payment_ids))
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
-        return await self._read("store.due", lambda: due_orders(self._database, now, holder, limit))
+        return await self.read("store.due", lambda: due_orders(self.database, now, holder, limit))
 
     async def rechecks(self, now: datetime, limit: int) -> list[Order | CorruptDocument]:
-        return await self._read("store.rechecks", lambda: orders_to_recheck(self._database, now, limit))
+        return await self.read("store.rechecks", lambda: orders_to_recheck(self.database, now, limit))
 
     async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
         """At once: what telemetry reads changes no schedule."""
         self._not_away()
-        yield backlog_orders(self._database)[:limit]
+        yield backlog_orders(self.database)[:limit]
 
     async def dead_letters_kept(self) -> int:
         self._not_away()
-        return len(self._database.dead_letters)
+        return len(self.database.dead_letters)
 
     def _not_away(self) -> None:
         if self._world.is_on("store away"):
@@ -91,12 +108,12 @@ class SimStore:
 
     async def bury(self, letter: DeadLetter) -> bool:
         def keep() -> bool:
-            if (name := self._database.keep(letter)) is not None:
+            if (name := self.database.keep(letter)) is not None:
                 told = (name, letter.subject, letter.data, letter.error)
                 self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
             return True
 
-        return await self._read("store.bury", keep)
+        return await self.read("store.bury", keep)
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         call = self._world.happens("store.commit", self._process)
@@ -133,7 +150,7 @@ class SimStore:
             return Committed.UNWRITABLE
         if call.unwritable and first:
             return Committed.UNWRITABLE
-        if not self._database.replace(order, document):
+        if not self.database.replace(order, document):
             return Committed.CONFLICT
         self._world.wrote(Wrote(self._world.now_s, self._process.name, order, call.loses_answer))
         return Committed.WRITTEN
@@ -146,7 +163,7 @@ class SimStore:
         flaps = self._world.is_on("store flaps") and int(self._world.now_s / FLAPS_EVERY_S) % 2 == 0
         return flaps or self._world.is_on("store away") or self._world.is_on("store without data")
 
-    async def _read(self, hook: str, find: Callable[[], R]) -> R:
+    async def read(self, hook: str, find: Callable[[], R]) -> R:
         call = self._world.happens(hook, self._process)
 
         def act(reply: Reply[R]) -> None:

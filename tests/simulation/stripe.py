@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Instrument, IntentStatus, RefusalReason
 from payment.core.order import Attempt
@@ -25,6 +26,7 @@ from payment.ports.cards import (
     ListOutcome,
     NotYet,
     Obstacle,
+    Permission,
     RefundOutcome,
     Refused,
     RetrieveOutcome,
@@ -66,6 +68,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 Act = Callable[[bool, bool], R]
 
+ACCOUNT = StripeAccount("acct_right", False, "the right key")
+OTHER_ACCOUNT = StripeAccount("acct_other", False, "another account's key")
+
 EXECUTION_S = 0.3
 """About how long Stripe executes a request with a key: for that time its key is in use."""
 DAY_S = 86_400.0
@@ -84,7 +89,8 @@ A_MOMENT_S = 0.001
 class SimStripe:
     """The account, and what the journal learns of it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, account: StripeAccount = ACCOUNT) -> None:
+        self.account = account
         self.books = FakeStripe(world.clock, changed=self._changed)
         self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
         self.books.stores_refusals = world.chances.next("stores refusals") < 0.5
@@ -119,6 +125,8 @@ class SimStripe:
 
     def _obstacle(self, kind: str) -> Obstacle | None:
         if self._world.is_on("stripe key refused"):
+            return Obstacle.KEY_REFUSED
+        if kind in ("create", "confirm") and self._world.is_on(f"stripe {kind} forbidden"):
             return Obstacle.KEY_REFUSED
         if self._world.is_on("stripe 429") or not self.books.admits(kind, self._world.clock.monotonic()):
             return Obstacle.RATE_LIMITED
@@ -258,7 +266,8 @@ class SimCards:
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
         self._process = process
-        self._books = world.stripe.books
+        self._stripe = world.other_stripe if process.other_key else world.stripe
+        self._books = self._stripe.books
 
     async def create(self, intent: IntentReference) -> CreateOutcome:
         parts = (intent.amount, intent.currency, intent.order_id, intent.payment_id)
@@ -300,8 +309,19 @@ class SimCards:
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
         return await self._look(About("find_refund", request.order_id), lambda: self._books.recheck_refund(request))
 
-    async def check(self) -> NotYet | Unclear | None:
-        return await self._look(About("check", ""), lambda: None)
+    async def check(self) -> StripeAccount | NotYet | Unclear:
+        return await self._look(About("check", ""), lambda: self._stripe.account)
+
+    async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
+        """Those that no charge needs are always there: to ask for them costs a simulation, and shows nothing."""
+        if permission.value not in ("create", "confirm"):
+            return None
+
+        def look() -> NotYet | None:
+            refused = self._world.is_on(f"stripe {permission.value} forbidden")
+            return NotYet(Obstacle.KEY_REFUSED, "a restricted key") if refused else None
+
+        return await self._look(About("permission", ""), look)
 
     async def close(self) -> None:
         return
@@ -312,7 +332,7 @@ class SimCards:
 
     def _refuse(self, call: Call, key: str) -> None:
         """What Stripe refuses once for its parameters it refuses always, but not once it has done it."""
-        stripe = self._world.stripe
+        stripe = self._stripe
         if key in stripe.refused:
             call.answer = stripe.refused[key]
         elif call.refuses_later:
@@ -339,17 +359,18 @@ class SimCards:
         if call.answer is None and world.is_on("stripe away"):
             call.answer = NotYet(Obstacle.UNREACHABLE, "no connection")
         if not isinstance(call.answer, NotYet):
-            world.journal.add(StripeSent(world.now_s, name, kind, key, about.order_id, about.attempt, about.intent_id))
+            where = (about.order_id, about.attempt, about.intent_id, self._stripe.account.id)
+            world.journal.add(StripeSent(world.now_s, name, kind, key, *where))
 
         def arrived(reply: Reply[R | NotYet | Unclear]) -> None:
             world.journal.add(StripeAsked(world.now_s, name, kind, key, fingerprint, about.order_id))
-            world.stripe.asked(call, key, act, reply)
+            self._stripe.asked(call, key, act, reply)
 
         def lost() -> Unclear:
             return Unclear("no whole answer in time")
 
         outcome = await world.carrier.travel(call, arrived, lost, CALL_TIMEOUT_S)
-        if kind != "check":
+        if kind not in ("check", "permission"):
             world.journal.add(StripeAnswered(world.now_s, name, kind, key, about.order_id, repr(outcome)))
         return outcome
 

@@ -184,6 +184,10 @@ def refund_fails(journal: Journal) -> Journal:
 OTHER_REFUND = b'{"id": "p", "orderId": "o2", "stripeId": "ch_2", "refundId": "re_9"}'
 
 PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
+    "a confirm is sent with another account's key": (
+        "nothing is sent to another account than the database's",
+        lambda j: changed(j, StripeSent, is_confirm, account_id="acct_other"),
+    ),
     "a revision is left out": (
         "rev only grows",
         lambda j: without(j, Wrote, lambda e: e.order.id == "o1" and e.order.rev == 2),

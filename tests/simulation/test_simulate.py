@@ -47,7 +47,7 @@ print([simulate(int(seed)).digest for seed in sys.argv[1:]])
 
 def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = None, patience_s: float = 9.0) -> Plan:
     events = [EventPlan(0.5, "created")] + ([EventPlan(cancelled_s, "cancelled")] if cancelled_s else [])
-    press = PressPlan(1.0, "c1", "u1", "tok_visa", patience_s, retries=2)
+    press = PressPlan(1.0, "c1", "u1", "tok_visa", patience_s, retries=3)
     order = OrderPlan("o1", "u1", 19.99, "usd", 900.0, tuple(events), (press,))
     return Plan(7, processes, (order,), strikes, (), ends_s=6.0)
 

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ops.health import Dependency
 from payment.ports.store import DeadLetter
@@ -32,8 +33,10 @@ from tests.simulation.loop import START_S, Ready, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
 from tests.simulation.process import Process
-from tests.simulation.stripe import SimStripe
+from tests.simulation.stripe import OTHER_ACCOUNT, SimStripe
 
+OTHER_KEY = "key of another account"
+"""The fault in which a process has one: the database belongs to the right account from the beginning then."""
 ACK_WAIT_S = 8.0
 """How long the bus waits for an ack. The contract asks for 5 s or more."""
 RESTART_AFTER_S = 0.5
@@ -54,6 +57,10 @@ class World:
         self.clock = SimClock(self.loop)
         self.database = FakeDatabase()
         self.stripe = SimStripe(self)
+        self.other_stripe = SimStripe(self, OTHER_ACCOUNT)
+        """Another account, or another environment's: a process may be given its key (F48)."""
+        if any(strike.fault == OTHER_KEY for strike in plan.strikes):
+            self.database.account = BoundAccount(self.stripe.account, self.clock.now(), "an earlier process")
         self.bus = SimBus(self, ACK_WAIT_S)
         self.network = Network(self.loop, self.chances)
         self.carrier = Carrier(self.loop, self.chances.latency_s)
@@ -233,6 +240,7 @@ class World:
                 process.limits = None
                 process.stop()
             process.start()
+            process.use_right_key()
 
     def target(self, strike: Strike, call: Call | None) -> Process | None:
         """The process that a strike is about: the one it names, else the one whose call it is."""
@@ -291,6 +299,7 @@ class World:
 PLAIN = (str, int, float, bool, type(None))
 QUIET = frozenset(
     {
+        "store.account",
         "store.due",
         "store.rechecks",
         "store.prepare",
@@ -298,6 +307,7 @@ QUIET = frozenset(
         "store.missing_indexes",
         "store.ping",
         "stripe.check",
+        "stripe.permission",
     }
 )
 """Calls that an idle process makes again and again."""

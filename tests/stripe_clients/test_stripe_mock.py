@@ -125,7 +125,7 @@ async def test_every_request_but_the_confirm_is_in_stripes_specification(mock: S
         "POST /v1/refunds",
         "GET /v1/refunds",
         "GET /v1/charges/ch_1",
-        "GET /v1/balance",
+        "GET /v1/account",
     }
     assert {status for _, status in answered} == {200}
 

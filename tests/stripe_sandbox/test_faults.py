@@ -19,6 +19,7 @@ AS_SEEN: list[tuple[str, type[Exception], int]] = [
     ("html", stripe.APIError, 0),
     ("html_after", stripe.APIError, 1),
     ("unauthorized", stripe.AuthenticationError, 0),
+    ("forbidden", stripe.PermissionError, 0),
 ]
 
 
@@ -190,3 +191,40 @@ def test_every_fault_is_tested() -> None:
     """A new kind of fault gets a row above."""
     by_itself = {"cut_body", "hang", "hang_after", "delay", "late", "processing"}
     assert {kind.value for kind in FaultKind} == {fault for fault, *_ in AS_SEEN} | by_itself
+
+
+async def test_a_restricted_key_is_told_what_it_lacks_and_whose_it_is(world: World) -> None:
+    """As Stripe says it: the account and the permission; no part of the key but its ends."""
+    account = await world.stripe.v1.accounts.retrieve_current_async()
+    await world.control("faults", fault="forbidden", endpoint="charges.create")
+    with pytest.raises(stripe.PermissionError) as refused:
+        await world.charge()
+    message = str(refused.value)
+    assert f"on account '{account.id}'" in message
+    assert "rak_charge_write" in message
+    assert refused.value.http_status == 403
+
+
+async def test_a_fault_about_an_order_strikes_no_other(world: World) -> None:
+    """By what a request names itself, and by the transfer group of the intent that it is about."""
+    await world.control("faults", fault="rate_limit", times=None, about="order-1")
+    made = []
+    for group in ("order-1", "order-2"):
+        form = {"amount": "1999", "currency": "usd", "transfer_group": group}
+        status, body, _ = await world.post("/v1/payment_intents", group, **form)
+        made.append(status)
+    assert made == [429, 200]
+    await world.control("faults", fault="forbidden", endpoint="payment_intents.confirm", times=None, about="order-2")
+    status, _, _ = await world.post(f"/v1/payment_intents/{body['id']}/confirm", "c", payment_method="pm_card_visa")
+    assert status == 403
+
+
+async def test_a_counted_fault_for_any_endpoint_is_not_used_up_by_a_look_at_the_account(world: World) -> None:
+    """Clients look whether the sandbox is there, now and then: a test means the requests after that."""
+    await world.control("faults", fault="rate_limit", endpoint="*", times=1)
+    await world.stripe.v1.accounts.retrieve_current_async()
+    with pytest.raises(stripe.RateLimitError):
+        await world.charge()
+    await world.control("faults", fault="rate_limit", endpoint="*", times=None)
+    with pytest.raises(stripe.RateLimitError):
+        await world.stripe.v1.accounts.retrieve_current_async()

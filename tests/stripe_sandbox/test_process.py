@@ -201,3 +201,19 @@ async def test_a_wrong_option_is_named(tmp_path: Path, wrong: list[str]) -> None
     async with program(*PROGRAM, "--data", tmp_path, *wrong) as started:
         assert wrong[0].encode() in await started.silent()
         assert await started.ended() == 2
+
+
+async def account_of(line: str) -> str:
+    async with client(line) as stripes:
+        return str((await stripes.v1.accounts.retrieve_current_async()).id)
+
+
+async def test_an_account_has_the_same_id_for_as_long_as_its_data_are_kept(tmp_path: Path) -> None:
+    """F48: over a restart; other data are another account, and `--account` names it."""
+    seen = []
+    for folder, more in (("a", ()), ("a", ()), ("b", ()), ("b", ("--account", "acct_mine")), ("b", ())):
+        async with program(*PROGRAM, "--data", tmp_path / folder, *more) as sandbox:
+            seen.append(await account_of(await sandbox.line()))
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0].startswith("acct_")
+    assert seen[3:] == ["acct_mine", "acct_mine"]

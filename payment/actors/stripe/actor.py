@@ -7,6 +7,8 @@ Its mailbox takes, from the ledger:
     FindRefund, RecheckRefund
     CancelEffect                                    a call that was not sent yet is not sent
 
+and to the ledger it sends AccountSeen too: whether anything is sent at all rests on what the ledger answers.
+
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
 nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the
 ledger, which commits its next send first. Retrieves, lists and refunds are safe to repeat, and are repeated here until
@@ -18,20 +20,23 @@ This module holds all code that awaits: turns, calls, time and the ledger's mail
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 from payment.actors.actor import Actor
 from payment.actors.letters import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
 from payment.actors.mailbox import Mailbox
-from payment.actors.stripe.outcomes import Outcome, Step
+from payment.actors.stripe.key_checks import KeyChecks
+from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.rate_limiter import INSTANT_S
 from payment.actors.stripe.scheduler import StripeScheduler
-from payment.actors.stripe.telemetry import ACCOUNT, CHECK, StripeTelemetry
+from payment.actors.stripe.telemetry import ACCOUNT, StripeTelemetry
 from payment.core.effects import ConfirmIntent, FindRefund, ListCharges, RecheckRefund, RefundCharge
 from payment.ops.health import Health
 from payment.ops.metrics import Metrics
-from payment.ports.cards import CardProcessor, NotYet, Obstacle
+from payment.ports.cards import CardProcessor, NotYet, Obstacle, Permission
 from payment.ports.clock import Clock
 
 PROBE_EVERY_S = 1.0
@@ -40,8 +45,9 @@ PROBE_EVERY_S = 1.0
 TICK_EVERY_S = 1.0
 """Between looks at entries whose time has passed while they waited."""
 
-CHECK_EVERY_S = 3.0
-"""Between checks of Stripe while it is not known to be well and no other request is made."""
+RETRY_AFTER_OF_ONE_S = 1.0
+"""For how long a whole endpoint obeys the Retry-After of a single entry's refusal, in seconds: that may be about this
+entry alone, which waits as long as Stripe asks. A second entry's is obeyed by all."""
 
 DRAIN_LOOK_EVERY_S = 0.05
 """Between looks whether the calls in flight have ended."""
@@ -49,6 +55,17 @@ DRAIN_LOOK_EVERY_S = 0.05
 CALL_STUCK_S = 60.0
 """A call is several requests at most (a refund: itself, three pages, the charge, its disputes), each of which the
 adapter ends after 8 s: one that is older than this is lost."""
+
+PERMISSION_OF = {
+    Step.LIST: Permission.LIST,
+    Step.CREATE: Permission.CREATE,
+    Step.CONFIRM: Permission.CONFIRM,
+    Step.RETRIEVE: Permission.RETRIEVE,
+    Step.CANCEL: Permission.CANCEL,
+    Step.REFUND: Permission.REFUND,
+    Step.FIND_REFUND: Permission.REFUND,
+}
+"""What our key has to be allowed for each step. Whoever may refund may look at refunds (docs.stripe.com/keys)."""
 
 
 class StripeActor(Actor[StripeLetter]):
@@ -70,16 +87,24 @@ class StripeActor(Actor[StripeLetter]):
         self._ledger = ledger
         self._cards = cards
         self._estimate = estimate
-        self._telemetry = StripeTelemetry(health, metrics)
+        self._telemetry = StripeTelemetry(health, metrics, clock)
+        self._checks = KeyChecks(cards, ledger, self._telemetry, clock, self, self._spawn_check)
+        self._allowed = asyncio.Event()
+        """Set while the database is known to belong to our key's account: nothing leaves before."""
         self._queues = Queues(rate_ceiling_per_s, clock.monotonic())
         self._scheduler = StripeScheduler(
-            self._queues, estimate, clock, wake_later=self._wake_later, send_end=self._send_end
+            self._queues,
+            estimate,
+            clock,
+            wake_later=self._wake_later,
+            send_end=self._send_end,
+            want_check=self._want_check,
+            away_s=self._telemetry.away_s,
         )
         self._account_turn = asyncio.Lock()
         """Held by the queue that waits for the account's rate limiter. It is fair: each queue keeps its share."""
         self._in_flight: dict[str, float] = {}
         """Since when, in monotonic seconds, by effect id: the first is the oldest."""
-        self._checking_since: float | None = None
         self._ends: deque[EffectEnded] = deque()
         """Messages that the ledger has yet to receive; never more than it has released effects."""
         self._some_ended = asyncio.Event()
@@ -96,11 +121,12 @@ class StripeActor(Actor[StripeLetter]):
             self.spawn(self._serve(queue), name=f"{queue.kind} queue")
         self.spawn(self._report_ends(), name="ends")
         self.spawn(self._tick(), name="tick")
-        self.spawn(self._check_while_unwell(), name="check")
+        self.spawn(self._checks.run(), name="check")
 
     async def drain(self) -> None:
         """Send nothing more and give waiting effects back; wait for calls in flight and for the ledger."""
         self._scheduler.close()
+        self._checks.closed = True
         while self._in_flight or self._ends:
             await self.clock.sleep(DRAIN_LOOK_EVERY_S)
 
@@ -110,8 +136,7 @@ class StripeActor(Actor[StripeLetter]):
     def stuck_for_s(self) -> float:
         """A call that no timeout of the adapter ends is a hang too: its seconds past `CALL_STUCK_S` count (F32)."""
         oldest = next(iter(self._in_flight.values()), None)
-        began = [since for since in (oldest, self._checking_since) if since is not None]
-        age_s = self.clock.monotonic() - min(began) if began else 0.0
+        age_s = 0.0 if oldest is None else self.clock.monotonic() - oldest
         return max(super().stuck_for_s(), age_s - CALL_STUCK_S)
 
     # ------------------------------------------------------------------------------------------------------- messages
@@ -142,6 +167,9 @@ class StripeActor(Actor[StripeLetter]):
             while not queue.may_go or self._scheduler.closed:
                 queue.changed.clear()
                 await queue.changed.wait()
+            if not self._allowed.is_set():
+                await self._allowed.wait()
+                continue
             wait_s = self._wait_s(queue)
             if wait_s > 0:
                 await self.clock.sleep(wait_s)
@@ -152,12 +180,13 @@ class StripeActor(Actor[StripeLetter]):
             async with self._account_turn:
                 while (wait_s := self._queues.account.wait_s(self.clock.monotonic())) > 0:
                     await self.clock.sleep(wait_s)
-                if queue.may_go and self._wait_s(queue) == 0:  # as it stands after that wait
+                # As it stands after that wait.
+                if queue.may_go and self._allowed.is_set() and self._wait_s(queue) == 0:
                     self._send_first(queue)
 
     def _wait_s(self, queue: Queue) -> float:
         now = self.clock.monotonic()
-        probe_s = queue.last_taken_at + PROBE_EVERY_S - now if self._telemetry.trouble else 0.0
+        probe_s = queue.last_taken_at + PROBE_EVERY_S - now if self._telemetry.only_probes(queue.kind) else 0.0
         return max(queue.limiter.wait_s(now), probe_s if probe_s > INSTANT_S else 0.0)
 
     def _send_first(self, queue: Queue) -> None:
@@ -183,9 +212,14 @@ class StripeActor(Actor[StripeLetter]):
         call_s = self.clock.monotonic() - began
         entry.call_ms += call_s * 1_000
         self._telemetry.call_ended(queue.kind, entry, outcome, call_s * 1_000)
-        self._telemetry.observe(outcome, queue.kind, call_s, alone=entry.alone)
-        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.RATE_LIMITED and not entry.alone:
-            self._slow_down(queue, began, outcome)
+        self._telemetry.observe(outcome, entry.step.value, call_s)
+        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.UNREACHABLE:
+            self._checks.doubt()
+        if isinstance(outcome, NotYet) and outcome.obstacle in REFUSALS and not (outcome.alarm or entry.alone):
+            if outcome.obstacle is Obstacle.RATE_LIMITED:
+                self._slow_down(queue, entry, began, outcome)
+            else:
+                self._want_check(entry)
         self._scheduler.call_ended(queue, entry, outcome)
 
     async def _call(self, entry: Entry) -> Outcome:
@@ -210,12 +244,34 @@ class StripeActor(Actor[StripeLetter]):
             return await self._cards.cancel(intent_id)
         return await self._cards.retrieve(intent_id)
 
-    def _slow_down(self, queue: Queue, left_at: float, refusal: NotYet) -> None:
+    def _slow_down(self, queue: Queue, entry: Entry, left_at: float, refusal: NotYet) -> None:
         """Stripe refused a request for its rate: the limiter whose limit it was falls."""
         kind, limiter = (ACCOUNT, self._queues.account) if refusal.account else (queue.kind, queue.limiter)
-        if limiter.refused(self.clock.monotonic(), left_at, refusal.retry_after_s):
+        retry_after_s = refusal.retry_after_s
+        if retry_after_s is not None and not refusal.account and queue.refused_last in (None, entry):
+            retry_after_s = min(retry_after_s, RETRY_AFTER_OF_ONE_S)
+        queue.refused_last = entry
+        if limiter.refused(self.clock.monotonic(), left_at, retry_after_s):
             self._telemetry.rate_fell(kind, limiter)
             self._scheduler.rates_changed()
+        entry.refused_for_the_rate(limiter)
+
+    # ---------------------------------------------------------------------------------------------------------- checks
+
+    def _spawn_check(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self.spawn(work, name=name)
+
+    def _want_check(self, entry: Entry) -> None:
+        self._checks.want(PERMISSION_OF[entry.step])
+
+    def allow(self, allowed: bool) -> None:
+        """The ledger has said whether the database belongs to our key's account."""
+        self._scheduler.held = not allowed
+        (self._allowed.set if allowed else self._allowed.clear)()
+
+    def permission_checked(self, permission: Permission, answered: bool) -> None:
+        """A check has shown whether Stripe refuses every call of a kind."""
+        self._scheduler.checked(self._queues.of_kind(permission.value), answered=answered)
 
     # ----------------------------------------------------------------------------------------------------------- ends
 
@@ -233,16 +289,6 @@ class StripeActor(Actor[StripeLetter]):
                 self._ends.popleft()
 
     # ----------------------------------------------------------------------------------------------------------- time
-
-    async def _check_while_unwell(self) -> None:
-        """At start, and while Stripe is not known to be well: ask it something, so that its return is noticed."""
-        while True:
-            if not self._telemetry.well and not self._scheduler.closed:
-                self._checking_since = self.clock.monotonic()
-                outcome = await self._cards.check()
-                self._checking_since = None
-                self._telemetry.observe(outcome, CHECK)
-            await self.clock.sleep(CHECK_EVERY_S)
 
     async def _tick(self) -> None:
         """Give back effects that it is too late to send, so that their orders' clients can be answered."""

@@ -90,6 +90,9 @@ Outcome = (
     CreateOutcome | ConfirmOutcome | RetrieveOutcome | CancelOutcome | ListOutcome | RefundOutcome | FindRefundOutcome
 )
 
+REFUSALS: Final = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED)
+"""Obstacles that concern all requests, unless Stripe answers others: then they are one order's."""
+
 SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded, DisputeLost)
 """After these the same request with the same key would only bring the same answer."""
 

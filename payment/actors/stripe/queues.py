@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from payment.actors.place_queue import Place, PlaceQueue
 from payment.actors.stripe.outcomes import Progress, Step, carried_over, first_progress, step_of
-from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, RateLimiter
+from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, Fall, RateLimiter
 from payment.core.effects import StripeEffect
 
 CREATE_IN_FLIGHT_LIMIT = 50
@@ -34,17 +34,22 @@ class Entry:
         "_progress",
         "alarmed",
         "alone",
+        "away_ms",
+        "away_s_seen",
         "call_ms",
         "cancelled",
         "effect",
+        "falls",
         "newer",
         "past_confirm",
         "past_create",
         "place",
         "received_at",
         "refusals",
+        "retry_after_s",
         "sent_at",
         "sleeps",
+        "slept_from",
         "step",
         "tries",
     )
@@ -67,13 +72,23 @@ class Entry:
         """Calls of the present step."""
         self.refusals = 0
         """Refusals in a row of the present step, for the rate or for our key."""
+        self.retry_after_s = 0.0
+        """What Stripe asked for with the last of them, in seconds."""
+        self.falls: list[tuple[RateLimiter, Fall]] = []
+        """The falls of rates that its refusals for the rate are blamed for."""
         self.alone = False
-        """Stripe refused this entry repeatedly and then answered another one: one more refusal concerns this entry
-        only. It then backs off by itself, and no other entry waits because of it."""
+        """Stripe refused this entry repeatedly and then answered another one: what it is refused for concerns this
+        entry only. It backs off by itself, and no other entry waits because of it."""
         self.sleeps = 0
         """How often it was delayed or queued: a delay that is not its last one must not queue it again."""
         self.call_ms = 0.0
         """Time at Stripe, of all its calls, in milliseconds."""
+        self.away_ms = 0.0
+        """Time between its calls in which Stripe was away, or that it slept because of what Stripe answered."""
+        self.away_s_seen = 0.0
+        """The seconds that Stripe had been away in all when that was last added up."""
+        self.slept_from: float | None = None
+        """Monotonic seconds, while it sleeps."""
         self.newer: StripeEffect | None = None
         """The same effect, released again meanwhile: done after this one, unless this one settles it."""
 
@@ -104,7 +119,32 @@ class Entry:
         """A step is done, and the next one begins."""
         self.progress = progress
         self.tries = self.refusals = 0
+        self.retry_after_s = 0.0
         self.alone = False
+
+    def waited(self, now: float, away_s: float) -> None:
+        """It has waited until now: `away_s` is how long Stripe has been away in all. What it slept was for Stripe."""
+        waited_s = away_s - self.away_s_seen if self.slept_from is None else now - self.slept_from
+        self.away_ms += waited_s * 1_000
+        self.slept_from, self.away_s_seen = None, away_s
+
+    def refused_for_the_rate(self, limiter: RateLimiter) -> None:
+        """A refusal for the rate of this limiter was counted."""
+        fall = limiter.blame(self.effect.id)
+        if fall is not None and (limiter, fall) not in self.falls:
+            self.falls.append((limiter, fall))
+
+    def answered(self) -> None:
+        """Stripe has dealt with it at last: what it was refused for was the rate."""
+        for _, fall in self.falls:
+            fall.right = True
+        self.falls.clear()
+
+    def acquitted(self, now: float) -> bool:
+        """It is refused alone: the rate was not the reason. Returns whether a rate has risen again."""
+        risen = [limiter.acquit(fall, self.effect.id, now) for limiter, fall in self.falls]
+        self.falls.clear()
+        return any(risen)
 
 
 class Queue:
@@ -118,8 +158,10 @@ class Queue:
         self.changed = asyncio.Event()
         self.last_taken_at = limiter.started_at
         self.aside: list[tuple[Entry, int]] = []
-        """Entries refused repeatedly, until the next call shows if Stripe refuses others too, and their `sleeps` at
-        that time: an entry whose `sleeps` has changed since is no longer aside."""
+        """Entries refused repeatedly, until another call is answered or a check shows if Stripe refuses all, and their
+        `sleeps` at that time: an entry whose `sleeps` has changed since is no longer aside."""
+        self.refused_last: Entry | None = None
+        """The entry that was refused for the rate last, with no answer to another one since."""
         self._ready: PlaceQueue[Entry] = PlaceQueue()
 
     def add(self, entry: Entry) -> None:
@@ -187,6 +229,10 @@ class Queues:
     def of(self, entry: Entry) -> Queue:
         """Returns the queue of an entry's step."""
         return self._of_step[entry.step]
+
+    def of_kind(self, kind: str) -> Queue:
+        """Returns the queue of this kind of endpoint."""
+        return next(queue for queue in self._all if queue.kind == kind)
 
     def take(self, queue: Queue, now: float) -> Entry:
         """The first entry of a queue has its turn, by the account's rate limiter too."""

@@ -40,6 +40,23 @@ BURST_S = 0.2
 """Requests that were not made within this time may be made at once, so that a request after a pause does not wait."""
 
 
+class Fall:
+    """One fall of a rate. `blamed` are the requests (by effect id) whose refusals it stands for.
+
+    A request that is answered when it is made again was refused for the rate: the fall was right. Where all of them
+    are refused while others are answered, the rate was not the reason, and the fall is taken back.
+    """
+
+    __slots__ = ("blamed", "fell_before_at", "per_s_before", "refused_per_s_before", "right")
+
+    def __init__(self, per_s_before: float, refused_per_s_before: float, fell_before_at: float) -> None:
+        self.per_s_before = per_s_before
+        self.refused_per_s_before = refused_per_s_before
+        self.fell_before_at = fell_before_at
+        self.blamed: set[str] = set()
+        self.right = False
+
+
 class RateLimiter:
     """Says when the next request may leave. Times are seconds of a monotonic clock, rates are requests a second."""
 
@@ -52,6 +69,7 @@ class RateLimiter:
         self._fell_at = now - REFUSAL_REMEMBERED_S
         self._refused_per_s = 0.0
         self._not_before = now
+        self._last_fall: Fall | None = None
 
     def wait_s(self, now: float) -> float:
         """Returns how long until the next request may leave, in seconds; 0 is now."""
@@ -83,8 +101,30 @@ class RateLimiter:
             self._not_before = max(self._not_before, now + retry_after_s)
         if left_at <= self._fell_at + FALL_SETTLES_S:
             return False
+        self._last_fall = Fall(self.per_s, self._refused_per_s, self._fell_at)
         self._fell_at = now
         self._refused_per_s = self.per_s
         self.per_s = max(SLOWEST_PER_S, self.per_s * FALL)
         self._next_at = max(self._next_at, now + 1.0 / self.per_s)
+        return True
+
+    def blame(self, request: str) -> Fall | None:
+        """The last refusal was this request's: the last fall stands for it. None: the rate never fell."""
+        if self._last_fall is not None:
+            self._last_fall.blamed.add(request)
+        return self._last_fall
+
+    def acquit(self, fall: Fall, request: str, now: float) -> bool:
+        """This request is refused whatever the rate is. Returns whether its fall was taken back, as none is left."""
+        fall.blamed.discard(request)
+        if fall.blamed or fall.right:
+            return False
+        fall.right = True  # a fall is taken back once
+        if fall is self._last_fall:
+            self.per_s = max(self.per_s, fall.per_s_before)
+            self._refused_per_s, self._fell_at = fall.refused_per_s_before, fall.fell_before_at
+            self._last_fall = None
+        else:
+            self.per_s = min(self.ceiling_per_s, self.per_s / FALL)
+        self._next_at = min(self._next_at, now + 1.0 / self.per_s)
         return True

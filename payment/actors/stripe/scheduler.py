@@ -1,6 +1,6 @@
 """Every effect in the Stripe actor from its release to its end, and which step it takes next: the actor without calls.
 
-An entry sleeps, is ready (in the queue of its step), stands aside (refused again and again), or has a call in flight.
+An entry sleeps, is ready (in the queue of its step), stands aside (refused repeatedly), or has a call in flight.
 Every move between these happens within one turn of the event loop. Nothing here waits: the actor is asked to wake an
 entry later, and sends each end to the ledger.
 
@@ -17,6 +17,7 @@ from msgspec import structs
 from payment.actors.letters import EffectEnded
 from payment.actors.place_queue import Place
 from payment.actors.stripe.outcomes import (
+    REFUSALS,
     SETTLING,
     End,
     Outcome,
@@ -40,17 +41,24 @@ OPERATOR_AGAIN_AFTER_S = 30.0
 """Before a call is repeated that fails until an operator changes something."""
 
 ASIDE_AFTER_REFUSALS = 2
-"""Refusals in a row after which an entry lets the next one go first, to see whether Stripe refuses it alone."""
+"""Refusals in a row after which an entry lets others go first, to see whether Stripe refuses it alone."""
+
+ALONE_AGAIN_AFTER_S = 1.0
+ALONE_AGAIN_FACTOR = 4.0
+LONGEST_ALONE_AGAIN_AFTER_S = 60.0
+"""Before an entry that is refused alone is tried again: 1, 4, 16, then 60 s. A hundred of them then take less than two
+of the 25 requests a second of their endpoint, and a permission that is granted is noticed within a minute."""
 
 QUEUE_WAITS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED, Obstacle.UNREACHABLE)
 """Obstacles that all requests meet alike: the entry is first in its queue again, and the queue itself waits."""
-
-REFUSALS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED)
 
 PREPARING_SINCE = math.inf
 """The place, after all others, of a create ahead of its order's first request: it leaves when no other create waits."""
 
 WakeLater = Callable[[Entry, int, float], None]
+
+WantCheck = Callable[[Entry], None]
+"""Is asked to find out whether Stripe refuses every call of the kind that this entry was refused."""
 
 
 class StripeScheduler:
@@ -63,8 +71,14 @@ class StripeScheduler:
         clock: Clock,
         wake_later: WakeLater,
         send_end: Callable[[EffectEnded], None],
+        want_check: WantCheck,
+        away_s: Callable[[], float],
     ) -> None:
-        """`wake_later(entry, sleep, delay_s)` is to call `woken(entry, sleep)` after the delay."""
+        """`wake_later(entry, sleep, delay_s)` is to call `woken(entry, sleep)` after the delay, `want_check(entry)`
+        is to call `checked` later. `away_s()` is for how many seconds Stripe has been away in all.
+        """
+        self.held = True
+        """Nothing may leave: the database is not known to belong to our key's account (F48)."""
         self.closed = False
         """Nothing may leave any more: each effect that comes is given back."""
         self._queues = queues
@@ -72,6 +86,8 @@ class StripeScheduler:
         self._clock = clock
         self._wake_later = wake_later
         self._send_end = send_end
+        self._want_check = want_check
+        self._away_s = away_s
         self._entries: dict[str, Entry] = {}
         self._arrivals = 0
 
@@ -105,11 +121,12 @@ class StripeScheduler:
     def woken(self, entry: Entry, sleep: int) -> None:
         """An entry's delay is over. It may have ended meanwhile, or a newer release may have its own way in."""
         if self._entries.get(entry.effect.id) is entry and entry.sleeps == sleep:
+            entry.waited(self._clock.monotonic(), self._away_s())
             self._queues.of(entry).add(entry)
 
     def may_leave(self, entry: Entry) -> bool:
         """Asked immediately before each call."""
-        if self.closed or entry.cancelled:
+        if self.closed or self.held or entry.cancelled:
             return False
         now = self._clock.now()
         return not (self._too_late(entry, now) or _early_s(entry, now) > 0 or _must_list(entry, now))
@@ -118,6 +135,7 @@ class StripeScheduler:
         """An entry has its turn. The estimate counts each charge once in each stage."""
         entry.sent_at = now
         entry.sleeps += 1
+        entry.waited(now, self._away_s())
         if entry.step in (Step.CREATE, Step.CONFIRM):
             self._count(entry, past_confirm=entry.step is Step.CONFIRM)
             self.rates_changed()
@@ -132,7 +150,11 @@ class StripeScheduler:
 
     def call_ended(self, queue: Queue, entry: Entry, outcome: Outcome) -> None:
         """A call of an entry, in flight no longer, has ended: the entry ends too, goes on, or is repeated."""
-        self._judge_aside(queue, answered=_answered(outcome))
+        entry.away_s_seen = self._away_s()
+        if _answered(outcome):
+            entry.answered()
+            queue.refused_last = None
+            self._judge_aside(queue, alone=True)
         result = result_of(entry.effect, entry.progress, outcome)
         match result:
             case End():
@@ -149,8 +171,12 @@ class StripeScheduler:
             if not entry.in_flight and self._too_late(entry, self._clock.now()):
                 self._give_back(entry)
         for queue in self._queues:
-            if not (queue or queue.in_flight):
-                self._judge_aside(queue, answered=False)
+            if queue.aside and not (queue or queue.in_flight):
+                self._want_check(queue.aside[0][0])
+
+    def checked(self, queue: Queue, *, answered: bool) -> None:
+        """A check has shown whether Stripe deals with calls of this queue at all."""
+        self._judge_aside(queue, alone=answered)
 
     def close(self) -> None:
         """From now on no call may leave, and waiting effects are given back."""
@@ -174,21 +200,37 @@ class StripeScheduler:
         elif not_yet.obstacle not in QUEUE_WAITS or _one_permission(entry, not_yet) or entry.alone:
             if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:
                 entry.progress = _maybe_sent(entry.progress)
+            if not_yet.obstacle in REFUSALS:
+                entry.refusals += 1
+                delay_s = _alone_backoff_s(entry.refusals)
             self._go_on(entry, max(delay_s, not_yet.retry_after_s or 0.0))
         else:
-            entry.refusals = entry.refusals + 1 if not_yet.obstacle in REFUSALS else 0
-            if entry.refusals >= ASIDE_AFTER_REFUSALS and queue and entry.newer is None and not self._ends_here(entry):
-                queue.aside.append((entry, entry.sleeps))
-            else:
-                self._go_on(entry, 0.0)
+            self._wait_with_others(queue, entry, not_yet)
 
-    def _judge_aside(self, queue: Queue, *, answered: bool) -> None:
-        """Another call of the queue has ended. If Stripe answered it, one more refusal of those aside is about them."""
+    def _wait_with_others(self, queue: Queue, entry: Entry, not_yet: NotYet) -> None:
+        """It is first in its queue again; unless it was refused repeatedly, for that may be about this entry alone.
+
+        A refusal of another entry decides nothing: that one may be refused alone too.
+        """
+        entry.refusals = entry.refusals + 1 if not_yet.obstacle in REFUSALS else 0
+        entry.retry_after_s = not_yet.retry_after_s or 0.0
+        if entry.refusals < ASIDE_AFTER_REFUSALS or entry.newer is not None or self._ends_here(entry):
+            self._go_on(entry, entry.retry_after_s)
+            return
+        queue.aside.append((entry, entry.sleeps))
+        if not queue and queue.in_flight == 0:
+            self._want_check(entry)
+
+    def _judge_aside(self, queue: Queue, *, alone: bool) -> None:
+        """Those aside are refused alone, as Stripe has answered another call; or all are, and they go first again."""
         aside, queue.aside = queue.aside, []
         for entry, sleep in aside:
-            if self._entries.get(entry.effect.id) is entry and entry.sleeps == sleep:
-                entry.refusals, entry.alone = 0, answered
-                self._go_on(entry, 0.0)
+            if self._entries.get(entry.effect.id) is not entry or entry.sleeps != sleep:
+                continue
+            entry.refusals, entry.alone = int(alone), alone
+            if alone and entry.acquitted(self._clock.monotonic()):
+                self.rates_changed()
+            self._go_on(entry, max(_alone_backoff_s(entry.refusals) if alone else 0.0, entry.retry_after_s))
 
     def _go_on(self, entry: Entry, delay_s: float) -> None:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""
@@ -206,6 +248,7 @@ class StripeScheduler:
 
     def _begin(self, effect: StripeEffect) -> None:
         entry = self._entries[effect.id] = Entry(effect, self._place(effect), self._clock.monotonic())
+        entry.away_s_seen = self._away_s()
         if self.closed:
             self._give_back(entry)
         else:
@@ -229,6 +272,7 @@ class StripeScheduler:
         """Put an entry into its queue, after a delay if it has to wait first."""
         now = self._clock.now()
         entry.sleeps += 1
+        entry.waited(self._clock.monotonic(), self._away_s())
         if _must_list(entry, now):
             entry.progress = structs.replace(entry.progress, must_list=True)
         if entry.step not in (Step.LIST, Step.CREATE):
@@ -236,6 +280,7 @@ class StripeScheduler:
         # Looked at again after a while: the clock may have jumped back, and forward again (F38).
         delay_s = max(at_least_s, min(LONGEST_AGAIN_AFTER_S, _early_s(entry, now)))
         if delay_s > 0:
+            entry.slept_from = self._clock.monotonic()
             self._wake_later(entry, entry.sleeps, delay_s)
         else:
             self._queues.of(entry).add(entry)
@@ -249,7 +294,8 @@ class StripeScheduler:
         """The effect is completed. A newer release of it begins now, if there is need for it."""
         del self._entries[entry.effect.id]
         self._count(entry, past_confirm=True)
-        self._send_end(EffectEnded(entry.effect.id, end.message, entry.call_ms, end.handover))
+        entry.waited(self._clock.monotonic(), self._away_s())
+        self._send_end(EffectEnded(entry.effect.id, end.message, entry.call_ms, end.handover, entry.away_ms))
         if entry.newer is None:
             return
         if isinstance(end.message, SETTLING):
@@ -324,6 +370,10 @@ def _answered(outcome: Outcome) -> bool:
     if isinstance(outcome, NotYet):
         return outcome.obstacle not in QUEUE_WAITS
     return not isinstance(outcome, Unclear) or outcome.stored
+
+
+def _alone_backoff_s(refusals: int) -> float:
+    return min(LONGEST_ALONE_AGAIN_AFTER_S, ALONE_AGAIN_AFTER_S * ALONE_AGAIN_FACTOR ** min(refusals - 1, 10))
 
 
 def _backoff_s(tries: int) -> float:

@@ -1,12 +1,14 @@
 """The Stripe actor's logs, metrics and alarms, and Stripe's health as outcomes show it, for `/readyz` and the actor.
 
-It reads outcomes and never decides what becomes of an effect. `trouble` and `well` are all that the actor asks it.
+It reads outcomes and never decides what becomes of an effect. Change together: `payment.actors.stripe.key_checks`,
+which finds out what is kept here.
 """
 
 import logging
 from collections.abc import Iterable
 
-from payment.actors.stripe.outcomes import Outcome, Step, alarm_of
+from payment.actors.letters import AccountVerdict
+from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step, alarm_of
 from payment.actors.stripe.queues import Entry, Queue
 from payment.actors.stripe.rate_limiter import RateLimiter
 from payment.core.effects import ConfirmIntent, RefundCharge, StripeEffect
@@ -15,6 +17,7 @@ from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
 from payment.ops.vocabulary import Event
 from payment.ports.cards import NotYet, Obstacle, Unclear
+from payment.ports.clock import Clock
 
 ACCOUNT = "account"
 """The label of the account's rate limiter, beside the kinds of endpoints."""
@@ -29,51 +32,160 @@ finds out when it is back."""
 UNCLEAR_REMEMBERED_LIMIT = 1_000
 """Attempts that were logged as unclear, the newest: an older one may be logged once more."""
 
-CHARGE_KINDS = ("create", "confirm", CHECK)
-"""Where these are refused for our key, no charge can be made."""
+STEPPED_ASIDE_REMEMBERED_LIMIT = 1_000
+"""Orders that were logged as refused alone, the newest."""
+
+STEPPED_ASIDE_AGAIN_S = 600.0
+"""Before it is said again of an order: it is retried once a minute, for as long as the order may be paid."""
+
+RATE_REFUSALS_SAID_FROM = 2
+"""Refusals alone, for the rate, from which on an order is logged: a single one may be chance (F14)."""
+
+CHARGE_KINDS = ("create", "confirm")
+"""Where our key may not make these calls, no charge can be made."""
 
 
 class StripeTelemetry:
-    """The Stripe actor's logs and metrics, and the health of Stripe as its outcomes show it."""
+    """The Stripe actor's logs and metrics, and the health of Stripe as its outcomes show it.
 
-    def __init__(self, health: Health, metrics: Metrics, unclear_remembered: int = UNCLEAR_REMEMBERED_LIMIT) -> None:
+    Stripe is well where it answers, the database belongs to the key's account, and the key may make every kind of call
+    that we need. What is refused is kept by kind of call: a success of another kind says nothing about it.
+    """
+
+    def __init__(
+        self, health: Health, metrics: Metrics, clock: Clock, unclear_remembered: int = UNCLEAR_REMEMBERED_LIMIT
+    ) -> None:
         self._health = health
         self._metrics = metrics
+        self._clock = clock
         self._unclear_remembered = unclear_remembered
         self._unanswered = 0
+        self._refused: dict[str, str] = {}
+        """By kind of call (or `CHECK`, for the key itself): Stripe's words."""
+        self._account = AccountVerdict(None)
+        self._shown: str | None = None
+        self._degraded = False
+        """A permission is missing that no charge needs."""
         self._unclear: dict[str, None] = {}
+        self._aside: dict[str, float] = {}
+        self._away_from: float | None = clock.monotonic()
+        self._away_s = 0.0
+        self.answered_at = clock.monotonic()
+        """When Stripe answered last, in monotonic seconds."""
 
     @property
-    def trouble(self) -> bool:
-        """Whether Stripe is unreachable, or refuses our key: requests only probe."""
-        return self._unanswered >= TROUBLE_FROM
+    def refused_kinds(self) -> list[str]:
+        """The kinds of calls that our key may not make, as a check has shown."""
+        return [kind for kind in self._refused if kind != CHECK]
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last call had no answer."""
+        return self._unanswered > 0
 
     @property
     def well(self) -> bool:
-        """Whether Stripe counts as up: it has answered, and has not been silent for long since."""
-        return self._health.is_up(Dependency.STRIPE)
+        """Whether charges can be made: Stripe has answered, and has not been silent for long since."""
+        return self._health.is_up(Dependency.STRIPE) or (self._degraded and self._unanswered == 0)
 
-    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0, *, alone: bool = False) -> None:
-        """Note what an outcome says of Stripe itself. None: a check found all well.
+    def only_probes(self, kind: str) -> bool:
+        """Whether requests of this kind only find out if Stripe is back, or takes our key again."""
+        return self._unanswered >= TROUBLE_FROM or CHECK in self._refused or kind in self._refused
 
-        `call_s` is how long the call took, in seconds: silence began with it. `alone`: Stripe refuses this entry and
-        answers others.
+    def away_s(self) -> float:
+        """Returns for how many seconds no charge could be made at Stripe, since the actor's start."""
+        since_s = 0.0 if self._away_from is None else self._clock.monotonic() - self._away_from
+        return self._away_s + since_s
+
+    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0) -> None:
+        """Note what an outcome says of Stripe itself. None: a check found that Stripe is there and takes our key.
+
+        `call_s` is how long the call took, in seconds: silence began with it. A call that is refused for our key says
+        nothing yet, for it may be refused alone: the check that it leads to does.
         """
         match outcome:
-            case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind not in CHARGE_KINDS or alone:
-                # A restricted key that may charge: one permission is missing, which gives an alarm, and charges go on.
-                # Where the key itself is refused, this says nothing new, and the charges go on probing.
-                if self.well:
-                    self._unanswered = 0
+            case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind == CHECK:
+                self._unanswered = 0
+                self._refused[CHECK] = outcome.text
+                self._show()
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False):
-                self._unanswered = max(self._unanswered, TROUBLE_FROM)
-                self._health.mark_down(Dependency.STRIPE, outcome.text, blocks_charges=True)
+                self._unanswered = 0
+                self._heard()
             case NotYet(obstacle=Obstacle.UNREACHABLE, alarm=False) | Unclear(stored=False, alarm=False):
+                self._note_away(call_s)
                 self._unanswered += 1
                 self._health.mark_silent(Dependency.STRIPE, outcome.text, call_s)
             case _:  # Stripe answered, also where it refused the request
                 self._unanswered = 0
-                self._health.mark_up(Dependency.STRIPE)
+                if not isinstance(outcome, NotYet):
+                    self._refused.pop(CHECK, None)
+                    self._refused.pop(kind, None)
+                self._show()
+
+    def permission(self, kind: str, outcome: NotYet | Unclear | None) -> None:
+        """A check has shown whether our key may make calls of this kind. None: it may."""
+        if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.KEY_REFUSED:
+            self._unanswered = 0
+            if kind not in self._refused and kind not in CHARGE_KINDS:
+                self._metrics.alarms(Event.PERMISSION_MISSING).inc()
+                get_logger().error(Event.PERMISSION_MISSING, alarm=True, kind=kind, reason=outcome.text)
+            self._refused[kind] = outcome.text
+            self._show()
+        else:
+            self.observe(outcome, kind)
+
+    def account(self, verdict: AccountVerdict) -> None:
+        """The ledger has said whether the database belongs to the key's account; None where it can't say it now."""
+        if verdict.same is None and self._account.same is not None:
+            return  # what was known stands
+        news = verdict != self._account
+        self._account = verdict
+        if verdict.same is False and news:
+            self._metrics.alarms(Event.ACCOUNT_MISMATCH).inc()
+            get_logger().error(Event.ACCOUNT_MISMATCH, alarm=True, reason=verdict.text)
+        self._show()
+
+    def _heard(self) -> None:
+        """Stripe answered, and what it said is not known to concern more than one call."""
+        self.answered_at = self._clock.monotonic()
+        if self.well:
+            self._show()
+
+    def _show(self) -> None:
+        """Stripe has answered: say whether it is well, and if not, why."""
+        self.answered_at = self._clock.monotonic()
+        if self._account.same is None and not self._account.text:
+            return  # not known yet
+        why, blocks_charges = self._why_unwell()
+        if why is None:
+            self._note_back()
+            self._health.mark_up(Dependency.STRIPE)
+        else:
+            (self._note_away if blocks_charges else self._note_back)()
+            self._health.answered(Dependency.STRIPE)
+            news = why != self._shown
+            self._health.mark_down(Dependency.STRIPE, why, blocks_charges=blocks_charges, again=news)
+        self._shown, self._degraded = why, why is not None and not blocks_charges
+
+    def _why_unwell(self) -> tuple[str | None, bool]:
+        """Why Stripe is not well, and whether that keeps charges from being made."""
+        if not self._account.same:
+            return self._account.text, True
+        if CHECK in self._refused:
+            return self._refused[CHECK], True
+        for kind in CHARGE_KINDS:
+            if kind in self._refused:
+                return f"STRIPE_KEY may not {kind} a PaymentIntent: {self._refused[kind]}", True
+        for kind, text in self._refused.items():
+            return f"STRIPE_KEY may not {kind}: {text}", False
+        return None, False
+
+    def _note_away(self, for_s: float = 0.0) -> None:
+        if self._away_from is None:
+            self._away_from = self._clock.monotonic() - for_s
+
+    def _note_back(self) -> None:
+        self._away_s, self._away_from = self.away_s(), None
 
     def call_ended(self, kind: str, entry: Entry, outcome: Outcome, call_ms: float) -> None:
         """One call of an entry's step has ended, after `call_ms` milliseconds."""
@@ -86,11 +198,11 @@ class StripeTelemetry:
         if charging and isinstance(outcome, Unclear) and not outcome.stored:
             self._log_unclear(entry.effect, outcome.text)
         event = alarm_of(entry.step, outcome)
-        if event is None and entry.alone and _refused(outcome):
-            event = Event.REQUEST_ALARM
         if event is not None and not entry.alarmed:
             entry.alarmed = True
             self._alarm(event, entry.effect, outcome)
+        if entry.alone and isinstance(outcome, NotYet) and outcome.obstacle in REFUSALS:
+            self._log_aside(kind, entry, outcome)
 
     def rate_fell(self, kind: str, limiter: RateLimiter) -> None:
         """Stripe refused requests for their rate."""
@@ -114,13 +226,26 @@ class StripeTelemetry:
         level = logging.INFO if news else logging.DEBUG
         get_logger().log(level, Event.CHARGE_UNCLEAR, reason=reason, **_about(effect))
 
+    def _log_aside(self, kind: str, entry: Entry, outcome: NotYet) -> None:
+        """Stripe refuses this order's call and answers others': once, and again now and then while that lasts."""
+        order_id, now = entry.effect.order_id, self._clock.monotonic()
+        if outcome.obstacle is Obstacle.RATE_LIMITED and entry.refusals < RATE_REFUSALS_SAID_FROM:
+            return
+        if now - self._aside.get(order_id, float("-inf")) < STEPPED_ASIDE_AGAIN_S:
+            return
+        self._aside.pop(order_id, None)
+        self._aside[order_id] = now
+        if len(self._aside) > STEPPED_ASIDE_REMEMBERED_LIMIT:
+            del self._aside[next(iter(self._aside))]
+        self._metrics.alarms(Event.REQUEST_ALARM).inc()
+        reason = (
+            f"Stripe refuses this order's {kind} alone, and answers others: it is tried again slowly. {outcome.text}"
+        )
+        get_logger().error(Event.REQUEST_ALARM, alarm=True, kind=kind, reason=reason, **_about(entry.effect))
+
     def _alarm(self, event: Event, effect: StripeEffect, outcome: Outcome) -> None:
         self._metrics.alarms(event).inc()
         get_logger().error(event, alarm=True, reason=getattr(outcome, "text", ""), **_about(effect))
-
-
-def _refused(outcome: Outcome) -> bool:
-    return isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.KEY_REFUSED
 
 
 def _about(effect: StripeEffect) -> dict[str, str | int]:

@@ -25,11 +25,13 @@ from payment.adapters.stripe.bodies import (
     read_page,
     tags_of,
 )
+from payment.adapters.stripe.checks import KeyChecks
 from payment.adapters.stripe.errors import Call, Ending, judge_answer, judge_break, read_answer
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
-from payment.adapters.stripe.no_success import NoSuccess, is_forbidden, nothing_known
+from payment.adapters.stripe.no_success import NoSuccess, nothing_known
 from payment.adapters.stripe.refunds import Refunds
 from payment.adapters.stripe.texts import broken_text, redacted
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
 from payment.ports.cards import (
@@ -40,6 +42,7 @@ from payment.ports.cards import (
     FindRefundOutcome,
     ListOutcome,
     NotYet,
+    Permission,
     RefundOutcome,
     Refused,
     RetrieveOutcome,
@@ -100,6 +103,7 @@ class StripeCards:
         self._timeout = aiohttp.ClientTimeout(
             total=call_timeout_s, connect=connect_timeout_s, ceil_threshold=call_timeout_s + 1
         )
+        self._checks = KeyChecks(self._look_at, secret_key, self._api_base)
         self._session: aiohttp.ClientSession | None = None
         self._client: LeanClient | None = None
         self._refunds = Refunds(self._call, self._list)
@@ -187,20 +191,13 @@ class StripeCards:
         """Look again at a charge that was given back: `GET /v1/refunds/{id}`, and the whole charge if that failed."""
         return await self._refunds.recheck(request)
 
-    async def check(self) -> NotYet | Unclear | None:
-        """Make the cheapest authenticated call: `GET /v1/balance`. None: Stripe is there and takes our key.
+    async def check(self) -> StripeAccount | NotYet | Unclear:
+        """Ask for the key's account: `payment.adapters.stripe.checks`."""
+        return await self._checks.account()
 
-        A restricted key may well charge and not read the balance, and a sandbox may have none: what is refused there is
-        asked again of what we do need. A key that is refused there too would be refused at every payment.
-        """
-        ended = await self._call(Call.LOOK, "get", "/v1/balance", {})
-        if isinstance(ended, NoSuccess) and (ended.ending is Ending.ALARM or is_forbidden(ended)):
-            ended = await self._call(Call.LOOK, "get", "/v1/payment_intents", {"limit": 1})
-        if isinstance(ended, Success):
-            return None
-        if ended.ending is Ending.ALARM:
-            return Unclear(text=f"Stripe, or what is at this address, does not know our requests: {ended.text}")
-        return nothing_known(ended)
+    async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
+        """Make a call of this kind that can't change anything: `payment.adapters.stripe.checks`."""
+        return await self._checks.permission(permission)
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -244,6 +241,9 @@ class StripeCards:
         if isinstance(body, dict):
             return Success(body=body, replayed=replayed)
         return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
+
+    async def _look_at(self, call: Call, verb: Verb, path: str, params: Body) -> Success | NoSuccess:
+        return await self._call(call, verb, path, params)
 
     def _connect(self) -> LeanClient:
         """Make the session, which belongs to the running loop, and the library's client over it."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from payment.actors.stripe.outcomes import Outcome
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import ChargeFacts, IntentStatus
-from payment.ports.cards import Charges, Intent, NotYet, Obstacle, Refunded, Unclear
+from payment.ports.cards import Charges, Intent, NotYet, Obstacle, Permission, Refunded, Unclear
 from tests.fakes.clock import FakeClock
 
 Answer = Any
@@ -22,6 +23,8 @@ KEY_IN_USE = NotYet(Obstacle.KEY_IN_USE, "in use")
 KEY_REFUSED = NotYet(Obstacle.KEY_REFUSED, "no such key")
 UNCLEAR = Unclear("no whole answer in time")
 STORED = Unclear("an error was stored", stored=True)
+ACCOUNT = StripeAccount("acct_1", False, "f1")
+CHECKS = ("check", "permission")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class ScriptedCards:
     """How every call ends, the check too."""
     admits: Callable[[str, float], bool] = lambda _kind, _now: True
     calls: list[Call] = field(default_factory=list)
+    """All calls but checks, in their order."""
+    checks: list[Call] = field(default_factory=list)
     refused_429: Counter[str] = field(default_factory=Counter)
     in_flight: Counter[str] = field(default_factory=Counter)
     in_flight_most: Counter[str] = field(default_factory=Counter)
@@ -68,12 +73,12 @@ class ScriptedCards:
 
     def called(self, kind: str) -> list[str]:
         """What the calls of a kind were about, in their order."""
-        return [call.about for call in self.calls if call.kind == kind]
+        return [call.about for call in (*self.calls, *self.checks) if call.kind == kind]
 
     @property
     def kinds(self) -> list[str]:
         """The kinds of all calls but checks, in their order."""
-        return [call.kind for call in self.calls if call.kind != "check"]
+        return [call.kind for call in self.calls]
 
     async def create(self, intent: IntentReference) -> Answer:
         return await self._answer("create", intent.key, created(intent.order_id[1:], intent.number))
@@ -101,14 +106,18 @@ class ScriptedCards:
         return await self._answer("recheck_refund", request.given_back_by, Refunded(request.given_back_by))
 
     async def check(self) -> Answer:
-        return await self._answer("check", "", None)
+        return await self._answer("check", "", ACCOUNT)
+
+    async def check_permission(self, permission: Permission) -> Answer:
+        return await self._answer("permission", permission.value, None)
 
     async def close(self) -> None:
         self.closed = True
 
     async def _answer(self, kind: str, about: str, plain: Outcome | None) -> Answer:
-        self.calls.append(Call(kind, about, self.clock.monotonic()))
-        admitted = kind == "check" or self.admits(kind, self.clock.monotonic())
+        calls = self.checks if kind in CHECKS else self.calls
+        calls.append(Call(kind, about, self.clock.monotonic()))
+        admitted = kind in CHECKS or self.admits(kind, self.clock.monotonic())
         answer = self._scripts[kind].popleft() if self._scripts[kind] else None
         self.in_flight[kind] += 1
         self.in_flight_most[kind] = max(self.in_flight_most[kind], self.in_flight[kind])

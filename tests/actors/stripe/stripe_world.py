@@ -5,10 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 
-from payment.actors.letters import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
+from payment.actors.letters import (
+    AccountSeen,
+    AccountVerdict,
+    CancelEffect,
+    EffectEnded,
+    LedgerLetter,
+    StripeLetter,
+)
 from payment.actors.mailbox import Mailbox
 from payment.actors.stripe.actor import StripeActor
 from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.core.account import StripeAccount
 from payment.core.effects import (
     CancelIntent,
     ConfirmIntent,
@@ -43,6 +51,9 @@ class StripeWorld:
         self.estimate = QueueEstimate()
         self.health = Health(self.clock)
         self.metrics = Metrics()
+        self.verdict = AccountVerdict(True)
+        """What the ledger says of every account."""
+        self.accounts_seen: list[StripeAccount] = []
         self._ceiling_per_s = ceiling_per_s
         self._received: list[EffectEnded] = []
 
@@ -59,8 +70,14 @@ class StripeWorld:
         )
         await self.actor.setup()
         self._running = asyncio.create_task(self.actor.run())
-        await self.clock.settle()
+        await self.answer_accounts()
         return self
+
+    async def answer_accounts(self) -> None:
+        """The ledger answers what it is asked about accounts; ends stay in its mailbox."""
+        await self.clock.settle()
+        self.now_ended()
+        await self.clock.settle()
 
     async def stop(self) -> None:
         """End the actor as a crash or a stop does; its mailbox and the estimate live on."""
@@ -102,6 +119,10 @@ class StripeWorld:
         """What the ledger has received since the last look."""
         received: list[Message] = []
         while (letter := self.ledger.get_nowait()) is not None:
+            if isinstance(letter, AccountSeen):
+                self.accounts_seen.append(letter.account)
+                letter.answer.set_result(self.verdict)
+                continue
             assert isinstance(letter, EffectEnded)
             self._received.append(letter)
             received.append(letter.message)

@@ -84,7 +84,7 @@ async def test_a_charge_is_created_and_confirmed(world: StripeWorld) -> None:
     world.cards.latency_s = 0.2
     world.release(world.confirm())
     assert await world.until_ended(1) == [paid()]
-    assert [(call.kind, call.about) for call in world.cards.calls[1:]] == [
+    assert [(call.kind, call.about) for call in world.cards.calls] == [
         ("create", "intent-1-1"),
         ("confirm", "pi_1_1 1.1"),
     ]
@@ -480,7 +480,7 @@ async def test_the_charges_of_a_legacy_attempt_are_listed_until_that_is_answered
 
 async def test_turns_are_given_in_the_order_of_the_decisions(world: StripeWorld) -> None:
     """F14: of two commits in flight at once the later one may be confirmed first; it passes no charge by that."""
-    world.cards.away = RATE_LIMITED
+    world.cards.away = UNREACHABLE
     first = [world.confirm(f"first{number}") for number in range(5)]
     await world.clock.advance(0.001)
     world.release(*(world.confirm(f"second{number}") for number in range(5)))
@@ -592,10 +592,7 @@ async def test_a_stripe_that_is_away_is_probed_and_found_again(world: StripeWorl
 
 
 async def test_a_stripe_that_comes_back_is_noticed_without_traffic(world: StripeWorld) -> None:
-    """Asked every few seconds while it is not known to be well, and not at all while it is."""
-    assert len(world.cards.called("check")) == 1
-    await world.clock.advance(60)
-    assert len(world.cards.called("check")) == 1
+    """Asked every few seconds while it is not known to be well."""
     world.cards.away = KEY_REFUSED
     world.release(effect := world.confirm())
     await world.clock.advance(1)
@@ -606,12 +603,28 @@ async def test_a_stripe_that_comes_back_is_noticed_without_traffic(world: Stripe
     assert world.stripe_up
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed_within_ten_seconds(
+    world: StripeWorld, hangs: bool
+) -> None:
+    """The contract's number, from any instant; and it costs one light request in five seconds."""
+    await world.clock.advance(60)
+    assert 10 <= len(world.cards.called("check")) <= 14
+    await world.clock.advance(2.5)
+    if hangs:
+        world.cards.script("check", *[Stall(asyncio.Event())] * 9)
+    else:
+        world.cards.away = UNREACHABLE
+    await world.clock.advance(10)
+    assert not world.stripe_up
+
+
 async def test_a_key_that_may_not_refund_stops_no_charge(world: StripeWorld) -> None:
     """F36: a restricted key lacks one permission: it is alarmed once, tried again, and charges go on."""
     world.cards.script("refund", *[KEY_REFUSED] * 3)
     world.release(refunding())
     for _ in range(10):
-        await world.clock.advance(0.5)
+        await world.clock.advance(2.1)
         assert world.stripe_up
     assert len(world.cards.called("refund")) == 4
     assert world.alarms("request_alarm") == 1
@@ -619,10 +632,11 @@ async def test_a_key_that_may_not_refund_stops_no_charge(world: StripeWorld) -> 
 
 async def test_a_refused_key_is_probed_whatever_else_is_owed(world: StripeWorld) -> None:
     """F36: refunds that are refused too do not make the charges hammer Stripe."""
+    await world.clock.advance(2)
     world.cards.away = KEY_REFUSED
     world.release(*(world.confirm(str(name)) for name in range(10)), refunding())
     await world.clock.advance(12)
-    assert len(world.cards.called("create")) <= 14
+    assert len(world.cards.called("create")) <= 12 + 6
 
 
 @pytest.mark.parametrize("refusal", [KEY_REFUSED, RATE_LIMITED])
@@ -634,13 +648,14 @@ async def test_an_entry_that_is_refused_alone_steps_aside(world: StripeWorld, re
     await world.until_ended(40, limit_s=8.0)
     assert world.stripe_up
     assert world.actor._queues.confirm.limiter.per_s >= 10.0
+    assert world.actor._queues.confirm.limiter.per_s >= 25.0
     tries = bad.tries
     await world.clock.advance(60)
-    assert 10 <= bad.tries - tries <= 15
+    assert 2 <= bad.tries - tries <= 4
     assert (world.stripe_up, world.now_ended()) == (True, [])
-    assert world.alarms("request_alarm") == (1 if refusal is KEY_REFUSED else 0)
+    assert world.alarms("request_alarm") == 1
     bad.over = True
-    assert await world.until_ended(41, limit_s=6.0) == [paid("bad")]
+    assert await world.until_ended(41, limit_s=61.0) == [paid("bad")]
 
 
 class NotYetFor:
@@ -683,16 +698,6 @@ async def test_a_call_that_no_timeout_ends_is_a_hang(world: StripeWorld) -> None
     assert world.actor.stuck_for_s() == 0.0
     await world.clock.advance(16)
     assert world.actor.stuck_for_s() == pytest.approx(16, abs=0.1)
-
-
-async def test_a_check_that_no_timeout_ends_is_a_hang_too() -> None:
-    """F32."""
-    world = StripeWorld()
-    world.cards.script("check", Stall(asyncio.Event()))
-    await world.start()
-    await world.clock.advance(CALL_STUCK_S + 5)
-    assert world.actor.stuck_for_s() == pytest.approx(5)
-    await world.stop()
 
 
 # -------------------------------------------------------------------------------------------------- drain and mailboxes

@@ -96,6 +96,38 @@ def test_it_never_stops() -> None:
     assert limiter.per_s == 1.0
 
 
+def test_a_fall_for_requests_that_are_refused_alone_is_taken_back() -> None:
+    """F31: once for each fall, when the last that it stands for is known to be refused whatever the rate is."""
+    limiter = RateLimiter(100.0, 0.0)
+    assert limiter.blame("a") is None
+    limiter.refused(10.0, 9.9, None)
+    first = limiter.blame("a")
+    assert first is limiter.blame("b")
+    assert first is not None
+    limiter.refused(12.0, 11.0, None)
+    second = limiter.blame("a")
+    assert second is not None
+    assert limiter.per_s == pytest.approx(25.0 * 4 / 9)
+    assert not limiter.acquit(first, "a", 12.5)
+    assert limiter.acquit(second, "a", 12.5)
+    assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
+    assert limiter.acquit(first, "b", 12.5)
+    assert limiter.per_s == pytest.approx(25.0)
+    assert not limiter.acquit(first, "b", 12.5)
+    assert limiter.wait_s(12.5) <= 1.0 / 25.0
+
+
+def test_a_fall_that_was_right_stands() -> None:
+    """F14: one of its requests was answered later."""
+    limiter = RateLimiter(100.0, 0.0)
+    limiter.refused(10.0, 9.9, None)
+    fall = limiter.blame("a")
+    assert fall is not None
+    fall.right = True
+    assert not limiter.acquit(fall, "a", 11.0)
+    assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
+
+
 def test_retry_after_is_obeyed_even_if_the_rate_does_not_fall() -> None:
     """It is a bound of its own beside the rate."""
     limiter = RateLimiter(100.0, 0.0)
@@ -231,14 +263,28 @@ async def test_a_refusal_for_the_account_lowers_the_accounts_rate_alone() -> Non
 
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
-async def test_retry_after_holds_the_whole_queue(kind: str) -> None:
-    """Nothing of that endpoint leaves before."""
+async def test_retry_after_of_two_entries_holds_the_whole_queue(kind: str) -> None:
+    """Nothing of that endpoint leaves before, once Stripe has asked it of two requests in a row."""
     world = await StripeWorld().start()
-    world.cards.script(kind, NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=7.0))
+    world.cards.script(kind, *[NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=7.0)] * 2)
     world.release(*(world.confirm(str(n)) for n in range(20)))
     await world.clock.advance(6.9)
     sent = len(world.cards.called(kind))
-    await world.clock.advance(0.5)
+    await world.clock.advance(1.5)
     assert len(world.cards.called(kind)) > sent
-    assert sent <= 6
+    assert sent <= 7
+    await world.stop()
+
+
+@pytest.mark.parametrize("kind", ["create", "confirm"])
+async def test_retry_after_of_one_entry_holds_that_one(kind: str) -> None:
+    """F31: it may be about this order alone: the others wait for a second, and it as long as Stripe asks."""
+    world = await StripeWorld().start()
+    world.cards.script(kind, NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0))
+    world.release(*(world.confirm(str(n)) for n in range(20)))
+    await world.until_ended(19, limit_s=5.0)
+    await world.until_ended(20, limit_s=30.0)
+    first = world.cards.called(kind)[0]
+    at = [call.at for call in world.cards.calls if call.kind == kind and call.about == first]
+    assert at[1] - at[0] >= 30.0
     await world.stop()

@@ -124,7 +124,7 @@ async def played(
     if drained:
         drain = asyncio.create_task(world.actor.drain())
         await world.clock.until(lambda: world.now_ended() is not None and drain.done())
-    await world.clock.until(lambda: len(world.actor._scheduler) == 0)
+    await world.clock.until(lambda: world.now_ended() is not None and len(world.actor._scheduler) == 0)
     for _ in range(len(released) * 4):
         world.now_ended()
         await world.clock.settle()
@@ -213,13 +213,18 @@ class Bench:
         self.ends: list[EffectEnded] = []
         self.delays_s: list[float] = []
         self.queues = Queues(100.0, 0.0)
+        self.checks_wanted: list[str] = []
+        self.away_s = 0.0
         self.scheduler = StripeScheduler(
             self.queues,
             QueueEstimate(),
             self.clock,
             lambda _entry, _sleep, delay_s: self.delays_s.append(delay_s),
             self.ends.append,
+            lambda entry: self.checks_wanted.append(entry.step.value),
+            lambda: self.away_s,
         )
+        self.scheduler.held = False
 
     @property
     def messages(self) -> list[Message]:
@@ -259,6 +264,18 @@ def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> Non
     entry = bench.take()
     bench.scheduler.close()
     assert (bench.scheduler.may_leave(entry), bench.ends) == (False, [])
+
+
+def test_nothing_leaves_while_the_database_is_not_known_to_be_the_keys_account() -> None:
+    """F48: it keeps its place, and has its turn again later."""
+    bench = Bench()
+    bench.release("1")
+    entry = bench.take()
+    bench.scheduler.held = True
+    assert not bench.scheduler.may_leave(entry)
+    entry.sent_at = None
+    bench.scheduler.not_sent(entry)
+    assert (len(bench.queues.confirm), bench.ends) == (1, [])
 
 
 def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
@@ -335,35 +352,93 @@ def refused_twice(bench: Bench) -> Entry:
     return entry
 
 
-def test_an_entry_aside_is_first_again_if_the_next_is_refused_too() -> None:
-    """F36: Stripe refuses all of them alike; the order is kept."""
+def test_a_refusal_of_another_entry_decides_nothing_about_one_aside() -> None:
+    """F31, F36: half of the orders may be refused alone. A check that is refused too shows that all are: in order."""
     bench = Bench()
     one = refused_twice(bench)
-    two = bench.take()
-    bench.ended(two, KEY_REFUSED)
-    assert (bench.take(), one.alone, bench.delays_s) == (one, False, [])
+    for _ in range(2):
+        bench.ended(two := bench.take(), KEY_REFUSED)
+        assert two is not one
+    assert (len(bench.queues.confirm), bench.checks_wanted) == (0, ["confirm"])
+    bench.scheduler.checked(bench.queues.confirm, answered=False)
+    assert (bench.take(), bench.take(), one.alone, bench.delays_s) == (one, two, False, [])
 
 
-def test_an_entry_that_is_refused_once_more_after_another_was_answered_backs_off() -> None:
-    """F36: it is first again, and then it is known to be refused alone."""
+def test_an_entry_aside_is_refused_alone_once_another_was_answered_and_backs_off() -> None:
+    """F31, F36: 1, 4, 16 and 60 s; no other entry waits because of it."""
     bench = Bench()
     one = refused_twice(bench)
     bench.ended(bench.take(), created("2"))
-    assert bench.take() is one
     assert one.alone
+    for _ in range(4):
+        bench.scheduler.woken(one, one.sleeps)
+        bench.ended(bench.take(), KEY_REFUSED)
     bench.release("3")
-    bench.ended(one, KEY_REFUSED)
-    assert bench.delays_s == [1.0]
     assert bench.take().effect.order_id == "o3"
+    assert bench.delays_s == [1.0, 4.0, 16.0, 60.0, 60.0]
 
 
-def test_an_entry_aside_goes_on_when_no_other_is_left_to_be_tried() -> None:
-    """The next one was cancelled meanwhile."""
+def test_an_entry_aside_waits_for_a_check_where_no_other_is_left_to_be_tried() -> None:
+    """The next one was cancelled meanwhile. If Stripe answers the check, the entry is refused alone."""
     bench = Bench()
     one = refused_twice(bench)
     bench.scheduler.cancelled("confirm:o2:1")
     bench.scheduler.tick()
-    assert bench.take() is one
+    assert bench.checks_wanted == ["confirm"]
+    bench.scheduler.checked(bench.queues.confirm, answered=True)
+    assert (one.alone, bench.delays_s, len(bench.queues.confirm)) == (True, [1.0], 0)
+
+
+def test_an_entry_that_was_released_again_meanwhile_is_no_longer_aside() -> None:
+    """Its newer release has its own way in."""
+    bench = Bench()
+    one = refused_twice(bench)
+    bench.scheduler.released(structs.replace(one.effect, send=2))
+    bench.scheduler.checked(bench.queues.confirm, answered=True)
+    assert (one.alone, len(bench.queues.confirm)) == (False, 2)
+
+
+def test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_alone() -> None:
+    """F14, F31: nobody else is slower for an order that Stripe answers 429 always."""
+    bench = Bench()
+    limiter = bench.queues.confirm.limiter
+    bench.release("1")
+    bench.release("2")
+    for _ in range(2):
+        one = bench.take()
+        limiter.refused(10.0, 9.9, None)
+        one.refused_for_the_rate(limiter)
+        bench.ended(one, RATE_LIMITED)
+    assert limiter.per_s < 25.0
+    bench.ended(bench.take(), created("2"))
+    assert (one.alone, limiter.per_s) == (True, 25.0)
+
+
+def test_a_fall_of_the_rate_stands_where_what_was_refused_is_answered_later() -> None:
+    """F14: then the rate was too high."""
+    bench = Bench()
+    limiter = bench.queues.confirm.limiter
+    bench.release("1")
+    one = bench.take()
+    limiter.refused(10.0, 9.9, None)
+    one.refused_for_the_rate(limiter)
+    bench.ended(one, RATE_LIMITED)
+    bench.ended(bench.take(), created("1"))
+    assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
+
+
+def test_time_while_stripe_is_away_and_sleep_that_it_caused_are_its_own() -> None:
+    """They are told apart from the time in our queue; what a call takes is in neither."""
+    bench = Bench()
+    bench.release("1")
+    bench.away_s = 2.0
+    entry = bench.take()
+    bench.away_s = 10.0  # during its call
+    bench.ended(entry, LOCKED)
+    bench.clock.oversleep(0.25)
+    bench.scheduler.woken(entry, entry.sleeps)
+    bench.ended(bench.take(), created("1"))
+    assert bench.ends[0].away_ms == pytest.approx(2_250.0)
 
 
 def test_an_entry_aside_is_given_back_like_any_other() -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from payment.actors.letters import AccountVerdict
 from payment.actors.stripe.queues import Entry
 from payment.actors.stripe.telemetry import CHECK, StripeTelemetry
 from payment.core.effects import StripeEffect
 from payment.core.messages import Failure
-from payment.ops.health import Dependency, Health
+from payment.ops.health import Dependency, Health, Status
 from payment.ops.metrics import Metrics
 from payment.ports.cards import Declined, NotYet, Obstacle, Unclear
 from tests.actors.stripe.scripted_cards import KEY_REFUSED, UNCLEAR, UNREACHABLE
@@ -27,7 +28,8 @@ class Bench:
         self.log = Log("info")
         self.clock = FakeClock()
         self.health, self.metrics = Health(self.clock), Metrics()
-        self.telemetry = StripeTelemetry(self.health, self.metrics, unclear_remembered=2)
+        self.telemetry = StripeTelemetry(self.health, self.metrics, self.clock, unclear_remembered=2)
+        self.telemetry.account(AccountVerdict(True))
         self.telemetry.observe(None, CHECK)
 
     def unclear(self, *effects: StripeEffect) -> None:
@@ -39,6 +41,9 @@ class Bench:
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
         self.clock.oversleep(60.0)
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
+
+    def alarms(self) -> list[Any]:
+        return [line["order_id"] for line in self.log.lines if line["event"] == "request_alarm"]
 
     def logged(self) -> list[Any]:
         return [(line["order_id"], line["send"]) for line in self.log.lines if line["event"] == "charge_unclear"]
@@ -98,26 +103,98 @@ def test_calls_are_counted_by_endpoint_and_ending(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind", "alone", "up"),
+    ("outcome", "kind", "up"),
     [
-        (KEY_REFUSED, "confirm", False, False),
-        (KEY_REFUSED, "create", False, False),
-        (KEY_REFUSED, CHECK, False, False),
-        (KEY_REFUSED, "refund", False, True),
-        (KEY_REFUSED, "retrieve", False, True),
-        (KEY_REFUSED, "confirm", True, True),
-        (NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), "confirm", False, True),
-        (UNREACHABLE, "confirm", False, True),
-        (Unclear("t", stored=True), "create", False, True),
+        (KEY_REFUSED, CHECK, False),
+        (KEY_REFUSED, "confirm", True),
+        (KEY_REFUSED, "create", True),
+        (KEY_REFUSED, "refund", True),
+        (NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), "confirm", True),
+        (UNREACHABLE, "confirm", True),
+        (Unclear("t", stored=True), "create", True),
     ],
 )
-def test_only_a_key_that_is_refused_for_all_charges_blocks_them_at_once(
-    bench: Bench, outcome: Any, kind: str, alone: bool, up: bool
-) -> None:
-    """F36: not a missing permission, not an entry that is refused alone, not silence of less than ten seconds."""
-    bench.telemetry.observe(outcome, kind, alone=alone)
+def test_a_call_alone_says_nothing_about_all_charges(bench: Bench, outcome: Any, kind: str, up: bool) -> None:
+    """F36: it may be refused alone: the check that follows it decides. Nor does silence of less than ten seconds."""
+    bench.telemetry.observe(outcome, kind)
     assert bench.health.is_up(Dependency.STRIPE) is up
-    assert bench.telemetry.trouble is not up
+    assert bench.telemetry.only_probes("confirm") is not up
+
+
+@pytest.mark.parametrize("kind", ["create", "confirm"])
+def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Bench, kind: str) -> None:
+    """F36: `/readyz` must not flap with every success of another kind, and is ready when this kind succeeds."""
+    bench.health.mark_up(Dependency.HTTP)
+    bench.health.mark_up(Dependency.MONGODB)
+    bench.health.ready()
+    bench.telemetry.permission(kind, KEY_REFUSED)
+    for other in {"create", "confirm", "retrieve", "cancel", CHECK} - {kind}:
+        bench.telemetry.observe(None, other)
+        bench.telemetry.permission("retrieve", None)
+        assert bench.health.status is Status.UNAVAILABLE
+    assert f"may not {kind}" in (bench.health.view().dependencies["stripe"].why or "")
+    assert (bench.telemetry.refused_kinds, bench.telemetry.only_probes(kind)) == ([kind], True)
+    bench.telemetry.observe(NotYet(Obstacle.LOCKED, "t"), kind)
+    assert not bench.telemetry.well
+    bench.telemetry.observe(Unclear("t", stored=True), kind)
+    assert bench.telemetry.well
+    lost = [line for line in bench.log.lines if line["event"] == "dependency_lost"]
+    assert len(lost) == 1
+
+
+def test_a_permission_that_no_charge_needs_degrades_with_an_alarm(bench: Bench) -> None:
+    """F36: charges go on; what has to follow them can't."""
+    bench.telemetry.permission("refund", KEY_REFUSED)
+    bench.telemetry.permission("refund", KEY_REFUSED)
+    assert (bench.health.is_up(Dependency.STRIPE), bench.telemetry.well) == (False, True)
+    assert "may not refund" in (bench.health.view().dependencies["stripe"].why or "")
+    assert bench.metrics.alarms("permission_missing")._value.get() == 1.0
+    bench.telemetry.permission("refund", None)
+    assert bench.health.is_up(Dependency.STRIPE)
+
+
+def test_another_account_blocks_charges_with_one_alarm_until_it_is_put_right(bench: Bench) -> None:
+    """F48: the reason stands in `/readyz`; a store that does not answer changes nothing of what is known."""
+    other = AccountVerdict(False, "the database belongs to acct_a")
+    for verdict in (other, other, AccountVerdict(None), AccountVerdict(None, "MongoDB is away")):
+        bench.telemetry.account(verdict)
+        bench.telemetry.observe(None, CHECK)
+        bench.telemetry.observe(None, "create")
+        assert bench.health.view().dependencies["stripe"].why == "the database belongs to acct_a"
+    assert bench.metrics.alarms("account_mismatch")._value.get() == 1.0
+    bench.telemetry.account(AccountVerdict(True))
+    assert bench.telemetry.well
+
+
+def test_an_order_that_is_refused_alone_is_named_and_seldom_again(bench: Bench) -> None:
+    """F31: an operator finds it by its id. Of a rate, once it was refused alone twice: one may be chance."""
+    entry = Entry(charge("1"), (0.0, 1), 0.0)
+    limited = NotYet(Obstacle.RATE_LIMITED, "too many")
+    entry.alone, entry.refusals = True, 1
+    bench.telemetry.call_ended("confirm", entry, limited, 1.0)
+    assert bench.alarms() == []
+    entry.refusals = 2
+    for _ in range(5):
+        bench.telemetry.call_ended("confirm", entry, limited, 1.0)
+    assert bench.alarms() == ["o1"]
+    bench.clock.oversleep(601.0)
+    bench.telemetry.call_ended("confirm", entry, KEY_REFUSED, 1.0)
+    assert bench.alarms() == ["o1", "o1"]
+
+
+def test_the_time_without_stripe_is_added_up(bench: Bench) -> None:
+    """From the beginning of the first call without an answer to the next answer; and while our key is refused."""
+    began = bench.telemetry.away_s()
+    bench.clock.oversleep(8.0)
+    bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+    bench.clock.oversleep(2.0)
+    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    bench.telemetry.observe(None, CHECK)
+    bench.clock.oversleep(100.0)
+    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    bench.telemetry.permission("create", KEY_REFUSED)
+    bench.clock.oversleep(3.0)
+    assert bench.telemetry.away_s() - began == pytest.approx(13.0)
 
 
 def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Bench) -> None:

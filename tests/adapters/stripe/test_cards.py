@@ -10,6 +10,7 @@ from stripe.params._payment_intent_confirm_params import PaymentIntentConfirmPar
 
 from payment.adapters.stripe.bodies import Body
 from payment.adapters.stripe.cards import API_VERSION, LIST_PAGES_MAX, StripeCards
+from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent
 from payment.core.messages import ChargeFacts, Failure, InstrumentKind, IntentStatus, ListedCharge
 from payment.ports.cards import (
@@ -23,12 +24,12 @@ from payment.ports.cards import (
     NotRefunded,
     NotYet,
     Obstacle,
+    Permission,
     Refunded,
     Unclear,
     UnexpectedState,
 )
 from tests.adapters.stripe.world import (
-    BALANCE,
     CLIENT_SECRET,
     CONFIRM,
     CONFIRMATION_TOKEN,
@@ -505,11 +506,38 @@ async def test_a_charge_id_cannot_leave_its_path(server: HostileStripe, cards: S
 # --- check
 
 
-async def test_a_check_asks_for_the_balance(server: HostileStripe, cards: StripeCards) -> None:
-    """None: Stripe is there and takes our key."""
-    server.script(reply(200, BALANCE))
-    assert await cards.check() is None
-    assert [(request.method, request.path) for request in server.requests] == [("GET", "/v1/balance")]
+async def test_a_check_asks_for_the_account(server: HostileStripe, cards: StripeCards) -> None:
+    """F48: which one the key is for; Stripe is there, and takes it."""
+    server.script(reply(200, {"object": "account", "id": "acct_1"}))
+    account = await cards.check()
+    assert isinstance(account, StripeAccount)
+    assert (account.id, account.live) == ("acct_1", False)
+    assert [(request.method, request.path) for request in server.requests] == [("GET", "/v1/account")]
+
+
+async def test_a_restricted_keys_account_is_read_off_its_refusal(server: HostileStripe, cards: StripeCards) -> None:
+    """F48: no permission lets such a key read its account everywhere; Stripe names it when it says so."""
+    words = (
+        "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account "
+        "'acct_1PJBLEBBLEfV'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue."
+    )
+    server.script(reply(403, an_error(message=words)))
+    account = await cards.check()
+    assert isinstance(account, StripeAccount)
+    assert account.id == "acct_1PJBLEBBLEfV"
+
+
+async def test_the_same_key_at_another_address_is_another_key(server: HostileStripe) -> None:
+    """F48: where the account is not known, the key and its address stand for it; no digest shows a key."""
+    seen = []
+    for key, base in (("sk_test_1", server.url), ("sk_test_1", f"{server.url}/proxy"), ("rk_live_1", server.url)):
+        cards = StripeCards(key, base, max_connections=1)
+        server.script(reply(200, {"object": "list", "data": []}))
+        seen.append(await cards.check())
+        await cards.close()
+    assert len({account.fingerprint for account in seen if isinstance(account, StripeAccount)}) == 3
+    assert [getattr(account, "live", "") for account in seen] == [False, False, True]
+    assert not any(key in repr(seen) for key in ("sk_test_1", "rk_live_1"))
 
 
 async def test_a_check_with_a_bad_key_says_so(server: HostileStripe, cards: StripeCards) -> None:
@@ -529,28 +557,78 @@ async def test_not_even_the_end_of_a_bad_key_is_repeated(server: HostileStripe, 
 
 async def test_a_restricted_key_is_asked_for_what_we_need(server: HostileStripe, cards: StripeCards) -> None:
     """A key that may make payments and not read the balance is good; one that may do neither is not."""
-    server.script(reply(403, an_error()), reply(200, a_list()), reply(403, an_error()), reply(403, an_error()))
-    assert await cards.check() is None
+    no = reply(403, an_error())
+    server.script(no, no, reply(200, a_list()), no, no, no)
+    account = await cards.check()
+    assert isinstance(account, StripeAccount)
+    assert account.id is None
     assert isinstance(await cards.check(), NotYet)
-    assert [request.path for request in server.requests] == ["/v1/balance", "/v1/payment_intents"] * 2
+    assert [request.path for request in server.requests] == ["/v1/account", "/v1/balance", "/v1/payment_intents"] * 2
 
 
 async def test_where_the_check_is_refused_payments_would_be(server: HostileStripe, cards: StripeCards) -> None:
     """An address with a path too much: Stripe answers and takes the key, and knows none of our requests."""
     unknown = reply(404, an_error(message="Unrecognized request URL (GET: /v1/v1/payment_intents)."))
-    server.script(unknown, unknown)
+    server.script(unknown, unknown, unknown)
     outcome = await cards.check()
     assert isinstance(outcome, Unclear)
     assert "Unrecognized request URL" in outcome.text
     assert not outcome.alarm, "an actor would take Stripe for reachable"
-    assert [request.path for request in server.requests] == ["/v1/balance", "/v1/payment_intents"]
 
 
-async def test_a_sandbox_without_a_balance_is_there_all_the_same(server: HostileStripe, cards: StripeCards) -> None:
-    """It is asked for what we do need; a proxy's 404 is not Stripe."""
+async def test_a_sandbox_without_an_account_is_there_all_the_same(server: HostileStripe, cards: StripeCards) -> None:
+    """It is asked for what we do need; a proxy's 404 is not Stripe, nor is what always fails."""
+    server.script(reply(404, an_error()), reply(200, a_list()))
+    assert isinstance(await cards.check(), StripeAccount)
+    server.script(*[reply(404, b"<html>")] * 3, *[reply(500, an_error(type="api_error"))] * 3)
+    assert isinstance(await cards.check(), Unclear)
+    assert isinstance(await cards.check(), Unclear)
+
+
+async def test_an_account_that_fails_alone_is_asked_for_elsewhere(server: HostileStripe, cards: StripeCards) -> None:
+    """An outage of that endpoint keeps no charge from being made."""
+    server.script(reply(500, an_error(type="api_error")), reply(200, a_list()))
+    assert isinstance(await cards.check(), StripeAccount)
+
+
+# --- permissions
+
+REQUESTS = {
+    Permission.CREATE: ("POST", "/v1/payment_intents"),
+    Permission.CONFIRM: ("POST", "/v1/payment_intents/pi_permission_check/confirm"),
+    Permission.RETRIEVE: ("GET", "/v1/payment_intents/pi_permission_check"),
+    Permission.CANCEL: ("POST", "/v1/payment_intents/pi_permission_check/cancel"),
+    Permission.LIST: ("GET", "/v1/charges"),
+    Permission.REFUND: ("POST", "/v1/refunds"),
+}
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+async def test_a_permission_is_checked_by_a_call_that_can_not_do_anything(
+    server: HostileStripe, cards: StripeCards, permission: Permission
+) -> None:
+    """F36: 404 or 400 from Stripe itself: the key may ask. 401 and 403: it may not. No key, no amount, no card."""
+    missing = {"type": "invalid_request_error", "code": "resource_missing", "message": "No such payment_intent"}
+    server.script(reply(404, {"error": missing}), reply(403, an_error()), reply(401, an_error()), reply(200, a_list()))
+    assert await cards.check_permission(permission) is None
+    for _ in range(2):
+        outcome = await cards.check_permission(permission)
+        assert isinstance(outcome, NotYet)
+        assert outcome.obstacle is Obstacle.KEY_REFUSED
+    assert await cards.check_permission(permission) is None
+    for request in server.requests:
+        assert (request.method, request.path) == REQUESTS[permission]
+        assert "idempotency-key" not in request.headers
+        assert set(request.form) <= {"charge"}
+
+
+async def test_what_is_no_answer_of_stripes_says_nothing_about_a_permission(
+    server: HostileStripe, cards: StripeCards
+) -> None:
+    """A proxy's 403, a 500, a 429: our key is neither refused nor taken by these."""
     server.script(
-        reply(404, an_error()), reply(200, a_list()), reply(404, b"<html>"), reply(500, an_error(type="api_error"))
+        reply(403, b"<html>"), reply(500, an_error(type="api_error")), reply(429, an_error(code="rate_limit"))
     )
-    assert await cards.check() is None
-    assert isinstance(await cards.check(), Unclear)
-    assert isinstance(await cards.check(), Unclear)
+    outcomes = [await cards.check_permission(Permission.CREATE) for _ in range(3)]
+    assert [type(outcome) for outcome in outcomes] == [Unclear, Unclear, NotYet]
+    assert getattr(outcomes[2], "obstacle", None) is Obstacle.RATE_LIMITED

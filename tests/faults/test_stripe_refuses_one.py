@@ -1,0 +1,135 @@
+"""Stripe refuses some orders' requests always, and answers all others (F31): those others pay at their rate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.steps import dependency, document, pay, placed
+from tests.flows.bus import Bus
+from tests.flows.client import Client
+from tests.flows.house import House, ServiceProcess
+from tests.flows.waiting import eventually
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+CREATE, CONFIRM, CANCEL = "payment_intents.create", "payment_intents.confirm", "payment_intents.cancel"
+GOOD = 60
+RATE_PER_S = 25  # of one endpoint, as every account of Stripe's has it
+ALARMED_WITHIN_S = 15.0  # a refusal for the rate is said once it was met three times
+
+
+async def crowd(house: House, bus: Bus, process: ServiceProcess, good: int, bad: int, fault: str, at: str) -> float:
+    """`bad` orders are refused always, every other one of the crowd at first; returns when the good ones are paid, in
+    seconds."""
+    orders = [house.new_order() for _ in range(good + bad)]
+    refused, paying = orders[:bad], orders[bad:]
+    for order in refused:
+        house.stripe.fault(fault, at, None, about=order)
+    await asyncio.gather(*(bus.create(order) for order in orders))
+    await document(house, orders[-1])
+    mixed = [each for pair in zip(refused, paying, strict=False) for each in pair] + paying[bad:]
+    began = time.monotonic()
+    async with Client(process.port) as client:
+        await asyncio.gather(*(client.pay(order) for order in mixed))
+
+        async def all_paid() -> bool:
+            states = house.orders.find({"_id": {"$in": paying}})
+            return sum(each["payment"]["attempts"][-1]["state"] == "paid" for each in states) == good
+
+        await eventually(all_paid, "all others are paid", deadline_s=60.0)
+    took_s = time.monotonic() - began
+    assert [order for order in refused if house.stripe.charges(order)] == []
+    return took_s
+
+
+@pytest.mark.parametrize(
+    ("fault", "bad", "at"),
+    [
+        ("forbidden", 1, CONFIRM),
+        ("rate_limit", 1, CONFIRM),
+        ("unauthorized", 1, CREATE),
+        ("forbidden", 10, CREATE),
+        ("rate_limit", 10, CREATE),
+        ("forbidden", GOOD, CONFIRM),
+        ("rate_limit", GOOD, CONFIRM),
+    ],
+)
+async def test_the_others_pay_at_their_rate(house: House, bus: Bus, fault: str, bad: int, at: str) -> None:
+    """F31: one such order, ten, or as many as there are others: they are tried again slowly, each with its alarm."""
+    house.stripe.settings(rate_per_s=RATE_PER_S)
+    process = await house.start(CHARGE_WAIT_S="1")
+    took_s = await crowd(house, bus, process, GOOD, bad, fault, at)
+    print(f"{GOOD} paid beside {bad} that get {fault} at {at}: {took_s:.1f} s")
+    # Each of the refused takes two turns and, meanwhile, a few more.
+    assert took_s <= 4.0 + (GOOD + 4 * bad) / RATE_PER_S * 1.3
+    assert (process.readyz() or (0, {}))[1]["status"] == "ready"
+    assert process.said("dependency_lost", dependency="stripe") == []
+
+    async def alarmed() -> bool:
+        return len({line["order_id"] for line in process.said("request_alarm", alarm=True)}) == bad
+
+    await eventually(alarmed, "each refused order is named", deadline_s=ALARMED_WITHIN_S)
+    assert len(process.said("request_alarm")) == bad
+
+
+@pytest.mark.parametrize("fault", ["unauthorized", "forbidden", "rate_limit"])
+async def test_a_refusal_of_one_call_alone_is_no_outage(house: House, bus: Bus, fault: str) -> None:
+    """F36: the next call is answered: the charge is made, and `/readyz` stays ready."""
+    process = await house.start()
+    for at in (CREATE, CONFIRM):
+        house.stripe.fault(fault, at, 1)
+        assert (await pay(process, await placed(house, bus))).status == 201
+    assert process.said("dependency_lost", dependency="stripe") == []
+
+
+async def test_an_order_that_is_never_answered_holds_up_no_other(house: House, bus: Bus) -> None:
+    """F31: 8 s for each of its calls, in a connection of its own; Stripe does not count as away."""
+    process = await house.start(CHARGE_WAIT_S="1")
+    lost = await placed(house, bus)
+    house.stripe.fault("hang", CONFIRM, None, about=lost)
+    async with Client(process.port) as client:
+        await client.pay(lost)
+        for _ in range(12):
+            answer = await client.pay(await placed(house, bus))
+            assert (answer.status, answer.took_s < 1.0) == (201, True)
+            await asyncio.sleep(1.0)  # over more than one of its timeouts
+    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.said("charge_unclear", order_id=lost)
+
+
+async def test_an_order_that_gets_500_always_is_no_outage(house: House, bus: Bus) -> None:
+    """F31: with nothing else to pay, the check says that Stripe is well."""
+    process = await house.start(CHARGE_WAIT_S="1")
+    broken = await placed(house, bus)
+    house.stripe.fault("html", CONFIRM, None, about=broken)
+    async with Client(process.port) as client:
+        await client.pay(broken)
+        await asyncio.sleep(16.0)  # long enough for a silence of ten seconds to be noticed
+        assert (process.readyz() or (0, {}))[1]["status"] == "ready"
+        answer = await client.pay(await placed(house, bus))
+        assert (answer.status, answer.took_s < 1.5) == (201, True)
+    assert process.said("dependency_lost", dependency="stripe") == []
+
+
+@pytest.mark.parametrize("at", ["refunds.create", CANCEL])
+@pytest.mark.parametrize("fault", ["forbidden", "rate_limit"])
+async def test_a_refund_or_cancel_that_is_refused_always_holds_up_no_other(
+    house: House, bus: Bus, at: str, fault: str
+) -> None:
+    """F31: another order's money goes back at once."""
+    process = await house.start()
+    bad, good = await placed(house, bus), await placed(house, bus)
+    assert {(await pay(process, order)).status for order in (bad, good)} == {201}
+    charge = house.stripe.charges(bad)[0]["id"]
+    if at == CANCEL:
+        bad = await placed(house, bus)
+        house.stripe.fault("hang", CONFIRM, None, about=bad)
+    house.stripe.fault(fault, at, None, about=charge if at == "refunds.create" else bad)
+    await bus.cancel(bad)
+    await asyncio.sleep(0.5)  # it has been refused by now
+    await bus.cancel(good)
+    await document(house, good, "refunded")
+    await dependency(process, "stripe", up=True)
