@@ -88,8 +88,8 @@ class AccountCommand:
         if unsettled:
             names = ", ".join(map(_name_of, unsettled[:UNSETTLED_NAMED_LIMIT]))
             self._say(
-                f"{len(unsettled)} orders or more still wait for something at Stripe or NATS, or had a refund that may yet "
-                f"fail: {names}"
+                f"{len(unsettled)} orders or more still wait for something at Stripe or NATS, or had a refund that may "
+                f"yet fail: {names}"
             )
         if unsettled and not force:
             self._say(
