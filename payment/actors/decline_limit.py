@@ -4,9 +4,9 @@ The bank's declines of the last hour are counted by user. At the limit a request
 refused (429), until the oldest of them is out of the window. Stored answers, and requests that join an attempt under
 way, begin nothing and are never refused.
 
-**Attempts in flight count too**, for each may be declined: a user has at most as many as declines are left. A request
-beyond that waits until one of them ends, and is decided again then; it is not refused, for it may be a customer who
-pays many orders at once. While none was declined, each success raises that number by one.
+**Attempts in flight count too**, from the first decline on, for each may be declined: a user has at most as many as
+declines are left. A request beyond that waits until one of them ends, and is decided again then. A user of whom none
+was declined is not held up: that may be a program that pays thousands of orders at once.
 
 It must never wait for anything, and counts only what the ledger of this process has written: another process has its
 own count, and a restart begins at 0 (docs/decisions/0014).
@@ -55,8 +55,6 @@ class _User(Struct, eq=False):
     """What is known of one user. Times are monotonic seconds."""
 
     declined: deque[float] = field(default_factory=deque)
-    succeeded: int = 0
-    """Attempts that succeeded since the last decline."""
     in_flight: dict[AttemptName, float] = field(default_factory=dict)
     held: deque[ChargeAsked] = field(default_factory=deque)
     logged: set[str] = field(default_factory=set)
@@ -71,8 +69,9 @@ class _Verdict(enum.Enum):
 class DeclineLimit:
     """Counts declines by user. `limit` 0: nothing is counted, and nothing refused."""
 
-    def __init__(self, limit: int, window_s: float, clock: Clock) -> None:
+    def __init__(self, limit: int, window_s: float, clock: Clock, users_limit: int = USERS_LIMIT) -> None:
         self._limit = limit
+        self._users_limit = users_limit
         self._window_s = window_s
         self._clock = clock
         self._again: Callable[[ChargeAsked], None] = _nobody_decides
@@ -167,7 +166,7 @@ class DeclineLimit:
         user = self._users.get(user_id)
         if user is None:
             user = self._users[user_id] = _User()
-            if len(self._users) > USERS_LIMIT:
+            if len(self._users) > self._users_limit:
                 self._forget_one()
         self._users.move_to_end(user_id)
         return user
@@ -192,16 +191,12 @@ class DeclineLimit:
             return _Verdict.REFUSE
         return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT
 
-    def _places(self, user: _User) -> int:
+    def _places(self, user: _User) -> float:
         """How many more attempts the user may have in flight."""
-        trust = 0 if user.declined else user.succeeded
-        return self._limit - len(user.declined) + trust - len(user.in_flight)
+        return self._limit - len(user.declined) - len(user.in_flight) if user.declined else math.inf
 
     def _count(self, user: _User, attempt: Attempt) -> None:
-        if attempt.state is AttemptState.PAID:
-            user.succeeded += 1
-        elif attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
-            user.succeeded = 0
+        if attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
             user.declined.append(self._clock.monotonic())
 
     def _refuse(self, user: _User, request: ChargeAsked) -> None:
@@ -224,8 +219,10 @@ class DeclineLimit:
         user = self._user(user_id)
         self._drop(user, name)
         refusing = len(user.declined) >= self._limit
-        for _ in range(len(user.held) if refusing else min(self._places(user), len(user.held))):
+        places = len(user.held) if refusing else self._places(user)
+        while user.held and places > 0:
             self._again(user.held.popleft())
+            places -= 1
 
     def _drop(self, user: _User, name: AttemptName) -> None:
         user.in_flight.pop(name, None)

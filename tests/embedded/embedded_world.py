@@ -90,7 +90,7 @@ class EmbeddedRun:
     @property
     def shop_page(self) -> str:
         """The printed address of the shop's page."""
-        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("browser"))
+        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
 
     def line_with(self, text: str) -> str:
         """The printed command that holds a text."""

@@ -130,7 +130,7 @@ async def test_a_crash_after_the_publish_announces_nothing_twice(house: House, b
 async def test_an_event_in_hand_at_a_crash_comes_again(house: House, bus: Bus) -> None:
     """F08: what was delivered and not acknowledged must be applied by the next process, and then change nothing."""
     process = await house.start()
-    await bus.shorten_ack_wait(house.name, 1.0)
+    await bus.shorten_ack_wait(house.name, 5.0)
     house.servers.mongo.pause()
     order = house.new_order()
     await bus.create(order)

@@ -313,7 +313,7 @@ MUTANTS = (
         wrong="However often a user is declined, the next card is tried.",
         endangers="L4",
         test=f"{LIMITED}::test_the_limit_is_over_all_orders_of_a_user",
-        edits=(Edit(DECLINES, "            user.declined.append(self._clock.monotonic())\n", ""),),
+        edits=(Edit(DECLINES, "            user.declined.append(self._clock.monotonic())\n", "            user.logged.clear()\n"),),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -340,25 +340,22 @@ MUTANTS = (
         wrong="Any number of attempts that may be declined are in flight at once.",
         endangers="L4",
         test=f"{LIMITED}::test_attempts_in_flight_count_as_if_declined",
-        edits=(Edit(DECLINES, "+ trust - len(user.in_flight)", "+ trust"),),
+        edits=(Edit(DECLINES, " - len(user.in_flight) if user.declined", " if user.declined"),),
         beyond=NO_TESTER,
     ),
     Mutant(
-        name="trust-outlasts-a-decline",
-        wrong="Many successes of before let as many cards be tried at once after the first decline.",
+        name="customer-of-many-orders-held-up",
+        wrong="A user of whom none was declined has no more attempts in flight than may be declined.",
         endangers="L4",
-        test=f"{LIMITED}::test_successes_count_for_nothing_after_a_decline",
-        edits=(
-            Edit(DECLINES, "trust = 0 if user.declined else user.succeeded", "trust = user.succeeded"),
-            Edit(DECLINES, "            user.succeeded = 0\n", ""),
-        ),
+        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_held_up",
+        edits=(Edit(DECLINES, " if user.declined else math.inf", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(
         name="customer-of-many-orders-refused",
-        wrong="A request beyond what may be in flight is refused, though nothing was declined.",
+        wrong="A request beyond what may be in flight is refused, though it may succeed.",
         endangers="L4",
-        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_refused",
+        test=f"{LIMITED}::test_what_is_held_goes_on_where_another_attempt_succeeds",
         edits=(
             Edit(
                 DECLINES,
@@ -377,7 +374,7 @@ MUTANTS = (
         name="held-and-forgotten",
         wrong="A request that waits for another attempt of its user is never decided again.",
         endangers="L4",
-        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_refused",
+        test=f"{LIMITED}::test_what_is_held_goes_on_where_another_attempt_succeeds",
         edits=(
             Edit(
                 DECLINES,
