@@ -132,8 +132,8 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         http_line,
         "LINE_REQUESTS",
         "{} requests for a charge that wait unread",
-        "When a sale begins as many come in a second. One more gets 503 at once; unless all wait for Stripe "
-        "afterwards: then as many are kept as may wait.",
+        "When a sale begins as many come in a second. One more gets 503 at once, unless all wait for Stripe "
+        "afterwards: then as many are kept as may wait at all.",
     ),
     (
         http_line,
