@@ -124,8 +124,8 @@ VARIABLES = (
     Variable(
         name="NATS_URL",
         meaning=(
-            "Where NATS is; several servers are parted by commas. `http://` means `nats://`, `https://` `tls://`. "
-            "A server that offers no TLS gets nothing where the address says `tls://`. `ws://` and `wss://` are "
+            "Where NATS is; several servers are separated by commas. `http://` means `nats://`, `https://` `tls://`. "
+            "Where the address says `tls://`, nothing is sent to a server that offers no TLS. `ws://` and `wss://` are "
             "websockets. User, password or token are percent-encoded (`%2F` for a slash)."
         ),
         example="http://nats-srv:4222",
@@ -160,7 +160,7 @@ VARIABLES = (
     ),
     Variable(
         name="NATS_TLS_KEY",
-        meaning="That certificate's private key, likewise, where it does not stand in the same file.",
+        meaning="That certificate's private key, likewise, where it is not in the same file.",
         example="/run/secrets/nats.key",
         wants="the path or the text of a private key in PEM",
         read=checked(nats_login.read_pem),
@@ -169,7 +169,7 @@ VARIABLES = (
     Variable(
         name="NATS_TLS_CA",
         meaning="The CA that NATS's own certificate is checked against, likewise, instead of the system's. "
-        "With any of these three a server that offers no TLS gets nothing.",
+        "With any of these three, nothing is sent to a server that offers no TLS.",
         example="/run/secrets/nats-ca.crt",
         wants="the path or the text of a CA's certificate in PEM",
         read=checked(nats_login.read_pem),
@@ -219,7 +219,7 @@ VARIABLES = (
     ),
     Variable(
         name="JWT_KEY_PREVIOUS",
-        meaning="The key of before, while `JWT_KEY` is being changed: tokens signed with it are taken too.",
+        meaning="The former key, while `JWT_KEY` is being changed: tokens signed with it are accepted too.",
         example="your-former-jwt-secret",
         wants="a secret that is neither a public key nor a certificate",
         read=values.jwt_key,
@@ -252,7 +252,7 @@ VARIABLES = (
     ),
     Variable(
         name="STRIPE_API_BASE",
-        meaning="Another address for Stripe's API: a sandbox, a proxy. A live key wants `https://`.",
+        meaning="Another address for Stripe's API: a sandbox, a proxy. A live key needs `https://`.",
         example="http://127.0.0.1:12111",
         wants="an http:// or https:// address without credentials, and without the /v1 that we append",
         read=values.http_base,

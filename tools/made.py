@@ -132,8 +132,8 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         http_line,
         "LINE_REQUESTS",
         "{} requests for a charge that wait unread",
-        "When a sale begins as many come in a second. One more gets 503 at once; unless all wait for Stripe "
-        "afterwards: then as many are kept as may wait.",
+        "When a sale begins as many come in a second. One more gets 503 at once, unless all wait for Stripe "
+        "afterwards: then as many are kept as may wait at all.",
     ),
     (
         http_line,
@@ -211,7 +211,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         backlog,
         "READ_EVERY_S",
         "{} s between two reads of what is not settled",
-        "So long a gauge may be behind the database. Where 10,000 orders are pending it is up to a minute.",
+        "A gauge may be that far behind the database; up to a minute where 10,000 orders are pending.",
     ),
     (
         stuck,
@@ -245,7 +245,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     ),
     (http_wire, "KEEPALIVE_S", "{} s of an idle connection", "Longer than the router's 90 s: we must not close first."),
     (json_text, "ID_BYTES_MAX", "{} bytes of an id", "What MongoDB, Stripe's metadata and headers all carry."),
-    (restarts, "RESTARTS_MAX", "{} restarts of actors in a minute", "More means that the whole process is ill."),
+    (restarts, "RESTARTS_MAX", "{} restarts of actors in a minute", "More means that the whole process does not work."),
     (supervisor, "STOP_TOTAL_S", "{} s from SIGTERM to the end", "Platforms kill after 30 s."),
 )
 """The numbers that a user or an operator meets: module, constant, what it limits, and why there is a limit."""

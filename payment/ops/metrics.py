@@ -81,7 +81,7 @@ class Metrics:
         )
 
         self.requests_in_line = self._gauge(
-            "payment_http_requests_in_line", "Requests for a charge that wait unread: a crowd has come."
+            "payment_http_requests_in_line", "Requests for a charge that wait unread in a burst."
         )
 
         self.refusals = self._counters(
@@ -102,9 +102,7 @@ class Metrics:
         self.stray_charges = self._counter(
             "payment_stray_charges_total", "Succeeded charges that an order does not keep. Any is worth an alarm."
         )
-        self.alarms = self._counters(
-            "payment_alarms_total", "What our own rules exclude, by the event that was logged.", "event"
-        )
+        self.alarms = self._counters("payment_alarms_total", "Alarms, by the event that was logged.", "event")
 
         # Refunds.
         self.refunds = self._counters(
@@ -114,7 +112,7 @@ class Metrics:
         )
         self.refunds_blocked = self._state(
             "payment_refunds_blocked",
-            "Refunds that Stripe blocks: failed, pending, disputed. Above 0 a person has to look.",
+            "Refunds that Stripe blocks: failed, pending, disputed. Above 0 an operator has to look.",
         )
 
         # Stripe.
@@ -139,7 +137,9 @@ class Metrics:
             "payment_ledger_commit_seconds", "Time of one group commit.", _COMMIT_SECONDS
         )
         self.ledger_commits = self._counters(
-            "payment_ledger_commits_total", "Documents sent: written, conflict, unknown or unwritable.", "result"
+            "payment_ledger_commits_total",
+            "Documents sent: written, conflict, refused, unknown or unwritable.",
+            "result",
         )
         self.orders_set_aside = self._gauge(
             "payment_orders_set_aside",
@@ -171,7 +171,7 @@ class Metrics:
             "matter",
         )
         self.orders_stuck = self._state(
-            "payment_orders_stuck", "Matters of orders that have not been settled for a minute."
+            "payment_orders_stuck", "Charges, refunds and events that have not been settled for a minute."
         )
         self.events_unpublished = self._state(
             "payment_events_unpublished", "Events of ours that the broker has not stored yet."

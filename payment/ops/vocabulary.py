@@ -42,7 +42,7 @@ class Event(enum.StrEnum):
         "actor_stopped",
         "An actor has ended. `outcome`: drained, or cut_off, where some of its work is left to the next run.",
     )
-    ACTOR_CRASHED = "actor_crashed", "An actor died of an exception that nobody expected. Its callers were told."
+    ACTOR_CRASHED = "actor_crashed", "An actor ended by an unexpected exception. Its callers were answered."
     ACTOR_HUNG = "actor_hung", "An actor has shown no sign of life for too long and is being replaced."
     ACTOR_RESTARTED = "actor_restarted", "An actor runs again after a crash or a hang."
     ACTOR_GAVE_UP = "actor_gave_up", "Too many restarts within the window: the process ends with a non-zero code."
@@ -51,7 +51,7 @@ class Event(enum.StrEnum):
     # Dependencies.
     DEPENDENCY_LOST = (
         "dependency_lost",
-        "A dependency went away. Said once; again if it begins to stop charges, or needs a person.",
+        "A dependency went away. Logged once; again if it begins to stop charges, or for a new reason.",
     )
     DEPENDENCY_BACK = "dependency_back", "A dependency is back, with how long it was gone."
 
@@ -77,7 +77,7 @@ class Event(enum.StrEnum):
         "ALARM: the database belongs to another Stripe account, or mode, than our key: nothing is sent to Stripe.",
     )
     ACCOUNT_BOUND = "account_bound", "The database belongs to our key's Stripe account from now on, for it had none."
-    ACCOUNT_MOVED = "account_moved", "An operator said that the database belongs to another Stripe account."
+    ACCOUNT_MOVED = "account_moved", "An operator moved the database to another Stripe account."
     PERMISSION_MISSING = (
         "permission_missing",
         "ALARM: our key may not make a kind of call that no charge needs, but what follows a charge does.",
@@ -140,15 +140,17 @@ class Event(enum.StrEnum):
     HTTP_REQUEST = "http_request", "A request was answered."
     SIGNATURES_WRONG = (
         "signatures_wrong",
-        "Every token since the start was signed with another key than ours. Said once, after ten of them.",
+        "Every token since the start was signed with another key than ours. Logged once, after ten of them.",
     )
     REQUEST_REFUSED = (
         "request_refused",
-        "Another request was answered 401, 403 or 404. At info where it asks for another user's payment.",
+        "A request was refused before its order was known (one line a second for each reason, with `count`), a payment "
+        "was not shown (at info where it is another user's), or a user has had too many declines.",
     )
     REFUSALS_UNLOGGED = (
         "refusals_unlogged",
-        "How many refused requests had no line of their own within the last second: too many, or refused unread.",
+        "How many requests that were no success had no line of their own within the last second: too many of them, or "
+        "refused unread.",
     )
     CONNECTIONS_WAIT = (
         "connections_wait",
@@ -177,18 +179,19 @@ class Event(enum.StrEnum):
     DOCUMENT_UNWRITABLE = "document_unwritable", "ALARM: one document can't be encoded or written. It fails alone."
     DOCUMENT_UNREADABLE = (
         "document_unreadable",
-        "ALARM: a stored document is no order. It is set aside. Said once, and again after an hour.",
+        "ALARM: a stored document is no order. It is set aside. Logged once, and again after an hour.",
     )
     ORDER_SET_ASIDE = (
         "order_set_aside",
-        "ALARM: an exception that nobody expected came of one order. It is tried again each minute. Said as above.",
+        "ALARM: an unexpected exception came of one order. It is tried again each minute. Logged once, and again after "
+        "an hour.",
     )
     SWEEP_FINISHED = "sweep_finished", "The orders that were due were fed to the ledger."
 
     # The log itself, and what others say in it.
     LIBRARY = "library", "A library wrote to its own logger; `logger` and `message` are its own."
-    UNCAUGHT_EXCEPTION = "uncaught_exception", "An exception that nobody awaited or caught."
-    LOG_LINES_LOST = "log_lines_lost", "Whoever reads the log did not keep up: so many lines are missing before this."
+    UNCAUGHT_EXCEPTION = "uncaught_exception", "An exception that no code awaited or caught."
+    LOG_LINES_LOST = "log_lines_lost", "The reader of the log did not keep up: `count` lines are missing before this."
 
 
 FIELDS: dict[str, str] = {
@@ -219,7 +222,7 @@ FIELDS: dict[str, str] = {
     "outcome": "How it ended",
     "reason": "Why, in a sentence",
     "error": "What went wrong, in a sentence",
-    "alarm": "True: a person has to look",
+    "alarm": "True: an operator has to look",
     "amount": "Minor units, as Stripe counts them",
     "amount_refunded": "What was refunded of a charge in part, by hand, in minor units",
     "currency": "ISO code, lower case",
@@ -227,7 +230,7 @@ FIELDS: dict[str, str] = {
     "kind": "The kind of Stripe endpoint (create, confirm, retrieve, cancel, list, refund), or account",
     "status": "The HTTP status of an answer",
     "code": "The word of an answer: an error's `code` in its body, or the `status` in the body of a 202",
-    "matter": "What is not settled: outcome, customer, refund, blocked_refund, event or intent",
+    "matter": "What is not settled: outcome, customer, refund, blocked_refund, recheck, event or intent",
     "since": "Since when, UTC",
     "method": "The HTTP method",
     "route": "The route's template, never the path that was sent",
@@ -244,7 +247,7 @@ FIELDS: dict[str, str] = {
     "host": "The address that is listened on; null: every interface",
     "port": "The port that is listened on",
     # How long.
-    "stripe_ms": "Time at Stripe",
+    "stripe_ms": "Time in calls to Stripe",
     "mongo_ms": "Time in MongoDB",
     "stripe_away_ms": "Time waited because Stripe was away, refused our key, or had put the request off",
     "customer_ms": "Time in which the bank waited for its customer",
@@ -258,7 +261,7 @@ FIELDS: dict[str, str] = {
     "took_ms": "How long it took",
     # Others' lines.
     "logger": "A library's logger",
-    "message": "What the library said",
+    "message": "The library's text",
     "exception": "A traceback, with secrets masked",
 }
 
@@ -270,7 +273,7 @@ ALARMS = tuple(event for event in Event if event.meaning.startswith("ALARM"))
 def events_table() -> str:
     """The events as a Markdown table, for the documents."""
     rows = [f"| `{event.value}` | {event.meaning} |" for event in Event]
-    return "\n".join(["| event | said when |", "|---|---|", *rows])
+    return "\n".join(["| event | logged when |", "|---|---|", *rows])
 
 
 def fields_table() -> str:

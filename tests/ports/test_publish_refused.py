@@ -266,7 +266,7 @@ async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path:
 async def test_the_permissions_that_readme_lists_suffice(tmp_path: Path) -> None:
     """A user that may do no more than README says: ready, events in and out, a stream made, nothing noticed."""
     allowed = re.search(
-        r"must publish to `payment:\*`'s two subjects, (.*?), and subscribe to (.*?)\.", README, re.DOTALL
+        r"must publish to `payment:\*`'s four subjects, (.*?), and subscribe to (.*?)\.", README, re.DOTALL
     )
     assert allowed is not None
     publish, subscribe = (json.dumps(re.findall(r"`(.+?)`", part)) for part in allowed.groups())
