@@ -22,7 +22,8 @@ CONNECTIONS_MAX = 16_384
 CONNECTIONS_LEAST = 16
 """Fewest connections that the service takes, however few descriptors there are."""
 STORE_DESCRIPTORS = 110
-"""For MongoDB: the driver's pool (100, its default), and its monitors of each server."""
+"""For MongoDB: the driver's pools, of the store and of the making of indexes, and its monitors of each server; with
+room for a `MONGO_URL` that names a hundred servers."""
 OTHER_DESCRIPTORS = 64
 """For NATS, the log, the event loop, the listening sockets, name look-ups, and connections that replace others."""
 RESERVED_DESCRIPTORS = CONNECTIONS_LIMIT + STORE_DESCRIPTORS + OTHER_DESCRIPTORS

@@ -172,6 +172,7 @@ class MongoFaults:
         self, store: MongoStore, beside: MongoStore, proxy: Proxy
     ) -> None:
         """F26: unknown within the driver's deadline; reads are unavailable; then all is well by itself."""
+        assert await store.load(["o1"]) == {}  # a write leaves only on a connection that is there
         proxy.drop_answers()
         async with asyncio.timeout(READ_DEADLINE_S):
             assert await store.commit([order("o1"), order("o2")]) == [Committed.UNKNOWN] * 2

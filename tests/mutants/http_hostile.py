@@ -313,7 +313,13 @@ MUTANTS = (
         wrong="However often a user is declined, the next card is tried.",
         endangers="L4",
         test=f"{LIMITED}::test_the_limit_is_over_all_orders_of_a_user",
-        edits=(Edit(DECLINES, "            user.declined.append(self._clock.monotonic())\n", "            user.logged.clear()\n"),),
+        edits=(
+            Edit(
+                DECLINES,
+                "            user.declined.append(self._clock.monotonic())\n",
+                "            user.logged.clear()\n",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(

@@ -183,4 +183,12 @@ MUTANTS = (
         edits=(Edit(KEY_CHECKS, "        self._checked.allow(False)\n", ""),),
         beyond="No world changes the account behind an address.",
     ),
+    Mutant(
+        name="silent-kind-hidden-by-others",
+        wrong="Where every confirm times out, an answer to the check calls Stripe well.",
+        endangers="F09",
+        test="tests/actors/stripe/test_telemetry.py::test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others",
+        edits=(Edit(TELEMETRY, "self._silent.pop(kind, None)", "self._silent.clear()"),),
+        beyond="The simulation looks at readiness for the store alone.",
+    ),
 )

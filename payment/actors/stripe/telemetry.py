@@ -7,12 +7,14 @@ which finds out what is kept here.
 import logging
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from payment.actors.letters import AccountVerdict
 from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step, alarm_of
 from payment.actors.stripe.queues import Entry, Queue
 from payment.actors.stripe.rate_limiter import RateLimiter
 from payment.core.effects import ConfirmIntent, RefundCharge, StripeEffect
-from payment.ops.health import Dependency, Health
+from payment.ops.health import SILENCE_S, Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
 from payment.ops.vocabulary import Event
@@ -41,15 +43,27 @@ STEPPED_ASIDE_AGAIN_S = 600.0
 RATE_REFUSALS_SAID_FROM = 2
 """Refusals alone, for the rate, from which on an order is logged: a single one may be chance (F14)."""
 
+SILENT_KIND_REMEMBERED_S = 60.0
+"""After the last lost answer of a kind of call, in seconds: longer than the longest wait before a send is repeated. A
+kind of which nothing is asked any more is not known to be silent."""
+
 CHARGE_KINDS = ("create", "confirm")
 """Where our key may not make these calls, no charge can be made."""
+
+
+class _Silence(Struct):
+    """A kind of call without an answer. Times are monotonic seconds: when the first such call left, and the last ended."""
+
+    since: float
+    last: float
+    text: str
 
 
 class StripeTelemetry:
     """The Stripe actor's logs and metrics, and the health of Stripe as its outcomes show it.
 
     Stripe is well where it answers, the database belongs to the key's account, and the key may make every kind of call
-    that we need. What is refused is kept by kind of call: a success of another kind says nothing about it.
+    that we need. What is refused, or not answered, is kept by kind of call: another kind's success proves nothing.
     """
 
     def __init__(
@@ -62,6 +76,8 @@ class StripeTelemetry:
         self._unanswered = 0
         self._refused: dict[str, str] = {}
         """By kind of call (or `CHECK`, for the key itself): Stripe's words."""
+        self._silent: dict[str, _Silence] = {}
+        """By kind of call: those whose last call had no answer."""
         self._account = AccountVerdict(None)
         self._shown: str | None = None
         self._degraded = False
@@ -103,6 +119,9 @@ class StripeTelemetry:
         `call_s` is how long the call took, in seconds: silence began with it. A call that is refused for our key says
         nothing yet, for it may be refused alone: the check that it leads to does.
         """
+        lost = _has_no_answer(outcome)
+        if not lost:
+            self._silent.pop(kind, None)
         match outcome:
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind == CHECK:
                 self._unanswered = 0
@@ -111,7 +130,8 @@ class StripeTelemetry:
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False):
                 self._unanswered = 0
                 self._heard()
-            case NotYet(obstacle=Obstacle.UNREACHABLE, alarm=False) | Unclear(stored=False, alarm=False):
+            case NotYet() | Unclear() if lost:
+                self._note_silence(kind, outcome.text, call_s)
                 self._note_away(call_s)
                 self._unanswered += 1
                 self._health.mark_silent(Dependency.STRIPE, outcome.text, call_s)
@@ -178,7 +198,22 @@ class StripeTelemetry:
                 return f"STRIPE_KEY may not {kind} a PaymentIntent: {self._refused[kind]}", True
         for kind, text in self._refused.items():
             return f"STRIPE_KEY may not {kind}: {text}", False
+        if (silent := self._silent_kind()) is not None:
+            return f"Stripe answers other calls, and no {silent[0]}: {silent[1]}", False
         return None, False
+
+    def _note_silence(self, kind: str, text: str, call_s: float) -> None:
+        now = self._clock.monotonic()
+        silence = self._silent.get(kind)
+        self._silent[kind] = _Silence(now - call_s if silence is None else silence.since, now, text)
+
+    def _silent_kind(self) -> tuple[str, str] | None:
+        """A kind of call that Stripe has left unanswered for long, while it answers others, and why."""
+        lately = self._clock.monotonic() - SILENT_KIND_REMEMBERED_S
+        for kind, silence in self._silent.items():
+            if silence.last - silence.since >= SILENCE_S and silence.last >= lately:
+                return kind, silence.text
+        return None
 
     def _note_away(self, for_s: float = 0.0) -> None:
         if self._away_from is None:
@@ -256,3 +291,12 @@ def _about(effect: StripeEffect) -> dict[str, str | int]:
     elif isinstance(effect, RefundCharge):
         about |= {"payment_id": effect.payment_id, "attempt": effect.attempt}
     return about
+
+
+def _has_no_answer(outcome: Outcome | None) -> bool:
+    """Whether Stripe left a call without an answer, or with one that says nothing (a 5xx that it has not stored)."""
+    match outcome:
+        case NotYet(obstacle=Obstacle.UNREACHABLE, alarm=False) | Unclear(stored=False, alarm=False):
+            return True
+        case _:
+            return False

@@ -6,7 +6,7 @@ import pytest
 
 from payment.actors.letters import AccountVerdict
 from payment.actors.stripe.queues import Entry
-from payment.actors.stripe.telemetry import CHECK, StripeTelemetry
+from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, StripeTelemetry
 from payment.core.effects import StripeEffect
 from payment.core.messages import Failure
 from payment.ops.health import Dependency, Health, Status
@@ -140,6 +140,36 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
     assert bench.telemetry.well
     lost = [line for line in bench.log.lines if line["event"] == "dependency_lost"]
     assert len(lost) == 1
+
+
+def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Bench) -> None:
+    """F09: every confirm times out, and the check answers: degraded, in words, until a confirm is answered."""
+    bench.telemetry.observe(None, CHECK)
+    for _ in range(2):
+        bench.clock.oversleep(8.0)
+        bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+        bench.telemetry.observe(None, CHECK)
+    assert not bench.health.is_up(Dependency.STRIPE)
+    assert "no confirm" in (bench.health.view().dependencies["stripe"].why or "")
+    bench.telemetry.observe(None, "create")
+    assert not bench.health.is_up(Dependency.STRIPE)
+    bench.telemetry.observe(Declined(Failure("card_declined", None, "No.")), "confirm")
+    assert bench.health.is_up(Dependency.STRIPE)
+    assert len([line for line in bench.log.lines if line["event"] == "dependency_lost"]) == 1
+
+
+def test_a_kind_of_call_that_is_made_no_more_is_not_said_to_be_silent(bench: Bench) -> None:
+    """The order has expired: nothing is known of confirms, and one lost answer is no silence."""
+    bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+    bench.telemetry.observe(None, CHECK)
+    assert bench.health.is_up(Dependency.STRIPE)
+    bench.clock.oversleep(12.0)
+    bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+    bench.telemetry.observe(None, CHECK)
+    assert not bench.health.is_up(Dependency.STRIPE)
+    bench.clock.oversleep(SILENT_KIND_REMEMBERED_S + 1.0)
+    bench.telemetry.observe(None, CHECK)
+    assert bench.health.is_up(Dependency.STRIPE)
 
 
 def test_a_permission_that_no_charge_needs_degrades_with_an_alarm(bench: Bench) -> None:
