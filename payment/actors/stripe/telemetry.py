@@ -52,7 +52,7 @@ CHARGE_KINDS = ("create", "confirm")
 
 
 class _Silence(Struct):
-    """A kind of call without an answer. Times are monotonic seconds: when the first such call left, and the last ended."""
+    """A kind of call without an answer. Monotonic seconds: when the first such call left, and when the last ended."""
 
     since: float
     last: float
