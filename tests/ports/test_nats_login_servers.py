@@ -149,7 +149,7 @@ async def test_websockets(tmp_path: Path, scheme: str) -> None:
         assert "JetStream" in await reached(f"{scheme}://u:{ENCODED}@{LOOPBACK}:{port}", login)
         assert "authorization violation" in await refused(f"{scheme}://u:wrong@{LOOPBACK}:{port}", login)
         if scheme == "wss":
-            assert "not trusted" in await refused(f"wss://u:{ENCODED}@{LOOPBACK}:{port}")
+            assert "not accepted" in await refused(f"wss://u:{ENCODED}@{LOOPBACK}:{port}")
         assert f"{LOOPBACK}:{server.port}" in await refused(f"{scheme}://{LOOPBACK}:{server.port}", login)
         assert f"{LOOPBACK}:1" in await refused(f"{scheme}://{LOOPBACK}:1", login)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ START_DEADLINE_S = 30.0  # a JVM on two busy cores needs several seconds; a serv
 STOP_DEADLINE_S = 5.0  # after SIGTERM; a server still there then is killed
 POLL_S = 0.02  # a foreign process has no event to wait on: looking this often costs nothing and delays nobody
 CONNECT_TIMEOUT_S = 0.5  # loopback answers at once or not at all
+PORTS = 12_000, 31_000  # below what Linux and macOS give to clients (32,768 and 49,152 and up)
 LOG_TAIL_BYTES = 4000  # of the server's own words in a failed start's message
 
 _handed_out: set[int] = set()
@@ -36,14 +38,26 @@ class ServerFailedError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port that is free on loopback now and was not handed out by this process before."""
+    """A TCP port that is free on loopback now and was not handed out by this process before.
+
+    Drawn at random below the range from which the system gives ports to clients and to other tests: a server that is
+    started a moment later would find one of those taken.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
-        if port not in _handed_out:
+        port = random.randrange(*PORTS)
+        if port not in _handed_out and _is_free(port):
             _handed_out.add(port)
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def accepts(port: int) -> bool:
