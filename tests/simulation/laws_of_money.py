@@ -136,6 +136,16 @@ def one_intent_at_a_time(entry: StripeSent, books: Books) -> Iterator[Breach]:
             yield entry.order_id, f"{entry.who} sent {entry.key}, and {other.intent_id} is {other.status.value}"
 
 
+@step(StripeSent, law="an id that a create may not bring again is confirmed from the store alone (L1, F34)")
+def ids_are_on_paper(entry: StripeSent, books: Books) -> Iterator[Breach]:
+    if entry.kind != "confirm" or books.clock_jumped or books.restored:
+        return
+    old_s = books.received_s.get(entry.order_id, entry.at_s) + CREATE_KEY_LIFE_S
+    held = {each.order.intent.id for each in books.revisions[entry.order_id] if each.order.intent is not None}
+    if entry.at_s > old_s + TICK_S and entry.intent_id not in held:
+        yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late for an id of its own"
+
+
 @step(StripeAsked, law="no key with two parameter sets (F16)")
 def keys_have_one_meaning(entry: StripeAsked, books: Books) -> Iterator[Breach]:
     if entry.key is None or books.restored:
