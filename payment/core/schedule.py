@@ -23,8 +23,8 @@ KEY_LIFE = timedelta(hours=12)
 
 CREATE_KEY_LIFE = timedelta(hours=23)
 """After the order came: from then on a create is preceded by a list of charges, and none is made ahead of its first
-request. An attempt that may last longer than that has its intent's id written before it confirms. Stripe keeps keys for
-24 h."""
+request. An attempt that may last longer than until `effects.ON_THE_WIRE` before that has its intent's id written before
+it confirms. Stripe keeps keys for 24 h."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clocks of two processes may differ before a time counts as wrong."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from payment.core.effects import CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
+from payment.core.effects import ON_THE_WIRE, CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
 from payment.core.intents import ID_CHARS, numbered_intent, payment_id_of
 from payment.core.messages import (
     ChargeFacts,
@@ -323,10 +323,10 @@ def old_order(**later: float) -> Story:
 
 def test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts():
     """F34: two processes could get two intents from one create; the document takes one. A young order needs none."""
-    young = Story(created()).later(hours=11).tell(request())
+    young = Story(created()).later(hours=6).tell(request())
     assert not young.one(ConfirmIntent).id_first
-    assert Story(created()).later(hours=11, milliseconds=1).tell(request()).one(ConfirmIntent).id_first
-    soon_over = Story(created(expires_at=T0 + CREATE_KEY_LIFE)).later(hours=22).tell(request())
+    assert Story(created()).later(hours=6, milliseconds=1).tell(request()).one(ConfirmIntent).id_first
+    soon_over = Story(created(expires_at=T0 + CREATE_KEY_LIFE - ON_THE_WIRE)).later(hours=17).tell(request())
     assert not soon_over.one(ConfirmIntent).id_first
     assert of_0_1_0("open order").tell(request()).one(ConfirmIntent).id_first
     story = old_order().tell(intent_created(), by=B)

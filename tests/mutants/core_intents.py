@@ -348,7 +348,7 @@ MUTANTS = (
         edits=(
             Edit(
                 EFFECTS,
-                "return self.intent.id is None and self.not_after > self.intent.list_after",
+                "return self.intent.id is None and self.not_after + ON_THE_WIRE > self.intent.list_after",
                 "return False",
             ),
         ),

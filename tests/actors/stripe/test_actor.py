@@ -11,6 +11,7 @@ from msgspec import structs
 
 from payment.actors.stripe.actor import CALL_STUCK_S
 from payment.actors.stripe.queues import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
+from payment.core.effects import ON_THE_WIRE
 from payment.core.messages import (
     ActionRequired,
     CardDeclined,
@@ -275,7 +276,7 @@ async def test_a_process_that_sleeps_between_two_steps_does_not_make_the_next(wo
 @pytest.mark.parametrize("id_first", [False, True])
 async def test_a_drain_between_create_and_confirm_makes_no_confirm(world: StripeWorld, *, id_first: bool) -> None:
     """F33: nor is the ledger to release it here again, where the id would be written first."""
-    go = await between(world, "create", world.confirm(not_after=FAR + timedelta(seconds=id_first)))
+    go = await between(world, "create", world.confirm(not_after=FAR - ON_THE_WIRE + timedelta(seconds=id_first)))
     drain = asyncio.create_task(world.actor.drain())
     await world.clock.advance(1)
     assert not drain.done()
@@ -352,7 +353,7 @@ async def test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list(w
 
 async def test_an_old_orders_intent_is_confirmed_once_its_id_is_written(world: StripeWorld) -> None:
     """F34: another process may get another intent from the same create, and only one of them is ever written."""
-    effect = world.confirm(intent=intent(list_after=world.clock.now() + timedelta(minutes=59)))
+    effect = world.confirm(intent=intent(list_after=world.clock.now() + timedelta(hours=5, minutes=59)))
     world.release(effect)
     assert await world.until_ended(1) == [IntentCreated("o1", 1, 1, 1, "pi_1_1")]
     assert (world.cards.kinds, world.counts) == (["create"], (0, 0))
@@ -360,7 +361,7 @@ async def test_an_old_orders_intent_is_confirmed_once_its_id_is_written(world: S
     world.release(structs.replace(effect, intent=written))
     assert await world.until_ended(2) == [IntentSucceeded("o1", 1, "pi_other", ChargeFacts("ch_pi_other"))]
     assert world.cards.kinds == ["create", "confirm"]
-    soon_over = world.confirm("2", intent=intent("2", list_after=world.clock.now() + timedelta(hours=1)))
+    soon_over = world.confirm("2", intent=intent("2", list_after=world.clock.now() + timedelta(hours=6)))
     world.release(soon_over)
     assert await world.until_ended(3) == [paid("2")]
 
