@@ -3,7 +3,7 @@
 Every effect has an `id` that is the same whenever the same thing is owed: an actor's queue holds one entry for each.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -13,6 +13,10 @@ PAYMENT_CREATED = "payment:created"
 PAYMENT_REFUNDED = "payment:refunded"
 PAYMENT_REFUND_FAILED = "payment:refund_failed"
 PAYMENT_DISPUTED = "payment:disputed"
+ON_THE_WIRE = timedelta(hours=5)
+"""How long before its create's key may be forgotten an intent is no longer confirmed by a create's answer alone. What
+left until then may still land while every create brings the same intent, also by clocks that are somewhat wrong."""
+
 OUTGOING_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
 """Every subject that an order's outbox may have an event of."""
 
@@ -21,7 +25,8 @@ class IntentReference(Struct, frozen=True):
     """Which of an order's intents, and all that its create sends. `amount` is in minor units.
 
     `id` is None until it is in the document: then the create is repeated under `key`, which brings the same intent
-    back. From `list_after` on Stripe may have forgotten the key, so the order's charges are listed before a create.
+    back. From `list_after` on Stripe may have forgotten the key, so the order's charges are listed before a create, and
+    a create may bring another intent than an earlier one did.
     """
 
     order_id: str
@@ -61,12 +66,24 @@ class ConfirmIntent(Struct, frozen=True):
         return self.intent.payment_id
 
     @property
+    def id_first(self) -> bool:
+        """Whether the intent's id must be in the document before it is confirmed.
+
+        Stripe may forget the create's key while the attempt lasts, or while what it sent is on the wire. Two processes
+        can then get two intents from it, and only the document, which takes one id, keeps both from being confirmed.
+        """
+        return self.intent.id is None and self.not_after + ON_THE_WIRE > self.intent.list_after
+
+    @property
     def id(self) -> str:
         return f"confirm:{self.intent.order_id}:{self.attempt}"
 
 
 class CreateIntent(Struct, frozen=True):
-    """Create the order's intent ahead of its first request (`STRIPE_PREPARE`). It may not leave after `not_after`."""
+    """Create the order's intent ahead of its first request (`STRIPE_PREPARE`).
+
+    It may not leave after `not_after`: while Stripe keeps the key, and the order can be paid.
+    """
 
     intent: IntentReference
     not_after: datetime

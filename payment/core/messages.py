@@ -173,6 +173,16 @@ class IntentPrepared(Struct, frozen=True):
     intent_id: str
 
 
+class IntentCreated(Struct, frozen=True):
+    """A send's intent was created, and not confirmed: its id is to be in the document first."""
+
+    order_id: str
+    attempt: int
+    send: int
+    intent: int
+    intent_id: str
+
+
 class CreateErrorStored(Struct, frozen=True):
     """Stripe replayed an error for the key of an intent's create. If it made an intent, that was never confirmed."""
 
@@ -378,6 +388,7 @@ class Due(Struct, frozen=True):
 
 IntentOutcome = (
     IntentPrepared
+    | IntentCreated
     | CreateErrorStored
     | CreateRefused
     | IntentSucceeded

@@ -24,6 +24,7 @@ from payment.core.messages import (
     CreateErrorStored,
     CreateRefused,
     Failure,
+    IntentCreated,
     IntentOutcome,
     IntentPrepared,
     IntentSeen,
@@ -48,6 +49,7 @@ from payment.core.schedule import (
     CHARGE_LIFE,
     LONGEST_RESEND_DELAY,
     in_flight,
+    list_after,
     may_send,
     next_list,
     next_look,
@@ -75,6 +77,8 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
         # An earlier intent of the order, or another one under the same key (a process that was paused for a day may
         # have created it): only its success matters. That it is canceled says nothing about this intent.
         return _success_of_another(order, message, context)
+    if isinstance(message, IntentPrepared | IntentCreated) and not _is_believed(order, intent, message, context):
+        return order
     if intent_id is not None:
         order = with_intent(order, id=intent_id)
     match message:
@@ -92,6 +96,17 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
             return _send_ended(order, message, context)
 
 
+def _is_believed(order: Order, intent: Intent, message: IntentPrepared | IntentCreated, context: Context) -> bool:
+    """Whether an unconfirmed intent is the one that the order's number stands for.
+
+    While Stripe keeps the create's key, every create brings the same intent. Later only the create that is still asked
+    for counts: another process may have begun to use another intent meanwhile.
+    """
+    if intent.id is not None or context.at < list_after(order):
+        return True
+    return holds(intent, context, TaskKind.CREATE if isinstance(message, IntentPrepared) else TaskKind.CONFIRM)
+
+
 def _success_of_another(order: Order, message: IntentOutcome, context: Context) -> Order:
     if isinstance(message, IntentSucceeded | IntentSeen) and message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
@@ -103,7 +118,7 @@ def _success_of_another(order: Order, message: IntentOutcome, context: Context) 
 
 def _send_ended(
     order: Order,
-    message: ActionRequired | CardDeclined | ConfirmRefused | ConfirmUnclear | ConfirmWithheld,
+    message: IntentCreated | ActionRequired | CardDeclined | ConfirmRefused | ConfirmUnclear | ConfirmWithheld,
     context: Context,
 ) -> Order:
     attempt = numbered(order, message.attempt)
@@ -114,9 +129,11 @@ def _send_ended(
             return _action_required(order, attempt, message, context)
         case CardDeclined():
             return moved(order, _with_failure(attempt, message.failure), Trigger.DECLINED, context)
-        case ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
+        case IntentCreated() | ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
             # It has been sent again since: that send's answer is the one to wait for.
             return order
+        case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
+            return order  # its confirm is still owed, now with the id that is in the document
         case ConfirmRefused() if attempt.sends == 1:
             if attempt.state is AttemptState.CONFIRMING:
                 attempt = structs.replace(attempt, refusal=message.reason, text=message.text)
@@ -125,7 +142,7 @@ def _send_ended(
             return _unclear_for_good(order, attempt, context)
         case ConfirmUnclear():
             return _unclear(order, attempt, context, stored=message.stored)
-        case ConfirmWithheld():
+        case IntentCreated() | ConfirmWithheld():
             return _withheld(order, attempt, context)
         case _:
             assert_never(message)

@@ -30,7 +30,7 @@ from payment.core.effects import (
 from payment.core.intents import reference
 from payment.core.messages import client_id_of
 from payment.core.order import Attempt, AttemptState, Intent, Order, OutboxEvent, Payment, Task, TaskKind
-from payment.core.schedule import send_deadline
+from payment.core.schedule import create_deadline, send_deadline
 
 
 def pending(order: Order) -> tuple[Pending, ...]:
@@ -101,8 +101,7 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
     named = reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
-            assert order.expires_at is not None
-            return CreateIntent(named, order.expires_at)
+            return CreateIntent(named, create_deadline(order))
         case TaskKind.LOOK:
             return RetrieveIntent(named)
         case TaskKind.CANCEL:

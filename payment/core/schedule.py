@@ -22,7 +22,9 @@ KEY_LIFE = timedelta(hours=12)
 """How long a confirm's key may be sent. Stripe keeps keys for 24 h: half of that is left for clocks that are wrong."""
 
 CREATE_KEY_LIFE = timedelta(hours=23)
-"""After the order came: from then on a create is preceded by a list of charges. Stripe keeps keys for 24 h."""
+"""After the order came: from then on a create is preceded by a list of charges, and none is made ahead of its first
+request. An attempt that may last longer than until `effects.ON_THE_WIRE` before that has its intent's id written before
+it confirms. Stripe keeps keys for 24 h."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clocks of two processes may differ before a time counts as wrong."""
@@ -132,8 +134,25 @@ def send_deadline(order: Order, attempt: Attempt) -> datetime:
 
 
 def list_after(order: Order) -> datetime:
-    """The time from which a create must be preceded by a list of charges: Stripe may have forgotten its key by then."""
-    return LONG_AGO if order.received is None else order.received + CREATE_KEY_LIFE
+    """The time from which Stripe may have forgotten the key of a create of the order's.
+
+    Long ago where the order's age is not known: release 0.1.0 began it, or its last attempt began before it came, by
+    clocks of which one was wrong.
+    """
+    if order.received is None:
+        return LONG_AGO
+    if order.attempts and order.attempts[-1].first_sent < order.received - CLOCK_TOLERANCE:
+        return LONG_AGO
+    return order.received + CREATE_KEY_LIFE
+
+
+def create_deadline(order: Order) -> datetime:
+    """The last instant at which a create ahead of the order's first request may leave: it has no attempt with an age.
+
+    Later it could make a second intent, for an earlier create may have made one whose key is forgotten.
+    """
+    assert order.expires_at is not None
+    return min(order.expires_at, list_after(order))
 
 
 def resend_delay(sends: int) -> timedelta:

@@ -21,7 +21,7 @@ from payment.core.order import (
 )
 from payment.core.parts import with_attempt, with_intent
 from payment.core.pending import attempt_effect, intent_effect, publication
-from payment.core.schedule import LOOKS_APART, in_flight, recheck_due, takeable
+from payment.core.schedule import LOOKS_APART, create_deadline, in_flight, recheck_due, takeable
 
 RefundDue = Callable[[Order, Attempt, Context], Order]
 
@@ -103,7 +103,7 @@ def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> O
         return moved(order, attempt, trigger, context)
     match task.kind:
         case TaskKind.CREATE:
-            still = order.open_at(context.at) and intent.id is None
+            still = not order.cancelled and context.at < create_deadline(order) and intent.id is None
             return with_intent(order, task=in_flight(TaskKind.CREATE, context) if still else None)
         case TaskKind.CANCEL:
             return with_intent(order, task=in_flight(TaskKind.CANCEL, context))

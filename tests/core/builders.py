@@ -35,6 +35,7 @@ from payment.core.messages import (
     Failure,
     Instrument,
     InstrumentKind,
+    IntentCreated,
     IntentPrepared,
     IntentSeen,
     IntentStatus,
@@ -98,6 +99,10 @@ def request(token: str = "tok_1", user: str = USER, authentication: Authenticati
 
 def prepared(intent: int = 1) -> IntentPrepared:
     return IntentPrepared(ORDER, intent, f"pi_{intent}")
+
+
+def intent_created(send: int = 1, attempt: int = 1, intent: int = 1) -> IntentCreated:
+    return IntentCreated(ORDER, attempt, send, intent, f"pi_{intent}")
 
 
 def create_error(intent: int = 1) -> CreateErrorStored:

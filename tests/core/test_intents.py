@@ -4,9 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from payment.core.effects import CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
+from payment.core.effects import ON_THE_WIRE, CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
 from payment.core.intents import ID_CHARS, numbered_intent, payment_id_of
-from payment.core.messages import ChargeFacts, IntentSucceeded, LookReason, RefusalReason
+from payment.core.messages import (
+    ChargeFacts,
+    IntentCreated,
+    IntentPrepared,
+    IntentSucceeded,
+    LookReason,
+    RefusalReason,
+)
 from payment.core.order import AttemptState, IntentState, TaskKind
 from payment.core.pending import pending
 from payment.core.replies import AmountRefused, CardWasDeclined, Paid, Pending
@@ -33,6 +40,7 @@ from tests.core.builders import (
     create_refused,
     created,
     declined,
+    intent_created,
     looked_at,
     now_canceled,
     of_0_1_0,
@@ -221,8 +229,9 @@ def test_prepared_intent_is_created_when_its_order_comes():
     assert (effect.intent.number, effect.intent.key, effect.not_after) == (
         1,
         f"intent-{PAYMENT}-1",
-        created().expires_at,
+        T0 + CREATE_KEY_LIFE,
     )
+    assert Story(created(expires_at=T0 + LEASE), prepare=True).one(CreateIntent).not_after == T0 + LEASE
     story.tell(prepared())
     assert (story.intent.id, pending(story.doc)) == ("pi_1", ())
     story.ask()
@@ -255,6 +264,15 @@ def test_lost_create_is_repeated_while_the_order_is_open():
     assert story.pending_of(story.one(CreateIntent)).holder == B
     assert story.doc.due == T0 + 2 * LEASE
     assert pending(story.dead().tell(DUE).doc) == ()
+
+
+def test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten():
+    """F34: a process that wakes a day later would make a second intent. The first request creates it, after a list."""
+    story = with_prepared_intent().later(hours=22).due(by=B)
+    assert story.one(CreateIntent).not_after == T0 + CREATE_KEY_LIFE
+    assert pending(story.later(hours=1).due().doc) == ()
+    story.ask()
+    assert story.one(ConfirmIntent).id_first
 
 
 def test_lost_create_is_not_repeated_where_its_intent_is_known():
@@ -293,6 +311,74 @@ def test_prepared_create_that_a_list_stops_is_left_to_the_first_request():
     assert pending(story.tell(charge_listed()).doc) == ()
     story.ask()
     assert story.tell(charge_listed()).state() is S.PAID
+
+
+# -------------------------------------------------------------------------------------------- when keys are forgotten
+
+
+def old_order(**later: float) -> Story:
+    """A request comes for an order whose intent was created ahead, by a create of which no process knows the end."""
+    return with_prepared_intent().later(**(later or {"hours": 25})).tell(request(), by=B)
+
+
+def test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts():
+    """F34: two processes could get two intents from one create; the document takes one. A young order needs none."""
+    young = Story(created()).later(hours=6).tell(request())
+    assert not young.one(ConfirmIntent).id_first
+    assert Story(created()).later(hours=6, milliseconds=1).tell(request()).one(ConfirmIntent).id_first
+    soon_over = Story(created(expires_at=T0 + CREATE_KEY_LIFE - ON_THE_WIRE)).later(hours=17).tell(request())
+    assert not soon_over.one(ConfirmIntent).id_first
+    assert of_0_1_0("open order").tell(request()).one(ConfirmIntent).id_first
+    story = old_order().tell(intent_created(), by=B)
+    effect = story.one(ConfirmIntent)
+    assert (effect.intent.id, effect.id_first, effect.send) == ("pi_1", False, 1)
+    assert story.pending_of(effect).holder == B
+
+
+def test_age_of_an_order_is_not_known_where_a_clock_was_wrong():
+    """F38: an attempt that began before its order came; within the tolerance it did not."""
+    assert Story(created()).later(minutes=-5).tell(request()).one(ConfirmIntent).intent.list_after == T0 + (
+        CREATE_KEY_LIFE
+    )
+    effect = Story(created()).later(minutes=-5, milliseconds=-1).tell(request()).one(ConfirmIntent)
+    assert (effect.intent.list_after, effect.id_first) == (LONG_AGO, True)
+
+
+def test_outdated_creates_answer_changes_nothing():
+    """F34: a process that was paused for a day hears of the intent it made; another one may use a new one by now."""
+    story = old_order()
+    before = story.doc
+    assert story.tell(IntentPrepared(ORDER, 1, "pi_old")).doc is before
+    assert story.tell(IntentPrepared(ORDER, 1, "pi_old"), by=B).doc is before, "its confirm creates it anew"
+    assert story.tell(IntentCreated(ORDER, 1, 1, 1, "pi_old")).doc is before
+    assert story.tell(IntentCreated(ORDER, 1, 1, 1, "pi_new"), by=B).intent.id == "pi_new"
+    before = story.doc
+    assert story.tell(IntentPrepared(ORDER, 1, "pi_old"), IntentCreated(ORDER, 1, 1, 1, "pi_old")).doc is before
+    assert story.one(ConfirmIntent).intent.id == "pi_new"
+
+
+def test_create_that_is_still_asked_for_is_believed_however_old():
+    """All processes stood for a day, and nothing else has begun meanwhile."""
+    assert with_prepared_intent().later(hours=25).tell(prepared()).intent.id == "pi_1"
+
+
+def test_created_intent_of_a_send_that_is_over_is_no_send():
+    """A take-over looks at it; a late answer of an earlier send changes nothing but the id."""
+    story = old_order().due(by=A)
+    before = story.doc
+    assert story.tell(intent_created(), by=B).doc is before
+    assert story.kind is TaskKind.LOOK
+    story = old_order().tell(unclear(id=None), by=B)
+    assert (story.attempt().sends, story.tell(intent_created(), by=B).one(ConfirmIntent).send) == (2, 2)
+
+
+def test_created_intent_of_an_order_that_is_over_is_not_confirmed():
+    """Never sent, so nothing is owed; one that was sent before is cancelled."""
+    story = old_order().tell(cancelled(), intent_created(), by=B)
+    assert (story.state(), story.attempt().refusal, pending(story.doc)) == (S.REFUSED, RefusalReason.WITHHELD, ())
+    assert story.intent.id == "pi_1"
+    story = old_order().tell(unclear(id=None), cancelled(), intent_created(send=2), by=B)
+    assert (story.state(), story.kind) == (S.CANCELLING, TaskKind.CANCEL)
 
 
 # -------------------------------------------------------------------------------------------------- at rest, and over

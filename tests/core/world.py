@@ -39,6 +39,7 @@ from payment.core.messages import (
     EffectReturned,
     EventPublished,
     Failure,
+    IntentCreated,
     IntentPrepared,
     IntentSeen,
     IntentStatus,
@@ -364,6 +365,8 @@ class World:
             yield intent_id
         elif intent_id is None:
             yield ConfirmUnclear(ORDER, attempt, send, number, None)
+        elif effect.id_first:
+            yield IntentCreated(ORDER, attempt, send, number, intent_id)
         else:
             key = f"confirm-{intent_id}-{attempt}"
             if answer == "late":

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Edit, Mutant
 
 ATTEMPTS = "payment/core/attempts.py"
 DECIDE = "payment/core/decide.py"
+EFFECTS = "payment/core/effects.py"
 INTENTS = "payment/core/intents.py"
 ORDER = "payment/core/order.py"
 OUTCOMES = "payment/core/outcomes.py"
@@ -331,11 +332,63 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULE,
-                "    return LONG_AGO if order.received is None else order.received + CREATE_KEY_LIFE\n",
-                "    return (order.received or datetime.max.replace(tzinfo=UTC) - CREATE_KEY_LIFE) + CREATE_KEY_LIFE\n",
+                "    if order.received is None:\n        return LONG_AGO\n",
+                "    if order.received is None:\n        return datetime.max.replace(tzinfo=UTC)\n",
             ),
         ),
         beyond="The simulation begins with a store that release 0.1.0 has never written to.",
+    ),
+    Mutant(
+        name="id-kept-to-itself",
+        wrong="An old order's attempt confirms the intent that its own create brought, as a young one's does: another "
+        "process's create may have brought another one.",
+        endangers="L1 F34",
+        test="tests/core/test_intents.py::"
+        "test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts",
+        edits=(
+            Edit(
+                EFFECTS,
+                "return self.intent.id is None and self.not_after + ON_THE_WIRE > self.intent.list_after",
+                "return False",
+            ),
+        ),
+    ),
+    Mutant(
+        name="outdated-create-believed",
+        wrong="The answer of a create that is not asked for any more is written, a day after it was sent.",
+        endangers="L1 F34",
+        test="tests/core/test_intents.py::test_outdated_creates_answer_changes_nothing",
+        edits=(
+            Edit(
+                OUTCOMES,
+                "    if intent.id is not None or context.at < list_after(order):\n",
+                "    if intent.id is not None or context.at > order.history[0].at:\n",
+            ),
+        ),
+        beyond="The id that is written first is the one that is confirmed: this costs an intent, and no charge.",
+    ),
+    Mutant(
+        name="prepared-under-a-forgotten-key",
+        wrong="An intent is created ahead of its first request however old its order is.",
+        endangers="F34",
+        test="tests/core/test_intents.py::test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten",
+        edits=(Edit(SCHEDULE, "return min(order.expires_at, list_after(order))", "return order.expires_at"),),
+        beyond="What it makes besides is never confirmed: it costs an intent that shows as incomplete.",
+    ),
+    Mutant(
+        name="age-by-a-clock-that-went-back",
+        wrong="An order that came after its attempt began, by clocks of which one was wrong, counts as young.",
+        endangers="L1 F38",
+        test="tests/core/test_intents.py::test_age_of_an_order_is_not_known_where_a_clock_was_wrong",
+        edits=(
+            Edit(
+                SCHEDULE,
+                "    if order.attempts and order.attempts[-1].first_sent < order.received - CLOCK_TOLERANCE:\n"
+                "        return LONG_AGO\n",
+                "",
+            ),
+        ),
+        beyond="Its laws excuse a charge beside another where a clock was wrong for as long as Stripe keeps keys.",
     ),
     Mutant(
         name="looked-at-for-each-request",
@@ -372,7 +425,7 @@ MUTANTS = (
         edits=(
             Edit(
                 TASKS,
-                "still = order.open_at(context.at) and intent.id is None",
+                "still = not order.cancelled and context.at < create_deadline(order) and intent.id is None",
                 "still = intent.id is None",
             ),
         ),

@@ -41,8 +41,8 @@ MUTANTS = (
             ),
             Edit(
                 OUTCOMES,
-                "    EffectReturned,\n    IntentPrepared,\n",
-                "    EffectReturned,\n    Failure,\n    IntentPrepared,\n",
+                "    EffectReturned,\n    IntentCreated,\n",
+                "    EffectReturned,\n    Failure,\n    IntentCreated,\n",
             ),
         ),
     ),
@@ -304,7 +304,13 @@ MUTANTS = (
         endangers="L1 F34 F38",
         test="tests/actors/stripe/test_actor.py::"
         "test_a_confirm_that_was_held_longer_than_its_key_lives_is_not_sent_whatever_the_clock_says",
-        edits=(Edit(SCHEDULER, " or held_s >= KEY_LIFE.total_seconds()\n", "\n"),),
+        edits=(
+            Edit(
+                SCHEDULER,
+                "_out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()\n",
+                "_out_of_time(effect, now)\n",
+            ),
+        ),
     ),
     Mutant(
         name="sent-before-its-time",
@@ -327,8 +333,39 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "                return now >= effect.not_after\n            case _",
-                "                return now < effect.not_after - KEY_LIFE * 1_000\n            case _",
+                "                return now >= effect.not_after or held_s",
+                "                return held_s",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="prepared-after-a-sleep",
+        wrong="A process that slept for half a day sends a create that it held, by a clock that was put back.",
+        endangers="F34 F38",
+        test="tests/actors/stripe/test_actor.py::"
+        "test_a_create_ahead_of_a_request_that_was_held_for_half_a_day_is_not_sent",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "return now >= effect.not_after or held_s >= KEY_LIFE.total_seconds()\n            case _",
+                "return now >= effect.not_after\n            case _",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="id-written-while-stopping",
+        wrong="A process that stops has an old order's id written and asks itself for the confirm, which waits for "
+        "its lease.",
+        endangers="F33 F34",
+        test="tests/actors/stripe/test_actor.py::test_a_drain_between_create_and_confirm_makes_no_confirm",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        if self._ends_here(entry):\n            self._give_back(entry)\n        elif (created :=",
+                "        if self._ends_here(entry) and not to_be_written(entry.effect, entry.progress):\n"
+                "            self._give_back(entry)\n        elif (created :=",
             ),
         ),
         beyond=NO_LAW,

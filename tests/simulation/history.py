@@ -58,11 +58,12 @@ class Question:
     def __init__(self, told: Told, asked: Pressed, expired_at_s: float | None) -> None:
         self.user = told.user
         self.authenticates = asked.authenticates
-        self.asked_at_s = asked.at_s
+        self.asked_at_s = None if expired_at_s is None else asked.at_s
         self.hash = token_hash(told.token)
         self.body: dict[str, Any] = json.loads(told.body)
         self.expired_at_s = expired_at_s
-        """A time by which an order must have expired for it to be said; None: clocks were wrong, any time will do."""
+        """A time by which an order must have expired for it to be said; None: clocks were wrong, any time will do, also
+        for what is said only of an order that has not expired."""
 
     @property
     def message(self) -> str:
@@ -114,12 +115,16 @@ def _accepted(order: Order | None, asked: Question) -> bool:
     return attempt.state is AttemptState.AWAITING and _shows_the_secret(order, asked.body, asked.asked_at_s)
 
 
-def _shows_the_secret(order: Order, body: dict[str, Any], asked_at_s: float) -> bool:
-    """The secret is that of the order's own intent, and the order was alive when it was asked for."""
+def _shows_the_secret(order: Order, body: dict[str, Any], asked_at_s: float | None) -> bool:
+    """The secret is that of the order's own intent, and the order was alive when it was asked for.
+
+    `asked_at_s` None: clocks were wrong. By one that was put back an order is alive that has expired (F38), and nothing
+    but a clock tells a service that.
+    """
     intent, action = order.intent, body.get("nextAction", {})
     if intent is None or intent.id is None or order.expires_at is None:
         return False
-    alive = seconds_of(order.expires_at) + TICK_S >= asked_at_s
+    alive = asked_at_s is None or seconds_of(order.expires_at) + TICK_S >= asked_at_s
     ours = str(body.get("clientSecret")).startswith(f"{intent.id}_secret_")
     redirects = action.get("type") == "redirect_to_url" and "url" in action
     return alive and ours and (redirects or action == {"type": "use_stripe_sdk"})
@@ -352,9 +357,9 @@ def views_are_explained(entry: Saw, books: Books) -> Iterator[Breach]:
     said = {status for order in revisions if order is not None for status in _seen(order, entry.at_s, books)}
     if body["status"] not in said or body["orderId"] != entry.order_id:
         yield entry.order_id, f"{entry.who} saw {body}; the store said {sorted(said)}"
+    asked_at_s = None if books.clock_jumped else asked.asked.at_s
     if "clientSecret" in body and not any(
-        order is not None and not order.cancelled and _shows_the_secret(order, body, asked.asked.at_s)
-        for order in revisions
+        order is not None and not order.cancelled and _shows_the_secret(order, body, asked_at_s) for order in revisions
     ):
         yield entry.order_id, f"{entry.who} saw the secret of an intent that does not await its customer: {body}"
 

@@ -24,6 +24,8 @@ KEY_LIFE_S = 12 * 3600.0
 """So long after its attempt began a confirm may leave: said here anew, for the code's own constant may be wrong."""
 CREATE_KEY_LIFE_S = 23 * 3600.0
 """So long after the order came a create may leave without a list of charges before it."""
+CREATE_ALONE_S = 18 * 3600.0
+"""So long after the order came a confirm may leave with an id that only its own create's answer has."""
 RIGHT_ACCOUNT = "acct_right"
 """The account that the database belongs to, wherever a process has the key of another one."""
 TICK_S = 0.002
@@ -134,6 +136,16 @@ def one_intent_at_a_time(entry: StripeSent, books: Books) -> Iterator[Breach]:
         closed = other.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
         if other.intent_id != entry.intent_id and other.intent_id in arrived and not closed:
             yield entry.order_id, f"{entry.who} sent {entry.key}, and {other.intent_id} is {other.status.value}"
+
+
+@step(StripeSent, law="an id that a create may not bring again is confirmed from the store alone (L1, F34)")
+def ids_are_on_paper(entry: StripeSent, books: Books) -> Iterator[Breach]:
+    if entry.kind != "confirm" or books.clock_jumped or books.restored:
+        return
+    old_s = books.received_s.get(entry.order_id, entry.at_s) + CREATE_ALONE_S
+    held = {each.order.intent.id for each in books.revisions[entry.order_id] if each.order.intent is not None}
+    if entry.at_s > old_s + TICK_S and entry.intent_id not in held:
+        yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late for an id of its own"
 
 
 @step(StripeAsked, law="no key with two parameter sets (F16)")

@@ -373,6 +373,10 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "a create whose key may be forgotten",
         lambda j: changed(j, StripeSent, is_create, at_s=DAY_S),
     ),
+    "an id is confirmed that no document has": (
+        "an id that a create may not bring again",
+        lambda j: changed(j, StripeSent, is_confirm, at_s=DAY_S, intent_id="pi_9"),
+    ),
     "an intent is confirmed beside another": ("an intent is confirmed only", another_intent),
     "a key is sent with other parameters": (
         "no key with two parameter sets",

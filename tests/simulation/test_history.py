@@ -11,11 +11,13 @@ from msgspec import structs
 from payment.core.order import AttemptState, CancelReason, OrderStatus
 from tests.simulation.checks import violations
 from tests.simulation.history import NOTHING_CHARGED
-from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, StripeAnswered, Told, Wrote
+from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, StripeAnswered, Struck, Told, Wrote
 from tests.simulation.planted import Journal, at, broken, changed, earlier, good, with_attempt, without
 
 EXPLAINED = "a reply is explained"
 SEEN = "what is seen of a payment"
+EXPIRED_S = 1_000.0
+"""Of orders that can be paid for 900 s."""
 FRESH = "a client secret is shown only"
 GIVING_WAY = '"nothing was charged" is said to no request'
 NOT_DENIED = "no attempt begins"
@@ -76,6 +78,14 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: changed(j, Pressed, lambda e: e.who == "c4", authenticates=False),
     ),
     "a secret after the order was cancelled": (EXPLAINED, lambda j: _secret_again(j, "c5")),
+    "a secret after the order expired": (
+        EXPLAINED,
+        lambda j: changed(j, Pressed, lambda e: e.who == "c4", at_s=EXPIRED_S),
+    ),
+    "a secret is seen after the order expired": (
+        SEEN,
+        lambda j: changed(j, Looked, lambda e: e.who == "c5", at_s=EXPIRED_S),
+    ),
     "a secret after it was paid": (EXPLAINED, lambda j: _secret_again(j, "c4")),
     "a secret is seen after the order was cancelled": (SEEN, lambda j: _moved_to_the_end(j, "c5")),
     "a secret of long ago": (
@@ -153,6 +163,14 @@ def test_an_answer_that_nothing_explains_is_caught(law: str, plant: Callable[[Jo
     pressed = {entry.request_no for entry in journal if isinstance(entry, Pressed)}
     posts = [entry for entry in journal if not isinstance(entry, Told) or entry.request_no in pressed]
     assert any(each.startswith(law) for each in broken(posts))
+
+
+@pytest.mark.parametrize("expired", ["a secret after the order expired", "a secret is seen after the order expired"])
+def test_by_a_clock_that_was_put_back_an_expired_order_is_alive(expired: str) -> None:
+    """F38: the service shows a secret as it would let the order be paid; only a clock could tell it otherwise."""
+    law, plant = PLANTED[expired]
+    journal = [Struck(0.0, "world", "clock jumps back", ("F38",), "p1"), *plant(good())]
+    assert not any(each.startswith(law) for each in broken(journal))
 
 
 def test_an_answer_may_be_as_old_as_its_question() -> None:

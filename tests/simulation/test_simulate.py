@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState
 from tests.fakes.cards import BROWSER
+from tests.simulation.dice import HOUR_S
 from tests.simulation.draw import draw
 from tests.simulation.journal import (
     AnyEntry,
@@ -29,12 +30,14 @@ from tests.simulation.journal import (
     Stored,
     StripeCharged,
     StripeRefunded,
+    StripeSent,
     Told,
     WentToBank,
     Woken,
     Wrote,
 )
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike, decoded, encoded
+from tests.simulation.runner import verdict
 from tests.simulation.simulate import simulate
 
 SEEDS_TWICE = range(12)
@@ -43,6 +46,16 @@ import sys
 from tests.simulation.simulate import simulate
 print([simulate(int(seed)).digest for seed in sys.argv[1:]])
 """
+
+
+def paused_for_a_day() -> Plan:
+    """F34: a process stands for 24 h with the answer of a create in flight, made ahead of the first request. When all
+    wake, another one's create brings another intent, for Stripe has forgotten the key."""
+    press = PressPlan(0.499, "c1a", "u2", "ctoken_threeDSecureRequired_a", 0.3, retries=2, looks=1, client="sdk")
+    order = OrderPlan("o1", "u2", 20.0, "usd", 240 * HOUR_S, (EventPlan(0.172, "created"),), (press,))
+    night = Strike("nobody runs for hours", at_s=0.231, for_s=87_206.987, amount=1.0)
+    stop = Strike("SIGTERM", at_s=0.644, who="p1")
+    return Plan(60_207, 3, (order,), (stop, night), (), ends_s=87_207.518, prepare=True)
 
 
 def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = None, patience_s: float = 9.0) -> Plan:
@@ -222,3 +235,13 @@ def test_an_operator_cancels_an_intent() -> None:
     )
     assert len(of(outcome.journal, DidByHand)) == 1
     assert statuses(outcome.journal)[-1] == 402
+
+
+def test_of_two_intents_that_a_forgotten_key_made_one_is_confirmed() -> None:
+    """F34, L1: whichever the document took first. The other one is never confirmed, by any process."""
+    outcome = simulate(60_207, paused_for_a_day())
+    assert verdict(outcome) is None
+    made = {entry.intent_id for entry in outcome.journal if isinstance(entry, IntentMoved)}
+    confirms = [entry for entry in outcome.journal if isinstance(entry, StripeSent) and entry.kind == "confirm"]
+    assert made == {"pi_1", "pi_2"}
+    assert len({entry.intent_id for entry in confirms}) == 1

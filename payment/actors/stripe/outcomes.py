@@ -4,7 +4,8 @@ It must never conclude anything from a missing answer, nor from a refusal that m
 Change together: the outcomes in `payment.ports.cards`, the messages in `payment.core.messages`, and the tests' table.
 
     effect          steps
-    ConfirmIntent   [list] [create] confirm [retrieve]    retrieve: Stripe refused the confirm for the intent's state
+    ConfirmIntent   [list] [create] confirm [retrieve]    retrieve: Stripe refused the confirm for the intent's state;
+                                                          it ends after the create where the id is to be written first
     CreateIntent    [list] create
     RetrieveIntent  [list] [create] retrieve
     CancelIntent    [list] [create] cancel [retrieve]     retrieve: the cancel was not answered with `canceled`
@@ -47,6 +48,7 @@ from payment.core.messages import (
     CreateRefused,
     DisputeLost,
     EffectReturned,
+    IntentCreated,
     IntentPrepared,
     IntentSeen,
     IntentStatus,
@@ -197,6 +199,13 @@ def undone(effect: StripeEffect, progress: Progress) -> Message:
         return _unclear(effect, progress)
     number = effect.intent.number
     return ConfirmWithheld(effect.order_id, effect.attempt, effect.send, number, progress.intent_id)
+
+
+def to_be_written(effect: StripeEffect, progress: Progress) -> IntentCreated | None:
+    """Returns the message that ends a confirm before its call, where its intent's id must be in the document first."""
+    if not isinstance(effect, ConfirmIntent) or not effect.id_first or progress.intent_id is None:
+        return None
+    return IntentCreated(effect.order_id, effect.attempt, effect.send, effect.intent.number, progress.intent_id)
 
 
 def alarm_of(step: Step, outcome: Outcome) -> Event | None:

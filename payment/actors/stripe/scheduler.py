@@ -24,6 +24,7 @@ from payment.actors.stripe.outcomes import (
     Progress,
     Step,
     result_of,
+    to_be_written,
     undone,
 )
 from payment.actors.stripe.queue_estimate import QueueEstimate
@@ -238,6 +239,8 @@ class StripeScheduler:
             self._renew(entry, entry.newer)
         if self._ends_here(entry):
             self._give_back(entry)
+        elif (created := to_be_written(entry.effect, entry.progress)) is not None:
+            self._end(entry, End(created))
         else:
             self._enter(entry, delay_s)
 
@@ -315,7 +318,7 @@ class StripeScheduler:
             case ConfirmIntent() if step is not Step.RETRIEVE:
                 return _out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()
             case CreateIntent():
-                return now >= effect.not_after
+                return now >= effect.not_after or held_s >= KEY_LIFE.total_seconds()
             case _:
                 return False
 

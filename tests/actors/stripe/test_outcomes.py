@@ -17,6 +17,7 @@ from payment.actors.stripe.outcomes import (
     first_progress,
     result_of,
     step_of,
+    to_be_written,
     undone,
 )
 from payment.core.effects import (
@@ -42,6 +43,7 @@ from payment.core.messages import (
     DisputeLost,
     EffectReturned,
     Failure,
+    IntentCreated,
     IntentPrepared,
     IntentSeen,
     IntentStatus,
@@ -72,10 +74,11 @@ from payment.ports.cards import (
     Unclear,
     UnexpectedState,
 )
-from tests.actors.stripe.stripe_world import CARD, finding_refund, intent, listing, refunding
+from tests.actors.stripe.stripe_world import CARD, LONG_AGO, finding_refund, intent, listing, refunding
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 CONFIRM = ConfirmIntent(intent(), 2, 3, CARD, Authentication(), NOON, NOON, NOON)
+OLD = ConfirmIntent(intent(list_after=LONG_AGO), 2, 3, CARD, Authentication(), NOON, NOON, NOON)
 CREATE, RETRIEVE, CANCEL = CreateIntent(intent(), NOON), RetrieveIntent(intent()), CancelIntent(intent(), NOON)
 OF_INTENT: tuple[ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent, ...] = (
     CONFIRM,
@@ -267,6 +270,15 @@ def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
     assert result_of(CONFIRM, MAYBE, refused) == End(ConfirmUnclear("o1", 2, 3, 1, "pi_1"))
     first = structs.replace(CONFIRM, send=1)
     assert result_of(first, MAYBE, refused) == End(ConfirmUnclear("o1", 2, 1, 1, "pi_1"))
+
+
+def test_an_old_orders_id_is_written_before_its_confirm_alone() -> None:
+    """F34: and only where the document does not have it."""
+    assert to_be_written(OLD, KNOWN) == IntentCreated("o1", 2, 3, 1, "pi_1")
+    assert to_be_written(OLD, NEW) is None
+    assert to_be_written(structs.replace(OLD, intent=intent(intent_id="pi_1", list_after=LONG_AGO)), KNOWN) is None
+    for effect in (*OF_INTENT, LIST, REFUND):
+        assert to_be_written(effect, KNOWN) is None
 
 
 def test_what_is_given_back_is_called_never_sent_only_if_it_was_not() -> None:
