@@ -534,6 +534,16 @@ async def test_the_estimate_is_of_the_slower_stage(world: StripeWorld) -> None:
     assert world.cards.calls[-1].at - began <= last + 1.0
 
 
+async def test_an_order_that_backs_off_by_itself_lengthens_no_estimate(world: StripeWorld) -> None:
+    """F31: it was counted as in front of each charge to come, whose client then got 202 at once for nothing."""
+    world.cards.script("create", *([LOCKED, KEY_IN_USE] * 500))
+    world.release(*(world.confirm(f"stuck{n}") for n in range(30)))
+    await world.clock.advance(5.0)
+    assert (len(world.ended), world.counts) == (0, (0, 0))
+    world.release(world.confirm("good"))
+    assert world.estimate.wait_s(world.estimate.entered) == 0.0
+
+
 async def test_no_endpoint_holds_more_connections_than_its_limit(world: StripeWorld) -> None:
     """F39: a Stripe that hangs, and every queue full."""
     world.cards.latency_s = 600.0
