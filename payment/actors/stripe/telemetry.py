@@ -41,6 +41,9 @@ STEPPED_ASIDE_AGAIN_S = 600.0
 RATE_REFUSALS_SAID_FROM = 2
 """Refusals alone, for the rate, from which on an order is logged: a single one may be chance (F14)."""
 
+SILENT_REMEMBERED_LIMIT = 10_000
+"""Orders whose last call had no answer, the newest: more than may wait for Stripe at once."""
+
 CHARGE_KINDS = ("create", "confirm")
 """Where our key may not make these calls, no charge can be made."""
 
@@ -67,6 +70,8 @@ class StripeTelemetry:
         self._degraded = False
         """A permission is missing that no charge needs."""
         self._unclear: dict[str, None] = {}
+        self._silent: dict[str, float] = {}
+        """By order id: when a call of it had no answer last, in monotonic seconds."""
         self._aside: dict[str, float] = {}
         self._away_from: float | None = clock.monotonic()
         self._away_s = 0.0
@@ -84,26 +89,34 @@ class StripeTelemetry:
         return self._unanswered > 0
 
     @property
+    def silent(self) -> bool:
+        """Whether so many calls in a row had no answer that Stripe counts as unreachable."""
+        return self._unanswered >= TROUBLE_FROM
+
+    @property
     def well(self) -> bool:
         """Whether charges can be made: Stripe has answered, and has not been silent for long since."""
         return self._health.is_up(Dependency.STRIPE) or (self._degraded and self._unanswered == 0)
 
     def only_probes(self, kind: str) -> bool:
         """Whether requests of this kind only find out if Stripe is back, or takes our key again."""
-        return self._unanswered >= TROUBLE_FROM or CHECK in self._refused or kind in self._refused
+        return self.silent or CHECK in self._refused or kind in self._refused
 
     def away_s(self) -> float:
         """Returns for how many seconds no charge could be made at Stripe, since the actor's start."""
         since_s = 0.0 if self._away_from is None else self._clock.monotonic() - self._away_from
         return self._away_s + since_s
 
-    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0) -> None:
+    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0, order_id: str | None = None) -> None:
         """Note what an outcome says of Stripe itself. None: a check found that Stripe is there and takes our key.
 
         `call_s` is how long the call took, in seconds: silence began with it. A call that is refused for our key says
-        nothing yet, for it may be refused alone: the check that it leads to does.
+        nothing yet, for it may be refused alone: the check that it leads to does. Nor does one that had no answer, of
+        an order (`order_id`) that had none before, where Stripe has answered others since.
         """
         match outcome:
+            case Unclear(stored=False, alarm=False) if order_id is not None and self._silent_alone(order_id):
+                pass
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind == CHECK:
                 self._unanswered = 0
                 self._refused[CHECK] = outcome.text
@@ -121,6 +134,14 @@ class StripeTelemetry:
                     self._refused.pop(CHECK, None)
                     self._refused.pop(kind, None)
                 self._show()
+
+    def _silent_alone(self, order_id: str) -> bool:
+        """Whether Stripe has answered since this order's last call without an answer; this one is noted."""
+        before = self._silent.pop(order_id, None)
+        if len(self._silent) >= SILENT_REMEMBERED_LIMIT:
+            del self._silent[next(iter(self._silent))]
+        self._silent[order_id] = self._clock.monotonic()
+        return before is not None and before < self.answered_at
 
     def permission(self, kind: str, outcome: NotYet | Unclear | None) -> None:
         """A check has shown whether our key may make calls of this kind. None: it may."""
