@@ -106,7 +106,8 @@ class IntentStatus(enum.Enum):
 
 
 class ChargeFacts(Struct, frozen=True):
-    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full. `amount_refunded`: minor units.
+    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full, or by its bank. `amount_refunded`:
+    minor units.
 
     `disputed`: a bank has disputed it, or asked about it. It stays true when that is over.
     """

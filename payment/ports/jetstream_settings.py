@@ -11,6 +11,7 @@ Source of the settings: NATS documentation, "Consumer details", "Stream configur
 2.15. Durations are nanoseconds there; 0 and -1 mean no limit.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -85,6 +86,10 @@ def _delivery(config: dict[str, Any], found: Found) -> None:
         found.weak.append(f"deliver_policy is {policy}: events from before it was made are skipped. It should be all")
     if config.get("replay_policy", "instant") != "instant":
         found.weak.append("replay_policy is not instant: waiting events come as slowly as they were published")
+    if 0 < (size := int(config.get("max_bytes") or 0)) < MESSAGE_BYTES_MIN:
+        found.weak.append(
+            f"max_bytes is {size}: a larger event can't be pulled, and holds up others. {MESSAGE_BYTES_MIN} or more"
+        )
     max_expires_s = _seconds(config, "max_expires")
     if 0 < max_expires_s < PULL_EXPIRES_SHORTEST_S:
         found.refused.append(f"max_expires is {max_expires_s:g} s: pulls would end at once. Set it to 30 s, or to 0")
@@ -158,6 +163,8 @@ def published_stream_verdict(config: dict[str, Any], subject: str, consumers: in
         found.refused.append("no_ack: it never says that it has stored an event. Set it to false")
     if config.get("sealed"):
         found.refused.append("it is sealed: it takes nothing more")
+    if config.get("allow_msg_counter"):
+        found.refused.append("allow_msg_counter: it takes nothing but counters. Events need a stream without it")
     if _renames(config, subject):
         found.refused.append(f"subject_transform: it stores {subject} under another name, where its readers don't look")
     if config.get("retention") == "interest" and consumers == 0:
@@ -172,6 +179,10 @@ def published_stream_verdict(config: dict[str, Any], subject: str, consumers: in
         found.weak.append(f"max_msg_size is {size} bytes: an event may be larger. {MESSAGE_BYTES_MIN} or more")
     if config.get("persist_mode") == "async":
         found.weak.append("persist_mode is async: it acknowledges events before they are on disk")
+    for setting, limit, least in _small_limits(config, refusing=True):
+        found.weak.append(
+            f"{setting} is {limit} and discard is new: once it is full, what we publish waits. {least} or more, or -1"
+        )
     _keeping(config, found)
     return found.verdict(f"stream {config.get('name')}")
 
@@ -183,17 +194,21 @@ def _keeping(config: dict[str, Any], found: Found) -> None:
     age_s = _seconds(config, "max_age")
     if 0 < age_s < KEPT_SHORTEST_S:
         found.weak.append(f"max_age is {age_s:g} s: it drops older events, read or not. A day or more, or 0")
-    if config.get("discard", "old") != "old":
-        return  # what does not fit is refused, and its publisher knows
-    for setting, least in (
-        ("max_msgs", KEPT_EVENTS_MIN),
-        ("max_msgs_per_subject", KEPT_EVENTS_MIN),
-        ("max_bytes", KEPT_BYTES_MIN),
+    for setting, limit, least in _small_limits(config, refusing=False):
+        found.weak.append(f"{setting} is {limit}: it drops older events, read or not. {least} or more, or -1")
+
+
+def _small_limits(config: dict[str, Any], *, refusing: bool) -> Iterator[tuple[str, int, int]]:
+    """The limits that an outage would reach, each with the least it should be: those that refuse the newest event, or
+    those that drop the oldest. `discard: new` alone leaves the limit of a subject one that drops."""
+    new = config.get("discard", "old") == "new"
+    for setting, refuses, least in (
+        ("max_msgs", new, KEPT_EVENTS_MIN),
+        ("max_msgs_per_subject", new and bool(config.get("discard_new_per_subject")), KEPT_EVENTS_MIN),
+        ("max_bytes", new, KEPT_BYTES_MIN),
     ):
-        if 0 < (limit := int(config.get(setting) or 0)) < least:
-            found.weak.append(
-                f"{setting} is {limit} and discard is old: it drops older events, read or not. {least} or more, or -1"
-            )
+        if refuses is refusing and 0 < (limit := int(config.get(setting) or 0)) < least:
+            yield setting, limit, least
 
 
 def _renames(config: dict[str, Any], subject: str) -> bool:

@@ -108,6 +108,32 @@ async def test_a_won_dispute_lets_the_refund_go_on(house: House, bus: Bus) -> No
     assert (refund["status"], refund["amount"]) == ("succeeded", 1999)
 
 
+@pytest.mark.parametrize("won", [False, True])
+async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(house: House, bus: Bus, won: bool) -> None:
+    """F44, F49: kill -9 while Stripe charges, a dispute, its end, a restart. A lost one is never announced as paid."""
+    process = await house.start()
+    order = await placed(house, bus)
+    house.stripe.fault("hang_after")
+    request = asyncio.create_task(pay(process, order))
+
+    async def charged() -> bool:
+        return len(house.stripe.charges(order)) == 1
+
+    await eventually(charged, "Stripe has charged")
+    process.kill()
+    await asyncio.gather(request, return_exceptions=True)
+    house.stripe.decide(house.stripe.dispute(one_charge(house, order)["id"]), won=won)
+    house.stripe.well()
+    await asyncio.to_thread(process.start)
+    await document(house, order, "paid" if won else "charged back")
+    await bus.told(order, PAID if won else DISPUTED)
+    assert await status(process, order) == ("paid" if won else "refunded")
+    if not won:
+        await bus.cancel(order)
+        assert (await pay(process, order, "tok_mastercard")).status == 409
+        await bus.told(order, DISPUTED)
+
+
 async def test_a_charge_refunded_in_part_while_its_outcome_was_unknown_is_paid_and_refunded_whole(
     house: House, bus: Bus
 ) -> None:

@@ -294,6 +294,14 @@ MUTANTS = (
         beyond=BELOW,
     ),
     Mutant(
+        name="discard-new-taken-for-a-limit-of-subjects",
+        wrong="A stream that drops all but the last event of a subject, with `discard: new`, is taken for a fit one.",
+        endangers="L4 F53",
+        test="tests/ports/test_jetstream_settings.py::test_a_stream_that_forgets_is_said_for_both_directions",
+        edits=(Edit(SETTINGS, 'new and bool(config.get("discard_new_per_subject"))', "new"),),
+        beyond=BELOW,
+    ),
+    Mutant(
         name="settings-read-once",
         wrong="A consumer's settings are judged when it is found, and what is changed afterwards is not seen.",
         endangers="L4 F53",

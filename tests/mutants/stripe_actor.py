@@ -546,4 +546,48 @@ MUTANTS = (
         ),
         beyond=NO_RATE,
     ),
+    Mutant(
+        name="silence-of-one-order-counted-each-time",
+        wrong="A few orders whose calls are never answered slow others down to one a second, again and again.",
+        endangers="F31",
+        test="tests/actors/stripe/test_telemetry.py::"
+        "test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others",
+        edits=(
+            Edit(
+                TELEMETRY,
+                "return before is not None and before < self.answered_at",
+                "return before is not None and before < 0.0",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="no-check-when-stripe-falls-silent",
+        wrong="Calls without an answer slow all others down until the next check, seconds later.",
+        endangers="F31",
+        test="tests/actors/stripe/test_actor.py::"
+        "test_orders_that_are_never_answered_hold_up_others_for_the_time_of_one_check",
+        edits=(
+            Edit(
+                ACTOR,
+                "            self._checks.look()  # it may be about a few orders alone, and others wait\n",
+                "            pass\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="estimate-counts-those-that-back-off",
+        wrong="Orders that wait by themselves count as in front of all that come later, whose clients get 202 at once.",
+        endangers="F31",
+        test="tests/actors/stripe/test_actor.py::test_an_order_that_backs_off_by_itself_lengthens_no_estimate",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self._count(entry, past_confirm=True)\n        self._go_on(entry, delay_s)\n",
+                "        self._go_on(entry, delay_s)\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
 )

@@ -481,4 +481,13 @@ MUTANTS = (
         ),
         beyond=REAL_ONES,
     ),
+    Mutant(
+        name="lost-dispute-found-is-paid",
+        wrong="A charge that its bank had given back before it was found is announced as paid.",
+        endangers="L2 F44",
+        test="tests/adapters/stripe/test_refunds.py::"
+        "test_a_charge_that_is_found_disputed_is_no_payment_where_its_bank_has_given_it_back",
+        edits=(Edit(CARDS, "if charge.refunded or not charge.disputed:", "if charge.charge_id:"),),
+        beyond=REAL_ONES,
+    ),
 )

@@ -139,7 +139,7 @@ MUTANTS = (
         endangers="F14 F31",
         test="tests/actors/stripe/test_scheduler.py::"
         "test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_alone",
-        edits=(Edit(SCHEDULER, "if alone and entry.acquitted(", "if not alone and entry.acquitted("),),
+        edits=(Edit(SCHEDULER, "if entry.acquitted(self._clock.monotonic()):", "if not entry:"),),
         beyond=NO_RATE,
     ),
     Mutant(

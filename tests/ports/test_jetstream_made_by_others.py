@@ -94,7 +94,8 @@ WEAK: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"backoff": [NS_PER_S, 2 * NS_PER_S]}, {}, "backoff is 1 s"),
     ({"max_ack_pending": 1}, {}, "max_ack_pending is 1"),
     ({"inactive_threshold": 60 * NS_PER_S}, {}, "inactive_threshold is 60 s"),
-    ({}, {"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1"),
+    ({"max_bytes": 10_000}, {"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1"),
+    ({}, {"max_msgs_per_subject": 1, "discard": "new"}, "max_msgs_per_subject is 1: it drops older events"),
     ({}, {"max_age": 3600 * NS_PER_S}, "max_age is 3600 s"),
     ({}, {"storage": "memory"}, "storage is memory"),
 ]

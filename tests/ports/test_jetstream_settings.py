@@ -87,6 +87,7 @@ WEAK_CONSUMERS = [
     ({"max_ack_pending": 1}, {}, "max_ack_pending is 1"),
     ({"inactive_threshold": 60 * NS_PER_S}, {}, "inactive_threshold is 60 s"),
     ({"mem_storage": True}, INTEREST, "mem_storage"),
+    ({"max_bytes": 10}, {}, "max_bytes is 10"),
 ]
 FIT_CONSUMERS = [
     ({}, {}),
@@ -136,7 +137,8 @@ def test_an_ack_wait_that_the_settings_of_this_service_ask_for_is_fine() -> None
 
 
 LOSSY_STREAMS = [
-    ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1"),
+    ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1: it drops older events"),
+    ({"max_msgs_per_subject": 1, "discard": "new"}, "max_msgs_per_subject is 1: it drops older events"),
     ({"max_msgs": 100}, "max_msgs is 100"),
     ({"max_bytes": 1024}, "max_bytes is 1024"),
     ({"max_age": 60 * NS_PER_S}, "max_age is 60 s"),
@@ -145,7 +147,7 @@ LOSSY_STREAMS = [
 FIT_STREAMS: list[dict[str, Any]] = [
     {},
     {"max_msgs": 1_000_000, "max_bytes": 2**30, "max_age": 7 * DAY_NS},
-    {"max_msgs": 1, "max_bytes": 10, "discard": "new"},
+    {"max_msgs": 1_000_000, "max_bytes": 2**30, "discard": "new"},
     {"republish": {"src": ">", "dest": "copy.>"}, "num_replicas": 3, "deny_delete": True, "allow_rollup_hdrs": True},
     {"subject_transform": {"src": "other", "dest": "renamed"}},
     {"subject_transform": {"src": SUBJECT, "dest": SUBJECT}},
@@ -179,6 +181,7 @@ def test_a_stream_of_ours_and_harmless_settings_are_fine(config: dict[str, Any])
     [
         ({"no_ack": True}, "no_ack"),
         ({"sealed": True}, "sealed"),
+        ({"allow_msg_counter": True}, "nothing but counters"),
         ({"subject_transform": {"src": ">", "dest": "x.>"}}, "subject_transform"),
         ({"subject_transform": {"src": "", "dest": "x.>"}}, "subject_transform"),
         ({"subject_transform": {"src": SUBJECT, "dest": "other"}}, "subject_transform"),
@@ -197,6 +200,12 @@ def test_a_stream_that_can_not_take_our_events_is_not_published_to(config: dict[
         ({"max_msg_size": 100}, "max_msg_size is 100"),
         ({"persist_mode": "async"}, "persist_mode"),
         (INTEREST, "retention is interest and it has no consumer"),
+        ({"max_msgs": 1, "discard": "new"}, "max_msgs is 1 and discard is new"),
+        ({"max_bytes": 10, "discard": "new"}, "max_bytes is 10 and discard is new"),
+        (
+            {"max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": True},
+            "max_msgs_per_subject is 1 and discard is new",
+        ),
     ],
     ids=str,
 )
@@ -205,6 +214,13 @@ def test_a_stream_that_promises_our_readers_less_is_said(config: dict[str, Any],
     verdict = published_stream_verdict({**STREAM, **config}, SUBJECT, 0)
     assert verdict.refused == ()
     assert words in "; ".join(verdict.weak)
+
+
+@pytest.mark.parametrize("limit", ["max_msgs", "max_msgs_per_subject", "max_bytes"])
+def test_a_stream_that_refuses_the_newest_loses_nothing_that_we_read(limit: str) -> None:
+    """Its publishers know, and publish again."""
+    config = {limit: 1, "discard": "new", "discard_new_per_subject": True}
+    assert read_stream_verdict({**STREAM, **config}, SUBJECT).weak == ()
 
 
 def test_an_interest_stream_with_a_reader_is_fine() -> None:

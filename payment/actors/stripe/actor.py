@@ -212,7 +212,10 @@ class StripeActor(Actor[StripeLetter]):
         call_s = self.clock.monotonic() - began
         entry.call_ms += call_s * 1_000
         self._telemetry.call_ended(queue.kind, entry, outcome, call_s * 1_000)
-        self._telemetry.observe(outcome, entry.step.value, call_s)
+        was_silent = self._telemetry.silent
+        self._telemetry.observe(outcome, entry.step.value, call_s, entry.effect.order_id)
+        if self._telemetry.silent and not was_silent:
+            self._checks.look()  # it may be about a few orders alone, and others wait
         if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.UNREACHABLE:
             self._checks.doubt()
         if isinstance(outcome, NotYet) and outcome.obstacle in REFUSALS and not (outcome.alarm or entry.alone):

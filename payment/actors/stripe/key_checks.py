@@ -106,6 +106,10 @@ class KeyChecks:
         Nothing leaves until a check has shown that it is not. One is made at once, in a child task of its own.
         """
         self._checked.allow(False)
+        self.look()
+
+    def look(self) -> None:
+        """Check now, in a child task of its own, unless such a check is under way."""
         if not (self._rechecking or self.closed):
             self._rechecking = True
             self._spawn(self._recheck(), "check again")

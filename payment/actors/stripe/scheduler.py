@@ -195,16 +195,16 @@ class StripeScheduler:
             # It may be made hours later: the list before it has to be as late.
             entry.progress = structs.replace(entry.progress, listed=False)
         if not_yet is None:
-            self._go_on(entry, delay_s)
+            self._back_off(entry, delay_s)
         elif not_yet.alarm:
-            self._go_on(entry, max(OPERATOR_AGAIN_AFTER_S, not_yet.retry_after_s or 0.0))
+            self._back_off(entry, max(OPERATOR_AGAIN_AFTER_S, not_yet.retry_after_s or 0.0))
         elif not_yet.obstacle not in QUEUE_WAITS or _one_permission(entry, not_yet) or entry.alone:
             if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:
                 entry.progress = _maybe_sent(entry.progress)
             if not_yet.obstacle in REFUSALS:
                 entry.refusals += 1
                 delay_s = _alone_backoff_s(entry.refusals)
-            self._go_on(entry, max(delay_s, not_yet.retry_after_s or 0.0))
+            self._back_off(entry, max(delay_s, not_yet.retry_after_s or 0.0))
         else:
             self._wait_with_others(queue, entry, not_yet)
 
@@ -229,9 +229,17 @@ class StripeScheduler:
             if self._entries.get(entry.effect.id) is not entry or entry.sleeps != sleep:
                 continue
             entry.refusals, entry.alone = int(alone), alone
-            if alone and entry.acquitted(self._clock.monotonic()):
+            if not alone:
+                self._go_on(entry, entry.retry_after_s)
+                continue
+            if entry.acquitted(self._clock.monotonic()):
                 self.rates_changed()
-            self._go_on(entry, max(_alone_backoff_s(entry.refusals) if alone else 0.0, entry.retry_after_s))
+            self._back_off(entry, max(_alone_backoff_s(entry.refusals), entry.retry_after_s))
+
+    def _back_off(self, entry: Entry, delay_s: float) -> None:
+        """It waits by itself: no charge behind it waits longer for that, so the estimate counts it no more."""
+        self._count(entry, past_confirm=True)
+        self._go_on(entry, delay_s)
 
     def _go_on(self, entry: Entry, delay_s: float) -> None:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""

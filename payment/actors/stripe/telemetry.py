@@ -47,6 +47,9 @@ SILENT_KIND_REMEMBERED_S = 60.0
 """After the last lost answer of a kind of call, in seconds: longer than the longest wait before a send is repeated. A
 kind of which nothing is asked any more is not known to be silent."""
 
+SILENT_REMEMBERED_LIMIT = 10_000
+"""Orders whose last call had no answer, the newest: more than may wait for Stripe at once."""
+
 CHARGE_KINDS = ("create", "confirm")
 """Where our key may not make these calls, no charge can be made."""
 
@@ -83,6 +86,8 @@ class StripeTelemetry:
         self._degraded = False
         """A permission is missing that no charge needs."""
         self._unclear: dict[str, None] = {}
+        self._silent_orders: dict[str, float] = {}
+        """By order id: when a call of it had no answer last, in monotonic seconds."""
         self._aside: dict[str, float] = {}
         self._away_from: float | None = clock.monotonic()
         self._away_s = 0.0
@@ -100,29 +105,38 @@ class StripeTelemetry:
         return self._unanswered > 0
 
     @property
+    def silent(self) -> bool:
+        """Whether so many calls in a row had no answer that Stripe counts as unreachable."""
+        return self._unanswered >= TROUBLE_FROM
+
+    @property
     def well(self) -> bool:
         """Whether charges can be made: Stripe has answered, and has not been silent for long since."""
         return self._health.is_up(Dependency.STRIPE) or (self._degraded and self._unanswered == 0)
 
     def only_probes(self, kind: str) -> bool:
         """Whether requests of this kind only find out if Stripe is back, or takes our key again."""
-        return self._unanswered >= TROUBLE_FROM or CHECK in self._refused or kind in self._refused
+        return self.silent or CHECK in self._refused or kind in self._refused
 
     def away_s(self) -> float:
         """Returns for how many seconds no charge could be made at Stripe, since the actor's start."""
         since_s = 0.0 if self._away_from is None else self._clock.monotonic() - self._away_from
         return self._away_s + since_s
 
-    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0) -> None:
+    def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0, order_id: str | None = None) -> None:
         """Note what an outcome says of Stripe itself. None: a check found that Stripe is there and takes our key.
 
         `call_s` is how long the call took, in seconds: silence began with it. A call that is refused for our key says
-        nothing yet, for it may be refused alone: the check that it leads to does.
+        nothing yet, for it may be refused alone: the check that it leads to does. Nor does one that had no answer, of
+        an order (`order_id`) that had none before, where Stripe has answered others since.
         """
-        lost = _has_no_answer(outcome)
-        if not lost:
+        if isinstance(outcome, NotYet | Unclear) and _has_no_answer(outcome):
+            self._note_silence(kind, outcome.text, call_s)
+        else:
             self._silent.pop(kind, None)
         match outcome:
+            case Unclear(stored=False, alarm=False) if order_id is not None and self._silent_alone(order_id):
+                pass
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False) if kind == CHECK:
                 self._unanswered = 0
                 self._refused[CHECK] = outcome.text
@@ -130,8 +144,7 @@ class StripeTelemetry:
             case NotYet(obstacle=Obstacle.KEY_REFUSED, alarm=False):
                 self._unanswered = 0
                 self._heard()
-            case NotYet() | Unclear() if lost:
-                self._note_silence(kind, outcome.text, call_s)
+            case NotYet() | Unclear() if _has_no_answer(outcome):
                 self._note_away(call_s)
                 self._unanswered += 1
                 self._health.mark_silent(Dependency.STRIPE, outcome.text, call_s)
@@ -141,6 +154,14 @@ class StripeTelemetry:
                     self._refused.pop(CHECK, None)
                     self._refused.pop(kind, None)
                 self._show()
+
+    def _silent_alone(self, order_id: str) -> bool:
+        """Whether Stripe has answered since this order's last call without an answer; this one is noted."""
+        before = self._silent_orders.pop(order_id, None)
+        if len(self._silent_orders) >= SILENT_REMEMBERED_LIMIT:
+            del self._silent_orders[next(iter(self._silent_orders))]
+        self._silent_orders[order_id] = self._clock.monotonic()
+        return before is not None and before < self.answered_at
 
     def permission(self, kind: str, outcome: NotYet | Unclear | None) -> None:
         """A check has shown whether our key may make calls of this kind. None: it may."""
@@ -293,7 +314,7 @@ def _about(effect: StripeEffect) -> dict[str, str | int]:
     return about
 
 
-def _has_no_answer(outcome: Outcome | None) -> bool:
+def _has_no_answer(outcome: NotYet | Unclear) -> bool:
     """Whether Stripe left a call without an answer, or with one that says nothing (a 5xx that it has not stored)."""
     match outcome:
         case NotYet(obstacle=Obstacle.UNREACHABLE, alarm=False) | Unclear(stored=False, alarm=False):

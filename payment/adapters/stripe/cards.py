@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 import stripe
+from msgspec import structs
 
 from payment.adapters.stripe.bodies import (
     Body,
@@ -33,16 +34,19 @@ from payment.adapters.stripe.refunds import Refunds
 from payment.adapters.stripe.texts import broken_text, redacted
 from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
-from payment.core.messages import Authentication, Failure, Instrument, InstrumentKind, RefusalReason
+from payment.core.messages import Authentication, ChargeFacts, Failure, Instrument, InstrumentKind, RefusalReason
 from payment.ports.cards import (
     CancelOutcome,
+    ChargedBack,
     ConfirmOutcome,
     CreateOutcome,
     Declined,
     FindRefundOutcome,
+    Intent,
     ListOutcome,
     NotYet,
     Permission,
+    Refunded,
     RefundOutcome,
     Refused,
     RetrieveOutcome,
@@ -157,11 +161,26 @@ class StripeCards:
         return nothing_known(ended)
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
-        """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`."""
+        """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`; and at the disputes of that."""
         ended = await self._call(Call.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
-        if isinstance(ended, Success):
-            return read_intent(ended, intent_id, None, self._redacted)
-        return nothing_known(ended)
+        if not isinstance(ended, Success):
+            return nothing_known(ended)
+        seen = read_intent(ended, intent_id, None, self._redacted)
+        if not isinstance(seen, Intent) or seen.charge is None:
+            return seen
+        charge = await self._as_it_stands(seen.charge)
+        return structs.replace(seen, charge=charge) if isinstance(charge, ChargeFacts) else charge
+
+    async def _as_it_stands(self, charge: ChargeFacts) -> ChargeFacts | NotYet | Unclear:
+        """A disputed charge says nowhere whether its bank has given it back, and then it is no payment (F44). One that
+        was given back in part is, as where a part was refunded by hand."""
+        if charge.refunded or not charge.disputed:
+            return charge
+        found = await self._refunds.find(charge.charge_id)
+        if isinstance(found, NotYet | Unclear):
+            return found
+        in_full = isinstance(found, Refunded) or (isinstance(found, ChargedBack) and found.text is None)
+        return structs.replace(charge, refunded=in_full)
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         """Cancel the intent, without an idempotency key: `POST /v1/payment_intents/{id}/cancel`."""
@@ -177,7 +196,13 @@ class StripeCards:
         charges = await self._list("/v1/charges", {"transfer_group": order_id})
         if isinstance(charges, NoSuccess):
             return nothing_known(charges)
-        return read_listed(charges, order_id, payment_id)
+        listed, standing = read_listed(charges, order_id, payment_id), []
+        for each in listed.charges:
+            charge = await self._as_it_stands(each.charge)
+            if not isinstance(charge, ChargeFacts):
+                return charge
+            standing.append(structs.replace(each, charge=charge))
+        return structs.replace(listed, charges=tuple(standing))
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         """Give a charge back in full under the request's idempotency key: `POST /v1/refunds`."""

@@ -6,7 +6,7 @@ import pytest
 
 from payment.actors.letters import AccountVerdict
 from payment.actors.stripe.queues import Entry
-from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, StripeTelemetry
+from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, SILENT_REMEMBERED_LIMIT, StripeTelemetry
 from payment.core.effects import StripeEffect
 from payment.core.messages import Failure
 from payment.ops.health import Dependency, Health, Status
@@ -56,6 +56,32 @@ def bench() -> Bench:
 
 def charge(name: str, send: int = 1) -> StripeEffect:
     return StripeWorld().known(name, send=send)
+
+
+def test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others(bench: Bench) -> None:
+    """F31: its first silence counts, and each one without an answer to another call since."""
+    for order in ("a", "b", "c", "d", "a"):
+        bench.telemetry.observe(UNCLEAR, "create", 0.0, order)
+    assert bench.telemetry.silent, "Stripe has answered nothing since a's first one"
+    bench.clock.oversleep(1.0)
+    bench.telemetry.observe(None, "confirm", 0.0, "good")
+    for order in "abcd":
+        bench.telemetry.observe(UNCLEAR, "create", 0.0, order)
+    assert not bench.telemetry.in_doubt
+    bench.telemetry.observe(UNCLEAR, "create", 0.0, "new")
+    assert bench.telemetry.in_doubt
+
+
+def test_orders_without_answers_are_remembered_up_to_a_bound(bench: Bench) -> None:
+    """F39: the oldest is forgotten, and its next silence counts again."""
+    for number in range(SILENT_REMEMBERED_LIMIT + 1):
+        bench.telemetry.observe(UNCLEAR, "create", 0.0, str(number))
+    bench.clock.oversleep(1.0)
+    bench.telemetry.observe(None, CHECK)
+    bench.telemetry.observe(UNCLEAR, "create", 0.0, "1")
+    assert not bench.telemetry.in_doubt
+    bench.telemetry.observe(UNCLEAR, "create", 0.0, "0")
+    assert bench.telemetry.in_doubt
 
 
 def test_an_unclear_charge_is_logged_once_for_each_attempt(bench: Bench) -> None:

@@ -7,8 +7,9 @@ import pytest
 from payment.adapters.stripe.bodies import Body, read_disputes, read_refunds
 from payment.adapters.stripe.cards import StripeCards
 from payment.core.effects import RecheckRefund
-from payment.ports.cards import Blocked, ChargedBack, NotRefunded, NotYet, Obstacle, Refunded, Unclear
-from tests.adapters.stripe.world import REFUND, a_charge, a_list, a_refund, an_error, cards_at
+from payment.core.messages import ChargeFacts
+from payment.ports.cards import Blocked, ChargedBack, Charges, Intent, NotRefunded, NotYet, Obstacle, Refunded, Unclear
+from tests.adapters.stripe.world import REFUND, a_charge, a_list, a_paid_intent, a_refund, an_error, cards_at
 from tests.servers.hostile_stripe import HostileStripe, reply
 
 RECHECK = RecheckRefund("o1", "ch_1", 1999, "re_1")
@@ -98,6 +99,48 @@ async def test_a_disputed_charge_that_was_refunded_is_refunded(server: HostileSt
     """What the bank says comes after that."""
     server.script(reply(200, a_list(a_refund())), reply(200, DISPUTED))
     assert await cards.find_refund("ch_1") == Refunded("re_1")
+
+
+@pytest.mark.parametrize(
+    ("dispute", "given_back"),
+    [
+        (a_dispute("lost"), True),
+        (a_dispute("lost", amount=500), False),
+        (a_dispute("under_review"), False),
+        (a_dispute("won"), False),
+    ],
+)
+async def test_a_charge_that_is_found_disputed_is_no_payment_where_its_bank_has_given_it_back(
+    dispute: Body, given_back: bool, server: HostileStripe, cards: StripeCards
+) -> None:
+    """F44: by a look at its intent, and by a list; the charge itself does not say how its dispute stands."""
+    about = [reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(dispute))]
+    server.script(reply(200, a_paid_intent(disputed=True)), *about)
+    seen = await cards.retrieve("pi_1")
+    assert isinstance(seen, Intent)
+    assert seen.charge == ChargeFacts("ch_1", refunded=given_back, disputed=True)
+    server.script(reply(200, a_list(DISPUTED)), *about)
+    listed = await cards.list_charges("o1", "p1")
+    assert isinstance(listed, Charges)
+    assert [each.charge for each in listed.charges] == [seen.charge]
+
+
+async def test_a_disputed_charge_that_can_not_be_looked_at_is_not_found_yet(
+    server: HostileStripe, cards: StripeCards
+) -> None:
+    """Its intent, or its list, is asked for again."""
+    server.script(reply(200, a_paid_intent(disputed=True)), reply(500, an_error()))
+    assert isinstance(await cards.retrieve("pi_1"), NotYet | Unclear)
+    server.script(reply(200, a_list(DISPUTED)), reply(500, an_error()))
+    assert isinstance(await cards.list_charges("o1", "p1"), NotYet | Unclear)
+
+
+async def test_a_charge_without_a_dispute_takes_one_request(server: HostileStripe, cards: StripeCards) -> None:
+    """And so does one that was refunded in full besides."""
+    server.script(reply(200, a_paid_intent()), reply(200, a_paid_intent(disputed=True, refunded=True)))
+    for _ in range(2):
+        assert isinstance(await cards.retrieve("pi_1"), Intent)
+    assert paths(server) == ["/v1/payment_intents/pi_1"] * 2
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
