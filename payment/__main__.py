@@ -16,6 +16,7 @@ from payment.account_command import AccountCommand
 from payment.ops.logs import configure, flush
 from payment.service import real_ports, secrets_of
 from payment.settings import EX_CONFIG, Settings, SettingsError
+from payment.standard_streams import open_standard_streams, show
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -34,11 +35,12 @@ codes: 0 they are the same, 1 they differ or nothing was moved, 69 MongoDB or St
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one command. Returns the exit code."""
+    open_standard_streams()
     options = arguments(argv)
     try:
         settings = Settings.from_environment(environ)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        show(str(error), sys.stderr)
         return EX_CONFIG
     configure("info", "payment", settings.nats_client_id, secrets=secrets_of(settings))
     try:

@@ -16,6 +16,7 @@ from payment.ops.vocabulary import Event
 from payment.ports.cards import CardProcessor
 from payment.ports.clock import Clock
 from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
+from payment.standard_streams import show
 
 REACH_TIMEOUT_S = 15.0
 """For all that one command asks of MongoDB and Stripe: their own deadlines are shorter."""
@@ -109,7 +110,7 @@ class AccountCommand:
         return os.EX_OK
 
     def _say(self, line: str) -> None:
-        print(line, file=self._out)
+        show(line, self._out)
 
 
 def _name_of(found: Order | CorruptDocument) -> str:

@@ -77,8 +77,12 @@ def read_host(text: str) -> str:
         raise Unfit("the address alone, without http:// and without a path")
     if text == "*":
         raise Unfit("leave HOST unset to listen on every interface")
+    if "," in text:
+        raise Unfit("one address alone; without HOST every interface is listened on")
     if not is_host(text):
         raise Unfit("the port stands in PORT, not in HOST" if ":" in text else "neither an address nor a host name")
+    if ":" in text and ipaddress.IPv6Address(text).ipv4_mapped is not None:
+        raise Unfit("an IPv4 address stands without ::ffff: here")
     return text
 
 

@@ -13,8 +13,10 @@ from payment.setting_values import NOT_SHOWN
 
 SHOWN_CHARS_MAX = 80
 """How much of a bad value a message repeats."""
-PLAIN_CHARS_MAX = 40
+PLAIN_CHARS_MAX = 24
 """Longest value of a variable that is no address to be repeated: names, numbers and words are short, keys are not."""
+MIXED_CHARS_MIN = 8
+"""A text of this length or more with digits and letters in both cases is a password rather than a name."""
 KNOWN_CHARS_MIN = 16
 """A name may hold a shorter key by chance, of a developer's machine, and is then no reason to refuse the name."""
 
@@ -26,6 +28,8 @@ _SECRET = re.compile(
     r"|://[^/@\s]*:[^/@\s]+@"  # user and password of an address
     r"|-----BEGIN"  # PEM, and credentials of NATS
 )
+
+_MIXED = ("[a-z]", "[A-Z]", "[0-9]")
 
 
 class Hider:
@@ -50,8 +54,9 @@ class Hider:
 
 
 def plain(text: str) -> str:
-    """What may be shown of a name, a number or a word: itself, where it is as short as these are."""
-    return repr(text) if len(text) <= PLAIN_CHARS_MAX else f"a text of {len(text)} characters"
+    """What may be shown of a name, a number or a word: itself, where it is as short and as plain as these are."""
+    mixed = len(text) >= MIXED_CHARS_MIN and all(map(re.search, _MIXED, [text] * len(_MIXED)))
+    return f"a text of {len(text)} characters" if mixed or len(text) > PLAIN_CHARS_MAX else repr(text)
 
 
 def passwords_in(urls: str) -> list[str]:

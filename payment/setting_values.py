@@ -6,7 +6,9 @@ nothing.
 """
 
 import re
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import jwt
@@ -17,6 +19,7 @@ from pymongo.uri_parser import parse_uri
 
 from payment.core.money import is_currency
 from payment.listening import Unfit, is_host
+from payment.ports.mongo_options import fit_words as mongo_words
 from payment.ports.mongo_options import problem_of as mongo_problem
 
 NATS_PORT = 4222
@@ -26,6 +29,9 @@ WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
 
 DYNO_CHARS_MAX = 100
 """Longest dyno name. Heroku's are a process type and a number or two."""
+
+DATABASE_BYTES_MAX = 63
+"""Longest name of a database that MongoDB takes, in bytes."""
 
 OPS_KEY_CHARS_MIN = 16
 """Shortest ops key, in characters: 64 bits as hexadecimal digits, which a search over the network does not find."""
@@ -155,10 +161,13 @@ def mongo_url(value: str) -> Secret:
         _check(not _bad_options(value) and mongo_problem(value) is None)
         return Secret(value, masked(value))
     try:
-        parts = parse_uri(_printable(value))
-    except (PyMongoError, OSError):
-        raise ValueError from None
+        with _silenced():
+            parts = parse_uri(_printable(value))
+    except (PyMongoError, OSError) as error:
+        raise _mongo_refusal(value, error) from None
     _check(bool(parts["database"]) and not parts["collection"])
+    if len(parts["database"].encode()) > DATABASE_BYTES_MAX:
+        raise Unfit(f"a database's name has at most {DATABASE_BYTES_MAX} bytes")
     _check(mongo_problem(value) is None)
     return Secret(value, masked(value))
 
@@ -187,7 +196,8 @@ def http_base(value: str) -> str:
     url = _address(value)
     _check(url.scheme in ("http", "https") and not (url.query or url.fragment or "@" in url.netloc))
     _check(not url.path.rstrip("/").endswith("/v1"))
-    return value.rstrip("/")
+    # In lower case, as `conflicts` compares it: `HTTP://` is no more encrypted than `http://`.
+    return f"{url.scheme}://{value.partition('://')[2].rstrip('/')}"
 
 
 def masked(value: str) -> str:
@@ -207,12 +217,28 @@ def masked_mongo(value: str) -> str:
     return masked(value) if problem is None else f"{problem}: {masked(value)}"
 
 
+def _mongo_refusal(value: str, error: Exception) -> ValueError:
+    """Why the driver refuses a connection string, in its words where these can't hold a secret."""
+    place, _, options = value.partition("?")
+    if "@" in options or not _is_well_formed(place) or _bad_options(value):
+        return ValueError()
+    if not all(_is_known_option(name) for name, _ in parse_qsl(options, keep_blank_values=True)):
+        return Unfit("one of its options is none that the driver knows")
+    return Unfit(mongo_words(str(error), value))
+
+
+def _silenced() -> AbstractContextManager[object]:
+    """Without the driver's warnings, which would stand on stderr: they are in the log when it is used."""
+    return warnings.catch_warnings(action="ignore")
+
+
 def _is_well_formed(value: str) -> bool:
     """Whether a connection string can be taken apart: what the driver says of another one may hold a secret."""
     if value.startswith("mongodb+srv://"):
         return True
     try:
-        parse_uri(value, warn=False)
+        with _silenced():
+            parse_uri(value, warn=False)
     except (PyMongoError, OSError, ValueError):
         return False
     return True
@@ -231,7 +257,8 @@ def _is_known_option(name: str) -> bool:
 
 def _is_bad(name: str, text: str) -> bool:
     try:
-        parse_uri(f"mongodb://host/database?{urlencode({name: text})}")
+        with _silenced():
+            parse_uri(f"mongodb://host/database?{urlencode({name: text})}")
     except (PyMongoError, OSError, ValueError):
         return True
     return False

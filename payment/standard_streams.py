@@ -30,13 +30,13 @@ def open_standard_streams() -> None:
 def show(text: str, stream: TextIO) -> None:
     """Print for a person: whatever the terminal's encoding is, and whether or not the reader is still there.
 
-    What `| head -1` does not read is dropped in silence: the exit code says the rest.
+    What `| head -1` does not read, or a full disk does not take, is dropped: the exit code says the rest.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError:
         # Python flushes the stream once more when it ends, and would complain then.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

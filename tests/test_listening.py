@@ -59,6 +59,8 @@ def test_addresses_and_host_names_are_taken_as_they_are(text: str) -> None:
         ("*", "leave HOST unset"),
         ("127.0.0.1:8080", "PORT, not in HOST"),
         ("host:80", "PORT, not in HOST"),
+        ("127.0.0.1,::1", "one address alone"),
+        ("::ffff:127.0.0.1", "without ::ffff:"),
         ("a..b", "neither"),
         ("-a", "neither"),
         ("a b", "neither"),

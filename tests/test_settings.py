@@ -344,12 +344,44 @@ def test_a_line_break_or_blank_at_an_edge_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
-@pytest.mark.parametrize("base", ["http://stripe-proxy", "http://127.0.0.1:12111"])
+@pytest.mark.parametrize("base", ["http://stripe-proxy", "http://127.0.0.1:12111", "HTTP://stripe-proxy"])
 def test_a_live_key_goes_nowhere_unencrypted(key: str, base: str) -> None:
     """Not even on this machine: there a sandbox would say of each order that it is paid."""
     assert problem_with(STRIPE_KEY=key, STRIPE_API_BASE=base).variable == "STRIPE_API_BASE"
-    assert settings_with(STRIPE_KEY=key, STRIPE_API_BASE=base.replace("http:", "https:")).stripe_api_base
+    assert settings_with(STRIPE_KEY=key, STRIPE_API_BASE=base.lower().replace("http:", "https:"))
     assert settings_with(STRIPE_KEY=key.replace("live", "test"), STRIPE_API_BASE=base).stripe_api_base
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mongodb://h/db?hunter2=1", "one of its options is none that the driver knows"),
+        ("mongodb://u:hunter2@h/db?nope=1", "one of its options is none that the driver knows"),
+        ("mongodb://a,b/db?directConnection=true", "Cannot specify multiple hosts with directConnection=true"),
+        ("mongodb://u:hunter2@a,b/db?loadBalanced=true", "Cannot specify multiple hosts with loadBalanced=true"),
+        ("mongodb://u:hunter?2@a,b/db?loadBalanced=true", ""),
+        ("mongodb://u:hunter/2@h/db", ""),
+        (f"mongodb://h/{'d' * 64}", "at most 63 bytes"),
+    ],
+)
+def test_why_the_driver_refuses_a_url_is_said_where_that_holds_no_secret(url: str, words: str) -> None:
+    """What is shown of the URL ends before its options, and would look as if it were well."""
+    problem = problem_with(MONGO_URL=url)
+    assert words in problem.hint
+    assert bool(problem.hint) == bool(words)
+    assert "hunter" not in str(problem)
+
+
+def test_what_the_driver_warns_of_is_not_printed(recwarn: pytest.WarningsRecorder) -> None:
+    """Before the log begins it would stand on stderr; the driver warns again when the address is used."""
+    settings_with(MONGO_URL="mongodb://h/db?compressors=snappy,zstd")
+    assert list(recwarn) == []
+
+
+@pytest.mark.parametrize("text", ["Tr0ub4dor", "0123456789abcdef012345678"])
+def test_what_looks_like_a_password_is_no_number(text: str) -> None:
+    """A key in the variable of the line above: no other variable has it, and its form is all that is known of it."""
+    assert problem_with(PORT=text).got == f"a text of {len(text)} characters"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The trace of each answer that is no success: a count, and a log line with the order, the user and the answer's code.
 
 A customer who asks "why can't I pay?" is found by one search for the order's id. It must never let a client write the
-log full: lines are bounded for one user and for all (`USER_LINES_PER_S`, `LINES_PER_S`), and the others counted.
+log full: lines are bounded for one order's answer, for one user and for all (`SAME_LINES_PER_S`, `USER_LINES_PER_S`,
+`LINES_PER_S`), and the others counted.
 """
 
 from collections import Counter
@@ -19,6 +20,10 @@ LINES_PER_S = 200
 
 USER_LINES_PER_S = 10
 """Of these, what one user has: no client that repeats a request takes the lines of the others."""
+
+SAME_LINES_PER_S = 3
+"""Of these, what one user has with the same order and code: whatever a request is answered after twenty others about
+its order has a line."""
 
 REPORT_EVERY_S = 1.0
 """Between lines that say how many had no line, in seconds: also the length of what is counted together."""
@@ -38,15 +43,25 @@ class _Window(Struct):
 
     lines: int = 0
     by_user: Counter[str] = field(default_factory=Counter)
+    same: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
     unlogged: int = 0
 
-    def takes(self, user_id: str) -> bool:
-        """Whether there is a line left for this user; it is used up, or counted as missing."""
-        if self.lines >= LINES_PER_S or self.by_user[user_id] >= USER_LINES_PER_S:
+    def takes(self, user_id: str, about: str | None, code: str | None) -> bool:
+        """Whether there is a line left for this user, about this order or payment.
+
+        It is used up, or counted as missing.
+        """
+        same = (user_id, about, code)
+        if (
+            self.lines >= LINES_PER_S
+            or self.by_user[user_id] >= USER_LINES_PER_S
+            or self.same[same] >= SAME_LINES_PER_S
+        ):
             self.unlogged += 1
             return False
         self.lines += 1
         self.by_user[user_id] += 1
+        self.same[same] += 1
         return True
 
 
@@ -75,7 +90,7 @@ class RefusalLog:
         if code is None:
             return answer
         pending = answer.status < 400
-        if (self._pending if pending else self._refused).takes(user_id):
+        if (self._pending if pending else self._refused).takes(user_id, order_id, code):
             self._log.info(
                 Event.CHARGE_PENDING if pending else Event.CHARGE_REFUSED,
                 order_id=order_id,
@@ -91,7 +106,7 @@ class RefusalLog:
         self, answer: Rendered, user_id: str, payment_id: str | None = None, order_id: str | None = None
     ) -> Rendered:
         """Log that a payment is not shown: at info where it is another user's, else at debug. Returns the answer."""
-        if answer.status < 400 or not self._looked.takes(user_id):
+        if answer.status < 400 or not self._looked.takes(user_id, order_id or payment_id, code_of(answer)):
             return answer
         self._log.log(
             20 if answer.case is Case.NOT_OWNER else 10,

@@ -77,6 +77,11 @@ would be felt for half a minute after. The first second of a sale is taken in wi
 TICK_S = 0.25
 """How often deadlines of waiting requests, and slow commits, are looked at: a 202 may be this much late."""
 
+STORE_AWAY_WAIT_S = 2.0
+"""How long requests whose attempts are written wait, in seconds, once the store is lost. A primary that is elected soon
+lets them have their outcome. After that they are answered "outcome unknown: repeat the same request", as they would be
+at their deadline: a database that refuses writes may do so for hours."""
+
 SWEEP_EVERY_S = 1.0
 """Between sweeps over what is due, plus jitter. It bounds how late overdue work is taken up."""
 
@@ -383,8 +388,13 @@ class MongoActor(Actor[LedgerLetter]):
             if isinstance(letter, ChargeAsked) and now >= letter.deadline:
                 turn_away(letter, Unavailability.BUSY)
         for letter in self.desk.letters_under_way():
-            if isinstance(letter, ChargeAsked) and now >= letter.deadline:
+            if isinstance(letter, ChargeAsked) and (now >= letter.deadline or self._store_long_away()):
                 tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
+        if self._store_long_away():
+            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)
+
+    def _store_long_away(self) -> bool:
+        return self._state.away_s() >= STORE_AWAY_WAIT_S
 
     async def _look_for(self, order_ids: list[str]) -> None:
         """One more read, for whoever waits on these orders."""

@@ -88,6 +88,10 @@ class StoreState:
                 self._doubted_until = self._clock.monotonic() + DOUBTED_FOR_S
         return self.up.is_set()
 
+    def away_s(self) -> float:
+        """For how many seconds the store has been lost; 0 while it can be used."""
+        return 0.0 if self.up.is_set() else self._clock.monotonic() - self._lost_at
+
     # ---------------------------------------------------------------------------------------------- what it does itself
 
     async def keep(self) -> None:

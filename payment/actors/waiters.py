@@ -169,11 +169,11 @@ class Waiters:
         for letter in self._waiting.pop(order_id, _Waiting(0)).letters:
             tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
 
-    def fail(self) -> None:
-        """The ledger ends: every request that still waits has an intent on paper, and no outcome."""
+    def fail(self, retry_after_s: int = 1) -> None:
+        """The ledger ends, or can write nothing: every request that waits has a written attempt, and no outcome."""
         for waiting in self._waiting.values():
             for letter in waiting.letters:
-                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
+                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, retry_after_s))
         self._waiting.clear()
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from pymongo.errors import PyMongoError
 
 from payment.core.account import BoundAccount, StripeAccount
+from payment.ports.mongo_errors import reason_of
 from payment.ports.store import StoreUnavailable
 
 ACCOUNT = "account"
@@ -105,6 +106,4 @@ def _fields(bound: BoundAccount) -> dict[str, Any]:
 
 
 def _reason(error: PyMongoError) -> str:
-    """Why, without the driver's own text, which may hold whole commands."""
-    code = getattr(error, "code", None)
-    return f"the collection `{ACCOUNT}`: {type(error).__name__}" + ("" if code is None else f" (code {code})")
+    return f"the collection `{ACCOUNT}`: {reason_of(error)}"

@@ -82,12 +82,12 @@ def reason_of(error: PyMongoError) -> str:
         case ServerSelectionTimeoutError():
             return "no primary can be reached: " + _driver_words(error)
         case OperationFailure() | NotPrimaryError():
-            return server_words(answer_of(error)) or type(error).__name__
+            return server_words(answer_of(error)) or "the server refuses it and gives no reason"
         case ConnectionFailure() | ConfigurationError():
-            return _driver_words(error) or type(error).__name__
+            return _driver_words(error) or "the connection was lost"
         case _:
             # The driver's own errors about documents hold whole documents.
-            return type(error).__name__
+            return "the driver has failed, and its words may hold a document"
 
 
 def not_as_mongodb(error: Exception) -> str:

@@ -63,12 +63,12 @@ def problem_of(url: str) -> str | None:
         try:
             client: MongoClient[dict[str, Any]] = MongoClient(url, **client_options("check"))
         except (PyMongoError, OSError, ValueError, TypeError) as error:
-            return _without_secrets(str(error), url)
+            return fit_words(str(error), url)
         client.close()
     return None
 
 
-def _without_secrets(words: str, url: str) -> str:
+def fit_words(words: str, url: str) -> str:
     """The driver's words, unless they hold anything of the URL that may be a secret."""
     words = " ".join(words.split())[:WORDS_CHARS]
     pieces = _secrets_of(url)
@@ -80,7 +80,11 @@ def _without_secrets(words: str, url: str) -> str:
 def _secrets_of(url: str) -> set[str] | None:
     """Whatever of a URL may be a secret: user, password, and options for logins. None: it can't be taken apart."""
     try:
-        parts = parse_uri(url, validate=False, warn=False) if not url.startswith("mongodb+srv://") else None
+        # Without its options, which may be what is wrong with it. An address has no `@` in them, a password may.
+        place, _, options = url.partition("?")
+        if "@" in options:
+            return None
+        parts = parse_uri(place, validate=False, warn=False) if not url.startswith("mongodb+srv://") else None
     except (PyMongoError, OSError, ValueError):
         return None
     credentials, at, _ = url.partition("://")[2].rpartition("@")

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from payment.actors.http_refusals import LINES_PER_S, REPORT_EVERY_S, USER_LINES_PER_S
+from payment.actors.http_refusals import LINES_PER_S, REPORT_EVERY_S, SAME_LINES_PER_S, USER_LINES_PER_S
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
     AmountRefused,
@@ -176,8 +176,8 @@ class TestFloods:
         """F39: who hammers one order does not write the log full, nor take the lines of others."""
         world.ledger.says(Denied.UNKNOWN)
         with capture_logs() as logs:
-            for _ in range(USER_LINES_PER_S + 5):
-                await world.post()
+            for number in range(USER_LINES_PER_S + 5):
+                await world.post({"orderId": f"{number:024x}", "token": "tok_visa"})
             await world.post(headers=bearer("u2"))
             await world.clock.advance(REPORT_EVERY_S)
             await world.post()
@@ -185,6 +185,19 @@ class TestFloods:
         users = [line["user_id"] for line in of(logs, "charge_refused")]
         assert users == [OWNER] * USER_LINES_PER_S + ["u2", OWNER]
         assert [line["count"] for line in of(logs, "refusals_unlogged")] == [5]
+
+    async def test_repeated_answers_take_no_line_of_the_last_one(self, world: HttpWorld) -> None:
+        """F39, F45: after twenty bad cards within a second, the answer that ends it is found by the order's id."""
+        world.ledger.says(InstrumentRefused(InstrumentKind.TOKEN, "No such token."))
+        with capture_logs() as logs:
+            for _ in range(2 * USER_LINES_PER_S):
+                await world.post()
+            world.ledger.says(Denied.TOO_MANY_ATTEMPTS)
+            await world.post()
+            await world.clock.advance(REPORT_EVERY_S)
+        codes = [line["code"] for line in of(logs, "charge_refused")]
+        assert codes == ["invalid_card"] * SAME_LINES_PER_S + ["too_many_attempts"]
+        assert [line["count"] for line in of(logs, "refusals_unlogged")] == [2 * USER_LINES_PER_S - SAME_LINES_PER_S]
 
     async def test_requests_that_are_refused_unread_are_counted(self, world: HttpWorld) -> None:
         """F39: nothing is known of them but their number."""

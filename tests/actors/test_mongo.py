@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from payment.actors.letters import EffectEnded, Handling
+from payment.actors.mongo import STORE_AWAY_WAIT_S, TICK_S
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import OrderCancelled
 from payment.core.order import Attempt, AttemptState, Order
@@ -335,10 +336,29 @@ class TestUnknown:
         letter = await ledger.ask()
         await house.clock.advance(10)
         assert house.store.calls["commit"] < 50
-        assert (ledger.to_stripe(), waits(letter)) == ([], True)
+        assert (ledger.to_stripe(), reason(letter)) == ([], Unavailability.WRITE_UNKNOWN)
         house.store.writes_away = None
         await house.clock.advance(3)
+        assert ledger.to_stripe() == [], "its caller has been answered: it starts nothing any more"
+        await ledger.ask()
         assert ledger.one_to_stripe().send == 1
+
+    async def test_a_request_whose_charge_is_at_stripe_does_not_wait_for_a_store_that_is_lost(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F52: its outcome can't be written. A store that is back soon lets it have that; it is not kept for 20 s."""
+        await ledger.order()
+        letter = await ledger.ask(wait_s=20)
+        charge = ledger.one_to_stripe()
+        house.store.away = "gone"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(STORE_AWAY_WAIT_S - 2 * TICK_S)
+        assert waits(letter)
+        await house.clock.advance(4 * TICK_S)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
 
 
 class TestRefused:
@@ -384,10 +404,10 @@ class TestRefused:
         await ledger.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(10)
         commits = house.store.calls["commit"]
-        assert (waits(letter), commits < 30) == (True, True)
+        assert (reason(letter), commits < 30) == (Unavailability.WRITE_UNKNOWN, True)
         house.store.refuses = None
         await house.clock.advance(6)
-        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(await ledger.ask()) == Paid(payment_of("o1"), "o1", "ch_1", replayed=True)
 
     async def test_one_order_s_refusal_is_its_own(self, house: World, ledger: Ledger) -> None:
         """F31, F52: a shard that is full: others are written, the store stays up, and the outcome waits aside."""

@@ -134,4 +134,12 @@ MUTANTS = (
         edits=(Edit(LOGIN, "body[1] >> 3) != PREFIX_USER:", "body[1] >> 3) < 0:"),),
         beyond=NO_PROCESS,
     ),
+    Mutant(
+        name="a-live-key-by-an-address-in-capitals",
+        wrong="A live key is sent unencrypted where the address begins with HTTP:// in capitals.",
+        endangers="L1",
+        test="tests/test_settings.py::test_a_live_key_goes_nowhere_unencrypted",
+        edits=(Edit("payment/setting_values.py", "{url.scheme}://", "{value.partition('://')[0]}://"),),
+        beyond=NO_PROCESS,
+    ),
 )

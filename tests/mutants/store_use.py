@@ -186,4 +186,18 @@ MUTANTS = (
         ),
         beyond="Settings are read before any world begins.",
     ),
+    Mutant(
+        name="a-charge-waits-for-a-lost-store",
+        wrong="A request whose charge is at Stripe waits for its whole time while the store takes no writes.",
+        endangers="F52",
+        test=f"{M}::TestUnknown::test_a_request_whose_charge_is_at_stripe_does_not_wait_for_a_store_that_is_lost",
+        edits=(
+            Edit(
+                "payment/actors/mongo.py",
+                "            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)\n",
+                "            pass\n",
+            ),
+        ),
+        beyond="No law is about how soon a client has its answer.",
+    ),
 )

@@ -209,4 +209,12 @@ MUTANTS = (
         ),
         beyond=NO_LAW,
     ),
+    Mutant(
+        name="one-answer-takes-all-lines",
+        wrong="The same answer about one order takes every line that its user has in a second.",
+        endangers="F39",
+        test="tests/actors/test_http_refusals.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
+        edits=(Edit(REFUSALS, "SAME_LINES_PER_S = 3", "SAME_LINES_PER_S = USER_LINES_PER_S"),),
+        beyond=NO_LAW,
+    ),
 )

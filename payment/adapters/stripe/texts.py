@@ -4,6 +4,7 @@ They reach logs, `/readyz` and customers, so no secret may be in them. `payment.
 time: a new shape goes into both.
 """
 
+import os
 import re
 
 import aiohttp
@@ -28,7 +29,9 @@ def broken_text(name: str, error: Exception) -> str:
     one that nothing is known of is named by its class.
     """
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror
+        # Of a refused connection asyncio's text is a tuple of Python; a resolver's has numbers of its own, below 0.
+        number = error.os_error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.os_error.strerror
         return f"{name}: {redacted(reason)}" if reason else name
     return name if isinstance(error, aiohttp.ClientError | TimeoutError) else f"{name} ({type(error).__name__})"
 

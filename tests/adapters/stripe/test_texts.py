@@ -1,5 +1,7 @@
 """What is passed on of Stripe's words holds no secret."""
 
+import socket
+
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
@@ -56,6 +58,10 @@ def test_a_lost_connection_is_said_in_words() -> None:
     key = ConnectionKey("api.stripe.test", 443, True, True, None, None, None)
     refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "Connection refused"))
     assert broken_text("no connection", refused) == "no connection: Connection refused"
+    tuple_of_python = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 443)")
+    assert broken_text("no connection", aiohttp.ClientConnectorError(key, tuple_of_python)).endswith("tion refused")
+    unknown = aiohttp.ClientConnectorError(key, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    assert broken_text("no connection", unknown) == "no connection: Name or service not known"
     nameless = aiohttp.ClientConnectorError(key, OSError())
     assert broken_text("no connection", nameless) == "no connection"
     assert broken_text("no whole answer in time", TimeoutError()) == "no whole answer in time"
