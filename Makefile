@@ -52,7 +52,7 @@ fast: $(VENV)/.for-test  ## The other tests that need no server
 
 # They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
-	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 2 --dist loadscope
+	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 4 --dist loadscope
 
 # Without SEED or SEEDS it is a full run. What it met is written to REPORT; tests/FAULTS.md is made from the one in git:
 # REPORT=tests/simulation/report.json replaces that.
