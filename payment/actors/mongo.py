@@ -378,7 +378,25 @@ class MongoActor(Actor[LedgerLetter]):
                         self._request_look(order_id)
                 self._renew()
                 self._report.second(self.mailbox.depth)
+                await self._look_at_set_aside()
                 self._set_aside.forget()
+
+    async def _look_at_set_aside(self) -> None:
+        """Corrected documents that are not due are met by nothing else: the gauge would count them for an hour."""
+        order_ids = self._set_aside.unmet()
+        if not order_ids or not self._state.up.is_set():
+            return
+        try:
+            found = await self._store.load(order_ids)
+        except StoreUnavailable as error:
+            self._read_failed(str(error))
+            return
+        for order_id in order_ids:
+            document = found.get(order_id)
+            if isinstance(document, CorruptDocument):
+                self._set_aside.corrupt(document)
+            else:
+                self._set_aside.legible(order_id)
 
     def _answer_overdue(self) -> None:
         """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""

@@ -10,6 +10,7 @@ them. Must never decide anything: an order is as its document says whenever that
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import TypeVarTuple
 
 from msgspec import Struct
@@ -26,6 +27,9 @@ SAID_AGAIN_AFTER_S = 3_600.0
 
 REMEMBERED_LIMIT = 20_000
 """Orders. Beyond it those that were met longest ago are forgotten, and their alarms come again when they are met."""
+
+LOOKED_AT_LIMIT = 50
+"""Orders that one look a second reads again: all that are remembered in seven minutes."""
 
 LINES_LIMIT = 500
 LINES_WITHIN_S = 10.0
@@ -94,10 +98,17 @@ class SetAside:
             self._count -= 1
 
     def legible(self, order_id: str) -> None:
-        """The order's document is one again."""
+        """The order's document is one again, or is gone."""
         aside = self._known.get(order_id)
         if aside is not None and not aside.failed:
             self.well(order_id)
+
+    def unmet(self) -> list[str]:
+        """Corrupt orders that nothing has met for `REST_S`: they may have been corrected or deleted since."""
+        now = self._clock.monotonic()
+        corrupt = ((order_id, aside) for order_id, aside in self._known.items() if not (aside.well or aside.failed))
+        found = (order_id for order_id, aside in corrupt if now >= aside.rests_until)
+        return list(islice(found, LOOKED_AT_LIMIT))
 
     def forget(self) -> None:
         """To be called now and then: forget orders that were not met for long, and say how many there are."""

@@ -194,6 +194,39 @@ class TestCorruptDocuments:
         assert len(house.store.database.dead_letters) == 1_201
         assert waits(await ledger.ask("good"))
 
+    async def test_one_that_is_corrected_or_deleted_is_counted_no_more_though_nothing_meets_it(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F50: the gauge is true of the database; one that stays corrupt stays counted, and is said each hour."""
+        await ledger.order("o1", "o2", "o3")
+        before = corrupt(house, "o1")
+        for order_id in ("o2", "o3"):
+            corrupt(house, order_id)
+        await ledger.restart()
+        await ledger.tell(*(ledger.asked(order_id) for order_id in ("o1", "o2", "o3")))
+        await house.clock.advance(2)
+        assert count(ledger, b"payment_orders_set_aside") == 3
+        corrected(house, before)
+        del house.store.database.documents["o2"]
+        await house.clock.advance(REST_S + 2)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        await house.clock.advance(SAID_AGAIN_AFTER_S + 2)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        assert count(ledger, UNREADABLE) == 4
+
+    async def test_it_is_looked_at_again_only_while_the_store_is_there(self, house: World, ledger: Ledger) -> None:
+        """F25: an outage neither clears it nor is made worse by it."""
+        await ledger.order()
+        corrupt(house)
+        await ledger.restart()
+        await ledger.tell(ledger.asked())
+        house.store.away = "gone"
+        await house.clock.advance(REST_S + 10)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        house.store.away = None
+        await house.clock.advance(REST_S + 10)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+
     async def test_due_ones_hide_no_order(self, house: World, ledger: Ledger) -> None:
         """F50: 600 of them, all due earlier than the order."""
         await ledger.order("good")

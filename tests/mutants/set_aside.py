@@ -140,4 +140,13 @@ MUTANTS = (
         ),
         beyond=REAL_ONES,
     ),
+    Mutant(
+        name="corrected-order-counted-for-an-hour",
+        wrong="An order that was corrected or deleted, and that nothing meets, counts as set aside for an hour.",
+        endangers="F50",
+        test=f"{A}::TestCorruptDocuments::"
+        "test_one_that_is_corrected_or_deleted_is_counted_no_more_though_nothing_meets_it",
+        edits=(Edit(MONGO, "                await self._look_at_set_aside()\n", ""),),
+        beyond="No law is about a gauge.",
+    ),
 )
