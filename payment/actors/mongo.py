@@ -20,6 +20,7 @@ An instance is one incarnation: it looks before it repeats what an earlier one h
 """
 
 import asyncio
+import math
 
 from payment.actors.accounts import Accounts
 from payment.actors.actor import Actor
@@ -51,6 +52,7 @@ from payment.actors.views import Views, show
 from payment.actors.waiters import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
 from payment.core.messages import Due, LookRequested
 from payment.core.order import Order
+from payment.core.pending import pending
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
@@ -107,6 +109,10 @@ OWN_ORDERS_AT_START_LIMIT = 15_000
 """Orders of an earlier run taken up at once: all the charges that it may have held, and what it had to publish besides.
 Those beyond it are taken up when their leases run out."""
 
+OWN_WORK_AGAIN_S = 5.0
+"""After an earlier run's work was looked for it is looked for once more: a process may be killed with a write on its
+way, which lands when the next run has looked already. A write has landed by then, or never will."""
+
 COMMIT_STUCK_S = 60.0
 """A call to the store has its own deadlines, all far below this: one that is older has lost its way."""
 
@@ -147,6 +153,7 @@ class MongoActor(Actor[LedgerLetter]):
         self._work_ready = asyncio.Event()
         self._accounts = Accounts(store.accounts, clock, self._state.up, identity.client_id)
         self._own_work_left = True  # by an earlier run of this client id: to be looked for
+        self._own_work_again_at = math.inf
         self.desk = LedgerDesk(
             identity,
             self._lanes,
@@ -452,7 +459,7 @@ class MongoActor(Actor[LedgerLetter]):
         """
         await self._state.up.wait()
         while True:
-            own, self._own_work_left = (self._identity.client_id if self._own_work_left else None), False
+            own = self._left_by()
             limit = OWN_ORDERS_AT_START_LIMIT if own else SWEPT_ORDERS_LIMIT
             try:
                 orders = await self._store.due(self.clock.now(), own, limit)
@@ -465,6 +472,21 @@ class MongoActor(Actor[LedgerLetter]):
             self._report.swept(sum(isinstance(order, Order) for order in orders))
             if own is None:
                 await self._until_next_sweep()
+
+    def _left_by(self) -> str | None:
+        """This client's id where an earlier run's work is to be looked for: twice, for its last write may land late."""
+        if self._own_work_left:
+            self._own_work_left = False
+            self._own_work_again_at = self.clock.monotonic() + OWN_WORK_AGAIN_S
+        elif self.clock.monotonic() >= self._own_work_again_at:
+            self._own_work_again_at = math.inf
+        else:
+            return None
+        return self._identity.client_id
+
+    def _is_ours_alone(self, order: Order) -> bool:
+        """Whether all that is owed of it is held by this run."""
+        return all(item.holder in (None, self._identity.process) for item in pending(order))
 
     async def _until_next_sweep(self) -> None:
         slowly_until = self.clock.monotonic() + SWEEP_UNINDEXED_EVERY_S
@@ -499,14 +521,18 @@ class MongoActor(Actor[LedgerLetter]):
             if isinstance(order, CorruptDocument):
                 self._set_aside.corrupt(order)
                 continue
-            if self._set_aside.failed_lately(order.id):
-                continue
-            if order.id in self._lanes and not left_by_an_earlier_run:
-                # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier
-                # run left would not: no later sweep finds it before its lease runs out, whatever event came first.
-                continue
-            renewal = self._hands.renewal(order.id)
-            if renewal is not None:
-                self._lanes.add(order.id, renewal)
-            self._lanes.add(order.id, Due(order.id))
+            if not self._set_aside.failed_lately(order.id):
+                self._set_aside.contain(order.id, self._take_up_one, order, left_by_an_earlier_run)
         self._wake_dispatch()
+
+    def _take_up_one(self, order: Order, left_by_an_earlier_run: bool) -> None:
+        if left_by_an_earlier_run and self._is_ours_alone(order):
+            return
+        if order.id in self._lanes and not left_by_an_earlier_run:
+            # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier run
+            # left would not: no later sweep finds it before its lease runs out, whatever event came first.
+            return
+        renewal = self._hands.renewal(order.id)
+        if renewal is not None:
+            self._lanes.add(order.id, renewal)
+        self._lanes.add(order.id, Due(order.id))

@@ -12,7 +12,10 @@ from payment.actors.mongo import (
     CHARGES_IN_HAND_LIMIT,
     COMMITS_UNDER_WAY_LIMIT,
     ORDERS_IN_A_COMMIT_LIMIT,
+    OWN_WORK_AGAIN_S,
     SLOW_COMMIT_S,
+    SWEEP_EVERY_S,
+    SWEEP_JITTER_S,
     TICK_S,
 )
 from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RecheckRefund, RetrieveIntent
@@ -372,6 +375,21 @@ class TestSweep:
         assert ledger.to_stripe() == []
         house.store.go_on()
         await house.clock.settle()
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+    async def test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F05: kill -9 with a write on its way: the order does not wait for the dead run's lease."""
+        await ledger.order()
+        await ledger.ask()
+        ledger.to_stripe()
+        late = ledger.doc("o1")
+        house.store.database.put(replace(late, payment=None, due=None, holder=None))
+        await ledger.restart()
+        assert ledger.to_stripe() == []
+        house.store.database.put(late)
+        await house.clock.advance(OWN_WORK_AGAIN_S + SWEEP_EVERY_S + SWEEP_JITTER_S)
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
     async def test_thousands_of_an_earlier_run_are_taken_up_at_once(self, house: World) -> None:

@@ -22,6 +22,7 @@ from tests.faults.steps import (
 )
 from tests.flows.bus import PAID, REFUNDED, STREAM, Bus
 from tests.flows.house import House
+from tests.flows.waiting import eventually
 from tests.servers.nats import NatsServer
 from tests.servers.proxy import Proxy
 
@@ -124,20 +125,26 @@ async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
     await asyncio.to_thread(server.start)
     client = await nats.connect(server.url)
     try:
-        config = {"name": STREAM, "subjects": [PAID], "discard": "new", "max_msgs": 1}
+        config = {"name": STREAM, "subjects": [PAID], "discard": "new"}
+        no_room = json.dumps({**config, "max_msgs": 1}).encode()
         await client.request(f"$JS.API.STREAM.CREATE.{STREAM}", json.dumps(config).encode(), timeout=5)
         await client.request(PAID, b'{"orderId": "an earlier one"}', timeout=5)
         async with Bus(server.url) as full:
             process = await house.start(NATS_URL=server.url)
+            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", no_room, timeout=5)
             order = await placed(house, full)
             assert (await pay(process, order)).status == 201
-            await dependency(process, "nats", up=False)
+
+            async def refused() -> bool:
+                return bool(process.said("publish_refused", subject=PAID))
+
+            await eventually(refused, "the refusal is an alarm")
             status, shown = process.readyz() or (0, {})
             assert (status, shown["status"]) == (200, "degraded")
             assert "maximum messages exceeded" in shown["dependencies"]["nats"]["why"]
             assert [line["count"] for line in process.said("publish_refused", subject=PAID)] == [1]
             assert (await pay(process, await placed(house, full))).status == 201
-            room = json.dumps({**config, "max_msgs": 100}).encode()
+            room = json.dumps(config).encode()
             await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", room, timeout=5)
             await full.told(order, PAID, deadline_s=WELL_WITHIN_S)
             await dependency(process, "nats", up=True)

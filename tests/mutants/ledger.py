@@ -214,10 +214,23 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "                self._lanes.add(order.id, renewal)\n"
-                "            self._lanes.add(order.id, Due(order.id))\n",
-                "                self._lanes.add(order.id, renewal)\n                continue\n"
-                "            self._lanes.add(order.id, Due(order.id))\n",
+                "            self._lanes.add(order.id, renewal)\n        self._lanes.add(order.id, Due(order.id))\n",
+                "            self._lanes.add(order.id, renewal)\n            return\n"
+                "        self._lanes.add(order.id, Due(order.id))\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="late-write-of-a-dead-run-waits-for-its-lease",
+        wrong="An earlier run's work is looked for once: what lands a moment later waits for a minute.",
+        endangers="F05",
+        test="tests/actors/test_mongo_time.py::TestSweep::"
+        "test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds",
+        edits=(
+            Edit(
+                MONGO,
+                "self._own_work_again_at = self.clock.monotonic() + OWN_WORK_AGAIN_S",
+                "self._own_work_again_at = math.inf",
             ),
         ),
     ),

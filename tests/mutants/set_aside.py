@@ -91,7 +91,7 @@ MUTANTS = (
         wrong="An order that raises is taken up by each sweep.",
         endangers="F50",
         test=f"{A}::TestExceptions::test_a_sweep_takes_it_up_once_a_minute",
-        edits=(Edit(MONGO, "if self._set_aside.failed_lately(order.id):", "if not order.id:"),),
+        edits=(Edit(MONGO, "if not self._set_aside.failed_lately(order.id):", "if order.id:"),),
         beyond=NO_EXCEPTION,
     ),
     Mutant(

@@ -4,7 +4,7 @@ Change together with: `checks`, and the laws at the head of ARCHITECTURE.md.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
@@ -151,10 +151,20 @@ def the_cancelled_keep_nothing(books: Books) -> Iterator[Breach]:
             yield order_id, f"it is cancelled, and {', '.join(kept)} is kept"
 
 
+def _without_repetitions(events: Iterable[Stored]) -> Iterator[Stored]:
+    """Each event where it was published first. A process that was paused may repeat an old one after a newer one (F34);
+    its readers tell a repetition by what it says: no two refunds have one id."""
+    seen: set[tuple[str, bytes]] = set()
+    for event in events:
+        if (event.subject, event.data) not in seen:
+            seen.add((event.subject, event.data))
+            yield event
+
+
 @rest(law="L3: how the giving back of a charge stands is announced, by the last word (F21, F44)")
 def refunds_are_announced(books: Books) -> Iterator[Breach]:
     last: dict[str, Stored] = {}
-    for event in books.outgoing:
+    for event in _without_repetitions(books.outgoing):
         if event.subject in GIVING_BACK_EVENTS:
             last[json.loads(event.data)["stripeId"]] = event
     told = {order_of(event) for event in last.values()}
