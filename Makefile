@@ -24,7 +24,7 @@ PY   := $(BIN)/python
 WHAT := setup.cfg pyproject.toml requirements.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all lint types fast core slow docs docs-check format simulate simulate-coverage mutants bench profile bench-streaming torture requirements clean
+.PHONY: help run test all lint types fast core slow long docs docs-check format simulate simulate-coverage mutants bench profile bench-streaming torture requirements clean
 
 help:  ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ run: $(VENV)/.for-run  ## Run the service with everything it stands on, and show
 
 test: lint types core fast slow  ## All checks: lint, types, tests (the fast ones first)
 
-all: test docs-check  ## All checks, and that the documents are as the code says
+all: test long docs-check  ## All checks, the long tests too, and that the documents are as the code says
 
 lint: $(VENV)/.for-test  ## Ruff, and hadolint on the Dockerfile
 	$(BIN)/ruff check .
@@ -52,7 +52,10 @@ fast: $(VENV)/.for-test  ## The other tests that need no server
 
 # They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
-	$(PY) -m pytest -m "servers or slow" --ignore=tests/core --numprocesses 4 --dist loadscope
+	$(PY) -m pytest -m "(servers or slow) and not long" --ignore=tests/core --numprocesses 4 --dist loadscope
+
+long: $(VENV)/.for-test  ## The tests of faults that take minutes: hostile clients, a Stripe and a NATS that refuse
+	$(PY) -m pytest -m long --numprocesses 4 --dist load
 
 # Without SEED or SEEDS it is a full run. What it met is written to REPORT; tests/FAULTS.md is made from the one in git:
 # REPORT=tests/simulation/report.json replaces that.

@@ -13,7 +13,7 @@ from tests.flows.client import Client
 from tests.flows.house import House, ServiceProcess
 from tests.servers.process import LOOPBACK
 
-pytestmark = [pytest.mark.servers]
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 FLOODING = 16
 PIPELINED = 400

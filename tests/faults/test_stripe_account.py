@@ -18,7 +18,7 @@ from tests.flows.waiting import always, eventually
 from tests.servers.process import LOOPBACK
 from tests.servers.proxy import Proxy
 
-pytestmark = [pytest.mark.servers]
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 SHOW, MOVE = ".venv/bin/python -m payment account", ".venv/bin/python -m payment account --move"
 """README's commands. A test runs them with its own Python."""

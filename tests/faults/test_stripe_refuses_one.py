@@ -13,7 +13,7 @@ from tests.flows.client import Client
 from tests.flows.house import House, ServiceProcess
 from tests.flows.waiting import eventually
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 
 CREATE, CONFIRM, CANCEL = "payment_intents.create", "payment_intents.confirm", "payment_intents.cancel"
 GOOD = 60

@@ -15,7 +15,7 @@ from tests.flows.house import House, ServiceProcess
 from tests.flows.test_contract_http import cancelled, placed
 from tests.flows.waiting import eventually
 
-pytestmark = [pytest.mark.servers]
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 READ_WITHIN_S = 15.0  # the gauges are read off the database every 5 s
 

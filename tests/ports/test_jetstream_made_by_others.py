@@ -22,7 +22,7 @@ from tests.ports.broker_world import WITHIN_S, BrokerWorld, jetstream, over, pai
 from tests.ports.test_publish_refused import admin, nats_server
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 
 NAME = "payment-service-order:cancelled"
 CANCEL = b'{"id":"o1","version":1,"ticket":{"id":"t"}}'

@@ -20,7 +20,7 @@ from tests.ports.broker_world import BrokerWorld, jetstream, over, paid, refunde
 from tests.servers.nats import NatsServer
 from tests.servers.nats_streaming import NatsStreamingServer
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SUBJECTS = ["order:created", "order:cancelled", PAYMENT_CREATED, PAYMENT_REFUNDED]
