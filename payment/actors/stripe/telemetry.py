@@ -60,6 +60,9 @@ class _Silence(Struct):
     since: float
     last: float
     text: str
+    order_id: str | None
+    of_several: bool = False
+    """Several orders had none: it is not one order's own trouble."""
 
 
 class StripeTelemetry:
@@ -131,7 +134,7 @@ class StripeTelemetry:
         an order (`order_id`) that had none before, where Stripe has answered others since.
         """
         if isinstance(outcome, NotYet | Unclear) and _has_no_answer(outcome):
-            self._note_silence(kind, outcome.text, call_s)
+            self._note_silence(kind, outcome.text, call_s, order_id)
         else:
             self._silent.pop(kind, None)
         match outcome:
@@ -223,16 +226,20 @@ class StripeTelemetry:
             return f"Stripe answers other calls, and no {silent[0]}: {silent[1]}", False
         return None, False
 
-    def _note_silence(self, kind: str, text: str, call_s: float) -> None:
+    def _note_silence(self, kind: str, text: str, call_s: float, order_id: str | None) -> None:
         now = self._clock.monotonic()
         silence = self._silent.get(kind)
-        self._silent[kind] = _Silence(now - call_s if silence is None else silence.since, now, text)
+        if silence is None:
+            self._silent[kind] = _Silence(now - call_s, now, text, order_id)
+        else:
+            silence.last, silence.text = now, text
+            silence.of_several |= order_id != silence.order_id
 
     def _silent_kind(self) -> tuple[str, str] | None:
         """A kind of call that Stripe has left unanswered for long, while it answers others, and why."""
         lately = self._clock.monotonic() - SILENT_KIND_REMEMBERED_S
         for kind, silence in self._silent.items():
-            if silence.last - silence.since >= SILENCE_S and silence.last >= lately:
+            if silence.of_several and silence.last - silence.since >= SILENCE_S and silence.last >= lately:
                 return kind, silence.text
         return None
 

@@ -171,9 +171,9 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
 def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Bench) -> None:
     """F09: every confirm times out, and the check answers: degraded, in words, until a confirm is answered."""
     bench.telemetry.observe(None, CHECK)
-    for _ in range(2):
+    for order_id in ("o1", "o2"):
         bench.clock.oversleep(8.0)
-        bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+        bench.telemetry.observe(UNCLEAR, "confirm", 8.0, order_id)
         bench.telemetry.observe(None, CHECK)
     assert not bench.health.is_up(Dependency.STRIPE)
     assert "no confirm" in (bench.health.view().dependencies["stripe"].why or "")
@@ -186,15 +186,24 @@ def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Ben
 
 def test_a_kind_of_call_that_is_made_no_more_is_not_said_to_be_silent(bench: Bench) -> None:
     """The order has expired: nothing is known of confirms, and one lost answer is no silence."""
-    bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+    bench.telemetry.observe(UNCLEAR, "confirm", 8.0, "o1")
     bench.telemetry.observe(None, CHECK)
     assert bench.health.is_up(Dependency.STRIPE)
     bench.clock.oversleep(12.0)
-    bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
+    bench.telemetry.observe(UNCLEAR, "confirm", 8.0, "o2")
     bench.telemetry.observe(None, CHECK)
     assert not bench.health.is_up(Dependency.STRIPE)
     bench.clock.oversleep(SILENT_KIND_REMEMBERED_S + 1.0)
     bench.telemetry.observe(None, CHECK)
+    assert bench.health.is_up(Dependency.STRIPE)
+
+
+def test_one_order_that_is_never_answered_is_no_silent_kind(bench: Bench) -> None:
+    """F31: it may be that order's own: with nothing else to pay, Stripe counts as well."""
+    for _ in range(4):
+        bench.clock.oversleep(8.0)
+        bench.telemetry.observe(UNCLEAR, "confirm", 8.0, "o1")
+        bench.telemetry.observe(None, CHECK)
     assert bench.health.is_up(Dependency.STRIPE)
 
 
