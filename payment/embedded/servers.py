@@ -36,10 +36,6 @@ class Server(enum.StrEnum):
         """Its program, for a person."""
         return _STREAMING_TITLE if (self, broker) == (Server.NATS, Broker.STREAMING) else _TITLES[self]
 
-    def short(self, broker: Broker) -> str:
-        """What it is, in a word or two."""
-        return "NATS Streaming" if (self, broker) == (Server.NATS, Broker.STREAMING) else _SHORT_TITLES[self]
-
     def data(self, broker: Broker, home: Home) -> Path:
         """Its folder. Each broker has one of its own: neither can read the other's."""
         return home.data(broker if (self, broker) == (Server.NATS, Broker.STREAMING) else self)
@@ -51,7 +47,6 @@ _TITLES = {
     Server.STRIPE: "the Stripe sandbox",
     Server.SHOP: "the shop's page",
 }
-_SHORT_TITLES = {Server.NATS: "NATS", Server.MONGO: "MongoDB", Server.STRIPE: "Stripe", Server.SHOP: "the shop"}
 _STREAMING_TITLE = f"nats-streaming-server (cluster id {CLUSTER_ID})"
 
 

@@ -83,11 +83,6 @@ class EmbeddedRun:
         return [line for line in self.said.splitlines() if line.startswith("curl ")]
 
     @property
-    def line_of_ready(self) -> str:
-        """The address that the service is said to be ready at."""
-        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("Ready after"))
-
-    @property
     def shop_page(self) -> str:
         """The printed address of the shop's page."""
         return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
