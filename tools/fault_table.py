@@ -6,17 +6,15 @@ ARCHITECTURE.md's.
 """
 
 import ast
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.mutants.catalogue import MUTANTS
-from tests.simulation.__main__ import REPORT
 from tests.simulation.faults import FAULTS
-from tests.simulation.reach import ALL_ROWS, ELSEWHERE
+from tests.simulation.reach import ALL_ROWS, ELSEWHERE, last_report
 from tools.made import table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,15 +51,9 @@ def rows_named(text: str) -> set[str]:
     return named
 
 
-def last_full_run() -> dict[str, Any]:
-    """What `make simulate` has written."""
-    report: dict[str, Any] = json.loads(REPORT.read_text(encoding="utf-8"))
-    return report
-
-
 def covers() -> list[Cover]:
     """Every row, in order."""
-    met, tests, what = last_full_run()["rows"], _tests_by_row(), _words()
+    met, tests, what = last_report()["rows"], _tests_by_row(), _words()
     return [
         Cover(
             row,
@@ -106,7 +98,7 @@ def _test_functions(path: Path) -> Iterator[tuple[str, str]]:
 
 def markdown() -> str:
     """The whole table, and what the last full run came to."""
-    run = last_full_run()
+    run = last_report()
     head = "row | fault or race | faults of the simulation | met in seeds | mutants | tests that name it"
     seeds = f"{run['seeds']:,} seeds, {run['entries']:,} entries of their journals, {run['violations']} laws broken."
     return "\n\n".join((f"Of the last full run: {seeds}", table(head, map(_row, covers()))))

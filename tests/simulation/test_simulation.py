@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.simulation.__main__ import main
 from tests.simulation.faults import FAULTS
 from tests.simulation.journal import Killed, Met, StripeCharged
 from tests.simulation.planted import at, good
-from tests.simulation.reach import ALL_ROWS, ELSEWHERE, UNMET_PAIRS, Reach
+from tests.simulation.reach import ALL_ROWS, ELSEWHERE, UNMET_PAIRS, Reach, last_report
 from tests.simulation.rows import EXPRESSED, MOMENTS, rows_met
 from tests.simulation.runner import run_chunk, run_seeds, smallest, told, verdict
 from tests.simulation.simulate import simulate
@@ -113,6 +114,24 @@ def test_what_is_never_met_fails_a_run() -> None:
     assert "fault 'process killed'" in unmet
     assert "state 'blocked'" in unmet
     assert len([each for each in unmet if each.startswith("pair")]) == len(TABLE) - len(UNMET_PAIRS)
+
+
+def test_what_is_rare_is_not_asked_of_a_short_run() -> None:
+    """A run is asked for what the last report lets it expect ten times, and for what no report has met yet."""
+    report = Reach().as_report()
+    report["seeds"] = 20_000
+    report["rows"] |= {"F05": 40, "F06": 39}
+    unmet = Reach(seeds=5_000).unmet(FAULTS, report)
+    assert "row F05" in unmet
+    assert "row F06" not in unmet
+    assert "row F07" in unmet
+
+
+def test_the_last_report_met_all_that_it_must() -> None:
+    """A pair that the report shows at zero has its reason in `UNMET_PAIRS`."""
+    report = last_report()
+    counts = {group: Counter(report[group]) for group in ("rows", "faults", "states", "pairs")}
+    assert Reach(seeds=report["seeds"], **counts).unmet(FAULTS) == []
 
 
 def test_the_report_counts_rows_states_and_pairs() -> None:
