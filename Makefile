@@ -24,7 +24,7 @@ PY   := $(BIN)/python
 WHAT := setup.cfg pyproject.toml requirements.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test all lint types fast core slow long docs docs-check format simulate simulate-coverage mutants bench profile bench-streaming torture requirements clean
+.PHONY: help run test all lint types fast core slow long docs docs-check format simulate frozen simulate-coverage mutants bench profile bench-streaming torture requirements clean
 
 help:  ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ else ifdef SEEDS
 else
 	$(PY) -m tests.simulation --seeds $(FULL_SEEDS) --report $(REPORT)
 endif
+
+# What moves or renames code leaves this file as it was: compare the one before with the one after.
+FROZEN ?= build/frozen.txt
+frozen: $(VENV)/.for-test  ## Write what 1,000 seeds of the simulation do to FROZEN, without the code's names
+	$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000) --frozen $(FROZEN)
 
 simulate-coverage: $(VENV)/.for-test  ## How much of the core the simulation alone covers, by branches
 	$(PY) -m coverage run --rcfile=tests/simulation/coverage.cfg --data-file=.coverage.simulation --source=payment.core \

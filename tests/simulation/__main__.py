@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.faults import FAULTS
+from tests.simulation.frozen import frozen
 from tests.simulation.reach import SEEDS_THAT_MEET_ALL, Reach, last_report
 from tests.simulation.runner import Failure, run_chunk, run_seeds, smallest, told, verdict
 from tests.simulation.simulate import simulate
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.seed is not None:
         return replay(options.seed)
+    if options.frozen is not None:
+        return freeze(options.frozen, options.first, options.seeds)
     if options.in_process:
         return check_here(options.first, options.seeds)
     return run(options)
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--minutes", type=float, help="begin nothing new after so many minutes")
     parser.add_argument("--report", type=Path, help="write what was met to this file, as JSON")
+    parser.add_argument("--frozen", type=Path, help="write what the seeds do to this file, without the code's names")
     parser.add_argument("--in-process", action="store_true", help="one core, in this process: for coverage")
     return parser
 
@@ -52,6 +56,15 @@ def replay(seed: int) -> int:
     violation = verdict(outcome)
     sys.stdout.write(transcript(outcome.plan, outcome.journal, violation))
     return 1 if violation else 0
+
+
+def freeze(file: Path, first: int, count: int) -> int:
+    """Write a file that stays equal while behaviour does: `tests.simulation.frozen`."""
+    gc.disable()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"{line}\n" for line in frozen(range(first, first + count)))
+    return 0
 
 
 def check_here(first: int, count: int) -> int:

@@ -15,6 +15,7 @@ from payment.core.order import AttemptState
 from tests.fakes.cards import BROWSER
 from tests.simulation.dice import HOUR_S
 from tests.simulation.draw import draw
+from tests.simulation.frozen import frozen
 from tests.simulation.journal import (
     AnyEntry,
     DidByHand,
@@ -245,3 +246,13 @@ def test_of_two_intents_that_a_forgotten_key_made_one_is_confirmed() -> None:
     confirms = [entry for entry in outcome.journal if isinstance(entry, StripeSent) and entry.kind == "confirm"]
     assert made == {"pi_1", "pi_2"}
     assert len({entry.intent_id for entry in confirms}) == 1
+
+
+def test_what_is_frozen_names_nothing_of_the_code() -> None:
+    """Two runs write the same lines, one for each entry, and no line holds a class's or a fault's name."""
+    lines = list(frozen([3, 4]))
+    assert lines == list(frozen([3, 4]))
+    journal = simulate(3).journal
+    assert lines.index("seed 4") == len(journal) + 1
+    names = {type(entry).__name__ for entry in journal} | {strike.fault for strike in draw(3).strikes}
+    assert not any(name in line for line in lines for name in names)

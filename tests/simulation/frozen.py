@@ -1,0 +1,43 @@
+"""Behaviour, kept to be compared: what many seeds do, in a file that no renaming changes.
+
+Run it before and after a change of names or places: the two files are equal, or the change was more than that. A line
+is an entry of a journal without the names that only code knows. Kinds of entries and names of faults are numbered in
+the order in which they are first met, a log field that holds a traceback is left out, and fields stand without their
+names. What neighbours and operators rely on stays: subjects, bodies, stored documents, log events. Change together
+with: `journal`, `__main__`.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from tests.simulation.journal import AnyEntry, Said, Struck
+from tests.simulation.simulate import simulate
+
+
+def frozen(seeds: Iterable[int]) -> Iterator[str]:
+    """Yields the lines of the seeds' worlds, each seed after a line that names it."""
+    kinds: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for seed in seeds:
+        yield f"seed {seed}"
+        for entry in simulate(seed).journal:
+            yield _line(entry, kinds, faults)
+
+
+def _line(entry: AnyEntry, kinds: dict[str, str], faults: dict[str, str]) -> str:
+    kind = _numbered(type(entry).__name__, "k", kinds)
+    match entry:
+        case Said():
+            texts = {name: value for name, value in entry.fields.items() if "Traceback" not in str(value)}
+            values: list[object] = [entry.level, entry.event, texts]
+        case Struck():
+            values = [_numbered(entry.fault, "f", faults), entry.rows]
+        case _:
+            fields = (name for name in entry.__struct_fields__ if name not in ("at_s", "who"))
+            values = [getattr(entry, name) for name in fields]
+    return f"{entry.at_s:.6f} {entry.who} {kind} {msgspec.json.encode(values, order='sorted').decode()}"
+
+
+def _numbered(name: str, letter: str, known: dict[str, str]) -> str:
+    return known.setdefault(name, f"{letter}{len(known) + 1}")
