@@ -30,7 +30,7 @@ help:  ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.for-run  ## Run the service with everything it stands on, and show how to pay an order
-	@exec $(PY) -m payment.embedded run --die-with-parent --broker "$(BROKER)"
+	@exec $(PY) -m payment.devstack run --die-with-parent --broker "$(BROKER)"
 
 test: lint types core fast slow  ## All checks: lint, types, tests (the fast ones first)
 
@@ -45,14 +45,14 @@ types: $(VENV)/.for-test  ## mypy --strict over payment/
 	$(BIN)/mypy
 
 core: $(VENV)/.for-test  ## The core's tests, with every branch of it covered
-	$(PY) -m pytest tests/core --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
+	$(PY) -m pytest tests/unit/core --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 fast: $(VENV)/.for-test  ## The other tests that need no server
-	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/core --numprocesses 2 --dist loadscope
+	$(PY) -m pytest -m "not servers and not slow" --ignore=tests/unit/core --numprocesses 2 --dist loadscope
 
 # They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
-	$(PY) -m pytest -m "(servers or slow) and not long" --ignore=tests/core --numprocesses 4 --dist loadscope
+	$(PY) -m pytest -m "(servers or slow) and not long" --ignore=tests/unit/core --numprocesses 4 --dist loadscope
 
 long: $(VENV)/.for-test  ## The tests of faults that take minutes: hostile clients, a Stripe and a NATS that refuse
 	$(PY) -m pytest -m long --numprocesses 4 --dist load
@@ -105,12 +105,12 @@ bench-streaming: $(VENV)/.for-test  ## Measure events over NATS Streaming, besid
 	$(PY) -m bench.streaming --results $(RESULTS)
 
 # A round that failed is played again by ROUNDS=1 and its SEED. RECORD is the file that the rounds are added to:
-# RECORD=tests/torture/record.json is the one in git.
+# RECORD=tests/chaos/record.json is the one in git.
 RECORD ?= build/torture-record.json
 ROUNDS ?= 10
 AT_ONCE ?= 1
 torture: $(VENV)/.for-test  ## kill -9 and SIGSTOP of everything under load, ROUNDS times; then the four laws
-	$(PY) -m tests.torture --rounds $(ROUNDS) --at-once $(AT_ONCE) $(if $(SEED),--seed $(SEED)) --record $(RECORD)
+	$(PY) -m tests.chaos --rounds $(ROUNDS) --at-once $(AT_ONCE) $(if $(SEED),--seed $(SEED)) --record $(RECORD)
 
 requirements:  ## Resolve setup.cfg afresh and pin what comes of it
 	.ci/pin $(PYTHON)

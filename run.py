@@ -12,14 +12,14 @@ import sys
 import uvloop
 
 from payment.check import check
-from payment.listening import CannotListen, listen
-from payment.ops.file_limit import raise_file_limit
+from payment.ops.log_schema import Event
 from payment.ops.logs import configure, flush, get_logger, install_hooks, loop_exception_handler
-from payment.ops.vocabulary import Event
+from payment.process.file_limit import raise_file_limit
+from payment.process.listening import CannotListen, listen
+from payment.process.standard_streams import open_standard_streams, show
 from payment.service import Service, real_ports, secrets_of
-from payment.setting_doubts import doubts
-from payment.settings import EX_CONFIG, Settings, SettingsError
-from payment.standard_streams import open_standard_streams, show
+from payment.settings.doubts import doubts
+from payment.settings.environment import EX_CONFIG, Settings, SettingsError
 
 SERVICE = "payment"
 

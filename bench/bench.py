@@ -21,8 +21,8 @@ from bench.contender import BEFORE, OURS, Contender, new_orders
 from bench.load import Job, Result
 from bench.process import cpu_s
 from bench.progress import Progress
-from tests.flows.house import ROOT
-from tests.servers.process import LOOPBACK, ServerProcess, free_port
+from tests.e2e.stack import ROOT
+from tests.support.servers.process import LOOPBACK, ServerProcess, free_port
 
 CONTROL_TIMEOUT_S = 30.0
 ROUNDS, QUICK_ROUNDS = 5, 2

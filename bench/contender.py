@@ -28,11 +28,11 @@ from pymongo.database import Database
 from bench.load import JWT_KEY, person_of
 from bench.store_count import StoreCount
 from bench.streaming import Connected, ended, transport
-from tests.flows.house import ROOT, procfile_command
-from tests.servers.mongo import NxServer
-from tests.servers.nats import NatsServer
-from tests.servers.nats_streaming import NatsStreamingServer
-from tests.servers.process import LOOPBACK, ServerProcess, accepts, free_port
+from tests.e2e.stack import ROOT, procfile_command
+from tests.support.servers.mongo import NxServer
+from tests.support.servers.nats import NatsServer
+from tests.support.servers.nats_streaming import NatsStreamingServer
+from tests.support.servers.process import LOOPBACK, ServerProcess, accepts, free_port
 
 LIMIT, OBVIOUS, INTENTS = "limit", "obvious", "obvious, intents"
 OURS, PREPARED, STREAMING = "ours", "ours, prepared", "ours, NATS Streaming"

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.flows.bus import Bus
-from tests.flows.client import Client
-from tests.flows.house import House, Servers, ServiceProcess
-from tests.flows.waiting import eventually
-from tests.servers.process import LOOPBACK
+from tests.e2e.bus import Bus
+from tests.e2e.client import Client
+from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.e2e.waiting import eventually
+from tests.support.servers.process import LOOPBACK
 
 GOAL = 3.0
 PIPELINED_REQUESTS = 400  # in one packet

@@ -16,8 +16,8 @@ import subprocess
 import sys
 from collections import Counter
 
-from tests.flows.house import ROOT
-from tests.servers.process import LOOPBACK, free_port
+from tests.e2e.stack import ROOT
+from tests.support.servers.process import LOOPBACK, free_port
 
 CHUNK_BYTES = 65_536
 HEAD = struct.Struct("<iiii")

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import machine, now, streaming_versions
-from payment.ports.clock import SystemClock
-from payment.ports.ids import RandomIds
-from payment.ports.stan.subscription import MAX_IN_FLIGHT_MESSAGES
-from payment.ports.streaming import StreamingTransport
+from payment.adapters.nats.stan.subscription import MAX_IN_FLIGHT_MESSAGES
+from payment.adapters.nats.streaming.transport import StreamingTransport
+from payment.adapters.system import RandomIds, SystemClock
 from payment.ports.transport import Delivery
-from tests.neighbours.neighbour import require_node
-from tests.servers.nats_streaming import NatsStreamingServer, require_server
+from tests.e2e.peer_services.peer_service import require_node
+from tests.support.servers.nats_streaming import NatsStreamingServer, require_server
 
 HERE = Path(__file__).parent
 RESULTS = Path("build/bench")

@@ -12,11 +12,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from payment.account_command import AccountCommand
+from payment.commands.account import AccountCommand
 from payment.ops.logs import configure, flush
+from payment.process.standard_streams import open_standard_streams, show
 from payment.service import real_ports, secrets_of
-from payment.settings import EX_CONFIG, Settings, SettingsError
-from payment.standard_streams import open_standard_streams, show
+from payment.settings.environment import EX_CONFIG, Settings, SettingsError
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -11,14 +11,14 @@ from typing import TextIO
 
 from payment import healthcheck
 from payment.core.account import StripeAccount, mismatch
-from payment.listening import CannotListen, listen, place
 from payment.ops.redaction import Redactor
 from payment.ports.cards import CardProcessor, NotYet, Obstacle, Permission
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
+from payment.process.listening import CannotListen, listen, place
 from payment.service import Ports, real_ports, secrets_of
-from payment.setting_doubts import doubts
-from payment.settings import Settings
+from payment.settings.doubts import doubts
+from payment.settings.environment import Settings
 
 REACH_TIMEOUT_S = 10.0
 """For one server: whoever waits for a release should not wait long for a host that isn't there."""

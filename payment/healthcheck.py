@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from payment.listening import EVERY_INTERFACE, place, where
-from payment.standard_streams import open_standard_streams, show
+from payment.process.listening import EVERY_INTERFACE, place, where
+from payment.process.standard_streams import open_standard_streams, show
 
 PATH = "/healthz"
 DEADLINE_S = 3.0

@@ -11,48 +11,49 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Never
 
-from payment.actors.decline_limit import DeclineLimit
-from payment.actors.desk import Identity
-from payment.actors.hands import NATS, STRIPE, Hands
-from payment.actors.http import HttpActor, HttpConfig
-from payment.actors.http_door import Opening, open_door, open_door_on
-from payment.actors.http_room import CONNECTIONS_MAX, room_within
-from payment.actors.known_labels import start_at_zero
-from payment.actors.letters import (
+from payment.actors.http.acceptor import Opening, open_door, open_door_on
+from payment.actors.http.actor import HttpActor, HttpConfig
+from payment.actors.http.connection_limit import CONNECTIONS_MAX, room_within
+from payment.actors.ledger.actor import MongoActor
+from payment.actors.ledger.commit_results import Identity
+from payment.actors.ledger.decline_limit import DeclineLimit
+from payment.actors.ledger.in_flight import NATS, STRIPE, Hands
+from payment.actors.ledger.telemetry import Report
+from payment.actors.messages import (
     ActorRestarted,
     LedgerLetter,
     NatsLetter,
     StripeLetter,
 )
-from payment.actors.lifecycle import ChildSpec
-from payment.actors.mailbox import Mailbox
-from payment.actors.mongo import MongoActor
-from payment.actors.nats import NatsActor
-from payment.actors.report import Report
+from payment.actors.nats.actor import NatsActor
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
+from payment.actors.runtime.lifecycle import ChildSpec
+from payment.actors.runtime.mailbox import Mailbox
+from payment.actors.runtime.supervisor import Supervisor
 from payment.actors.stripe.actor import StripeActor
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import CONNECTIONS_LIMIT
-from payment.actors.supervisor import Supervisor
+from payment.adapters.mongo.store import MongoStore
+from payment.adapters.nats.jetstream.transport import JetStreamTransport
+from payment.adapters.nats.login import shown_path
+from payment.adapters.nats.streaming.transport import StreamingTransport
 from payment.adapters.stripe.cards import API_VERSION, StripeCards
-from payment.edge.events import INCOMING_SUBJECTS
-from payment.ops.file_limit import file_limit
+from payment.adapters.system import RandomIds, SystemClock
+from payment.known_labels import start_at_zero
 from payment.ops.health import Dependency, Health, Phase
+from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
 from payment.ops.redaction import Redactor
-from payment.ops.vocabulary import Event
 from payment.ports.cards import CardProcessor
-from payment.ports.clock import Clock, SystemClock
-from payment.ports.ids import Ids, RandomIds
-from payment.ports.jetstream import JetStreamTransport
-from payment.ports.mongo_store import MongoStore
-from payment.ports.nats_login import shown_path
+from payment.ports.clock import Clock
+from payment.ports.ids import Ids
 from payment.ports.store import OrderStore
-from payment.ports.streaming import StreamingTransport
 from payment.ports.transport import EventTransport
-from payment.setting_secrets import passwords_in
-from payment.setting_values import NOT_SHOWN
-from payment.settings import Settings
+from payment.process.file_limit import file_limit
+from payment.settings.environment import Settings
+from payment.settings.secrets import passwords_in
+from payment.settings.values import NOT_SHOWN
 
 LEDGER_MAILBOX_LIMIT = 4_000
 """Letters. A second or two of the ledger's work: more would only be answered too late."""

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from payment.ops import vocabulary
+from payment.ops import log_schema as vocabulary
 from payment.ops.metrics import Metrics
-from tests.torture.report import recorded_table
+from tests.chaos.report import recorded_table
 from tools import fault_table
 from tools import made as texts
 

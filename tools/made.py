@@ -8,28 +8,27 @@ from collections.abc import Iterable
 from datetime import timedelta
 from types import ModuleType
 
-from payment import settings
-from payment.actors import (
-    backlog,
-    http,
-    http_body,
-    http_line,
-    http_refusals,
-    http_room,
-    http_waiting,
-    http_wire,
-    mongo,
-    restarts,
-    stuck,
-    supervisor,
-)
+from payment.actors import json_text
+from payment.actors.http import actor as http
+from payment.actors.http import body as http_body
+from payment.actors.http import connection_limit as http_room
+from payment.actors.http import connections as http_wire
+from payment.actors.http import pending_requests as http_waiting
+from payment.actors.http import refusal_log as http_refusals
+from payment.actors.http import request_queue as http_line
+from payment.actors.http import responses as answers
+from payment.actors.http import routes
+from payment.actors.ledger import actor as mongo
+from payment.actors.ledger import backlog
+from payment.actors.ledger import stuck_log as stuck
+from payment.actors.runtime import restarts, supervisor
 from payment.actors.stripe import rate_limiter
+from payment.adapters.mongo import writes as mongo_writes
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
-from payment.edge import answers, json_text, routes
-from payment.ports import mongo_writes
-from payment.settings import VARIABLES, Variable
+from payment.settings import environment as settings
+from payment.settings.environment import VARIABLES, Variable
 from payment.stripe_sandbox.faults import FaultKind
 from payment.stripe_sandbox.tokens import DECLINES
 

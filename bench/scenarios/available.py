@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from bench.contender import INTENTS, LIMIT, OBVIOUS, OURS, PREPARED, STREAMING
-from tests.servers.nats_streaming import PLACES, PROGRAM
-from tests.servers.requirements import find_program
+from tests.support.servers.nats_streaming import PLACES, PROGRAM
+from tests.support.servers.requirements import find_program
 
 
 def has_streaming() -> bool:

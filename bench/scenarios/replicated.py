@@ -18,14 +18,14 @@ from bench.figures import ratios, spread
 from bench.scenarios.available import contenders
 from bench.scenarios.cpu import with_spread
 from bench.table import Row
-from payment.ports.documents import DUE_MS
+from payment.adapters.mongo.documents import DUE_MS
 
 NAME = "replicated"
 EXPECTED_S = 80.0
 ORDERS, QUICK_ORDERS = 4_000, 2_000
 WARM_ORDERS = 1_000
 WRITES_IN_A_BATCH = 200
-"""As many as the ledger takes into one commit (payment.actors.mongo.ORDERS_IN_A_COMMIT_LIMIT)."""
+"""As many as the ledger takes into one commit (payment.actors.ledger.actor.ORDERS_IN_A_COMMIT_LIMIT)."""
 TO_BARE_LOOP = 0.7
 
 

@@ -15,7 +15,7 @@ from bench.contender import OURS, Contender, new_orders
 from bench.figures import ratios, spread
 from bench.scenarios.cpu import CHARGES, QUICK_CHARGES, with_spread
 from bench.table import Row
-from payment.ports.mongo_writes import due_fields
+from payment.adapters.mongo.writes import due_fields
 
 NAME = "stored"
 EXPECTED_S = 180.0

@@ -1,7 +1,7 @@
 """What a client is answered about an order, read off its document as it is written, never off a hope.
 
 `reply_to` is asked twice: when a request comes, and again after every write of its order while the request waits. The
-HTTP statuses these replies become are in `payment.edge.answers`.
+HTTP statuses these replies become are in `payment.actors.http.responses`.
 """
 
 import enum

@@ -1,8 +1,8 @@
 """When: the times at which an order must be looked at again. Pure arithmetic on attempts, tasks and a step's time.
 
 A lease must outlast whatever it protects: change `LEASE` together with `CALL_TIMEOUT_S` of the Stripe adapter and the
-renewal in `payment.actors.hands`. The ages of keys are Stripe's: it forgets keys after 24 hours at the earliest
-(docs.stripe.com/api/idempotent_requests).
+renewal in `payment.actors.ledger.in_flight`. The ages of keys are Stripe's: it forgets keys after 24 hours at the
+earliest (docs.stripe.com/api/idempotent_requests).
 """
 
 from datetime import UTC, datetime, timedelta

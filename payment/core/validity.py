@@ -5,7 +5,7 @@ Anybody with access to the database can edit a document, and an order that contr
 relies on, and no stricter: what nothing is decided by (texts, the history, `settled`) is not looked at, and `due` and
 `holder`, which are derived, are put right by the next write (`payment.core.pending.refiled`).
 
-Change together: `payment.core.order`, its states, their tasks, and `tests/core/checks.py`.
+Change together: `payment.core.order`, its states, their tasks, and `tests/unit/core/checks.py`.
 """
 
 from collections.abc import Iterator

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ops.redaction import FIELD_CHARS, Redactor, timestamp
-from payment.ops.vocabulary import Event
 from payment.ports.clock import Clock
 
 ORDERS_REMEMBERED_LIMIT = 1_000

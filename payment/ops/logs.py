@@ -1,7 +1,7 @@
 """The log: one JSON object a line on stdout, or coloured lines where stdout is a terminal.
 
 Owns how a line is made: structlog's bound loggers in front, a task's context, one renderer behind, and libraries' own
-loggers and uncaught exceptions led into the same stream. What may be said is in `payment.ops.vocabulary`; how secrets
+loggers and uncaught exceptions led into the same stream. What may be said is in `payment.ops.log_schema`; how secrets
 are kept out, in `payment.ops.redaction`; how a line is written without ever waiting for its reader, in
 `payment.ops.log_writer`.
 
@@ -29,9 +29,9 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from payment.ops.log_schema import Event
 from payment.ops.log_writer import ByteStream, LineWriter
 from payment.ops.redaction import Redactor, plain_fields
-from payment.ops.vocabulary import Event
 
 _LIBRARY_FLOOR = logging.INFO
 """Libraries are never heard below this: at debug, pymongo and stripe write out whole documents and requests."""

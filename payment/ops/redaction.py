@@ -1,6 +1,6 @@
 """What may be said in a log line, and in what words.
 
-Two independent guards. The first is structure: only the fields of `payment.ops.vocabulary.FIELDS` are said at all, and
+Two independent guards. The first is structure: only the fields of `payment.ops.log_schema.FIELDS` are said at all, and
 of a value only what is plain (text, numbers, times, enums, and short lists and mappings of these); bytes and objects
 are named by their type, never shown. The second looks at what is left, letter by letter, for the shapes that secrets
 have and for the very secrets this process was started with, so that one inside a library's message or an exception's
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from payment.ops.vocabulary import FIELDS
+from payment.ops.log_schema import FIELDS
 
 MASK = "[redacted]"
 UNLISTED = "[unlisted]"

@@ -1,1 +1,1 @@
-"""What the actors need of the world, each as a Protocol, and the real ones in files of their own."""
+"""What the actors need of the world, each as a Protocol. The real ones are in `payment.adapters`."""

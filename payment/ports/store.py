@@ -1,4 +1,4 @@
-"""The order store port: `payment.ports.mongo_store` is the real one.
+"""The order store port: `payment.adapters.mongo.store` is the real one.
 
 Whatever it raises is one of two: `StoreUnavailable`, or our bug. What becomes of each document of a commit is a value.
 """

@@ -1,4 +1,6 @@
-"""The event transport port: JetStream (`payment.ports.jetstream`) or NATS Streaming behind one Protocol."""
+"""The event transport port: JetStream (`payment.adapters.nats.jetstream.transport`) or NATS Streaming behind one
+Protocol.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol

@@ -25,7 +25,7 @@ answered it remembers, over a restart and over a kill -9. `/` is a page of what 
     idempotency.py      one answer for a key: replayed, refused, or under way
     faults.py           which request breaks, and in what way
     wire.py             how an answer leaves, whole or broken
-    pace.py             rate limits
+    rate_limits.py             rate limits
     books.py            all that must survive, in one SQLite file
     intent_records.py   the rows of intents; event_records.py: of events; pages.py: a page of rows
     objects.py          Stripe's objects as they stand on the wire; intent_objects.py: those around an intent
@@ -34,7 +34,7 @@ answered it remembers, over a restart and over a kill -9. `/` is a page of what 
     tokens.py           the test cards: names, numbers, and how each one ends
     errors.py           Stripe's error bodies
     server.py           the routes on a socket
-    lifeline.py         ends this process when its parent is gone
+    parent_death.py         ends this process when its parent is gone
     __main__.py         the command line
 
 It must never be imported by production code, and never hold an answer back until after it was sent: a charge and the

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from payment.stripe_sandbox.app import Settings
-from payment.stripe_sandbox.books import BooksInUseError
+from payment.stripe_sandbox.database import BooksInUseError
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S
-from payment.stripe_sandbox.lifeline import ParentGoneError, parent_gone, tie_to_parent
-from payment.stripe_sandbox.pace import ACCOUNT_RATE_PER_S, RATE_PER_S
+from payment.stripe_sandbox.parent_death import ParentGoneError, parent_gone, tie_to_parent
+from payment.stripe_sandbox.rate_limits import ACCOUNT_RATE_PER_S, RATE_PER_S
 from payment.stripe_sandbox.server import Forward, serving
 
 EXIT_UNAVAILABLE = 69

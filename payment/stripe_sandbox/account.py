@@ -5,10 +5,10 @@ Owns the parts that act on the books. It never waits and never sends anything.
 
 from collections.abc import Callable
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Endpoint
 from payment.stripe_sandbox.charging import Charging
 from payment.stripe_sandbox.confirming import Confirming
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.disputes import Disputes
 from payment.stripe_sandbox.endpoints import Endpoints
 from payment.stripe_sandbox.events import Events

@@ -23,8 +23,8 @@ from msgspec import Struct
 
 from payment.stripe_sandbox import errors
 from payment.stripe_sandbox.account import Account
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call, Endpoint
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.deliveries import Deliverer
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.errors import Answer, ApiError, ExecutionError
@@ -32,8 +32,8 @@ from payment.stripe_sandbox.events import API_VERSION
 from payment.stripe_sandbox.faults import FaultKind, Faults
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S, IdempotencyKeys, KeyedRequest
 from payment.stripe_sandbox.objects import new_id
-from payment.stripe_sandbox.pace import ACCOUNT_RATE_PER_S, RATE_PER_S, Pace
 from payment.stripe_sandbox.params import Params
+from payment.stripe_sandbox.rate_limits import ACCOUNT_RATE_PER_S, RATE_PER_S, Pace
 from payment.stripe_sandbox.wire import send
 
 VERSION_FORMAT = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[a-z]+)?", re.ASCII)

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.database import Books
 
 ORDER_ID = "orderId"
 """The metadata by which the payment service names an order."""

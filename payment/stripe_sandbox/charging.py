@@ -4,8 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.objects import (
     Charge,

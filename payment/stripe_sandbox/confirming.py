@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import msgspec
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call, Result
 from payment.stripe_sandbox.charging import Charging, Purchase
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import Answer, ErrorDetail, ExecutionError, card_error
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.event_records import Delivery
 
 TIMEOUT_S = 10.0

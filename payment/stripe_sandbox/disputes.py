@@ -4,8 +4,8 @@ A bank decides by the words of Stripe's testing page in `evidence[uncategorized_
 disputes), by `/v1/disputes/{id}/close`, which loses, or by `/_sandbox/disputes/{id}/win` and `…/lose`.
 """
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, selected
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError, no_such
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.objects import Charge, Dispute, ObjectList, new_dispute

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import (
     PAGE_PARAMS,
     UNSUPPORTED,
@@ -22,6 +21,7 @@ from payment.stripe_sandbox.calls import (
 )
 from payment.stripe_sandbox.charging import Charging, Purchase
 from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import (
     ApiError,
     ExecutionError,

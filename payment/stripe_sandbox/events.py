@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError, no_such
 from payment.stripe_sandbox.event_records import Event
 from payment.stripe_sandbox.objects import ObjectList, new_id

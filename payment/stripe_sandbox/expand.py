@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from payment.stripe_sandbox.books import Books
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError
 from payment.stripe_sandbox.objects import ObjectList
 from payment.stripe_sandbox.pages import Page

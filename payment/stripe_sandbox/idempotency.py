@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books, KeptAnswer
+from payment.stripe_sandbox.database import Books, KeptAnswer
 from payment.stripe_sandbox.errors import Answer, ApiError, key_in_use, key_reused
 
 KEY_LIFE_S = 24 * 3600

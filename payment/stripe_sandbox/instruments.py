@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import Call, Endpoint, Result
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError, ExecutionError, missing, no_such
 from payment.stripe_sandbox.intent_objects import (
     CONFIRMATION_TOKEN_LIFE_S,

@@ -13,9 +13,9 @@ Change together: `confirming.py`, which takes the steps.
 """
 
 from payment.stripe_sandbox import intent_params
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, refuse_unsupported
 from payment.stripe_sandbox.confirming import OPEN, Confirming, shown, unexpected_state
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError, no_such, secret_key_required
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments

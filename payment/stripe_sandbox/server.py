@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from payment.stripe_sandbox.app import BODY_MAX_BYTES, Sandbox, Settings
 from payment.stripe_sandbox.bank_page import BankPage
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.control import Control
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.deliveries import Deliverer, poster
 from payment.stripe_sandbox.overview import Overview
 

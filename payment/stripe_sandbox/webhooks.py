@@ -4,8 +4,8 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from payment.stripe_sandbox.books import Books
 from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
+from payment.stripe_sandbox.database import Books
 from payment.stripe_sandbox.errors import ApiError, ExecutionError, missing, no_such
 from payment.stripe_sandbox.event_records import ALL_EVENTS, WebhookEndpoint
 from payment.stripe_sandbox.instruments import read_url

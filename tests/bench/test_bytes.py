@@ -11,8 +11,8 @@ from bench.http1 import Messages, answer, header, status_of
 from bench.layers import IDLE, layer_of, parsed, shares
 from bench.load import JWT_KEY, identity, person_of, request_of
 from bench.store_count import DOCUMENTS, HEAD, OP_MSG, Commands
-from payment.edge.identity import authenticate
-from payment.ports.clock import SystemClock
+from payment.actors.http.auth import authenticate
+from payment.adapters.system import SystemClock
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1_000])

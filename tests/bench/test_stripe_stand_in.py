@@ -10,7 +10,7 @@ import stripe
 from bench import stripe_stand_in
 from bench.http1 import header
 from bench.stripe_stand_in import Account, Request, read_request
-from tests.servers.process import LOOPBACK, free_port
+from tests.support.servers.process import LOOPBACK, free_port
 
 ASKED = {
     "amount": "1999",

@@ -67,7 +67,7 @@ def giving_back(charge_id: str, key: str = "r1") -> RefundCharge:
 
 
 class Bench(Protocol):
-    """A Stripe that can be troubled. Faults strike the next call of a kind (`tests.fakes.cards.KINDS`)."""
+    """A Stripe that can be troubled. Faults strike the next call of a kind (`tests.support.fakes.cards.KINDS`)."""
 
     cards: CardProcessor
 

@@ -14,16 +14,16 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import IndexModel, MongoClient
 
+from payment.adapters.mongo.documents import DUE_MS
+from payment.adapters.mongo.due_sweep import SWEEP_BY_DATE_S
+from payment.adapters.mongo.indexes import UNIQUE_BEFORE
+from payment.adapters.mongo.store import MongoStore
 from payment.core.order import Order
-from payment.ports.documents import DUE_MS
-from payment.ports.due_sweep import SWEEP_BY_DATE_S
-from payment.ports.mongo_indexes import UNIQUE_BEFORE
-from payment.ports.mongo_store import MongoStore
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.contract.store_contract import T0, Bench, StoreContract, charging, order
-from tests.servers.mongo import MongoServer, NxServer
-from tests.servers.process import LOOPBACK, free_port
-from tests.servers.proxy import Proxy
+from tests.support.servers.mongo import MongoServer, NxServer
+from tests.support.servers.process import LOOPBACK, free_port
+from tests.support.servers.proxy import Proxy
 
 READ_DEADLINE_S = 17.0
 """The socket's 7 s, once more for the driver's own repetition of a read, and the selection's 2 s."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pytest
 from msgspec import structs
 
+from payment.adapters.mongo.documents import since_1970_ms
 from payment.core.account import BoundAccount, StripeAccount
 from payment.core.decide import decide
 from payment.core.intents import payment_id_of
@@ -34,7 +35,6 @@ from payment.core.messages import (
 )
 from payment.core.order import FORMAT, Order, Writer
 from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
-from payment.ports.documents import since_1970_ms
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, OrderStore
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)

@@ -8,10 +8,10 @@ import pytest
 
 from payment.core.messages import Instrument, InstrumentKind, IntentStatus
 from payment.ports.cards import Charges, Declined, Handover, Intent, NotYet, Obstacle, Refused, Unclear, UnexpectedState
-from payment.stripe_sandbox.pace import Pace
+from payment.stripe_sandbox.rate_limits import Pace
 from tests.contract.cards_contract import BY_SDK, CardsContract, confirming, making, token
-from tests.fakes.cards import LOST, OPEN, PREFIXES, PROCESSING_TAKES, WON, FakeStripe, Fate, Late, Stall
-from tests.fakes.clock import FakeClock
+from tests.support.fakes.cards import LOST, OPEN, PREFIXES, PROCESSING_TAKES, WON, FakeStripe, Fate, Late, Stall
+from tests.support.fakes.clock import FakeClock
 
 R = TypeVar("R")
 

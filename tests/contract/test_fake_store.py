@@ -10,7 +10,7 @@ import pytest
 
 from payment.ports.store import Committed, DeadLetter, StoreUnavailable
 from tests.contract.store_contract import T0, StoreContract, charging, order
-from tests.fakes.store import FakeDatabase, FakeStore
+from tests.support.fakes.store import FakeDatabase, FakeStore
 
 
 class FakeBench:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from payment.ports.clock import SystemClock
+from payment.adapters.system import SystemClock
 from payment.ports.transport import EventTransport
 from tests.contract.transport_contract import TransportContract
-from tests.fakes.transport import FakeBroker, FakeTransport
+from tests.support.fakes.transport import FakeBroker, FakeTransport
 
 
 class FakeBench:

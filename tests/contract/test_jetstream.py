@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from payment.ports.clock import SystemClock
-from payment.ports.ids import RandomIds
-from payment.ports.jetstream import JetStreamTransport
-from payment.ports.jetstream_api import OUR_MARK
+from payment.adapters.nats.jetstream.api import OUR_MARK
+from payment.adapters.nats.jetstream.transport import JetStreamTransport
+from payment.adapters.system import RandomIds, SystemClock
 from payment.ports.transport import Delivery, EventTransport, PublishRefused, TransportUnavailable
 from tests.contract.transport_contract import CANCELLED, CREATED, PAID, Member, Members, TransportContract
-from tests.servers.nats import NatsServer
-from tests.servers.process import free_port
+from tests.support.servers.nats import NatsServer
+from tests.support.servers.process import free_port
 
 REFUNDED = "payment:refunded"
 OURS = [PAID, REFUNDED, "payment:refund_failed", "payment:disputed"]

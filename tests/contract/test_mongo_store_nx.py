@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from payment.ports.mongo_store import MongoStore
+from payment.adapters.mongo.store import MongoStore
 from tests.contract.mongo_faults import MongoBench, MongoFaults, MongoStoreContract, indexed
-from tests.servers.mongo import MongoServer, NxServer
+from tests.support.servers.mongo import MongoServer, NxServer
 
 pytestmark = pytest.mark.servers
 

@@ -19,11 +19,10 @@ from payment.core.messages import Instrument, InstrumentKind
 from payment.ports.cards import CardProcessor, Handover
 from payment.ports.store import OrderStore
 from payment.ports.transport import EventTransport
-from payment.stripe_sandbox.pace import Pace
+from payment.stripe_sandbox.rate_limits import Pace
 from tests.contract.cards_contract import CardsContract
 from tests.contract.store_contract import StoreContract
 from tests.contract.transport_contract import Members, TransportContract
-from tests.fakes.cards import LOST, PREFIXES, WON
 from tests.simulation.bus import SimBus, SimTransport
 from tests.simulation.calls import Call
 from tests.simulation.loop import Owner, VirtualLoop
@@ -32,6 +31,7 @@ from tests.simulation.process import Process
 from tests.simulation.store import SimStore
 from tests.simulation.stripe import SimCards, instrument_of
 from tests.simulation.world import World
+from tests.support.fakes.cards import LOST, PREFIXES, WON
 
 R = TypeVar("R")
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from payment.ports.clock import SystemClock
-from payment.ports.ids import RandomIds
-from payment.ports.streaming import StreamingTransport
+from payment.adapters.nats.streaming.transport import StreamingTransport
+from payment.adapters.system import RandomIds, SystemClock
 from payment.ports.transport import EventTransport
 from tests.contract.transport_contract import CREATED, Members, TransportContract
-from tests.servers.nats_streaming import CLUSTER_ID, NatsStreamingServer
+from tests.support.servers.nats_streaming import CLUSTER_ID, NatsStreamingServer
 
 pytestmark = pytest.mark.servers
 

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.flows.bus import PAID, REFUNDED, Published
-from tests.flows.client import Answer
+from tests.e2e.bus import PAID, REFUNDED, Published
+from tests.e2e.client import Answer
 
 NOTHING_CHARGED = "nothing was charged"
 UNRESOLVED = ("confirming", "awaiting", "cancelling", "charging")

@@ -1,6 +1,6 @@
 """What the tests of single faults do and look at, in words.
 
-Owns: nothing. Must never judge what a test is about. Change together with: `tests.flows.house`.
+Owns: nothing. Must never judge what a test is about. Change together with: `tests.e2e.stack`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from payment.ports.mongo_writes import due_fields
-from tests.flows.bus import Bus
-from tests.flows.client import Answer, Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.waiting import eventually
+from payment.adapters.mongo.writes import due_fields
+from tests.e2e.bus import Bus
+from tests.e2e.client import Answer, Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.waiting import eventually
 
 RESUMED_WITHIN_S = 5.0  # after readiness a half-done charge is finished, once Stripe answers definitely (the issue)
 WELL_WITHIN_S = 10.0  # after the return of what was away (the issue)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.flows.bus import PAID, REFUNDED, Bus, in_seconds
-from tests.flows.client import Answer, Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.waiting import eventually
+from tests.e2e.bus import PAID, REFUNDED, Bus, in_seconds
+from tests.e2e.client import Answer, Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.servers]
 

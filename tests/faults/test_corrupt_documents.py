@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from payment.ports.mongo_writes import due_fields
+from payment.adapters.mongo.writes import due_fields
+from tests.e2e.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.waiting import eventually
 from tests.faults.steps import document, one_charge, pay, placed
-from tests.flows.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
-from tests.flows.client import Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.waiting import eventually
 
 pytestmark = [pytest.mark.servers]
 

@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from tests.e2e.bus import PAID, Bus
+from tests.e2e.stack import House
+from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import (
     RESUMED_WITHIN_S,
@@ -19,10 +22,7 @@ from tests.faults.steps import (
     placed,
     restarted,
 )
-from tests.flows.bus import PAID, Bus
-from tests.flows.house import House
-from tests.flows.waiting import eventually
-from tests.servers.proxy import Proxy
+from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from payment.ops.vocabulary import FIELDS, Event
-from tests.flows.bus import CREATED, PAID, Bus
-from tests.flows.client import JWT_KEY, PAYMENTS, Client, identity, session_cookie
-from tests.flows.house import ROOT, STRIPE_KEY, House, ServiceProcess, procfile_command
-from tests.flows.waiting import eventually
-from tests.servers.process import LOOPBACK, accepts
-from tests.servers.proxy import Proxy
+from payment.ops.log_schema import FIELDS, Event
+from tests.e2e.bus import CREATED, PAID, Bus
+from tests.e2e.client import JWT_KEY, PAYMENTS, Client, identity, session_cookie
+from tests.e2e.stack import ROOT, STRIPE_KEY, House, ServiceProcess, procfile_command
+from tests.e2e.waiting import eventually
+from tests.support.servers.process import LOOPBACK, accepts
+from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 

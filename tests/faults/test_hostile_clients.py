@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
+from tests.e2e.bus import Bus
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
 from tests.faults.steps import pay, placed
-from tests.flows.bus import Bus
-from tests.flows.client import Client
-from tests.flows.house import House, ServiceProcess
-from tests.servers.process import LOOPBACK
+from tests.support.servers.process import LOOPBACK
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 

@@ -11,11 +11,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.bus import Bus
+from tests.e2e.client import Answer, Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.streaming import NodeBus
 from tests.faults.laws import Evidence, Told, attempts, broken_laws, tally
-from tests.flows.bus import Bus
-from tests.flows.client import Answer, Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.streaming import NodeBus
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 

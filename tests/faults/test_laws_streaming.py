@@ -10,13 +10,13 @@ from random import Random
 
 import pytest
 
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.streaming import NodeBus, StreamingServers
+from tests.e2e.waiting import eventually
 from tests.faults.laws import Told, broken_laws, tally
 from tests.faults.steps import WELL_WITHIN_S
 from tests.faults.test_laws import Crowd, a_round, at_rest, evidence_of
-from tests.flows.client import Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.streaming import NodeBus, StreamingServers
-from tests.flows.waiting import eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 

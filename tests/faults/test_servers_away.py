@@ -10,6 +10,9 @@ from pathlib import Path
 import nats
 import pytest
 
+from tests.e2e.bus import PAID, REFUNDED, STREAM, Bus
+from tests.e2e.stack import House
+from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import (
     WELL_WITHIN_S,
@@ -20,11 +23,8 @@ from tests.faults.steps import (
     pay,
     placed,
 )
-from tests.flows.bus import PAID, REFUNDED, STREAM, Bus
-from tests.flows.house import House
-from tests.flows.waiting import eventually
-from tests.servers.nats import NatsServer
-from tests.servers.proxy import Proxy
+from tests.support.servers.nats import NatsServer
+from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.bus import Bus
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import dependency, document, one_charge, pay, placed
-from tests.flows.bus import Bus
-from tests.flows.house import House, ServiceProcess
-from tests.flows.waiting import eventually
-from tests.servers.mongo_between import MongoBetween
+from tests.support.servers.mongo_between import MongoBetween
 
 pytestmark = [pytest.mark.servers]
 

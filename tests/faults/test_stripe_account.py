@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.bus import Bus, in_seconds
+from tests.e2e.stack import House, ServiceProcess, StripeSandbox
+from tests.e2e.waiting import always, eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import asked, dependency, document, given_up, one_charge, pay, placed
-from tests.flows.bus import Bus, in_seconds
-from tests.flows.house import House, ServiceProcess, StripeSandbox
-from tests.flows.waiting import always, eventually
-from tests.servers.process import LOOPBACK
-from tests.servers.proxy import Proxy
+from tests.support.servers.process import LOOPBACK
+from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 

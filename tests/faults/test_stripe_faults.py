@@ -7,6 +7,10 @@ import time
 
 import pytest
 
+from tests.e2e.bus import PAID, REFUNDED, Bus, in_seconds
+from tests.e2e.client import Client
+from tests.e2e.stack import House
+from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import (
     WELL_WITHIN_S,
@@ -18,11 +22,7 @@ from tests.faults.steps import (
     placed,
     refunds_of,
 )
-from tests.flows.bus import PAID, REFUNDED, Bus, in_seconds
-from tests.flows.client import Client
-from tests.flows.house import House
-from tests.flows.waiting import eventually
-from tests.servers.proxy import Proxy
+from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 

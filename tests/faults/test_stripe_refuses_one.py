@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from tests.e2e.bus import Bus
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.waiting import eventually
 from tests.faults.steps import dependency, document, pay, placed
-from tests.flows.bus import Bus
-from tests.flows.client import Client
-from tests.flows.house import House, ServiceProcess
-from tests.flows.waiting import eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 

@@ -15,42 +15,42 @@ MUTANTS = (
         name="key-young-for-25-hours",
         wrong="A confirm's key may be sent for 25 hours, though Stripe forgets it after 24.",
         endangers="L1 F17",
-        test="tests/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
+        test="tests/unit/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
         edits=(Edit(SCHEDULE, "\nKEY_LIFE = timedelta(hours=12)", "\nKEY_LIFE = timedelta(hours=25)"),),
     ),
     Mutant(
         name="old-key-sent-again",
         wrong="Whether a key is still young is not asked before the next send is counted.",
         endangers="L1 F17",
-        test="tests/core/test_outcomes.py::test_unclear_end_on_a_dead_order_or_of_an_old_key_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_unclear_end_on_a_dead_order_or_of_an_old_key_is_cancelled",
         edits=(Edit(SCHEDULE, "instrument is not None and at < attempt.not_after and", "instrument is not None and"),),
     ),
     Mutant(
         name="key-of-unknown-age-sent-again",
         wrong="A clock that went back makes an old key look young, and it is sent again.",
         endangers="L1 F38",
-        test="tests/core/test_schedule.py::test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open",
+        test="tests/unit/core/test_schedule.py::test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open",
         edits=(Edit(SCHEDULE, " and not clock_went_back\n", "\n"),),
     ),
     Mutant(
         name="sent-again-on-a-dead-order",
         wrong="A confirm without an answer is sent again though its order has expired.",
         endangers="F10 F36",
-        test="tests/core/test_outcomes.py::test_unclear_end_on_a_dead_order_or_of_an_old_key_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_unclear_end_on_a_dead_order_or_of_an_old_key_is_cancelled",
         edits=(Edit(SCHEDULE, "return order.open_at(at) and attempt.instrument", "return attempt.instrument"),),
     ),
     Mutant(
         name="sent-past-expiry",
         wrong="A charge in flight may still leave after its order has expired.",
         endangers="F36",
-        test="tests/core/test_schedule.py::test_last_instant_of_a_send_is_the_earlier_of_key_and_order",
+        test="tests/unit/core/test_schedule.py::test_last_instant_of_a_send_is_the_earlier_of_key_and_order",
         edits=(Edit(SCHEDULE, "return min(attempt.not_after, order.expires_at)", "return attempt.not_after"),),
     ),
     Mutant(
         name="take-over-without-a-look",
         wrong="A process that takes a confirm over from another sends it again before it looks at the intent.",
         endangers="F05 F34",
-        test="tests/core/test_outcomes.py::"
+        test="tests/unit/core/test_outcomes.py::"
         "test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_looks_first",
         edits=(
             Edit(
@@ -66,7 +66,7 @@ MUTANTS = (
         name="look-at-a-take-over-believed",
         wrong="A look at a take-over that shows requires_payment_method declines an attempt that may yet be confirmed.",
         endangers="L1 L2 F05 F34",
-        test="tests/core/test_outcomes.py::test_open_intent_at_a_take_over_gets_the_same_key_again",
+        test="tests/unit/core/test_outcomes.py::test_open_intent_at_a_take_over_gets_the_same_key_again",
         edits=(
             Edit(
                 OUTCOMES,
@@ -83,7 +83,7 @@ MUTANTS = (
         name="refusal-of-a-later-send-believed",
         wrong="A refusal of the second send is taken as proof about the first.",
         endangers="L1 L2 F10",
-        test="tests/core/test_outcomes.py::test_refusal_of_a_later_send_proves_nothing_about_the_first",
+        test="tests/unit/core/test_outcomes.py::test_refusal_of_a_later_send_proves_nothing_about_the_first",
         edits=(
             Edit(OUTCOMES, "case ConfirmRefused() if attempt.sends == 1:", "case ConfirmRefused() if attempt.sends:"),
         ),
@@ -92,7 +92,7 @@ MUTANTS = (
         name="withheld-later-send-settles",
         wrong="A second send that was never made refuses the attempt, though the first may have charged.",
         endangers="L1 L2 F20 F36",
-        test="tests/core/test_outcomes.py::test_later_send_withheld_on_a_dead_order_proves_nothing_about_the_first",
+        test="tests/unit/core/test_outcomes.py::test_later_send_withheld_on_a_dead_order_proves_nothing_about_the_first",
         edits=(
             Edit(
                 OUTCOMES,
@@ -105,28 +105,28 @@ MUTANTS = (
         name="send-number-ignored",
         wrong="The end of an earlier send is taken for the end of the one in flight.",
         endangers="L1 F34",
-        test="tests/core/test_outcomes.py::test_refusal_of_the_first_send_after_a_second_was_counted_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_refusal_of_the_first_send_after_a_second_was_counted_changes_nothing",
         edits=(Edit(OUTCOMES, "if message.send != attempt.sends:", "if message.send > attempt.sends:"),),
     ),
     Mutant(
         name="outcome-to-the-wrong-attempt",
         wrong="An outcome is applied to the newest attempt, whichever it is about.",
         endangers="L1 L2 F15 F18",
-        test="tests/core/test_outcomes.py::test_outcome_is_judged_by_its_own_attempts_number",
+        test="tests/unit/core/test_outcomes.py::test_outcome_is_judged_by_its_own_attempts_number",
         edits=(Edit("payment/core/parts.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
     ),
     Mutant(
         name="stored-error-sent-again",
         wrong="A confirm whose key replays an error is sent again and again, and its intent is never cancelled.",
         endangers="F12",
-        test="tests/core/test_outcomes.py::test_refusal_of_a_later_send_proves_nothing_about_the_first",
+        test="tests/unit/core/test_outcomes.py::test_refusal_of_a_later_send_proves_nothing_about_the_first",
         edits=(Edit(OUTCOMES, "    if stored or not may_send(", "    if not may_send("),),
     ),
     Mutant(
         name="unexpected-state-sent-again",
         wrong="A confirm that Stripe refused for the intent's state is sent again under the same key.",
         endangers="L4 F12 F18",
-        test="tests/core/test_outcomes.py::test_unexpected_state_of_an_open_intent_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_unexpected_state_of_an_open_intent_is_cancelled",
         edits=(
             Edit(
                 OUTCOMES,
@@ -139,28 +139,28 @@ MUTANTS = (
         name="replayed-success-unread",
         wrong="A replayed success pays the order without its charge being read, which may be given back since.",
         endangers="L2 F47 F49",
-        test="tests/core/test_outcomes.py::test_replayed_success_is_paid_only_after_its_charge_was_read",
+        test="tests/unit/core/test_outcomes.py::test_replayed_success_is_paid_only_after_its_charge_was_read",
         edits=(Edit(OUTCOMES, "    if replayed:\n", "    if replayed and charge.disputed:\n"),),
     ),
     Mutant(
         name="replayed-action-not-looked-at",
         wrong="A replayed requires_action is believed: its customer is waited for, who may have paid long ago.",
         endangers="F45",
-        test="tests/core/test_outcomes.py::test_replayed_action_is_looked_at_at_once",
+        test="tests/unit/core/test_outcomes.py::test_replayed_action_is_looked_at_at_once",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.processing"),),
     ),
     Mutant(
         name="processing-not-looked-at",
         wrong="What the bank has not decided is looked at like what waits for a customer: seconds later.",
         endangers="F45",
-        test="tests/core/test_outcomes.py::test_processing_is_awaited_and_looked_at",
+        test="tests/unit/core/test_outcomes.py::test_processing_is_awaited_and_looked_at",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.replayed"),),
     ),
     Mutant(
         name="dead-order-awaits",
         wrong="An order that has expired waits for a customer who can still authenticate.",
         endangers="L4 F36 F46",
-        test="tests/core/test_outcomes.py::test_action_on_a_dead_order_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_action_on_a_dead_order_is_cancelled",
         edits=(
             Edit(
                 OUTCOMES,
@@ -173,7 +173,7 @@ MUTANTS = (
         name="late-decline-settles-awaiting",
         wrong="A late answer of the confirm declines an attempt whose customer is at the bank.",
         endangers="L1 L2 F45",
-        test="tests/core/test_outcomes.py::test_late_answer_of_the_confirm_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_late_answer_of_the_confirm_changes_nothing",
         edits=(
             Edit(
                 ORDER,
@@ -186,7 +186,7 @@ MUTANTS = (
         name="late-answer-settles-cancelling",
         wrong="A late refusal of the confirm settles an attempt whose intent is not known canceled yet.",
         endangers="L1 L2 F18",
-        test="tests/core/test_outcomes.py::test_late_answer_of_the_confirm_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_late_answer_of_the_confirm_changes_nothing",
         edits=(
             Edit(
                 ORDER,
@@ -200,7 +200,7 @@ MUTANTS = (
         name="failure-at-the-bank-ignored",
         wrong="A customer who failed at the bank is waited for until the order expires.",
         endangers="L4 F45",
-        test="tests/core/test_outcomes.py::test_failed_authentication_declines_with_stripes_code",
+        test="tests/unit/core/test_outcomes.py::test_failed_authentication_declines_with_stripes_code",
         edits=(
             Edit(
                 OUTCOMES,
@@ -213,7 +213,7 @@ MUTANTS = (
         name="expiry-only-an-edge",
         wrong="A look at an order that has expired meanwhile leaves its attempt awaiting.",
         endangers="L4 F46",
-        test="tests/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
         edits=(
             Edit(
                 OUTCOMES,
@@ -226,7 +226,7 @@ MUTANTS = (
         name="customer-awaited-for-ever",
         wrong="An attempt that is 24 hours old still awaits its customer.",
         endangers="L4 F45",
-        test="tests/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
+        test="tests/unit/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
         edits=(
             Edit(
                 "payment/core/intents.py",
@@ -239,7 +239,7 @@ MUTANTS = (
         name="expiry-slept-through",
         wrong="The next look at an intent comes after the expiry of its order.",
         endangers="F46",
-        test="tests/core/test_outcomes.py::test_watch_never_passes_the_orders_end",
+        test="tests/unit/core/test_outcomes.py::test_watch_never_passes_the_orders_end",
         edits=(
             Edit(SCHEDULE, "return min(later, order.expires_at) if order.expires_at > at else later", "return later"),
         ),
@@ -248,14 +248,14 @@ MUTANTS = (
         name="looked-at-once-an-hour",
         wrong="An intent that awaits its customer is looked at once an hour.",
         endangers="L4 F45",
-        test="tests/core/test_outcomes.py::test_look_at_an_awaiting_intent_watches_it_on",
+        test="tests/unit/core/test_outcomes.py::test_look_at_an_awaiting_intent_watches_it_on",
         edits=(Edit(SCHEDULE, "LONGEST_WATCH = timedelta(seconds=60)", "LONGEST_WATCH = timedelta(hours=1)"),),
     ),
     Mutant(
         name="canceled-on-a-dead-order-declines",
         wrong="Where the order is dead a canceled intent declines its card, as if another one could pay.",
         endangers="L4 F36",
-        test="tests/core/test_outcomes.py::test_canceled_intent_of_a_dead_order_closes",
+        test="tests/unit/core/test_outcomes.py::test_canceled_intent_of_a_dead_order_closes",
         edits=(
             Edit(
                 OUTCOMES,
@@ -268,7 +268,7 @@ MUTANTS = (
         name="cancelled-without-a-pause",
         wrong="A cancel that did not work is repeated without a wait.",
         endangers="F31 F39",
-        test="tests/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
+        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
         edits=(
             Edit(
                 OUTCOMES,
@@ -282,7 +282,7 @@ MUTANTS = (
         name="late-charge-dropped",
         wrong="A charge of an attempt that was settled without one is dropped for being late.",
         endangers="L1 L2 F18",
-        test="tests/core/test_outcomes.py::test_success_of_a_settled_attempt_is_kept_where_nothing_else_is",
+        test="tests/unit/core/test_outcomes.py::test_success_of_a_settled_attempt_is_kept_where_nothing_else_is",
         edits=(
             Edit(
                 OUTCOMES,
@@ -295,7 +295,7 @@ MUTANTS = (
         name="charge-kept-on-a-cancelled-order",
         wrong="A charge that lands after the cancel pays the order.",
         endangers="L3 F20 F24",
-        test="tests/core/test_outcomes.py::test_success_of_a_confirming_attempt_on_a_cancelled_order_is_given_back",
+        test="tests/unit/core/test_outcomes.py::test_success_of_a_confirming_attempt_on_a_cancelled_order_is_given_back",
         edits=(
             Edit(OUTCOMES, "    if order.cancelled or order.kept is not None:\n", "    if order.kept is not None:\n"),
         ),
@@ -304,7 +304,7 @@ MUTANTS = (
         name="second-charge-kept",
         wrong="A charge that comes to an order that is paid already is kept beside the first.",
         endangers="L1 F18 F34",
-        test="tests/core/test_outcomes.py::"
+        test="tests/unit/core/test_outcomes.py::"
         "test_success_of_a_settled_attempt_is_given_back_where_another_charge_is_kept",
         edits=(Edit(OUTCOMES, "    if order.cancelled or order.kept is not None:\n", "    if order.cancelled:\n"),),
     ),
@@ -312,7 +312,7 @@ MUTANTS = (
         name="unwanted-by-its-reason",
         wrong="A charge of an attempt that was being cancelled is given back, though its order is open and unpaid.",
         endangers="L2 F12 F45",
-        test="tests/core/test_outcomes.py::test_success_of_a_cancelling_attempt_is_paid_or_given_back",
+        test="tests/unit/core/test_outcomes.py::test_success_of_a_cancelling_attempt_is_paid_or_given_back",
         edits=(
             Edit(
                 OUTCOMES,
@@ -325,14 +325,14 @@ MUTANTS = (
         name="given-back-and-paid",
         wrong="A charge that was given back by hand before we saw it is announced as paid.",
         endangers="L2 F49",
-        test="tests/core/test_outcomes.py::test_success_whose_charge_is_fully_refunded_is_refunded",
+        test="tests/unit/core/test_outcomes.py::test_success_whose_charge_is_fully_refunded_is_refunded",
         edits=(Edit(OUTCOMES, "    if charge.refunded:\n", "    if charge.refunded and order.cancelled:\n"),),
     ),
     Mutant(
         name="cancel-leaves-the-card",
         wrong="A cancel leaves an attempt its card: what was not sent yet is sent after it.",
         endangers="L3 F20",
-        test="tests/core/test_attempts.py::test_card_is_gone_from_a_cancelled_order",
+        test="tests/unit/core/test_attempts.py::test_card_is_gone_from_a_cancelled_order",
         edits=(
             Edit(
                 DECIDE,
@@ -345,21 +345,21 @@ MUTANTS = (
         name="card-kept-for-ever",
         wrong="An attempt that is settled still has its card's token in the document.",
         endangers="F15",
-        test="tests/core/test_attempts.py::test_card_is_gone_once_it_can_be_sent_no_more",
+        test="tests/unit/core/test_attempts.py::test_card_is_gone_once_it_can_be_sent_no_more",
         edits=(Edit(ATTEMPTS, "    attempt = structs.replace(attempt, instrument=None)\n", ""),),
     ),
     Mutant(
         name="cancel-keeps-the-money",
         wrong="An order that is cancelled after it was paid stays paid.",
         endangers="L3 F21",
-        test="tests/core/test_outcomes.py::test_paid_order_that_is_cancelled_is_given_back",
+        test="tests/unit/core/test_outcomes.py::test_paid_order_that_is_cancelled_is_given_back",
         edits=(Edit(ORDER, "(_S.PAID, _T.CANCELLED): _S.REFUNDING", "(_S.PAID, _T.CANCELLED): _S.PAID"),),
     ),
     Mutant(
         name="new-refund-key-on-retry",
         wrong="A refund without an answer is asked for again under a new key.",
         endangers="L1 F23",
-        test="tests/core/test_attempts.py::test_refund_taken_over_goes_on_under_the_same_key",
+        test="tests/unit/core/test_attempts.py::test_refund_taken_over_goes_on_under_the_same_key",
         edits=(
             Edit(
                 REFUNDS,
@@ -373,7 +373,7 @@ MUTANTS = (
         name="blocked-refund-called-done",
         wrong="A refund that failed, is pending or disputed is taken for done.",
         endangers="L2 L3 F44",
-        test="tests/core/test_refunds_and_events.py::test_blocked_refund_is_tried_again_slowly",
+        test="tests/unit/core/test_refunds_and_events.py::test_blocked_refund_is_tried_again_slowly",
         edits=(
             Edit(
                 ORDER, "(_S.REFUNDING, _T.REFUND_BLOCKED): _S.BLOCKED", "(_S.REFUNDING, _T.REFUND_BLOCKED): _S.REFUNDED"
@@ -384,7 +384,7 @@ MUTANTS = (
         name="blocked-refund-forgotten",
         wrong="A refund that Stripe blocks is not looked at again.",
         endangers="L3 F44",
-        test="tests/core/test_refunds_and_events.py::test_blocked_refund_is_tried_again_slowly",
+        test="tests/unit/core/test_refunds_and_events.py::test_blocked_refund_is_tried_again_slowly",
         edits=(
             Edit(
                 ATTEMPTS,
@@ -397,7 +397,7 @@ MUTANTS = (
         name="legacy-closed-too-early",
         wrong="An attempt of release 0.1.0 is closed by the first list that does not show its charge.",
         endangers="L1 L2 F09 F18",
-        test="tests/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
+        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
         edits=(
             Edit(
                 OUTCOMES,
@@ -410,7 +410,7 @@ MUTANTS = (
         name="legacy-not-listed-again",
         wrong="An attempt of release 0.1.0 whose charge is not listed is never listed again.",
         endangers="L4 F09",
-        test="tests/core/test_legacy.py::test_lists_come_soon_while_a_charge_may_land_soon_and_every_hour_at_last",
+        test="tests/unit/core/test_legacy.py::test_lists_come_soon_while_a_charge_may_land_soon_and_every_hour_at_last",
         edits=(
             Edit(
                 OUTCOMES,
@@ -423,7 +423,7 @@ MUTANTS = (
         name="legacy-sent-again",
         wrong="An attempt of release 0.1.0 whose outcome is not known is taken for one that is to be confirmed.",
         endangers="L1 F09",
-        test="tests/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
+        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
         edits=(
             Edit(
                 "payment/core/legacy.py",
@@ -436,7 +436,7 @@ MUTANTS = (
         name="legacy-settled-is-open",
         wrong="An attempt that release 0.1.0 had abandoned counts as settled, and its late charge is never looked for.",
         endangers="L1 L2 F12",
-        test="tests/core/test_legacy.py::test_abandoned_attempt_beside_a_paid_one_is_looked_for_and_given_back",
+        test="tests/unit/core/test_legacy.py::test_abandoned_attempt_beside_a_paid_one_is_looked_for_and_given_back",
         edits=(
             Edit(
                 "payment/core/legacy.py",
@@ -450,7 +450,7 @@ MUTANTS = (
         name="legacy-strays-lost",
         wrong="Charges that release 0.1.0 was giving back for no attempt are dropped from the document.",
         endangers="L1 L3 F18",
-        test="tests/core/test_legacy.py::test_stray_charge_of_0_1_0_is_given_back_as_an_attempt_of_its_own",
+        test="tests/unit/core/test_legacy.py::test_stray_charge_of_0_1_0_is_given_back_as_an_attempt_of_its_own",
         edits=(Edit("payment/core/legacy.py", '"attempts": [*attempts, *strays]', '"attempts": attempts'),),
         beyond="What release 0.1.0 leaves behind in the simulation has one attempt, not settled, and no stray charge.",
     ),
@@ -458,7 +458,7 @@ MUTANTS = (
         name="found-for-its-own-attempt-only",
         wrong="Of a list of charges only those of the attempt that asked are read.",
         endangers="L1 L2 F18",
-        test="tests/core/test_legacy.py::test_two_attempts_of_0_1_0_may_both_be_looked_for",
+        test="tests/unit/core/test_legacy.py::test_two_attempts_of_0_1_0_may_both_be_looked_for",
         edits=(
             Edit(
                 OUTCOMES,

@@ -17,7 +17,7 @@ MUTANTS = (
         name="create-key-by-attempt",
         wrong="A create's key depends on the attempt: after a restore the order gets a second intent.",
         endangers="L1 F04 F47",
-        test="tests/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
+        test="tests/unit/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
         edits=(
             Edit(
                 INTENTS,
@@ -30,7 +30,7 @@ MUTANTS = (
         name="create-key-by-process",
         wrong="A create's key depends on the process: a database that was restored does not get the same intent back.",
         endangers="L1 F47",
-        test="tests/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
+        test="tests/unit/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
         edits=(
             Edit(
                 INTENTS,
@@ -43,7 +43,7 @@ MUTANTS = (
         name="payment-id-by-process",
         wrong="A payment's id depends on the process that makes it.",
         endangers="L1 F47",
-        test="tests/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
+        test="tests/unit/core/test_intents.py::test_create_is_a_pure_function_of_the_order_and_the_intents_number",
         edits=(
             Edit(
                 DECIDE,
@@ -56,7 +56,7 @@ MUTANTS = (
         name="payment-id-without-queue-group",
         wrong="Two services with one Stripe account have one payment id, and one create's key, for equal order ids.",
         endangers="F16",
-        test="tests/core/test_intents.py::test_payment_id_is_a_pure_function_of_queue_group_and_order",
+        test="tests/unit/core/test_intents.py::test_payment_id_is_a_pure_function_of_queue_group_and_order",
         edits=(Edit(INTENTS, 'f"{queue_group}\\n{order_id}".encode()', "order_id.encode()"),),
         beyond="There is one service in the simulation.",
     ),
@@ -64,7 +64,7 @@ MUTANTS = (
         name="next-intent-beside-an-open-one",
         wrong="Each attempt has the next intent, though the last one is not known canceled.",
         endangers="L1 F15 F18",
-        test="tests/core/test_intents.py::test_open_intent_serves_every_next_attempt",
+        test="tests/unit/core/test_intents.py::test_open_intent_serves_every_next_attempt",
         edits=(
             Edit(
                 INTENTS,
@@ -77,7 +77,7 @@ MUTANTS = (
         name="canceled-intent-confirmed",
         wrong="An attempt after a cancel confirms the intent that was canceled.",
         endangers="L4 F12 F45",
-        test="tests/core/test_outcomes.py::"
+        test="tests/unit/core/test_outcomes.py::"
         "test_unexpected_state_of_a_canceled_intent_declines_and_the_next_attempt_has_the_next_intent",
         edits=(Edit(INTENTS, "if last is not None and last.state is IntentState.OPEN:", "if last is not None:"),),
     ),
@@ -85,7 +85,7 @@ MUTANTS = (
         name="second-card-beside-the-first",
         wrong="Another card begins an attempt of its own while the first one awaits its customer.",
         endangers="L1 F02 F45",
-        test="tests/core/test_outcomes.py::test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled",
+        test="tests/unit/core/test_outcomes.py::test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled",
         edits=(
             Edit(
                 REPLIES,
@@ -98,7 +98,7 @@ MUTANTS = (
         name="superseded-without-a-cancel",
         wrong="An attempt that another card supersedes is declined while its intent is open.",
         endangers="L1 L2 F45",
-        test="tests/core/test_outcomes.py::test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled",
+        test="tests/unit/core/test_outcomes.py::test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled",
         edits=(
             Edit(ORDER, "(_S.AWAITING, _T.SUPERSEDED): _S.CANCELLING", "(_S.AWAITING, _T.SUPERSEDED): _S.DECLINED"),
         ),
@@ -107,7 +107,7 @@ MUTANTS = (
         name="open-intent-taken-for-canceled",
         wrong="While an intent is being cancelled a look that shows it open is taken for its cancel.",
         endangers="L1 L2 F12 F18",
-        test="tests/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
+        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
         edits=(
             Edit(
                 OUTCOMES,
@@ -121,7 +121,7 @@ MUTANTS = (
         name="canceled-and-still-open",
         wrong="That an intent is canceled settles its attempt, and is not noted of the intent.",
         endangers="L4 F12 F45",
-        test="tests/core/test_intents.py::test_canceled_or_succeeded_intent_is_at_rest",
+        test="tests/unit/core/test_intents.py::test_canceled_or_succeeded_intent_is_at_rest",
         edits=(
             Edit(
                 OUTCOMES, "with_intent(order, state=IntentState.CANCELED, task=None)", "with_intent(order, task=None)"
@@ -132,7 +132,7 @@ MUTANTS = (
         name="cancel-of-the-intent-before",
         wrong="The late cancel of the intent before is taken for the open one's.",
         endangers="L1 L2 F18 F34",
-        test="tests/core/test_outcomes.py::test_anything_else_of_an_earlier_intent_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_anything_else_of_an_earlier_intent_changes_nothing",
         edits=(
             Edit(
                 OUTCOMES,
@@ -150,7 +150,7 @@ MUTANTS = (
         name="answer-of-another-id-believed",
         wrong="What is said of another intent that was made under the same key is taken for what is said of this one.",
         endangers="L1 L2 F34 F47",
-        test="tests/core/test_intents.py::test_word_of_another_intent_under_the_same_number_is_not_believed",
+        test="tests/unit/core/test_intents.py::test_word_of_another_intent_under_the_same_number_is_not_believed",
         edits=(
             Edit(
                 OUTCOMES,
@@ -164,7 +164,7 @@ MUTANTS = (
         name="success-of-the-intent-before-ignored",
         wrong="A charge that the intent before turns out to have made is ignored.",
         endangers="L1 L2 F18 F34",
-        test="tests/core/test_outcomes.py::test_success_of_an_earlier_intent_leaves_the_open_one_alone",
+        test="tests/unit/core/test_outcomes.py::test_success_of_an_earlier_intent_leaves_the_open_one_alone",
         edits=(
             Edit(
                 OUTCOMES,
@@ -177,14 +177,14 @@ MUTANTS = (
         name="success-to-the-first-attempt",
         wrong="A success goes to the first attempt of its intent, not to the one that is unsettled.",
         endangers="L1 L2 F15",
-        test="tests/core/test_outcomes.py::test_success_goes_to_the_unsettled_attempt_of_its_intent",
+        test="tests/unit/core/test_outcomes.py::test_success_goes_to_the_unsettled_attempt_of_its_intent",
         edits=(Edit(OUTCOMES, "    attempt = mine[-1]  #", "    attempt = mine[0]  #"),),
     ),
     Mutant(
         name="success-to-another-intents-attempt",
         wrong="A success goes to the order's last attempt, whichever intent made it.",
         endangers="L1 L2 F18",
-        test="tests/core/test_outcomes.py::test_success_of_an_earlier_intent_leaves_the_open_one_alone",
+        test="tests/unit/core/test_outcomes.py::test_success_of_an_earlier_intent_leaves_the_open_one_alone",
         edits=(
             Edit(
                 OUTCOMES,
@@ -197,7 +197,7 @@ MUTANTS = (
         name="charge-taken-twice",
         wrong="A list of charges before a create pays an attempt with a charge that another attempt has already.",
         endangers="L1 L2 F47",
-        test="tests/core/test_intents.py::test_list_that_finds_another_attempts_charge_lets_the_create_wait",
+        test="tests/unit/core/test_intents.py::test_list_that_finds_another_attempts_charge_lets_the_create_wait",
         edits=(
             Edit(OUTCOMES, "    if known is not None and known is not attempt:\n", "    if order.amount is None:\n"),
             Edit(
@@ -211,7 +211,7 @@ MUTANTS = (
         name="stopped-create-released-at-once",
         wrong="A create that an earlier charge stops is released again at once, for ever.",
         endangers="F31 F47",
-        test="tests/core/test_intents.py::test_list_that_finds_another_attempts_charge_lets_the_create_wait",
+        test="tests/unit/core/test_intents.py::test_list_that_finds_another_attempts_charge_lets_the_create_wait",
         edits=(
             Edit(
                 OUTCOMES,
@@ -225,14 +225,14 @@ MUTANTS = (
         name="exposed-not-noted",
         wrong="That a client secret went out is not noted: its intent is left open.",
         endangers="L3 F46",
-        test="tests/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
         edits=(Edit(ATTEMPTS, "with_intent(order, exposed=True, task=watch(", "with_intent(order, task=watch("),),
     ),
     Mutant(
         name="exposed-not-watched-after-a-decline",
         wrong="After a decline an intent whose secret is out is left open and not watched.",
         endangers="L2 L3 F45 F46",
-        test="tests/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
         edits=(
             Edit(
                 ATTEMPTS,
@@ -245,7 +245,7 @@ MUTANTS = (
         name="exposed-left-open-on-a-cancelled-order",
         wrong="Where no attempt is unsettled a cancel of the order leaves an intent open whose secret is out.",
         endangers="L3 F46",
-        test="tests/core/test_outcomes.py::test_exposed_intent_is_cancelled_before_the_order_is_at_rest",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_cancelled_before_the_order_is_at_rest",
         edits=(
             Edit(
                 DECIDE,
@@ -258,7 +258,7 @@ MUTANTS = (
         name="exposed-watched-for-ever",
         wrong="An intent whose secret is out is watched after its order has expired, and never cancelled.",
         endangers="L4 F46",
-        test="tests/core/test_outcomes.py::test_exposed_intent_is_cancelled_before_the_order_is_at_rest",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_cancelled_before_the_order_is_at_rest",
         edits=(
             Edit(
                 INTENTS,
@@ -271,7 +271,7 @@ MUTANTS = (
         name="succeeded-and-still-open",
         wrong="An intent that has succeeded counts as open: the attempt after a full refund confirms it again.",
         endangers="L4 F49",
-        test="tests/core/test_outcomes.py::"
+        test="tests/unit/core/test_outcomes.py::"
         "test_order_whose_charge_was_given_back_by_hand_is_payable_by_the_next_intent",
         edits=(
             Edit(
@@ -285,7 +285,7 @@ MUTANTS = (
         name="stored-create-keeps-its-number",
         wrong="An error that is replayed for a create leaves the order with the same number, and no intent ever.",
         endangers="L4 F12",
-        test="tests/core/test_intents.py::"
+        test="tests/unit/core/test_intents.py::"
         "test_create_whose_key_replays_an_error_takes_the_next_number_by_a_write_of_its_own",
         edits=(
             Edit(
@@ -299,7 +299,7 @@ MUTANTS = (
         name="stored-create-leaves-its-attempt-behind",
         wrong="After a stored create error the attempt still names the intent before: its success is never its own.",
         endangers="L1 L2 F12",
-        test="tests/core/test_intents.py::"
+        test="tests/unit/core/test_intents.py::"
         "test_create_whose_key_replays_an_error_takes_the_next_number_by_a_write_of_its_own",
         edits=(Edit(OUTCOMES, "    attempt = structs.replace(attempt, intent=following.number)\n", ""),),
     ),
@@ -307,7 +307,7 @@ MUTANTS = (
         name="refused-create-leaves-confirming",
         wrong="Where Stripe refuses to create the intent its attempt stays confirming.",
         endangers="L4 F35",
-        test="tests/core/test_intents.py::test_refused_create_settles_its_attempt",
+        test="tests/unit/core/test_intents.py::test_refused_create_settles_its_attempt",
         edits=(
             Edit(
                 OUTCOMES,
@@ -321,14 +321,14 @@ MUTANTS = (
         wrong="A create whose key Stripe may have forgotten is preceded by no list until 25 hours after "
         "its order came.",
         endangers="L1 F47",
-        test="tests/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
+        test="tests/unit/core/test_schedule.py::test_times_that_proofs_rest_on_are_those_of_the_protocol",
         edits=(Edit(SCHEDULE, "CREATE_KEY_LIFE = timedelta(hours=23)", "CREATE_KEY_LIFE = timedelta(hours=25)"),),
     ),
     Mutant(
         name="unknown-age-taken-for-young",
         wrong="An order of release 0.1.0, of which it is not known when it came, counts as one that came just now.",
         endangers="L1 F47",
-        test="tests/core/test_intents.py::test_create_of_an_old_order_is_preceded_by_a_list",
+        test="tests/unit/core/test_intents.py::test_create_of_an_old_order_is_preceded_by_a_list",
         edits=(
             Edit(
                 SCHEDULE,
@@ -343,7 +343,7 @@ MUTANTS = (
         wrong="An old order's attempt confirms the intent that its own create brought, as a young one's does: another "
         "process's create may have brought another one.",
         endangers="L1 F34",
-        test="tests/core/test_intents.py::"
+        test="tests/unit/core/test_intents.py::"
         "test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts",
         edits=(
             Edit(
@@ -357,7 +357,7 @@ MUTANTS = (
         name="outdated-create-believed",
         wrong="The answer of a create that is not asked for any more is written, a day after it was sent.",
         endangers="L1 F34",
-        test="tests/core/test_intents.py::test_outdated_creates_answer_changes_nothing",
+        test="tests/unit/core/test_intents.py::test_outdated_creates_answer_changes_nothing",
         edits=(
             Edit(
                 OUTCOMES,
@@ -371,7 +371,7 @@ MUTANTS = (
         name="prepared-under-a-forgotten-key",
         wrong="An intent is created ahead of its first request however old its order is.",
         endangers="F34",
-        test="tests/core/test_intents.py::test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten",
+        test="tests/unit/core/test_intents.py::test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten",
         edits=(Edit(SCHEDULE, "return min(order.expires_at, list_after(order))", "return order.expires_at"),),
         beyond="What it makes besides is never confirmed: it costs an intent that shows as incomplete.",
     ),
@@ -379,7 +379,7 @@ MUTANTS = (
         name="age-by-a-clock-that-went-back",
         wrong="An order that came after its attempt began, by clocks of which one was wrong, counts as young.",
         endangers="L1 F38",
-        test="tests/core/test_intents.py::test_age_of_an_order_is_not_known_where_a_clock_was_wrong",
+        test="tests/unit/core/test_intents.py::test_age_of_an_order_is_not_known_where_a_clock_was_wrong",
         edits=(
             Edit(
                 SCHEDULE,
@@ -394,7 +394,7 @@ MUTANTS = (
         name="looked-at-for-each-request",
         wrong="Each request of a client makes a look at the intent, however lately it was looked at.",
         endangers="F39 F45",
-        test="tests/core/test_outcomes.py::test_look_for_a_client_is_made_now_and_at_most_every_two_seconds",
+        test="tests/unit/core/test_outcomes.py::test_look_for_a_client_is_made_now_and_at_most_every_two_seconds",
         edits=(
             Edit(
                 TASKS,
@@ -408,7 +408,7 @@ MUTANTS = (
         name="look-of-another-process-believed",
         wrong="A look whose task another process holds by now moves the order along.",
         endangers="F34",
-        test="tests/core/test_outcomes.py::test_look_of_a_process_that_lost_the_attempt_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_look_of_a_process_that_lost_the_attempt_changes_nothing",
         edits=(
             Edit(
                 OUTCOMES,
@@ -421,7 +421,7 @@ MUTANTS = (
         name="prepared-on-a-dead-order",
         wrong="An intent is created ahead of its first request though its order has expired meanwhile.",
         endangers="F36 F46",
-        test="tests/core/test_intents.py::test_lost_create_is_repeated_while_the_order_is_open",
+        test="tests/unit/core/test_intents.py::test_lost_create_is_repeated_while_the_order_is_open",
         edits=(
             Edit(
                 TASKS,
@@ -435,7 +435,7 @@ MUTANTS = (
         name="superseded-before-it-is-refused",
         wrong="Another card has the first one's intent cancelled, and is refused after that.",
         endangers="F36 F45",
-        test="tests/core/test_replies.py::test_every_other_reason_to_refuse_another_card_comes_before_the_cancel",
+        test="tests/unit/core/test_replies.py::test_every_other_reason_to_refuse_another_card_comes_before_the_cancel",
         edits=(
             Edit(
                 REPLIES,
@@ -450,7 +450,7 @@ MUTANTS = (
         name="new-attempt-before-the-cancel",
         wrong="A new attempt begins on an intent that is just being cancelled.",
         endangers="L4 F46",
-        test="tests/core/test_outcomes.py::test_new_attempt_begins_after_the_look_or_cancel_of_an_exposed_intent",
+        test="tests/unit/core/test_outcomes.py::test_new_attempt_begins_after_the_look_or_cancel_of_an_exposed_intent",
         edits=(
             Edit(
                 REPLIES,
@@ -463,7 +463,7 @@ MUTANTS = (
         name="secret-on-a-dead-order",
         wrong="A customer is sent to the bank for an order that has expired.",
         endangers="L3 F46",
-        test="tests/core/test_replies.py::test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do",
+        test="tests/unit/core/test_replies.py::test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do",
         edits=(
             Edit(
                 REPLIES,
@@ -476,7 +476,7 @@ MUTANTS = (
         name="secret-for-a-client-that-cant",
         wrong="A client that did not say how its customer can authenticate gets the client secret.",
         endangers="F45",
-        test="tests/core/test_replies.py::test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do",
+        test="tests/unit/core/test_replies.py::test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do",
         edits=(
             Edit(REPLIES, " and request.authentication.possible and order.open_at(at):", " and order.open_at(at):"),
         ),
@@ -485,7 +485,7 @@ MUTANTS = (
         name="walked-away-and-declined",
         wrong="Where the customer did not authenticate, the reply does not say that the bank wanted the customer.",
         endangers="F45",
-        test="tests/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_says_so",
+        test="tests/unit/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_says_so",
         edits=(Edit(REPLIES, "        CancelReason.AUTHENTICATION_FAILED.value,\n    }", "    }"),),
         beyond="What a decline is called is no law.",
     ),

@@ -4,14 +4,14 @@ from tests.mutants.mutant import Edit, Mutant
 
 ATTEMPTS = "payment/core/attempts.py"
 FORMATS = "payment/core/formats.py"
-MONGO = "payment/actors/mongo.py"
+MONGO = "payment/actors/ledger/actor.py"
 OUTCOMES = "payment/core/outcomes.py"
 PENDING = "payment/core/pending.py"
 REFUNDS = "payment/core/refunds.py"
 REPLIES = "payment/core/replies.py"
 SCHEDULE = "payment/core/schedule.py"
 
-TESTS = "tests/core/test_rechecks.py::"
+TESTS = "tests/unit/core/test_rechecks.py::"
 
 MUTANTS = (
     Mutant(
@@ -32,7 +32,7 @@ MUTANTS = (
         name="rechecks-not-swept",
         wrong="No sweep looks for charges that are to be looked at again.",
         endangers="L3 F44",
-        test="tests/actors/test_mongo_time.py::TestSweep::test_a_refund_is_looked_at_again_by_a_sweep_of_its_own",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_looked_at_again_by_a_sweep_of_its_own",
         edits=(
             Edit(
                 MONGO,

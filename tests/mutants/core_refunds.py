@@ -14,7 +14,7 @@ MUTANTS = (
         name="two-refunds-announced",
         wrong="Where two charges of a cancelled order are given back, payment:refunded is owed twice.",
         endangers="L3 F21",
-        test="tests/core/test_refunds_and_events.py::test_payment_is_announced_as_given_back_once",
+        test="tests/unit/core/test_refunds_and_events.py::test_payment_is_announced_as_given_back_once",
         edits=(
             Edit(
                 REFUNDS,
@@ -27,14 +27,14 @@ MUTANTS = (
         name="refund-id-not-kept",
         wrong="A refund is noted as done without its id.",
         endangers="L3 F21",
-        test="tests/core/test_refunds_and_events.py::test_refund_that_is_done_is_kept_with_its_id",
+        test="tests/unit/core/test_refunds_and_events.py::test_refund_that_is_done_is_kept_with_its_id",
         edits=(Edit(REFUNDS, "refund=structs.replace(refund, id=refund_id))\n    order", "refund=refund)\n    order"),),
     ),
     Mutant(
         name="settled-anew-at-the-refund",
         wrong="When an attempt was settled is written over by when it was given back.",
         endangers="F21",
-        test="tests/core/test_attempts.py::test_settled_says_when_an_attempt_was_settled_first",
+        test="tests/unit/core/test_attempts.py::test_settled_says_when_an_attempt_was_settled_first",
         edits=(Edit(ATTEMPTS, "settled=attempt.settled or context.at", "settled=context.at"),),
         beyond="Only a person reads it.",
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
         name="send-without-its-time",
         wrong="An attempt that is sent again still counts as last sent when it was first sent.",
         endangers="F12 F38",
-        test="tests/core/test_attempts.py::test_second_send_waits_a_little",
+        test="tests/unit/core/test_attempts.py::test_second_send_waits_a_little",
         edits=(
             Edit(
                 OUTCOMES,
@@ -55,7 +55,7 @@ MUTANTS = (
         name="withheld-word-takes-a-look-away",
         wrong="Word of a send that was withheld gives back whatever its attempt has in hand, a look too.",
         endangers="F20 F36",
-        test="tests/core/test_outcomes.py::test_withheld_send_gives_back_no_look_that_its_own_process_has_in_flight",
+        test="tests/unit/core/test_outcomes.py::test_withheld_send_gives_back_no_look_that_its_own_process_has_in_flight",
         edits=(
             Edit(
                 OUTCOMES,
@@ -69,7 +69,7 @@ MUTANTS = (
         name="event-taken-before-its-lease-ends",
         wrong="Whoever sweeps takes an event over that another process is about to publish.",
         endangers="F08 F28",
-        test="tests/core/test_refunds_and_events.py::test_due_before_its_time_changes_nothing",
+        test="tests/unit/core/test_refunds_and_events.py::test_due_before_its_time_changes_nothing",
         edits=(
             Edit(
                 TASKS,
@@ -82,7 +82,7 @@ MUTANTS = (
         name="waiting-event-taken-over",
         wrong="A second event behind one that waits in another's hands takes that one over.",
         endangers="F21 F28",
-        test="tests/core/test_refunds_and_events.py::test_event_that_another_process_publishes_stays_there",
+        test="tests/unit/core/test_refunds_and_events.py::test_event_that_another_process_publishes_stays_there",
         edits=(Edit(TASKS, "if first is None or first.task is not None:", "if first is None:"),),
         beyond=NO_HARM,
     ),
@@ -90,7 +90,7 @@ MUTANTS = (
         name="all-effects-given-back-with-one",
         wrong="Where one effect of an order is given back or renewed, so is every other.",
         endangers="F28 F33",
-        test="tests/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
+        test="tests/unit/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
         edits=(
             Edit(
                 TASKS,
@@ -104,7 +104,7 @@ MUTANTS = (
         name="event-given-back-with-any-other",
         wrong="Where an effect of an order is given back or renewed, so is its event.",
         endangers="F28 F33",
-        test="tests/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
+        test="tests/unit/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
         edits=(
             Edit(
                 TASKS,
@@ -118,7 +118,7 @@ MUTANTS = (
         name="intent-effect-given-back-with-any-other",
         wrong="Where one effect of an order is given back or renewed, so is what is in flight for its intent.",
         endangers="F28 F33",
-        test="tests/core/test_refunds_and_events.py::"
+        test="tests/unit/core/test_refunds_and_events.py::"
         "test_what_is_in_flight_for_an_intent_is_not_renewed_or_given_back_with_a_refund",
         edits=(
             Edit(
@@ -133,7 +133,7 @@ MUTANTS = (
         name="refund-key-of-a-question-asked",
         wrong="After an error was stored for a refund's key, and no refund found, the same key is asked again.",
         endangers="L3 F23",
-        test="tests/core/test_attempts.py::test_third_refund_key_waits",
+        test="tests/unit/core/test_attempts.py::test_third_refund_key_waits",
         edits=(
             Edit(
                 REFUNDS,

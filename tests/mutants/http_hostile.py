@@ -2,25 +2,25 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-TURNS = "payment/actors/http_turns.py"
-WIRE = "payment/actors/http_wire.py"
-DOOR = "payment/actors/http_door.py"
-BYTES = "payment/actors/http_bytes.py"
-ROOM = "payment/actors/http_room.py"
-OPS = "payment/actors/http_ops.py"
-REFUSALS = "payment/actors/http_rejections.py"
-HTTP = "payment/actors/http.py"
-DECLINES = "payment/actors/decline_limit.py"
-DESK = "payment/actors/desk.py"
-MONGO = "payment/actors/mongo.py"
-FILES = "payment/ops/file_limit.py"
+TURNS = "payment/actors/http/turns.py"
+WIRE = "payment/actors/http/connections.py"
+DOOR = "payment/actors/http/acceptor.py"
+BYTES = "payment/actors/http/raw_bytes.py"
+ROOM = "payment/actors/http/connection_limit.py"
+OPS = "payment/actors/http/operations.py"
+REFUSALS = "payment/actors/http/rejection_log.py"
+HTTP = "payment/actors/http/actor.py"
+DECLINES = "payment/actors/ledger/decline_limit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+MONGO = "payment/actors/ledger/actor.py"
+FILES = "payment/process/file_limit.py"
 
 NO_FLOOD = "Simulated customers send one request and wait, and read what comes."
 NO_TESTER = "No simulated user is declined as often as the limit says."
 
-HOSTILE = "tests/actors/test_http_hostile.py"
-TURNED = "tests/actors/test_http_turns.py"
-LIMITED = "tests/actors/test_decline_limit.py"
+HOSTILE = "tests/unit/actors/http/test_hostile_clients.py"
+TURNED = "tests/unit/actors/http/test_turns.py"
+LIMITED = "tests/unit/actors/ledger/test_decline_limit.py"
 
 MUTANTS = (
     Mutant(
@@ -134,7 +134,7 @@ MUTANTS = (
         name="two-lengths-in-a-burst",
         wrong="In a burst a request with two lengths, or with a length and chunks, counts as one by its first length.",
         endangers="F37 F51",
-        test="tests/actors/test_http_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
+        test="tests/unit/actors/http/test_raw_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
         edits=(
             Edit(
                 BYTES,
@@ -148,7 +148,7 @@ MUTANTS = (
         name="strangers-in-the-customers-queue",
         wrong="A request without credentials waits in one queue with those of customers.",
         endangers="F51",
-        test="tests/actors/test_http_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
+        test="tests/unit/actors/http/test_raw_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
         edits=(Edit(BYTES, " and _CREDENTIALS.search(data, 0, head_end) is not None", ""),),
         beyond=NO_FLOOD,
     ),
@@ -164,7 +164,7 @@ MUTANTS = (
         name="connections-take-all-descriptors",
         wrong="Clients' connections may take the descriptors that Stripe and MongoDB need.",
         endangers="F51",
-        test="tests/actors/test_http_room.py::test_what_stripe_and_the_store_need_is_left",
+        test="tests/unit/actors/http/test_connection_limit.py::test_what_stripe_and_the_store_need_is_left",
         edits=(Edit(ROOM, "max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)", "descriptors"),),
         beyond=NO_FLOOD,
     ),
@@ -172,7 +172,7 @@ MUTANTS = (
         name="accepted-beyond-the-descriptors",
         wrong="Clients that wait for their connection are accepted without bound.",
         endangers="F39 F51",
-        test="tests/actors/test_http_door.py::test_no_more_than_the_limit_wait_for_their_connection",
+        test="tests/unit/actors/http/test_acceptor.py::test_no_more_than_the_limit_wait_for_their_connection",
         edits=(Edit(DOOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),),
         beyond=NO_FLOOD,
     ),
@@ -229,7 +229,7 @@ MUTANTS = (
         name="newest-closed-first",
         wrong="The connection that has been idle for the shortest time is closed to make room.",
         endangers="F51",
-        test="tests/actors/test_http_room.py::test_one_that_asks_again_is_last",
+        test="tests/unit/actors/http/test_connection_limit.py::test_one_that_asks_again_is_last",
         edits=(
             Edit(
                 ROOM,
@@ -243,7 +243,7 @@ MUTANTS = (
         name="metrics-rendered-each-time",
         wrong="Metrics are rendered for each request.",
         endangers="F51",
-        test="tests/actors/test_http_ops.py::test_metrics_are_rendered_once_a_second_at_most",
+        test="tests/unit/actors/http/test_operations.py::test_metrics_are_rendered_once_a_second_at_most",
         edits=(Edit(OPS, "if now - self._rendered_at >= METRICS_EVERY_S:", "if now >= self._rendered_at:"),),
         beyond="No simulated client asks for metrics.",
     ),
@@ -251,7 +251,7 @@ MUTANTS = (
         name="ops-key-begun-is-known",
         wrong="A part of the ops key opens what it guards.",
         endangers="F37",
-        test="tests/actors/test_http_ops.py::test_metrics_want_the_ops_key",
+        test="tests/unit/actors/http/test_operations.py::test_metrics_want_the_ops_key",
         edits=(
             Edit(
                 OPS,
@@ -266,7 +266,7 @@ MUTANTS = (
         name="reasons-without-the-key",
         wrong="With an ops key set, reasons in /readyz are shown to all.",
         endangers="F37",
-        test="tests/actors/test_http_ops.py::test_readiness_has_its_statuses_for_all",
+        test="tests/unit/actors/http/test_operations.py::test_readiness_has_its_statuses_for_all",
         edits=(Edit(OPS, "view if self.opened_by(request) else view.without_reasons()", "view"),),
         beyond="No simulated client reads reasons.",
     ),
@@ -274,7 +274,7 @@ MUTANTS = (
         name="refusals-flood-the-log",
         wrong="Each refusal is a line of the log.",
         endangers="F51",
-        test="tests/actors/test_http_rejections.py::test_the_first_is_logged_at_once_and_the_others_together",
+        test="tests/unit/actors/http/test_rejection_log.py::test_the_first_is_logged_at_once_and_the_others_together",
         edits=(Edit(REFUSALS, "        if counted is None:\n", "        if counted is None or not counted.count:\n"),),
         beyond=NO_FLOOD,
     ),
@@ -282,7 +282,7 @@ MUTANTS = (
         name="refused-at-the-door-unseen",
         wrong="A request without a valid identity leaves no line in the log.",
         endangers="F37",
-        test="tests/actors/test_http_rejections.py::test_what_http_refuses_is_in_the_log",
+        test="tests/unit/actors/http/test_rejection_log.py::test_what_http_refuses_is_in_the_log",
         edits=(Edit(HTTP, "                if refused.reason is not None:\n", "                if refused.close:\n"),),
         beyond="The simulation reads no log.",
     ),
@@ -290,7 +290,7 @@ MUTANTS = (
         name="infinite-limit-is-set",
         wrong="An infinite hard limit of files is set as it is, which macOS refuses.",
         endangers="F51",
-        test="tests/ops/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
+        test="tests/unit/process/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
         edits=(
             Edit(
                 FILES,
@@ -304,7 +304,7 @@ MUTANTS = (
         name="file-limit-lowered",
         wrong="A limit of files that is larger than what is wanted is lowered.",
         endangers="F51",
-        test="tests/ops/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
+        test="tests/unit/process/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
         edits=(Edit(FILES, "soft == limits.RLIM_INFINITY or soft >= most:", "soft == most:"),),
         beyond="A simulated process has no descriptors.",
     ),

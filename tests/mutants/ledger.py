@@ -2,13 +2,13 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/burials.py"
-COMMIT = "payment/actors/commit.py"
-DESK = "payment/actors/desk.py"
-HANDS = "payment/actors/hands.py"
-LANES = "payment/actors/lanes.py"
-MONGO = "payment/actors/mongo.py"
-WAITERS = "payment/actors/waiters.py"
+BURIALS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+HANDS = "payment/actors/ledger/in_flight.py"
+LANES = "payment/actors/ledger/order_queues.py"
+MONGO = "payment/actors/ledger/actor.py"
+WAITERS = "payment/actors/ledger/pending_replies.py"
 
 BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
 AT_THE_DESK = "    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:\n"
@@ -30,7 +30,7 @@ MUTANTS = (
         name="ack-before-the-write",
         wrong="An event is acknowledged when its write is sent, not when it is confirmed.",
         endangers="L4 F08 F25",
-        test="tests/actors/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=(
             Edit(COMMIT, "    EventArrived,\n)", "    EventArrived,\n    Handling,\n)"),
             Edit(
@@ -46,28 +46,28 @@ MUTANTS = (
         name="charge-before-the-write",
         wrong="A charge is handed to Stripe's line before its intent is confirmed.",
         endangers="L1 L2 F03 F43",
-        test="tests/actors/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=_early("not document.outbox", "self._hands.release(order)"),
     ),
     Mutant(
         name="publish-before-the-write",
         wrong="payment:created goes out before the document that says so is confirmed.",
         endangers="L2 F06 F43",
-        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
         edits=_early("document.outbox", "self._hands.release(order)"),
     ),
     Mutant(
         name="reply-before-the-write",
         wrong="201 is said before the document that says paid is confirmed.",
         endangers="L4 F43",
-        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
         edits=_early("document.payment", "self._waiters.written(order)"),
     ),
     Mutant(
         name="unknown-write-taken-as-written",
         wrong="A write whose answer was lost is taken for confirmed.",
         endangers="L1 L4 F26 F43",
-        test="tests/actors/test_mongo.py::TestUnknown::test_a_write_that_was_lost_is_made_again",
+        test="tests/unit/actors/ledger/test_actor.py::TestUnknown::test_a_write_that_was_lost_is_made_again",
         edits=(
             Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.UNKNOWN:"),
             Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.CONFLICT:"),
@@ -77,7 +77,7 @@ MUTANTS = (
         name="conflict-taken-as-written",
         wrong="What another process wrote first is taken for our own write.",
         endangers="L1 L4 F02 F34",
-        test="tests/actors/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(
             Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.CONFLICT:"),
             Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.UNKNOWN:"),
@@ -87,7 +87,7 @@ MUTANTS = (
         name="own-write-not-recognised",
         wrong="After a lost answer nobody asks whether the stored document is this very write.",
         endangers="F26",
-        test="tests/actors/test_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
         edits=(Edit(COMMIT, "or stored.writer.number not in work.sent:", "or work.sent:"),),
         beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
     ),
@@ -95,14 +95,14 @@ MUTANTS = (
         name="own-write-by-its-number-alone",
         wrong="A write of another process with the same number is taken for our own.",
         endangers="L1 L4 F26",
-        test="tests/actors/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
     ),
     Mutant(
         name="refused-while-a-write-may-land",
         wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
         endangers="L4 F26 F36",
-        test="tests/actors/test_commit.py::TestOrder"
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder"
         "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
         edits=(Edit(COMMIT, "if work.changed or self._must_fence(work):", "if work.changed:"),),
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
         name="unwritten-outcome-released-again",
         wrong="What ended, and could not be written, is handed over again as if it had never been.",
         endangers="L1 L2 F41",
-        test="tests/actors/test_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
         edits=(
             Edit(
                 DESK,
@@ -123,7 +123,7 @@ MUTANTS = (
         name="hung-straggler-not-noticed",
         wrong="A commit of what the store keeps failing may hang for ever, and nobody calls it stuck.",
         endangers="L4 F31 F32",
-        test="tests/actors/test_mongo.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
         edits=(
             Edit(
                 MONGO,
@@ -136,7 +136,7 @@ MUTANTS = (
         name="cache-kept-after-a-conflict",
         wrong="What collided is decided again on the cached document that made it collide.",
         endangers="L4 F02 F34",
-        test="tests/actors/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
             Edit(COMMIT, "work.before = None if work.sent else self._desk.cached(", "work.before = self._desk.cached("),
             Edit(
@@ -150,7 +150,7 @@ MUTANTS = (
         name="answered-from-the-cache",
         wrong="A step that writes nothing is decided on a cached document: 200 after another process cancelled.",
         endangers="L4 F21",
-        test="tests/actors/test_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
         edits=(
             Edit(
                 COMMIT,
@@ -166,14 +166,14 @@ MUTANTS = (
         name="lane-not-held-during-a-write",
         wrong="A later letter of an order is decided while the order's write is under way.",
         endangers="L4 F02",
-        test="tests/actors/test_lanes.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
+        test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
         edits=(Edit(LANES, "            lane.under_way = True\n", "            lane.under_way = False\n"),),
     ),
     Mutant(
         name="write-not-noted-as-sent",
         wrong='"Nothing was charged" is said to a request that has entered a write.',
         endangers="L4 F26",
-        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
         edits=(
             Edit(COMMIT, "                letter.write_sent = True\n", "                letter.write_sent = False\n"),
         ),
@@ -182,7 +182,7 @@ MUTANTS = (
         name="sweep-ends-with-an-outage",
         wrong="The sweep ends when the store is away once: what is due after that is never taken up.",
         endangers="L4 F25",
-        test="tests/actors/test_mongo_time.py::TestSweep::test_the_sweep_goes_on_after_an_outage",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_goes_on_after_an_outage",
         edits=(
             Edit(
                 MONGO,
@@ -197,7 +197,7 @@ MUTANTS = (
         name="sweep-for-itself-alone",
         wrong="The sweep looks for the work of this client id only: a dead neighbour's is left.",
         endangers="L4 F05",
-        test="tests/actors/test_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
         edits=(
             Edit(
                 MONGO,
@@ -210,7 +210,7 @@ MUTANTS = (
         name="sweep-that-drops",
         wrong="An order with something in hand is passed over by the sweep, whatever else of it is due.",
         endangers="L4 F28",
-        test="tests/actors/test_mongo_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand",
         edits=(
             Edit(
                 MONGO,
@@ -224,7 +224,7 @@ MUTANTS = (
         name="late-write-of-a-dead-run-waits-for-its-lease",
         wrong="An earlier run's work is looked for once: what lands a moment later waits for a minute.",
         endangers="F05",
-        test="tests/actors/test_mongo_time.py::TestSweep::"
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::"
         "test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds",
         edits=(
             Edit(
@@ -238,14 +238,14 @@ MUTANTS = (
         name="full-mailbox-held-as-given",
         wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
         endangers="L4 F39",
-        test="tests/actors/test_hands.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
+        test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
         edits=(Edit(HANDS, "        if given:\n", "        if given or actor:\n"),),
     ),
     Mutant(
         name="full-mailbox-not-noted",
         wrong="What found no room in a mailbox is not offered again soon.",
         endangers="F39",
-        test="tests/actors/test_mongo_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
+        test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
         edits=(
             Edit(
                 DESK,
@@ -259,7 +259,7 @@ MUTANTS = (
         name="lease-not-renewed",
         wrong="What waits long in this process's own queue loses its lease.",
         endangers="F14 F34",
-        test="tests/actors/test_hands.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
+        test="tests/unit/actors/ledger/test_in_flight.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
         edits=(Edit(HANDS, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
         beyond="It costs looks, and no money.",
     ),
@@ -267,7 +267,7 @@ MUTANTS = (
         name="lost-charge-called-never-sent",
         wrong="Of a charge that a dead actor had in its hands it is said that it was never sent.",
         endangers="L1 L2 F32",
-        test="tests/actors/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
         edits=(
             Edit(HANDS, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
             Edit(HANDS, "return ConfirmUnclear(", "return ConfirmWithheld("),
@@ -277,14 +277,14 @@ MUTANTS = (
         name="withdrawal-not-sent",
         wrong="What an order owes no longer is left in Stripe's line.",
         endangers="F20",
-        test="tests/actors/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
         edits=(Edit(HANDS, "and effect_id not in owed:", "and effect_id in owed:"),),
     ),
     Mutant(
         name="cancelled-in-the-same-write-told-paid",
         wrong="A request folded into one write with the order's cancel hears that it is paid.",
         endangers="L4 F21",
-        test="tests/actors/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
         edits=(
             Edit(
                 DESK,
@@ -297,14 +297,14 @@ MUTANTS = (
         name="overtaken-read-believed",
         wrong="A read that a write has overtaken answers whoever waits.",
         endangers="L4 F02",
-        test="tests/actors/test_waiters.py::TestOutcomes::test_nor_does_it_to_those_whose_time_is_up",
+        test="tests/unit/actors/ledger/test_pending_replies.py::TestOutcomes::test_nor_does_it_to_those_whose_time_is_up",
         edits=(Edit(WAITERS, "if waiting is None or order.rev < waiting.rev:", "if waiting is None:"),),
     ),
     Mutant(
         name="dead-letter-not-kept",
         wrong="A bad event is acknowledged though it could not be stored.",
         endangers="L4 F30",
-        test="tests/actors/test_mongo.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
         edits=(
             Edit(
                 BURIALS,
@@ -317,14 +317,14 @@ MUTANTS = (
         name="dead-letters-under-one-name",
         wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
         endangers="L4 F30",
-        test="tests/actors/test_mongo.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
         edits=(Edit(BURIALS, "DeadLetter(letter.identity, ", "DeadLetter(letter.subject, "),),
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
         wrong="Where one letter makes a document that can't be written, those folded with it are lost.",
         endangers="L4 F41",
-        test="tests/actors/test_mongo.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
+        test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
         edits=(
             Edit(
                 DESK,
@@ -338,21 +338,21 @@ MUTANTS = (
         name="callers-under-way-forgotten",
         wrong="A ledger that dies answers those who wait in lanes, not those whose write was under way.",
         endangers="L4 F32",
-        test="tests/actors/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
         edits=(Edit(MONGO, "[*self._lanes.waiting(), *self.desk.letters_under_way()]", "[*self._lanes.waiting()]"),),
     ),
     Mutant(
         name="restart-under-the-same-name",
         wrong="A ledger that was restarted takes what its predecessor had in hand for its own.",
         endangers="L1 F32",
-        test="tests/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
+        test="tests/unit/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
         edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
     ),
     Mutant(
         name="charges-taken-without-a-store",
         wrong="A request is taken in while the store is known to be away.",
         endangers="F25",
-        test="tests/actors/test_mongo.py::TestAway::test_before_it_was_reached_nothing_is_taken",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_before_it_was_reached_nothing_is_taken",
         edits=(
             Edit(
                 MONGO,
@@ -368,7 +368,7 @@ MUTANTS = (
         name="own-work-forgotten-in-an-outage",
         wrong="What an earlier run left is looked for once only, though the store went away meanwhile.",
         endangers="F25 F33",
-        test="tests/actors/test_mongo.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
         edits=(
             Edit(
                 MONGO,

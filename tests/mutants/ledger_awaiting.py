@@ -2,11 +2,11 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/commit.py"
-DESK = "payment/actors/desk.py"
-MONGO = "payment/actors/mongo.py"
-VIEWS = "payment/actors/views.py"
-WAITERS = "payment/actors/waiters.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+MONGO = "payment/actors/ledger/actor.py"
+VIEWS = "payment/actors/ledger/payment_views.py"
+WAITERS = "payment/actors/ledger/pending_replies.py"
 
 NO_LAW = "It costs calls and time, and no law is about either."
 
@@ -15,14 +15,14 @@ MUTANTS = (
         name="look-for-another-user",
         wrong="A request of another user makes a look, and gets the client secret that it brings.",
         endangers="F45",
-        test="tests/actors/test_awaiting.py::TestViews::test_another_user_makes_no_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_no_look",
         edits=(Edit(VIEWS, " and view.user_id == letter.user_id:", ":"),),
     ),
     Mutant(
         name="view-secret-on-a-dead-order",
         wrong="A request to see a payment gets the client secret of an order that has expired.",
         endangers="L3 F46",
-        test="tests/actors/test_awaiting.py::TestViews::test_an_order_that_expired_meanwhile_brings_no_secret",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_an_order_that_expired_meanwhile_brings_no_secret",
         edits=(
             Edit(
                 VIEWS,
@@ -35,7 +35,7 @@ MUTANTS = (
         name="view-without-a-look",
         wrong="A request to see a payment is answered by any write of its order, before the look that it asked for.",
         endangers="F45",
-        test="tests/actors/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_by_a_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_by_a_look",
         edits=(
             Edit(
                 VIEWS,
@@ -48,7 +48,7 @@ MUTANTS = (
         name="view-waits-for-ever",
         wrong="A request to see a payment waits until a look ends, however long that takes.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestViews::test_no_look_in_time_is_answered_without",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_no_look_in_time_is_answered_without",
         edits=(
             Edit(
                 VIEWS,
@@ -61,7 +61,7 @@ MUTANTS = (
         name="accepted-while-superseding",
         wrong="A request whose card supersedes another is answered with 202 while nothing of it is in the document.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
         edits=(
             Edit(
                 WAITERS,
@@ -74,7 +74,7 @@ MUTANTS = (
         name="superseding-request-waits-on",
         wrong="A request whose card supersedes another waits past its deadline for the cancel.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
         edits=(
             Edit(WAITERS, "                return late\n", "                return False\n"),
             Edit(
@@ -88,7 +88,7 @@ MUTANTS = (
         name="superseding-request-unknown",
         wrong="A request whose card supersedes another is answered with an unknown outcome once it could be charged.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestAnotherCard::test_the_intent_is_cancelled_and_the_next_one_confirmed",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_the_intent_is_cancelled_and_the_next_one_confirmed",
         edits=(
             Edit(
                 WAITERS,
@@ -103,7 +103,7 @@ MUTANTS = (
         name="requires-action-without-the-secret",
         wrong="A request is answered as one that wants the customer without what the browser needs.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestSecret::test_the_same_request_again_looks_and_gets_it",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_looks_and_gets_it",
         edits=(
             Edit(
                 WAITERS,
@@ -116,7 +116,7 @@ MUTANTS = (
         name="look-not-asked-for",
         wrong="A request that needs a look at its intent waits for one that is not asked for.",
         endangers="L4 F45",
-        test="tests/actors/test_awaiting.py::TestSecret::test_looks_are_two_seconds_apart",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_looks_are_two_seconds_apart",
         edits=(Edit(WAITERS, "                self._look_wanted.add(order.id)\n", ""),),
         beyond=NO_LAW,
     ),
@@ -125,7 +125,7 @@ MUTANTS = (
         wrong="A request of a client that can't authenticate is held until its deadline while its order "
         "awaits a customer.",
         endangers="F45",
-        test="tests/actors/test_awaiting.py::TestSecret::test_a_client_that_cant_authenticate_is_answered_at_once",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_a_client_that_cant_authenticate_is_answered_at_once",
         edits=(Edit(WAITERS, "            return math.inf\n", "            return 0.0\n"),),
         beyond=NO_LAW,
     ),
@@ -133,7 +133,7 @@ MUTANTS = (
         name="secret-of-the-write-lost",
         wrong="The write that makes an attempt awaiting does not bring the client secret to its request.",
         endangers="F45",
-        test="tests/actors/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
         edits=(
             Edit(
                 DESK,

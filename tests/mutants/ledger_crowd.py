@@ -3,16 +3,15 @@
 from tests.mutants.ledger_hands import NO_CROWD, NO_LAW
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/commit.py"
-LANES = "payment/actors/lanes.py"
-MONGO = "payment/actors/mongo.py"
-BESIDE = "tests/actors/test_mongo_time.py::TestDeadline::test_a_full_commit_goes_beside_another_at_once"
-BEHIND = (
-    "tests/actors/test_mongo_time.py::TestDeadline::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
-)
-DESK = "payment/actors/desk.py"
-NEW = "tests/actors/test_commit.py::TestNew"
-TURNS = "tests/actors/test_commit_turns.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+LANES = "payment/actors/ledger/order_queues.py"
+MONGO = "payment/actors/ledger/actor.py"
+TIME = "tests/unit/actors/ledger/test_time.py::TestDeadline"
+BESIDE = f"{TIME}::test_a_full_commit_goes_beside_another_at_once"
+BEHIND = f"{TIME}::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
+DESK = "payment/actors/ledger/commit_results.py"
+NEW = "tests/unit/actors/ledger/test_group_commit.py::TestNew"
+TURNS = "tests/unit/actors/ledger/test_group_commit_turns.py"
 
 MUTANTS = (
     Mutant(
@@ -27,7 +26,7 @@ MUTANTS = (
         name="behind-counted-anew",
         wrong="How long an order has waited for its turn begins anew with each letter that comes for it.",
         endangers="F39",
-        test="tests/actors/test_lanes.py::TestBehind::test_it_is_the_age_of_the_lane_that_is_next",
+        test="tests/unit/actors/ledger/test_order_queues.py::TestBehind::test_it_is_the_age_of_the_lane_that_is_next",
         edits=(
             Edit(
                 LANES,

@@ -2,17 +2,17 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/burials.py"
-COMMIT = "payment/actors/commit.py"
-DESK = "payment/actors/desk.py"
-HANDS = "payment/actors/hands.py"
-LANES = "payment/actors/lanes.py"
-D = "tests/actors/test_mongo_time.py::TestDeadline"
-H = "tests/actors/test_hands.py"
-L = "tests/actors/test_lanes.py"
-W = "tests/actors/test_waiters.py"
-WAITERS = "payment/actors/waiters.py"
-M = "tests/actors/test_mongo.py"
+BURIALS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+HANDS = "payment/actors/ledger/in_flight.py"
+LANES = "payment/actors/ledger/order_queues.py"
+D = "tests/unit/actors/ledger/test_time.py::TestDeadline"
+H = "tests/unit/actors/ledger/test_in_flight.py"
+L = "tests/unit/actors/ledger/test_order_queues.py"
+W = "tests/unit/actors/ledger/test_pending_replies.py"
+WAITERS = "payment/actors/ledger/pending_replies.py"
+M = "tests/unit/actors/ledger/test_actor.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
 NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."

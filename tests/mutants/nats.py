@@ -2,17 +2,17 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-ACTOR = "payment/actors/nats.py"
-EVENTS = "payment/edge/events.py"
-OUTGOING = "payment/actors/nats_outgoing.py"
-LINK = "payment/ports/nats_link.py"
-REFUSALS = "payment/actors/nats_refusals.py"
-JETSTREAM = "payment/ports/jetstream.py"
-SETTINGS = "payment/ports/jetstream_settings.py"
+ACTOR = "payment/actors/nats/actor.py"
+EVENTS = "payment/actors/nats/event_payloads.py"
+OUTGOING = "payment/actors/nats/publisher.py"
+LINK = "payment/adapters/nats/link.py"
+REFUSALS = "payment/actors/nats/refusal_log.py"
+JETSTREAM = "payment/adapters/nats/jetstream/transport.py"
+SETTINGS = "payment/adapters/nats/jetstream/settings.py"
 BELOW = "The simulation has a fake in the place of the broker: this file is not run there."
 TIME_ONLY = "Everything goes out in the end: only how soon differs, and that is tested by the second."
-REFUSED = "tests/actors/test_nats.py::TestRefusedPublishes::"
-OTHERS = "tests/ports/test_jetstream_made_by_others.py::"
+REFUSED = "tests/unit/actors/nats/test_actor.py::TestRefusedPublishes::"
+OTHERS = "tests/unit/adapters/nats/test_jetstream_made_by_others.py::"
 NO_TLS = "The simulation has a fake in the place of the broker, without a wire."
 
 MUTANTS = (
@@ -20,7 +20,7 @@ MUTANTS = (
         name="ack-on-arrival",
         wrong="An event is acknowledged when it is handed to the ledger.",
         endangers="L4 F08 F25",
-        test="tests/actors/test_nats.py::test_an_event_is_acknowledged_only_after_it_is_settled",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_is_acknowledged_only_after_it_is_settled",
         edits=(
             Edit(
                 ACTOR,
@@ -33,7 +33,7 @@ MUTANTS = (
         name="ack-during-an-outage",
         wrong="An event that could not be written is acknowledged instead of asked for again.",
         endangers="L4 F25",
-        test="tests/actors/test_nats.py::test_an_event_whose_process_died_before_the_ack_comes_again",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_process_died_before_the_ack_comes_again",
         edits=(
             Edit(
                 ACTOR,
@@ -46,7 +46,7 @@ MUTANTS = (
         name="redelivery-acknowledged-in-progress",
         wrong="A redelivery is acknowledged while its event is still being handled.",
         endangers="L4 F29",
-        test="tests/actors/test_nats.py::test_an_event_whose_letter_was_lost_is_handled_again",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_letter_was_lost_is_handled_again",
         edits=(
             Edit(
                 ACTOR,
@@ -59,7 +59,7 @@ MUTANTS = (
         name="refused-publish-called-done",
         wrong="An event that the broker did not take is marked as published.",
         endangers="L2 F28",
-        test="tests/actors/test_nats.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
+        test="tests/unit/actors/nats/test_actor.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
         edits=(
             Edit(
                 ACTOR,
@@ -72,7 +72,7 @@ MUTANTS = (
         name="refused-publish-dropped",
         wrong="An event that the broker did not take is not offered to it again.",
         endangers="L2 F28",
-        test="tests/actors/test_nats.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
+        test="tests/unit/actors/nats/test_actor.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
         edits=(
             Edit(
                 OUTGOING,
@@ -85,7 +85,7 @@ MUTANTS = (
         name="never-handled-again",
         wrong="What came of an event is forgotten, but not that it was being handled: its redelivery is passed over.",
         endangers="L4 F25 F29",
-        test="tests/actors/test_nats.py::test_what_can_not_be_written_now_comes_again_ever_later",
+        test="tests/unit/actors/nats/test_actor.py::test_what_can_not_be_written_now_comes_again_ever_later",
         edits=(
             Edit(
                 ACTOR,
@@ -99,14 +99,14 @@ MUTANTS = (
         name="bad-event-guessed-at",
         wrong="A created whose price is missing becomes an order for nothing.",
         endangers="L4 F30",
-        test="tests/edge/test_events.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
+        test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, '        raise BadEvent("price is missing")\n', "        price = Decimal(0)\n"),),
     ),
     Mutant(
         name="time-without-a-zone-guessed-at",
         wrong="A time without its zone is taken for UTC.",
         endangers="L4 F30",
-        test="tests/edge/test_events.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
+        test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, "(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)", "(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)?"),),
         beyond="What an event may look like is tested form by form.",
     ),
@@ -114,7 +114,7 @@ MUTANTS = (
         name="prices-that-differ",
         wrong="Of two prices in one event that differ, one is chosen.",
         endangers="L4 F30",
-        test="tests/edge/test_events.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
+        test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, "at_top is not None and in_ticket != at_top:", "at_top is not None and not in_ticket:"),),
         beyond="What an event may look like is tested form by form.",
     ),
@@ -125,7 +125,7 @@ MUTANTS = (
         test="tests/contract/test_jetstream.py::TestJetStream::test_the_same_message_id_is_delivered_once",
         edits=(
             Edit(
-                "payment/ports/jetstream.py",
+                "payment/adapters/nats/jetstream/transport.py",
                 'PUBLISH_TIMEOUT_S, {"Nats-Msg-Id": message_id})',
                 "PUBLISH_TIMEOUT_S, {})",
             ),
@@ -140,7 +140,7 @@ MUTANTS = (
         "test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again",
         edits=(
             Edit(
-                "payment/ports/jetstream_pull.py",
+                "payment/adapters/nats/jetstream/pull.py",
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us}"',
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us - stored_us}"',
             ),
@@ -151,7 +151,7 @@ MUTANTS = (
         name="tls-asked-for-and-not-had",
         wrong="Where NATS_URL says tls, a server that offers none gets the password unencrypted.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::test_where_the_url_says_tls_a_server_without_tls_gets_nothing",
+        test="tests/unit/adapters/nats/test_link.py::test_where_the_url_says_tls_a_server_without_tls_gets_nothing",
         edits=(
             Edit(
                 LINK,
@@ -170,7 +170,7 @@ MUTANTS = (
         name="tls-left-to-the-server",
         wrong="Where NATS_URL says tls, a server that only offers it is spoken to without.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::"
+        test="tests/unit/adapters/nats/test_link.py::"
         "test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes_before_the_handshake",
         edits=(
             Edit(
@@ -185,7 +185,7 @@ MUTANTS = (
         name="tls-forced-where-nobody-asked",
         wrong="A server that only offers TLS is spoken to with TLS also where NATS_URL says nats.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"
+        test="tests/unit/adapters/nats/test_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"
         "is_taken_without",
         edits=(Edit(LINK, '(scheme == "nats" and self._wants_tls)', 'scheme == "nats"'),),
         beyond=NO_TLS,
@@ -257,7 +257,7 @@ MUTANTS = (
         name="dead-letter-without-an-alarm",
         wrong="An order's event that can't be applied is put away with no more than a warning.",
         endangers="F30",
-        test="tests/actors/test_nats.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
+        test="tests/unit/actors/nats/test_actor.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
         edits=(
             Edit(
                 ACTOR,
@@ -271,7 +271,7 @@ MUTANTS = (
         name="max-deliver-not-looked-at",
         wrong="A consumer that gives an event up after some tries is read.",
         endangers="L4 F53",
-        test="tests/ports/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
         edits=(
             Edit(SETTINGS, 'int(config.get("max_deliver") or -1)) > 0:', 'int(config.get("max_deliver") or -1)) > 99:'),
         ),
@@ -281,7 +281,7 @@ MUTANTS = (
         name="headers-only-not-looked-at",
         wrong="A consumer whose events have no contents is read: each becomes an empty dead letter.",
         endangers="L4 F53",
-        test="tests/ports/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
         edits=(Edit(SETTINGS, 'if config.get("headers_only"):', 'if config.get("headers_only_"):'),),
         beyond=BELOW,
     ),
@@ -289,7 +289,7 @@ MUTANTS = (
         name="stream-without-acks-published-to",
         wrong="A stream that never acknowledges is published to, again and again.",
         endangers="L2 F53",
-        test="tests/ports/test_jetstream_settings.py::test_a_stream_that_can_not_take_our_events_is_not_published_to",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_can_not_take_our_events_is_not_published_to",
         edits=(Edit(SETTINGS, 'if config.get("no_ack"):', 'if config.get("no_ack_"):'),),
         beyond=BELOW,
     ),
@@ -297,7 +297,7 @@ MUTANTS = (
         name="discard-new-taken-for-a-limit-of-subjects",
         wrong="A stream that drops all but the last event of a subject, with `discard: new`, is taken for a fit one.",
         endangers="L4 F53",
-        test="tests/ports/test_jetstream_settings.py::test_a_stream_that_forgets_is_said_for_both_directions",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_forgets_is_said_for_both_directions",
         edits=(Edit(SETTINGS, 'new and bool(config.get("discard_new_per_subject"))', "new"),),
         beyond=BELOW,
     ),
@@ -319,7 +319,7 @@ MUTANTS = (
         name="well-before-an-answer",
         wrong="A subject counts as well when its consumer is there, whether it answers a pull or not.",
         endangers="F54",
-        test="tests/ports/test_publish_refused.py::test_a_consumer_that_may_not_be_read_is_never_called_well",
+        test="tests/unit/adapters/nats/test_publish_refused.py::test_a_consumer_that_may_not_be_read_is_never_called_well",
         edits=(
             Edit(
                 JETSTREAM,
@@ -338,7 +338,7 @@ MUTANTS = (
         test=OTHERS + "test_events_purged_before_they_were_read_are_an_alarm",
         edits=(
             Edit(
-                "payment/ports/jetstream_look.py",
+                "payment/adapters/nats/jetstream/checks.py",
                 "self._removed += max(0, last.num_pending - now.num_pending - delivered)",
                 "self._removed += min(0, delivered)",
             ),
@@ -349,18 +349,20 @@ MUTANTS = (
         name="restart-taken-for-a-second-process",
         wrong="A process of the same client id that was seen once is reported as a second living one.",
         endangers="F34",
-        test="tests/ports/test_nats_presence.py::test_processes_that_follow_one_another_are_no_clash",
-        edits=(Edit("payment/ports/nats_presence.py", "last - first >= BOTH_ALIVE_S", "last - first >= 0.0"),),
+        test="tests/unit/adapters/nats/test_presence.py::test_processes_that_follow_one_another_are_no_clash",
+        edits=(Edit("payment/adapters/nats/presence.py", "last - first >= BOTH_ALIVE_S", "last - first >= 0.0"),),
         beyond=BELOW,
     ),
     Mutant(
         name="second-process-not-seen",
         wrong="Two living processes with one client id take over one another's work, and nothing reports it.",
         endangers="F34",
-        test="tests/ports/test_nats_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
+        test="tests/unit/adapters/nats/test_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
         edits=(
             Edit(
-                "payment/ports/nats_presence.py", "if name == self._instance or not", "if name != self._instance or not"
+                "payment/adapters/nats/presence.py",
+                "if name == self._instance or not",
+                "if name != self._instance or not",
             ),
         ),
         beyond=BELOW,
@@ -369,10 +371,10 @@ MUTANTS = (
         name="streaming-refusal-called-an-outage",
         wrong="A publish that NATS Streaming refuses counts as a lost connection, which nothing reports.",
         endangers="F54",
-        test="tests/ports/test_publish_refused.py::test_nats_streaming_takes_no_more_channels",
+        test="tests/unit/adapters/nats/test_publish_refused.py::test_nats_streaming_takes_no_more_channels",
         edits=(
             Edit(
-                "payment/ports/streaming.py",
+                "payment/adapters/nats/streaming/transport.py",
                 "                return PublishRefused(self._in_words(error, self._connection))",
                 "                return TransportUnavailable(self._in_words(error, self._connection))",
             ),

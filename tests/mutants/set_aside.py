@@ -2,17 +2,17 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/commit.py"
-DESK = "payment/actors/desk.py"
-DOCUMENTS = "payment/ports/documents.py"
-MONGO = "payment/actors/mongo.py"
-SET_ASIDE = "payment/actors/set_aside.py"
-SWEEP = "payment/ports/due_sweep.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+DOCUMENTS = "payment/adapters/mongo/documents.py"
+MONGO = "payment/actors/ledger/actor.py"
+SET_ASIDE = "payment/actors/ledger/set_aside.py"
+SWEEP = "payment/adapters/mongo/due_sweep.py"
 VALIDITY = "payment/core/validity.py"
-A = "tests/actors/test_set_aside.py"
-D = "tests/ports/test_documents.py"
-S = "tests/ports/test_due_sweep.py"
-V = "tests/core/test_validity.py"
+A = "tests/unit/actors/ledger/test_set_aside.py"
+D = "tests/unit/adapters/mongo/test_documents.py"
+S = "tests/unit/adapters/mongo/test_due_sweep.py"
+V = "tests/unit/core/test_validity.py"
 
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 NO_EXCEPTION = "No order of a world makes deciding raise: the check on reading keeps such documents out."

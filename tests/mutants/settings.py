@@ -2,9 +2,9 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-LISTENING = "payment/listening.py"
-LOGIN = "payment/ports/nats_login.py"
-LINK = "payment/ports/nats_link.py"
+LISTENING = "payment/process/listening.py"
+LOGIN = "payment/adapters/nats/login.py"
+LINK = "payment/adapters/nats/link.py"
 NO_PROCESS = "The simulation begins with valid settings and simulated sockets."
 
 MUTANTS = (
@@ -12,7 +12,7 @@ MUTANTS = (
         name="a-taken-port-is-left-out",
         wrong="Of a host's addresses one whose port another process has is left out in silence.",
         endangers="L4",
-        test="tests/test_listening.py::test_of_several_addresses_all_are_listened_on_at_one_port_or_none",
+        test="tests/unit/process/test_listening.py::test_of_several_addresses_all_are_listened_on_at_one_port_or_none",
         edits=(
             Edit(LISTENING, "errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})", "errno.EADDRNOTAVAIL, errno.EADDRINUSE})"),
         ),
@@ -22,7 +22,7 @@ MUTANTS = (
         name="a-name-without-an-address-crashes",
         wrong="What the resolver says of a host is no refusal in words.",
         endangers="L4",
-        test="tests/test_listening.py::test_a_host_that_has_no_address_may_be_the_shells",
+        test="tests/unit/process/test_listening.py::test_a_host_that_has_no_address_may_be_the_shells",
         edits=(Edit(LISTENING, "except socket.gaierror as error:", "except ConnectionError as error:"),),
         beyond=NO_PROCESS,
     ),
@@ -30,7 +30,7 @@ MUTANTS = (
         name="health-asked-over-ipv4-alone",
         wrong="The container's health check asks 127.0.0.1, wherever the service listens.",
         endangers="L4",
-        test="tests/test_healthcheck.py::test_it_asks_the_address_that_is_listened_on",
+        test="tests/unit/test_healthcheck.py::test_it_asks_the_address_that_is_listened_on",
         edits=(Edit("payment/healthcheck.py", "for each in _reached_at(host):", 'for each in ("127.0.0.1",):'),),
         beyond=NO_PROCESS,
     ),
@@ -38,9 +38,13 @@ MUTANTS = (
         name="a-closed-stdin-becomes-a-socket",
         wrong="A standard stream that the parent closed is left closed.",
         endangers="F33",
-        test="tests/test_standard_streams.py::test_no_closed_stream_becomes_a_socket",
+        test="tests/unit/process/test_standard_streams.py::test_no_closed_stream_becomes_a_socket",
         edits=(
-            Edit("payment/standard_streams.py", "STANDARD_DESCRIPTORS = (0, 1, 2)", "STANDARD_DESCRIPTORS = (1, 2)"),
+            Edit(
+                "payment/process/standard_streams.py",
+                "STANDARD_DESCRIPTORS = (0, 1, 2)",
+                "STANDARD_DESCRIPTORS = (1, 2)",
+            ),
         ),
         beyond=NO_PROCESS,
     ),
@@ -48,7 +52,7 @@ MUTANTS = (
         name="a-stopped-terminal-holds-up-the-loop",
         wrong="Log lines are written to a terminal as it was inherited, and wait for it.",
         endangers="F39",
-        test="tests/ops/test_log_writer.py::test_a_terminal_that_was_stopped_holds_up_no_writer",
+        test="tests/unit/ops/test_log_writer.py::test_a_terminal_that_was_stopped_holds_up_no_writer",
         edits=(
             Edit(
                 "payment/ops/log_writer.py",
@@ -62,18 +66,18 @@ MUTANTS = (
         name="a-secret-shown-in-the-wrong-variable",
         wrong="A bad value is repeated, though it is another variable's secret.",
         endangers="F37",
-        test="tests/test_settings.py::test_a_secret_in_the_wrong_variable_is_never_shown",
-        edits=(Edit("payment/setting_variable.py", "hider.fit(self.show(text)), hint)", "self.show(text), hint)"),),
+        test="tests/unit/settings/test_environment.py::test_a_secret_in_the_wrong_variable_is_never_shown",
+        edits=(Edit("payment/settings/variable.py", "hider.fit(self.show(text)), hint)", "self.show(text), hint)"),),
         beyond=NO_PROCESS,
     ),
     Mutant(
         name="a-secret-taken-as-a-name",
         wrong="A key that is valid as a client id or a group is taken, and stands in each line of the log.",
         endangers="F37",
-        test="tests/test_settings.py::test_a_secret_in_the_wrong_variable_is_never_shown",
+        test="tests/unit/settings/test_environment.py::test_a_secret_in_the_wrong_variable_is_never_shown",
         edits=(
             Edit(
-                "payment/setting_variable.py",
+                "payment/settings/variable.py",
                 "if self.show is not hidden and hider",
                 "if self.show is hidden and hider",
             ),
@@ -84,10 +88,10 @@ MUTANTS = (
         name="a-live-key-to-a-sandbox-on-loopback",
         wrong="A live key may go to http:// on this machine, where a sandbox says of each order that it is paid.",
         endangers="L2",
-        test="tests/test_settings.py::test_a_live_key_goes_nowhere_unencrypted",
+        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
         edits=(
             Edit(
-                "payment/setting_conflicts.py",
+                "payment/settings/conflicts.py",
                 'not base.startswith("http://")',
                 'not base.startswith("http://") or "127.0.0.1" in base',
             ),
@@ -98,15 +102,15 @@ MUTANTS = (
         name="the-former-key-not-taken",
         wrong="While the key is being changed, tokens of the former one get 401.",
         endangers="F37",
-        test="tests/edge/test_identity.py::test_while_a_key_is_being_changed_tokens_of_both_are_good",
-        edits=(Edit("payment/edge/identity.py", "    for key in keys:", "    for key in keys[:1]:"),),
+        test="tests/unit/actors/http/test_auth.py::test_while_a_key_is_being_changed_tokens_of_both_are_good",
+        edits=(Edit("payment/actors/http/auth.py", "    for key in keys:", "    for key in keys[:1]:"),),
         beyond=NO_PROCESS,
     ),
     Mutant(
         name="nats-password-sent-as-it-stands",
         wrong="User and password of NATS_URL are sent without being percent-decoded.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::test_what_is_sent_is_decoded",
+        test="tests/unit/adapters/nats/test_link.py::test_what_is_sent_is_decoded",
         edits=(Edit(LINK, '(unquote(part, errors="strict") for part in', "(part for part in"),),
         beyond=NO_PROCESS,
     ),
@@ -114,7 +118,7 @@ MUTANTS = (
         name="no-signature-where-none-is-asked-for",
         wrong="A server that takes connections without credentials gets none, and we are another user there.",
         endangers="F37",
-        test="tests/ports/test_nats_login_servers.py::test_an_nkey",
+        test="tests/unit/adapters/nats/test_login_servers.py::test_an_nkey",
         edits=(Edit(LINK, "            self._auth_configured = True\n", ""),),
         beyond=NO_PROCESS,
     ),
@@ -122,7 +126,7 @@ MUTANTS = (
         name="tls-variables-without-tls",
         wrong="A server without TLS is spoken to in the clear though a CA is named.",
         endangers="F37",
-        test="tests/ports/test_nats_link.py::test_where_a_ca_is_named_a_server_without_tls_gets_nothing",
+        test="tests/unit/adapters/nats/test_link.py::test_where_a_ca_is_named_a_server_without_tls_gets_nothing",
         edits=(Edit(LINK, 'if scheme == "tls" or (scheme == "nats" and self._wants_tls):', 'if scheme == "tls":'),),
         beyond=NO_PROCESS,
     ),
@@ -130,7 +134,7 @@ MUTANTS = (
         name="an-accounts-seed-taken-for-a-users",
         wrong="The kind of an nkey is not looked at.",
         endangers="F37",
-        test="tests/ports/test_nats_login.py::test_a_seed_of_another_kind_is_refused",
+        test="tests/unit/adapters/nats/test_login.py::test_a_seed_of_another_kind_is_refused",
         edits=(Edit(LOGIN, "body[1] >> 3) != PREFIX_USER:", "body[1] >> 3) < 0:"),),
         beyond=NO_PROCESS,
     ),
@@ -138,8 +142,8 @@ MUTANTS = (
         name="a-live-key-by-an-address-in-capitals",
         wrong="A live key is sent unencrypted where the address begins with HTTP:// in capitals.",
         endangers="L1",
-        test="tests/test_settings.py::test_a_live_key_goes_nowhere_unencrypted",
-        edits=(Edit("payment/setting_values.py", "{url.scheme}://", "{value.partition('://')[0]}://"),),
+        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
+        edits=(Edit("payment/settings/values.py", "{url.scheme}://", "{value.partition('://')[0]}://"),),
         beyond=NO_PROCESS,
     ),
 )

@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-STORE = "payment/ports/mongo_store.py"
-SWEEP = "payment/ports/due_sweep.py"
-DOCUMENTS = "payment/ports/documents.py"
+STORE = "payment/adapters/mongo/store.py"
+SWEEP = "payment/adapters/mongo/due_sweep.py"
+DOCUMENTS = "payment/adapters/mongo/documents.py"
 VALIDITY = "payment/core/validity.py"
-WRITES = "payment/ports/mongo_writes.py"
-INDEXES = "payment/ports/mongo_indexes.py"
+WRITES = "payment/adapters/mongo/writes.py"
+INDEXES = "payment/adapters/mongo/indexes.py"
 
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
@@ -16,7 +16,7 @@ MUTANTS = (
         name="no-rev-in-the-filter",
         wrong="A document is replaced whatever its revision: the last writer wins.",
         endangers="L1 L4 F02 F34",
-        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
         edits=(Edit(WRITES, '{"_id": write.order_id, "rev": write.revision - 1}', '{"_id": write.order_id}'),),
         beyond=REAL_ONES,
     ),
@@ -24,7 +24,7 @@ MUTANTS = (
         name="read-before-the-majority",
         wrong="Reads see what a failover may yet roll back.",
         endangers="L1 L2 F43",
-        test="tests/ports/test_mongo_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
         edits=(Edit(STORE, 'ReadConcern("majority")', 'ReadConcern("local")'),),
         beyond=REAL_ONES,
     ),
@@ -32,7 +32,7 @@ MUTANTS = (
         name="read-from-a-secondary",
         wrong="Reads may go to a server that lags behind.",
         endangers="L4 F43",
-        test="tests/ports/test_mongo_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_read_shows_what_a_majority_has_whatever_the_url_says",
         edits=(Edit(STORE, "ReadPreference.PRIMARY,", "ReadPreference.SECONDARY_PREFERRED,"),),
         beyond=REAL_ONES,
     ),
@@ -40,7 +40,7 @@ MUTANTS = (
         name="confirmed-by-one",
         wrong="A write counts as confirmed when one server has it.",
         endangers="L1 L2 F43",
-        test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
         edits=(Edit(WRITES, 'WriteConcern(w="majority", ', "WriteConcern(w=1, "),),
         beyond=REAL_ONES,
     ),
@@ -48,7 +48,7 @@ MUTANTS = (
         name="confirmed-before-the-journal",
         wrong="A write counts as confirmed before it is journaled.",
         endangers="L1 L2 F43",
-        test="tests/ports/test_mongo_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_is_confirmed_by_a_majority_that_journaled_it",
         edits=(Edit(WRITES, "j=True, ", ""),),
         beyond=REAL_ONES,
     ),
@@ -56,7 +56,7 @@ MUTANTS = (
         name="ordered-batch",
         wrong="The first document of a batch that collides stops those behind it, which count as written.",
         endangers="L4 F41",
-        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
         edits=(Edit(WRITES, '{"ordered": False, "writeConcern"', '{"ordered": True, "writeConcern"'),),
         beyond=REAL_ONES,
     ),
@@ -64,7 +64,7 @@ MUTANTS = (
         name="write-concern-error-ignored",
         wrong="A write that no majority has confirmed counts as written.",
         endangers="L1 F26 F43",
-        test="tests/ports/test_mongo_store.py::test_what_no_majority_has_confirmed_is_unknown",
+        test="tests/unit/adapters/mongo/test_store.py::test_what_no_majority_has_confirmed_is_unknown",
         edits=(Edit(WRITES, 'answer.get("writeConcernError"):', 'answer.get("writeConcernErrors"):'),),
         beyond=REAL_ONES,
     ),
@@ -72,7 +72,7 @@ MUTANTS = (
         name="lost-answer-called-not-written",
         wrong="A write whose answer was lost is said to be refused.",
         endangers="L1 L4 F26",
-        test="tests/ports/test_mongo_store.py::test_a_write_without_an_answer_is_unknown_and_is_sent_once",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_without_an_answer_is_unknown_and_is_sent_once",
         edits=(
             Edit(
                 WRITES,
@@ -86,7 +86,7 @@ MUTANTS = (
         name="not-due-at-its-time",
         wrong="An order is not found at the very time at which it is due.",
         endangers="L4 F05",
-        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
         edits=(Edit(SWEEP, "each.due is not None and each.due <= now)", "each.due is not None and each.due < now)"),),
         beyond=REAL_ONES,
     ),
@@ -94,7 +94,7 @@ MUTANTS = (
         name="number-not-due-at-its-time",
         wrong="Nor is it where it is looked for by the number.",
         endangers="F05",
-        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
         edits=(Edit(SWEEP, '{**since, "$lte": now_ms}', '{**since, "$lt": now_ms}'),),
         beyond=REAL_ONES,
     ),
@@ -102,7 +102,7 @@ MUTANTS = (
         name="due-without-its-number",
         wrong="A deadline is written as a date alone, and found once a minute.",
         endangers="F05",
-        test="tests/ports/test_mongo_store.py::test_what_is_due_is_written_with_its_number",
+        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_written_with_its_number",
         edits=(
             Edit(
                 WRITES,
@@ -116,7 +116,7 @@ MUTANTS = (
         name="older-release-not-found",
         wrong="What an older release wrote is looked for when the process starts, and never again.",
         endangers="F34",
-        test="tests/ports/test_mongo_store.py::test_the_sweep_looks_by_number_and_once_a_minute_by_date",
+        test="tests/unit/adapters/mongo/test_store.py::test_the_sweep_looks_by_number_and_once_a_minute_by_date",
         edits=(
             Edit(
                 SWEEP,
@@ -130,7 +130,7 @@ MUTANTS = (
         name="absurdly-due-not-found",
         wrong="What a clock that was wrong has put off for a year is not found.",
         endangers="L4 F38",
-        test="tests/ports/test_mongo_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
+        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
         edits=(
             Edit(
                 SWEEP,
@@ -144,7 +144,7 @@ MUTANTS = (
         name="dead-letter-lost-in-an-outage",
         wrong="A dead letter that could not be stored counts as kept.",
         endangers="L4 F30",
-        test="tests/ports/test_mongo_store.py::test_a_dead_letter_that_was_not_stored_is_not_called_kept",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_dead_letter_that_was_not_stored_is_not_called_kept",
         edits=(
             Edit(
                 STORE,
@@ -158,7 +158,7 @@ MUTANTS = (
         name="long-document-fails-its-batch",
         wrong="A document too long for MongoDB is sent with its batch, which the driver then refuses whole.",
         endangers="L4 F41",
-        test="tests/ports/test_mongo_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_document_that_is_too_long_is_not_sent_with_the_others",
         edits=(Edit(WRITES, "    if size_bytes > DOCUMENT_BYTES_MAX:\n        return None\n", ""),),
         beyond=REAL_ONES,
     ),
@@ -166,7 +166,7 @@ MUTANTS = (
         name="long-command",
         wrong="As many orders as come together are sent in one command: the driver refuses one that is too long.",
         endangers="L4 F41",
-        test="tests/ports/test_mongo_store.py::test_a_command_is_no_longer_than_the_driver_takes",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_command_is_no_longer_than_the_driver_takes",
         edits=(
             Edit(WRITES, "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2", "COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX * 200"),
         ),
@@ -176,7 +176,7 @@ MUTANTS = (
         name="inserted-though-known",
         wrong="Where one order of a commit begins, the others are inserted too, and collide with themselves.",
         endangers="L4",
-        test="tests/ports/test_mongo_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_write_is_fenced_by_its_revision_and_stands_alone",
         edits=(
             Edit(
                 WRITES,
@@ -190,7 +190,7 @@ MUTANTS = (
         name="order-without-a-revision",
         wrong="An order whose revision somebody has taken out is taken for one: each write of it collides, for ever.",
         endangers="L4 F41",
-        test="tests/ports/test_mongo_store.py::test_an_order_without_a_revision_is_none",
+        test="tests/unit/adapters/mongo/test_store.py::test_an_order_without_a_revision_is_none",
         edits=(Edit(VALIDITY, "if not _counts(order.rev, 1):", "if not _counts(order.rev, 0):"),),
         beyond=REAL_ONES,
     ),
@@ -198,7 +198,7 @@ MUTANTS = (
         name="newer-format-written-over",
         wrong="A document of a newer release is read as one of this, and written over.",
         endangers="L1 L2 F33",
-        test="tests/ports/test_mongo_store.py::test_a_document_of_a_newer_release_is_left_alone",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_document_of_a_newer_release_is_left_alone",
         edits=(Edit(DOCUMENTS, "if order.format not in READABLE:", "if order.format < FORMAT - 1:"),),
         beyond=REAL_ONES,
     ),
@@ -206,7 +206,7 @@ MUTANTS = (
         name="dead-letter-of-a-used-name-lost",
         wrong="A bad event whose name another one has is called kept.",
         endangers="L4 F30",
-        test="tests/ports/test_mongo_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
+        test="tests/unit/adapters/mongo/test_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
         edits=(
             Edit(STORE, "            await self._insert(letter, letter.name_beside)\n", "            return True\n"),
         ),
@@ -216,7 +216,7 @@ MUTANTS = (
         name="dead-letter-known-by-its-bytes-alone",
         wrong="A bad event counts as kept where one with its name and its bytes is, though of another subject.",
         endangers="L4 F30",
-        test="tests/ports/test_mongo_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
+        test="tests/unit/adapters/mongo/test_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
         edits=(
             Edit(
                 STORE,
@@ -230,7 +230,7 @@ MUTANTS = (
         name="second-name-by-its-subject-alone",
         wrong="The second name of a bad event says nothing of its bytes: a third event bears it as well, and is lost.",
         endangers="L4 F30",
-        test="tests/ports/test_mongo_store.py::test_a_second_name_tells_events_apart_by_what_they_say",
+        test="tests/unit/adapters/mongo/test_store.py::test_a_second_name_tells_events_apart_by_what_they_say",
         edits=(Edit("payment/ports/store.py", "(self.subject.encode(), self.data))", '(self.subject.encode(), b""))'),),
         beyond=REAL_ONES,
     ),
@@ -238,7 +238,7 @@ MUTANTS = (
         name="uncounted-taken-for-written",
         wrong="What a server names no error for counts as written, though it says that it wrote fewer.",
         endangers="L1 L4 F02 F26",
-        test="tests/ports/test_mongo_store.py::test_an_answer_that_counts_too_few_is_asked_for_each",
+        test="tests/unit/adapters/mongo/test_store.py::test_an_answer_that_counts_too_few_is_asked_for_each",
         edits=(Edit(WRITES, 'return not failed or bool(answer.get("n", 0) >= count - len(failed))', "return True"),),
         beyond=REAL_ONES,
     ),
@@ -246,7 +246,7 @@ MUTANTS = (
         name="indexes-made-together",
         wrong="All indexes are made by one command: FerretDB breaks off when some of them are there.",
         endangers="F25",
-        test="tests/ports/test_mongo_refusals.py::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
+        test="tests/unit/adapters/mongo/test_refusals.py::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
         edits=(
             Edit(INDEXES, "    for index in missing.to_make:", "    if missing.to_make:"),
             Edit(INDEXES, "create_indexes([index.model])", "create_indexes([each.model for each in missing.to_make])"),

@@ -2,20 +2,20 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/commit.py"
-DESK = "payment/actors/desk.py"
-LINES = "payment/actors/commit_lines.py"
-STATE = "payment/actors/store_state.py"
-ERRORS = "payment/ports/mongo_errors.py"
-INDEXES = "payment/ports/mongo_indexes.py"
-OPTIONS = "payment/ports/mongo_options.py"
-STORE = "payment/ports/mongo_store.py"
-WRITES = "payment/ports/mongo_writes.py"
-VALUES = "payment/setting_values.py"
+COMMIT = "payment/actors/ledger/group_commit.py"
+DESK = "payment/actors/ledger/commit_results.py"
+LINES = "payment/actors/ledger/commit_log.py"
+STATE = "payment/actors/ledger/store_state.py"
+ERRORS = "payment/adapters/mongo/errors.py"
+INDEXES = "payment/adapters/mongo/indexes.py"
+OPTIONS = "payment/adapters/mongo/options.py"
+STORE = "payment/adapters/mongo/store.py"
+WRITES = "payment/adapters/mongo/writes.py"
+VALUES = "payment/settings/values.py"
 
-M = "tests/actors/test_mongo.py"
-S = "tests/actors/test_store_state.py"
-R = "tests/ports/test_mongo_refusals.py"
+M = "tests/unit/actors/ledger/test_actor.py"
+S = "tests/unit/actors/ledger/test_store_state.py"
+R = "tests/unit/adapters/mongo/test_refusals.py"
 SAYS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
@@ -132,7 +132,7 @@ MUTANTS = (
         name="storm-of-commit-lines",
         wrong="Each commit that fails is logged.",
         endangers="F52",
-        test="tests/actors/test_report.py::TestStore::test_a_storm_of_failed_writes_is_a_few_lines",
+        test="tests/unit/actors/ledger/test_telemetry.py::TestStore::test_a_storm_of_failed_writes_is_a_few_lines",
         edits=(Edit(LINES, "= 0, now_s + LINE_EVERY_S", "= 0, now_s"),),
     ),
     Mutant(
@@ -171,7 +171,7 @@ MUTANTS = (
         name="url-sets-a-deadline-over-all",
         wrong="`timeoutMS` in the URL shortens every deadline, that of the write concern too.",
         endangers="F26 F43",
-        test="tests/ports/test_mongo_options.py::test_a_url_weakens_no_write_and_no_read",
+        test="tests/unit/adapters/mongo/test_options.py::test_a_url_weakens_no_write_and_no_read",
         edits=(Edit(OPTIONS, '        "timeoutMS": None,\n', ""),),
         beyond=REAL_ONES,
     ),
@@ -179,7 +179,7 @@ MUTANTS = (
         name="url-checked-by-another-rule",
         wrong="A URL that the driver refuses is found out by a traceback.",
         endangers="F25",
-        test="tests/test_settings.py::test_a_bad_value_is_shown_without_its_secrets",
+        test="tests/unit/settings/test_environment.py::test_a_bad_value_is_shown_without_its_secrets",
         edits=(
             Edit(VALUES, "    _check(mongo_problem(value) is None)\n", ""),
             Edit(VALUES, "not _bad_options(value) and mongo_problem(value) is None", "not _bad_options(value)"),
@@ -193,7 +193,7 @@ MUTANTS = (
         test=f"{M}::TestUnknown::test_a_request_whose_charge_is_at_stripe_does_not_wait_for_a_store_that_is_lost",
         edits=(
             Edit(
-                "payment/actors/mongo.py",
+                "payment/actors/ledger/actor.py",
                 "            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)\n",
                 "            pass\n",
             ),

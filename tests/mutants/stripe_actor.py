@@ -17,7 +17,7 @@ MUTANTS = (
         name="decline-taken-as-unclear",
         wrong="A declined card is tried again, and its client gets no answer.",
         endangers="L4 F15",
-        test="tests/actors/stripe/test_actor.py::test_a_decline_is_reported_with_its_code",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_decline_is_reported_with_its_code",
         edits=(
             Edit(
                 OUTCOMES,
@@ -30,7 +30,7 @@ MUTANTS = (
         name="unclear-taken-as-declined",
         wrong="A confirm without an answer is called declined.",
         endangers="L1 L2 F09 F11",
-        test="tests/actors/stripe/test_actor.py::test_a_charge_without_an_answer_is_unclear_and_not_sent_again",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_charge_without_an_answer_is_unclear_and_not_sent_again",
         edits=(
             Edit(
                 OUTCOMES,
@@ -50,7 +50,7 @@ MUTANTS = (
         name="refusal-after-409-believed",
         wrong="A refusal is believed though Stripe has spoken of another request with its key.",
         endangers="L1 L2 F13",
-        test="tests/actors/stripe/test_outcomes.py::test_a_refusal_is_no_proof_where_another_request_had_the_key",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_a_refusal_is_no_proof_where_another_request_had_the_key",
         edits=(
             Edit(
                 OUTCOMES,
@@ -64,7 +64,7 @@ MUTANTS = (
         wrong="That Stripe spoke of an earlier request with the confirm's key is forgotten: what is given "
         "back counts as never sent.",
         endangers="L1 L2 F13 F20",
-        test="tests/actors/stripe/test_actor.py::test_a_key_in_use_waits_with_the_same_key",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_key_in_use_waits_with_the_same_key",
         edits=(
             Edit(
                 SCHEDULER,
@@ -78,7 +78,7 @@ MUTANTS = (
         name="unexpected-state-called-unsent",
         wrong="A confirm that Stripe refused for the intent's state is called never sent when it is given back.",
         endangers="L1 L2 F18",
-        test="tests/actors/stripe/test_actor.py::test_a_confirm_that_was_refused_for_the_state_is_never_called_unsent",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_confirm_that_was_refused_for_the_state_is_never_called_unsent",
         edits=(
             Edit(
                 OUTCOMES,
@@ -91,7 +91,7 @@ MUTANTS = (
         name="unexpected-state-taken-as-refused",
         wrong="A confirm that Stripe refused for the intent's state is called refused without a look.",
         endangers="L1 L2 F05 F18",
-        test="tests/actors/stripe/test_actor.py::test_an_unexpected_state_is_looked_at",
+        test="tests/unit/actors/stripe/test_actor.py::test_an_unexpected_state_is_looked_at",
         edits=(
             Edit(
                 OUTCOMES,
@@ -109,7 +109,7 @@ MUTANTS = (
         name="created-status-believed",
         wrong="What a replayed create says of its intent is taken for what the intent is now.",
         endangers="L1 L2 F47",
-        test="tests/actors/stripe/test_actor.py::test_the_status_of_a_replayed_create_is_no_evidence",
+        test="tests/unit/actors/stripe/test_actor.py::test_the_status_of_a_replayed_create_is_no_evidence",
         edits=(
             Edit(
                 OUTCOMES,
@@ -127,7 +127,7 @@ MUTANTS = (
         name="create-without-an-answer-is-stored",
         wrong="A create without an answer takes the next number, as if an error had been replayed for it.",
         endangers="L1 F09 F47",
-        test="tests/actors/stripe/test_actor.py::test_a_create_without_an_answer_goes_back_to_the_ledger_too",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_create_without_an_answer_goes_back_to_the_ledger_too",
         edits=(
             Edit(
                 OUTCOMES,
@@ -140,7 +140,7 @@ MUTANTS = (
         name="cancel-error-taken-for-canceled",
         wrong="An error of a cancel is taken for the cancel of its intent.",
         endangers="L1 L2 F18 F46",
-        test="tests/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
         edits=(
             Edit(
                 OUTCOMES,
@@ -157,14 +157,14 @@ MUTANTS = (
         name="cancelled-again-without-a-look",
         wrong="A cancel that does not work is repeated for ever, and its intent never looked at.",
         endangers="L4 F12 F46",
-        test="tests/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
         edits=(Edit(OUTCOMES, "    return structs.replace(progress, look=LookReason.CANCEL)\n", "    return None\n"),),
     ),
     Mutant(
         name="unanswered-cancel-ends",
         wrong="A cancel that any intent answers counts as done, whatever it says.",
         endangers="L1 L2 F46",
-        test="tests/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
         edits=(
             Edit(
                 OUTCOMES,
@@ -178,7 +178,7 @@ MUTANTS = (
         name="listed-and-created-all-the-same",
         wrong="A list of charges that shows one that is kept does not stop the create after it.",
         endangers="L1 F47",
-        test="tests/actors/stripe/test_actor.py::test_an_old_order_is_listed_before_its_create",
+        test="tests/unit/actors/stripe/test_actor.py::test_an_old_order_is_listed_before_its_create",
         edits=(
             Edit(
                 OUTCOMES,
@@ -191,7 +191,7 @@ MUTANTS = (
         name="given-back-charge-stops-the-create",
         wrong="A charge that was given back stops the create after it: its order is never payable again.",
         endangers="L4 F47 F49",
-        test="tests/actors/stripe/test_outcomes.py::test_a_create_under_an_old_key_is_preceded_by_a_list",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_a_create_under_an_old_key_is_preceded_by_a_list",
         edits=(
             Edit(
                 OUTCOMES,
@@ -204,14 +204,14 @@ MUTANTS = (
         name="created-while-a-charge-is-pending",
         wrong="An intent is created while another charge of its order is processing.",
         endangers="L1 F47",
-        test="tests/actors/stripe/test_outcomes.py::test_a_create_under_an_old_key_is_preceded_by_a_list",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_a_create_under_an_old_key_is_preceded_by_a_list",
         edits=(Edit(OUTCOMES, "    if outcome.pending:\n", "    if outcome.pending and outcome.charges:\n"),),
     ),
     Mutant(
         name="list-left-out",
         wrong="A create whose key Stripe may have forgotten leaves without a list before it.",
         endangers="L1 F47",
-        test="tests/actors/stripe/test_actor.py::"
+        test="tests/unit/actors/stripe/test_actor.py::"
         "test_a_create_whose_key_grows_old_while_it_waits_is_preceded_by_a_list",
         edits=(
             Edit(
@@ -225,7 +225,7 @@ MUTANTS = (
         name="list-judged-at-the-release",
         wrong="Whether a create needs a list before it is asked when it is released, not when it leaves.",
         endangers="L1 F34 F47",
-        test="tests/actors/stripe/test_actor.py::test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_create_whose_key_grows_old_in_its_queue_is_preceded_by_a_list",
         edits=(
             Edit(
                 SCHEDULER,
@@ -238,7 +238,7 @@ MUTANTS = (
         name="secret-of-a-replayed-answer",
         wrong="The client secret of a replayed answer is handed on: it may be of an order that is paid by now.",
         endangers="F45 F46",
-        test="tests/actors/stripe/test_outcomes.py::"
+        test="tests/unit/actors/stripe/test_outcomes.py::"
         "test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner",
         edits=(
             Edit(
@@ -252,7 +252,7 @@ MUTANTS = (
         name="secret-of-a-cancels-look",
         wrong="The look after a cancel hands the client secret on.",
         endangers="F46",
-        test="tests/actors/stripe/test_outcomes.py::"
+        test="tests/unit/actors/stripe/test_outcomes.py::"
         "test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner",
         edits=(
             Edit(
@@ -266,7 +266,7 @@ MUTANTS = (
         name="processing-called-action",
         wrong="What the bank has not decided yet is reported as one that wants the customer.",
         endangers="F45",
-        test="tests/actors/stripe/test_outcomes.py::test_an_outcome_that_ends_an_effect_becomes_its_message",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_an_outcome_that_ends_an_effect_becomes_its_message",
         edits=(
             Edit(OUTCOMES, "    processing = outcome.status is IntentStatus.PROCESSING\n", "    processing = False\n"),
         ),
@@ -275,7 +275,7 @@ MUTANTS = (
         name="replayed-success-called-fresh",
         wrong="A success that Stripe replays is reported as one of now.",
         endangers="L2 F49",
-        test="tests/actors/stripe/test_actor.py::test_a_replayed_success_says_so",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_replayed_success_says_so",
         edits=(
             Edit(
                 OUTCOMES,
@@ -288,21 +288,21 @@ MUTANTS = (
         name="confirmed-after-not-after",
         wrong="The time of a confirm is not looked at immediately before it leaves.",
         endangers="L1 F17 F34 F38",
-        test="tests/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
+        test="tests/unit/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
         edits=(Edit(SCHEDULER, "return now >= effect.not_after or now <", "return now <"),),
     ),
     Mutant(
         name="sent-by-a-clock-that-went-back",
         wrong="A confirm leaves though the clock says that it was released in the future.",
         endangers="L1 F38",
-        test="tests/actors/stripe/test_actor.py::test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense",
+        test="tests/unit/actors/stripe/test_actor.py::test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense",
         edits=(Edit(SCHEDULER, " or now < effect.issued_at - CLOCK_TOLERANCE\n", "\n"),),
     ),
     Mutant(
         name="slept-with-a-confirm",
         wrong="A process that slept for half a day with a confirm sends it, where its clock went back meanwhile.",
         endangers="L1 F34 F38",
-        test="tests/actors/stripe/test_actor.py::"
+        test="tests/unit/actors/stripe/test_actor.py::"
         "test_a_confirm_that_was_held_longer_than_its_key_lives_is_not_sent_whatever_the_clock_says",
         edits=(
             Edit(
@@ -316,7 +316,7 @@ MUTANTS = (
         name="sent-before-its-time",
         wrong="A confirm or a cancel leaves before its pause is over.",
         endangers="F10 F38",
-        test="tests/actors/stripe/test_actor.py::test_nothing_leaves_before_its_time",
+        test="tests/unit/actors/stripe/test_actor.py::test_nothing_leaves_before_its_time",
         edits=(
             Edit(
                 SCHEDULER,
@@ -329,7 +329,7 @@ MUTANTS = (
         name="prepared-too-late",
         wrong="An intent is created ahead of its first request after its order has expired.",
         endangers="F36",
-        test="tests/actors/stripe/test_actor.py::test_an_intent_is_prepared_and_its_time_ends",
+        test="tests/unit/actors/stripe/test_actor.py::test_an_intent_is_prepared_and_its_time_ends",
         edits=(
             Edit(
                 SCHEDULER,
@@ -343,7 +343,7 @@ MUTANTS = (
         name="prepared-after-a-sleep",
         wrong="A process that slept for half a day sends a create that it held, by a clock that was put back.",
         endangers="F34 F38",
-        test="tests/actors/stripe/test_actor.py::"
+        test="tests/unit/actors/stripe/test_actor.py::"
         "test_a_create_ahead_of_a_request_that_was_held_for_half_a_day_is_not_sent",
         edits=(
             Edit(
@@ -359,7 +359,7 @@ MUTANTS = (
         wrong="A process that stops has an old order's id written and asks itself for the confirm, which waits for "
         "its lease.",
         endangers="F33 F34",
-        test="tests/actors/stripe/test_actor.py::test_a_drain_between_create_and_confirm_makes_no_confirm",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_drain_between_create_and_confirm_makes_no_confirm",
         edits=(
             Edit(
                 SCHEDULER,
@@ -374,7 +374,7 @@ MUTANTS = (
         name="withdrawal-ignored",
         wrong="A confirm that was cancelled while it waited is sent all the same.",
         endangers="L3 F20",
-        test="tests/actors/stripe/test_actor.py::test_what_is_cancelled_before_its_turn_is_never_sent",
+        test="tests/unit/actors/stripe/test_actor.py::test_what_is_cancelled_before_its_turn_is_never_sent",
         edits=(
             Edit(
                 SCHEDULER,
@@ -387,7 +387,7 @@ MUTANTS = (
         name="cancelled-between-two-steps",
         wrong="A confirm whose order was cancelled while its intent was created is sent.",
         endangers="L3 F20",
-        test="tests/actors/stripe/test_actor.py::test_what_is_cancelled_between_create_and_confirm_is_never_confirmed",
+        test="tests/unit/actors/stripe/test_actor.py::test_what_is_cancelled_between_create_and_confirm_is_never_confirmed",
         edits=(
             Edit(
                 SCHEDULER,
@@ -405,7 +405,7 @@ MUTANTS = (
         name="drain-sends-on",
         wrong="What waits in Stripe's queues is not given back when the process is to stop.",
         endangers="F33",
-        test="tests/actors/stripe/test_actor.py::test_a_drain_ends_what_is_in_flight_and_gives_back_the_rest",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_drain_ends_what_is_in_flight_and_gives_back_the_rest",
         edits=(
             Edit(
                 SCHEDULER,
@@ -419,7 +419,7 @@ MUTANTS = (
         name="drain-confirms",
         wrong="After a create that was in flight when a drain began its confirm leaves.",
         endangers="F33",
-        test="tests/actors/stripe/test_actor.py::test_a_drain_between_create_and_confirm_makes_no_confirm",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_drain_between_create_and_confirm_makes_no_confirm",
         edits=(
             Edit(
                 SCHEDULER,
@@ -438,14 +438,14 @@ MUTANTS = (
         name="withheld-after-a-send",
         wrong="A confirm that may have been sent is called never sent when it is given back.",
         endangers="L1 L2 F13 F33",
-        test="tests/actors/stripe/test_outcomes.py::test_what_is_given_back_is_called_never_sent_only_if_it_was_not",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_what_is_given_back_is_called_never_sent_only_if_it_was_not",
         edits=(Edit(OUTCOMES, "    if progress.confirm_maybe_sent:\n        return _unclear(effect, progress)\n", ""),),
     ),
     Mutant(
         name="newer-release-forgets-a-send",
         wrong="A newer release of the same confirm forgets that an earlier request with its key may be executing.",
         endangers="L1 L2 F13",
-        test="tests/actors/stripe/test_outcomes.py::test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone",
         edits=(
             Edit(
                 OUTCOMES,
@@ -458,14 +458,14 @@ MUTANTS = (
         name="id-of-another-intent-kept",
         wrong="A newer release for the next intent is confirmed on the intent before.",
         endangers="L1 F12 F18",
-        test="tests/actors/stripe/test_outcomes.py::test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone",
         edits=(Edit(OUTCOMES, " and old.intent.key == new.intent.key:", ":"),),
     ),
     Mutant(
         name="prepared-before-a-customer",
         wrong="Intents that are made ahead of requests leave before those that customers wait for.",
         endangers="F14",
-        test="tests/actors/stripe/test_actor.py::test_preparing_leaves_only_when_no_other_create_waits",
+        test="tests/unit/actors/stripe/test_actor.py::test_preparing_leaves_only_when_no_other_create_waits",
         edits=(Edit(SCHEDULER, "PREPARING_SINCE = math.inf", "PREPARING_SINCE = 0.0"),),
         beyond=NO_RATE,
     ),
@@ -473,7 +473,7 @@ MUTANTS = (
         name="turn-by-confirmation",
         wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
         endangers="F14",
-        test="tests/actors/stripe/test_actor.py::test_turns_are_given_in_the_order_of_the_decisions",
+        test="tests/unit/actors/stripe/test_actor.py::test_turns_are_given_in_the_order_of_the_decisions",
         edits=(Edit(SCHEDULER, "return effect.issued_at.timestamp(), self._arrivals", "return 0.0, self._arrivals"),),
         beyond=NO_RATE,
     ),
@@ -481,7 +481,7 @@ MUTANTS = (
         name="one-limit-for-all-endpoints",
         wrong="A 429 of the account lowers the rate of the endpoint that met it, and not the account's.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::test_a_refusal_for_the_account_lowers_the_accounts_rate_alone",
+        test="tests/unit/actors/stripe/test_rate_limiter.py::test_a_refusal_for_the_account_lowers_the_accounts_rate_alone",
         edits=(
             Edit(
                 ACTOR,
@@ -495,7 +495,7 @@ MUTANTS = (
         name="account-limit-ignored",
         wrong="All endpoints together send more than the account allows.",
         endangers="F14",
-        test="tests/actors/stripe/test_queues.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
+        test="tests/unit/actors/stripe/test_queues.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
         edits=(Edit(QUEUES, "        self.account.took(now)\n", ""),),
         beyond=NO_RATE,
     ),
@@ -503,7 +503,7 @@ MUTANTS = (
         name="limit-run-into-again",
         wrong="After a refusal the rate rises as fast as before, over the very limit that it met.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::"
+        test="tests/unit/actors/stripe/test_rate_limiter.py::"
         "test_it_rises_fast_to_just_below_the_limit_it_met_then_slowly_and_forgets_it_after_half_a_minute",
         edits=(Edit(RATE_LIMITER, "(CAREFUL_RISE if careful else RISE)", "RISE"),),
         beyond=NO_RATE,
@@ -512,7 +512,7 @@ MUTANTS = (
         name="careful-for-ever",
         wrong="A rate that was refused once only creeps from then on, wherever the limit is.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::"
+        test="tests/unit/actors/stripe/test_rate_limiter.py::"
         "test_it_rises_fast_to_just_below_the_limit_it_met_then_slowly_and_forgets_it_after_half_a_minute",
         edits=(
             Edit(
@@ -527,7 +527,7 @@ MUTANTS = (
         name="at-once-after-a-refusal",
         wrong="The request after a refusal leaves at once.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::test_the_next_request_after_a_refusal_waits_at_the_new_rate",
+        test="tests/unit/actors/stripe/test_rate_limiter.py::test_the_next_request_after_a_refusal_waits_at_the_new_rate",
         edits=(Edit(RATE_LIMITER, "        self._next_at = max(self._next_at, now + 1.0 / self.per_s)\n", ""),),
         beyond=NO_RATE,
     ),
@@ -535,7 +535,7 @@ MUTANTS = (
         name="rate-rises-in-quiet",
         wrong="Time in which no request waited counts as time to rise in.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::test_time_without_a_queue_is_no_time_to_rise_in",
+        test="tests/unit/actors/stripe/test_rate_limiter.py::test_time_without_a_queue_is_no_time_to_rise_in",
         edits=(
             Edit(
                 RATE_LIMITER,
@@ -550,7 +550,7 @@ MUTANTS = (
         name="silence-of-one-order-counted-each-time",
         wrong="A few orders whose calls are never answered slow others down to one a second, again and again.",
         endangers="F31",
-        test="tests/actors/stripe/test_telemetry.py::"
+        test="tests/unit/actors/stripe/test_telemetry.py::"
         "test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others",
         edits=(
             Edit(
@@ -565,7 +565,7 @@ MUTANTS = (
         name="no-check-when-stripe-falls-silent",
         wrong="Calls without an answer slow all others down until the next check, seconds later.",
         endangers="F31",
-        test="tests/actors/stripe/test_actor.py::"
+        test="tests/unit/actors/stripe/test_actor.py::"
         "test_orders_that_are_never_answered_hold_up_others_for_the_time_of_one_check",
         edits=(
             Edit(
@@ -580,7 +580,7 @@ MUTANTS = (
         name="estimate-counts-those-that-back-off",
         wrong="Orders that wait by themselves count as in front of all that come later, whose clients get 202 at once.",
         endangers="F31",
-        test="tests/actors/stripe/test_actor.py::test_an_order_that_backs_off_by_itself_lengthens_no_estimate",
+        test="tests/unit/actors/stripe/test_actor.py::test_an_order_that_backs_off_by_itself_lengthens_no_estimate",
         edits=(
             Edit(
                 SCHEDULER,

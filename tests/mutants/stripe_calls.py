@@ -16,7 +16,7 @@ MUTANTS = (
         name="new-key-on-retry",
         wrong="A confirm that is sent again has a key of its own: it depends on the number of the send.",
         endangers="L1 F09 F10",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(
             Edit(
                 CARDS,
@@ -30,7 +30,7 @@ MUTANTS = (
         name="one-key-for-all-attempts",
         wrong="A new attempt, with another card, is confirmed under the key of the one before.",
         endangers="L4 F15 F16",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(Edit(CARDS, 'key=f"confirm-{intent_id}-{request.attempt}"', 'key=f"confirm-{intent_id}"'),),
         beyond=REAL_ONES,
     ),
@@ -38,7 +38,7 @@ MUTANTS = (
         name="confirm-without-a-key",
         wrong="A confirm carries no idempotency key.",
         endangers="L1 F09 F10",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(Edit(CARDS, '            key=f"confirm-{intent_id}-{request.attempt}",\n', ""),),
         beyond=REAL_ONES,
     ),
@@ -46,7 +46,7 @@ MUTANTS = (
         name="created-and-confirmed",
         wrong="The create confirms its intent at once.",
         endangers="L1 F09 F47",
-        test="tests/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
         edits=(
             Edit(
                 CARDS,
@@ -60,7 +60,7 @@ MUTANTS = (
         name="create-without-its-order",
         wrong="An intent is created without the transfer group by which its charges are listed.",
         endangers="L1 F47",
-        test="tests/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
         edits=(Edit(CARDS, '            "transfer_group": intent.order_id,\n        }', "        }"),),
         beyond=REAL_ONES,
     ),
@@ -68,7 +68,7 @@ MUTANTS = (
         name="create-differs-by-version",
         wrong="A create is repeated with the API version of today: other parameters for one key.",
         endangers="F16 F47",
-        test="tests/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_create_sends_the_contracts_parameters_and_nothing_else",
         edits=(Edit(CARDS, "version=intent.api_version, key=intent.key", "version=API_VERSION, key=intent.key"),),
         beyond=REAL_ONES,
     ),
@@ -76,7 +76,7 @@ MUTANTS = (
         name="cancel-with-a-key",
         wrong="A cancel carries an idempotency key: an error that is stored for it stands in the way of every other.",
         endangers="L4 F12 F46",
-        test="tests/adapters/stripe/test_cards.py::test_a_cancel_carries_no_key",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_cancel_carries_no_key",
         edits=(
             Edit(
                 CARDS,
@@ -90,7 +90,7 @@ MUTANTS = (
         name="look-without-its-charge",
         wrong="A look does not ask for the intent's charge: whether it was given back is not seen.",
         endangers="L2 F49",
-        test="tests/adapters/stripe/test_cards.py::test_a_look_asks_for_the_intent_with_its_charge",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_look_asks_for_the_intent_with_its_charge",
         edits=(
             Edit(CARDS, '"get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})', '"get", _path_of(intent_id), {})'),
         ),
@@ -100,7 +100,7 @@ MUTANTS = (
         name="customer-who-cant-is-asked",
         wrong="Where the client can't authenticate its customer, the bank may ask all the same: the order hangs.",
         endangers="L4 F45",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(Edit(CARDS, 'params["error_on_requires_action"] = True', 'params["error_on_requires_action"] = False'),),
         beyond=REAL_ONES,
     ),
@@ -108,7 +108,7 @@ MUTANTS = (
         name="stripe-js-where-the-bank-redirects",
         wrong="A request with a return URL is confirmed as if the browser used Stripe.js.",
         endangers="F45",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(Edit(CARDS, 'params["use_stripe_sdk"] = False', 'params["use_stripe_sdk"] = True'),),
         beyond=REAL_ONES,
     ),
@@ -116,7 +116,7 @@ MUTANTS = (
         name="another-intent-read",
         wrong="The answer with another intent than the one asked for is taken for it.",
         endangers="L1 L2",
-        test="tests/adapters/stripe/test_bodies.py::test_another_intent_than_the_one_asked_for_is_an_alarm",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_another_intent_than_the_one_asked_for_is_an_alarm",
         edits=(Edit(BODIES, "    other = intent_id is not None and seen_id != intent_id\n", "    other = False\n"),),
         beyond=REAL_ONES,
     ),
@@ -124,7 +124,7 @@ MUTANTS = (
         name="amount-of-a-charge-unread",
         wrong="A succeeded charge of another amount or order pays this one.",
         endangers="L2",
-        test="tests/adapters/stripe/test_bodies.py::test_a_charge_that_contradicts_its_order_is_an_alarm",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_charge_that_contradicts_its_order_is_an_alarm",
         edits=(
             Edit(
                 BODIES,
@@ -139,7 +139,7 @@ MUTANTS = (
         name="unpaid-charge-taken",
         wrong="A charge that Stripe calls succeeded and not paid pays the order.",
         endangers="L2",
-        test="tests/adapters/stripe/test_bodies.py::test_a_success_without_its_paid_charge_proves_nothing",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_success_without_its_paid_charge_proves_nothing",
         edits=(Edit(BODIES, ' or charge.get("paid") is not True:', ":"),),
         beyond=REAL_ONES,
     ),
@@ -147,7 +147,7 @@ MUTANTS = (
         name="full-refund-unseen",
         wrong="A charge that was given back in full is read as one that is kept.",
         endangers="L2 F49",
-        test="tests/adapters/stripe/test_bodies.py::test_a_charge_is_refunded_in_full_or_not_at_all",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_charge_is_refunded_in_full_or_not_at_all",
         edits=(
             Edit(
                 BODIES,
@@ -161,7 +161,7 @@ MUTANTS = (
         name="partial-refund-taken-for-a-full-one",
         wrong="A charge of which a part was given back is read as given back.",
         endangers="L1 L2 F49",
-        test="tests/adapters/stripe/test_bodies.py::test_a_charge_is_refunded_in_full_or_not_at_all",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_charge_is_refunded_in_full_or_not_at_all",
         edits=(Edit(BODIES, "refunded >= amount > 0", "refunded > 0 and amount > 0"),),
         beyond=REAL_ONES,
     ),
@@ -169,7 +169,7 @@ MUTANTS = (
         name="action-without-its-secret",
         wrong="An intent that wants the customer and brings no client secret is taken for one that does.",
         endangers="L4 F45",
-        test="tests/adapters/stripe/test_bodies.py::test_an_action_without_its_secret_is_unclear",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_an_action_without_its_secret_is_unclear",
         edits=(
             Edit(
                 BODIES,
@@ -183,7 +183,7 @@ MUTANTS = (
         name="sent-to-a-script",
         wrong="A browser is sent to whatever address an answer names, a script too.",
         endangers="F45",
-        test="tests/adapters/stripe/test_bodies.py::test_the_next_action_is_a_redirect_or_stripes_library_s_business",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_the_next_action_is_a_redirect_or_stripes_library_s_business",
         edits=(
             Edit(
                 BODIES,
@@ -197,7 +197,7 @@ MUTANTS = (
         name="secret-in-a-success",
         wrong="The repr of an answer shows the client secret.",
         endangers="F45",
-        test="tests/adapters/stripe/test_bodies.py::test_no_repr_shows_a_secret",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_no_repr_shows_a_secret",
         edits=(
             Edit(
                 BODIES, '        return f"Success(replayed={self.replayed})"', '        return f"Success({self.body})"'
@@ -209,7 +209,7 @@ MUTANTS = (
         name="secret-in-stripes-words",
         wrong="A client secret in Stripe's own words is passed on to logs.",
         endangers="F45",
-        test="tests/adapters/stripe/test_texts.py::test_a_secret_is_known_by_its_shape",
+        test="tests/unit/adapters/stripe/test_texts.py::test_a_secret_is_known_by_its_shape",
         edits=(Edit(TEXTS, '    r"|\\b\\w+_secret_\\w*"  # client secrets: `pi_…_secret_…`\n', ""),),
         beyond=REAL_ONES,
     ),
@@ -217,7 +217,7 @@ MUTANTS = (
         name="card-in-stripes-words",
         wrong="What the customer pays with is passed on where Stripe quotes it in a shape that we don't know.",
         endangers="F45",
-        test="tests/adapters/stripe/test_library.py::test_an_instrument_of_any_form_is_redacted",
+        test="tests/unit/adapters/stripe/test_library.py::test_an_instrument_of_any_form_is_redacted",
         edits=(Edit(CARDS, "            secrets=(instrument.value, authentication.return_url),\n", ""),),
         beyond=REAL_ONES,
     ),
@@ -225,7 +225,7 @@ MUTANTS = (
         name="pending-charge-unseen",
         wrong="A charge that is processing is not seen in a list.",
         endangers="L1 F47",
-        test="tests/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
         edits=(Edit(BODIES, 'charge.get("status") == "pending"', 'charge.get("status") == "processing"'),),
         beyond=REAL_ONES,
     ),
@@ -233,7 +233,7 @@ MUTANTS = (
         name="refund-without-a-key",
         wrong="A refund is asked for without its idempotency key.",
         endangers="L1 F23",
-        test="tests/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
         edits=(
             Edit(
                 REFUNDS,
@@ -247,7 +247,7 @@ MUTANTS = (
         name="refund-of-a-part",
         wrong="A part of the charge is given back, not all of it.",
         endangers="L1 L3 F21",
-        test="tests/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_refund_sends_the_charge_and_nothing_else",
         edits=(
             Edit(
                 REFUNDS,
@@ -261,7 +261,7 @@ MUTANTS = (
         name="part-taken-for-the-whole-refund",
         wrong="A charge of which a refund gave back a part is called given back.",
         endangers="L2 L3 F44",
-        test="tests/adapters/stripe/test_cards.py::test_a_charge_is_refunded_when_succeeded_refunds_add_up_to_it",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_charge_is_refunded_when_succeeded_refunds_add_up_to_it",
         edits=(Edit(BODIES, "if done is not None and given_back >= charge_amount:", "if done is not None:"),),
         beyond=REAL_ONES,
     ),
@@ -269,7 +269,7 @@ MUTANTS = (
         name="pending-refund-called-done",
         wrong="A refund that is pending is taken for done.",
         endangers="L3 F44",
-        test="tests/adapters/stripe/test_cards.py::test_a_refund_that_has_not_succeeded_is_blocked",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_refund_that_has_not_succeeded_is_blocked",
         edits=(
             Edit(
                 REFUNDS,
@@ -283,7 +283,7 @@ MUTANTS = (
         name="replayed-refund-believed",
         wrong="A refund whose answer Stripe repeats from its store is called done, though it may have failed since.",
         endangers="L3 F44",
-        test="tests/adapters/stripe/test_refunds.py::test_a_replayed_success_is_what_the_look_says",
+        test="tests/unit/adapters/stripe/test_refunds.py::test_a_replayed_success_is_what_the_look_says",
         edits=(Edit(REFUNDS, 'if status == "succeeded" and not ended.replayed:', 'if status == "succeeded":'),),
         beyond=REAL_ONES,
     ),
@@ -291,7 +291,7 @@ MUTANTS = (
         name="failed-refund-stands",
         wrong="A refund that has failed is taken for one that gives the charge back.",
         endangers="L3 F44",
-        test="tests/adapters/stripe/test_refunds.py::"
+        test="tests/unit/adapters/stripe/test_refunds.py::"
         "test_a_refund_that_does_not_give_all_back_has_its_charge_looked_at",
         edits=(Edit(BODIES, 'return right and refund.get("status") == "succeeded" and type', "return right and type"),),
         beyond=REAL_ONES,
@@ -300,7 +300,7 @@ MUTANTS = (
         name="open-dispute-taken-for-lost",
         wrong="A dispute that the bank has not decided is an end.",
         endangers="L3 F44",
-        test="tests/adapters/stripe/test_refunds.py::test_a_disputed_charge_is_given_back_waits_or_can_be_refunded",
+        test="tests/unit/adapters/stripe/test_refunds.py::test_a_disputed_charge_is_given_back_waits_or_can_be_refunded",
         edits=(Edit(BODIES, '    return status == "lost" or (', '    return status in ("lost", "under_review") or ('),),
         beyond=REAL_ONES,
     ),
@@ -308,7 +308,7 @@ MUTANTS = (
         name="lost-dispute-not-looked-for",
         wrong="A charge that the bank has given back is asked to be refunded for ever.",
         endangers="L3 F44",
-        test="tests/adapters/stripe/test_refunds.py::test_a_refund_of_a_charge_that_was_charged_back_finds_that",
+        test="tests/unit/adapters/stripe/test_refunds.py::test_a_refund_of_a_charge_that_was_charged_back_finds_that",
         edits=(
             Edit(
                 REFUNDS,
@@ -322,7 +322,7 @@ MUTANTS = (
         name="first-page-only",
         wrong="Of the list of an order's charges only the first page is read.",
         endangers="L1 L2 F47",
-        test="tests/adapters/stripe/test_cards.py::test_a_list_asks_for_the_transfer_group_and_reads_every_page",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_list_asks_for_the_transfer_group_and_reads_every_page",
         edits=(
             Edit(CARDS, "            if not page.has_more:\n", "            if page.items or not page.has_more:\n"),
         ),
@@ -332,7 +332,7 @@ MUTANTS = (
         name="failed-charge-found",
         wrong="A failed charge that Stripe lists is taken for a succeeded one.",
         endangers="L2 F15",
-        test="tests/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
         edits=(
             Edit(
                 BODIES,
@@ -346,7 +346,7 @@ MUTANTS = (
         name="neighbours-charge-found",
         wrong="A charge of another service in the same transfer group is taken for ours.",
         endangers="L1 L2",
-        test="tests/adapters/stripe/test_bodies.py::test_a_listed_charge_belongs_by_its_metadata",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_listed_charge_belongs_by_its_metadata",
         edits=(Edit(BODIES, 'return 0 if metadata.get("orderId") == order_id else None', "return 0"),),
         beyond=REAL_ONES,
     ),
@@ -354,7 +354,7 @@ MUTANTS = (
         name="list-without-its-strange-items",
         wrong="A list with an item that can't be read counts as a whole one.",
         endangers="L1 L2 F47",
-        test="tests/adapters/stripe/test_bodies.py::test_a_page_is_read_whole_or_not_at_all",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_a_page_is_read_whole_or_not_at_all",
         edits=(Edit(BODIES, " if len(ids) == len(data) else None", ""),),
         beyond=REAL_ONES,
     ),
@@ -362,7 +362,7 @@ MUTANTS = (
         name="key-finished-by-a-newer-version",
         wrong="A confirm repeated after a deployment carries the new API version: other parameters for one key.",
         endangers="F16",
-        test="tests/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
         edits=(Edit(CARDS, "            version=request.intent.api_version,\n", "            version=API_VERSION,\n"),),
         beyond=REAL_ONES,
     ),
@@ -370,7 +370,7 @@ MUTANTS = (
         name="timeout-taken-as-not-sent",
         wrong="A confirm without an answer in time counts as one that never left.",
         endangers="L1 L2 F09 F10",
-        test="tests/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_line_says",
         edits=(Edit(ERRORS, "(TimeoutError,), Ending.UNCLEAR", "(TimeoutError,), Ending.UNREACHABLE"),),
         beyond=REAL_ONES,
     ),
@@ -378,7 +378,7 @@ MUTANTS = (
         name="decline-read-as-unclear",
         wrong="Stripe's 402 for a confirm is read as no answer.",
         endangers="L4 F15",
-        test="tests/adapters/stripe/test_cards.py::test_a_decline_brings_stripes_code_and_words",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_decline_brings_stripes_code_and_words",
         edits=(
             Edit(
                 ERRORS,
@@ -392,7 +392,7 @@ MUTANTS = (
         name="server-error-read-as-decline",
         wrong="Stripe's 500 for a confirm is read as a decline.",
         endangers="L1 L2 F12",
-        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,
@@ -406,7 +406,7 @@ MUTANTS = (
         name="key-in-use-read-as-refused",
         wrong="409 for a key in use is read as a refusal of the confirm that is executing.",
         endangers="L1 L2 F13",
-        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,
@@ -420,7 +420,7 @@ MUTANTS = (
         name="bad-secret-key-refuses-orders",
         wrong="401 for our own key is read as a refusal of the charge, and orders are marked failed.",
         endangers="F36",
-        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,
@@ -434,7 +434,7 @@ MUTANTS = (
         name="stored-error-read-as-unclear",
         wrong="An error that is replayed for its key is taken for a new one: the key is tried for ever.",
         endangers="F12",
-        test="tests/adapters/stripe/test_errors.py::test_a_replay_is_told_from_a_first_answer",
+        test="tests/unit/adapters/stripe/test_errors.py::test_a_replay_is_told_from_a_first_answer",
         edits=(
             Edit(
                 ERRORS,
@@ -448,7 +448,7 @@ MUTANTS = (
         name="unexpected-state-read-as-refused",
         wrong="A confirm that finds its intent succeeded is read as a refusal of its card.",
         endangers="L1 L2 F05 F18",
-        test="tests/adapters/stripe/test_cards.py::test_what_can_not_be_cancelled_or_confirmed_says_so",
+        test="tests/unit/adapters/stripe/test_cards.py::test_what_can_not_be_cancelled_or_confirmed_says_so",
         edits=(Edit(ERRORS, "         Ending.UNEXPECTED_STATE, CODES),\n", "         Ending.BAD_REQUEST, CODES),\n"),),
         beyond=REAL_ONES,
     ),
@@ -457,7 +457,7 @@ MUTANTS = (
         wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request "
         "may have charged.",
         endangers="L1 L2 F16 F47",
-        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,
@@ -471,7 +471,7 @@ MUTANTS = (
         name="another-accounts-intent-is-the-cards-fault",
         wrong="An intent of another Stripe account is read as a fault of the customer's card.",
         endangers="F48",
-        test="tests/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
         edits=(
             Edit(
                 ERRORS,
@@ -485,7 +485,7 @@ MUTANTS = (
         name="lost-dispute-found-is-paid",
         wrong="A charge that its bank had given back before it was found is announced as paid.",
         endangers="L2 F44",
-        test="tests/adapters/stripe/test_refunds.py::"
+        test="tests/unit/adapters/stripe/test_refunds.py::"
         "test_a_charge_that_is_found_disputed_is_no_payment_where_its_bank_has_given_it_back",
         edits=(Edit(CARDS, "if charge.refunded or not charge.disputed:", "if charge.charge_id:"),),
         beyond=REAL_ONES,

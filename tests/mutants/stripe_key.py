@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Edit, Mutant
 
 ACCOUNT = "payment/core/account.py"
-ACCOUNTS = "payment/actors/accounts.py"
+ACCOUNTS = "payment/actors/ledger/accounts.py"
 ACTOR = "payment/actors/stripe/actor.py"
 KEY_CHECKS = "payment/actors/stripe/key_checks.py"
 QUEUES = "payment/actors/stripe/queues.py"
@@ -19,14 +19,14 @@ MUTANTS = (
         name="every-key-is-the-right-one",
         wrong="A key of another account counts as one of the database's.",
         endangers="L1 F48",
-        test="tests/core/test_account.py::test_a_key_is_for_the_account_by_its_id_or_as_the_same_key",
+        test="tests/unit/core/test_account.py::test_a_key_is_for_the_account_by_its_id_or_as_the_same_key",
         edits=(Edit(ACCOUNT, "same = bound.id == seen.id if known else", "same = True if known else"),),
     ),
     Mutant(
         name="modes-do-not-count",
         wrong="A live key is used with a database of test mode.",
         endangers="L1 F48",
-        test="tests/core/test_account.py::test_a_key_is_for_the_account_by_its_id_or_as_the_same_key",
+        test="tests/unit/core/test_account.py::test_a_key_is_for_the_account_by_its_id_or_as_the_same_key",
         edits=(Edit(ACCOUNT, "    if same and not modes_differ:\n", "    if same:\n"),),
         beyond="The keys of a world are of one mode.",
     ),
@@ -34,7 +34,7 @@ MUTANTS = (
         name="the-last-account-is-kept",
         wrong="A process believes the account that it wanted to keep, though another one was there first.",
         endangers="L1 F48",
-        test="tests/actors/test_accounts.py::test_an_account_that_another_process_keeps_at_the_same_instant_stands",
+        test="tests/unit/actors/ledger/test_accounts.py::test_an_account_that_another_process_keeps_at_the_same_instant_stands",
         edits=(
             Edit(
                 ACCOUNTS,
@@ -48,7 +48,7 @@ MUTANTS = (
         name="sent-before-the-account-is-known",
         wrong="Charges leave before the database is known to belong to the key's account.",
         endangers="L1 F48",
-        test="tests/actors/stripe/test_key_checks.py::"
+        test="tests/unit/actors/stripe/test_key_checks.py::"
         "test_nothing_leaves_before_the_ledger_has_said_that_the_account_is_right",
         edits=(
             Edit(ACTOR, "            if not self._allowed.is_set():\n", "            if self._scheduler.closed:\n"),
@@ -59,7 +59,7 @@ MUTANTS = (
         name="another-account-goes-on",
         wrong="What the ledger says of the key's account stops nothing.",
         endangers="L1 F48",
-        test="tests/actors/stripe/test_key_checks.py::"
+        test="tests/unit/actors/stripe/test_key_checks.py::"
         "test_with_another_account_only_checks_are_sent_until_it_is_put_right",
         edits=(
             Edit(
@@ -73,7 +73,7 @@ MUTANTS = (
         name="account-checked-at-the-start-alone",
         wrong="An account that is another one later is not noticed.",
         endangers="F48",
-        test="tests/actors/stripe/test_key_checks.py::test_an_account_that_becomes_another_one_stops_what_waits",
+        test="tests/unit/actors/stripe/test_key_checks.py::test_an_account_that_becomes_another_one_stops_what_waits",
         edits=(
             Edit(
                 KEY_CHECKS,
@@ -88,7 +88,7 @@ MUTANTS = (
         name="permission-cleared-by-any-success",
         wrong="A success of any kind of call clears what our key may not do.",
         endangers="F36",
-        test="tests/actors/stripe/test_telemetry.py::test_only_its_own_kind_of_call_clears_a_permission_that_is_missing",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_only_its_own_kind_of_call_clears_a_permission_that_is_missing",
         edits=(
             Edit(
                 TELEMETRY,
@@ -102,7 +102,7 @@ MUTANTS = (
         name="one-refusal-of-our-key-is-an-outage",
         wrong="A call that is refused for our key blocks all charges, though it may be refused alone.",
         endangers="F31 F36",
-        test="tests/actors/stripe/test_telemetry.py::test_a_call_alone_says_nothing_about_all_charges",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_a_call_alone_says_nothing_about_all_charges",
         edits=(
             Edit(
                 TELEMETRY,
@@ -122,7 +122,7 @@ MUTANTS = (
         name="refused-alone-decided-by-a-refusal",
         wrong="An entry aside goes first again when another is refused: with two of them no third has its turn.",
         endangers="F31",
-        test="tests/actors/stripe/test_scheduler.py::test_a_refusal_of_another_entry_decides_nothing_about_one_aside",
+        test="tests/unit/actors/stripe/test_scheduler.py::test_a_refusal_of_another_entry_decides_nothing_about_one_aside",
         edits=(
             Edit(
                 SCHEDULER,
@@ -137,7 +137,7 @@ MUTANTS = (
         name="fall-for-one-order-stands",
         wrong="An order that Stripe answers 429 always keeps the rate of all others down.",
         endangers="F14 F31",
-        test="tests/actors/stripe/test_scheduler.py::"
+        test="tests/unit/actors/stripe/test_scheduler.py::"
         "test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_alone",
         edits=(Edit(SCHEDULER, "if entry.acquitted(self._clock.monotonic()):", "if not entry:"),),
         beyond=NO_RATE,
@@ -146,7 +146,7 @@ MUTANTS = (
         name="right-fall-taken-back",
         wrong="A rate that was too high rises again at once.",
         endangers="F14",
-        test="tests/actors/stripe/test_rate_limiter.py::test_a_fall_that_was_right_stands",
+        test="tests/unit/actors/stripe/test_rate_limiter.py::test_a_fall_that_was_right_stands",
         edits=(Edit(RATE_LIMITER, "if fall.blamed or fall.right:", "if fall.blamed:"),),
         beyond=NO_RATE,
     ),
@@ -154,7 +154,7 @@ MUTANTS = (
         name="idle-is-not-checked",
         wrong="A Stripe that is lost while nothing is paid is not noticed.",
         endangers="F10",
-        test="tests/actors/stripe/test_actor.py::"
+        test="tests/unit/actors/stripe/test_actor.py::"
         "test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed_within_ten_seconds",
         edits=(
             Edit(
@@ -169,7 +169,7 @@ MUTANTS = (
         name="outage-counted-as-our-queue",
         wrong="Time in which Stripe was away is called our own.",
         endangers="F10",
-        test="tests/actors/stripe/test_scheduler.py::"
+        test="tests/unit/actors/stripe/test_scheduler.py::"
         "test_time_while_stripe_is_away_and_sleep_that_it_caused_are_its_own",
         edits=(Edit(QUEUES, "        self.away_ms += waited_s * 1_000\n", "        self.away_ms += waited_s\n"),),
         beyond=NO_LAW,
@@ -178,7 +178,7 @@ MUTANTS = (
         name="an-address-is-trusted-after-it-was-gone",
         wrong="What listens at Stripe's address after nothing did is taken for the same account.",
         endangers="L1 F48",
-        test="tests/actors/stripe/test_key_checks.py::"
+        test="tests/unit/actors/stripe/test_key_checks.py::"
         "test_after_a_connection_could_not_be_made_the_account_is_asked_for_before_anything_leaves",
         edits=(Edit(KEY_CHECKS, "        self._checked.allow(False)\n", ""),),
         beyond="No world changes the account behind an address.",
@@ -187,7 +187,7 @@ MUTANTS = (
         name="silent-kind-hidden-by-others",
         wrong="Where every confirm times out, an answer to the check calls Stripe well.",
         endangers="F09",
-        test="tests/actors/stripe/test_telemetry.py::test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others",
         edits=(Edit(TELEMETRY, "self._silent.pop(kind, None)", "self._silent.clear()"),),
         beyond="The simulation looks at readiness for the store alone.",
     ),

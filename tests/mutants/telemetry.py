@@ -4,14 +4,14 @@ from tests.mutants.mutant import Edit, Mutant
 
 NO_LAW = "No law is about what an operator reads."
 
-BACKLOG = "payment/actors/backlog.py"
-STUCK = "payment/actors/stuck.py"
+BACKLOG = "payment/actors/ledger/backlog.py"
+STUCK = "payment/actors/ledger/stuck_log.py"
 WAITS = "payment/core/waits.py"
-REFUSALS = "payment/actors/http_refusals.py"
-TEST_BACKLOG = "tests/actors/test_backlog.py"
-TEST_STUCK = "tests/actors/test_stuck.py"
-TEST_WAITS = "tests/core/test_waits.py"
-TEST_REFUSALS = "tests/actors/test_http_refusals.py"
+REFUSALS = "payment/actors/http/refusal_log.py"
+TEST_BACKLOG = "tests/unit/actors/ledger/test_backlog.py"
+TEST_STUCK = "tests/unit/actors/ledger/test_stuck_log.py"
+TEST_WAITS = "tests/unit/core/test_waits.py"
+TEST_REFUSALS = "tests/unit/actors/http/test_refusal_log.py"
 
 MUTANTS = (
     Mutant(
@@ -40,7 +40,7 @@ MUTANTS = (
         name="state-zero-before-it-is-read",
         wrong="A gauge that stands for a state is 0 until the database was read.",
         endangers="F44",
-        test="tests/ops/test_metrics.py::test_a_state_is_no_number_before_it_was_read",
+        test="tests/unit/ops/test_metrics.py::test_a_state_is_no_number_before_it_was_read",
         edits=(Edit("payment/ops/metrics.py", '        gauge.set(float("nan"))\n', ""),),
         beyond=NO_LAW,
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
         name="last-words-for-ever",
         wrong="What Stripe said of an order once is still said after it has settled that.",
         endangers="F31",
-        test="tests/actors/stripe/test_telemetry.py::test_what_stripe_says_of_one_order_is_kept_until_it_settles_that",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_what_stripe_says_of_one_order_is_kept_until_it_settles_that",
         edits=(
             Edit(
                 "payment/actors/stripe/telemetry.py",
@@ -156,17 +156,21 @@ MUTANTS = (
         wrong="The log has the decline code that the customer is shown, not the bank's.",
         endangers="F15",
         test=f"{TEST_REFUSALS}::TestCharges::test_a_hidden_decline_code_is_in_the_log_alone",
-        edits=(Edit("payment/edge/answers.py", "item.message, reply.decline_code)", "item.message, decline_code)"),),
+        edits=(
+            Edit(
+                "payment/actors/http/responses.py", "item.message, reply.decline_code)", "item.message, decline_code)"
+            ),
+        ),
         beyond=NO_LAW,
     ),
     Mutant(
         name="alarms-begin-at-one",
         wrong="The counter of an alarm comes into being with the first one.",
         endangers="F30",
-        test="tests/actors/test_known_labels.py::test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero",
+        test="tests/unit/test_known_labels.py::test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero",
         edits=(
             Edit(
-                "payment/actors/known_labels.py",
+                "payment/known_labels.py",
                 "    for event in ALARMS:\n        metrics.alarms(event).inc(0)\n",
                 "",
             ),
@@ -177,10 +181,10 @@ MUTANTS = (
         name="dead-letter-without-alarm",
         wrong="An order's event goes to the dead letters, and nobody is alarmed.",
         endangers="F30",
-        test="tests/actors/test_nats.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
+        test="tests/unit/actors/nats/test_actor.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
         edits=(
             Edit(
-                "payment/actors/nats.py",
+                "payment/actors/nats/actor.py",
                 "            self._alarm_dead_letter(delivery, order_id, error)\n",
                 "            self._metrics.dead_letters(delivery.subject).inc()\n",
             ),
@@ -191,15 +195,15 @@ MUTANTS = (
         name="cut-off-called-drained",
         wrong="An actor whose drain was cut off is said to have drained.",
         endangers="F33",
-        test="tests/actors/test_supervisor.py::test_a_drain_that_never_ends_is_cut_at_its_deadline",
-        edits=(Edit("payment/actors/supervisor.py", "self._ending = CUT_OFF", "self._ending = DRAINED"),),
+        test="tests/unit/actors/runtime/test_supervisor.py::test_a_drain_that_never_ends_is_cut_at_its_deadline",
+        edits=(Edit("payment/actors/runtime/supervisor.py", "self._ending = CUT_OFF", "self._ending = DRAINED"),),
         beyond=NO_LAW,
     ),
     Mutant(
         name="lost-connection-without-a-reason",
         wrong="A lost connection to Stripe is named by the class of an exception.",
         endangers="F10",
-        test="tests/adapters/stripe/test_texts.py::test_a_lost_connection_is_said_in_words",
+        test="tests/unit/adapters/stripe/test_texts.py::test_a_lost_connection_is_said_in_words",
         edits=(
             Edit(
                 "payment/adapters/stripe/texts.py",
@@ -213,7 +217,7 @@ MUTANTS = (
         name="one-answer-takes-all-lines",
         wrong="The same answer about one order takes every line that its user has in a second.",
         endangers="F39",
-        test="tests/actors/test_http_refusals.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
+        test="tests/unit/actors/http/test_refusal_log.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
         edits=(Edit(REFUSALS, "SAME_LINES_PER_S = 3", "SAME_LINES_PER_S = USER_LINES_PER_S"),),
         beyond=NO_LAW,
     ),

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import GIVEN_BACK, Attempt, AttemptState, Order, Task
-from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
-from tests.fakes.cards import KEY_LIFE
 from tests.simulation.clock import BEGINNING
 from tests.simulation.events import POISONS
 from tests.simulation.journal import (
@@ -46,6 +45,7 @@ from tests.simulation.journal import (
     Woken,
     Wrote,
 )
+from tests.support.fakes.cards import KEY_LIFE
 
 POISONOUS = frozenset(POISONS.values())
 CLOCK_FAULTS = frozenset({"clock jumps ahead", "clock jumps back"})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from payment.edge.events import INCOMING_SUBJECTS
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
 from payment.ports.transport import (
     DeliveryHandler,
     PublishRefused,
@@ -20,10 +20,10 @@ from payment.ports.transport import (
     TransportListener,
     TransportUnavailable,
 )
-from tests.fakes.transport import FakeBroker
-from tests.fakes.transport import Stored as Kept
 from tests.simulation.calls import Reply
 from tests.simulation.journal import Acked, Delivered, Postponed, Refused, Stored
+from tests.support.fakes.transport import FakeBroker
+from tests.support.fakes.transport import Stored as Kept
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

@@ -9,7 +9,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from payment.ports.clock import whole_milliseconds
+from payment.adapters.system import whole_milliseconds
 from tests.simulation.loop import START_S, VirtualLoop, nap
 
 BEGINNING = datetime(2030, 1, 1, 12, tzinfo=UTC)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import bson
 from msgspec import structs
 
+from payment.adapters.mongo.documents import CODEC
 from payment.core.order import Order
-from payment.ports.documents import CODEC
-from tests.fakes.store import encoded
 from tests.simulation.journal import Edited, Wrote
+from tests.support.fakes.store import encoded
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

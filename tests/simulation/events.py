@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 
-from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
+from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from tests.simulation.clock import BEGINNING
 from tests.simulation.plan import EventPlan, OrderPlan
 

@@ -5,7 +5,7 @@ when some revision that was in force between the request and its answer says it:
 process gave them, fit one line of events, and none is older than its question (linearizable reads of the document). A
 reply's meaning is stated here once more, by the contract's table and not by the service's code.
 
-Change together with: the contract's HTTP table, `payment.edge.answers`.
+Change together with: the contract's HTTP table, `payment.actors.http.responses`.
 """
 
 import hashlib

@@ -78,7 +78,7 @@ class StripeSent(Entry, frozen=True):
 class StripeAsked(Entry, frozen=True):
     """A request, sent by `who`, ARRIVED at Stripe. `fingerprint` are all its parameters as one text.
 
-    `kind` is one of `tests.fakes.cards.KINDS`; only creates, confirms and refunds have a key.
+    `kind` is one of `tests.support.fakes.cards.KINDS`; only creates, confirms and refunds have a key.
     """
 
     kind: str
@@ -112,7 +112,7 @@ class IntentMoved(Entry, frozen=True):
 class StripeCharged(Entry, frozen=True):
     """Stripe made a charge: succeeded, or failed (a decline).
 
-    `by` is the key of the confirm that brought it about, or `tests.fakes.cards.BROWSER`.
+    `by` is the key of the confirm that brought it about, or `tests.support.fakes.cards.BROWSER`.
     """
 
     charge_id: str

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import UNSETTLED, Attempt, AttemptState
-from payment.edge.events import ORDER_CANCELLED, ORDER_CREATED
 from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import (
@@ -23,7 +24,6 @@ from payment.core.order import (
     Order,
     TaskKind,
 )
-from payment.edge.events import INCOMING_SUBJECTS
 from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied, tasks_of
 from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step

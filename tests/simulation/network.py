@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from payment.actors.http_door import MakeConnection
+from payment.actors.http.acceptor import MakeConnection
 from payment.ports.clock import Clock
 from tests.simulation.clock import Chances
 from tests.simulation.loop import Owner, VirtualLoop
@@ -33,7 +33,7 @@ class ClientSide(Protocol):
 
 
 class Listening:
-    """A process's entrance (`payment.actors.http_door.Entrance`): the network lets everybody in at once."""
+    """A process's entrance (`payment.actors.http.acceptor.Entrance`): the network lets everybody in at once."""
 
     port = 80
 
@@ -158,7 +158,7 @@ class Network:
     async def open_door(
         self, host: str | None, _port: int, connection: MakeConnection, clock: Clock, _logger: object
     ) -> Listening:
-        """As `payment.actors.http_door.open_door`, for the process that asks."""
+        """As `payment.actors.http.acceptor.open_door`, for the process that asks."""
         assert host is not None
         if host in self._listening:
             raise OSError(98, f"{host} is in use")

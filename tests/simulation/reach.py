@@ -34,11 +34,17 @@ ALL_ROWS = tuple(f"F{number:02d}" for number in range(1, 55))
 
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "F16": ("impossible by design: every journal is checked for it", "tests/contract/cards_contract.py"),
-    "F31": ("it is about the time that others take, and here time costs nothing", "tests/actors/test_lanes.py"),
-    "F37": ("identities end at the edge, before any order", "tests/edge/test_identity.py"),
-    "F51": ("sockets, turns and descriptors are below its network", "tests/actors/test_http_hostile.py"),
-    "F40": ("sessions are the NATS Streaming client's, below the port", "tests/ports/test_streaming_losses.py"),
-    "F53": ("settings are JetStream's, below the port", "tests/ports/test_jetstream_made_by_others.py"),
+    "F31": (
+        "it is about the time that others take, and here time costs nothing",
+        "tests/unit/actors/ledger/test_order_queues.py",
+    ),
+    "F37": ("identities end at the edge, before any order", "tests/unit/actors/http/test_auth.py"),
+    "F51": ("sockets, turns and descriptors are below its network", "tests/unit/actors/http/test_hostile_clients.py"),
+    "F40": (
+        "sessions are the NATS Streaming client's, below the port",
+        "tests/unit/adapters/nats/test_streaming_losses.py",
+    ),
+    "F53": ("settings are JetStream's, below the port", "tests/unit/adapters/nats/test_jetstream_made_by_others.py"),
 }
 """Rows that the simulation does not express: why, and the test that covers each."""
 
@@ -48,7 +54,7 @@ AT_ONCE = (
     "a cancel moves it on at once, and no other attempt begins beside it: only a message folded with both meets it"
 )
 RARE = "several rare things in a row: a browser that pays late, or an operator who gives back, and then a cancel"
-OLD = "what release 0.1.0 began is rare, and a second list of its charges rarer: tests/core has these rules"
+OLD = "what release 0.1.0 began is rare, and a second list of its charges rarer: tests/unit/core has these rules"
 UNMET_PAIRS: dict[tuple[AttemptState, Trigger], str] = {
     (state, trigger): STALE
     for (state, trigger), after in TABLE.items()
@@ -76,8 +82,9 @@ UNMET_PAIRS |= {
     (AttemptState.REFUNDING, Trigger.DISPUTE_LOST): RARE,
     (AttemptState.REFUNDING, Trigger.CANCELLED): RARE,
 }
-"""Pairs of the table that need not be met in so many seeds, each with the reason. `tests/core/test_table.py` walks all
-of them. They are counted, and stand in the report, like all others."""
+"""Pairs of the table that need not be met in so many seeds, each with the reason. `tests/unit/core/test_table.py` walks
+all of them. They are counted, and stand in the report, like all others.
+"""
 
 
 def pair_name(state: AttemptState, trigger: Trigger) -> str:

@@ -3,8 +3,8 @@
 Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
 """
 
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import AttemptState, Trigger
-from payment.edge.events import INCOMING_SUBJECTS, ORDER_CREATED
 from tests.simulation.books import Books, is_poison, order_of, stands_applied
 from tests.simulation.faults_of_the_store import UNUSABLE
 from tests.simulation.journal import (

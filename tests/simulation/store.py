@@ -15,9 +15,9 @@ from bson.errors import BSONError
 from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
-from tests.fakes.store import backlog_orders, by_payment, due_orders, encoded, orders_to_recheck
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import Buried, Wrote
+from tests.support.fakes.store import backlog_orders, by_payment, due_orders, encoded, orders_to_recheck
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

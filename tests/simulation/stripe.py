@@ -32,7 +32,19 @@ from payment.ports.cards import (
     RetrieveOutcome,
     Unclear,
 )
-from tests.fakes.cards import (
+from tests.simulation import before
+from tests.simulation.calls import Call, Reply
+from tests.simulation.journal import (
+    BankDecided,
+    DidByHand,
+    IntentMoved,
+    StripeAnswered,
+    StripeAsked,
+    StripeCharged,
+    StripeRefunded,
+    StripeSent,
+)
+from tests.support.fakes.cards import (
     CALL_TIMEOUT_S,
     LOST,
     OPEN,
@@ -47,18 +59,6 @@ from tests.fakes.cards import (
     PaymentIntent,
     Refund,
     confirm_key,
-)
-from tests.simulation import before
-from tests.simulation.calls import Call, Reply
-from tests.simulation.journal import (
-    BankDecided,
-    DidByHand,
-    IntentMoved,
-    StripeAnswered,
-    StripeAsked,
-    StripeCharged,
-    StripeRefunded,
-    StripeSent,
 )
 
 if TYPE_CHECKING:

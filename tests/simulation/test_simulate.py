@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState
-from tests.fakes.cards import BROWSER
 from tests.simulation.dice import HOUR_S
 from tests.simulation.draw import draw
 from tests.simulation.frozen import frozen
@@ -40,6 +39,7 @@ from tests.simulation.journal import (
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike, decoded, encoded
 from tests.simulation.runner import verdict
 from tests.simulation.simulate import simulate
+from tests.support.fakes.cards import BROWSER
 
 SEEDS_TWICE = range(12)
 DIGESTS = """
@@ -164,7 +164,7 @@ def test_a_traceback_in_a_journal_does_not_say_where_the_code_lies() -> None:
     """A copy in another folder gives the same bytes."""
     hang = Strike("actor hangs", on="stripe.confirm", nth=1)
     said = str(of(simulate(7, one_order(hang)).journal, Said))
-    assert 'File "payment/actors/supervisor.py"' in said
+    assert 'File "payment/actors/runtime/supervisor.py"' in said
     assert str(Path(__file__).parents[2]) not in said
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from payment.actors.nats import event_payloads as events
 from payment.core.order import TABLE
-from payment.edge import events
 from tests.simulation.__main__ import main
 from tests.simulation.faults import FAULTS
 from tests.simulation.journal import Killed, Met, StripeCharged

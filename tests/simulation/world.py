@@ -18,7 +18,6 @@ from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ops.health import Dependency
 from payment.ports.store import DeadLetter
-from tests.fakes.store import FakeDatabase
 from tests.simulation import before
 from tests.simulation.bus import SimBus
 from tests.simulation.calls import Call, Carrier, Surprise
@@ -34,6 +33,7 @@ from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
 from tests.simulation.process import Process
 from tests.simulation.stripe import OTHER_ACCOUNT, SimStripe
+from tests.support.fakes.store import FakeDatabase
 
 OTHER_KEY = "key of another account"
 """The fault in which a process has one: the database belongs to the right account from the beginning then."""

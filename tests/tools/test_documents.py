@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from payment.actors.http.routes import ROUTES
 from payment.core.order import TABLE, AttemptState
-from payment.edge.routes import ROUTES
+from payment.ops.log_schema import FIELDS, Event
 from payment.ops.metrics import Metrics
-from payment.ops.vocabulary import FIELDS, Event
-from payment.settings import VARIABLES
+from payment.settings.environment import VARIABLES
 from tools.documents import DOCUMENTS, MAKERS, ROOT, made, problems, write
 from tools.made import LIMITS, states
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import payment.embedded.shop
+import payment.devstack.shop
+from payment.actors.http.response_bodies import ErrorCode
+from payment.actors.http.responses import Case
 from payment.core.replies import PaymentStatus
-from payment.edge.answers import Case
-from payment.edge.bodies import ErrorCode
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "front-end.md").read_text(encoding="utf-8")
-PAGE = Path(payment.embedded.shop.__file__).with_name("shop.js").read_text(encoding="utf-8")
+PAGE = Path(payment.devstack.shop.__file__).with_name("shop.js").read_text(encoding="utf-8")
 OTHER_ERRORS = {
     ErrorCode.INVALID_JSON,
     ErrorCode.INVALID_FIELD,

@@ -19,12 +19,12 @@ from typing import Any
 import nats
 import pytest
 
-from payment.embedded.home import Home
-from payment.embedded.servers import Server
-from tests.embedded.embedded_world import environment, wait_until
-from tests.servers.process import free_port
-from tests.servers.requirements import require_program
+from payment.devstack.home import Home
+from payment.devstack.servers import Server
+from tests.support.servers.process import free_port
+from tests.support.servers.requirements import require_program
 from tests.tools.readme_blocks import block, command_blocks, readme_blocks
+from tests.unit.devstack.devstack_world import environment, wait_until
 from tools.documents import ROOT
 
 DEADLINE_S = 60.0

@@ -23,9 +23,9 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from payment.actors.actor import Actor
-from payment.actors.letters import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
-from payment.actors.mailbox import Mailbox
+from payment.actors.messages import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
+from payment.actors.runtime.actor import Actor
+from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.key_checks import KeyChecks
 from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step
 from payment.actors.stripe.queue_estimate import QueueEstimate

@@ -12,9 +12,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from payment.actors.deadline import DeadlineExceeded, within
-from payment.actors.letters import AccountSeen, AccountVerdict, LedgerLetter
-from payment.actors.mailbox import Mailbox
+from payment.actors.messages import AccountSeen, AccountVerdict, LedgerLetter
+from payment.actors.runtime.deadlines import DeadlineExceeded, within
+from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.telemetry import CHECK, StripeTelemetry
 from payment.core.account import StripeAccount
 from payment.ports.cards import CardProcessor, Permission, Unclear

@@ -61,7 +61,7 @@ from payment.core.messages import (
     RefundRechecked,
     RefusalReason,
 )
-from payment.ops.vocabulary import Event
+from payment.ops.log_schema import Event
 from payment.ports.cards import (
     Blocked,
     CancelOutcome,

@@ -6,7 +6,7 @@ A queue never calls Stripe. It knows which entry is next and when it may go; the
 import asyncio
 from collections.abc import Iterator
 
-from payment.actors.place_queue import Place, PlaceQueue
+from payment.actors.runtime.position_queue import Place, PlaceQueue
 from payment.actors.stripe.outcomes import Progress, Step, carried_over, first_progress, step_of
 from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, Fall, RateLimiter
 from payment.core.effects import StripeEffect

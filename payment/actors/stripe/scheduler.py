@@ -14,8 +14,8 @@ from datetime import datetime
 
 from msgspec import structs
 
-from payment.actors.letters import EffectEnded
-from payment.actors.place_queue import Place
+from payment.actors.messages import EffectEnded
+from payment.actors.runtime.position_queue import Place
 from payment.actors.stripe.outcomes import (
     REFUSALS,
     SETTLING,

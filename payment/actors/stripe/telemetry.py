@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from payment.actors.letters import AccountVerdict
+from payment.actors.messages import AccountVerdict
 from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step, alarm_of
 from payment.actors.stripe.queues import Entry, Queue
 from payment.actors.stripe.rate_limiter import RateLimiter
 from payment.core.effects import ConfirmIntent, RefundCharge, StripeEffect
 from payment.ops.health import SILENCE_S, Dependency, Health
+from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
-from payment.ops.vocabulary import Event
 from payment.ports.cards import NotYet, Obstacle, Unclear
 from payment.ports.clock import Clock
 

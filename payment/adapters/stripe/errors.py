@@ -12,7 +12,7 @@ are tried from the top and the first that fits decides, so the order is part of 
   do that by what it sends.
 
 Change together: `Ending` here, `payment.adapters.stripe.cards` (which turns endings into outcomes), and
-`tests/adapters/stripe/test_errors.py`, which has an example for every line.
+`tests/unit/adapters/stripe/test_errors.py`, which has an example for every line.
 """
 
 import enum

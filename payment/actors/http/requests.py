@@ -1,0 +1,164 @@
+"""The body of POST /api/v1/payments, and the query of GET /api/v1/payments. It knows no status: the HTTP actor does.
+
+Every error names its field and never repeats a value: it may be a card token, or markup.
+
+Change together: the contract's table of cases, and the request schema in `payment.actors.http.openapi`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from payment.actors.json_text import BadJson, id_fault, read_json
+from payment.core.messages import Authentication, Instrument, InstrumentKind
+
+INSTRUMENT_CHARS_MAX = 255
+"""Longest card token, payment method or confirmation token, in characters. Stripe's ids have at most 255."""
+
+INSTRUMENT_PATTERNS = {
+    InstrumentKind.TOKEN: r"^tok_[A-Za-z0-9_]+$",
+    InstrumentKind.PAYMENT_METHOD: r"^pm_[A-Za-z0-9_]+$",
+    InstrumentKind.CONFIRMATION_TOKEN: r"^ctoken_[A-Za-z0-9_]+$",
+}
+"""Stripe's ids, and its test tokens and test payment methods by name."""
+
+RETURN_URL_CHARS_MAX = 2_048
+"""Longest return URL, in characters: what every browser and router takes."""
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LOCAL = r"localhost|127\.0\.0\.1|\[::1\]"
+RETURN_URL_PATTERN = (
+    rf"^(?:https://(?:{_LABEL}(?:\.{_LABEL})*|\[::1\])|http://(?:{_LOCAL}))"
+    r"(?::([0-9]{1,5}))?(?:[/?][!$-;=?-\[\]^_a-~]*)?$"
+)
+"""An absolute URL in printable ASCII. It has no credentials, which Stripe and the bank would see, and no fragment, in
+which the query that Stripe appends would be lost. `http` leads to the customer's own machine only."""
+
+_PORT_MAX = 65_535
+
+_INSTRUMENTS = {kind: re.compile(pattern.strip("^$")) for kind, pattern in INSTRUMENT_PATTERNS.items()}
+_RETURN_URL = re.compile(RETURN_URL_PATTERN.removeprefix("^").removesuffix("$"))
+
+_WANTED = {
+    InstrumentKind.TOKEN: "must be a card token: tok_ followed by letters, digits and underscores",
+    InstrumentKind.PAYMENT_METHOD: "must be a payment method: pm_ followed by letters, digits and underscores",
+    InstrumentKind.CONFIRMATION_TOKEN: "must be a confirmation token: ctoken_ and letters, digits and underscores",
+}
+
+_URL_WANTED = (
+    f"must be an absolute https:// URL of at most {RETURN_URL_CHARS_MAX} ASCII characters, without credentials or a "
+    "fragment (http:// only for localhost, 127.0.0.1 and [::1])"
+)
+
+
+class FieldError(Struct, frozen=True):
+    """One thing wrong with a request. `field` is its place in it; None where that is the body as a whole."""
+
+    message: str
+    field: str | None = None
+
+
+class BadRequest(Exception):
+    """The request can't be read. `errors` holds one error for each field that is wrong, or one for the body.
+
+    `order_id` is the order that it names, where it names one properly: for the log.
+    """
+
+    def __init__(self, errors: list[FieldError], order_id: str | None = None) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+        self.order_id = order_id
+
+
+class ChargeForm(Struct, frozen=True):
+    """What a client asks for: which order, what pays it, and how the customer can authenticate.
+
+    Its parts keep the card's token and the return URL out of every repr.
+    """
+
+    order_id: str
+    instrument: Instrument
+    authentication: Authentication = Authentication()
+
+
+def parse_charge(body: bytes) -> ChargeForm:
+    """Returns the charge that a request body asks for. Unknown fields are ignored.
+
+    Raises:
+        BadRequest: the body is not a JSON object; `orderId` is missing or malformed; there is not exactly one of
+            `token`, `paymentMethod` and `confirmationToken`, or it is malformed; `useStripeSdk` or `returnUrl` is
+            malformed, or both ask for something.
+    """
+    try:
+        fields = read_json(body)
+    except BadJson as bad:
+        raise BadRequest([FieldError(f"The body {bad}")]) from None
+    if not isinstance(fields, dict):
+        raise BadRequest([FieldError("The body must be a JSON object")])
+    order_fault = _fault(fields, "orderId", id_fault)
+    order_id = str(fields["orderId"]) if order_fault is None else None
+    _raise_faults({"orderId": order_fault} | _instrument_faults(fields) | _authentication_faults(fields), order_id)
+    kind = next(kind for kind in InstrumentKind if kind.value in fields)
+    authentication = Authentication(fields.get("useStripeSdk", False), fields.get("returnUrl"))
+    return ChargeForm(fields["orderId"], Instrument(kind, fields[kind.value]), authentication)
+
+
+def parse_order_query(values: Sequence[str]) -> str:
+    """Returns the order's id, by all values that the query has for `orderId`.
+
+    Raises:
+        BadRequest: there is none, there are several, or it is no id.
+    """
+    if len(values) > 1:
+        _raise_faults({"orderId": "must be given once"})
+    _raise_faults({"orderId": id_fault(values[0]) if values else "is required"})
+    return values[0]
+
+
+def _raise_faults(faults: dict[str, str | None], order_id: str | None = None) -> None:
+    errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
+    if errors:
+        raise BadRequest(errors, order_id)
+
+
+def _fault(fields: dict[str, object], name: str, check: Callable[[object], str | None]) -> str | None:
+    return check(fields[name]) if name in fields else "is required"
+
+
+def _instrument_faults(fields: dict[str, object]) -> dict[str, str | None]:
+    given = [kind for kind in InstrumentKind if kind.value in fields]
+    if not given:
+        return {"token": "is required, or paymentMethod, or confirmationToken"}
+    first, *others = given
+    faults: dict[str, str | None] = {first.value: _instrument_fault(first, fields[first.value])}
+    beside = f"can't be given beside {first.value}: exactly one of token, paymentMethod and confirmationToken is taken"
+    return faults | {kind.value: beside for kind in others}
+
+
+def _instrument_fault(kind: InstrumentKind, value: object) -> str | None:
+    if not isinstance(value, str):
+        return "must be text"
+    if len(value) > INSTRUMENT_CHARS_MAX or not _INSTRUMENTS[kind].fullmatch(value):
+        return _WANTED[kind]
+    return None
+
+
+def _authentication_faults(fields: dict[str, object]) -> dict[str, str | None]:
+    faults: dict[str, str | None] = {}
+    use_stripe_sdk = fields.get("useStripeSdk", False)
+    if not isinstance(use_stripe_sdk, bool):
+        faults["useStripeSdk"] = "must be true or false"
+    if "returnUrl" in fields:
+        both = "can't be given beside useStripeSdk: at most one of them is taken"
+        faults["returnUrl"] = both if use_stripe_sdk is True else _return_url_fault(fields["returnUrl"])
+    return faults
+
+
+def _return_url_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "must be text"
+    url = _RETURN_URL.fullmatch(value) if len(value) <= RETURN_URL_CHARS_MAX else None
+    if url is None or int(url[1] or 1) not in range(1, _PORT_MAX + 1):
+        return _URL_WANTED
+    return None

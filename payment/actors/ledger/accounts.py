@@ -1,0 +1,73 @@
+"""Which Stripe account the database belongs to: asked by the Stripe actor, kept and answered by the ledger (F48).
+
+Owns the questions from their arrival until they are answered. The first process that knows its account has it kept;
+from then on every other account's key is told so. While the store is away a question waits: nothing is sent meanwhile.
+"""
+
+import asyncio
+from collections import deque
+
+from payment.actors.messages import AccountSeen, AccountVerdict
+from payment.core.account import BoundAccount, StripeAccount, learned, mismatch
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
+from payment.ports.clock import Clock
+from payment.ports.store import AccountStore, StoreUnavailable
+
+
+class Accounts:
+    """The questions that wait. `store_up` is set while the store answers; `by` is this process's client id."""
+
+    def __init__(self, store: AccountStore, clock: Clock, store_up: asyncio.Event, by: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._store_up = store_up
+        self._by = by
+        self._waiting: deque[AccountSeen] = deque()
+        self._some = asyncio.Event()
+
+    def add(self, letter: AccountSeen) -> None:
+        self._waiting.append(letter)
+        self._some.set()
+
+    async def answer_all(self) -> None:
+        """Answer whatever comes, for ever."""
+        while True:
+            await self._some.wait()
+            await self._store_up.wait()
+            # It stays in `_waiting` until it is answered: whatever ends us meanwhile, `fail` finds it.
+            verdict = await self._verdict(self._waiting[0].account)
+            _answer(self._waiting.popleft(), verdict)
+            if not self._waiting:
+                self._some.clear()
+
+    def fail(self) -> None:
+        """The ledger ends: the questions come again."""
+        while self._waiting:
+            _answer(self._waiting.popleft(), AccountVerdict(None))
+
+    async def _verdict(self, seen: StripeAccount) -> AccountVerdict:
+        try:
+            bound = await self._bound(seen)
+        except StoreUnavailable as error:
+            text = f"MongoDB does not say which Stripe account the database belongs to, so nothing is sent: {error}"
+            return AccountVerdict(None, text)
+        why = mismatch(bound.account, seen)
+        return AccountVerdict(True) if why is None else AccountVerdict(False, why)
+
+    async def _bound(self, seen: StripeAccount) -> BoundAccount:
+        """The account that stands, which is the one seen where none was kept; with what is new about it."""
+        bound = await self._store.read()
+        mine = BoundAccount(seen, self._clock.now(), self._by)
+        if bound is None:
+            bound = await self._store.bind(mine)
+            if bound == mine:
+                get_logger().info(Event.ACCOUNT_BOUND, account_id=seen.id, reason=str(seen))
+        elif learned(bound.account, seen) is not None and await self._store.replace(bound, mine):
+            return mine
+        return bound
+
+
+def _answer(letter: AccountSeen, verdict: AccountVerdict) -> None:
+    if not letter.answer.done():
+        letter.answer.set_result(verdict)

@@ -1,0 +1,538 @@
+"""The Mongo actor: the ledger through which every change of every order goes.
+
+Its mailbox takes (payment.actors.messages):
+
+    ChargeAsked      from HTTP      answered by the written document, at the request's deadline at the latest
+    PaymentAsked     from HTTP      answered by a fresh read
+    EventArrived     from NATS      settled after the write that it led to
+    PoisonArrived    from NATS      settled once it is kept in `dead_letters`
+    EffectEnded      from Stripe and NATS
+    AccountSeen      from Stripe    answered by what the database says, once the store answers
+    ActorRestarted   from the supervisor
+
+It owns the lanes that serialize each order's changes, the group commits, the requests that wait, the sweep over what is
+due, and the knowledge of what the Stripe and NATS actors have in hand. It must never wait for another actor, and never
+release anything (a reply, an acknowledgement, an effect) before the store has confirmed the document that says so.
+A letter is in one place at a time, its lane, a `Work` under way, `Waiters`, `Views` or `Burials`, until it is answered:
+so teardown finds every caller that waits.
+
+An instance is one incarnation: it looks before it repeats what an earlier one had in hand, even in the same process.
+"""
+
+import asyncio
+import math
+
+from payment.actors.ledger.accounts import Accounts
+from payment.actors.ledger.backlog import Backlog
+from payment.actors.ledger.commit_results import Identity, LedgerDesk
+from payment.actors.ledger.dead_letters import Burials
+from payment.actors.ledger.decline_limit import DeclineLimit
+from payment.actors.ledger.group_commit import GroupCommit, LoopShare
+from payment.actors.ledger.in_flight import Hands
+from payment.actors.ledger.order_queues import Lane, LaneLetter, Lanes
+from payment.actors.ledger.payment_views import Views, show
+from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
+from payment.actors.ledger.set_aside import SetAside
+from payment.actors.ledger.store_state import StoreState
+from payment.actors.ledger.stuck_log import Reasons, StuckLog
+from payment.actors.ledger.telemetry import Report
+from payment.actors.messages import (
+    AccountSeen,
+    AccountVerdict,
+    ActorRestarted,
+    ChargeAsked,
+    EffectEnded,
+    EventArrived,
+    Handling,
+    LedgerLetter,
+    PaymentAsked,
+    PoisonArrived,
+)
+from payment.actors.runtime.actor import Actor
+from payment.actors.runtime.mailbox import Mailbox
+from payment.core.messages import Due, LookRequested
+from payment.core.order import Order
+from payment.core.pending import pending
+from payment.core.replies import Unavailability, Unavailable
+from payment.ports.clock import Clock
+from payment.ports.ids import Ids
+from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
+
+ORDERS_IN_A_COMMIT_LIMIT = 200
+"""Orders written in one round trip. Larger batches only add latency: the cost of an order has long stopped falling."""
+
+COMMITS_UNDER_WAY_LIMIT = 2
+SLOW_COMMIT_S = 0.015
+"""Commits. One fills while the other is written: two begun at once would be twice as many, each half as large. Another
+goes beside it where it would be a full one, or where the first took so long that it is at the store (unless a crowd
+holds it up): we would have nothing to do. Where nothing else wakes us, the next tick finds that at the latest."""
+
+CHARGES_IN_HAND_LIMIT = 12_000
+"""Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
+told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
+
+BEHIND_LIMIT_S = 4.0
+"""Seconds that the next order to be decided about has waited, from which on whoever else comes is told to come back:
+we are slower than people come. To take all of them in costs a third of the time that serves those who wait already, and
+would be felt for half a minute after. The first second of a sale is taken in within less, on a slow machine too."""
+
+TICK_S = 0.25
+"""How often deadlines of waiting requests, and slow commits, are looked at: a 202 may be this much late."""
+
+STORE_AWAY_WAIT_S = 2.0
+"""How long requests whose attempts are written wait, in seconds, once the store is lost. A primary that is elected soon
+lets them have their outcome. After that they are answered "outcome unknown: repeat the same request", as they would be
+at their deadline: a database that refuses writes may do so for hours."""
+
+SWEEP_EVERY_S = 1.0
+"""Between sweeps over what is due, plus jitter. It bounds how late overdue work is taken up."""
+
+SWEEP_JITTER_S = 0.25
+"""At most. Several processes should not sweep in step."""
+
+SWEEP_UNINDEXED_EVERY_S = 10.0
+"""Between sweeps while their index is not there: each reads every order that is stored, as long as that takes."""
+RECHECK_EVERY_S = 60.0
+"""Between sweeps over charges that were given back and are to be looked at again, plus jitter. The first look comes an
+hour after the refund: a minute more is nothing."""
+
+RECHECKS_IN_SWEEP_LIMIT = 300
+"""Orders taken up by one of those: five a second, which leaves Stripe's rate (25 a second) to customers' refunds."""
+
+SWEPT_ORDERS_LIMIT = 500
+"""Orders taken up by one sweep, or read at once for those who wait: neither must fill the lanes before requests."""
+
+STRAGGLERS_EVERY_S = 1.0
+"""Between tries of documents that neither go in nor are refused, while others are written."""
+
+OWN_ORDERS_AT_START_LIMIT = 15_000
+"""Orders of an earlier run taken up at once: all the charges that it may have held, and what it had to publish besides.
+Those beyond it are taken up when their leases run out."""
+
+OWN_WORK_AGAIN_S = 5.0
+"""After an earlier run's work was looked for it is looked for once more: a process may be killed with a write on its
+way, which lands when the next run has looked already. A write has landed by then, or never will."""
+
+COMMIT_STUCK_S = 60.0
+"""A call to the store has its own deadlines, all far below this: one that is older has lost its way."""
+
+
+class MongoActor(Actor[LedgerLetter]):
+    """The ledger."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox[LedgerLetter],
+        store: OrderStore,
+        hands: Hands,
+        identity: Identity,
+        report: Report,
+        clock: Clock,
+        ids: Ids,
+        declines: DeclineLimit,
+    ) -> None:
+        super().__init__("mongo", mailbox, clock)
+        self._store = store
+        self._hands = hands
+        self._identity = identity
+        self._report = report
+        self._ids = ids
+        self._lanes = Lanes(clock)
+        self._waiters = Waiters(clock, hands, self._decide_again)
+        self._state = StoreState(store, report, clock, self._store_lost, self._store_back)
+        self._set_aside = SetAside(report, clock)
+        self._views = Views(store, clock, self._read_failed, self._request_look, self._set_aside)
+        self._burials = Burials(store, clock, self._dead_letter_failed)
+        reasons = Reasons(identity.process, hands, self._lanes, report.health)
+        self._backlog = Backlog(store, report, StuckLog(reasons), clock)
+        self._declines = declines
+        self._share = LoopShare()
+        self._commits: dict[int, float] = {}
+        self._slow_commits: dict[int, float] = {}
+        """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
+        self._work_ready = asyncio.Event()
+        self._accounts = Accounts(store.accounts, clock, self._state.up, identity.client_id)
+        self._own_work_left = True  # by an earlier run of this client id: to be looked for
+        self._own_work_again_at = math.inf
+        self.desk = LedgerDesk(
+            identity,
+            self._lanes,
+            hands,
+            self._waiters,
+            self._views,
+            self._burials,
+            declines,
+            report,
+            clock,
+            self._state,
+            self._work_ready,
+            self._set_aside,
+        )
+        self._draining = False
+
+    # ------------------------------------------------------------------------------------------------------ lifecycle
+
+    async def setup(self) -> None:
+        self._declines.start(self._decide_again)
+        self.spawn(self._state.keep(), name="store")
+        self.spawn(self._state.make_indexes(), name="indexes")
+        self.spawn(self._dispatch(), name="dispatch")
+        self.spawn(self._go_on_slowly(), name="stragglers")
+        self.spawn(self._views.answer_all(), name="views")
+        self.spawn(self._burials.bury_all(), name="dead letters")
+        self.spawn(self._backlog.watch(self._state.up), name="backlog")
+        self.spawn(self._accounts.answer_all(), name="accounts")
+        self.spawn(self._tick(), name="tick")
+        self.spawn(self._sweep(), name="sweep")
+        self.spawn(self._sweep_rechecks(), name="sweep rechecks")
+
+    async def drain(self) -> None:
+        """Until nothing is left to write and nothing is in anybody's hands; the supervisor bounds it."""
+        # What is handed back undone is due at once: it is for others to take up, or for our next run.
+        self._draining = True
+        while len(self._lanes) or len(self._hands) or len(self._burials) or self.mailbox.depth:
+            await self.clock.sleep(TICK_S / 5)
+
+    async def teardown(self) -> None:
+        letters: list[LedgerLetter | LaneLetter] = [*self._lanes.waiting(), *self.desk.letters_under_way()]
+        letters += self._declines.held()
+        if self.in_hand is not None and not any(letter is self.in_hand for letter in letters):
+            letters.append(self.in_hand)
+        for letter in letters:
+            self._interrupted(letter)
+        self._waiters.fail()
+        self._views.fail()
+        self._burials.put_off()
+        self._accounts.fail()
+
+    def stuck_for_s(self) -> float:
+        # While the store is away, commits wait for it: that is no sign of a hang.
+        begun = (*self._commits.values(), *self._slow_commits.values())
+        oldest = min(begun, default=None) if self._state.up.is_set() else None
+        age = 0.0 if oldest is None else self.clock.monotonic() - oldest
+        return max(super().stuck_for_s(), age - COMMIT_STUCK_S)
+
+    # -------------------------------------------------------------------------------------------------------- letters
+
+    async def receive(self, item: LedgerLetter) -> None:
+        match item:
+            case ChargeAsked():
+                self._charge_asked(item)
+            case EventArrived():
+                self._event_arrived(item)
+            case EffectEnded():
+                self._lanes.add(item.message.order_id, item)
+            case PaymentAsked():
+                self._payment_asked(item)
+            case PoisonArrived():
+                self._poison_arrived(item)
+            case AccountSeen():
+                self._accounts.add(item)
+            case ActorRestarted():
+                for effect_id, message in self._hands.lost(item.name):
+                    self._lanes.add(message.order_id, EffectEnded(effect_id, message))
+        self._wake_dispatch()
+
+    def _charge_asked(self, letter: ChargeAsked) -> None:
+        if not self._state.up.is_set():
+            tell(letter, Unavailable(Unavailability.STORE_AWAY))
+        elif self._overloaded():
+            tell(letter, Unavailable(Unavailability.BUSY))
+        else:
+            self._lanes.add(letter.request.order_id, letter)
+
+    def _overloaded(self) -> bool:
+        in_hand = self._hands.charges + len(self._lanes)
+        return in_hand >= CHARGES_IN_HAND_LIMIT or self._lanes.behind_s() >= BEHIND_LIMIT_S
+
+    def _event_arrived(self, letter: EventArrived) -> None:
+        if self._state.up.is_set():
+            self._lanes.add(letter.message.order_id, letter)
+        else:
+            letter.settle(Handling.NOT_NOW)
+
+    def _decide_again(self, letter: ChargeAsked) -> None:
+        """What the request waited for has ended: an intent, or another attempt of its user. It has charged nothing."""
+        self._lanes.add(letter.request.order_id, letter)
+        self._wake_dispatch()
+
+    def _request_look(self, order_id: str) -> None:
+        self._lanes.add(order_id, LookRequested(order_id))
+        self._wake_dispatch()
+
+    def _payment_asked(self, letter: PaymentAsked) -> None:
+        if self._state.up.is_set():
+            self._views.add(letter)
+        else:
+            show(letter, Unavailable(Unavailability.STORE_AWAY))
+
+    def _poison_arrived(self, letter: PoisonArrived) -> None:
+        if self._state.up.is_set():
+            self._burials.add(letter)
+        else:
+            letter.settle(Handling.NOT_NOW)
+
+    def _interrupted(self, letter: LedgerLetter | LaneLetter) -> None:
+        match letter:
+            case ChargeAsked():
+                turn_away(letter, Unavailability.CRASHED)
+            case EventArrived() | PoisonArrived():
+                letter.settle(Handling.NOT_NOW)
+            case PaymentAsked():
+                show(letter, Unavailable(Unavailability.CRASHED))
+            case AccountSeen():
+                letter.answer.set_result(AccountVerdict(None))
+            case _:
+                # Ends of effects and deadlines: the stored `due` brings whoever is next to look.
+                return
+
+    # -------------------------------------------------------------------------------------------------- group commits
+
+    async def _dispatch(self) -> None:
+        """Start a commit whenever lanes are ready and a place is free: what comes meanwhile makes up the next one."""
+        while True:
+            await self._work_ready.wait()
+            await self._state.up.wait()
+            await asyncio.sleep(0)  # let those who are about to tell us something in this turn into the same commit
+            if self._lanes.any_ready and self._may_commit():
+                lanes = self._lanes.take_ready(ORDERS_IN_A_COMMIT_LIMIT)
+                self._commits[id(lanes)] = self.clock.monotonic()
+                self.spawn(self._commit(lanes), name="commit")
+            if not self._lanes.any_ready or not self._may_commit():
+                self._work_ready.clear()
+
+    def _wake_dispatch(self) -> None:
+        """To be called whenever lanes may have become ready, or a commit may go that could not."""
+        if self._lanes.any_ready:
+            self._work_ready.set()
+
+    def _may_commit(self) -> bool:
+        if not self._commits:
+            return True
+        if len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
+            return False
+        slow_since = self.clock.monotonic() - SLOW_COMMIT_S
+        full = self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT
+        return full or all(began <= slow_since for began in self._commits.values())
+
+    async def _commit(self, lanes: list[Lane]) -> None:
+        started = self.clock.monotonic()
+        works = self.desk.works_of(lanes)
+        try:
+            await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
+        finally:
+            del self._commits[id(lanes)]
+            self._report.commit_done(self.clock.monotonic() - started)
+            self._wake_dispatch()
+
+    async def _go_on_slowly(self) -> None:
+        """What the store keeps failing while it takes others: again and again, and out of everybody's way (F31)."""
+        while True:
+            await self.clock.sleep(STRAGGLERS_EVERY_S)
+            await self._state.up.wait()
+            if works := self.desk.take_stragglers():
+                self._slow_commits[id(works)] = self.clock.monotonic()
+                try:
+                    await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
+                finally:
+                    del self._slow_commits[id(works)]
+
+    # ------------------------------------------------------------------------------------------------------ the store
+
+    def _store_lost(self) -> None:
+        self._own_work_left = True
+        self._fail_what_can_be_repeated()
+
+    def _store_back(self) -> None:
+        self._commits = dict.fromkeys(self._commits, self.clock.monotonic())  # their time begins anew
+        self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
+
+    def _read_failed(self, _reason: str) -> None:
+        """A read that no charge waits for, or a dead letter: no outage by itself, but where the probe fails too."""
+        self.spawn(self._state.check(), name="probe")
+
+    def _dead_letter_failed(self, identity: str, reason: str) -> None:
+        self._report.dead_letter_waits(identity, reason)
+        self._read_failed(reason)
+
+    def _fail_what_can_be_repeated(self) -> None:
+        """Requests and events that wait in lanes were never sent to the store: better told now than kept waiting."""
+        repeatable = [letter for letter in self._lanes.waiting() if isinstance(letter, ChargeAsked | EventArrived)]
+        for letter in repeatable:
+            match letter:
+                case ChargeAsked():
+                    turn_away(letter, Unavailability.STORE_AWAY)
+                case EventArrived():
+                    letter.settle(Handling.NOT_NOW)
+        self._lanes.drop({id(letter) for letter in repeatable})
+
+    # ------------------------------------------------------------------------------------------------------------ time
+
+    async def _tick(self) -> None:
+        """Deadlines of waiting requests, leases that run out, work of other processes that somebody waits for."""
+        next_second = self.clock.monotonic()
+        while True:
+            await self.clock.sleep(TICK_S)
+            self._wake_dispatch()  # a commit may have become a slow one
+            self._answer_overdue()
+            self._views.answer_overdue()
+            await self._look_for(self._waiters.expired())
+            if self.clock.monotonic() >= next_second:
+                next_second = self.clock.monotonic() + 1.0
+                await self._look_for(self._waiters.elsewhere()[:SWEPT_ORDERS_LIMIT])
+                for order_id in {*self._waiters.want_looks(), *self._views.want_looks()}:
+                    if order_id not in self._lanes:  # as with renewals: an outage must not pile them up
+                        self._request_look(order_id)
+                self._renew()
+                self._report.second(self.mailbox.depth)
+                await self._look_at_set_aside()
+                self._set_aside.forget()
+
+    async def _look_at_set_aside(self) -> None:
+        """Corrected documents that are not due are met by nothing else: the gauge would count them for an hour."""
+        order_ids = self._set_aside.unmet()
+        if not order_ids or not self._state.up.is_set():
+            return
+        try:
+            found = await self._store.load(order_ids)
+        except StoreUnavailable as error:
+            self._read_failed(str(error))
+            return
+        for order_id in order_ids:
+            document = found.get(order_id)
+            if isinstance(document, CorruptDocument):
+                self._set_aside.corrupt(document)
+            else:
+                self._set_aside.legible(order_id)
+
+    def _answer_overdue(self) -> None:
+        """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""
+        now = self.clock.monotonic()
+        self._declines.answer_overdue()
+        for letter in self._lanes.waiting():
+            if isinstance(letter, ChargeAsked) and now >= letter.deadline:
+                turn_away(letter, Unavailability.BUSY)
+        for letter in self.desk.letters_under_way():
+            if isinstance(letter, ChargeAsked) and (now >= letter.deadline or self._store_long_away()):
+                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
+        if self._store_long_away():
+            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)
+
+    def _store_long_away(self) -> bool:
+        return self._state.away_s() >= STORE_AWAY_WAIT_S
+
+    async def _look_for(self, order_ids: list[str]) -> None:
+        """One more read, for whoever waits on these orders."""
+        for first in range(0, len(order_ids), SWEPT_ORDERS_LIMIT):
+            await self._look_for_some(order_ids[first : first + SWEPT_ORDERS_LIMIT])
+
+    async def _look_for_some(self, order_ids: list[str]) -> None:
+        if not self._state.up.is_set():
+            self._waiters.give_up(order_ids)
+            return
+        try:
+            orders = await self._store.load(order_ids)
+        except StoreUnavailable as error:
+            self._waiters.give_up(order_ids)
+            self._read_failed(str(error))
+            return
+        for order_id, order in orders.items():
+            if isinstance(order, CorruptDocument):
+                self._set_aside.corrupt(order)
+            elif not self._set_aside.contain(order_id, self._waiters.written, order):
+                self._waiters.fail_order(order_id)
+        self._waiters.give_up([order_id for order_id in order_ids if not isinstance(orders.get(order_id), Order)])
+
+    def _renew(self) -> None:
+        for renewal in list(self._hands.renewals(self.clock.now())):
+            # An outage of the store must not pile them up, one a second for each order; nor one that is set aside.
+            if renewal.order_id not in self._lanes and not self._set_aside.rests(renewal.order_id):
+                self._lanes.add(renewal.order_id, renewal)
+        for order_id in self.desk.take_unreleased(SWEPT_ORDERS_LIMIT):
+            self._lanes.add(order_id, Due(order_id))
+        self._wake_dispatch()
+
+    async def _sweep(self) -> None:
+        """Take up what is due: at start all that an earlier run of this client id left, then whatever is overdue.
+
+        After the store was away that is looked for again: it may have been taken up just then, and lost.
+        """
+        await self._state.up.wait()
+        while True:
+            own = self._left_by()
+            limit = OWN_ORDERS_AT_START_LIMIT if own else SWEPT_ORDERS_LIMIT
+            try:
+                orders = await self._store.due(self.clock.now(), own, limit)
+            except StoreUnavailable as error:
+                self._own_work_left = True
+                await self._sweep_failed(str(error))
+                continue
+            if not self._draining:
+                self._take_up(orders, left_by_an_earlier_run=own is not None)
+            self._report.swept(sum(isinstance(order, Order) for order in orders))
+            if own is None:
+                await self._until_next_sweep()
+
+    def _left_by(self) -> str | None:
+        """This client's id where an earlier run's work is to be looked for: twice, for its last write may land late."""
+        if self._own_work_left:
+            self._own_work_left = False
+            self._own_work_again_at = self.clock.monotonic() + OWN_WORK_AGAIN_S
+        elif self.clock.monotonic() >= self._own_work_again_at:
+            self._own_work_again_at = math.inf
+        else:
+            return None
+        return self._identity.client_id
+
+    def _is_ours_alone(self, order: Order) -> bool:
+        """Whether all that is owed of it is held by this run."""
+        return all(item.holder in (None, self._identity.process) for item in pending(order))
+
+    async def _until_next_sweep(self) -> None:
+        slowly_until = self.clock.monotonic() + SWEEP_UNINDEXED_EVERY_S
+        await self.clock.sleep(SWEEP_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
+        while not self._state.indexed.is_set() and self.clock.monotonic() < slowly_until:
+            await self.clock.sleep(SWEEP_EVERY_S)
+
+    async def _sweep_failed(self, reason: str) -> None:
+        """The store is away; or it has no index yet, reads every order for the sweep, and has taken too long."""
+        if self._state.indexed.is_set():
+            await self.desk.store_failed(reason, wait=True)
+        elif await self._state.check():
+            await self.clock.sleep(SWEEP_UNINDEXED_EVERY_S)
+        else:
+            await self._state.up.wait()
+
+    async def _sweep_rechecks(self) -> None:
+        """Take up the charges that were given back and are to be looked at again. They have an index of their own."""
+        while True:
+            await self._state.up.wait()
+            try:
+                orders = await self._store.rechecks(self.clock.now(), RECHECKS_IN_SWEEP_LIMIT)
+            except StoreUnavailable as error:
+                await self._sweep_failed(str(error))
+                continue
+            if not self._draining:
+                self._take_up(orders, left_by_an_earlier_run=False)
+            await self.clock.sleep(RECHECK_EVERY_S + SWEEP_JITTER_S * self._ids.jitter())
+
+    def _take_up(self, orders: list[Order | CorruptDocument], *, left_by_an_earlier_run: bool) -> None:
+        for order in orders:
+            if isinstance(order, CorruptDocument):
+                self._set_aside.corrupt(order)
+                continue
+            if not self._set_aside.failed_lately(order.id):
+                self._set_aside.contain(order.id, self._take_up_one, order, left_by_an_earlier_run)
+        self._wake_dispatch()
+
+    def _take_up_one(self, order: Order, left_by_an_earlier_run: bool) -> None:
+        if left_by_an_earlier_run and self._is_ours_alone(order):
+            return
+        if order.id in self._lanes and not left_by_an_earlier_run:
+            # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier run
+            # left would not: no later sweep finds it before its lease runs out, whatever event came first.
+            return
+        renewal = self._hands.renewal(order.id)
+        if renewal is not None:
+            self._lanes.add(order.id, renewal)
+        self._lanes.add(order.id, Due(order.id))

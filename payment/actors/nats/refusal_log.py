@@ -1,0 +1,131 @@
+"""Events of ours that the broker does not take: when that is reported, in which words, and how often.
+
+Owns: since when each subject, and each event that is refused for itself, has been refused, and the alarm. Must never:
+log a line for each try, or call a subject well that nothing was stored for. Change together with:
+`payment.actors.nats.publisher` (when it is tried again).
+
+The NATS actor owns it, not the transports, so that JetStream and NATS Streaming are reported alike.
+"""
+
+from msgspec import Struct
+
+from payment.core.effects import PublishEvent
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
+from payment.ops.metrics import Metrics
+from payment.ports.clock import Clock
+from payment.ports.transport import PublishRefused, TransportUnavailable
+
+REFUSED_SHOWN_AFTER_S = 4.0
+"""A stream that is made again or elects a leader, a server that reads its streams after a start, refuse for less."""
+UNANSWERED_SHOWN_AFTER_S = 8.0
+"""From the begin of the first publish that nothing came of, whose own time limit is 5 s. A server that is gone is found
+out by its pings before that; what is left is a broker that is there and does not acknowledge."""
+UNANSWERED_ALARM_AFTER_S = 60.0
+"""A broker that answers again within it needs no operator."""
+ALARM_AGAIN_AFTER_S = 600.0
+"""While it lasts: an alarm that was missed comes again."""
+REASONS_MAX = 20
+"""Reasons of one refusal that have had a line: one that has a number in it is a new one each time."""
+
+
+class Refused(Struct):
+    """One subject's, or one event's, refusal. Times are monotonic seconds."""
+
+    since: float
+    reason: str
+    answered: bool
+    order_id: str | None
+    alarmed_at: float | None = None
+    alarmed: set[str] = set()
+
+    def is_shown(self, now: float) -> bool:
+        return now - self.since >= (REFUSED_SHOWN_AFTER_S if self.answered else UNANSWERED_SHOWN_AFTER_S)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a line is due: the first, one for a new reason, or one after a long time."""
+        if not self.answered and now - self.since < UNANSWERED_ALARM_AFTER_S:
+            return False
+        if self.alarmed_at is None or now - self.alarmed_at >= ALARM_AGAIN_AFTER_S:
+            return True
+        return self.reason not in self.alarmed and len(self.alarmed) < REASONS_MAX
+
+
+class Refusals:
+    """What is refused just now."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._refused: dict[tuple[str, str], Refused] = {}
+        """By subject, and by the event's id where it is refused for itself."""
+
+    def add(self, effect: PublishEvent, error: TransportUnavailable, began: float, *, alone: bool) -> None:
+        """A publish that began at this monotonic second was not taken."""
+        key = (effect.subject, effect.id if alone else "")
+        answered = isinstance(error, PublishRefused)
+        refused = self._refused.get(key)
+        if refused is None:
+            order_id = effect.order_id if alone else None
+            self._refused[key] = Refused(began, str(error), answered, order_id, alarmed=set())
+        else:
+            refused.reason, refused.answered = str(error), answered
+
+    def interrupted(self, subject: str) -> None:
+        """There is no connection: a refusal that came just before was its end, and not yet said."""
+        self._refused = {
+            key: each for key, each in self._refused.items() if key[0] != subject or each.alarmed_at is not None
+        }
+
+    def taken(self, effect: PublishEvent) -> None:
+        """The broker has stored an event: its subject is refused no more."""
+        self._refused.pop((effect.subject, ""), None)
+        self._refused.pop((effect.subject, effect.id), None)
+
+    def judge(self, waiting: dict[str, int]) -> None:
+        """Log what is due. `waiting`: how many events of each subject wait."""
+        now = self._clock.monotonic()
+        for (subject, _), refused in self._refused.items():
+            if refused.is_shown(now) and refused.is_due(now):
+                refused.alarmed_at = now
+                refused.alarmed.add(refused.reason)
+                count = 1 if refused.order_id is not None else waiting[subject]
+                self._alarm(subject, refused, count)
+
+    def _alarm(self, subject: str, refused: Refused, count: int) -> None:
+        self._metrics.alarms(Event.PUBLISH_REFUSED).inc()
+        get_logger().error(
+            Event.PUBLISH_REFUSED,
+            alarm=True,
+            subject=subject,
+            order_id=refused.order_id,
+            reason=refused.reason,
+            count=count,
+        )
+
+    def connection_back(self) -> None:
+        """There is a new connection: what was not acknowledged over the last one says nothing of it."""
+        self._refused = {key: each for key, each in self._refused.items() if each.answered}
+
+    def shown(self, besides: str) -> list[str]:
+        """What `/readyz` says: a sentence for each subject, and one for all its events that are refused for themselves.
+
+        `besides` is what it says in any case: a reason that stands there is not repeated.
+        """
+        now = self._clock.monotonic()
+        sentences: dict[str, None] = {}
+        alone: dict[str, list[str]] = {}
+        for (subject, _), refused in self._refused.items():
+            if not refused.is_shown(now) or refused.reason in besides:
+                continue
+            if refused.order_id is not None:
+                alone.setdefault(subject, []).append(refused.reason)
+            else:
+                verb = "are refused" if refused.answered else "are not acknowledged"
+                sentences[f"events on {subject} {verb}: {refused.reason}"] = None
+        for subject, reasons in alone.items():
+            sentences[f"{len(reasons)} of the events on {subject} refused for themselves: {reasons[0]}"] = None
+        return list(sentences)
+
+    def __len__(self) -> int:
+        return len(self._refused)

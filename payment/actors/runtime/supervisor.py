@@ -1,0 +1,298 @@
+"""The supervisor: starts the actors in order, replaces those that crash or hang, stops them in reverse.
+
+Owns every actor's life and nothing that actors talk about: it knows no message but lifecycle. It reads no clock but the
+one passed in, keeps nothing outside its instances and installs no signal handler, so that a simulation can run several
+in one loop. `except Exception` is right here: an error that nobody expected ends the actor, is logged with its
+traceback, and a new actor takes over the same mailbox. Change the order of an actor's hooks together with `actor.py`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from payment.actors.runtime.actor import Actor
+from payment.actors.runtime.deadlines import CANCEL_GRACE_S, Lingering, cancel_and_wait, done_within, first_of, within
+from payment.actors.runtime.lifecycle import ActorHung, ChildSpec, GaveUp, House, LifecycleLog, RunEnded
+from payment.actors.runtime.restarts import RESTARTS_MAX, RestartWindow, backoff_s
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
+from payment.ports.clock import Clock
+from payment.ports.ids import Ids
+
+EX_OK = 0
+EX_SOFTWARE = 70
+"""The exit code when the supervisor gave up: sysexits' "internal software error"."""
+
+WATCH_EVERY_S = 1.0
+"""How often an actor is asked whether it is stuck: often against any `hang_s`, and nothing against a message's cost."""
+OVERSLEPT_S = 1.0
+"""A watch that wakes this late slept with the whole process (F34): what looks like a hang is not the actor's."""
+TEARDOWN_DEADLINE_S = 2.0
+"""Teardown tells callers and closes sockets. It waits for no peer."""
+RUN_GRACE_S = 2 * CANCEL_GRACE_S
+"""`Actor.run` itself gives `receive` one grace to end after a cancellation."""
+
+DRAIN_TOTAL_S = 15.0
+"""What all drains together may take, for the whole stop to fit into the promised 25 s (platforms kill at 30)."""
+CLOSE_TOTAL_S = 3.0
+"""What closing one after another may take; then the rest is closed at once, within one grace."""
+STOP_TOTAL_S = DRAIN_TOTAL_S + CANCEL_GRACE_S + CLOSE_TOTAL_S + CANCEL_GRACE_S
+"""The longest that a stop can take, from the request to the exit code."""
+
+
+DRAINED, CUT_OFF = "drained", "cut_off"
+"""How an actor ended: with all of its work done, or with some left to the stored `due`."""
+
+
+class Child:
+    """One place in the house: one actor after another lives in it, until it is told to leave."""
+
+    def __init__(self, spec: ChildSpec, house: House) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.up = asyncio.Event()
+        self.stuck = False
+        self.lingering = False
+        self.actor: Actor[Any] | None = None
+        self.keeper: asyncio.Task[None] | None = None
+        self._house = house
+        self._clock = house.clock
+        self._log = house.log
+        self._leave = asyncio.Event()
+        self._retiring = False
+        self._ending = CUT_OFF
+        self._restarts = 0
+
+    async def keep(self) -> None:
+        """Let actors live here until this child leaves, or drains and dies.
+
+        Raises:
+            GaveUp: too many restarts, or an actor that does not end.
+        """
+        while not self._retiring:
+            try:
+                await self._live()
+            except Exception as error:
+                self._report(error)
+            if self.lingering:
+                self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, reason="it goes on after it was cancelled")
+                raise GaveUp(f"the {self.name} actor can't be ended")
+            if not self._retiring:
+                await self._back_off()
+
+    async def drain(self) -> None:
+        """Let the actor finish what is under way. It keeps receiving afterwards; from here on it is not replaced."""
+        self._retiring = True
+        if self.actor is None or self.keeper is None:
+            self._leave.set()
+            return
+        began_s = self._clock.monotonic()
+        work = asyncio.create_task(self.actor.drain(), name=f"{self.name}: drain")
+        timer = asyncio.create_task(self._clock.sleep(self.spec.drain_deadline_s))
+        try:
+            await asyncio.wait((work, timer, self.keeper), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            if not await cancel_and_wait(self._clock, CANCEL_GRACE_S, work):
+                self.lingering = True
+            self._report_drain(work, began_s)
+
+    def leave(self) -> None:
+        """End the actor, tear it down, put no other in its place. `keeper` is done when that is done."""
+        self._retiring = True
+        self._leave.set()
+
+    async def _live(self) -> None:
+        """One actor's life. Returns when the child leaves, or raises what the actor died of."""
+        actor = self.spec.start()
+        try:
+            await first_of(self._leave.wait(), self._bring_up(actor))
+            if not self._leave.is_set():
+                await self._run(actor)
+        except Lingering:
+            self.lingering = True
+            raise
+        finally:
+            self.actor = None
+            self.up.clear()
+            await self._close(actor)
+
+    async def _bring_up(self, actor: Actor[Any]) -> None:
+        began_s = self._clock.monotonic()
+        await within(self._clock, self.spec.setup_deadline_s, actor.setup(), name=f"{self.name}: setup")
+        took_ms = self._ms_since(began_s)
+        if self._restarts:
+            self._house.on_restart(self.name)
+            self._log.info(Event.ACTOR_RESTARTED, actor=self.name, restarts=self._restarts, took_ms=took_ms)
+        else:
+            self._log.info(Event.ACTOR_STARTED, actor=self.name, took_ms=took_ms)
+        self.actor = actor
+        self.stuck = False
+        self.up.set()
+
+    async def _run(self, actor: Actor[Any]) -> None:
+        running = asyncio.create_task(actor.run(), name=f"{self.name}: run")
+        watching = asyncio.create_task(self._watch(actor), name=f"{self.name}: watch")
+        leaving = asyncio.create_task(self._leave.wait())
+        try:
+            await asyncio.wait((running, watching, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            leaving.cancel()
+            if not await cancel_and_wait(self._clock, RUN_GRACE_S, running):
+                raise Lingering(f"{self.name}: run goes on after it was cancelled")
+            if not running.cancelled():
+                running.result()
+        if not watching.cancelled():
+            watching.result()
+        if not self._leave.is_set():
+            raise RunEnded(f"the {self.name} actor's run ended by itself")
+
+    async def _watch(self, actor: Actor[Any]) -> None:
+        """Raise ActorHung once the actor is stuck for too long, not counting time in which the whole process stood."""
+        looked_s = self._clock.monotonic()
+        judge_from_s = looked_s
+        while True:
+            await self._clock.sleep(WATCH_EVERY_S)
+            now_s = self._clock.monotonic()
+            if now_s - looked_s > WATCH_EVERY_S + OVERSLEPT_S:
+                judge_from_s = now_s + self.spec.hang_s
+            looked_s = now_s
+            silent_s = actor.stuck_for_s()
+            if silent_s > self.spec.hang_s and now_s >= judge_from_s:
+                self.stuck = True
+                raise ActorHung(self.name, silent_s)
+
+    async def _close(self, actor: Actor[Any]) -> None:
+        began_s = self._clock.monotonic()
+        try:
+            await within(self._clock, TEARDOWN_DEADLINE_S, actor.close(), name=f"{self.name}: teardown")
+        except Lingering:
+            self.lingering = True
+            raise
+        if self._leave.is_set():
+            took_ms = self._ms_since(began_s)
+            self._log.info(Event.ACTOR_STOPPED, actor=self.name, outcome=self._ending, took_ms=took_ms)
+
+    async def _back_off(self) -> None:
+        self._restarts = self._house.window.count(self._clock.monotonic())
+        if self._restarts > RESTARTS_MAX:
+            self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, restarts=self._restarts, reason="too many restarts")
+            raise GaveUp(f"the {self.name} actor: restart number {self._restarts} within the window")
+        delay_s = backoff_s(self._restarts, self._house.ids.jitter())
+        await first_of(self._clock.sleep(delay_s), self._leave.wait())
+
+    def _report(self, error: Exception) -> None:
+        if isinstance(error, ActorHung):
+            silent_ms = round(error.silent_s * 1_000)
+            self._log.error(Event.ACTOR_HUNG, actor=self.name, silent_ms=silent_ms, exc_info=error)
+        else:
+            self._log.error(Event.ACTOR_CRASHED, actor=self.name, exc_info=error)
+
+    def _report_drain(self, work: asyncio.Task[None], began_s: float) -> None:
+        if not work.done() or work.cancelled():
+            took_ms, deadline_ms = self._ms_since(began_s), round(self.spec.drain_deadline_s * 1_000)
+            self._log.warning(Event.ACTOR_OVERRAN, actor=self.name, deadline_ms=deadline_ms, took_ms=took_ms)
+        elif (error := work.exception()) is not None:
+            self._log.error(Event.ACTOR_CRASHED, actor=self.name, exc_info=error)
+        else:
+            self._ending = DRAINED
+
+    def _ms_since(self, began_s: float) -> int:
+        return round((self._clock.monotonic() - began_s) * 1_000)
+
+
+class Supervisor:
+    """Runs its children from their start to an exit code. One supervisor runs once."""
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec],
+        clock: Clock,
+        ids: Ids,
+        on_restart: Callable[[str], None] = lambda _name: None,
+        log: LifecycleLog | None = None,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_restart` is told a name when that actor is up again, before it receives anything; `on_stopping`, once,
+        that the house is about to be emptied, whether somebody asked for it or it gave up.
+
+        Raises:
+            ValueError: the drain deadlines together exceed DRAIN_TOTAL_S, so that the last would be cut short.
+        """
+        drains_s = sum(spec.drain_deadline_s for spec in children)
+        if drains_s > DRAIN_TOTAL_S:
+            raise ValueError(f"the drain deadlines sum up to {drains_s:g} s, more than {DRAIN_TOTAL_S:g} s")
+        house = House(clock, ids, get_logger() if log is None else log, on_restart, RestartWindow())
+        self._clock = clock
+        self._children = tuple(Child(spec, house) for spec in children)
+        self._trouble = asyncio.Event()
+        self._on_stopping = on_stopping
+
+    async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
+        """Start, watch, and after `stop` drain and close all. `abort`, the second request, cuts the drains short.
+
+        Returns the exit code: 0 after `stop`, 70 when it gave up or something is `lingering`. Cancelled, or failing
+        itself, it closes the children without draining them and raises.
+        """
+        try:
+            await first_of(stop.wait(), self._trouble.wait(), self._start_in_order())
+            await first_of(stop.wait(), self._trouble.wait())
+            self._on_stopping()
+            cut = asyncio.Event() if abort is None else abort
+            await first_of(cut.wait(), self._clock.sleep(DRAIN_TOTAL_S), self._drain_in_reverse())
+        finally:
+            await self._close_in_reverse()
+        return self._exit_code()
+
+    @property
+    def lingering(self) -> bool:
+        """Something goes on after it was cancelled: only the end of the process can end it."""
+        return any(child.lingering for child in self._children)
+
+    @property
+    def ready(self) -> bool:
+        """Every actor is up."""
+        return all(child.up.is_set() for child in self._children)
+
+    def alive(self) -> dict[str, float]:
+        """For each actor that is up, by name: for how many seconds it has been stuck, 0 for most."""
+        return {child.name: child.actor.stuck_for_s() for child in self._children if child.actor is not None}
+
+    def stuck(self) -> list[str]:
+        """The actors found hanging that no working one has replaced yet."""
+        return [child.name for child in self._children if child.stuck or child.lingering]
+
+    async def _start_in_order(self) -> None:
+        for child in self._children:
+            child.keeper = asyncio.create_task(child.keep(), name=f"{child.name}: keeper")
+            child.keeper.add_done_callback(lambda _keeper: self._trouble.set())
+            await child.up.wait()
+
+    async def _drain_in_reverse(self) -> None:
+        """One after the other, while those that drain later still work for those that drain now."""
+        for child in reversed(self._children):
+            await child.drain()
+
+    async def _close_in_reverse(self) -> None:
+        keepers = [(child, child.keeper) for child in reversed(self._children) if child.keeper is not None]
+        ends_s = self._clock.monotonic() + CLOSE_TOTAL_S
+        for child, keeper in keepers:
+            child.leave()
+            await done_within(self._clock, max(0.0, ends_s - self._clock.monotonic()), keeper)
+        await done_within(self._clock, CANCEL_GRACE_S, *(keeper for _, keeper in keepers))
+        for child, keeper in keepers:
+            child.lingering |= not keeper.done()
+            keeper.cancel()
+
+    def _exit_code(self) -> int:
+        code = EX_SOFTWARE if self.lingering else EX_OK
+        for child in self._children:
+            if child.keeper is None or not child.keeper.done() or child.keeper.cancelled():
+                continue
+            error = child.keeper.exception()
+            if isinstance(error, GaveUp):
+                code = EX_SOFTWARE
+            elif error is not None:
+                raise error
+        return code

@@ -1,0 +1,1 @@
+"""NATS as the event transport: JetStream or NATS Streaming, on one lasting connection."""

@@ -1,0 +1,261 @@
+"""One lasting connection to NATS, made of many short ones: JetStream and NATS Streaming both stand on it.
+
+Owns: when to dial which server, and requests with their time limits. Must never: give up, or flush a publish that was
+already reported as failed. Change together with: `payment.adapters.nats.link` (one connection) and the transports.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from payment.adapters.nats.error_texts import describe
+from payment.adapters.nats.link import (
+    CLOSE_TIMEOUT_S,
+    INBOX,
+    LIBRARY_FLUSH_S,
+    PING_TIMEOUT_S,
+    PUBLISH,
+    SUBSCRIPTION,
+    Link,
+    Server,
+    Waiting,
+)
+from payment.adapters.nats.login import NatsLogin
+from payment.ports.clock import Clock
+from payment.ports.ids import Ids
+from payment.ports.transport import TransportUnavailable
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 2.0
+"""The longest pause between two tries: with one try's time limit it stays well under the 10 s in which we recover."""
+BACKOFF_DOUBLINGS = 10
+CANCEL_AGAIN_S = 0.2
+"""nats-py and Python 3.11's wait_for each swallow a cancellation in a race: it is repeated this often."""
+
+
+class NoResponders(TransportUnavailable):
+    """The server is there, and nobody listens on the subject of the request."""
+
+
+class NoAnswer(TransportUnavailable):
+    """The connection stands, and no answer came in time."""
+
+
+class Denied(TransportUnavailable):
+    """The server's permissions don't allow it."""
+
+
+class TooLarge(TransportUnavailable):
+    """The message is larger than this server takes."""
+
+
+class NatsConnection:
+    """Keeps one connection to one of the servers while `keep` runs."""
+
+    def __init__(
+        self, servers: list[str], client_name: str, ids: Ids, clock: Clock, login: NatsLogin | None = None
+    ) -> None:
+        self.reason = "NATS: not connected yet"
+        self._servers = [Server(url) for url in servers]
+        self._discovered: list[Server] = []
+        self._login = login or NatsLogin()
+        self._dialled = int(ids.jitter() * len(servers))  # many processes spread over a cluster's servers
+        self._client_name = client_name
+        self._ids = ids
+        self._clock = clock
+        self._link: Link | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Host and port of the server connected to."""
+        return self._open_link().address
+
+    @property
+    def client(self) -> Client:
+        """The client of the connection there is now; raises TransportUnavailable where there is none."""
+        return self._open_link().client
+
+    @property
+    def server_version(self) -> str:
+        version = self.client.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
+    async def keep(self, work: Callable[[], Awaitable[None]], lost: Callable[[str], None]) -> None:
+        """Connect, run `work` for as long as the connection lives, and begin again, for ever.
+
+        `lost` is told at every failed try and every loss. A cancellation leaves the connection open for what is still
+        to be sent; `close` ends it. An exception of `work` is raised on.
+        """
+        await self._drop()
+        self._closed = False
+        while not self._closed:
+            await self._dial(lost)
+            if self._link is not None:
+                await self._work_on(self._link, work)
+                if not self._closed:
+                    lost(self.reason)
+                await self._drop()
+        await asyncio.Event().wait()
+
+    async def reach(self) -> None:
+        """Connect once to the first server that answers; raises TransportUnavailable with every server's reason."""
+        reasons = []
+        for server in self._servers:
+            link = Link(server, self._client_name, self._login)
+            try:
+                await link.open()
+            except TransportUnavailable as error:
+                reasons.append(str(error))
+            else:
+                self._link = link
+                return
+        raise TransportUnavailable("; ".join(reasons))
+
+    async def request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, Any] | None = None) -> Msg:
+        """Ask and return the answer. It ends at once when the connection is lost or the permission is denied.
+
+        Raises:
+            NoResponders: nobody listens there.
+            Denied, TooLarge, NoAnswer: as they say.
+            TransportUnavailable: any other way to come to nothing; the request may have arrived all the same.
+        """
+        link = self._open_link()
+        waiting: Waiting | None = None
+        try:
+            async with asyncio.timeout(timeout_s) as scope:
+                waiting = Waiting(subject, scope)
+                link.waiting.add(waiting)
+                return await link.client.request(subject, data, timeout=2 * timeout_s, headers=headers)
+        except nats.errors.NoRespondersError:
+            raise NoResponders(f"NATS at {link.address}: nobody answers on {subject}") from None
+        except TimeoutError:
+            if waiting is not None and waiting.reason is not None:
+                raise (Denied if waiting.denied else TransportUnavailable)(waiting.reason) from None
+            if link.denied(SUBSCRIPTION, INBOX):
+                raise Denied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
+            raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(f"NATS at {link.address}: {describe(error)}") from None
+        except (nats.errors.Error, OSError) as error:
+            raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
+        finally:
+            if waiting is not None:
+                link.waiting.discard(waiting)
+
+    async def send(self, subject: str, data: bytes, reply: str = "") -> None:
+        """Send and don't wait; raises TooLarge, or TransportUnavailable where there is no connection now."""
+        link = self._open_link()
+        try:
+            await link.client.publish(subject, data, reply=reply)
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(f"NATS at {link.address}: {describe(error)}") from None
+        except (nats.errors.Error, OSError) as error:
+            raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
+
+    async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Listen over the connection there is now, once the server has taken it: the subscription ends with it.
+
+        Raises:
+            Denied: the server's permissions don't allow it: nothing would ever arrive.
+            TransportUnavailable: there is no connection, or it is lost.
+        """
+        link = self._open_link()
+        try:
+            subscription = await link.client.subscribe(subject, cb=arrived)
+        except (nats.errors.Error, OSError) as error:
+            raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
+        # The server says no before it answers a ping, and says nothing where it agrees.
+        await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
+        if link.denied(SUBSCRIPTION, subject):
+            shown = f"{INBOX}>" if subject.startswith(INBOX) else subject
+            raise Denied(f"NATS at {link.address}: permission denied to subscribe to {shown}")
+        return subscription
+
+    def denied(self, beginning: str, within_s: float | None = None) -> str | None:
+        """A subject of this beginning that we may not publish to, as this connection's server said; of late, or ever.
+
+        What is published without a request (acknowledgements, pulls) has no other answer.
+        """
+        return None if self._link is None else self._link.denied(PUBLISH, beginning, within_s)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Return when nothing can be on its way to the subscription any more; raises TransportUnavailable."""
+        await self._open_link().round_trip(
+            subscription.drain(),  # type: ignore[no-untyped-call]
+            CLOSE_TIMEOUT_S,
+        )
+
+    async def flush(self) -> None:
+        """Return when the server has read all that was sent; raises TransportUnavailable."""
+        link = self._open_link()
+        await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), CLOSE_TIMEOUT_S)
+
+    async def pause(self, failures: int) -> None:
+        """Wait before the next try: longer with each failure in a row, up to BACKOFF_MAX_S, half of it by chance."""
+        doubled = BACKOFF_FIRST_S * 2 ** min(failures - 1, BACKOFF_DOUBLINGS)
+        await self._clock.sleep(min(doubled, BACKOFF_MAX_S) * (0.5 + 0.5 * self._ids.jitter()))
+
+    async def close(self) -> None:
+        """Flush, close, and connect no more until `keep` is called anew."""
+        self._closed = True
+        await self._drop()
+        self.reason = "NATS: the connection was closed by this service"
+
+    async def _dial(self, lost: Callable[[str], None]) -> None:
+        failures = 0
+        while not self._closed:
+            link = Link(self._next_server(), self._client_name, self._login)
+            try:
+                await link.open()
+            except TransportUnavailable as error:
+                self.reason = str(error)
+                lost(self.reason)
+                failures += 1
+                await self.pause(1 + failures // (len(self._servers) + len(self._discovered)))
+            else:
+                self._discovered = link.discovered_servers()
+                self._link = link
+                return
+
+    def _next_server(self) -> Server:
+        """Round and round: the configured servers, then those of their cluster that they told us about."""
+        known = self._servers + self._discovered
+        self._dialled += 1
+        return known[(self._dialled - 1) % len(known)]
+
+    async def _work_on(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
+        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.watch())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await cancel_all(tasks)
+        self.reason = link.reason
+
+    async def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise TransportUnavailable(self.reason)
+        if self._link.lost.is_set():
+            raise TransportUnavailable(self._link.reason)
+        return self._link
+
+
+async def cancel_all(tasks: Iterable[asyncio.Future[None]]) -> None:
+    """Cancel the tasks and return when all have ended, however often they must be told."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

@@ -1,0 +1,232 @@
+"""What the settings of a consumer or stream that others made mean for the promises of this service.
+
+Owns: a verdict for each setting. Must never: change anything at the server, or take a setting it doesn't look at for a
+good one where a promise stands on it. Change together with: docs/decisions/0015-settings-of-consumers-and-streams.md,
+which has the table, and `payment.adapters.nats.jetstream.api`, whose own consumers and streams must pass here.
+
+A verdict has two kinds of sentences. *Refused*: an event would be lost in silence, so the consumer is not read (its
+events wait in the stream), or the stream is not published to (our events wait here). *Weak*: all goes on, and less is
+promised than should be; `/readyz` says degraded. What is in neither list breaks no promise.
+Source of the settings: NATS documentation, "Consumer details", "Stream configuration", and the answers of nats-server
+2.15. Durations are nanoseconds there; 0 and -1 mean no limit.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+NS_PER_S = 1_000_000_000
+DAY_S = 86_400.0
+
+ACK_WAIT_SHORTEST_S = 5.0
+"""The contract's ack wait: below it, events come again while they are being handled."""
+ACK_WAIT_LONGEST_S = 300.0
+"""What a killed process was handling waits for so long, a cancel too."""
+ACK_PENDING_EVENTS_MIN = 100
+"""Below it, a few events that can't be written now hold up all others of their subject (F30)."""
+PULL_EXPIRES_SHORTEST_S = 1.0
+"""Pulls that end sooner are nothing but requests."""
+KEPT_SHORTEST_S = DAY_S
+"""How long an outage may last before a stream drops unread events: one that begins at night is over by then."""
+KEPT_EVENTS_MIN = 10_000
+"""What may come while an outage lasts: a sale has thousands of orders."""
+KEPT_BYTES_MIN = 10 * 1024 * 1024
+"""Ten thousand events of a kilobyte."""
+MESSAGE_BYTES_MIN = 4_096
+"""More than the largest event of ours: four ids of 255 bytes, escaped, and JetStream's own headers."""
+DUPLICATE_WINDOW_SHORTEST_S = 30.0
+"""An event whose acknowledgement was lost is published again within it: the time limit and the first pauses."""
+
+
+class Verdict(Struct, frozen=True):
+    """What is wrong with an object's settings, a sentence each. Both empty: nothing."""
+
+    refused: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
+
+
+class Found(Struct):
+    """Sentences while they are being collected."""
+
+    refused: list[str]
+    weak: list[str]
+
+    def verdict(self, what: str) -> Verdict:
+        return Verdict(
+            tuple(f"{what}: {each}" for each in self.refused), tuple(f"{what}: {each}" for each in self.weak)
+        )
+
+
+def consumer_verdict(
+    name: str, config: dict[str, Any], stream: dict[str, Any], subject: str, ack_wait_s: float
+) -> Verdict:
+    """What the settings of a consumer mean for the events of `subject` that we would read with it.
+
+    `stream` are the settings of its stream; `ack_wait_s` is what a consumer of our own would have.
+    """
+    found = Found([], [])
+    _delivery(config, found)
+    _filter(config, subject, stream, found)
+    _acknowledging(config, ack_wait_s, found)
+    _life(config, stream.get("retention", "limits"), found)
+    return found.verdict(f"consumer {name}")
+
+
+def _delivery(config: dict[str, Any], found: Found) -> None:
+    """How events come, and whether all of them do."""
+    if config.get("deliver_subject"):
+        found.refused.append("it is a push consumer (deliver_subject); only a pull consumer can be read")
+    if config.get("headers_only"):
+        found.refused.append("headers_only: events would come without their contents. Set it to false")
+    if config.get("priority_groups"):
+        found.refused.append("priority_groups: only members of a group are served. Remove them")
+    policy = config.get("deliver_policy", "all")
+    if policy != "all":
+        found.weak.append(f"deliver_policy is {policy}: events from before it was made are skipped. It should be all")
+    if config.get("replay_policy", "instant") != "instant":
+        found.weak.append("replay_policy is not instant: waiting events come as slowly as they were published")
+    if 0 < (size := int(config.get("max_bytes") or 0)) < MESSAGE_BYTES_MIN:
+        found.weak.append(
+            f"max_bytes is {size}: a larger event can't be pulled, and holds up others. {MESSAGE_BYTES_MIN} or more"
+        )
+    max_expires_s = _seconds(config, "max_expires")
+    if 0 < max_expires_s < PULL_EXPIRES_SHORTEST_S:
+        found.refused.append(f"max_expires is {max_expires_s:g} s: pulls would end at once. Set it to 30 s, or to 0")
+
+
+def _filter(config: dict[str, Any], subject: str, stream: dict[str, Any], found: Found) -> None:
+    filters = [each for each in (config.get("filter_subject"), *(config.get("filter_subjects") or ())) if each]
+    if filters and not any(subject_matches(each, subject) for each in filters):
+        found.refused.append(f"its filter is {', '.join(filters)}: no {subject} would come. Set it to {subject}")
+    elif subject not in (filters or stream.get("subjects") or ()) or len(filters or stream["subjects"]) > 1:
+        if stream.get("retention") != "workqueue":
+            return  # what we pass over is still there for others
+        found.refused.append(
+            f"its filter takes more than {subject}, from a work queue: what we pass over would be gone for all. "
+            f"Set it to {subject}"
+        )
+
+
+def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Found) -> None:
+    """Whether an event comes again until it is acknowledged, and when."""
+    if (policy := config.get("ack_policy", "none")) != "explicit":
+        found.refused.append(f"ack_policy is {policy}: events would count as done before they are. Set it to explicit")
+    if (tries := int(config.get("max_deliver") or -1)) > 0:
+        found.refused.append(
+            f"max_deliver is {tries}: after {tries} tries an event is given up, a cancel too. Set it to -1"
+        )
+    waits_s = [each / NS_PER_S for each in config.get("backoff") or ()] or [_seconds(config, "ack_wait")]
+    setting = "backoff" if config.get("backoff") else "ack_wait"
+    if 0 < min(waits_s) < min(ACK_WAIT_SHORTEST_S, ack_wait_s):
+        found.weak.append(f"{setting} is {min(waits_s):g} s: events come again while they are handled. 5 s or more")
+    if max(waits_s) > ACK_WAIT_LONGEST_S:
+        found.weak.append(
+            f"{setting} is {max(waits_s):g} s: what a killed process was handling waits for it. 5 min or less"
+        )
+    if 0 < (pending := int(config.get("max_ack_pending") or 0)) < ACK_PENDING_EVENTS_MIN:
+        found.weak.append(
+            f"max_ack_pending is {pending}: so few events without an acknowledgement hold up all others. "
+            f"{ACK_PENDING_EVENTS_MIN} or more"
+        )
+
+
+def _life(config: dict[str, Any], retention: str, found: Found) -> None:
+    """Whether it is still there when we come back."""
+    idle_s = _seconds(config, "inactive_threshold")
+    if idle_s > 0 and retention == "interest":
+        found.refused.append(
+            f"inactive_threshold is {idle_s:g} s: it is deleted when we are away for longer, and its stream then drops "
+            "what comes. Set it to 0"
+        )
+    elif idle_s > 0:
+        found.weak.append(f"inactive_threshold is {idle_s:g} s: it is deleted when we are away for longer. Set it to 0")
+    if config.get("mem_storage") and retention == "interest":
+        found.weak.append("mem_storage: a restarted server forgets it, and its stream then drops what comes")
+
+
+def read_stream_verdict(config: dict[str, Any], subject: str) -> Verdict:
+    """What a stream's settings mean for the events of `subject` that we read from it."""
+    found = Found([], [])
+    if _renames(config, subject):
+        found.refused.append(f"subject_transform: it stores {subject} under another name, which we don't read")
+    if config.get("sealed"):
+        found.weak.append("it is sealed: no new event can come")
+    _keeping(config, found)
+    return found.verdict(f"stream {config.get('name')}")
+
+
+def published_stream_verdict(config: dict[str, Any], subject: str, consumers: int) -> Verdict:
+    """What a stream's settings mean for the events of `subject` that we publish; it has `consumers` consumers now."""
+    found = Found([], [])
+    if config.get("no_ack"):
+        found.refused.append("no_ack: it never says that it has stored an event. Set it to false")
+    if config.get("sealed"):
+        found.refused.append("it is sealed: it takes nothing more")
+    if config.get("allow_msg_counter"):
+        found.refused.append("allow_msg_counter: it takes nothing but counters. Events need a stream without it")
+    if _renames(config, subject):
+        found.refused.append(f"subject_transform: it stores {subject} under another name, where its readers don't look")
+    if config.get("retention") == "interest" and consumers == 0:
+        found.weak.append("its retention is interest and it has no consumer: it drops what we publish")
+    window_s = _seconds(config, "duplicate_window")
+    if 0 < window_s < DUPLICATE_WINDOW_SHORTEST_S:
+        found.weak.append(
+            f"duplicate_window is {window_s:g} s: an event that is published again after a lost acknowledgement "
+            "arrives twice. 2 min is its default"
+        )
+    if 0 < (size := int(config.get("max_msg_size") or 0)) < MESSAGE_BYTES_MIN:
+        found.weak.append(f"max_msg_size is {size} bytes: an event may be larger. {MESSAGE_BYTES_MIN} or more")
+    if config.get("persist_mode") == "async":
+        found.weak.append("persist_mode is async: it acknowledges events before they are on disk")
+    for setting, limit, least in _small_limits(config, refusing=True):
+        found.weak.append(
+            f"{setting} is {limit} and discard is new: once it is full, what we publish waits. {least} or more, or -1"
+        )
+    _keeping(config, found)
+    return found.verdict(f"stream {config.get('name')}")
+
+
+def _keeping(config: dict[str, Any], found: Found) -> None:
+    """Whether a stream keeps an event until it was read."""
+    if config.get("storage", "file") == "memory":
+        found.weak.append("storage is memory: a restarted server loses what was not read. It should be file")
+    age_s = _seconds(config, "max_age")
+    if 0 < age_s < KEPT_SHORTEST_S:
+        found.weak.append(f"max_age is {age_s:g} s: it drops older events, read or not. A day or more, or 0")
+    for setting, limit, least in _small_limits(config, refusing=False):
+        found.weak.append(f"{setting} is {limit}: it drops older events, read or not. {least} or more, or -1")
+
+
+def _small_limits(config: dict[str, Any], *, refusing: bool) -> Iterator[tuple[str, int, int]]:
+    """The limits that an outage would reach, each with the least it should be: those that refuse the newest event, or
+    those that drop the oldest. `discard: new` alone leaves the limit of a subject one that drops."""
+    new = config.get("discard", "old") == "new"
+    for setting, refuses, least in (
+        ("max_msgs", new, KEPT_EVENTS_MIN),
+        ("max_msgs_per_subject", new and bool(config.get("discard_new_per_subject")), KEPT_EVENTS_MIN),
+        ("max_bytes", new, KEPT_BYTES_MIN),
+    ):
+        if refuses is refusing and 0 < (limit := int(config.get(setting) or 0)) < least:
+            yield setting, limit, least
+
+
+def _renames(config: dict[str, Any], subject: str) -> bool:
+    transform = config.get("subject_transform") or {}
+    source, target = transform.get("src") or ">", transform.get("dest") or ""
+    return bool(target) and subject_matches(source, subject) and target not in (subject, ">", source)
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """Whether NATS delivers a subject to a subscription of this pattern: `*` is one token, `>` the rest."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    for place, token in enumerate(wanted):
+        if token == ">":
+            return len(tokens) > place
+        if place >= len(tokens) or token not in ("*", tokens[place]):
+            return False
+    return len(wanted) == len(tokens)
+
+
+def _seconds(config: dict[str, Any], setting: str) -> float:
+    return int(config.get(setting) or 0) / NS_PER_S

@@ -1,0 +1,214 @@
+"""One session: its opening, the heartbeats it answers, the pings by which it finds out that it is over, its closing.
+
+Owns: the heartbeat, ping and acknowledgement inboxes. Must never: be opened twice, answer a heartbeat after `leave`, or
+unsubscribe a durable. Change together with: `payment.adapters.nats.stan.client`, which gives it its publishes.
+
+The server knows us by our heartbeat inbox alone. It asks there before it gives our client id to anybody, ourselves
+included: an inbox of a lost session that still answers would lock us out of our own name. So `leave` takes the inboxes
+back, and waits until NATS knows it, before anything else is tried.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from payment.adapters.nats.stan.codec import decode, encode
+from payment.adapters.nats.stan.errors import (
+    CodecError,
+    InvalidName,
+    NobodyListens,
+    NotStreaming,
+    Unreachable,
+    Verdict,
+    refused,
+)
+from payment.adapters.nats.stan.messages import (
+    PROTOCOL,
+    CloseRequest,
+    ConnectRequest,
+    ConnectResponse,
+    Ping,
+    PingResponse,
+)
+from payment.adapters.nats.stan.wire import Wire, is_no_responders
+
+REQUEST_TIMEOUT_S = 3.0
+"""For an answer of the server. It may itself spend 0.5 s asking whether the old holder of our client id lives."""
+CLOSE_TIMEOUT_S = 1.0
+"""Whoever stops has two seconds for everything, and a server that is there answers in milliseconds."""
+PING_EVERY_S = 2
+PINGS_UNANSWERED_MAX = 3
+"""A server that says nothing for 4 x 2 s = 8 s has lost us; stan.go's own defaults would take 445 s to see it. Less
+would take the election of a new leader, which is over in a few seconds and keeps all sessions, for a loss."""
+DISCOVER = "_STAN.discover"
+CLIENT_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Session:
+    """A session with one server of one cluster id, from `open` until `lost` is set."""
+
+    def __init__(self, wire: Wire, cluster_id: str, client_id: str, conn_id: str, sleep: Sleep) -> None:
+        self.wire = wire
+        self.cluster_id = cluster_id
+        self.client_id = client_id
+        self.conn_id = conn_id.encode()
+        self.acks = f"_STAN.acks.{conn_id}"
+        self.subjects = ConnectResponse()
+        self.lost = asyncio.Event()
+        self.reason = "the session is not open yet"
+        self.sleep = sleep
+        self.when_over: list[Callable[[str], None]] = []
+        """Called once, with the reason."""
+        self._heartbeats = wire.new_inbox()
+        self._pongs = wire.new_inbox()
+        self._listening: list[Subscription] = []
+        self._pinging: asyncio.Task[None] | None = None
+        self._unanswered = 0
+
+    async def open(self, on_ack: Callable[[Msg], Awaitable[None]]) -> None:
+        """Register with the server. Whatever it raises, nothing of the try is left that could answer for us.
+
+        Raises:
+            ClientIdTaken: a living client has our id.
+            NotStreaming: there is NATS, but no NATS Streaming of this cluster id.
+            Refused, Unreachable, InvalidName: as they say.
+        """
+        if CLIENT_ID.fullmatch(self.client_id) is None:
+            raise InvalidName(f"a client id has letters, digits, - and _ only: not {self.client_id!r}")
+        opened = False
+        try:
+            await self.listen(self._heartbeats, self._answer_heartbeat)
+            await self.listen(self._pongs, self._answered_ping)
+            await self.listen(self.acks, on_ack)
+            await self.wire.flush()  # the server may ask our heartbeat inbox before it answers
+            self.subjects = await self._connect()
+            opened = True
+        finally:
+            if not opened:
+                self.end("the session was not opened")
+                await self.leave()
+        if self.subjects.ping_requests:
+            self._pinging = asyncio.create_task(self._ping_on(), name="stan pings")
+
+    async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Listen as long as the session lasts."""
+        subscription = await self.wire.listen(subject, arrived)
+        self._listening.append(subscription)
+        return subscription
+
+    async def unlisten(self, subscription: Subscription) -> None:
+        if subscription in self._listening:
+            self._listening.remove(subscription)
+            await self.wire.unlisten(subscription)
+
+    def end(self, reason: str) -> None:
+        """The session is over; the first reason stays. Nothing is sent by this."""
+        if self.lost.is_set():
+            return
+        self.reason = reason
+        self.lost.set()
+        if self._pinging is not None and self._pinging is not asyncio.current_task():
+            self._pinging.cancel()
+        for tell in self.when_over:
+            tell(reason)
+
+    async def leave(self) -> None:
+        """Take all inboxes back, the heartbeats' first. Where the connection is gone, they went with it."""
+        while self._listening:
+            try:
+                await self.wire.unlisten(self._listening.pop(0))
+            except Unreachable:
+                self._listening.clear()
+
+    async def close(self) -> None:
+        """Tell the server, so that nobody has to wait for our heartbeats to fail; durables stay. Then leave.
+
+        The server takes our earlier acks and publishes first. One that doesn't answer will find out: no heartbeat is
+        answered from now on.
+        """
+        if self.lost.is_set():
+            return
+        request = encode(CloseRequest(client_id=self.client_id))
+        try:
+            await self.wire.request(self.subjects.close_requests, request, CLOSE_TIMEOUT_S)
+        except Unreachable as error:
+            self.end(str(error))
+            return
+        self.end("the session was closed")
+        await self.leave()
+
+    async def _connect(self) -> ConnectResponse:
+        request = ConnectRequest(
+            client_id=self.client_id,
+            heartbeat_inbox=self._heartbeats,
+            protocol=PROTOCOL,
+            conn_id=self.conn_id,
+            ping_interval=PING_EVERY_S,
+            ping_max_out=PINGS_UNANSWERED_MAX,
+        )
+        response = await discover(self.wire, self.cluster_id, encode(request))
+        if response.error:
+            raise refused(response.error)
+        if not (response.pub_prefix and response.sub_requests and response.close_requests):
+            raise NotStreaming(f"something other than NATS Streaming answers for the cluster id '{self.cluster_id}'")
+        if not response.sub_close_requests:
+            raise NotStreaming("this NATS Streaming is too old: it can't close a subscription and keep its durable")
+        return response
+
+    async def _answer_heartbeat(self, message: Msg) -> None:
+        if message.reply and not self.lost.is_set():
+            try:
+                await self.wire.send(message.reply, b"")
+            except Unreachable as error:
+                self.end(str(error))
+
+    async def _ping_on(self) -> None:
+        """Ask every PING_EVERY_S whether the session stands, whatever interval an older server would have liked."""
+        ping = encode(Ping(conn_id=self.conn_id))
+        while True:
+            await self.sleep(PING_EVERY_S)
+            self._unanswered += 1
+            if self._unanswered > PINGS_UNANSWERED_MAX:
+                silent_s = PING_EVERY_S * self._unanswered
+                self.end(f"NATS Streaming, cluster id '{self.cluster_id}', has not answered a ping for {silent_s} s")
+                return
+            try:
+                await self.wire.send(self.subjects.ping_requests, ping, self._pongs)
+            except Unreachable as error:
+                self.end(str(error))
+                return
+
+    async def _answered_ping(self, message: Msg) -> None:
+        if is_no_responders(message):
+            return  # NATS, not the server: a ping that nobody got
+        try:
+            error = decode(PingResponse, message.data).error
+        except CodecError:
+            return  # somebody else took the ping for one of theirs: no answer of our server
+        if error and refused(error).verdict is Verdict.SESSION_GONE:
+            self.end(str(refused(error)))
+        elif not error:
+            self._unanswered = 0
+
+
+async def discover(wire: Wire, cluster_id: str, request: bytes) -> ConnectResponse:
+    """Ask whoever is there by this cluster id. An empty request registers nothing, and is answered with an error.
+
+    Raises:
+        NotStreaming: nobody listens, or who answers is no NATS Streaming.
+        Unreachable: no answer.
+    """
+    try:
+        return decode(ConnectResponse, await wire.request(f"{DISCOVER}.{cluster_id}", request, REQUEST_TIMEOUT_S))
+    except NobodyListens:
+        raise NotStreaming(
+            f"NATS is there, but no NATS Streaming with the cluster id '{cluster_id}': "
+            "either the id is another one, or this is plain NATS"
+        ) from None
+    except CodecError:
+        raise NotStreaming(f"something other than NATS Streaming answers for the cluster id '{cluster_id}'") from None

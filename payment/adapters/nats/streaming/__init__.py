@@ -1,0 +1,1 @@
+"""Events over NATS Streaming, by the client in `payment.adapters.nats.stan`."""

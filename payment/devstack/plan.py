@@ -1,0 +1,146 @@
+"""What one run consists of, and what each child is told: pure functions of the environment that the run was given.
+
+A variable that is set is taken; what is missing is served by a server of ours. So `NATS_URL` or `MONGO_URL` set means
+no server of ours for it, and a test key in `STRIPE_KEY` means Stripe itself. Change together:
+payment/settings/environment.py.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from payment.adapters.nats.login import NatsLogin
+from payment.devstack.ready_checks import LOOPBACK, choose_port, require_free
+from payment.devstack.servers import CLUSTER_ID, Broker, Server
+from payment.process.listening import CannotListen, read_port
+from payment.settings.values import Secret
+
+SANDBOX_KEY = "sk_test_embedded"
+"""What the sandbox is called with: it takes any test key."""
+SERVICE = "service"
+NAME = "payment-service"
+"""The client id and the queue group: the contract's examples."""
+SERVICE_PORT = 8080
+"""Taken where it is free: the service's own default, and what a person expects."""
+NOT_FOR_SERVERS = frozenset(("NATS_URL", "NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_KEY", "MONGO_URL", "STRIPE_KEY"))
+NOT_FOR_SERVERS |= {"JWT_KEY", "JWT_KEY_PREVIOUS"}
+"""Variables that may hold secrets, which a server has no use for."""
+NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
+"""The shop signs its customer's tokens and publishes orders; it needs neither the database nor Stripe's secret key."""
+FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
+"""The variables that name a server which is not ours."""
+TEST_KEYS = ("sk_test_", "rk_test_")
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}
+"""Hosts that stand for every interface, and where the service is then reached from here."""
+OTHER_ACCOUNT = "belongs to the Stripe account"
+"""How `/readyz` says that the database is another account's (payment.core.account)."""
+
+
+class LiveKeyError(Exception):
+    """`STRIPE_KEY` holds a key that moves real money."""
+
+
+def given(environ: Mapping[str, str], name: str) -> str | None:
+    """A variable's value; None where it is not set, or set to blanks."""
+    return environ.get(name, "").strip() or None
+
+
+def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
+    """The servers of ours that a run needs.
+
+    Raises:
+        LiveKeyError: the demo orders of a run are not for real cards.
+    """
+    base, key = given(environ, "STRIPE_API_BASE"), given(environ, "STRIPE_KEY")
+    if key is not None and base is None and not key.startswith(TEST_KEYS):
+        raise LiveKeyError("STRIPE_KEY holds no test key: make run pays demo orders, and takes sk_test_… or nothing")
+    foreign = {
+        Server.NATS: given(environ, "NATS_URL") is not None,
+        Server.MONGO: given(environ, "MONGO_URL") is not None,
+        Server.STRIPE: base is not None or key is not None,
+        # The page's stand-in for Stripe.js works with the sandbox only; Stripe itself takes Stripe.js.
+        Server.SHOP: base is not None or key is not None,
+    }
+    return tuple(server for server in Server if not foreign[server])
+
+
+def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: Mapping[str, int]) -> dict[str, int]:
+    """A port for each child. Servers keep the last run's where it is free; the service takes 8080 wherever it can.
+
+    Raises:
+        CannotListen: `PORT` is set, and malformed or taken, or `HOST` can't be listened on.
+    """
+    ports: dict[str, int] = {}
+    host = given(environ, "HOST") or LOOPBACK
+    try:
+        told = read_port(given(environ, "PORT") or "0")
+    except ValueError:
+        raise CannotListen("PORT wants a whole number from 0 to 65535", os.EX_CONFIG) from None
+    if told > 0:
+        ports[SERVICE] = told
+        require_free(host, told)
+    else:
+        require_free(host, 0)  # A host that can't be listened on at all has no free port either.
+        ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
+    for server in wanted:
+        ports[server] = choose_port(last.get(server), taken=set(ports.values()))
+    return ports
+
+
+def nats_login(environ: Mapping[str, str]) -> NatsLogin:
+    """Who the neighbours are at a NATS that is not ours: the same as the service."""
+    names = ("NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA")
+    values = [given(environ, name) for name in names]
+    return NatsLogin(*(None if value is None else Secret(value) for value in values))
+
+
+def service_command(program: Path) -> list[str]:
+    """The Procfile's command line, with this very Python."""
+    return [sys.executable, str(program)]
+
+
+def foreign_place(server: Server, told: Mapping[str, str]) -> str:
+    """Where something that is not ours is, for a person. An address may hold credentials: its variable is named."""
+    if server is Server.STRIPE and given(told, "STRIPE_API_BASE") is None:
+        return "Stripe itself, in test mode"
+    return f"as {FOREIGN[server]} says"
+
+
+def service_environ(
+    environ: Mapping[str, str], ports: Mapping[str, int], key: str, broker: Broker = Broker.JETSTREAM
+) -> dict[str, str]:
+    """The service's environment: the one we were given, and in it what is missing. `ports` holds our servers'."""
+    told = dict(environ)
+    if Server.NATS in ports:
+        told["NATS_URL"] = f"nats://{LOOPBACK}:{ports[Server.NATS]}"
+        told["NATS_CLUSTER_ID"] = CLUSTER_ID if broker is Broker.STREAMING else ""  # Blank counts as not set.
+    if Server.MONGO in ports:
+        told["MONGO_URL"] = f"mongodb://{LOOPBACK}:{ports[Server.MONGO]}/payment"
+    if Server.STRIPE in ports:
+        told["STRIPE_API_BASE"] = f"http://{LOOPBACK}:{ports[Server.STRIPE]}"
+    told["JWT_KEY"] = key
+    told["PORT"] = str(ports[SERVICE])
+    defaults = {"STRIPE_KEY": SANDBOX_KEY, "NATS_CLIENT_ID": NAME, "QUEUE_GROUP_NAME": NAME, "HOST": LOOPBACK}
+    told.update({name: value for name, value in defaults.items() if given(environ, name) is None})
+    return told
+
+
+def server_environ(environ: Mapping[str, str], server: Server | None = None) -> dict[str, str]:
+    """The environment of a server of ours, without the secrets that it has no use for."""
+    secret = NOT_FOR_THE_SHOP if server is Server.SHOP else NOT_FOR_SERVERS
+    return {name: value for name, value in environ.items() if name not in secret}
+
+
+def other_account(folder: Path, *, own_data: bool) -> str:
+    """What a person is told whose database belongs to another Stripe account: to the sandbox's, most likely."""
+    what = "the orders there were paid with another Stripe account than this run's, so nothing is sent to Stripe: "
+    if not own_data:
+        return what + "see python -m payment account"
+    return what + f"begin anew with rm -r {folder}, or set STRIPE_KEY as it was (without it: the sandbox)"
+
+
+def reached_at(environ: Mapping[str, str]) -> str:
+    """The host under which the service is reached from here."""
+    host = given(environ, "HOST") or LOOPBACK
+    return EVERYWHERE.get(host, host)

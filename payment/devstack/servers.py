@@ -1,0 +1,99 @@
+"""The four servers that stand in for what a platform has: their programs and command lines.
+
+All listen on loopback alone and keep their data in the home folder. Change together: setup.cfg's extra `embedded`, and
+broker_program.py, which finds the one program that no Python package brings.
+"""
+
+import enum
+import shutil
+import sys
+from pathlib import Path
+
+from payment.devstack.home import Home
+from payment.devstack.ready_checks import LOOPBACK
+
+STREAMING_PROGRAM = "nats-streaming-server"
+CLUSTER_ID = "ticketing"
+"""Of our NATS Streaming: the contract's example."""
+
+
+class Broker(enum.StrEnum):
+    """What carries the events of a run: which program is `Server.NATS`. The value names its data's folder."""
+
+    JETSTREAM = "jetstream"
+    STREAMING = "streaming"
+
+
+class Server(enum.StrEnum):
+    """A server of ours. The value names its log and its port."""
+
+    NATS = "nats"
+    MONGO = "mongo"
+    STRIPE = "stripe"
+    SHOP = "shop"
+
+    def label(self, broker: Broker) -> str:
+        """Its program, for a person."""
+        return _STREAMING_TITLE if (self, broker) == (Server.NATS, Broker.STREAMING) else _TITLES[self]
+
+    def data(self, broker: Broker, home: Home) -> Path:
+        """Its folder. Each broker has one of its own: neither can read the other's."""
+        return home.data(broker if (self, broker) == (Server.NATS, Broker.STREAMING) else self)
+
+
+_TITLES = {
+    Server.NATS: "nats-server (JetStream)",
+    Server.MONGO: "nx-27017 (MongoDB's protocol)",
+    Server.STRIPE: "the Stripe sandbox",
+    Server.SHOP: "the shop's page",
+}
+_STREAMING_TITLE = f"nats-streaming-server (cluster id {CLUSTER_ID})"
+
+
+class ProgramMissingError(Exception):
+    """A server's program is not installed."""
+
+
+def command(server: Server, broker: Broker, home: Home, port: int) -> list[str]:
+    """The command line of a server.
+
+    Raises:
+        ProgramMissingError: it is not installed.
+    """
+    data, at = str(server.data(broker, home)), str(port)
+    match server:
+        case Server.NATS if broker is Broker.STREAMING:
+            place = ["-a", LOOPBACK, "-p", at, "-st", "file", "-dir", data]
+            return [streaming_program(home), "-cid", CLUSTER_ID, *place]
+        case Server.NATS:
+            return [_program("nats-server"), "--addr", LOOPBACK, "--port", at, "--jetstream", "--store_dir", data]
+        case Server.MONGO:
+            # Its log comes twice, to a file and to stderr: one is enough. Its own pid file would stop the next start.
+            pid_file = home.pids / "mongo.nx.pid"
+            pid_file.unlink(missing_ok=True)
+            place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}/payment.db"]
+            return [_program("nx-27017"), *place, "--pid-file", str(pid_file), "--log-file", "/dev/null"]
+        case Server.STRIPE:
+            return [sys.executable, "-m", "payment.stripe_sandbox", "--port", at, "--data", data]
+        case Server.SHOP:
+            return [sys.executable, "-m", "payment.devstack.shop", "--port", at, "--home", str(home.path)]
+
+
+def streaming_program(home: Home) -> str:
+    """The path of nats-streaming-server: on PATH, where Go puts programs, or where broker_program.py put it."""
+    found = shutil.which(STREAMING_PROGRAM)
+    for folder in (Path.home() / "go" / "bin", home.programs):
+        found = found or shutil.which(STREAMING_PROGRAM, path=str(folder.absolute()))
+    if found is None:
+        raise ProgramMissingError(f"{STREAMING_PROGRAM} is not installed")
+    return found
+
+
+def _program(name: str) -> str:
+    beside = Path(sys.executable).with_name(name)  # Not resolved: an environment's python is a link out of it.
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise ProgramMissingError(
+            f"{name} is not installed; `make run` installs it, and so does pip install .[embedded]"
+        )
+    return found

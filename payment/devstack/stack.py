@@ -1,0 +1,280 @@
+"""One run: servers at once, then the service, then the guide; and the end of all of them, in the other order.
+
+The run ends when it is told to (exit code 0), when the service ends (with its code), or when a server can't be kept
+up (69). A server that dies is started again on its port. Whatever happens, no child outlives the run: the service
+goes first and has the time to drain that platforms give, while its servers are still there.
+"""
+
+import asyncio
+import signal
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import payment
+from payment.devstack import broker_program, plan
+from payment.devstack import ready_checks as probe
+from payment.devstack.bus import NeighbourError, Order
+from payment.devstack.child import Child, start_log_anew
+from payment.devstack.home import Home, State
+from payment.devstack.orphans import end_survivors
+from payment.devstack.peer_services import connected, new_order_id, signed_token, takes_tokens_of
+from payment.devstack.servers import Broker, Server, command
+from payment.devstack.tutorial import Guide, Shell, Voice
+
+EX_UNAVAILABLE = 69
+SERVICE_STOP_S = 25.0
+"""What the service promises to need at most, from SIGTERM to its end."""
+SERVER_STOP_S = 5.0
+"""Servers end in milliseconds; a stuck one is killed then, for all of them keep what they acknowledged."""
+HURRY_S = 1.0
+"""A signal this long after the first one means: now. Sooner, it is the same one, by way of make."""
+RESTARTS_MAX = 5
+"""Ends of one server within the window that are borne. A sixth means that it can't live here."""
+RESTART_WINDOW_S = 60.0
+RESTART_DELAY_S = 0.3
+"""Before a server is started again: its port must be free, and a loop must not burn."""
+LOOK_S = 0.03
+"""How often a port is looked at while its server starts: a fraction of the shortest start."""
+PATIENCE_S = 10.0
+"""How often a person is told why the service is not ready yet."""
+CANCEL_AGAIN_S = 1.0
+"""After which a cancelled task is cancelled again: time enough for one that tidies up."""
+ORDER_LIFE_S = 86_400.0
+"""The guide's orders expire late: people read, and come back after lunch."""
+DEMO_USER = "demo-user"
+DEMO_PRICE = 19.99
+READY = 200
+SHOWN_CHARS = 500
+"""What is shown of an answer that says why the service is not ready."""
+
+
+class Stop:
+    """The wish to end: asked for, and in a hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._asked_at_s = 0.0
+
+    def ask(self) -> None:
+        if not self.asked.is_set():
+            self._asked_at_s = time.monotonic()
+            self.asked.set()
+        elif time.monotonic() - self._asked_at_s > HURRY_S:
+            self.hurry.set()
+
+
+async def run(home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker = Broker.JETSTREAM) -> int:
+    """Run until told to stop; the exit code. Ends first what an earlier run could not.
+
+    Raises:
+        HomeInUseError: another run is at work in the folder.
+        LiveKeyError, ProgramMissingError: this run can't begin.
+    """
+    began_s = time.monotonic()
+    home.prepare()
+    stop = Stop()
+    async with _signals(stop):
+        with home.locked():
+            for name in await end_survivors(home.pids):
+                voice.say(f"ended the {name} that an earlier run had left behind")
+            wanted = plan.servers_wanted(environ)
+            if Server.NATS in wanted and broker is Broker.STREAMING:
+                await broker_program.provide(home, plan.server_environ(environ), voice, stop.asked)
+            return 0 if stop.asked.is_set() else await Household(home, environ, voice, broker, began_s).live(stop)
+
+
+@asynccontextmanager
+async def _signals(stop: Stop) -> AsyncIterator[None]:
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+class Household:
+    """The children of one run, and what they were told."""
+
+    def __init__(self, home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker, began_s: float) -> None:
+        self._home = home
+        self._voice = voice
+        self._broker = broker
+        self._began_s = began_s
+        state = home.read_state() or State()
+        wanted = plan.servers_wanted(environ)
+        self._ports = plan.choose_ports(environ, wanted, state.ports)
+        self._key = plan.given(environ, "JWT_KEY") or home.key()
+        if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
+            voice.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
+        self._told = plan.service_environ(environ, self._ports, self._key, broker)
+        home.write_state(
+            State(
+                ports={**state.ports, **self._ports},
+                host=plan.reached_at(self._told),
+                queue_group=self._told["QUEUE_GROUP_NAME"],
+                cluster_id=self._cluster_id,
+                own_nats=Server.NATS in wanted,
+                own_key=plan.given(environ, "JWT_KEY") is None,
+            )
+        )
+        self._servers = {server: self._server(server, environ) for server in wanted}
+        self._up = {server: asyncio.Event() for server in wanted}
+        program = Path(payment.__file__).parents[1] / "run.py"
+        self._service = Child(plan.SERVICE, plan.service_command(program), self._told, home, logged=False)
+
+    async def live(self, stop: Stop) -> int:
+        """Start everything, keep it up, and stop everything."""
+        work = [asyncio.create_task(self._keep(server)) for server in self._servers]
+        work.append(asyncio.create_task(self._serve()))
+        asked = asyncio.create_task(stop.asked.wait())
+        try:
+            done, _ = await asyncio.wait([*work, asked], return_when=asyncio.FIRST_COMPLETED)
+            return max([task.result() for task in work if task in done], default=0)
+        finally:
+            await _end(*work, asked)
+            if self._service.running:
+                self._voice.say("stopping (again: at once)")
+            await self._service.stop(SERVICE_STOP_S, stop.hurry)
+            await asyncio.gather(*(child.stop(SERVER_STOP_S, stop.hurry) for child in self._servers.values()))
+
+    def _server(self, server: Server, environ: Mapping[str, str]) -> Child:
+        line = command(server, self._broker, self._home, self._ports[server])
+        start_log_anew(self._home.log(server))
+        return Child(server, line, plan.server_environ(environ, server), self._home, logged=True)
+
+    async def _keep(self, server: Server) -> int:
+        """Keep a server up; returns an exit code once it can't be."""
+        child, ends = self._servers[server], deque[float](maxlen=RESTARTS_MAX + 1)
+        label = server.label(self._broker)
+        while True:
+            await child.start()
+            code = await self._watch(server, child)
+            ends.append(time.monotonic())
+            if len(ends) > RESTARTS_MAX and ends[-1] - ends[0] < RESTART_WINDOW_S:
+                self._voice.complain(f"{label} does not stay up; its last words stand in {child.log}")
+                return EX_UNAVAILABLE
+            self._voice.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
+            await asyncio.sleep(RESTART_DELAY_S)
+
+    async def _watch(self, server: Server, child: Child) -> int:
+        """Note when a server is up; returns its exit code when it has ended."""
+        ended = asyncio.create_task(child.wait())
+        try:
+            while not ended.done() and not await probe.accepts(self._ports[server]):
+                await asyncio.wait({ended}, timeout=LOOK_S)
+            if not ended.done():
+                self._up[server].set()
+            return await ended
+        finally:
+            ended.cancel()
+
+    async def _serve(self) -> int:
+        """Run the service once its servers are up, and show the guide; returns the service's exit code."""
+        for up in self._up.values():
+            await up.wait()
+        await self._service.start()
+        guide = asyncio.create_task(self._show_guide())
+        ended = asyncio.create_task(self._service.wait())
+        try:
+            await asyncio.wait({guide, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if guide.done():
+                guide.result()
+            code = await ended
+        finally:
+            await _end(guide, ended)
+        self._voice.complain(f"the service ended with code {code}")
+        return code
+
+    async def _show_guide(self) -> None:
+        await self._until_ready()
+        try:
+            orders = await self._place_orders()
+        except NeighbourError as error:
+            self._voice.complain(f"no order could be published: {error}")
+            orders = None
+        guide = Guide(
+            base_url=self._base_url,
+            took_s=time.monotonic() - self._began_s,
+            standing_on={server.value: self._where(server) for server in Server if server is not Server.SHOP},
+            page=self._page,
+            orders=orders,
+            price=f"{DEMO_PRICE:g} {self._told.get('CURRENCY') or 'usd'}",
+            token=signed_token(self._key, DEMO_USER),
+            shell=Shell.here(self._home.path),
+            logs=str(self._home.logs),
+        )
+        self._home.write_guide(msgspec.json.encode(guide))
+        self._voice.show(guide.fitting(self._voice))
+
+    async def _until_ready(self) -> None:
+        """Until the service that answers is ready, and is the one that this run has started."""
+        host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
+        next_word_s = time.monotonic() + PATIENCE_S
+        told_account = False
+        while True:
+            answer = await probe.get(host, port, "/readyz")
+            why = answer[1][:SHOWN_CHARS] if answer else "no answer"
+            if answer is not None and answer[0] == READY:
+                if self._service.running and await takes_tokens_of(host, port, self._key):
+                    return
+                why = f"another program answers on port {port}"
+            elif plan.OTHER_ACCOUNT in why and not told_account:
+                told_account = True
+                self._voice.complain(plan.other_account(self._home.path, own_data=Server.MONGO in self._servers))
+            if time.monotonic() > next_word_s:
+                self._voice.complain(f"the service is not ready yet: {why}")
+                next_word_s += PATIENCE_S
+            await asyncio.sleep(LOOK_S)
+
+    async def _place_orders(self) -> tuple[str, str, str]:
+        """Publish three orders, and wait until the service has taken them in."""
+        orders = new_order_id(), new_order_id(), new_order_id()
+        async with connected(self._told["NATS_URL"], self._cluster_id, plan.nats_login(self._told)) as bus:
+            for order_id in orders:
+                stored = await bus.create(self._demo_order(order_id))
+                if not await bus.taken_in(stored, self._told["QUEUE_GROUP_NAME"], PATIENCE_S):
+                    raise NeighbourError("NATS has the order, and the service does not take it in")
+        return orders
+
+    def _demo_order(self, order_id: str) -> Order:
+        return Order(order_id=order_id, user_id=DEMO_USER, price=DEMO_PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
+
+    @property
+    def _cluster_id(self) -> str:
+        return plan.given(self._told, "NATS_CLUSTER_ID") or ""
+
+    @property
+    def _base_url(self) -> str:
+        host = plan.reached_at(self._told)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[plan.SERVICE]}"
+
+    @property
+    def _page(self) -> str | None:
+        """The address of the shop's page; None where Stripe is not the sandbox."""
+        return f"http://{probe.LOOPBACK}:{self._ports[Server.SHOP]}/" if Server.SHOP in self._servers else None
+
+    def _where(self, server: Server) -> str:
+        if server in self._servers:
+            where = f"port {self._ports[server]}, data in {server.data(self._broker, self._home)}/"
+            return f"{server.label(self._broker)} on {where}"
+        return plan.foreign_place(server, self._told)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and return when they have ended."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        # Before Python 3.12, `wait_for` forgets a cancellation that comes together with the answer: nats-py uses it.
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

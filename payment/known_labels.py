@@ -1,0 +1,84 @@
+"""Every label value that is known beforehand, so that counters exist and stand at 0 from the start.
+
+Prometheus' `rate` and `increase` see no growth from nothing to 1: an alert that rests on them would miss the first
+alarm, or the first dead letter, of a process. Change together: whatever counts under a new label.
+"""
+
+from collections.abc import Iterator
+
+from payment.actors.http.response_bodies import ErrorCode
+from payment.actors.ledger.in_flight import NATS, STRIPE
+from payment.actors.messages import Handling
+from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
+from payment.core.effects import OUTGOING_SUBJECTS
+from payment.core.order import UNSETTLED, AttemptState
+from payment.ops.health import Dependency
+from payment.ops.log_schema import ALARMS
+from payment.ops.metrics import Metrics
+from payment.ports.cards import (
+    Blocked,
+    ChargedBack,
+    Charges,
+    Declined,
+    Intent,
+    NotRefunded,
+    Obstacle,
+    Refunded,
+    Refused,
+    Unclear,
+    UnexpectedState,
+)
+from payment.ports.store import Committed
+
+ACTORS = ("mongo", NATS, "http", STRIPE)
+
+CHARGE_OUTCOMES = (
+    *(state.value for state in AttemptState if state not in UNSETTLED | {AttemptState.REFUNDING}),
+    "charged_too_late",
+    "refunded_by_hand",
+)
+"""How the line of a charge says that it ended."""
+
+_ANSWERS: dict[str, tuple[type, ...]] = {
+    "create": (Intent, Refused),
+    "confirm": (Intent, Declined, Refused, UnexpectedState),
+    "retrieve": (Intent,),
+    "cancel": (Intent, UnexpectedState),
+    "list": (Charges,),
+    "refund": (Refunded, ChargedBack, Blocked, NotRefunded),
+}
+
+
+def call_endings() -> Iterator[tuple[str, str]]:
+    """How calls to Stripe may end: the kind of endpoint, and the ending as the telemetry names it."""
+    for kind, answers in _ANSWERS.items():
+        for answer in (*answers, Unclear):
+            yield kind, answer.__name__.lower()
+        for obstacle in Obstacle:
+            yield kind, obstacle.value
+
+
+def start_at_zero(metrics: Metrics) -> None:
+    """Make every counter whose labels are known."""
+    for event in ALARMS:
+        metrics.alarms(event).inc(0)
+    for outcome in CHARGE_OUTCOMES:
+        metrics.charges(outcome).inc(0)
+    for code in ErrorCode:
+        metrics.refusals(code.value).inc(0)
+    for outcome in ("refunded", "blocked", "failed", "charged_back"):
+        metrics.refunds(outcome).inc(0)
+    for kind, ending in call_endings():
+        metrics.stripe_calls(kind, ending).inc(0)
+    for result in Committed:
+        metrics.ledger_commits(result.value).inc(0)
+    for subject in INCOMING_SUBJECTS:
+        metrics.dead_letters(subject).inc(0)
+        for handling in (Handling.APPLIED, Handling.STALE, Handling.DEAD_LETTER):
+            metrics.events_received(subject, handling.value).inc(0)
+    for subject in OUTGOING_SUBJECTS:
+        metrics.events_published(subject).inc(0)
+    for actor in ACTORS:
+        metrics.actor_restarts(actor).inc(0)
+    for dependency in Dependency:
+        metrics.dependency_up(dependency).set(0)

@@ -1,0 +1,97 @@
+"""One environment variable: how it is read, and what is said where it is missing or malformed. For `settings.py`."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from payment.adapters.nats.login import shown_path
+from payment.process.listening import Unfit
+from payment.settings import values
+from payment.settings.secrets import Hider, passwords_in, plain
+from payment.settings.values import NOT_SHOWN, Secret
+
+
+class Problem(Struct, frozen=True):
+    """One variable that is missing or malformed. `got` is fit to be shown; None where the variable is missing.
+
+    `hint` says what to change, where that is known.
+    """
+
+    variable: str
+    wants: str
+    got: str | None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        got = "it is not set" if self.got is None else f"got {self.got}"
+        return f"{self.variable} wants {self.wants}; {got}" + (f" ({self.hint})" if self.hint else "")
+
+
+class Variable(Struct, frozen=True, kw_only=True):
+    """One environment variable. `wants` ends the sentence "NAME wants …"; `default` is what it is where it is not set.
+
+    `read` gives the setting, or raises ValueError; an `Unfit` says in its text what to change. `show` gives what may be
+    shown of a bad value that is no other variable's secret.
+    """
+
+    name: str
+    meaning: str
+    example: str
+    wants: str
+    read: Callable[[str], object]
+    default: str | None = None
+    required: bool = False
+    show: Callable[[str], str] = plain
+    may_be_quoted: bool = False
+
+    def value_in(self, environ: Mapping[str, str], hider: Hider) -> object:
+        """The setting that an environment makes of this variable, None where there is none, or a `Problem`."""
+        text = environ.get(self.name, "")
+        if not text.strip():
+            if self.required:
+                return Problem(self.name, self.wants, None)
+            return None if self.default is None else self.read(self.default)
+        try:
+            if not self.may_be_quoted:
+                values.unquoted(text)
+            value = self.read(text)
+            if self.show is not hidden and hider.is_secret(text if self.show is plain else self.show(text)):
+                raise Unfit("it looks like a secret, which stands in the wrong variable")
+            return value
+        except Unfit as unfit:
+            return self._problem(text, hider, str(unfit))
+        except ValueError:
+            return self._problem(text, hider, "")
+
+    def _problem(self, text: str, hider: Hider, hint: str) -> Problem:
+        if not hint:
+            try:
+                values.unpadded(text)
+            except Unfit as unfit:
+                hint = str(unfit)
+        return Problem(self.name, self.wants, hider.fit(self.show(text)), hint)
+
+
+def hidden(_: str) -> str:
+    """What is shown of a secret."""
+    return NOT_SHOWN
+
+
+def checked(read: Callable[[str], object]) -> Callable[[str], Secret]:
+    """A reader of a secret that is read anew at each use: this time to see whether that works."""
+
+    def check(text: str) -> Secret:
+        read(text)
+        return Secret(text)
+
+    return check
+
+
+def hider_of(variables: Iterable[Variable], environ: Mapping[str, str]) -> Hider:
+    """Knows the secrets that an environment holds where they belong: no other variable may show them."""
+    # What is no Unicode comes as lone surrogates, and is said with a question mark.
+    set_here = [(variable, environ.get(variable.name, "").strip()) for variable in variables]
+    texts = [(variable, text.encode("utf-8", "replace").decode()) for variable, text in set_here]
+    keys = [text for variable, text in texts if variable.show in (hidden, shown_path)]
+    passwords = [word for _, text in texts if "://" in text for word in passwords_in(text)]
+    return Hider([key for key in keys if shown_path(key) == NOT_SHOWN], passwords)

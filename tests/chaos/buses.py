@@ -1,0 +1,160 @@
+"""The neighbours on the bus, who lose their broker as the service does: they publish until it is stored, and hear all.
+
+Owns: their connections, and on NATS Streaming their Node processes. Must never import the service. Change together
+with: `tests.e2e.bus` and `tests.e2e.streaming`, whose parts these play in a round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.chaos.site import Site
+from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, Bus, Published
+from tests.e2e.peer_services.peer_service import NodeNeighbour
+from tests.e2e.streaming import StreamingServers
+
+STORED_TIMEOUT_S = 1.5  # of one publish: the broker answers within milliseconds, or is away
+READY_TIMEOUT_S = 3.0  # of a new neighbour: it connects at once, or the broker is away
+LOOK_S = 0.02
+HEARD_TIMEOUT_S = 20.0  # until a new listener has heard a whole channel: a second, on a busy machine some
+
+
+class TortureBus(Protocol):
+    """What a round needs of a broker."""
+
+    async def __aenter__(self) -> TortureBus: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def publish(self, subject: str, event: object) -> None:
+        """Return when the broker has stored it, however long that takes; it may be stored twice then."""
+        ...
+
+    async def events(self) -> list[Published]:
+        """Every event of ours on the bus, in the order in which it was stored."""
+        ...
+
+    async def unacknowledged(self, group: str) -> int:
+        """Events for the service that it has not acknowledged."""
+        ...
+
+
+def bus_of(site: Site, folder: Path) -> TortureBus:
+    """The bus of a site's broker."""
+    if isinstance(site.servers, StreamingServers):
+        return StreamingBus(site.servers, folder)
+    return JetStreamBus(site.servers.nats.url)
+
+
+class JetStreamBus(Bus):
+    """The stream's own books are everything that was ever on the bus."""
+
+    async def __aenter__(self) -> JetStreamBus:
+        await super().__aenter__()
+        return self
+
+    async def publish(self, subject: str, event: object) -> None:
+        while True:
+            with contextlib.suppress(AssertionError):  # not stored in time: a broker that is away for long
+                return await super().publish(subject, event)
+
+
+class StreamingBus:
+    """A Node neighbour publishes, one event at a time; one that lost its server is replaced by a new one, as a platform
+    would. What is on the bus is what a listener hears who has never been there before."""
+
+    def __init__(self, servers: StreamingServers, folder: Path) -> None:
+        self._servers = servers
+        self._folder = folder
+        self._neighbours = 0
+        self._publisher: NodeNeighbour | None = None
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> StreamingBus:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._dismiss()
+
+    async def publish(self, subject: str, event: object) -> None:
+        async with self._turn:
+            while not await self._stored(subject, event):
+                await self._dismiss()
+
+    async def events(self) -> list[Published]:
+        """AssertionError where a new listener does not hear all that the server says it has."""
+        listener = await self._new("listener", PAID, REFUNDED)
+        assert listener is not None, "NATS Streaming takes no new listener"
+        try:
+            end = time.monotonic() + HEARD_TIMEOUT_S
+            while len(heard := self._heard(listener)) < await asyncio.to_thread(self._on_the_bus):
+                assert time.monotonic() < end, f"a new listener has heard {len(heard)} events only"
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await asyncio.to_thread(listener.stop)
+        ordered = sorted(heard.values(), key=lambda line: int(line["time"]))
+        return [Published(line["got"], line["data"].encode()) for line in ordered]
+
+    async def unacknowledged(self, group: str) -> int:
+        return await asyncio.to_thread(self._unacknowledged, group)
+
+    def _unacknowledged(self, group: str) -> int:
+        """A durable group's members each have what they were sent last: the latest of them is how far the group is."""
+        left = 0
+        for name in (CREATED, CANCELLED):
+            channel = self._servers.channel(name)
+            members = [each for each in channel.get("subscriptions") or [] if group in (each.get("queue_name") or "")]
+            sent = max((member["last_sent"] for member in members), default=0)
+            left += channel.get("last_seq", 0) - sent + sum(member["pending_count"] for member in members)
+        return left
+
+    def _on_the_bus(self) -> int:
+        return sum(self._servers.channel(name).get("last_seq", 0) for name in (PAID, REFUNDED))
+
+    @staticmethod
+    def _heard(listener: NodeNeighbour) -> dict[tuple[str, int], dict[str, Any]]:
+        """Each event once, by its channel and number, however often it was delivered."""
+        return {(line["got"], line["sequence"]): line for line in listener.lines() if "got" in line}
+
+    async def _stored(self, subject: str, event: object) -> bool:
+        """Whether one publish was acknowledged. False says nothing: it may be stored all the same."""
+        if self._publisher is None:
+            self._publisher = await self._new("orders")
+        if self._publisher is None:
+            return False
+        data = event.decode() if isinstance(event, bytes) else event
+        lines = [line for line in self._publisher.lines() if "published" in line]
+        try:
+            self._publisher.publish(subject, data)
+        except BrokenPipeError:
+            return False
+        end = time.monotonic() + STORED_TIMEOUT_S
+        while time.monotonic() < end:
+            said = [line for line in self._publisher.lines() if "published" in line]
+            if len(said) > len(lines):
+                return "error" not in said[-1]
+            await asyncio.sleep(LOOK_S)
+        return False
+
+    async def _new(self, role: str, *subjects: str) -> NodeNeighbour | None:
+        """A neighbour under a name and a group that nobody had before; None where the server does not take it."""
+        self._neighbours += 1
+        name = f"{role}-{self._neighbours}"
+        neighbour = NodeNeighbour(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
+        neighbour.start()
+        end = time.monotonic() + READY_TIMEOUT_S
+        while time.monotonic() < end:
+            if neighbour.ready:
+                return neighbour
+            await asyncio.sleep(LOOK_S)
+        await asyncio.to_thread(neighbour.stop)
+        return None
+
+    async def _dismiss(self) -> None:
+        gone, self._publisher = self._publisher, None
+        if gone is not None:
+            await asyncio.to_thread(gone.stop)

@@ -1,0 +1,138 @@
+"""The servers and processes of one round: each by a name, to be struck, and all with their data in the round's folder.
+
+Owns: what is started for a round, by its own pids. Must never leave one of them behind. Change together with:
+`tests.e2e.stack` and `tests.support.servers`, whose parts it puts together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.chaos.plan import Plan
+from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.e2e.streaming import StreamingServers
+from tests.support.servers.mongo import MongoJavaServer, NxServer
+from tests.support.servers.nats_streaming import CLUSTER_ID
+from tests.support.servers.process import ServerFailedError, ServerProcess
+
+STORES = {"nx": NxServer, "java": MongoJavaServer}
+START_TRIES = 5  # another program of the machine may have the port for a moment, for a connection of its own
+START_AGAIN_S = 0.5
+READY_LOOK_S = 0.1
+READY_WORDS = frozenset({"ready", "degraded"})
+STOP_DEADLINE_S = 35.0  # a platform kills after 30 s; the rest is for a busy machine
+
+
+class Victim(ServiceProcess):
+    """A process of the service that counts as started at once: in a round, what it stands on may be away."""
+
+    def _is_ready(self) -> bool:
+        return True
+
+    @property
+    def answers(self) -> bool:
+        """Whether `/readyz` says that charges are taken."""
+        found = self.readyz()
+        return found is not None and found[1]["status"] in READY_WORDS
+
+
+class Site:
+    """`start`, strike, `stop`. `restarts` has how long each start of a service's process took until it was ready."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        kind = StreamingServers if plan.broker == "streaming" else Servers
+        self.plan = plan
+        self.servers = kind(folder, STORES[plan.store])
+        self.house = House(self.servers, folder)
+        self.services = [self._service() for _ in range(plan.processes)]
+        self.ready_s: list[float] = []
+        self.faults_on = False
+        self._watches: set[asyncio.Task[None]] = set()
+
+    @property
+    def all(self) -> Mapping[str, ServerProcess]:
+        """Everything that can be struck, by the names of a plan."""
+        services = {f"service-{number}": process for number, process in enumerate(self.services)}
+        return {"nats": self.servers.nats, "mongo": self.servers.mongo, "stripe": self.servers.stripe} | services
+
+    async def start(self) -> None:
+        """All servers, then all processes of the service, ready."""
+        servers = (self.servers.nats, self.servers.mongo, self.servers.stripe)
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
+        for process in self.services:
+            process.start()
+        await asyncio.gather(*(self._until_ready(process, process.pid) for process in self.services))
+
+    async def start_again(self, name: str) -> None:
+        """What was struck, on its port and its data. ServerFailedError where it does not start at all."""
+        server = self.all[name]
+        for tries_left in reversed(range(START_TRIES)):
+            try:
+                await asyncio.to_thread(server.start)
+                break
+            except ServerFailedError:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(START_AGAIN_S)
+        if isinstance(server, Victim):
+            self._watch(server)
+        elif name == "stripe" and self.faults_on:
+            await self.turn_faults_on()
+
+    async def turn_faults_on(self) -> None:
+        """The plan's faults and limits; those of the sandbox end with its process."""
+        self.faults_on = True
+        await asyncio.to_thread(self._ask_for_faults)
+
+    async def turn_faults_off(self) -> None:
+        self.faults_on = False
+        await asyncio.to_thread(self.servers.stripe.well)
+
+    async def all_ready(self) -> None:
+        """Return when every start so far has come to readiness."""
+        if self._watches:
+            await asyncio.gather(*self._watches)
+
+    async def drain(self) -> list[int | None]:
+        """SIGTERM to every process of the service, at rest; their exit codes."""
+        stops = (asyncio.to_thread(process.stop, STOP_DEADLINE_S) for process in self.services)
+        return list(await asyncio.gather(*stops))
+
+    def stop(self) -> None:
+        """Everything, however it is, and without ceremony."""
+        for watch in self._watches:
+            watch.cancel()
+        self.house.stop()
+        for server in self.all.values():
+            server.kill()
+
+    def _service(self) -> Victim:
+        streaming = {"NATS_CLUSTER_ID": CLUSTER_ID} if self.plan.broker == "streaming" else {}
+        wait = {"CHARGE_WAIT_S": str(self.plan.charge_wait_s), "LOG_LEVEL": "debug"}
+        number = len(self.house.processes)
+        victim = Victim(self.house.environment(**streaming, **wait), self.house.folder / f"service-{number}.log")
+        self.house.processes.append(victim)
+        return victim
+
+    def _ask_for_faults(self) -> None:
+        stripe = self.servers.stripe
+        stripe.settings(rate_per_s=self.plan.rate_per_s)
+        for fault in self.plan.faults:
+            stripe.fault(fault.name, fault.endpoint, None, probability=fault.probability, delay_ms=fault.delay_ms)
+
+    def _watch(self, process: Victim) -> None:
+        # Its pid now: the next strike may have ended it before the task takes its first step.
+        watch = asyncio.create_task(self._until_ready(process, process.pid))
+        self._watches.add(watch)
+
+    async def _until_ready(self, process: Victim, pid: int) -> None:
+        """Note how long the start that made `pid` took; one that is struck again meanwhile is not counted."""
+        began = time.monotonic()
+        while process.runs_as(pid):
+            if await asyncio.to_thread(lambda: process.answers):
+                self.ready_s.append(time.monotonic() - began)
+                return
+            await asyncio.sleep(READY_LOOK_S)

@@ -1,0 +1,48 @@
+"""One house for a module, on each of the two servers that speak MongoDB's protocol; a client and a bus for a test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client
+from tests.e2e.fixtures import bus
+from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.support.servers.mongo import MongoJavaServer, MongoServer, NxServer
+
+CHARGE_WAIT_S = "2"  # how long a POST waits for its outcome: a test of the 202 should not take 20 s
+
+__all__ = ["bus"]
+
+
+@pytest.fixture(scope="module", params=[NxServer, MongoJavaServer], ids=["nx-27017", "mongo-java-server"])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    kind: Callable[[Path], MongoServer] = request.param
+    started = Servers(tmp_path_factory.mktemp("servers"), kind)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def house(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One process of the service, which all tests of a module use: they differ by their orders."""
+    house = House(servers, tmp_path_factory.mktemp("house"))
+    house.service(CHARGE_WAIT_S=CHARGE_WAIT_S, LOG_LEVEL="debug").start()
+    yield house
+    house.stop()
+
+
+@pytest.fixture
+def service(house: House) -> Iterator[ServiceProcess]:
+    """The process; whatever faults a test asked of Stripe end with it."""
+    yield house.processes[0]
+    house.stripe.well()
+
+
+@pytest.fixture
+async def client(service: ServiceProcess) -> AsyncIterator[Client]:
+    async with Client(service.port) as client:
+        yield client

@@ -1,0 +1,37 @@
+"""The fixtures of flows and faults: servers for a module, a house and a bus for a test. Imported by both conftests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bus import Bus
+from tests.e2e.stack import House, Servers
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """NATS, nx-27017 and the Stripe sandbox."""
+    started = Servers(tmp_path_factory.mktemp("servers"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def house(servers: Servers, tmp_path: Path) -> Iterator[House]:
+    """A house of its own in front of the module's servers, which are well at its start and at its end."""
+    servers.start()
+    house = House(servers, tmp_path)
+    yield house
+    house.stop()
+    servers.start()
+    servers.stripe.well()
+
+
+@pytest.fixture
+async def bus(servers: Servers) -> AsyncIterator[Bus]:
+    async with Bus(servers.nats.url) as bus:
+        yield bus

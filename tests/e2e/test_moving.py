@@ -1,0 +1,113 @@
+"""README's move from NATS Streaming to JetStream, over one MongoDB: one after the other, and side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.bus import PAID, REFUNDED, Bus
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.streaming import NodeBus, StreamingServers
+from tests.e2e.waiting import eventually
+from tests.support.servers.nats import NatsServer
+
+pytestmark = [pytest.mark.servers]
+
+CLUSTER = {"NATS_CLUSTER_ID": "ticketing", "CHARGE_WAIT_S": "2"}
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingServers]:
+    started = StreamingServers(tmp_path_factory.mktemp("servers"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path_factory.mktemp("jetstream"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def house(servers: StreamingServers, tmp_path: Path) -> Iterator[House]:
+    house = House(servers, tmp_path)
+    yield house
+    house.stop()
+    servers.start()
+
+
+@pytest.fixture
+async def old(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBus]:
+    async with NodeBus(servers, tmp_path) as bus:
+        yield bus
+
+
+@pytest.fixture
+async def new(jetstream: NatsServer) -> AsyncIterator[Bus]:
+    async with Bus(jetstream.url) as bus:
+        yield bus
+
+
+async def status_of(process: ServiceProcess, order: str) -> int:
+    async with Client(process.port) as client:
+        return (await client.pay(order)).status
+
+
+async def known(house: House, order: str) -> None:
+    async def there() -> bool:
+        return house.order(order) is not None
+
+    await eventually(there, f"{order} is known")
+
+
+async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
+    servers: StreamingServers, house: House, old: NodeBus, new: Bus, jetstream: NatsServer
+) -> None:
+    """One after the other: the same client id takes its own unfinished work at once, whatever carries it then."""
+    process = await house.start(**CLUSTER)
+    order = house.new_order()
+    await old.create(order)
+    await known(house, order)
+    servers.nats.kill()
+    assert await status_of(process, order) == 201
+    assert await asyncio.to_thread(process.stop, 15.0) == 0
+    moved = house.service(NATS_URL=jetstream.url, NATS_CLIENT_ID=f"{house.name}-0")
+    await asyncio.to_thread(moved.start)
+    [paid] = await new.told(order, PAID)
+    assert paid["orderId"] == order
+    await new.cancel(order)
+    await new.told(order, PAID, REFUNDED)
+
+
+async def test_side_by_side_each_announces_what_it_has_charged(
+    house: House, old: NodeBus, new: Bus, jetstream: NatsServer
+) -> None:
+    """An order of the old broker is paid and cancelled over either; whoever charges announces, over its own broker."""
+    before = await house.start(**CLUSTER)
+    after = await house.start(NATS_URL=jetstream.url)
+    first, second = house.new_order(), house.new_order()
+    for order in (first, second):
+        await old.create(order)
+        await known(house, order)
+    assert await status_of(before, first) == 201
+    assert await status_of(after, second) == 201
+    assert await status_of(after, first) == 200
+    await new.told(second, PAID)
+
+    async def heard(subject: str, order: str) -> bool:
+        return bool(old.neighbour.got(subject, order))
+
+    await eventually(lambda: heard(PAID, first), "the first is announced where it was charged")
+    await new.cancel(first)
+    await new.told(first, REFUNDED)
+    assert not old.neighbour.got(PAID, second)
+    [charge] = house.stripe.charges(first)
+    assert charge["refunded"]

@@ -1,0 +1,192 @@
+"""What an operator finds in the log and the metrics of a running service: by one search, also after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.bus import CREATED, Bus, in_seconds
+from tests.e2e.client import Client
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.test_contract_http import cancelled, placed
+from tests.e2e.waiting import eventually
+
+pytestmark = [pytest.mark.servers, pytest.mark.long]
+
+READ_WITHIN_S = 15.0  # the gauges are read off the database every 5 s
+
+
+async def lines_of(service: ServiceProcess, order: str, event: str) -> list[dict[str, Any]]:
+    """What a search for an order's id finds of one event: written by the time that its answer is there."""
+
+    async def there() -> list[dict[str, Any]]:
+        return service.said(event, order_id=order)
+
+    return await eventually(there, f"{event} of {order}")
+
+
+async def gauge(service: ServiceProcess, name: str) -> float | None:
+    async with Client(service.port) as client:
+        shown = await client.metrics()
+    values = [line.rpartition(" ")[2] for line in shown.splitlines() if line.startswith(f"payment_{name} ")]
+    return float(values[0]) if values else None
+
+
+async def reads(service: ServiceProcess, name: str, value: float) -> None:
+    async def shown() -> bool:
+        return await gauge(service, name) == value
+
+    await eventually(shown, f"{name} is {value}", deadline_s=READ_WITHIN_S)
+
+
+class TestWhyCantIPay:
+    """Each refusal of a charge is one line with the order, the user and the code of the answer."""
+
+    async def test_an_order_that_is_unknown_and_one_of_another_user(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        unknown, other = house.new_order(), await placed(house, bus)
+        assert (await client.pay(unknown)).status == 404
+        assert (await client.pay(other, user="u2")).status == 403
+        [first] = await lines_of(service, unknown, "charge_refused")
+        [second] = await lines_of(service, other, "charge_refused")
+        assert (first["code"], first["user_id"], first["level"]) == ("not_found", "u1", "info")
+        assert first["request_id"] != second["request_id"]
+        assert (second["code"], second["user_id"], second["status"]) == ("not_owner", "u2", 403)
+
+    async def test_an_order_that_is_cancelled_expired_or_paid(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        gone, paid = await placed(house, bus), await placed(house, bus)
+        late = await placed(house, bus, expiresAt=in_seconds(0))
+        await cancelled(house, bus, gone)
+        assert (await client.pay(paid)).status == 201
+        for order, token in ((gone, "tok_visa"), (late, "tok_visa"), (paid, "tok_mastercard")):
+            assert (await client.pay(order, token)).status == 409
+        codes = [(await lines_of(service, order, "charge_refused"))[0]["code"] for order in (gone, late, paid)]
+        assert codes == ["order_cancelled", "order_expired", "already_paid"]
+
+    async def test_a_charge_under_way_and_one_that_is_pending(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        order = await placed(house, bus)
+        house.stripe.fault("delay", delay_ms=2_800)
+        asked = asyncio.create_task(client.pay(order))
+
+        async def begun() -> bool:
+            return "payment" in (house.order(order) or {})
+
+        await eventually(begun, "the charge is under way")
+        assert (await client.pay(order, "tok_mastercard")).status == 409
+        assert (await asked).status == 202
+        [refused] = await lines_of(service, order, "charge_refused")
+        [pending] = await lines_of(service, order, "charge_pending")
+        assert (refused["code"], pending["code"], pending["status"]) == ("under_way", "pending", 202)
+
+    async def test_a_card_a_token_an_amount_and_a_field(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        """The bank's true code is in the line where the customer is told a generic one; no token is in any."""
+        order, small = await placed(house, bus), await placed(house, bus, 0.01)
+        stolen = await client.pay(order, "tok_chargeDeclinedStolenCard")
+        assert stolen.body["errors"][0]["decline_code"] == "generic_decline"
+        assert (await client.pay(order, "tok_neverMade")).status == 400
+        assert (await client.pay(order, "4242")).status == 400
+        assert (await client.pay(small)).status == 422
+        found = await lines_of(service, order, "charge_refused")
+        assert [line["code"] for line in found] == ["declined", "invalid_card", "invalid_field"]
+        assert found[0]["decline_code"] == "stolen_card"
+        [amount] = await lines_of(service, small, "charge_refused")
+        assert amount["code"] == "amount_not_chargeable"
+        refused = [line for line in service.said("charge_finished", order_id=order) if line["outcome"] == "refused"]
+        assert [line["reason"].partition(":")[0] for line in refused] == ["token"]
+        assert "tok_neverMade" not in str(service.lines())
+
+    async def test_an_event_that_never_became_an_order(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        """F30: that customer gets 404, and the alarm with the order's id says why."""
+        order = house.new_order()
+        await bus.publish(CREATED, {"id": order, "version": 0, "status": "created", "ticket": {"price": "free"}})
+        [alarm] = await lines_of(service, order, "dead_letter_kept")
+        assert (alarm["alarm"], alarm["subject"]) == (True, CREATED)
+        await reads(service, "dead_letters_left", house.dead_letters.count_documents({}))
+
+    async def test_another_user_s_payment(
+        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+    ) -> None:
+        order = await placed(house, bus)
+        await client.pay(order)
+        assert (await client.payment_of(order, "u2")).status == 403
+        [line] = await lines_of(service, order, "request_refused")
+        assert (line["code"], line["user_id"], line["level"]) == ("not_owner", "u2", "info")
+
+
+async def test_every_counter_of_an_alarm_is_there_before_the_first(service: ServiceProcess, client: Client) -> None:
+    """`increase()` of the first alarm is 1 only where 0 was scraped before."""
+    shown = await client.metrics()
+    for sample in (
+        'payment_alarms_total{event="stray_charge_found"}',
+        'payment_dead_letters_total{subject="order:cancelled"}',
+        'payment_actor_restarts_total{actor="mongo"}',
+        'payment_refusals_total{code="too_many_attempts"}',
+    ):
+        assert f"{sample} 0.0\n" in shown
+
+
+async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path: Path, bus: Bus) -> None:
+    """F44: kill -9 and start again: the gauge has it at once, and its alarm comes once more."""
+    house = House(servers, tmp_path)
+    try:
+        process = await house.start(CHARGE_WAIT_S="2")
+        order = await placed(house, bus)
+        async with Client(process.port) as client:
+            assert (await client.pay(order, "tok_pendingRefund")).status == 201
+        await cancelled(house, bus, order)
+        await lines_of(process, order, "refund_blocked")
+        await reads(process, "refunds_blocked", 1)
+        process.kill()
+        await asyncio.to_thread(process.start)
+        await reads(process, "refunds_blocked", 1)
+        assert [line["alarm"] for line in process.said("refund_blocked", order_id=order)] == [True, True]
+    finally:
+        house.stop()
+
+
+async def test_an_order_that_is_stuck_is_in_a_line_with_the_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
+    """Stripe hangs; the attempt's first send is put back by two minutes, as if the test had waited."""
+    house = House(servers, tmp_path)
+    try:
+        process = await house.start(CHARGE_WAIT_S="2")
+        order = await placed(house, bus)
+        house.stripe.fault("hang", times=None)
+        async with Client(process.port) as client:
+            assert (await client.pay(order)).status == 202
+        made_older(house, order, timedelta(minutes=2))
+        [line] = await eventually_stuck(process, order)
+        assert (line["matter"], line["level"], line["attempt"]) == ("outcome", "warning", 1)
+        assert line["age_ms"] >= 120_000
+        assert line["reason"].startswith("Stripe")
+        await reads(process, "orders_stuck", 1)
+    finally:
+        house.stop()
+        house.stripe.well()
+
+
+def made_older(house: House, order: str, by: timedelta) -> None:
+    """What waiting would do: the attempt was first sent so much earlier."""
+    found = house.order(order)
+    assert found is not None
+    found["payment"]["attempts"][0]["firstSent"] -= by
+    assert house.orders.replace_one({"_id": order}, found).modified_count == 1
+
+
+async def eventually_stuck(process: ServiceProcess, order: str) -> list[dict[str, Any]]:
+    async def there() -> list[dict[str, Any]]:
+        return process.said("order_stuck", order_id=order)
+
+    return await eventually(there, f"{order} is said to be stuck", deadline_s=READ_WITHIN_S)

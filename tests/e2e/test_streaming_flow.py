@@ -1,0 +1,162 @@
+"""The whole service over NATS Streaming, with a neighbour written in Node: orders in, payments out, deaths between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, order_cancelled, order_created
+from tests.e2e.client import Client
+from tests.e2e.peer_services.peer_service import NodeNeighbour
+from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.streaming import StreamingServers
+from tests.e2e.waiting import eventually
+
+pytestmark = pytest.mark.servers
+
+CHARGE_WAIT_S = "2"
+
+
+class Platform:
+    """The service and its Node neighbour, over one NATS Streaming."""
+
+    def __init__(self, house: House, neighbour: NodeNeighbour) -> None:
+        self.house = house
+        self.neighbour = neighbour
+        self.service: ServiceProcess = house.service(NATS_CLUSTER_ID="ticketing", CHARGE_WAIT_S=CHARGE_WAIT_S)
+
+    async def publish(self, subject: str, event: object) -> None:
+        """Have the neighbour publish, and wait for the server's word."""
+        before = self.neighbour.published
+        self.neighbour.publish(subject, event)
+
+        async def acknowledged() -> bool:
+            return self.neighbour.published > before
+
+        await eventually(acknowledged, f"{subject} is published")
+
+    async def order(self) -> str:
+        """A new order that the service knows of."""
+        order = self.house.new_order()
+        await self.publish(CREATED, order_created(order))
+        await self.known(order)
+        return order
+
+    async def known(self, order: str, **fields: object) -> dict[str, Any]:
+        async def there() -> dict[str, Any]:
+            found = self.house.order(order) or {}
+            return found if found and fields.items() <= found.items() else {}
+
+        return await eventually(there, f"{order} has {fields}")
+
+    async def pay(self, order: str) -> dict[str, Any]:
+        async with Client(self.service.port) as client:
+            answer = await client.pay(order)
+        assert answer.status == 201, answer
+        return dict(answer.body)
+
+    async def heard(self, subject: str, order: str, deadline_s: float = 15.0) -> dict[str, Any]:
+        """The one payload that the neighbour heard of an order; a duplicate has the same ids in it."""
+
+        async def there() -> list[dict[str, Any]]:
+            return self.neighbour.got(subject, order)
+
+        first, *others = await eventually(there, f"{subject} of {order} is heard", deadline_s)
+        assert all(each == first for each in others)
+        return first
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingServers]:
+    started = StreamingServers(tmp_path_factory.mktemp("streaming-servers"))
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def platform(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[Platform]:
+    neighbour = NodeNeighbour(tmp_path, servers.nats.url, servers.nats.cluster_id)
+    neighbour.start()
+
+    async def ready() -> bool:
+        return neighbour.ready
+
+    await eventually(ready, "the neighbour is ready")
+    house = House(servers, tmp_path)
+    platform = Platform(house, neighbour)
+    await asyncio.to_thread(platform.service.start)
+    yield platform
+    house.stop()
+    neighbour.stop()
+
+
+async def test_an_order_is_paid_and_its_payment_announced(platform: Platform) -> None:
+    """Node's order:created comes in, payment:created goes out as the contract has it, and a cancel gives it back."""
+    order = await platform.order()
+    paid = await platform.pay(order)
+    assert await platform.heard(PAID, order) == {"id": paid["id"], "orderId": order, "stripeId": paid["stripeId"]}
+    await platform.publish(CANCELLED, order_cancelled(order))
+    refunded = await platform.heard(REFUNDED, order)
+    assert (refunded["id"], refunded["stripeId"]) == (paid["id"], paid["stripeId"])
+    [charge] = platform.house.stripe.charges(order)
+    assert charge["amount_refunded"] == charge["amount"] == 1999
+
+
+async def test_a_bad_event_is_buried_and_those_behind_it_go_on(platform: Platform) -> None:
+    """F30: once, whole, under an identity of the channel's."""
+    await platform.publish(CREATED, "no JSON")
+    order = await platform.order()
+    [letter] = list(platform.house.dead_letters.find())
+    assert letter["data"] == b"no JSON"
+    assert letter["_id"].startswith("ticketing:order:created:")
+    await platform.pay(order)
+
+
+async def test_the_service_killed_and_started_again_misses_nothing(platform: Platform) -> None:
+    """F40: what is published while it is dead is there when it is back, under the same client id."""
+    await platform.pay(await platform.order())
+    platform.service.kill()
+    order = platform.house.new_order()
+    await platform.publish(CREATED, order_created(order))
+    await asyncio.to_thread(platform.service.start)
+    await platform.known(order)
+    await platform.pay(order)
+    await platform.heard(PAID, order)
+
+
+async def test_the_server_killed_and_started_again_misses_nothing(platform: Platform) -> None:
+    """F28, F40: charges are taken while it is away; payment:created goes out when it is back; ready within 10 s."""
+    order = await platform.order()
+    platform.house.servers.nats.kill()
+
+    async def status(word: str) -> bool:
+        found = platform.service.readyz()
+        return found is not None and found[1]["status"] == word
+
+    await eventually(lambda: status("degraded"), "it says so")
+    await platform.pay(order)
+    await asyncio.to_thread(platform.house.servers.nats.start)
+    await eventually(lambda: status("ready"), "it is back", 10.0)
+    platform.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
+    platform.neighbour.start()
+    await platform.heard(PAID, order)
+    for event in ("dependency_lost", "dependency_back"):
+        assert len(platform.service.said(event, dependency="nats")) == 1
+
+
+async def test_an_orderly_stop_leaves_the_durable_as_it_is(platform: Platform) -> None:
+    """F33: SIGTERM closes and never unsubscribes: nothing old comes again, what came meanwhile does."""
+    order = await platform.order()
+    await platform.pay(order)
+    assert await asyncio.to_thread(platform.service.stop, 15.0) == 0
+    late = platform.house.new_order()
+    await platform.publish(CREATED, order_created(late))
+    await asyncio.to_thread(platform.service.start)
+    await platform.known(late)
+    received = platform.service.said("event_received", subject=CREATED)
+    assert [line["order_id"] for line in received if line["order_id"] in (order, late)] == [order, late]

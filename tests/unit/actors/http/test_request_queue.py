@@ -1,0 +1,287 @@
+"""`payment.actors.http.request_queue`: a burst waits unparsed, in order, or is refused at once."""
+
+import asyncio
+import math
+
+import pytest
+
+from payment.actors.http.request_queue import (
+    BEHIND_S,
+    LINE_REQUESTS,
+    LINE_WAIT_S,
+    LOOK_AGAIN_S,
+    LOOKED_AT_IN_A_TURN,
+    NO_CROWD_REQUESTS,
+    PACE_WINDOW_S,
+    PATIENCE_S,
+    SHORTEST_LINE_REQUESTS,
+    Line,
+)
+from payment.actors.runtime.position_queue import GONE_PLACES_KEPT
+from tests.support.fakes.clock import FakeClock
+
+
+class Person:
+    """One who calls, and what became of the request."""
+
+    def __init__(self, number: int, told: list[tuple[int, str]]) -> None:
+        self.number = number
+        self.told = told
+
+    def look_at(self, data: bytes, in_line_s: float) -> None:
+        assert data == b"%d" % self.number
+        self.told.append((self.number, f"looked at after {in_line_s:g} s"))
+
+    def refuse(self, data: bytes) -> None:
+        assert data == b"%d" % self.number
+        self.told.append((self.number, "refused"))
+
+
+class Door:
+    """A line, a ledger that is behind and a Stripe that holds people up as the test says, and people."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.behind_s = 0.0
+        self.room: int | None = None
+        self.unheard_since = math.inf
+        self.listened_ago_s = 0.0
+        self.line = Line(
+            self.clock,
+            lambda: self.behind_s,
+            lambda: self.room,
+            lambda: self.unheard_since,
+            lambda: self.clock.monotonic() - self.listened_ago_s,
+        )
+        self.told: list[tuple[int, str]] = []
+        self.people: list[Person] = []
+
+    def comes(self, came_at: float | None = None) -> bool:
+        """Somebody comes now, or came then and is heard now. True if they are to be looked at right away."""
+        person = Person(len(self.people), self.told)
+        self.people.append(person)
+        return not self.line.take(person, b"%d" % person.number, came_at)
+
+    def come(self, count: int) -> int:
+        """So many come in one turn of the loop. How many are looked at right away."""
+        return sum(self.comes() for _ in range(count))
+
+    def numbers(self, word: str) -> list[int]:
+        return [number for number, said in self.told if said.startswith(word)]
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
+
+    async def look_again(self) -> None:
+        await asyncio.sleep(3 * LOOK_AGAIN_S)
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+async def test_what_is_no_crowd_is_looked_at_as_it_comes(door: Door) -> None:
+    """Turn after turn, and nobody is kept, however far behind the ledger is: it says so itself."""
+    door.behind_s = 2 * BEHIND_S
+    for _ in range(3):
+        assert door.come(NO_CROWD_REQUESTS) == NO_CROWD_REQUESTS
+        await door.turn()
+    assert (door.told, len(door.line)) == ([], 0)
+
+
+async def test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn(door: Door) -> None:
+    """F39: who comes later stands behind, also where there would be room in this turn."""
+    beyond = LOOKED_AT_IN_A_TURN + 3
+    assert door.come(NO_CROWD_REQUESTS + beyond) == NO_CROWD_REQUESTS
+    assert (len(door.line), door.told) == (beyond, [])
+    door.clock.oversleep(0.1)
+    await door.turn()
+    assert door.come(1) == 0
+    waiting = list(range(NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + beyond + 1))
+    assert door.numbers("looked at") == waiting[:LOOKED_AT_IN_A_TURN]
+    await door.turn()
+    assert door.numbers("looked at") == waiting
+    assert [said for _, said in door.told[:1] + door.told[-1:]] == ["looked at after 0.1 s", "looked at after 0 s"]
+    await door.turn()
+    assert door.come(NO_CROWD_REQUESTS) == NO_CROWD_REQUESTS, "no crowd any more"
+
+
+async def test_who_came_first_is_looked_at_first_whenever_they_are_heard(door: Door) -> None:
+    """F39: whoever has a connection passes nobody who had to wait for one."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS)
+    now = door.clock.monotonic()
+    for came_at in (None, now - 0.2, now - 0.1, now - 0.2, now + 0.1):
+        door.comes(came_at)
+    door.clock.oversleep(0.1)
+    door.behind_s = 0.0
+    await door.look_again()
+    number = NO_CROWD_REQUESTS
+    assert [(each - number, said.split()[-2]) for each, said in door.told] == [
+        (1, "0.3"),
+        (3, "0.3"),
+        (2, "0.2"),
+        (0, "0.1"),
+        (4, "0"),
+    ]
+
+
+async def test_who_is_heard_on_an_open_connection_came_when_it_was_listened_to(door: Door) -> None:
+    """F39: not when its bytes are read, when others have been accepted that came later."""
+    door.come(NO_CROWD_REQUESTS)
+    now = door.clock.monotonic()
+    door.comes(now - 0.1)
+    door.listened_ago_s = 0.2
+    door.comes()
+    await door.turn()
+    assert door.told == [
+        (NO_CROWD_REQUESTS + 1, "looked at after 0.2 s"),
+        (NO_CROWD_REQUESTS, "looked at after 0.1 s"),
+    ]
+
+
+async def test_nobody_is_looked_at_before_those_who_came_earlier_are_heard(door: Door) -> None:
+    """F39: crowd or no crowd. Whoever came earlier than all who are unheard is looked at."""
+    now = door.clock.monotonic()
+    door.unheard_since = now - 0.1
+    assert [door.comes(), door.comes(now - 0.1), door.comes(now - 0.2)] == [False, False, False]
+    await door.turn()
+    assert door.numbers("looked at") == [2, 1]
+    door.unheard_since = math.inf
+    await door.turn()
+    assert door.numbers("looked at") == [2, 1, 0]
+    await door.turn()
+    door.unheard_since = now
+    assert [door.comes(now - 0.2), door.comes(now)] == [True, True]
+
+
+async def test_those_who_have_left_take_no_memory(door: Door) -> None:
+    """F39: a place in the order is kept for few that are gone, and for nobody when all are."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS + 10)
+    for _ in range(20):
+        door.come(50)
+        for person in door.people[-50:]:
+            door.line.leave(person)
+    assert (len(door.line), len(door.line._queue._places) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
+    door.behind_s = 0.0
+    await door.look_again()
+    assert door.numbers("looked at") == list(range(NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 10))
+    assert door.line._queue._places == []
+
+
+async def test_nobody_is_looked_at_while_the_ledger_is_behind(door: Door) -> None:
+    """F39: it has enough to do with those before them."""
+    door.come(NO_CROWD_REQUESTS + 5)
+    door.behind_s = BEHIND_S
+    await door.look_again()
+    assert (door.told, len(door.line)) == ([], 5)
+    door.behind_s = BEHIND_S - 0.01
+    await door.look_again()
+    assert len(door.numbers("looked at")) == 5
+
+
+async def test_who_comes_to_a_line_that_is_full_is_refused_at_once(door: Door) -> None:
+    """F39: memory is bounded, and who stands in the line already is not refused."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS + LINE_REQUESTS)
+    assert door.told == []
+    door.come(2)
+    assert [said for _, said in door.told] == ["refused"] * 2
+    assert len(door.line) == LINE_REQUESTS
+
+
+async def test_a_line_is_as_long_as_it_moves_fast(door: Door) -> None:
+    """F39: who would wait for longer than `LINE_WAIT_S` is refused on arrival; forgotten with the crowd."""
+    door.come(NO_CROWD_REQUESTS + 100)
+    turns = 10
+    for _ in range(turns):
+        await door.turn()
+    door.behind_s = BEHIND_S
+    await door.clock.advance(PACE_WINDOW_S)
+    await door.look_again()
+    may_be = round(turns * LOOKED_AT_IN_A_TURN / PACE_WINDOW_S * LINE_WAIT_S)
+    assert len(door.line) == 100 - turns * LOOKED_AT_IN_A_TURN
+    door.come(may_be)
+    assert len(door.line) == may_be
+    door.line.close_for(0.0)
+    door.behind_s = 0.0
+    await door.look_again()
+    door.behind_s = BEHIND_S
+    assert door.come(NO_CROWD_REQUESTS + LINE_REQUESTS) == NO_CROWD_REQUESTS
+    assert len(door.line) == LINE_REQUESTS
+
+
+async def test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for(door: Door) -> None:
+    """F39: in line or in Stripe's queue, they wait as long; so nobody is refused whom the service could take."""
+    door.behind_s = BEHIND_S
+    door.room = 2 * LINE_REQUESTS
+    door.come(NO_CROWD_REQUESTS + door.room)
+    assert (door.told, len(door.line)) == ([], 2 * LINE_REQUESTS)
+    door.come(1)
+    assert len(door.numbers("refused")) == 1
+
+
+async def test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for(door: Door) -> None:
+    """F39: better refused now than when its turn has come."""
+    door.behind_s = BEHIND_S
+    door.room = 5
+    door.come(NO_CROWD_REQUESTS + door.room + 2)
+    assert (len(door.numbers("refused")), len(door.line)) == (2, 5)
+
+
+async def test_a_line_that_does_not_move_stays_short(door: Door) -> None:
+    """F39: and never shorter than what is worth no refusal."""
+    door.come(NO_CROWD_REQUESTS + 1)
+    door.behind_s = BEHIND_S
+    for _ in range(5):
+        await door.clock.advance(PACE_WINDOW_S)
+        await door.look_again()
+    door.come(SHORTEST_LINE_REQUESTS + 10)
+    assert len(door.line) == SHORTEST_LINE_REQUESTS
+
+
+async def test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line(door: Door) -> None:
+    """F32: they are refused in time to come again; who came later is not, yet."""
+    door.come(NO_CROWD_REQUESTS + 2)
+    door.behind_s = BEHIND_S
+    await door.clock.advance(PATIENCE_S - 1.0)
+    door.come(1)
+    await door.look_again()
+    assert door.told == []
+    await door.clock.advance(1.0)
+    await door.look_again()
+    assert (door.numbers("refused"), len(door.line)) == ([NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 1], 1)
+
+
+async def test_a_ledger_without_room_refuses_all_for_a_moment(door: Door) -> None:
+    """F39: who stands in line, and who comes until then; then it is tried again."""
+    door.come(NO_CROWD_REQUESTS + 2)
+    door.line.close_for(0.25)
+    assert (len(door.numbers("refused")), len(door.line)) == (2, 0)
+    assert door.come(1) == 0
+    assert len(door.numbers("refused")) == 3
+    await door.clock.advance(0.25)
+    assert door.come(1) == 1
+
+
+async def test_who_hangs_up_leaves_the_line(door: Door) -> None:
+    """F39: a place is held by nobody who is gone."""
+    door.come(NO_CROWD_REQUESTS + 3)
+    gone = door.people[NO_CROWD_REQUESTS + 1]
+    assert door.line.leave(gone) == b"%d" % gone.number
+    assert door.line.leave(gone) == b""
+    await door.turn()
+    assert door.numbers("looked at") == [NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 2]
+
+
+async def test_a_line_that_is_disbanded_keeps_nobody(door: Door) -> None:
+    """F33: a house that is being emptied has one thing to say to all, and says it now."""
+    door.behind_s = BEHIND_S
+    door.come(NO_CROWD_REQUESTS + 100)
+    door.line.disband()
+    assert len(door.numbers("looked at")) == 100
+    assert door.come(2 * NO_CROWD_REQUESTS) == 2 * NO_CROWD_REQUESTS
+    await door.look_again()
+    assert len(door.told) == 100

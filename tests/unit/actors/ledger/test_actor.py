@@ -1,0 +1,545 @@
+"""The ledger when the store is away, answers lost, or one document can't be written."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec import structs
+
+from payment.actors.ledger.actor import STORE_AWAY_WAIT_S, TICK_S
+from payment.actors.messages import EffectEnded, Handling
+from payment.core.effects import ConfirmIntent, RetrieveIntent
+from payment.core.messages import OrderCancelled
+from payment.core.order import Attempt, AttemptState, Order
+from payment.core.replies import Conflict, Denied, Paid, Unavailability, Unavailable
+from tests.support.fakes.store import encoded
+from tests.unit.actors.ledger.ledger_world import Ledger, World, charged, payment_of, reply, waits, world
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+@pytest.fixture
+async def ledger(house: World) -> Ledger:
+    return await house.ledger()
+
+
+def _pays_with(attempt: Attempt, token: str) -> bool:
+    return attempt.instrument is not None and attempt.instrument.value == token
+
+
+def reason(letter: object) -> Unavailability:
+    answer = reply(letter)  # type: ignore[arg-type]
+    assert isinstance(answer, Unavailable), answer
+    return answer.reason
+
+
+class TestAway:
+    async def test_before_it_was_reached_nothing_is_taken(self, house: World) -> None:
+        """F25: at the start, too: 503 at once, events come again, and all is well when it is there."""
+        house.store.away = "not there yet"
+        ledger = await house.ledger()
+        letter, view = ledger.asked(), ledger.view(payment_of("o1"))
+        await ledger.tell(letter, view, ledger.arrived(ledger.created()), ledger.poison())
+        assert reason(letter) is Unavailability.STORE_AWAY
+        assert view.answer.result() == Unavailable(Unavailability.STORE_AWAY)
+        assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW, Handling.NOT_NOW]
+        assert not ledger.up
+        house.store.away = None
+        await house.clock.advance(1.0)
+        assert ledger.up
+        await ledger.order()
+        assert isinstance((await ledger.ask(), ledger.one_to_stripe())[1], ConfirmIntent)
+
+    async def test_it_goes_away_and_comes_back(self, house: World, ledger: Ledger) -> None:
+        """F25: the first to notice is told, the rest at once, nothing was charged; it goes on within a second."""
+        await ledger.order("o1", "o2")
+        ledger.actor.desk.forget("o1")
+        house.store.away = "gone"
+        first = await ledger.ask("o1")
+        assert reason(first) is Unavailability.STORE_AWAY
+        assert not ledger.up
+        loads = house.store.calls["load"]
+        second = await ledger.ask("o2")
+        assert reason(second) is Unavailability.STORE_AWAY
+        await ledger.tell(ledger.arrived(ledger.created("o3"), "created o3"))
+        assert ledger.settled == [("created o3", Handling.NOT_NOW)]
+        assert house.store.calls["load"] == loads
+        await house.clock.advance(30)
+        assert ledger.to_stripe() == []
+        house.store.away = None
+        await house.clock.advance(1.0)
+        assert ledger.up
+        await ledger.ask("o1")
+        assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
+
+    async def test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: who is told that nothing was charged is charged nothing: its write is not made later."""
+        await ledger.order("o1", "o2")
+        ledger.actor.desk.forget("o2")
+        house.store.away = "gone"
+        letters = [ledger.asked("o1"), ledger.asked("o2")]
+        await ledger.tell(*letters)
+        assert [reason(letter) for letter in letters] == [Unavailability.STORE_AWAY] * 2
+        house.store.away = None
+        await house.clock.advance(2)
+        assert (ledger.crashed, ledger.to_stripe(), ledger.doc("o1").payment) == (False, [], None)
+        assert house.store.calls["commit"] == 1, "the orders'"
+
+    async def test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: the broker brings its event again, and nobody the outcome: that is written once the store is back."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        ledger.actor.desk.forget("o1")
+        house.store.away = "gone"
+        outcome = EffectEnded(charge.id, charged("o1", "ch_1"))
+        await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.away = None
+        await house.clock.advance(1)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+
+    async def test_an_order_that_nobody_knows_is_no_end_of_the_ledger(self, ledger: Ledger) -> None:
+        """There is no document to read a revision off."""
+        assert reply(await ledger.ask("nowhere")) is Denied.UNKNOWN
+        assert not ledger.crashed
+
+    async def test_outcomes_are_kept_until_it_is_back(self, house: World, ledger: Ledger) -> None:
+        """F25: what actors bring waits, in order; the request hears that its outcome is unknown, then it is paid."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.away = "gone"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(21)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+        assert len(ledger.to_nats()) == 1
+
+    async def test_a_long_outage_is_no_hang_and_piles_nothing_up(self, house: World, ledger: Ledger) -> None:
+        """F25, F39: an hour away: not stuck, one letter a lane, and the work goes on where it was."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        ledger.to_stripe()
+        house.store.away = "gone"
+        await ledger.ask("o2")
+        await house.clock.advance(3_600)
+        assert ledger.actor.stuck_for_s() <= 0
+        assert len(ledger.actor._lanes.waiting()) <= 2
+        house.store.away = None
+        await house.clock.advance(3)
+        assert ledger.actor.stuck_for_s() <= 0
+        assert ledger.up
+
+    async def test_a_call_that_never_comes_back_is_a_hang(self, house: World, ledger: Ledger) -> None:
+        """F32: the driver's deadlines have failed: the supervisor sees it."""
+        house.store.stall("commit")
+        await ledger.tell(ledger.arrived(ledger.created()))
+        await house.clock.advance(100)
+        assert ledger.actor.stuck_for_s() > 15
+
+    async def test_a_straggler_that_never_comes_back_is_a_hang_too(self, house: World, ledger: Ledger) -> None:
+        """F32: what the store kept failing is tried again aside, and a call of that may hang like any other."""
+        await ledger.order("o1")
+        house.store.unknown_ids = {"o1"}
+        await ledger.tell(ledger.asked("o1"))
+        await house.clock.advance(0.1)
+        house.store.stall("commit")
+        await house.clock.advance(100)
+        assert ledger.actor.stuck_for_s() > 15
+
+    async def test_poison_is_kept_once_and_put_off_while_it_is_away(self, house: World, ledger: Ledger) -> None:
+        """F30: settled only once it is in `dead_letters`, whole."""
+        await ledger.tell(ledger.poison("a", b"\xff\x00"), ledger.poison("b"))
+        assert ledger.settled == [("a", Handling.DEAD_LETTER), ("b", Handling.DEAD_LETTER)]
+        assert house.store.database.dead_letters["a"].data == b"\xff\x00"
+        house.store.away = "gone"
+        await ledger.tell(ledger.poison("c"), ledger.poison("d"))
+        assert ledger.settled[2:] == [("c", Handling.NOT_NOW), ("d", Handling.NOT_NOW)]
+        assert house.store.calls["bury"] == 3, "the second is not tried against a store that is away"
+        assert not ledger.up
+
+    async def test_a_flood_of_poison_writes_one_at_a_time(self, house: World, ledger: Ledger) -> None:
+        """F30: the orders behind it go on meanwhile."""
+        house.store.stall("bury")
+        await ledger.tell(*(ledger.poison(f"bad {number}") for number in range(500)))
+        assert house.store.calls["bury"] == 1
+        await ledger.tell(ledger.arrived(ledger.created(), "created"))
+        assert ledger.settled == [("created", Handling.APPLIED)]
+
+    async def test_poison_that_is_not_kept_when_the_ledger_ends_comes_again(self, house: World, ledger: Ledger) -> None:
+        """F30, F32: each is handed back once, the one whose write was under way as well."""
+        house.store.stall("bury")
+        await ledger.tell(ledger.poison("a"), ledger.poison("b"))
+        await ledger.end()
+        assert ledger.settled == [("a", Handling.NOT_NOW), ("b", Handling.NOT_NOW)]
+
+    async def test_the_sweep_waits_and_takes_up_what_is_due_then(self, house: World, ledger: Ledger) -> None:
+        """F25: an outage at the start does not lose what an earlier run left."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.end()
+        house.store.away = "gone"
+        ledger.to_stripe()
+        await ledger.start()
+        await house.clock.advance(5)
+        house.store.away = None
+        await house.clock.advance(1)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+    async def test_what_was_taken_up_when_the_store_went_away_is_taken_up_again(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F25: what an earlier run left does not wait for its lease because the first read of it failed."""
+        await ledger.order()
+        await ledger.ask()
+        await ledger.end()
+        ledger.to_stripe()
+        house.store.stall("load")
+        await ledger.start()
+        await house.clock.advance(0.1)
+        house.store.away = "gone"
+        house.store.go_on()
+        await house.clock.advance(0.1)
+        house.store.away = None
+        await house.clock.advance(5)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+
+class TestUnknown:
+    async def test_a_write_whose_answer_is_lost_is_recognised(self, house: World, ledger: Ledger) -> None:
+        """F26: read again, it is this very write: one attempt, one charge, and the health is back at once."""
+        await ledger.order()
+        house.store.lose_answers = 1
+        letter = await ledger.ask()
+        await house.clock.settle()
+        charge = ledger.one_to_stripe()
+        assert (charge.send, len(ledger.doc().attempts), waits(letter), ledger.up) == (1, 1, True, True)
+
+    async def test_an_event_whose_answer_is_lost_counts_as_applied(self, house: World, ledger: Ledger) -> None:
+        """F26: acknowledged as what it was."""
+        house.store.lose_answers = 1
+        await ledger.tell(ledger.arrived(ledger.created(), "created"))
+        assert ledger.settled == [("created", Handling.APPLIED)]
+        assert ledger.doc().rev == 1
+
+    async def test_an_outcome_whose_answer_is_lost_is_told_and_counted(self, house: World, ledger: Ledger) -> None:
+        """F26: 201, one event, one line and one count for the charge, as for any other."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.lose_answers = 1
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert len(ledger.to_nats()) == 1
+        assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
+
+    async def test_what_may_be_written_waits_where_it_can_not_be_read(self, house: World, ledger: Ledger) -> None:
+        """F26: of two that were written together one is unknown, and then the store is gone: only this one waits."""
+        await ledger.order("o1", "o2")
+        house.store.unknown_ids = {"o1"}
+
+        def go_away(_: Order) -> None:
+            house.store.away = "gone"
+
+        house.store.before_write = go_away
+        first, second = ledger.asked("o1"), ledger.asked("o2")
+        await ledger.tell(first, second)
+        assert (ledger.up, waits(first, second), ledger.one_to_stripe().order_id) == (False, True, "o2")
+        house.store.before_write, house.store.unknown_ids, house.store.away = lambda _: None, set(), None
+        await house.clock.advance(1)
+        assert (waits(first, second), ledger.one_to_stripe().order_id) == (True, "o1")
+
+    async def test_a_document_without_its_writer_is_nobody_s_lost_write(self, house: World, ledger: Ledger) -> None:
+        """F41: a person who mends an order by hand may leave that out."""
+        await ledger.order()
+        mended = structs.replace(ledger.doc(), rev=2, writer=None)
+        assert house.store.database.replace(mended, encoded(mended))
+        ledger.actor.desk.forget("o1")
+        assert waits(await ledger.ask())
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_a_write_that_was_lost_is_made_again(self, house: World, ledger: Ledger) -> None:
+        """F26: not applied, so decided and written again, once."""
+        await ledger.order()
+        house.store.lose_writes = 1
+        await ledger.ask()
+        assert ledger.one_to_stripe().send == 1
+        assert ledger.doc().rev == 2
+
+    async def test_a_write_that_lands_late_is_recognised_too(self, house: World, ledger: Ledger) -> None:
+        """F26: its repetition collides with it, and finds it."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        landed: list[bool] = []
+
+        def land(_: Order) -> None:
+            house.store.before_write = lambda _: None
+            landed.extend(house.store.land())
+
+        house.store.before_write = land
+        letter = await ledger.ask()
+        assert landed == [True]
+        assert ledger.one_to_stripe().send == 1
+        assert (ledger.doc().rev, len(ledger.doc().attempts), waits(letter)) == (2, 1, True)
+
+    async def test_a_write_that_lands_after_its_repetition_is_refused(self, house: World, ledger: Ledger) -> None:
+        """F26: the revision fences our own ghost."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        await ledger.ask()
+        assert house.store.land() == [False]
+        assert len(ledger.doc().attempts) == 1
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_unknown_is_never_told_as_nothing_charged(self, house: World, ledger: Ledger) -> None:
+        """F26: the write may have been made and the store is gone: at the deadline the outcome is unknown."""
+        await ledger.order("o1", "o2")
+        house.store.writes_away = house.store.away = "gone"
+        written = await ledger.ask("o1", wait_s=5.0)
+        assert waits(written)
+        not_sent = await ledger.ask("o2")
+        assert reason(not_sent) is Unavailability.STORE_AWAY
+        await house.clock.advance(6)
+        assert reason(written) is Unavailability.WRITE_UNKNOWN
+        house.store.writes_away = house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.to_stripe() == [], "its caller has been told: it starts nothing any more"
+        assert ledger.doc().payment is None
+
+    async def test_a_crash_while_the_answer_is_awaited_is_unknown(self, house: World, ledger: Ledger) -> None:
+        """F26, F32: the write was on its way."""
+        await ledger.order()
+        house.store.stall("answer")
+        letter = await ledger.ask()
+        await ledger.end()
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.go_on()
+        await ledger.start()
+        await house.clock.advance(2)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+    async def test_no_majority_for_writes_is_not_a_busy_loop(self, house: World, ledger: Ledger) -> None:
+        """F43: reads pass and no write is confirmed: tried about once a second; nothing is released."""
+        await ledger.order()
+        house.store.writes_away = "no majority"
+        letter = await ledger.ask()
+        await house.clock.advance(10)
+        assert house.store.calls["commit"] < 50
+        assert (ledger.to_stripe(), reason(letter)) == ([], Unavailability.WRITE_UNKNOWN)
+        house.store.writes_away = None
+        await house.clock.advance(3)
+        assert ledger.to_stripe() == [], "its caller has been answered: it starts nothing any more"
+        await ledger.ask()
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_a_request_whose_charge_is_at_stripe_does_not_wait_for_a_store_that_is_lost(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F52: its outcome can't be written. A store that is back soon lets it have that; it is not kept for 20 s."""
+        await ledger.order()
+        letter = await ledger.ask(wait_s=20)
+        charge = ledger.one_to_stripe()
+        house.store.away = "gone"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(STORE_AWAY_WAIT_S - 2 * TICK_S)
+        assert waits(letter)
+        await house.clock.advance(4 * TICK_S)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        house.store.away = None
+        await house.clock.advance(2)
+        assert ledger.doc().attempts[0].state is AttemptState.PAID
+
+
+class TestRefused:
+    async def test_a_refused_write_is_a_503_at_once_and_nothing_was_charged(self, house: World, ledger: Ledger) -> None:
+        """F52: the request does not wait for its deadline; its event comes again; readiness has the store's words."""
+        await ledger.order("o1", "o2")
+        house.store.refuses = "not authorized (Unauthorized, 13)"
+        letter = await ledger.ask("o1")
+        assert reason(letter) is Unavailability.STORE_AWAY
+        assert not ledger.up
+        assert ledger.health.view().dependencies["mongodb"].why == "not authorized (Unauthorized, 13)"
+        await ledger.tell(ledger.arrived(OrderCancelled("o2", 1), "cancel"))
+        assert ledger.settled == [("cancel", Handling.NOT_NOW)]
+        house.store.refuses = None
+        await house.clock.advance(1.0)
+        assert (ledger.up, ledger.doc().payment, ledger.to_stripe()) == (True, None, [])
+        assert waits(await ledger.ask("o1"))
+        assert ledger.one_to_stripe().send == 1
+
+    async def test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F26, F52: the first write is unknown, and its repetition refused. The first lands: its order is charged."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.stall("answer")
+        letter = ledger.asked()
+        await ledger.tell(letter)
+        house.store.refused_ids = {"o1"}
+        house.store.go_on()
+        await house.clock.advance(3.0)
+        assert waits(letter), "nobody may say that nothing was charged"
+        assert house.store.land() == [True]
+        await house.clock.advance(6.0)
+        assert (ledger.one_to_stripe().send, waits(letter)) == (1, True)
+
+    async def test_what_actors_brought_is_kept_while_writes_are_refused(self, house: World, ledger: Ledger) -> None:
+        """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
+        await ledger.order()
+        letter = await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.refuses = "disk full"
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        await house.clock.advance(10)
+        commits = house.store.calls["commit"]
+        assert (reason(letter), commits < 30) == (Unavailability.WRITE_UNKNOWN, True)
+        house.store.refuses = None
+        await house.clock.advance(6)
+        assert reply(await ledger.ask()) == Paid(payment_of("o1"), "o1", "ch_1", replayed=True)
+
+    async def test_one_order_s_refusal_is_its_own(self, house: World, ledger: Ledger) -> None:
+        """F31, F52: a shard that is full: others are written, the store stays up, and the outcome waits aside."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        charge = ledger.one_to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        for number in range(5):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+            assert ledger.up
+        again = await ledger.ask("o1", "tok_2")
+        await house.clock.advance(20)
+        assert (reason(again), ledger.up) == (Unavailability.STORE_AWAY, True)
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert ledger.doc("o1").attempts[0].state is AttemptState.PAID
+
+    async def test_what_was_due_is_tried_again_where_others_are_written(self, house: World, ledger: Ledger) -> None:
+        """F05, F52: an earlier run's charge is taken up within seconds of the refusal's end, not after its lease."""
+        await ledger.order("o1")
+        await ledger.ask("o1")
+        ledger.to_stripe()
+        house.store.refused_ids = {"o1"}
+        await ledger.restart()
+        for number in range(3):
+            await ledger.order(f"more{number}")
+            await house.clock.advance(1)
+        assert ledger.to_stripe() == []
+        house.store.refused_ids = set()
+        await house.clock.advance(2)
+        assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
+
+    async def test_refusals_of_orders_outweigh_a_probe(self, house: World, ledger: Ledger) -> None:
+        """F52: a role that may not insert orders: two refusals with no write between them, and readiness says so."""
+        house.store.refused_ids = {"o1", "o2"}
+        await ledger.tell(ledger.arrived(ledger.created("o1"), "o1"))
+        assert ledger.up
+        await ledger.tell(ledger.arrived(ledger.created("o2"), "o2"))
+        assert not ledger.up
+        assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW] * 2
+
+
+class TestOneDocument:
+    async def test_a_document_that_always_fails_holds_up_nobody(self, house: World, ledger: Ledger) -> None:
+        """F31: three of them, more than commits may be under way; the rest is written at once, and the store is up."""
+        await ledger.order("bad1", "bad2", "bad3", "good")
+        since, probes = ledger.health.view().dependencies["mongodb"].since, house.store.calls["probe"]
+        house.store.unknown_ids = {"bad1", "bad2", "bad3"}
+        bad = [ledger.asked(f"bad{number}") for number in (1, 2, 3)]
+        await ledger.tell(*bad, ledger.arrived(ledger.created("o2"), "o2"))
+        await house.clock.advance(0.1)
+        assert ledger.up
+        assert house.store.calls["probe"] == probes, "others are written: there is nothing to find out"
+        for number in range(10):
+            order_id = f"late{number}"
+            await ledger.tell(ledger.arrived(ledger.created(order_id), order_id))
+        assert [name for name, _ in ledger.settled] == ["o2", *(f"late{number}" for number in range(10))]
+        await ledger.ask("good")
+        assert ledger.one_to_stripe().order_id == "good"
+        before = house.store.calls["commit"]
+        await house.clock.advance(10)
+        assert house.store.calls["commit"] - before < 60
+        assert ledger.up
+        assert waits(*bad)
+        await house.clock.advance(11)
+        assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
+        shown = ledger.health.view().dependencies["mongodb"]
+        assert shown.since == since, "what fails for some documents is no outage, not for a moment"
+        house.store.unknown_ids = set()
+        await house.clock.advance(2)
+        assert ledger.to_stripe() == []
+
+    async def test_an_event_that_can_not_be_stored_goes_alone_to_the_dead_letters(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41: a 64-bit overflow fails by itself; the others of its batch are written."""
+        huge = ledger.arrived(ledger.created("huge", amount=2**70), "huge")
+        await ledger.tell(huge, ledger.arrived(ledger.created("o1"), "o1"))
+        assert sorted(ledger.settled) == [("huge", Handling.DEAD_LETTER), ("o1", Handling.APPLIED)]
+        assert house.store.database.dead_letters["huge"].data == b"{}"
+        assert ledger.up
+
+    async def test_the_culprit_among_several_letters_is_found(self, house: World, ledger: Ledger) -> None:
+        """F41: a request whose token the store refuses is told; the event and the request beside it go through."""
+        house.store.unwritable = lambda order: any(_pays_with(attempt, "tok_bad") for attempt in order.attempts)
+        bad, good = ledger.asked(token="tok_bad"), ledger.asked(token="tok_2")
+        await ledger.tell(ledger.arrived(ledger.created(), "created"), bad, good)
+        assert ledger.settled == [("created", Handling.APPLIED)]
+        assert reason(bad) is Unavailability.CRASHED
+        assert ledger.one_to_stripe().instrument.value == "tok_2"
+        assert waits(good)
+
+    async def test_an_outcome_that_can_not_be_stored_is_not_held_for_ever(self, house: World, ledger: Ledger) -> None:
+        """F41: the deadline that is stored brings somebody to look again."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        house.store.unwritable = lambda order: order.kept is not None
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert len(ledger.hands) == 0
+        house.store.unwritable = lambda _: False
+        await house.clock.advance(62)
+        assert ledger.to_stripe() != []
+
+    async def test_a_cancel_in_the_fold_of_a_refused_request_is_kept(self, house: World, ledger: Ledger) -> None:
+        """F41: nothing of what came with a bad letter is lost."""
+        await ledger.order()
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = ledger.asked()
+        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"), ledger.asked(token="tok_2"))
+        assert reason(letter) is Unavailability.CRASHED
+        assert ledger.settled == [("cancel", Handling.APPLIED)]
+        assert reply(await ledger.ask()) is Conflict.CANCELLED
+
+    async def test_of_two_letters_that_were_refused_together_each_is_settled(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41: two are several: the good one is not taken for the culprit, nor dropped beside it."""
+        await ledger.order()
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = ledger.asked()
+        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"))
+        assert (reason(letter), ledger.settled) == (Unavailability.CRASHED, [("cancel", Handling.APPLIED)])
+
+    async def test_a_refusal_says_nothing_of_an_earlier_write_that_may_land(self, house: World, ledger: Ledger) -> None:
+        """F26, F41: the repetition is refused for good, and the write before it begins a charge after all."""
+        await ledger.order()
+        house.store.hold_writes = 1
+        house.store.unwritable = lambda order: bool(order.attempts)
+        letter = await ledger.ask()
+        await house.clock.advance(1)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert house.store.land() == [True]

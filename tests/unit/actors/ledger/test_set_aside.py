@@ -1,0 +1,438 @@
+"""One order's trouble is one order's (F50): corrupt documents, and exceptions that nobody expected."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import bson
+import msgspec
+import pytest
+
+from payment.actors.ledger.in_flight import Hands
+from payment.actors.ledger.postponed_events import DELIVERIES_LIMIT, FORGOTTEN_AFTER_S, WAITING_LIMIT
+from payment.actors.ledger.set_aside import (
+    LINES_LIMIT,
+    LINES_WITHIN_S,
+    REMEMBERED_LIMIT,
+    REST_S,
+    SAID_AGAIN_AFTER_S,
+    SetAside,
+)
+from payment.actors.ledger.telemetry import Report
+from payment.actors.messages import ChargeAsked, Handling
+from payment.adapters.mongo.documents import CODEC, EPOCH
+from payment.core.messages import OrderCancelled
+from payment.core.order import FORMAT, Order
+from payment.core.replies import PaymentView, Unavailability, Unavailable
+from payment.core.schedule import LEASE
+from payment.ops.health import Health
+from payment.ops.metrics import Metrics
+from payment.ports.store import CorruptDocument
+from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.store import FakeDatabase
+from tests.unit.actors.ledger.ledger_world import Ledger, World, charged, payment_of, reply, waits, world
+
+UNREADABLE, FAILED = (
+    b'payment_alarms_total{event="document_unreadable"}',
+    b'payment_alarms_total{event="order_set_aside"}',
+)
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+@pytest.fixture
+async def ledger(house: World) -> Ledger:
+    return await house.ledger()
+
+
+def unchecked(document: bytes) -> Order:
+    """As if what a state implies had been forgotten in the check: whatever decodes is an order."""
+    return msgspec.convert(bson.decode(document, codec_options=CODEC), Order, builtin_types=(datetime,))
+
+
+@pytest.fixture
+async def credulous() -> AsyncIterator[World]:
+    """A store whose reads check nothing: so deciding raises."""
+    async with world(database=FakeDatabase(unchecked)) as made:
+        yield made
+
+
+def reason(letter: ChargeAsked) -> Unavailability:
+    told = reply(letter)
+    assert isinstance(told, Unavailable)
+    return told.reason
+
+
+def corrupt(house: World, order_id: str = "o1", **fields: Any) -> bytes:
+    """An operator's edit, by which the revision grows: what is cached is out of date. Returns what stood there."""
+    order = house.store.database.get(order_id)
+    assert order is not None
+    return house.store.database.edit(order_id, rev=order.rev + 1, **(fields or {"status": "tok_secret"}))
+
+
+def corrected(house: World, before: bytes, order_id: str = "o1") -> None:
+    """It is put back, one revision on."""
+    house.store.database.documents[order_id] = before
+    order = house.store.database.get(order_id)
+    assert order is not None
+    house.store.database.edit(order_id, rev=order.rev + 2)
+
+
+def dead_letters(house: World) -> list[tuple[str, str]]:
+    return [(name, letter.error) for name, letter in house.store.database.dead_letters.items()]
+
+
+def count(ledger: Ledger, metric: bytes) -> float:
+    lines = [line for line in ledger.metrics.render().splitlines() if line.startswith(metric + b" ")]
+    return float(lines[0].split()[-1]) if lines else 0.0
+
+
+class TestCorruptDocuments:
+    async def test_its_requests_get_503_its_events_are_kept_and_others_go_on(
+        self, house: World, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """F50: never 404; said once with the order and the reason, and no value of the document is."""
+        await ledger.order("o1", "o2")
+        before = corrupt(house)
+        await ledger.restart()
+        asked, other, view = ledger.asked(), ledger.asked("o2"), ledger.view(order_id="o1")
+        cancel = ledger.arrived(OrderCancelled("o1", 1), "cancel")
+        await ledger.tell(asked, cancel, other, view, ledger.arrived(ledger.created("o3"), "o3"))
+        assert reason(asked) is Unavailability.ILLEGIBLE
+        assert view.answer.result() == Unavailable(Unavailability.ILLEGIBLE)
+        assert waits(other)
+        assert sorted(ledger.settled) == [("cancel", Handling.DEAD_LETTER), ("o3", Handling.APPLIED)]
+        [(name, error)] = dead_letters(house)
+        assert (name, "`status`" in error or "status" in error, "tok_" in error) == ("cancel", True, False)
+        await ledger.ask()
+        said = capsys.readouterr().out
+        assert said.count("document_unreadable") == 1
+        assert "o1" in said
+        assert "tok_secret" not in said
+        await house.clock.advance(2)
+        assert (count(ledger, UNREADABLE), count(ledger, b"payment_orders_set_aside")) == (1, 1)
+        corrected(house, before)
+        assert waits(await ledger.ask())
+        await house.clock.advance(2)
+        assert count(ledger, b"payment_orders_set_aside") == 0
+
+    async def test_a_payment_of_a_corrupt_document_is_no_unknown_payment(self, house: World, ledger: Ledger) -> None:
+        """F50: 503 by the payment's id too, where that stands in the document."""
+        await ledger.order()
+        await ledger.ask()
+        before = corrupt(house, payment__kept=7)
+        view, gone = ledger.view(payment_of("o1")), ledger.view("another")
+        await ledger.tell(view, gone)
+        assert view.answer.result() == Unavailable(Unavailability.ILLEGIBLE)
+        assert gone.answer.result() is None
+        corrected(house, before)
+        await house.clock.advance(2)
+        again = ledger.view(payment_of("o1"))
+        await ledger.tell(again)
+        assert isinstance(again.answer.result().view, PaymentView)  # type: ignore[union-attr]
+        await house.clock.advance(2)
+        assert count(ledger, b"payment_orders_set_aside") == 0
+
+    async def test_an_outcome_is_found_when_the_order_is_corrected(self, house: World, ledger: Ledger) -> None:
+        """F50: it can't be noted, nothing of it is held, and the stored deadline brings a process to look."""
+        await ledger.order()
+        await ledger.ask()
+        charge = ledger.one_to_stripe()
+        before = corrupt(house)
+        await ledger.ended(charge, charged("o1", "ch_1"))
+        assert len(ledger.hands) == 0
+        corrected(house, before)
+        await house.clock.advance(62)
+        assert [type(each).__name__ for each in ledger.to_stripe()] == ["RetrieveIntent"]
+
+    async def test_a_request_that_waits_is_told_at_its_deadline(self, house: World, ledger: Ledger) -> None:
+        """F50: a write was sent for it, so the outcome is unknown; it waits for no document that may never come."""
+        await ledger.order()
+        letter = await ledger.ask(wait_s=5.0)
+        corrupt(house)
+        await house.clock.advance(6)
+        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+
+    async def test_its_lease_is_not_renewed_each_second(self, house: World, ledger: Ledger) -> None:
+        """F50: nothing can be written for it, and reading it again and again helps nobody."""
+        await ledger.order()
+        await ledger.ask(wait_s=1.0)
+        corrupt(house)
+        await house.clock.advance(50)
+        before = house.store.calls["load"]
+        await house.clock.advance(30)
+        assert house.store.calls["load"] - before <= 2
+
+    async def test_an_event_for_a_newer_release_is_put_off_for_a_while(self, house: World, ledger: Ledger) -> None:
+        """F33, F50: one of its processes may take it; not for ever, and not so many that a subject stands still."""
+        await ledger.order()
+        corrupt(house, format=FORMAT + 1)
+        cancel = OrderCancelled("o1", 1)
+        await ledger.tell(
+            ledger.arrived(cancel, "early", redelivered=DELIVERIES_LIMIT - 1),
+            ledger.arrived(cancel, "late", redelivered=DELIVERIES_LIMIT),
+        )
+        assert sorted(ledger.settled) == [("early", Handling.NOT_NOW), ("late", Handling.DEAD_LETTER)]
+        ledger.settled.clear()
+        await ledger.tell(*(ledger.arrived(cancel, f"e{number}") for number in range(WAITING_LIMIT + 1)))
+        put_off = [handling for _, handling in ledger.settled].count(Handling.NOT_NOW)
+        assert put_off == WAITING_LIMIT - 1, "one is away already"
+        await house.clock.advance(FORGOTTEN_AFTER_S)
+        ledger.settled.clear()
+        await ledger.tell(ledger.arrived(cancel, "after"))
+        assert ledger.settled == [("after", Handling.NOT_NOW)]
+
+    async def test_very_many_events_for_them_stop_nobody(self, house: World, ledger: Ledger) -> None:
+        """F50: 1,200 of them, for as many orders; each becomes a dead letter, and the order behind them pays."""
+        ids = [f"bad{number}" for number in range(1_200)]
+        await ledger.order("good")
+        for order_id in ids:
+            house.store.database.documents[order_id] = bson.encode({"_id": order_id, "rev": 1, "status": "perhaps"})
+        await ledger.tell(*(ledger.arrived(OrderCancelled(order_id, 1), order_id) for order_id in ids))
+        await ledger.tell(ledger.arrived(ledger.created("bad0"), "created again"))
+        await house.clock.advance(1)
+        assert {handling for _, handling in ledger.settled} == {Handling.DEAD_LETTER}
+        assert len(house.store.database.dead_letters) == 1_201
+        assert waits(await ledger.ask("good"))
+
+    async def test_one_that_is_corrected_or_deleted_is_counted_no_more_though_nothing_meets_it(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F50: the gauge is true of the database; one that stays corrupt stays counted, and is said each hour."""
+        await ledger.order("o1", "o2", "o3")
+        before = corrupt(house, "o1")
+        for order_id in ("o2", "o3"):
+            corrupt(house, order_id)
+        await ledger.restart()
+        await ledger.tell(*(ledger.asked(order_id) for order_id in ("o1", "o2", "o3")))
+        await house.clock.advance(2)
+        assert count(ledger, b"payment_orders_set_aside") == 3
+        corrected(house, before)
+        del house.store.database.documents["o2"]
+        await house.clock.advance(REST_S + 2)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        await house.clock.advance(SAID_AGAIN_AFTER_S + 2)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        assert count(ledger, UNREADABLE) == 4
+
+    async def test_it_is_looked_at_again_only_while_the_store_is_there(self, house: World, ledger: Ledger) -> None:
+        """F25: an outage neither clears it nor is made worse by it."""
+        await ledger.order()
+        corrupt(house)
+        await ledger.restart()
+        await ledger.tell(ledger.asked())
+        house.store.away = "gone"
+        await house.clock.advance(REST_S + 10)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+        house.store.away = None
+        await house.clock.advance(REST_S + 10)
+        assert count(ledger, b"payment_orders_set_aside") == 1
+
+    async def test_due_ones_hide_no_order(self, house: World, ledger: Ledger) -> None:
+        """F50: 600 of them, all due earlier than the order."""
+        await ledger.order("good")
+        await ledger.ask("good", wait_s=1.0)
+        await ledger.end()
+        for number in range(600):
+            document = {"_id": f"bad{number}", "rev": 1, "status": "perhaps", "due": house.clock.now()}
+            house.store.database.documents[f"bad{number}"] = bson.encode(document)
+        other = await house.ledger("web-2")
+        await house.clock.advance(63)
+        assert [each.order_id for each in other.to_stripe()] == ["good"]
+
+    async def test_a_deadline_that_was_edited_away_is_written_again(self, house: World, ledger: Ledger) -> None:
+        """F50: by the next message for its order, whatever that is; and one that is there for nothing goes."""
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1", wait_s=1.0)
+        due = ledger.doc("o1").due
+        await ledger.end()
+        corrupt(house, "o1", due=None)
+        corrupt(house, "o2", due=EPOCH)
+        other = await house.ledger("web-2")
+        await house.clock.advance(2)
+        assert ledger.doc("o2").due is None
+        await other.tell(other.arrived(other.created("o1"), "again"))
+        assert ledger.doc("o1").due == due
+
+
+class TestExceptions:
+    async def test_one_order_s_bug_spoils_no_other_s(
+        self, credulous: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """F50: in one commit; named, with its traceback, once; a request gets 503; the actor lives."""
+        ledger = await credulous.ledger()
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        corrupt(credulous, payment__kept=7)
+        await ledger.restart()
+        bad, good, again = ledger.asked("o1", "tok_2"), ledger.asked("o2"), ledger.asked("o1", "tok_3")
+        await ledger.tell(bad, good, again)
+        assert (reason(bad), reason(again)) == (Unavailability.SET_ASIDE, Unavailability.SET_ASIDE)
+        assert waits(good)
+        assert not ledger.crashed
+        said = capsys.readouterr().out
+        assert said.count("order_set_aside") == 1
+        assert "IndexError" in said
+        await credulous.clock.advance(2)
+        assert count(ledger, FAILED) == 1
+
+    async def test_its_event_is_put_off_and_then_kept(self, credulous: World) -> None:
+        """F50: a process of another release may lack the bug; else it is a dead letter, whole."""
+        ledger = await credulous.ledger()
+        await ledger.order("o1")
+        await ledger.ask("o1", wait_s=1.0)
+        corrupt(credulous, payment__intent__task__kind="create", expiresAt=None)
+        await ledger.restart()
+        cancel = OrderCancelled("o1", 1)
+        await ledger.tell(ledger.arrived(cancel, "early"), ledger.arrived(cancel, "late", redelivered=DELIVERIES_LIMIT))
+        assert sorted(ledger.settled) == [("early", Handling.NOT_NOW), ("late", Handling.DEAD_LETTER)]
+        [(name, error)] = dead_letters(credulous)
+        assert (name, "Error" in error) == ("late", True)
+
+    async def test_a_sweep_takes_it_up_once_a_minute(self, credulous: World) -> None:
+        """F50: not each second, and it is back by itself when all is well."""
+        ledger = await credulous.ledger()
+        await ledger.order("o1")
+        await ledger.ask("o1", wait_s=1.0)
+        await ledger.end()
+        now = credulous.clock.now()
+        task = {"kind": "watch", "due": now, "issued": now}
+        before = corrupt(credulous, due=now, payment__attempts__0__state="refunded", payment__attempts__0__task=task)
+        other = await credulous.ledger("web-2")
+        await credulous.clock.advance(3)
+        loads = credulous.store.calls["load"]
+        await credulous.clock.advance(REST_S - 10)
+        assert credulous.store.calls["load"] == loads
+        corrected(credulous, before)
+        await credulous.clock.advance(LEASE.total_seconds() + 3)
+        assert [type(each).__name__ for each in other.to_stripe()] == ["RetrieveIntent"]
+
+    async def test_a_view_that_can_not_be_made_is_one_request_s(self, credulous: World) -> None:
+        """F50: the other requests of the same read are answered."""
+        ledger = await credulous.ledger()
+        await ledger.order("o1", "o2")
+        await ledger.ask("o1")
+        await ledger.ask("o2")
+        corrupt(credulous, payment__kept=7)
+        bad, good = ledger.view(order_id="o1"), ledger.view(order_id="o2")
+        await ledger.tell(bad, good)
+        assert bad.answer.result() == Unavailable(Unavailability.SET_ASIDE)
+        assert not isinstance(good.answer.result(), Unavailable)
+
+    async def test_what_waits_for_it_is_answered(self, credulous: World) -> None:
+        """F50: a look for a request whose time is up raises: that request's outcome is unknown, and others' is not."""
+        ledger = await credulous.ledger()
+        await ledger.order("o1", "o2")
+        bad, good = await ledger.ask("o1", wait_s=5.0), await ledger.ask("o2", wait_s=5.0)
+        corrupt(credulous, payment__attempts=[], payment__kept=7)
+        await credulous.clock.advance(6)
+        assert reason(bad) is Unavailability.WRITE_UNKNOWN
+        assert not isinstance(reply(good), Unavailable)
+        assert not ledger.crashed
+
+
+class BrokenHands(Hands):
+    """Can release nothing of one order."""
+
+    def release(self, order: Order) -> bool:
+        if order.id == "bad":
+            raise RuntimeError("it can't be released")
+        return super().release(order)
+
+
+class TestReleasing:
+    async def test_what_can_not_be_released_keeps_no_reply_back(self, house: World) -> None:
+        """F50: its document is confirmed, so its events are settled; the others of the commit are released."""
+        ledger = await house.ledger(hands=BrokenHands)
+        await ledger.tell(ledger.arrived(ledger.created("bad"), "bad"), ledger.arrived(ledger.created("o2"), "o2"))
+        assert sorted(ledger.settled) == [("bad", Handling.APPLIED), ("o2", Handling.APPLIED)]
+        bad, good = ledger.asked("bad"), ledger.asked("o2")
+        await ledger.tell(bad, good)
+        assert [each.order_id for each in ledger.to_stripe()] == ["o2"]
+        assert waits(bad, good)
+        assert not ledger.crashed
+        assert count(ledger, FAILED) == 1
+
+    async def test_an_effect_that_was_forfeited_is_never_released_as_if_it_had_not_been(
+        self, house: World, ledger: Ledger
+    ) -> None:
+        """F41, F50: a day later too, when its order is written: it was sent, so a process looks before it sends."""
+        await ledger.order()
+        await ledger.ask(wait_s=1.0)
+        charge = ledger.one_to_stripe()
+        ledger.hands.forfeit("o1", charge.id)
+        list(ledger.hands.renewals(house.clock.now() + timedelta(days=1)))
+        ledger.hands.release(ledger.doc())
+        assert ledger.to_stripe() == []
+
+
+class TestAlarms:
+    """What is said of them, and how often."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def metrics(self) -> Metrics:
+        return Metrics()
+
+    @pytest.fixture
+    def aside(self, clock: FakeClock, metrics: Metrics) -> SetAside:
+        return SetAside(Report(Health(clock), metrics, clock), clock)
+
+    def said(self, metrics: Metrics) -> float:
+        lines = [line for line in metrics.render().splitlines() if line.startswith(UNREADABLE)]
+        return float(lines[0].split()[-1]) if lines else 0.0
+
+    async def test_an_order_is_said_once_and_again_after_an_hour(
+        self, clock: FakeClock, metrics: Metrics, aside: SetAside
+    ) -> None:
+        """F50: also where it was well in between: an alarm that repeats each minute is none."""
+        document = CorruptDocument("o1", "reason")
+        aside.corrupt(document)
+        aside.well("o1")
+        aside.corrupt(document)
+        assert (self.said(metrics), len(aside)) == (1, 1)
+        for _ in range(2):
+            await clock.advance(SAID_AGAIN_AFTER_S / 2)
+            aside.forget()
+            aside.corrupt(document)
+        assert self.said(metrics) == 2
+        await clock.advance(SAID_AGAIN_AFTER_S)
+        aside.forget()
+        assert len(aside) == 0
+
+    async def test_a_disaster_floods_no_log_and_takes_no_memory_without_a_bound(
+        self, clock: FakeClock, metrics: Metrics, aside: SetAside
+    ) -> None:
+        """F39, F50: what is not said for this reason is said when it is met again."""
+        for _ in range(2):
+            for number in range(LINES_LIMIT + 10):
+                aside.corrupt(CorruptDocument(f"o{number}", "reason"))
+        assert self.said(metrics) == LINES_LIMIT
+        await clock.advance(LINES_WITHIN_S)
+        for number in range(LINES_LIMIT + 10):
+            aside.corrupt(CorruptDocument(f"o{number}", "reason"))
+        assert self.said(metrics) == LINES_LIMIT + 10
+        for number in range(REMEMBERED_LIMIT + 10):
+            aside.corrupt(CorruptDocument(f"p{number}", "reason"))
+        assert len(aside) == REMEMBERED_LIMIT
+
+    async def test_a_failed_one_rests_and_a_corrected_one_does_not(self, clock: FakeClock, aside: SetAside) -> None:
+        """F50: an exception comes again each time it is taken up; a document is well as soon as it is corrected."""
+        aside.corrupt(CorruptDocument("corrupt", "reason"))
+        aside.failed("failed", RuntimeError())
+        assert [aside.rests(name) for name in ("corrupt", "failed", "other")] == [True, True, False]
+        assert [aside.failed_lately(name) for name in ("corrupt", "failed", "other")] == [False, True, False]
+        aside.legible("failed")
+        aside.legible("corrupt")
+        assert [aside.rests(name) for name in ("corrupt", "failed")] == [False, True]
+        await clock.advance(REST_S)
+        assert not aside.rests("failed")

@@ -1,0 +1,52 @@
+"""A member of a queue group in a process of its own, to be killed and stopped: prints what happens as JSON lines.
+
+python -m tests.unit.adapters.nats.streaming_member URL CLIENT_ID ACK_WAIT_S ack|keep
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from payment.adapters.nats.streaming.transport import StreamingTransport
+from payment.adapters.system import RandomIds, SystemClock
+from payment.ports.transport import Delivery
+from tests.contract.transport_contract import CREATED
+from tests.support.servers.nats_streaming import CLUSTER_ID
+
+
+def say(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+class Listener:
+    def connected(self) -> None:
+        say(told="connected")
+
+    def disconnected(self, reason: str) -> None:
+        say(told="disconnected", reason=reason)
+
+    def reason_changed(self, reason: str) -> None:
+        say(shown=reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        say(noticed=text, alarm=alarm)
+
+
+async def main(url: str, client_id: str, ack_wait_s: str, manner: str) -> None:
+    transport = StreamingTransport(
+        [url], CLUSTER_ID, client_id, "payment-service", RandomIds(), SystemClock(), ack_wait_s=int(ack_wait_s)
+    )
+
+    async def arrived(delivery: Delivery) -> None:
+        say(got=delivery.data.decode())
+        if manner == "ack":
+            await delivery.ack()
+            say(acked=delivery.data.decode())
+
+    await transport.run({CREATED: arrived}, Listener())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,144 @@
+"""Members of one queue group over NATS Streaming, in this process or in their own; clocks that hurry or skip."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from payment.adapters.nats.streaming.transport import StreamingTransport
+from payment.adapters.system import RandomIds, SystemClock
+from tests.contract.transport_contract import Member
+from tests.e2e.waiting import eventually
+from tests.support.servers.nats_streaming import CLUSTER_ID, QUICK_HEARTBEATS, NatsStreamingServer
+from tests.support.servers.process import ServerProcess
+
+ROOT = Path(__file__).parents[4]
+NEVER_S = 600
+"""An ack wait that no test lives to see: what comes again, comes for another reason."""
+
+
+class Skipping(SystemClock):
+    """The machine's clock, which a test can set forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+class Hurried(SystemClock):
+    """The machine's clock for somebody who sleeps a tenth as long: pings and pauses, not the network's time limits."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 10)
+
+
+class MemberProcess(ServerProcess):
+    """A member in a process of its own: `said` are its lines of all its runs."""
+
+    def __init__(self, folder: Path, url: str, name: str, ack_wait_s: int = NEVER_S, manner: str = "ack") -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.unit.adapters.nats.streaming_member",
+            url,
+            name,
+            str(ack_wait_s),
+            manner,
+        ]
+        log = folder / f"{name}.log"
+        super().__init__(command, port=0, log=log, ready=self._is_up, cwd=ROOT)
+
+    def said(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def got(self) -> list[str]:
+        return [line["got"] for line in self.said() if "got" in line]
+
+    def acked(self) -> list[str]:
+        return [line["acked"] for line in self.said() if "acked" in line]
+
+    def told(self) -> list[str]:
+        return [line["told"] for line in self.said() if "told" in line]
+
+    def start(self, deadline_s: float = 15.0) -> None:
+        self._earlier = len(self.told())
+        super().start(deadline_s)
+
+    def _is_up(self) -> bool:
+        return "connected" in self.told()[self._earlier :]
+
+
+class House:
+    """Members of one group, in this process or in their own, and the server."""
+
+    def __init__(self, server: NatsStreamingServer, folder: Path) -> None:
+        self.server = server
+        self._folder = folder
+        self._members: list[Member] = []
+        self._processes: list[MemberProcess] = []
+
+    def transport(
+        self, name: str, ack_wait_s: int = NEVER_S, clock: SystemClock | None = None, cluster_id: str = CLUSTER_ID
+    ) -> StreamingTransport:
+        clock = clock or SystemClock()
+        servers = [self.server.url]
+        return StreamingTransport(
+            servers, cluster_id, name, "payment-service", RandomIds(), clock, ack_wait_s=ack_wait_s
+        )
+
+    async def member(self, name: str, *subjects: str, handle: Any = None, up: bool = True, **more: Any) -> Member:
+        member = Member(self.transport(name, **more), handle)
+        self._members.append(member)
+        await member.start(*subjects)
+        return await member.up() if up else member
+
+    async def process(self, name: str, **more: Any) -> MemberProcess:
+        process = MemberProcess(self._folder, self.server.url, name, **more)
+        self._processes.append(process)
+        await asyncio.to_thread(process.start)
+        return process
+
+    async def restart(self) -> None:
+        self.server.kill()
+        await asyncio.to_thread(self.server.start)
+
+    async def end(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for member in self._members:
+            await member.stop()
+
+
+async def until(met: Callable[[], bool], what: str, deadline_s: float = 15.0) -> None:
+    async def look() -> bool:
+        return met()
+
+    await eventually(look, what, deadline_s)
+
+
+def words(member: Member) -> list[str]:
+    return [each.split(":")[0] for each in member.told]
+
+
+@pytest.fixture(params=["file"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NatsStreamingServer]:
+    server = NatsStreamingServer(tmp_path, memory=request.param == "memory", options=QUICK_HEARTBEATS)
+    await asyncio.to_thread(server.start)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture
+async def house(server: NatsStreamingServer, tmp_path: Path) -> AsyncIterator[House]:
+    house = House(server, tmp_path)
+    yield house
+    await house.end()

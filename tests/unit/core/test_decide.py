@@ -1,0 +1,210 @@
+"""What messages do to an order, told as transcripts: the platform's events, clients' requests, what is always so."""
+
+import pytest
+
+from payment.core.decide import decide
+from payment.core.effects import ConfirmIntent
+from payment.core.formats import FORMAT_OF_0_2_0
+from payment.core.messages import Context, EffectReturned, EventPublished, LeaseRenewed
+from payment.core.order import HISTORY_LIMIT, AttemptState, OrderStatus
+from payment.core.pending import pending
+from payment.core.replies import Conflict, Denied, Paid, Pending, Start, instrument_hash
+from payment.core.schedule import KEY_LIFE
+from tests.unit.core.builders import (
+    BROWSER,
+    DUE,
+    GROUP,
+    LOOK,
+    NEWER_VERSION,
+    ORDER,
+    PAYMENT,
+    REQUIRES_CARD,
+    T0,
+    USER,
+    VERSION,
+    A,
+    B,
+    Story,
+    awaiting,
+    cancelled,
+    confirming,
+    created,
+    declined,
+    exposed,
+    listed,
+    now_canceled,
+    open_order,
+    paid,
+    prepared,
+    refunded,
+    request,
+    seen,
+    succeeded,
+    unclear,
+)
+
+S = AttemptState
+
+
+# ----------------------------------------------------------------------------------------------- the platform's events
+
+
+def test_created_makes_an_order_that_owes_nothing():
+    """What the event said is in the document, and when it came; no process has to look at it."""
+    order = open_order().doc
+    assert (order.status, order.user_id, order.amount, order.currency) == (OrderStatus.CREATED, USER, 1999, "usd")
+    assert (order.received, order.format) == (T0, FORMAT_OF_0_2_0)
+    assert (order.due, order.holder, order.payment) == (None, None, None)
+
+
+def test_created_again_changes_nothing_whatever_it_says():
+    """F01: one order, by the first event; the second is the very same document, so nothing is written."""
+    story = open_order()
+    before = story.doc
+    assert story.tell(created(amount=5, version=9), by=B).doc is before
+
+
+def test_cancel_before_created_wins():
+    """F22: created fills in what the cancel announced, and the order stays cancelled."""
+    story = Story(cancelled(version=7))
+    assert story.ask() is Denied.UNKNOWN
+    story.tell(created(version=0))
+    assert (story.doc.cancelled, story.doc.amount, story.doc.version) == (True, 1999, 7)
+    assert story.ask() is Conflict.CANCELLED
+
+
+@pytest.mark.parametrize("version", [0, 5])
+def test_cancel_counts_at_any_version_and_once(version):
+    """Cancelled is absorbing at any version; told twice it changes nothing (F08)."""
+    story = Story(created(version=3), cancelled(version))
+    before = story.doc
+    assert (before.cancelled, before.version) == (True, max(3, version))
+    assert story.tell(cancelled(9)).doc is before
+
+
+def test_cancel_then_charge_request_never_charges():
+    """F19: a conflict, and no attempt is made."""
+    story = open_order().tell(cancelled())
+    assert story.ask() is Conflict.CANCELLED
+    assert story.doc.attempts == ()
+
+
+# ------------------------------------------------------------------------------------------------- requests to charge
+
+
+def test_request_on_an_open_order_begins_confirming():
+    """Its number, its card and its intent's number are in the document, and one confirm is pending (F04)."""
+    story = open_order()
+    assert story.ask() == Pending(PAYMENT, ORDER)
+    attempt, effect = story.attempt(), story.one(ConfirmIntent)
+    assert (attempt.state, attempt.sends, attempt.intent, attempt.token_hash) == (
+        S.CONFIRMING,
+        1,
+        1,
+        instrument_hash("tok_1"),
+    )
+    assert (effect.instrument, effect.authentication, effect.send) == (request().instrument, BROWSER, 1)
+    assert effect.not_after == T0 + KEY_LIFE
+
+
+def test_request_for_an_unknown_order_makes_no_document():
+    """404, and nothing is written."""
+    story = Story()
+    assert story.ask() is Denied.UNKNOWN
+    assert story.order is None
+
+
+@pytest.mark.parametrize("token", ["tok_1", "pm_1", "ctoken_1"])
+def test_same_request_again_joins_whichever_process_has_it(token):
+    """F02: one charge; the other request waits for the same outcome, and the document is as it was."""
+    story = Story(created(), request(token))
+    before = story.doc
+    assert {story.ask(token, by=A), story.ask(token, by=B)} == {Pending(PAYMENT, ORDER)}
+    assert story.doc is before
+
+
+def test_other_card_while_one_is_under_way_is_a_conflict():
+    """F02: at most one unsettled attempt."""
+    story = confirming()
+    assert story.ask("tok_2", by=B) is Conflict.UNDER_WAY
+    assert len(story.doc.attempts) == 1
+
+
+def test_same_request_after_it_was_paid_is_answered_as_a_replay():
+    """200 with the same body, never a second charge; another card is a conflict."""
+    story = paid()
+    assert story.ask("tok_1") == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
+    assert story.ask("tok_2") is Conflict.PAID
+
+
+def test_attempt_and_intent_keep_the_api_version_that_they_began_with():
+    """F16: one key, one set of parameters, whatever has been deployed since."""
+    story = confirming().later(minutes=2)
+    newer = Context(story.now, B, NEWER_VERSION, GROUP)
+    step = decide(story.doc, DUE, newer)
+    step = decide(step.order, seen(REQUIRES_CARD), newer)
+    (item,) = pending(step.order)
+    assert (item.effect.send, item.effect.intent.api_version) == (2, VERSION)
+    assert step.order.attempts[0].api_version == VERSION
+
+
+def test_request_that_waits_for_a_cancel_changes_nothing_while_it_waits():
+    """It is decided again after each write: the cancel is asked for once."""
+    story = awaiting()
+    assert story.ask("tok_2") is Start.SUPERSEDE
+    before = story.doc
+    assert story.ask("tok_2") is Start.AFTER_CANCEL
+    assert story.doc is before
+
+
+# --------------------------------------------------------------------------------------------------------- in general
+
+
+def test_outcome_for_an_order_that_is_not_known_makes_no_document():
+    """There is nothing to decide about."""
+    messages = [succeeded(), DUE, LOOK, listed(), declined(), refunded(), prepared()]
+    assert Story(*messages, EventPublished(ORDER, "x"), EffectReturned(ORDER, "x")).order is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        succeeded(),
+        declined(),
+        unclear(),
+        listed(("ch_1", 1)),
+        refunded(),
+        LeaseRenewed(ORDER, ("x",)),
+        EffectReturned(ORDER, "x"),
+        EventPublished(ORDER, "x"),
+        DUE,
+        LOOK,
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_outcome_for_an_order_without_payment_changes_nothing(message):
+    """No attempt was ever made: nothing can have ended."""
+    story = open_order()
+    before = story.doc
+    assert story.tell(message).doc is before
+
+
+def test_history_is_bounded_and_keeps_the_latest():
+    """A document must not grow with every retry."""
+    story = open_order()
+    for number in range(1, 16):
+        story.tell(request(f"tok_{number}"), declined(number))
+    assert len(story.doc.history) == HISTORY_LIMIT
+    assert story.history()[-1] == "attempt 15 declined"
+
+
+def test_history_names_each_state_that_was_entered():
+    """The history is the states' own names, in order."""
+    story = exposed().tell(cancelled(), now_canceled())
+    assert story.history() == [
+        "order created",
+        "attempt 1 confirming",
+        "attempt 1 awaiting",
+        "attempt 1 declined",
+        "order cancelled",
+    ]

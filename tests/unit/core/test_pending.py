@@ -1,0 +1,210 @@
+"""What the world still owes an order, read off its document, and the deadline that is stored for it."""
+
+import msgspec
+import pytest
+
+from payment.core.effects import (
+    PAYMENT_CREATED,
+    CancelIntent,
+    ConfirmIntent,
+    CreateIntent,
+    FindRefund,
+    ListCharges,
+    PublishEvent,
+    RecheckRefund,
+    RefundCharge,
+    RetrieveIntent,
+    Watch,
+)
+from payment.core.order import AttemptState, TaskKind
+from payment.core.pending import pending, with_deadline
+from payment.core.schedule import CONFIRM_ENDS_WITHIN
+from tests.unit.core.builders import (
+    BY_STATE,
+    CREATED_IS_OUT,
+    EXPIRES,
+    ORDER,
+    PAYMENT,
+    REFUNDED_IS_OUT,
+    REQUIRES_ACTION,
+    T0,
+    VERSION,
+    A,
+    B,
+    Story,
+    action,
+    awaiting,
+    cancelled,
+    cancelling,
+    confirming,
+    created,
+    exposed,
+    given_back,
+    looked_at,
+    of_0_1_0,
+    open_order,
+    paid,
+    refund_blocked,
+    refund_error_stored,
+    refunding,
+    request,
+    seen,
+    sent_twice,
+    taken_over,
+)
+
+S = AttemptState
+
+FIRST_OWED = {
+    S.CONFIRMING: [ConfirmIntent],
+    S.AWAITING: [Watch],
+    S.CANCELLING: [CancelIntent],
+    S.CHARGING: [ListCharges],
+    S.DECLINED: [],
+    S.REFUSED: [],
+    S.CLOSED: [],
+    S.PAID: [PublishEvent],
+    S.REFUNDING: [RefundCharge],
+    S.BLOCKED: [Watch],
+    S.REFUNDED: [PublishEvent],
+    S.CHARGED_BACK: [PublishEvent],
+}
+BY_TASK = {
+    TaskKind.CREATE: (lambda: Story(created(), prepare=True), CreateIntent),
+    TaskKind.CONFIRM: (sent_twice, ConfirmIntent),
+    TaskKind.LOOK: (taken_over, RetrieveIntent),
+    TaskKind.CANCEL: (cancelling, CancelIntent),
+    TaskKind.LIST: (lambda: of_0_1_0("charging"), ListCharges),
+    TaskKind.REFUND: (refunding, RefundCharge),
+    TaskKind.LOOK_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
+    TaskKind.RECHECK: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
+    TaskKind.PUBLISH: (paid, PublishEvent),
+    TaskKind.WATCH: (refund_blocked, Watch),
+}
+
+
+@pytest.mark.parametrize("state", S)
+def test_each_state_owes_what_its_row_says(state):
+    """The last column of the protocol's table."""
+    assert [type(item.effect) for item in pending(BY_STATE[state]().doc)] == FIRST_OWED[state]
+
+
+@pytest.mark.parametrize("kind", TaskKind)
+def test_each_task_is_an_effect_of_its_own(kind):
+    """No task is there for nothing; `due` is there because something is pending."""
+    story, effect = BY_TASK[kind]
+    order = story().doc
+    (item,) = pending(order)
+    assert (type(item.effect), item.at) == (effect, order.due)
+    assert (order.holder is None) == (item.holder is None)
+    assert item.effect.order_id == ORDER
+
+
+@pytest.mark.parametrize("story", [confirming, looked_at, cancelling, exposed, open_order, given_back])
+def test_due_is_there_exactly_when_something_is_pending(story):
+    """An index finds by it whatever any process has to look at."""
+    order = story().doc
+    assert (order.due is not None) == bool(pending(order))
+
+
+def test_order_without_payment_owes_nothing():
+    """No look, no deadline."""
+    assert (pending(open_order().doc), open_order().doc.due) == ((), None)
+
+
+def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave():
+    """Its parameters are the order's own; its window closes with the attempt's age or the order."""
+    (item,) = pending(confirming().doc)
+    effect = item.effect
+    assert (item.at, item.holder) == (confirming().doc.due, A)
+    assert (effect.order_id, effect.payment_id, effect.attempt, effect.send) == (ORDER, PAYMENT, 1, 1)
+    assert (effect.issued_at, effect.not_before) == (T0, T0)
+    assert effect.not_after < EXPIRES
+    assert effect.id == f"confirm:{ORDER}:1"
+
+
+def test_effects_of_an_intent_are_known_by_its_number():
+    """An answer about one intent can't be taken for another's."""
+    ids = {
+        Story(created(), prepare=True).one(CreateIntent).id,
+        taken_over().one(RetrieveIntent).id,
+        cancelling().one(CancelIntent).id,
+    }
+    assert ids == {f"create:{ORDER}:1", f"retrieve:{ORDER}:1", f"cancel:{ORDER}:1"}
+    assert cancelling().one(CancelIntent).not_before == T0
+    story = Story(created(), prepare=True)
+    effects = [
+        story.one(CreateIntent),
+        taken_over().one(RetrieveIntent),
+        cancelling().one(CancelIntent),
+        confirming().one(ConfirmIntent),
+    ]
+    assert {effect.order_id for effect in effects} == {ORDER}
+
+
+def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight():
+    """F20: a watch in its place, due when any call must have ended, so that its holder cancels the effect."""
+    story = confirming().tell(cancelled())
+    (item,) = pending(story.doc)
+    assert (item.effect, item.holder, item.at) == (Watch(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
+    assert item.effect.id == f"watch:{ORDER}:intent"
+    assert refund_blocked().one(Watch).id == f"watch:{ORDER}:attempt 1"
+
+
+def test_refund_and_its_look_are_of_one_key():
+    """F23: under the version of the attempt that charged."""
+    story = refunding()
+    refund = story.one(RefundCharge)
+    look = story.tell(refund_error_stored()).one(FindRefund)
+    assert (refund.charge_id, refund.api_version) == ("ch_1", VERSION)
+    assert (look.charge_id, look.key) == ("ch_1", refund.key)
+    assert (refund.id, look.id) == (f"refund:{refund.key}", f"find-refund:{refund.key}")
+    assert of_0_1_0("charging").one(ListCharges).id == f"list:{ORDER}:1"
+
+
+def test_event_is_known_by_subject_and_payment_together():
+    """F42: the two events of one payment share its id."""
+    effect = paid().one(PublishEvent)
+    assert effect.message_id == f"{PAYMENT_CREATED}:{PAYMENT}"
+    assert effect.id == f"publish:{effect.message_id}"
+
+
+def test_one_effect_never_hides_another():
+    """A refund, a confirm and an event are owed side by side; `due` is the earliest."""
+    story = of_0_1_0("refunding, on an open order").later(seconds=2).tell(request("tok_2"))
+    assert {type(item.effect) for item in pending(story.doc)} == {RefundCharge, ConfirmIntent}
+    assert story.doc.due == min(item.at for item in pending(story.doc))
+    assert {type(item.effect) for item in pending(paid().tell(cancelled()).doc)} == {RefundCharge, PublishEvent}
+    assert paid().tell(cancelled(), CREATED_IS_OUT).one(RefundCharge).charge_id == "ch_1"
+
+
+def test_deadline_put_on_again_changes_nothing():
+    """`due` and `holder` are derived: a document that is written has them already."""
+    for state in S:
+        order = BY_STATE[state]().doc
+        assert with_deadline(order) == order
+
+
+def test_holder_is_the_client_whose_lease_ends_first():
+    """A process that starts finds its client id's work by it; a watch has none."""
+    assert (confirming().doc.holder, awaiting().doc.holder, taken_over().doc.holder) == ("web-1", None, "web-2")
+
+
+def test_document_keeps_no_empty_fields():
+    """It is read by people too, and `due` is a sparse index: an absent field is not stored."""
+    plain = msgspec.to_builtins(open_order().doc)
+    assert {"due", "holder", "payment", "outbox"}.isdisjoint(plain)
+    assert plain["_id"] == ORDER
+
+
+def test_watch_of_an_awaiting_order_holds_no_process():
+    """Any process may take it at its time."""
+    story = looked_at().tell(seen(REQUIRES_ACTION), action())
+    (item,) = pending(story.doc)
+    assert (item.effect, item.holder) == (Watch(ORDER, "intent"), None)
+    assert story.due(by=B).doc.holder == "web-2"
+
+
+def test_story_without_order_owes_nothing():
+    """The stories of these tests begin with nothing."""
+    assert Story().order is None

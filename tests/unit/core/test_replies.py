@@ -1,0 +1,340 @@
+"""What a client is answered, as a function of the written document."""
+
+from datetime import timedelta
+
+import pytest
+
+from payment.core.messages import Authentication, Failure, InstrumentKind, RefusalReason
+from payment.core.order import ATTEMPTS_LIMIT, AttemptState
+from payment.core.replies import (
+    AUTHENTICATION_CODES,
+    NOT_COMPLETED,
+    NOT_TRIED,
+    AmountRefused,
+    CardWasDeclined,
+    Conflict,
+    Denied,
+    InstrumentRefused,
+    Paid,
+    PaymentStatus,
+    Pending,
+    RequiresAction,
+    Start,
+    instrument_hash,
+    payment_status,
+    reply_to,
+)
+from tests.unit.core.builders import (
+    BROWSER,
+    BY_STATE,
+    DUE,
+    ORDER,
+    PAYMENT,
+    PROCESSING,
+    REQUIRES_ACTION,
+    REQUIRES_CARD,
+    T0,
+    Story,
+    action,
+    awaiting,
+    cancelled,
+    cancelling,
+    confirming,
+    created,
+    declined,
+    exposed,
+    given_back_by_hand,
+    looked_at,
+    now_canceled,
+    open_order,
+    paid,
+    refunded,
+    refused,
+    request,
+    seen,
+    seen_charged,
+    succeeded,
+    unclear,
+    withheld,
+)
+
+S = AttemptState
+SOON = T0 + timedelta(seconds=30)
+NO_BROWSER = Authentication()
+
+STATUS = {
+    S.CONFIRMING: PaymentStatus.PENDING,
+    S.AWAITING: PaymentStatus.REQUIRES_ACTION,
+    S.CANCELLING: PaymentStatus.PENDING,
+    S.CHARGING: PaymentStatus.PENDING,
+    S.DECLINED: PaymentStatus.DECLINED,
+    S.REFUSED: PaymentStatus.DECLINED,
+    S.CLOSED: PaymentStatus.EXPIRED,
+    S.PAID: PaymentStatus.PAID,
+    S.REFUNDING: PaymentStatus.REFUNDING,
+    S.BLOCKED: PaymentStatus.REFUNDING,
+    S.REFUNDED: PaymentStatus.REFUNDED,
+    S.CHARGED_BACK: PaymentStatus.REFUNDED,
+}
+CANCELLED_STATUS = {
+    S.CONFIRMING: PaymentStatus.PENDING,
+    S.AWAITING: PaymentStatus.PENDING,
+    S.CANCELLING: PaymentStatus.PENDING,
+    S.CHARGING: PaymentStatus.PENDING,
+    S.DECLINED: PaymentStatus.CANCELLED,
+    S.REFUSED: PaymentStatus.CANCELLED,
+    S.CLOSED: PaymentStatus.CANCELLED,
+    S.PAID: PaymentStatus.REFUNDING,
+    S.REFUNDING: PaymentStatus.REFUNDING,
+    S.BLOCKED: PaymentStatus.REFUNDING,
+    S.REFUNDED: PaymentStatus.REFUNDED,
+    S.CHARGED_BACK: PaymentStatus.REFUNDED,
+}
+
+
+@pytest.mark.parametrize("state", S)
+def test_status_of_a_payment_follows_its_attempts(state):
+    """What GET says in each state; a blocked refund is never called done (F44)."""
+    story = BY_STATE[state]()
+    assert payment_status(story.doc, story.now) is STATUS[state]
+
+
+@pytest.mark.parametrize("state", S)
+def test_status_of_a_cancelled_order_tells_what_becomes_of_the_money(state):
+    """F24: an outcome not known is pending, also after a cancel."""
+    story = BY_STATE[state]().tell(cancelled())
+    assert payment_status(story.doc, story.now) is CANCELLED_STATUS[state]
+
+
+@pytest.mark.parametrize("state", [S.DECLINED, S.REFUSED, S.CLOSED])
+def test_status_past_the_expiry_is_expired(state):
+    """Nothing was kept, and the order can't be paid any more."""
+    story = BY_STATE[state]()
+    assert payment_status(story.doc, story.doc.expires_at) is PaymentStatus.EXPIRED
+
+
+def test_status_of_an_order_whose_charge_was_given_back_by_hand():
+    """Given back, and payable: it is paid again once the next attempt is."""
+    story = given_back_by_hand()
+    assert payment_status(story.doc, story.now) is PaymentStatus.REFUNDING
+    story.tell(refunded())
+    assert payment_status(story.doc, story.now) is PaymentStatus.REFUNDED
+    story.tell(request("tok_2"), succeeded("ch_2", intent=2))
+    assert payment_status(story.doc, story.now) is PaymentStatus.PAID
+
+
+def test_status_of_a_prepared_intent_without_an_attempt_is_no_decline():
+    """Nothing was tried yet."""
+    story = Story(created(), prepare=True)
+    assert payment_status(story.doc, story.now) is PaymentStatus.PENDING
+    assert payment_status(story.doc, story.doc.expires_at) is PaymentStatus.EXPIRED
+
+
+def test_reply_to_another_user_tells_nothing_of_the_order():
+    """403 for a stranger, whatever became of the order."""
+    for story in (open_order(), paid(), awaiting(), open_order().tell(cancelled())):
+        before = story.doc
+        assert story.ask(user="user-2") is Denied.NOT_YOURS
+        assert story.doc is before
+
+
+def test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid():
+    """F21: the money goes back; no client may read that the order is paid."""
+    story = paid().tell(cancelled())
+    assert story.ask("tok_1") is Conflict.CANCELLED
+    assert story.ask("tok_2") is Conflict.CANCELLED
+
+
+def test_reply_where_nothing_stands_in_the_way_is_to_start():
+    """The caller makes it an attempt; it is no answer by itself."""
+    assert reply_to(open_order().doc, request(), T0) is Start.NEW_ATTEMPT
+    assert reply_to(awaiting().doc, request("tok_2"), T0) is Start.SUPERSEDE
+    assert reply_to(cancelling().doc, request("tok_2"), T0) is Start.AFTER_CANCEL
+
+
+def test_reply_to_the_card_that_paid_is_paid_even_after_the_expiry():
+    """The stored truth, as often as it is asked for."""
+    story = paid()
+    assert reply_to(story.doc, request(), story.doc.expires_at) == Paid(PAYMENT, ORDER, "ch_1")
+
+
+def test_reply_to_a_declined_card_is_the_stored_answer():
+    """402 again, and Stripe is not asked (F15)."""
+    story = confirming().tell(declined())
+    before = story.doc
+    reply = CardWasDeclined(PAYMENT, "insufficient_funds", "Your card has insufficient funds.", authentication=False)
+    assert story.ask("tok_1") == reply
+    assert story.doc is before
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [
+        ("tok_1", InstrumentKind.TOKEN),
+        ("pm_1", InstrumentKind.PAYMENT_METHOD),
+        ("ctoken_1", InstrumentKind.CONFIRMATION_TOKEN),
+    ],
+)
+@pytest.mark.parametrize("reason", [RefusalReason.TOKEN, RefusalReason.TOKEN_USED])
+def test_reply_to_a_refused_instrument_names_its_field_and_the_order_stays_payable(token, kind, reason):
+    """400, with the field; a new one may be tried."""
+    story = Story(created(), request(token), refused(reason=reason))
+    assert story.ask(token) == InstrumentRefused(kind, "No such token.")
+    assert isinstance(story.ask("tok_2"), Pending)
+
+
+def test_reply_to_an_amount_that_stripe_refused():
+    """F35: 422, Stripe's own words."""
+    assert confirming().tell(refused(reason=RefusalReason.AMOUNT)).ask() == AmountRefused("No such token.")
+
+
+def test_reply_to_a_request_that_stripe_refused_tells_the_customer_nothing_of_our_insides():
+    """422, our own words: Stripe's name addresses and parameters, and are for an operator."""
+    assert confirming().tell(refused(reason=RefusalReason.REQUEST)).ask() == AmountRefused(NOT_TRIED)
+
+
+def test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do():
+    """Requires action where the request says how; else pending, and pending once the order is over."""
+    story = awaiting()
+    assert story.ask() == RequiresAction(PAYMENT, ORDER)
+    assert story.ask(authentication=Authentication(return_url="https://shop.example")) == RequiresAction(PAYMENT, ORDER)
+    assert story.ask(authentication=NO_BROWSER) == Pending(PAYMENT, ORDER)
+    assert reply_to(story.doc, request(), story.doc.expires_at) == Pending(PAYMENT, ORDER)
+
+
+def test_reply_while_the_intent_is_cancelled_is_pending_for_its_own_card():
+    """It may have succeeded before."""
+    story = cancelling()
+    assert story.ask("tok_1") == Pending(PAYMENT, ORDER)
+    assert story.tell(seen_charged()).ask("tok_1") == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "decline_code", "authentication"),
+    [
+        ("card_declined", "insufficient_funds", False),
+        ("card_declined", "authentication_required", True),
+        ("authentication_required", None, True),
+        ("payment_intent_authentication_failure", None, True),
+        ("card_declined", "authentication_not_handled", True),
+    ],
+)
+def test_decline_says_whether_the_bank_wanted_the_customer(code, decline_code, authentication):
+    """A client that can let its customer authenticate has a reason to try again."""
+    message = declined()
+    failed = type(message)(ORDER, 1, 1, "pi_1", Failure(code, decline_code, "x"))
+    assert confirming().tell(failed).ask() == CardWasDeclined(PAYMENT, decline_code, "x", authentication)
+
+
+def test_decline_of_a_customer_who_failed_or_walked_away_says_so():
+    """The core's own codes too."""
+    failed = exposed().ask()
+    walked_away = awaiting().later(hours=24).tell(DUE, now_canceled()).ask()
+    superseded = cancelling().tell(now_canceled()).ask()
+    assert [reply.authentication for reply in (failed, walked_away, superseded)] == [True, True, False]
+    assert walked_away.decline_code in AUTHENTICATION_CODES
+
+
+def test_reply_to_a_charge_never_sent_in_time_is_expired():
+    """F36: withheld past `expiresAt`."""
+    story = Story(created(expires_at=SOON), request()).later(seconds=31).tell(withheld())
+    assert story.ask("tok_1") is Conflict.EXPIRED
+
+
+def test_reply_to_a_card_whose_order_ended_before_its_customer_came_is_expired():
+    """409, as GET says; 402 would ask for another card."""
+    story = BY_STATE[S.CLOSED]()
+    assert story.ask("tok_1") is Conflict.EXPIRED
+    assert story.ask("tok_2") is Conflict.EXPIRED
+
+
+def test_reply_to_a_charge_never_sent_on_an_order_that_is_open_still():
+    """F38: the clock went back, the key's age was unknown, and nothing was ever sent."""
+    story = confirming().later(minutes=-10).tell(withheld())
+    assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "processing_error", NOT_COMPLETED)
+
+
+def test_reply_to_a_card_whose_charge_was_given_back_by_hand_says_that_nothing_was_kept():
+    """It is not charged a second time: another card may be."""
+    story = given_back_by_hand()
+    assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "processing_error", NOT_COMPLETED)
+    assert isinstance(story.ask("tok_2"), Pending)
+
+
+def test_reply_on_an_expired_order_with_a_new_card_is_expired():
+    """409 from the very instant on."""
+    story = Story(created(expires_at=SOON)).later(seconds=30)
+    assert story.ask() is Conflict.EXPIRED
+    assert story.doc.attempts == ()
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(49, "usd"), (100_000_000, "usd"), (0, "jpy")])
+def test_reply_to_an_amount_outside_stripes_limits_comes_before_stripe(amount, currency):
+    """F35: 422, and no attempt is made."""
+    story = Story(created(amount=amount, currency=currency))
+    assert isinstance(story.ask(), AmountRefused)
+    assert story.doc.attempts == ()
+
+
+def test_reply_past_the_limit_of_attempts():
+    """429 with a new card; the cards tried before keep their answers."""
+    story = open_order()
+    for number in range(1, ATTEMPTS_LIMIT + 1):
+        assert isinstance(story.ask(f"tok_{number}"), Pending)
+        story.tell(declined(number))
+    assert story.ask("tok_new") is Denied.TOO_MANY_ATTEMPTS
+    assert isinstance(story.ask("tok_1"), CardWasDeclined)
+
+
+def test_every_other_reason_to_refuse_another_card_comes_before_the_cancel():
+    """Owner, expiry, limits: an attempt that awaits its customer is not given up for a request that is refused."""
+    story = open_order()
+    for number in range(1, ATTEMPTS_LIMIT):
+        story.tell(request(f"tok_{number}"), declined(number))
+    story.tell(request("tok_last"), action(ATTEMPTS_LIMIT))
+    assert story.state(ATTEMPTS_LIMIT) is S.AWAITING
+    assert story.ask("tok_new") is Denied.TOO_MANY_ATTEMPTS
+    assert story.ask("tok_new", user="user-2") is Denied.NOT_YOURS
+    assert story.dead().ask("tok_new") is Conflict.EXPIRED
+    assert story.state(ATTEMPTS_LIMIT) is S.AWAITING
+
+
+def test_reply_while_the_outcome_is_unknown_is_pending_and_never_failed():
+    """F09: unclear, sent again, charged: pending, pending, paid."""
+    story = confirming()
+    assert story.tell(unclear()).ask() == Pending(PAYMENT, ORDER)
+    assert story.tell(unclear(send=2)).ask() == Pending(PAYMENT, ORDER)
+    assert story.tell(succeeded()).ask() == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
+
+
+def test_reply_while_a_bank_decides_is_the_awaiting_ones_without_a_secret():
+    """Processing: there is nothing that a browser could do; the ledger hands no secret over."""
+    story = confirming().tell(action(processing=True))
+    assert story.ask() == RequiresAction(PAYMENT, ORDER)
+    assert story.tell(seen(PROCESSING)).ask() == RequiresAction(PAYMENT, ORDER)
+
+
+@pytest.mark.parametrize("status", [REQUIRES_ACTION, REQUIRES_CARD])
+def test_both_cards_of_a_superseded_attempt_keep_their_answers(status):
+    """The one that was superseded is declined, the other one pays."""
+    story = looked_at().tell(seen(status))
+    story.ask("tok_2")
+    story.tell(now_canceled())
+    story.ask("tok_2")
+    story.tell(succeeded(intent=story.intent.number))
+    assert isinstance(story.ask("tok_1"), CardWasDeclined)
+    assert isinstance(story.ask("tok_2"), Paid)
+
+
+def test_request_tells_no_card_in_its_repr():
+    """A message that is logged by mistake shows no card, and no address to return to."""
+    shown = repr(request("tok_1", authentication=Authentication(return_url="https://secret.example")))
+    assert "tok_1" not in shown
+    assert "secret.example" not in shown
+
+
+def test_hash_of_an_instrument_tells_kinds_apart():
+    """Its prefix says its kind: one value is never two kinds."""
+    assert len({instrument_hash(value) for value in ("tok_1", "pm_1", "ctoken_1")}) == 3
+    assert BROWSER.possible
+    assert not NO_BROWSER.possible

@@ -1,0 +1,27 @@
+"""A run whose data were made with another Stripe account: what a person is told (F48)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stack import StripeSandbox
+from tests.unit.devstack.devstack_world import EmbeddedRun, wait_until
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+
+def test_another_account_than_the_last_runs_is_explained_with_the_way_out(tmp_path: Path) -> None:
+    """F48: first the sandbox, then a key of Stripe: nothing is paid, and it says how to begin anew."""
+    first = EmbeddedRun(tmp_path).start()
+    first.close()
+    stripe = StripeSandbox(tmp_path / "another account")
+    stripe.start()
+    second = EmbeddedRun(tmp_path, STRIPE_API_BASE=stripe.url, STRIPE_KEY="sk_test_mine")
+    try:
+        second.start(ready=False)
+        wait_until(lambda: f"begin anew with rm -r {second.home}" in second.said, "the way out")
+    finally:
+        second.close()
+        stripe.stop()

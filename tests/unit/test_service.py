@@ -1,0 +1,132 @@
+"""The service put together over fakes: what becomes of letters and of work in hand when an actor is replaced."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from msgspec import structs
+
+from payment.actors.messages import ActorRestarted
+from payment.core.order import Order
+from payment.service import MailboxLimits, Ports, Service, secrets_of
+from payment.settings.environment import Settings
+from payment.settings.values import Secret
+from tests.support.fakes.cards import FakeCards, FakeStripe
+from tests.support.fakes.clock import FakeClock
+from tests.support.fakes.ids import FakeIds
+from tests.support.fakes.store import FakeStore
+from tests.support.fakes.transport import FakeBroker, FakeTransport
+
+SETTINGS = Settings(
+    nats_url=(Secret("nats://bus:4222", "nats://bus:4222"),),
+    nats_cluster_id=None,
+    nats_client_id="web-1",
+    queue_group_name="payment-service",
+    mongo_url=Secret("mongodb://store/payment"),
+    jwt_key=Secret("not-so-secret"),
+    stripe_key=Secret("sk_test_nothing"),
+    port=0,
+    host="127.0.0.1",
+    stripe_api_base=None,
+    currency="usd",
+    charge_wait_s=20,
+    stripe_rate_per_s=100,
+    stripe_prepare=False,
+    nats_stream="ticketing",
+    log_level="info",
+)
+
+
+def ports(store: FakeStore, broker: FakeBroker, clock: FakeClock) -> Ports:
+    stripe = FakeStripe(clock)
+    return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds())
+
+
+def test_every_secret_of_the_settings_is_masked_in_the_log() -> None:
+    """The ops key too, where there is one."""
+    guarded = structs.replace(SETTINGS, ops_key=Secret("a-key-for-operators"))
+    assert set(secrets_of(guarded)) - set(secrets_of(SETTINGS)) == {"a-key-for-operators"}
+    assert {"not-so-secret", "sk_test_nothing"} <= set(secrets_of(SETTINGS))
+
+
+class House:
+    """One process over fakes, running."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = FakeStore()
+        self.broker = FakeBroker(self.clock)
+        self.stop = asyncio.Event()
+        stripe = FakeStripe(self.clock)
+        ports = Ports(self.store, lambda: FakeTransport(self.broker), lambda: FakeCards(stripe), self.clock, FakeIds())
+        self.service = Service(SETTINGS, ports)
+        self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))
+
+    async def created(self, order_id: str) -> None:
+        """The platform's event arrives, and the house does all that it can at this instant."""
+        expires_at = (self.clock.now() + timedelta(days=1)).isoformat()
+        event = {"id": order_id, "version": 0, "status": "created", "userId": "user-1", "expiresAt": expires_at}
+        self.broker.put("order:created", json.dumps(event | {"ticket": {"id": "t1", "price": 19.99}}).encode())
+        await self.clock.settle()
+
+    def crash_at_the_next_write(self) -> None:
+        """The ledger dies of what nobody expected; then the store is as good as before."""
+
+        def crash(_order: Order) -> None:
+            self.store.before_write = lambda _order: None
+            raise RuntimeError("a bug")
+
+        self.store.before_write = crash
+
+    def writer(self, order_id: str) -> str:
+        order = self.store.database.get(order_id)
+        assert order is not None
+        assert order.writer is not None
+        return order.writer.process
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.clock.until(lambda: house.service.supervisor.ready)
+    await house.clock.settle()
+    yield house
+    house.stop.set()
+    await house.clock.until(house.running.done)
+    assert house.running.result() == 0
+
+
+async def test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process(house: House) -> None:
+    """F32: what its predecessor had in hand, nobody knows the fate of: it must not look like its own."""
+    await house.created("o1")
+    house.crash_at_the_next_write()
+    await house.created("o2")
+    await house.clock.until(lambda: house.store.database.get("o2") is not None)
+    assert house.writer("o2") != house.writer("o1")
+    assert {house.writer(each).partition("#")[0] for each in ("o1", "o2")} == {"web-1"}
+
+
+async def test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one(house: House) -> None:
+    """F32: the mailbox outlives its reader; nothing in it has to be brought again."""
+    house.crash_at_the_next_write()
+    await house.created("o1")
+    assert not house.service.supervisor.ready
+    await house.created("o2")
+    assert house.store.database.get("o2") is None
+    await house.clock.until(lambda: house.service.supervisor.ready)
+    await house.clock.settle()
+    assert house.store.database.get("o2") is not None
+
+
+async def test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is() -> None:
+    """F32, F39: what it is never told of it would take for in a dead actor's hands, for ever."""
+    clock = FakeClock()
+    service = Service(SETTINGS, ports(FakeStore(), FakeBroker(clock), clock), MailboxLimits(ledger=1))
+    for name in ("nats", "stripe"):
+        service._restarted(name)
+    await clock.settle()
+    assert await service._ledger.get() == ActorRestarted("nats")
+    await clock.settle()
+    assert service._ledger.get_nowait() == ActorRestarted("stripe")
