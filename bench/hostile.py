@@ -25,7 +25,7 @@ import aiohttp
 
 from tests.e2e.bus import Bus
 from tests.e2e.client import Client
-from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.e2e.stack import Servers, ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 from tests.support.servers.process import LOOPBACK
 
@@ -97,14 +97,14 @@ async def read(reader: asyncio.StreamReader) -> None:
     raise ConnectionResetError
 
 
-async def announced(house: House, bus: Bus, count: int) -> list[str]:
+async def announced(stack: ServiceStack, bus: Bus, count: int) -> list[str]:
     """New orders that the service knows."""
-    orders = [house.new_order() for _ in range(count)]
+    orders = [stack.new_order() for _ in range(count)]
     for order in orders:
         await bus.create(order)
 
     async def stored() -> object:
-        return house.order(orders[-1])
+        return stack.order(orders[-1])
 
     await eventually(stored, "the last order is stored", 30.0)
     return orders
@@ -131,11 +131,11 @@ async def charged(client: Client, order: str) -> tuple[float, int]:
 
 
 async def measured(
-    service: ServiceProcess, house: House, bus: Bus, count: int, flood: tuple[str, bytes, int, str]
+    service: ServiceProcess, stack: ServiceStack, bus: Bus, count: int, flood: tuple[str, bytes, int, str]
 ) -> str:
     """One row of the table."""
     about, request, connections, kind = flood
-    orders = await announced(house, bus, 2 * count)
+    orders = await announced(stack, bus, 2 * count)
     hostile = multiprocessing.get_context("spawn").Process(
         target=flooding, args=(service.port, request, connections, kind), daemon=True
     )
@@ -167,11 +167,11 @@ async def main(charges: int, only: str, numbers: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         servers = Servers(Path(folder))
         servers.start()
-        house = House(servers, Path(folder))
+        stack = ServiceStack(servers, Path(folder))
         try:
-            service = await house.start(DECLINES_PER_USER_LIMIT="0")
+            service = await stack.start(DECLINES_PER_USER_LIMIT="0")
             async with Bus(servers.nats.url) as bus, Client(service.port) as client:
-                for order in await announced(house, bus, WARM_UP_CHARGES):
+                for order in await announced(stack, bus, WARM_UP_CHARGES):
                     await charged(client, order)
                 print("| hostile clients | quiet | beside them | | longest | not 201 | NATS lost | goal 3x |")
                 print("|---|---|---|---|---|---|---|---|", flush=True)
@@ -179,9 +179,9 @@ async def main(charges: int, only: str, numbers: list[int]) -> None:
                 floods = itertools.product((each for each in REQUESTS if only in each), numbers, kinds)
                 for about, connections, kind in floods:
                     flood = (about, REQUESTS[about], connections, kind)
-                    print(await measured(service, house, bus, charges, flood), flush=True)
+                    print(await measured(service, stack, bus, charges, flood), flush=True)
         finally:
-            house.stop()
+            stack.stop()
             servers.stop()
 
 

@@ -27,7 +27,7 @@ OK, DEGRADED, FAILED = "ok", "DEGRADED", "FAILED"
 """What a line says of a server. Degraded: it works, and a setting there weakens a promise; the exit code stays 0."""
 
 
-class Unreachable(Exception):
+class DependencyUnreachable(Exception):
     """A server did not answer as it should. The text says how."""
 
 
@@ -93,7 +93,7 @@ async def _look(look: Callable[[], Awaitable[str]]) -> tuple[str, str]:
         return FAILED, f"no answer within {REACH_TIMEOUT_S:.0f} s"
     except TransportDegraded as error:
         return DEGRADED, str(error)
-    except (StoreUnavailable, TransportUnavailable, Unreachable) as error:
+    except (StoreUnavailable, TransportUnavailable, DependencyUnreachable) as error:
         return FAILED, str(error)
 
 
@@ -115,16 +115,16 @@ async def _cards(cards: CardProcessor, store: OrderStore) -> str:
     """What a charge rests on: Stripe answers, the database is the key's account's, and the key may do all we need."""
     account = await cards.check()
     if not isinstance(account, StripeAccount):
-        raise Unreachable(account.text)
+        raise DependencyUnreachable(account.text)
     bound = await store.accounts.read()
     problem = None if bound is None else mismatch(bound.account, account)
     if problem is not None:
-        raise Unreachable(problem)
+        raise DependencyUnreachable(problem)
     outcomes = await asyncio.gather(*(cards.check_permission(permission) for permission in Permission))
     for permission, outcome in zip(Permission, outcomes, strict=True):
         if isinstance(outcome, NotYet) and outcome.obstacle is Obstacle.KEY_REFUSED:
-            raise Unreachable(f"STRIPE_KEY may not {permission.value}: {outcome.text}")
+            raise DependencyUnreachable(f"STRIPE_KEY may not {permission.value}: {outcome.text}")
         if outcome is not None:
-            raise Unreachable(f"whether STRIPE_KEY may {permission.value} is not known: {outcome.text}")
+            raise DependencyUnreachable(f"whether STRIPE_KEY may {permission.value} is not known: {outcome.text}")
     whose = "the database belongs to no account yet" if bound is None else "the database belongs to it"
     return f"Stripe answers and takes our key, which is for {account} and may do all that we need; {whose}"

@@ -25,7 +25,7 @@ SERVER = "payment"
 """What our answers name in `Server`."""
 
 
-class Answer(NamedTuple):
+class HealthAnswer(NamedTuple):
     """An answer to `GET /healthz`. `ours`: it names this service as the server."""
 
     status: int
@@ -52,7 +52,7 @@ def main(environ: Mapping[str, str]) -> int:
     return 0 if answer.status == OK else 1
 
 
-def ask(host: str | None, port: int, deadline_s: float = DEADLINE_S) -> Answer | None:
+def ask(host: str | None, port: int, deadline_s: float = DEADLINE_S) -> HealthAnswer | None:
     """The first answer of those addresses at which a service of this host and port can be reached from here.
 
     None where nothing that speaks HTTP answers in time.
@@ -73,7 +73,7 @@ def _reached_at(host: str | None) -> tuple[str, ...]:
     return ("::1",) if host == EVERY_INTERFACE[1] else (host,)
 
 
-def _answer(connection: socket.socket, host: str, ends_at: float) -> Answer:
+def _answer(connection: socket.socket, host: str, ends_at: float) -> HealthAnswer:
     name = f"[{host}]" if ":" in host else host
     connection.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
     received = b""
@@ -87,7 +87,7 @@ def _answer(connection: socket.socket, host: str, ends_at: float) -> Answer:
     version, status, *_ = head.split(maxsplit=2)
     if not version.startswith("HTTP/"):
         raise ValueError(version)
-    return Answer(int(status), f"\r\nserver: {SERVER}\r\n" in f"{head.lower()}\r\n", body.strip())
+    return HealthAnswer(int(status), f"\r\nserver: {SERVER}\r\n" in f"{head.lower()}\r\n", body.strip())
 
 
 def _left_s(ends_at: float) -> float:

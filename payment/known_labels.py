@@ -20,7 +20,7 @@ from payment.ports.cards import (
     ChargedBack,
     Charges,
     Declined,
-    Intent,
+    IntentAnswer,
     NotRefunded,
     Obstacle,
     Refunded,
@@ -40,10 +40,10 @@ CHARGE_OUTCOMES = (
 """How the line of a charge says that it ended."""
 
 _ANSWERS: dict[str, tuple[type, ...]] = {
-    "create": (Intent, Refused),
-    "confirm": (Intent, Declined, Refused, UnexpectedState),
-    "retrieve": (Intent,),
-    "cancel": (Intent, UnexpectedState),
+    "create": (IntentAnswer, Refused),
+    "confirm": (IntentAnswer, Declined, Refused, UnexpectedState),
+    "retrieve": (IntentAnswer,),
+    "cancel": (IntentAnswer, UnexpectedState),
     "list": (Charges,),
     "refund": (Refunded, ChargedBack, Blocked, NotRefunded),
 }

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Never
 
-from payment.actors.http.acceptor import Opening, open_door, open_door_on
+from payment.actors.http.acceptor import Opening, open_acceptor, open_acceptor_on
 from payment.actors.http.actor import HttpActor, HttpConfig
-from payment.actors.http.connection_limit import CONNECTIONS_MAX, room_within
+from payment.actors.http.connection_limit import CONNECTIONS_MAX, connection_limit_within
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import Identity
+from payment.actors.ledger.commit_results import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
-from payment.actors.ledger.in_flight import NATS, STRIPE, Hands
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.in_flight import NATS, STRIPE, InFlightEffects
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.actors.messages import (
     ActorRestarted,
-    LedgerLetter,
-    NatsLetter,
-    StripeLetter,
+    LedgerMessage,
+    NatsMessage,
+    StripeMessage,
 )
 from payment.actors.nats.actor import NatsActor
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
@@ -56,7 +56,7 @@ from payment.settings.secrets import passwords_in
 from payment.settings.values import NOT_SHOWN
 
 LEDGER_MAILBOX_LIMIT = 4_000
-"""Letters. A second or two of the ledger's work: more would only be answered too late."""
+"""Messages. A second or two of the ledger's work: more would only be answered too late."""
 
 STRIPE_MAILBOX_LIMIT = 16_000
 """Effects. Above what may be in hand (12,000 orders), so that it is never what refuses."""
@@ -68,7 +68,7 @@ SETUP_DEADLINE_S = 5.0
 """No setup waits for another machine: longer than this is a bug."""
 
 HANG_S = 15.0
-"""For one letter. Each is the work of a few milliseconds; a busy machine may stall a process for a few seconds."""
+"""For one message. Each is the work of a few milliseconds; a busy machine may stall a process for a few seconds."""
 
 READY_WAITS_FOR_STRIPE_S = 5.0
 """The process counts as starting until its key was looked at, which takes two round trips; where Stripe or MongoDB does
@@ -80,7 +80,7 @@ READY_LOOK_EVERY_S = 0.02
 
 @dataclass(frozen=True)
 class MailboxLimits:
-    """How many letters each mailbox holds. A simulation makes them narrow, to see what full ones do."""
+    """How many messages each mailbox holds. A simulation makes them narrow, to see what full ones do."""
 
     ledger: int = LEDGER_MAILBOX_LIMIT
     stripe: int = STRIPE_MAILBOX_LIMIT
@@ -99,7 +99,7 @@ class Ports:
     cards: Callable[[], CardProcessor]
     clock: Clock
     ids: Ids
-    open_door: Opening = open_door
+    open_acceptor: Opening = open_acceptor
     connections_max: int = CONNECTIONS_MAX
     """Clients' connections that the process has file descriptors for."""
 
@@ -110,17 +110,17 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
     `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
-    room = room_within(file_limit(resource))
+    room = connection_limit_within(file_limit(resource))
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
-        open_door=(
-            partial(open_door, accepted_max=room.accepted)
+        open_acceptor=(
+            partial(open_acceptor, accepted_max=room.accepted)
             if listening is None
-            else open_door_on(listening, room.accepted)
+            else open_acceptor_on(listening, room.accepted)
         ),
         connections_max=room.connections,
     )
@@ -158,9 +158,9 @@ class Service:
         self.metrics = metrics or Metrics()
         start_at_zero(self.metrics)
         self.health = Health(ports.clock, Redactor(secrets_of(settings)), self._dependency_changed)
-        self._ledger: Mailbox[LedgerLetter] = Mailbox("mongo", limits.ledger)
-        self._stripe: Mailbox[StripeLetter] = Mailbox("stripe", limits.stripe)
-        self._nats: Mailbox[NatsLetter] = Mailbox("nats", limits.nats)
+        self._ledger: Mailbox[LedgerMessage] = Mailbox("mongo", limits.ledger)
+        self._stripe: Mailbox[StripeMessage] = Mailbox("stripe", limits.stripe)
+        self._nats: Mailbox[NatsMessage] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
         self._estimate = QueueEstimate()
         self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
@@ -223,16 +223,18 @@ class Service:
         ports = self._ports
         client_id = self._settings.nats_client_id
         # A new incarnation for each actor: what the last one had in hand, nobody knows the fate of.
-        identity = Identity(
+        identity = ProcessIdentity(
             f"{client_id}#{ports.ids.new()}",
             client_id,
             API_VERSION,
             self._settings.queue_group_name,
             self._settings.stripe_prepare,
         )
-        hands = Hands(identity.process, self._stripe, self._nats, self._estimate)
-        report = Report(self.health, self.metrics, ports.clock)
-        return MongoActor(self._ledger, ports.store, hands, identity, report, ports.clock, ports.ids, self._declines)
+        in_flight = InFlightEffects(identity.process, self._stripe, self._nats, self._estimate)
+        telemetry = LedgerTelemetry(self.health, self.metrics, ports.clock)
+        return MongoActor(
+            self._ledger, ports.store, in_flight, identity, telemetry, ports.clock, ports.ids, self._declines
+        )
 
     def _stripe_actor(self) -> StripeActor:
         ports = self._ports
@@ -270,7 +272,7 @@ class Service:
             self.metrics,
             get_logger(),
             self.supervisor.stuck,
-            ports.open_door,
+            ports.open_acceptor,
         )
         return self._server
 

@@ -117,7 +117,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     ),
     (
         mongo,
-        "CHARGES_IN_HAND_LIMIT",
+        "CHARGES_IN_FLIGHT_LIMIT",
         "{} orders under way at once",
         "Memory. Requests past that get 503 before anything of them is written.",
     ),

@@ -17,7 +17,7 @@ NAME = "overload"
 EXPECTED_S = 90.0
 TIMES, LONG_S = 10.0, 20.0
 TAKEN_AT_MOST = 12_000
-"""Charges that the service takes in hand (payment.actors.ledger.actor.CHARGES_IN_HAND_LIMIT)."""
+"""Charges that the service takes in hand (payment.actors.ledger.actor.CHARGES_IN_FLIGHT_LIMIT)."""
 SPARE = 1.5
 """Orders beyond what can be taken: the refused ones come again, and must not run out."""
 PROBES, PROBE_EVERY_S, PROMPT_S = 160, 0.25, 1.0

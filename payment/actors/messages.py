@@ -1,15 +1,15 @@
 """What lies in the actors' mailboxes. Every arrow of state goes through the ledger (the Mongo actor's mailbox).
 
-    HTTP    ──  ChargeAsked, PaymentAsked  ──▶  ledger   answered through the letter's own future
-    NATS    ──  EventArrived, PoisonArrived ──▶  ledger   answered through the letter's `settle`
-    Stripe  ──  EffectEnded                ──▶  ledger
-    Stripe  ──  AccountSeen                ──▶  ledger   answered through the letter's own future
-    NATS    ──  EffectEnded                ──▶  ledger
+    HTTP    ──  ChargeOrder, GetPayment  ──▶  ledger   answered through the message's own future
+    NATS    ──  EventReceived, InvalidEventReceived ──▶  ledger   answered through the message's `settle`
+    Stripe  ──  EffectCompleted                ──▶  ledger
+    Stripe  ──  AccountRead                ──▶  ledger   answered through the message's own future
+    NATS    ──  EffectCompleted                ──▶  ledger
     ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
                 ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
     ledger  ──  PublishEvent               ──▶  NATS
 
-Only letters that hold a future or a callback are mutable things; whatever they carry is frozen.
+Only messages that hold a future or a callback are mutable things; whatever they carry is frozen.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from payment.core.replies import PaymentView, Reply, Unavailable
 from payment.ports.cards import Handover
 
 
-class Answer(Struct, frozen=True):
+class ChargeReply(Struct, frozen=True):
     """What a request to charge came to. With a reply of status 202, and with too many declines, comes `retry_after_s`:
     an estimate, in seconds.
 
@@ -37,14 +37,14 @@ class Answer(Struct, frozen=True):
     handover: Handover | None = None
 
 
-class PaymentAnswer(Struct, frozen=True):
+class PaymentReply(Struct, frozen=True):
     """A payment as its owner may see it. `handover`: the intent awaits its customer, as Stripe said just now."""
 
     view: PaymentView
     handover: Handover | None = None
 
 
-class ChargeAsked(Struct, eq=False):
+class ChargeOrder(Struct, eq=False):
     """HTTP asks the ledger to charge an order. The ledger sets `answer` exactly once, and by `deadline` at the latest.
 
     `deadline` is in seconds of the clock's `monotonic`: a request that is still pending then is told so (202).
@@ -54,7 +54,7 @@ class ChargeAsked(Struct, eq=False):
     deadline: float
     asked_at: float
     request_id: str
-    answer: "asyncio.Future[Answer]"
+    answer: "asyncio.Future[ChargeReply]"
     decided: bool = False
     """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
     supersedes: bool = False
@@ -63,7 +63,7 @@ class ChargeAsked(Struct, eq=False):
     """The request has entered a write: from here on nobody may say that nothing was charged."""
 
 
-class PaymentAsked(Struct, eq=False):
+class GetPayment(Struct, eq=False):
     """HTTP asks for a payment by its id or by its order's, one of the two. None: there is no such payment.
 
     `user_id` is the client's: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP
@@ -72,7 +72,7 @@ class PaymentAsked(Struct, eq=False):
 
     user_id: str
     deadline: float
-    answer: "asyncio.Future[PaymentAnswer | Unavailable | None]"
+    answer: "asyncio.Future[PaymentReply | Unavailable | None]"
     payment_id: str | None = None
     order_id: str | None = None
 
@@ -92,7 +92,7 @@ Settle = Callable[[Handling], None]
 """Why an event that can be read goes to the dead letters all the same."""
 
 
-class EventArrived(Struct, eq=False):
+class EventReceived(Struct, eq=False):
     """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.
 
     `redelivered`: how often the broker has delivered it before, as far as it knows.
@@ -108,7 +108,7 @@ class EventArrived(Struct, eq=False):
     """Why it goes to the dead letters, if it does: it can be read, and not be applied."""
 
 
-class PoisonArrived(Struct, eq=False):
+class InvalidEventReceived(Struct, eq=False):
     """The NATS actor brings an event that can't be read: it is kept whole, once, under its identity."""
 
     subject: str
@@ -118,7 +118,7 @@ class PoisonArrived(Struct, eq=False):
     settle: Settle
 
 
-class EffectEnded(Struct, frozen=True):
+class EffectCompleted(Struct, frozen=True):
     """An effect is out of an actor's hands: `message` says how it ended. `call_ms` is the time at the other side."""
 
     effect_id: str
@@ -136,7 +136,7 @@ class CancelEffect(Struct, frozen=True):
     effect_id: str
 
 
-class AccountVerdict(Struct, frozen=True):
+class AccountCheck(Struct, frozen=True):
     """Whether the database belongs to the account that was seen. None: the store does not say it now.
 
     `text` says why not, for an operator.
@@ -146,14 +146,14 @@ class AccountVerdict(Struct, frozen=True):
     text: str = ""
 
 
-class AccountSeen(Struct, eq=False):
+class AccountRead(Struct, eq=False):
     """The Stripe actor has seen which account our key is for. The ledger keeps it where none is kept yet.
 
     `answer` is set exactly once: while the store is away, when it is back.
     """
 
     account: StripeAccount
-    answer: "asyncio.Future[AccountVerdict]"
+    answer: "asyncio.Future[AccountCheck]"
 
 
 class ActorRestarted(Struct, frozen=True):
@@ -162,6 +162,8 @@ class ActorRestarted(Struct, frozen=True):
     name: str
 
 
-LedgerLetter = ChargeAsked | PaymentAsked | EventArrived | PoisonArrived | EffectEnded | AccountSeen | ActorRestarted
-StripeLetter = StripeEffect | CancelEffect
-NatsLetter = PublishEvent
+LedgerMessage = (
+    ChargeOrder | GetPayment | EventReceived | InvalidEventReceived | EffectCompleted | AccountRead | ActorRestarted
+)
+StripeMessage = StripeEffect | CancelEffect
+NatsMessage = PublishEvent

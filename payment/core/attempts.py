@@ -14,7 +14,7 @@ from payment.core.intents import at_rest
 from payment.core.messages import Context
 from payment.core.order import UNSETTLED, Attempt, AttemptState, Order, Refund, Task, TaskKind, Trigger, next_state
 from payment.core.parts import with_attempt, with_intent
-from payment.core.schedule import LEASE, blocked_delay, in_flight, next_look, next_recheck, watch
+from payment.core.schedule import LEASE, blocked_delay, in_flight, next_recheck, next_retrieval, watch
 
 HASTY_REFUND_KEYS = 2
 """Refund keys used without a wait. A Stripe that stores an error for each new one is not helped by a third at once."""
@@ -41,7 +41,7 @@ def _entered(order: Order, attempt: Attempt, trigger: Trigger, context: Context)
     match attempt.state:
         case AttemptState.AWAITING:
             order = with_attempt(order, attempt)
-            return with_intent(order, exposed=True, task=watch(next_look(order, attempt, context.at), context))
+            return with_intent(order, exposed=True, task=watch(next_retrieval(order, attempt, context.at), context))
         case AttemptState.CANCELLING:
             return with_intent(with_attempt(order, attempt), task=in_flight(TaskKind.CANCEL, context))
         case AttemptState.DECLINED | AttemptState.REFUSED | AttemptState.CLOSED:

@@ -24,10 +24,10 @@ from payment.core.messages import (
     Fact,
     IntentOutcome,
     LeaseRenewed,
-    LookRequested,
     Message,
     OrderCancelled,
     OrderCreated,
+    RecheckRequested,
     RefundOutcome,
 )
 from payment.core.order import (
@@ -46,7 +46,7 @@ from payment.core.outcomes import charges_listed, intent_outcome
 from payment.core.parts import with_intent
 from payment.core.pending import with_deadline
 from payment.core.refunds import refund_due, refund_ended
-from payment.core.replies import Paid, Pending, Reply, RequiresAction, Start, instrument_hash, reply_to
+from payment.core.replies import OutcomePending, Paid, Reply, RequiresAction, Start, instrument_hash, reply_to
 from payment.core.schedule import CONFIRM_ENDS_WITHIN, KEY_LIFE, in_flight, sooner
 from payment.core.tasks import due_taken, look_requested, published, tasks_changed
 
@@ -54,8 +54,8 @@ from payment.core.tasks import due_taken, look_requested, published, tasks_chang
 class Step(Struct, frozen=True):
     """The result of a message.
 
-    `reply` is there exactly for a `ChargeRequested`. `Pending` and `RequiresAction` mean that it waits for an outcome,
-    a `Start` that it is to be decided again once the order's last intent is known canceled.
+    `reply` is there exactly for a `ChargeRequested`. `OutcomePending` and `RequiresAction` mean that it waits for an
+    outcome, a `Start` that it is to be decided again once the order's last intent is known canceled.
     """
 
     order: Order | None
@@ -91,7 +91,7 @@ def _applied(order: Order | None, message: Fact, context: Context) -> Order | No
             return tasks_changed(order, {message.effect_id}, context, renew=False)
         case LeaseRenewed():
             return tasks_changed(order, message.effect_ids, context, renew=True)
-        case LookRequested():
+        case RecheckRequested():
             return look_requested(order, context)
         case Due():
             return due_taken(order, context, refund_due)
@@ -174,12 +174,12 @@ def _requested(order: Order | None, request: ChargeRequested, context: Context) 
         case Start.NEW_ATTEMPT:
             after = _with_new_attempt(order, request, context)
             assert after.payment is not None
-            reply = Pending(after.payment.id, after.id)
+            reply = OutcomePending(after.payment.id, after.id)
         case Start.SUPERSEDE:
             assert order.unsettled is not None
             superseded = structs.replace(order.unsettled, cancel_reason=CancelReason.SUPERSEDED)
             after = moved(order, superseded, Trigger.SUPERSEDED, context)
-        case Pending() | RequiresAction():
+        case OutcomePending() | RequiresAction():
             # A customer who comes back from the bank learns the outcome at once.
             after = look_requested(order, context)
         case _:

@@ -202,7 +202,7 @@ class PublishEvent(Struct, frozen=True):
         return f"publish:{self.message_id}"
 
 
-class Watch(Struct, frozen=True):
+class RecheckLater(Struct, frozen=True):
     """Nothing to do now, but the order must be looked at later. It has a time and no actor. `what` tells two apart."""
 
     order_id: str
@@ -215,10 +215,10 @@ class Watch(Struct, frozen=True):
 
 IntentEffect = ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent
 StripeEffect = IntentEffect | ListCharges | RefundCharge | FindRefund | RecheckRefund
-Effect = StripeEffect | PublishEvent | Watch
+Effect = StripeEffect | PublishEvent | RecheckLater
 
 
-class Pending(Struct, frozen=True):
+class PendingEffect(Struct, frozen=True):
     """An effect and the time at which it counts as lost if it hasn't been seen to end (UTC).
 
     `holder` is the process that has it in flight until then; None: it is for any process that looks.

@@ -12,7 +12,7 @@ from payment.core.effects import IntentReference
 from payment.core.messages import Context
 from payment.core.order import Attempt, Intent, IntentState, Order, Payment, Task, TaskKind
 from payment.core.parts import with_intent
-from payment.core.schedule import AUTHENTICATION_LIFE, in_flight, list_after, next_look, watch
+from payment.core.schedule import AUTHENTICATION_LIFE, in_flight, list_after, next_retrieval, watch
 
 ID_CHARS = 32
 """Of a payment's id: 128 bits of a hash."""
@@ -75,7 +75,7 @@ def _task_at_rest(order: Order, intent: Intent, context: Context, delay: timedel
         return None
     if out_of_time(order, last, context):
         return in_flight(TaskKind.CANCEL, context, delay)
-    return watch(next_look(order, last, context.at), context)
+    return watch(next_retrieval(order, last, context.at), context)
 
 
 def out_of_time(order: Order, attempt: Attempt, context: Context) -> bool:

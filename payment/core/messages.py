@@ -1,6 +1,6 @@
 """Every message that the ledger decides about, and nothing else.
 
-`ChargeRequested` and `LookRequested` ask for something; every other message states a fact, in the past tense. A
+`ChargeRequested` and `RecheckRequested` ask for something; every other message states a fact, in the past tense. A
 message names the order it is about, never the state it hopes to find: `decide` judges it by the document as it stands.
 
 Facts about a PaymentIntent name it by its `intent` number, which counts the order's intents from 1, and carry the id
@@ -142,7 +142,7 @@ class ChargeRequested(Struct, frozen=True):
     authentication: Authentication = Authentication()
 
 
-class LookRequested(Struct, frozen=True):
+class RecheckRequested(Struct, frozen=True):
     """A client asks about an intent that awaits its customer: look at it at Stripe now, not at its next time."""
 
     order_id: str
@@ -271,7 +271,7 @@ class ConfirmWithheld(Struct, frozen=True):
     intent_id: str | None = None
 
 
-class LookReason(enum.Enum):
+class RetrieveReason(enum.Enum):
     """Why an intent was retrieved from Stripe."""
 
     LOOK = "look"
@@ -281,7 +281,7 @@ class LookReason(enum.Enum):
     """Stripe refused a confirm because of the intent's state."""
 
 
-class IntentSeen(Struct, frozen=True):
+class IntentRetrieved(Struct, frozen=True):
     """An intent as Stripe shows it now. `charge` is there exactly where it succeeded; `failure` is its last one.
 
     `attempt` is the one whose confirm led to an unexpected state, and None otherwise.
@@ -290,7 +290,7 @@ class IntentSeen(Struct, frozen=True):
     order_id: str
     intent: int
     intent_id: str
-    reason: LookReason
+    reason: RetrieveReason
     status: IntentStatus
     charge: ChargeFacts | None = None
     failure: Failure | None = None
@@ -398,12 +398,12 @@ IntentOutcome = (
     | ConfirmRefused
     | ConfirmUnclear
     | ConfirmWithheld
-    | IntentSeen
+    | IntentRetrieved
 )
 RefundOutcome = ChargeRefunded | RefundBlocked | RefundErrorStored | RefundNotFound | DisputeLost | RefundRechecked
 
 Fact = (
-    LookRequested
+    RecheckRequested
     | OrderCreated
     | OrderCancelled
     | IntentOutcome

@@ -27,7 +27,7 @@ from payment.core.messages import (
     IntentCreated,
     IntentOutcome,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
     RefusalReason,
@@ -52,7 +52,7 @@ from payment.core.schedule import (
     list_after,
     may_send,
     next_list,
-    next_look,
+    next_retrieval,
     resend_delay,
     watch,
 )
@@ -90,7 +90,7 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
             return _create_refused(order, message, context) if intent.id is None else order
         case IntentSucceeded():
             return _succeeded(order, message.intent, message.charge, context, replayed=message.replayed)
-        case IntentSeen():
+        case IntentRetrieved():
             return _seen(order, message, context)
         case _:
             return _send_ended(order, message, context)
@@ -108,7 +108,7 @@ def _is_believed(order: Order, intent: Intent, message: IntentPrepared | IntentC
 
 
 def _success_of_another(order: Order, message: IntentOutcome, context: Context) -> Order:
-    if isinstance(message, IntentSucceeded | IntentSeen) and message.charge is not None:
+    if isinstance(message, IntentSucceeded | IntentRetrieved) and message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     return order
 
@@ -248,7 +248,7 @@ def _never_confirmed(
 # --------------------------------------------------------------------------------------------------------------- a look
 
 
-def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
+def _seen(order: Order, message: IntentRetrieved, context: Context) -> Order:
     if message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     attempt = order.unsettled
@@ -278,7 +278,7 @@ def _seen(order: Order, message: IntentSeen, context: Context) -> Order:
             return order
 
 
-def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context: Context) -> Order:
+def _seen_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, context: Context) -> Order:
     if message.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
         failure = message.failure
         failed = structs.replace(
@@ -292,7 +292,7 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentSeen, context:
         ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
         return moved(order, ended, Trigger.EXPIRED, context)
     order = moved(order, attempt, Trigger.OPEN, context)
-    return with_intent(order, task=watch(next_look(order, attempt, context.at), context))
+    return with_intent(order, task=watch(next_retrieval(order, attempt, context.at), context))
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:

@@ -20,12 +20,12 @@ from payment.core.effects import (
     Effect,
     FindRefund,
     ListCharges,
-    Pending,
+    PendingEffect,
     PublishEvent,
+    RecheckLater,
     RecheckRefund,
     RefundCharge,
     RetrieveIntent,
-    Watch,
 )
 from payment.core.intents import reference
 from payment.core.messages import client_id_of
@@ -33,15 +33,15 @@ from payment.core.order import Attempt, AttemptState, Intent, Order, OutboxEvent
 from payment.core.schedule import create_deadline, send_deadline
 
 
-def pending(order: Order) -> tuple[Pending, ...]:
+def pending(order: Order) -> tuple[PendingEffect, ...]:
     """Every effect that the order is owed, with the time at which it counts as lost."""
     return tuple(_pending(order))
 
 
-def rechecks(order: Order) -> tuple[Pending, ...]:
+def rechecks(order: Order) -> tuple[PendingEffect, ...]:
     """Each look at a charge that was given back, with its time. While one is in flight it is in `pending`."""
     return tuple(
-        Pending(Watch(order.id, f"recheck {attempt.number}"), attempt.recheck, None)
+        PendingEffect(RecheckLater(order.id, f"recheck {attempt.number}"), attempt.recheck, None)
         for attempt in order.attempts
         if attempt.recheck is not None
     )
@@ -73,21 +73,21 @@ def refiled(order: Order) -> Order:
     return order if derived == (order.due, order.holder, order.recheck) else true
 
 
-def _pending(order: Order) -> Iterator[Pending]:
+def _pending(order: Order) -> Iterator[PendingEffect]:
     payment = order.payment
     if payment is None:
         return
     intent = payment.intent
     if intent is not None and intent.task is not None:
         effect = intent_effect(order, payment, intent, intent.task)
-        yield Pending(effect, intent.task.due, intent.task.holder)
+        yield PendingEffect(effect, intent.task.due, intent.task.holder)
     for attempt in payment.attempts:
         if attempt.task is not None:
             effect = attempt_effect(order, payment, attempt, attempt.task)
-            yield Pending(effect, attempt.task.due, attempt.task.holder)
+            yield PendingEffect(effect, attempt.task.due, attempt.task.holder)
     for event in order.outbox:
         if event.task is not None:
-            yield Pending(publication(order, payment, event), event.task.due, event.task.holder)
+            yield PendingEffect(publication(order, payment, event), event.task.due, event.task.holder)
 
 
 def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) -> Effect:
@@ -97,7 +97,7 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
     cancels the effect that is in flight.
     """
     if task.kind is TaskKind.WATCH:
-        return Watch(order.id, "intent")
+        return RecheckLater(order.id, "intent")
     named = reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
@@ -109,7 +109,7 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
         case _:
             attempt = order.unsettled
             if attempt is None or attempt.state is not AttemptState.CONFIRMING or attempt.instrument is None:
-                return Watch(order.id, "intent")
+                return RecheckLater(order.id, "intent")
             return ConfirmIntent(
                 intent=named,
                 attempt=attempt.number,
@@ -136,7 +136,7 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
             charged_back = attempt.state is AttemptState.CHARGED_BACK
             return RecheckRefund(order.id, charge_id, attempt.amount, given_back_by, charged_back)
         case _:
-            return Watch(order.id, f"attempt {attempt.number}")
+            return RecheckLater(order.id, f"attempt {attempt.number}")
 
 
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:

@@ -35,7 +35,7 @@ class Paid(Struct, frozen=True):
     replayed: bool = False
 
 
-class Pending(Struct, frozen=True):
+class OutcomePending(Struct, frozen=True):
     """The attempt is in the document, and its outcome is not known yet."""
 
     payment_id: str
@@ -116,7 +116,7 @@ class Start(enum.Enum):
     AFTER_CANCEL = "the intent is being cancelled or looked at"
 
 
-Reply = Paid | Pending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
+Reply = Paid | OutcomePending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
 
 
 class Unavailability(enum.Enum):
@@ -127,7 +127,7 @@ class Unavailability(enum.Enum):
     STOPPING = "the service is stopping"
     OTHERS_UNDER_WAY = "other payments of yours have to end first"
     CRASHED = "the request was interrupted"
-    ILLEGIBLE = "the stored order can't be read, which has been reported"
+    CORRUPT_DOCUMENT = "the stored order can't be read, which has been reported"
     SET_ASIDE = "the order is set aside after an error of ours, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
     """The one of them after which nobody may say that nothing was charged."""
@@ -254,7 +254,7 @@ def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeR
     if attempt.state is AttemptState.AWAITING and request.authentication.possible and order.open_at(at):
         return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:
-        return Pending(payment.id, order.id)
+        return OutcomePending(payment.id, order.id)
     if payment.kept == attempt.number and attempt.charge_id is not None:
         return Paid(payment.id, order.id, attempt.charge_id)
     match attempt.refusal:

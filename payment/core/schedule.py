@@ -161,7 +161,7 @@ def resend_delay(sends: int) -> timedelta:
     return min(FIRST_RESEND_DELAY * (1 << doublings), LONGEST_RESEND_DELAY)
 
 
-def next_look(order: Order, attempt: Attempt, at: datetime) -> datetime:
+def next_retrieval(order: Order, attempt: Attempt, at: datetime) -> datetime:
     """When to look again at an intent that awaits its customer: after the attempt's age, never past `expires_at`."""
     later = at + min(max(abs(at - attempt.first_sent), SHORTEST_WATCH), LONGEST_WATCH)
     assert order.expires_at is not None

@@ -16,12 +16,12 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from payment.devstack import commands
-from payment.devstack.bus import NeighbourError
+from payment.devstack.bus import PeerServiceError
 from payment.devstack.home import Home, HomeInUseError
 from payment.devstack.plan import LiveKeyError
 from payment.devstack.servers import Broker, ProgramMissingError
 from payment.devstack.stack import EX_UNAVAILABLE, run
-from payment.devstack.tutorial import DEFAULT_HOME, Voice
+from payment.devstack.tutorial import DEFAULT_HOME, Console
 from payment.process.listening import CannotListen
 from payment.process.standard_streams import open_standard_streams
 from payment.settings.environment import EX_CONFIG
@@ -74,27 +74,27 @@ def main() -> int:
     parent_pid = os.getppid()
     open_standard_streams()
     options = arguments()
-    home, voice = Home(options.home), Voice(sys.stderr, os.environ)
+    home, console = Home(options.home), Console(sys.stderr, os.environ)
     try:
         if options.what == "run":
             if options.die_with_parent:
                 tie_to_parent(parent_pid)
-            return asyncio.run(run(home, os.environ, voice, options.broker))
+            return asyncio.run(run(home, os.environ, console, options.broker))
         return _command(options, home)
     except (HomeInUseError, ParentGoneError) as error:
-        voice.complain(str(error))
+        console.complain(str(error))
         return EXIT_IN_USE
     except commands.UnknownOrderError as error:
-        voice.complain(str(error))
+        console.complain(str(error))
         return os.EX_DATAERR
     except LiveKeyError as error:
-        voice.complain(str(error))
+        console.complain(str(error))
         return EX_CONFIG
     except CannotListen as error:
-        voice.complain(str(error))
+        console.complain(str(error))
         return error.exit_code
-    except (NeighbourError, ProgramMissingError, OSError) as error:
-        voice.complain(str(error))
+    except (PeerServiceError, ProgramMissingError, OSError) as error:
+        console.complain(str(error))
         return EX_UNAVAILABLE
 
 
@@ -104,7 +104,7 @@ def _command(options: argparse.Namespace, home: Home) -> int:
     if options.what == "token":
         return commands.token(options, home, os.environ)
     if options.what == "guide":
-        return commands.guide(home, Voice(sys.stdout, os.environ))
+        return commands.tutorial(home, Console(sys.stdout, os.environ))
     work = {
         "order": commands.order,
         "cancel": commands.cancel,

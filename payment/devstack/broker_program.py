@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 
-from payment.devstack.child import Child, start_log_anew
+from payment.devstack.child import ChildProcess, start_log_anew
 from payment.devstack.home import Home
 from payment.devstack.servers import STREAMING_PROGRAM, ProgramMissingError, streaming_program
-from payment.devstack.tutorial import Voice
+from payment.devstack.tutorial import Console
 
 VERSION = "v0.25.6"
 """The last one."""
@@ -19,7 +19,7 @@ MODULE = f"github.com/nats-io/{STREAMING_PROGRAM}@{VERSION}"
 STOP_S = 5.0
 
 
-async def provide(home: Home, environ: Mapping[str, str], voice: Voice, asked: asyncio.Event) -> None:
+async def provide(home: Home, environ: Mapping[str, str], console: Console, asked: asyncio.Event) -> None:
     """See to it that the program is there; returns early when the run is asked to stop.
 
     Raises:
@@ -34,7 +34,7 @@ async def provide(home: Home, environ: Mapping[str, str], voice: Voice, asked: a
             f"BROKER=streaming needs {STREAMING_PROGRAM}, or Go (https://go.dev/doc/install) to install it: neither is "
             f"on PATH. Without it, `make run` carries events over JetStream"
         )
-    voice.say(f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once")
+    console.say(f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once")
     code = await _install(go, home, environ, asked)
     if code != 0 and not asked.is_set():
         raise ProgramMissingError(
@@ -45,8 +45,8 @@ async def provide(home: Home, environ: Mapping[str, str], voice: Voice, asked: a
 async def _install(go: str, home: Home, environ: Mapping[str, str], asked: asyncio.Event) -> int | None:
     """Go's exit code; None where the run was asked to stop meanwhile."""
     start_log_anew(home.log("go"))
-    told = {**environ, "GOBIN": str(home.programs.absolute())}
-    child = Child("go", [go, "install", MODULE], told, home, logged=True)
+    shown = {**environ, "GOBIN": str(home.programs.absolute())}
+    child = ChildProcess("go", [go, "install", MODULE], shown, home, logged=True)
     await child.start()
     ended, stopped = asyncio.create_task(child.wait()), asyncio.create_task(asked.wait())
     try:

@@ -24,7 +24,7 @@ TICKET_CHARS = 24
 """Of a ticket's id, and of an order's: what the platform's ids have."""
 
 
-class NeighbourError(Exception):
+class PeerServiceError(Exception):
     """It could not be done, for a reason that a person can read. Never holds a credential."""
 
 
@@ -37,7 +37,7 @@ class Stored(Struct, frozen=True):
     event: dict[str, object]
 
 
-class Held(NamedTuple):
+class HeldEvent(NamedTuple):
     """One event that a subject holds. `rank` tells which came first, over all subjects; `seq` counts within them."""
 
     rank: int
@@ -45,7 +45,7 @@ class Held(NamedTuple):
     payload: bytes
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class PlacedOrder(Struct, frozen=True, kw_only=True):
     """An order as the orders service announces it. The price is in major units; the currency may be left out."""
 
     order_id: str
@@ -56,9 +56,9 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Bus(ABC):
-    """What neighbours do over one connection. Every method raises NeighbourError where it can't be done."""
+    """What neighbours do over one connection. Every method raises PeerServiceError where it can't be done."""
 
-    async def create(self, order: Order) -> Stored:
+    async def create(self, order: PlacedOrder) -> Stored:
         """Announce an order."""
         expires = datetime.now(UTC) + timedelta(seconds=order.expires_in_s)
         event: dict[str, object] = {
@@ -93,7 +93,7 @@ class Bus(ABC):
         """
 
     @abstractmethod
-    def past(self, subject: str, after: int = 0) -> AsyncIterator[Held]:
+    def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
         """What a subject holds, from the oldest on, behind a sequence number."""
 
     @abstractmethod

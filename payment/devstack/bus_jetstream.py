@@ -19,9 +19,9 @@ from nats.js.api import RawStreamMsg
 
 from payment.adapters.nats.error_texts import describe
 from payment.adapters.nats.jetstream.api import durable_name
-from payment.adapters.nats.link import Server, prepared
+from payment.adapters.nats.link import ServerAddress, prepared
 from payment.adapters.nats.login import LoginError, NatsLogin
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, NeighbourError, Stored
+from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
 
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
@@ -56,7 +56,7 @@ class JetStreamBus(Bus):
 
     @classmethod
     async def open(cls, servers: Sequence[str], login: NatsLogin) -> "JetStreamBus":
-        """Connect to the first of the servers that answers; raises NeighbourError with the reason of the last."""
+        """Connect to the first of the servers that answers; raises PeerServiceError with the reason of the last."""
         reasons: list[str] = []
 
         async def note(error: Exception) -> None:
@@ -70,15 +70,15 @@ class JetStreamBus(Bus):
         }
         for server in servers:
             try:
-                client, options = prepared(Server(server), login)
+                client, options = prepared(ServerAddress(server), login)
                 await client.connect(error_cb=note, **limits, **options)
             except LoginError as error:
-                raise NeighbourError(f"{error.variable}: {error}") from None
+                raise PeerServiceError(f"{error.variable}: {error}") from None
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 reasons = reasons or [describe(error)]
             else:
                 return cls(client)
-        raise NeighbourError(reasons[-1] if reasons else "no server is named")
+        raise PeerServiceError(reasons[-1] if reasons else "no server is named")
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,7 +95,7 @@ class JetStreamBus(Bus):
                 ack = await self._jetstream.publish(subject, payload)
             except nats.js.errors.NoStreamResponseError:
                 if time.monotonic() > deadline:
-                    raise NeighbourError(
+                    raise PeerServiceError(
                         f"no stream holds {subject}, so it would be lost: the service makes one when it is up"
                     ) from None
                 await asyncio.sleep(AGAIN_S)
@@ -114,7 +114,7 @@ class JetStreamBus(Bus):
             return False
         return True
 
-    async def past(self, subject: str, after: int = 0) -> AsyncIterator[Held]:
+    async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
         """One by one, out of the stream. A stream counts over all its subjects: its number is the rank too."""
         stream = await self._holder(subject)
         while stream is not None:
@@ -122,7 +122,7 @@ class JetStreamBus(Bus):
             if message is None or message.seq is None:
                 return
             after = message.seq
-            yield Held(after, after, message.data or b"")
+            yield HeldEvent(after, after, message.data or b"")
 
     async def last(self, subject: str) -> int:
         """The stream's last number."""
@@ -168,7 +168,7 @@ def acknowledged(subject: str) -> Mark | None:
     return Mark(parts[0], parts[1], int(parts[3]))
 
 
-def _said(error: nats.errors.Error) -> NeighbourError:
+def _said(error: nats.errors.Error) -> PeerServiceError:
     if isinstance(error, nats.js.errors.APIError):
-        return NeighbourError(f"JetStream says {error.code} {error.description}")
-    return NeighbourError(f"NATS does not answer: {describe(error)}")
+        return PeerServiceError(f"JetStream says {error.code} {error.description}")
+    return PeerServiceError(f"NATS does not answer: {describe(error)}")

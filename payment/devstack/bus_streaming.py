@@ -22,7 +22,7 @@ from payment.adapters.nats.stan.messages import Ack
 from payment.adapters.nats.stan.subscription import Durable, Subscription
 from payment.adapters.nats.streaming.wire import ConnectionWire
 from payment.adapters.system import RandomIds, SystemClock
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, Held, NeighbourError, Stored
+from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
 from payment.ports.transport import TransportUnavailable
 
 QUIET_S = 0.25
@@ -35,11 +35,11 @@ ACK_WAIT_S = 86_400
 """After that the server would bring everything again, which is dropped here."""
 
 
-class Reading:
+class SubjectReader:
     """What came of one subject so far."""
 
     def __init__(self, subscription: Subscription) -> None:
-        self.held: list[Held] = []
+        self.held: list[HeldEvent] = []
         self._subscription = subscription
         self._task = asyncio.create_task(self._read(), name=f"reading {subscription.durable.channel}")
         self._came = asyncio.Event()
@@ -63,7 +63,7 @@ class Reading:
     async def _read(self) -> None:
         while (message := await self._subscription.next()) is not None:
             if message.sequence > self.last:
-                self.held.append(Held(message.timestamp, message.sequence, message.data))
+                self.held.append(HeldEvent(message.timestamp, message.sequence, message.data))
                 self._came.set()
 
 
@@ -74,7 +74,7 @@ class StreamingBus(Bus):
         self._connection = connection
         self._client = client
         self._cluster_id = cluster_id
-        self._readings: dict[str, Reading] = {}
+        self._readings: dict[str, SubjectReader] = {}
         self._acknowledging = asyncio.Condition()
         self._acknowledged: set[Ack] = set()
         self._listening = False
@@ -94,7 +94,7 @@ class StreamingBus(Bus):
             except (TransportUnavailable, StanError, TimeoutError) as error:
                 await connection.close()
                 if not isinstance(error, NotStreaming) or time.monotonic() > deadline:
-                    raise NeighbourError(str(error) or "no answer") from None
+                    raise PeerServiceError(str(error) or "no answer") from None
                 await asyncio.sleep(AGAIN_S)
 
     async def close(self) -> None:
@@ -113,14 +113,14 @@ class StreamingBus(Bus):
         try:
             await self._client.publish(subject, payload)
         except StanError as error:
-            raise NeighbourError(str(error)) from None
+            raise PeerServiceError(str(error)) from None
         deadline = time.monotonic() + BROKER_S
         while time.monotonic() < deadline:
             for held in reading.held[read:]:
                 if held.payload == payload:
                     return Stored(subject, self._cluster_id, held.seq, event)
             await reading.more()
-        raise NeighbourError(f"NATS Streaming has stored the event on {subject} and does not bring it")
+        raise PeerServiceError(f"NATS Streaming has stored the event on {subject} and does not bring it")
 
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
         """Whether anybody acknowledges it: on the wire, nothing tells whose group it is."""
@@ -132,11 +132,11 @@ class StreamingBus(Bus):
             return False
         return True
 
-    async def past(self, subject: str, after: int = 0) -> AsyncIterator[Held]:
+    async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
         """Of what has come. The time at which the server stored it is the rank: each channel counts by itself."""
         reading = await self._reading(subject)
         if self._client.lost.is_set():
-            raise NeighbourError(self._client.reason)
+            raise PeerServiceError(self._client.reason)
         for held in reading.held[:]:
             if held.seq > after:
                 yield held
@@ -145,14 +145,14 @@ class StreamingBus(Bus):
         """The channel's last number."""
         return (await self._reading(subject)).last
 
-    async def _reading(self, subject: str) -> Reading:
+    async def _reading(self, subject: str) -> SubjectReader:
         """The reading of a subject: begun where it was not, and then waited for until it is through."""
         if subject not in self._readings:
             plain = Durable(subject, "", "", ACK_WAIT_S, UNACKNOWLEDGED_MESSAGES)
             try:
-                self._readings[subject] = Reading(await self._client.subscribe(plain))
+                self._readings[subject] = SubjectReader(await self._client.subscribe(plain))
             except StanError as error:
-                raise NeighbourError(str(error)) from None
+                raise PeerServiceError(str(error)) from None
             while await self._readings[subject].more():
                 pass  # there is more to read
         return self._readings[subject]

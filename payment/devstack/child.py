@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from payment.devstack import parent_death as lifeline
+from payment.devstack import parent_death as parent_death
 from payment.devstack.home import Home
 from payment.devstack.orphans import write_note
 
@@ -20,7 +20,7 @@ GONE_S = 5.0
 """How long the system may take to end a child that was killed."""
 
 
-class Child:
+class ChildProcess:
     """A program that can be started, awaited and stopped, and started again. Without a log it writes where we do."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Child:
 
     async def start(self) -> None:
         """Start the program. It counts as started when its process is there, not when it is ready."""
-        tie = (sys.executable, "-I", "-S", lifeline.__file__, str(os.getpid()))
+        tie = (sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()))
         with ExitStack() as files:
             output = None if self.log is None else files.enter_context(self.log.open("ab"))
             self._process = await asyncio.create_subprocess_exec(

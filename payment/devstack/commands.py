@@ -23,12 +23,12 @@ from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED,
 from payment.adapters.nats.login import NatsLogin
 from payment.core.effects import OUTGOING_SUBJECTS
 from payment.devstack import ready_checks as probe
-from payment.devstack.bus import AGAIN_S, Bus, Held, NeighbourError, Order, Stored
+from payment.devstack.bus import AGAIN_S, Bus, HeldEvent, PeerServiceError, PlacedOrder, Stored
 from payment.devstack.home import Home
 from payment.devstack.peer_services import connected, new_order_id, signed_token
 from payment.devstack.plan import NAME, SERVICE, given, nats_login
-from payment.devstack.servers import Server
-from payment.devstack.tutorial import DIM, GOOD_CARD, Guide, Shell, Voice, pay_line, payment_line
+from payment.devstack.servers import ServerProgram
+from payment.devstack.tutorial import DIM, GOOD_CARD, Console, Shell, Tutorial, pay_line, payment_line
 from payment.process.listening import where
 
 TAKEN_IN_S = 5.0
@@ -60,21 +60,23 @@ class Access(Struct, frozen=True):
 
     @classmethod
     def of(cls, home: Home, environ: Mapping[str, str]) -> "Access":
-        """Raise NeighbourError where something is not known."""
+        """Raise PeerServiceError where something is not known."""
         state = home.read_state()
         nats_url, key = given(environ, "NATS_URL"), given(environ, "JWT_KEY")
         cluster_id = (given(environ, "NATS_CLUSTER_ID") if nats_url else None) or (state.cluster_id if state else "")
         if state is not None and state.own_nats and nats_url is None:
-            nats_url = f"nats://{probe.LOOPBACK}:{state.ports[Server.NATS]}"
+            nats_url = f"nats://{probe.LOOPBACK}:{state.ports[ServerProgram.NATS]}"
         if key is None and (state is None or state.own_key):
             key = home.read_key()
         if nats_url is None or key is None:
-            raise NeighbourError(_unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None))
+            raise PeerServiceError(
+                _unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None)
+            )
         host = state.host if state else probe.LOOPBACK
         try:
             port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
         except ValueError:
-            raise NeighbourError("PORT wants a whole number from 0 to 65535") from None
+            raise PeerServiceError("PORT wants a whole number from 0 to 65535") from None
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
         return cls(nats_url, cluster_id, key, host, port, group, nats_login(environ))
 
@@ -85,8 +87,8 @@ class Access(Struct, frozen=True):
 
 async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Publish order:created; print the order's id, and the command that pays it, where there is something to pay."""
-    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
-    what = Order(
+    access, console = Access.of(home, environ), Console(sys.stderr, environ)
+    what = PlacedOrder(
         order_id=options.id or new_order_id(),
         user_id=options.user,
         price=options.price,
@@ -96,9 +98,9 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            voice.complain("the bus has the order; the service has not taken it in yet")
+            console.complain("the bus has the order; the service has not taken it in yet")
     if (wrong := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
-        voice.complain(f"a bad event, which goes to dead_letters: {wrong}. There is no order to pay")
+        console.complain(f"a bad event, which goes to dead_letters: {wrong}. There is no order to pay")
         return os.EX_DATAERR
     print(what.order_id)
     print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
@@ -107,24 +109,24 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
 
 async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
-    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
+    access, console = Access.of(home, environ), Console(sys.stderr, environ)
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         if not options.force and not await _about(bus, ORDER_CREATED, options.id):
             raise await _unknown_order(bus, options.id, " Cancel it all the same with --force.")
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            voice.complain("the bus has the event; the service has not taken it in yet")
+            console.complain("the bus has the event; the service has not taken it in yet")
         paid = await _about(bus, OUTGOING_SUBJECTS[0], options.id)
         if not paid:
-            voice.say("the order was not paid: nothing to give back")
+            console.say("the order was not paid: nothing to give back")
             return 0
         refunds = await _wait_for(bus, OUTGOING_SUBJECTS[1], options.id)
         if not refunds:
-            voice.complain(
+            console.complain(
                 f"no refund was announced within {REFUND_S:g} s; see {Shell.here(home.path).python} … status"
             )
-        await _show(bus, access, options.id, voice)
+        await _show(bus, access, options.id, console)
     return 0
 
 
@@ -141,14 +143,14 @@ def token(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print a signed token of a user."""
     key = given(environ, "JWT_KEY") or home.read_key()
     if key is None:
-        raise NeighbourError(_unknown("JWT_KEY", home, known=False))
+        raise PeerServiceError(_unknown("JWT_KEY", home, known=False))
     print(signed_token(key, options.user))
     return 0
 
 
 async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print our events as they are published, one JSON object a line, until interrupted or enough."""
-    access, told = Access.of(home, environ), 0
+    access, shown = Access.of(home, environ), 0
     deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         read = {subject: 0 if options.all else await bus.last(subject) for subject in OUTGOING_SUBJECTS}
@@ -156,25 +158,25 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
             for subject in OUTGOING_SUBJECTS:
                 async for event in bus.past(subject, read[subject]):
                     _print(subject, event.payload)
-                    read[subject], told = event.seq, told + 1
-                    if told == options.count:
+                    read[subject], shown = event.seq, shown + 1
+                    if shown == options.count:
                         return 0
             await asyncio.sleep(AGAIN_S)
     return 0 if options.count is None else EXIT_TIMED_OUT
 
 
-def guide(home: Home, voice: Voice) -> int:
+def tutorial(home: Home, console: Console) -> int:
     """Print the whole guide of the run that is at work."""
-    shown = home.read_guide()
+    shown = home.read_tutorial()
     if shown is None:
-        raise NeighbourError(f"no run in {home.path} has become ready yet: `make run` first")
-    voice.show(msgspec.json.decode(shown, type=Guide).text(voice))
+        raise PeerServiceError(f"no run in {home.path} has become ready yet: `make run` first")
+    console.show(msgspec.json.decode(shown, type=Tutorial).text(console))
     return 0
 
 
 async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
     """Print an order's events in the order in which they were stored, then its payment as its owner sees it."""
-    access, voice = Access.of(home, environ), Voice(sys.stderr, environ)
+    access, console = Access.of(home, environ), Console(sys.stderr, environ)
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         found = []
         for subject in (*INCOMING_SUBJECTS, *OUTGOING_SUBJECTS):
@@ -183,33 +185,33 @@ async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
             _print(subject, payload)
         if not found:
             raise await _unknown_order(bus, options.id)
-        await _show(bus, access, options.id, voice)
+        await _show(bus, access, options.id, console)
     return 0
 
 
-async def _show(bus: Bus, access: Access, order_id: str, voice: Voice) -> None:
+async def _show(bus: Bus, access: Access, order_id: str, console: Console) -> None:
     """Show the payment of an order: what its owner's GET is answered, and how to ask so, or how to pay, by hand."""
     created = await _about(bus, ORDER_CREATED, order_id)
     if not created:
-        voice.say("only a cancel of this order was published: nobody owns it, and it can't be paid")
+        console.say("only a cancel of this order was published: nobody owns it, and it can't be paid")
         return
     signed = signed_token(access.key, str(_fields(created[0].payload).get("userId")))
     path = f"{PAYMENTS_PATH}?{urlencode({'orderId': order_id})}"
     answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
     if answer is None:
-        raise NeighbourError(f"no answer at {access.base_url}: is `make run` running?")
+        raise PeerServiceError(f"no answer at {access.base_url}: is `make run` running?")
     payment = _fields(answer[1].encode())
     pay = pay_line(access.base_url, signed, order_id, GOOD_CARD)
     if "id" not in payment:
-        voice.say("no card was tried on this order yet")
-        voice.show(f"{voice.paint('pay:', DIM)} {pay}")
+        console.say("no card was tried on this order yet")
+        console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
     print(msgspec.json.encode(payment).decode(), flush=True)
     if payment.get("status") == "declined":
-        voice.say("its last card was declined; another one can pay it")
-        voice.show(f"{voice.paint('pay:', DIM)} {pay}")
+        console.say("its last card was declined; another one can pay it")
+        console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
-    voice.show(f"{voice.paint('again:', DIM)} {payment_line(access.base_url, signed, str(payment['id']))}")
+    console.show(f"{console.paint('again:', DIM)} {payment_line(access.base_url, signed, str(payment['id']))}")
 
 
 async def _unknown_order(bus: Bus, order_id: str, more: str = "") -> UnknownOrderError:
@@ -219,7 +221,7 @@ async def _unknown_order(bus: Bus, order_id: str, more: str = "") -> UnknownOrde
     return UnknownOrderError(f"no order {order_id} was announced. {known}{more}")
 
 
-async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[Held]:
+async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[HeldEvent]:
     """The events of an order on a subject, once there is one; none when patience ends."""
     found, deadline = await _about(bus, subject, order_id), time.monotonic() + REFUND_S
     while not found and time.monotonic() < deadline:
@@ -230,7 +232,7 @@ async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[Held]:
     return found
 
 
-async def _about(bus: Bus, subject: str, order_id: str) -> list[Held]:
+async def _about(bus: Bus, subject: str, order_id: str) -> list[HeldEvent]:
     """The events on a subject that are about an order."""
     name = "orderId" if subject in OUTGOING_SUBJECTS else "id"
     return [event async for event in bus.past(subject) if _fields(event.payload).get(name) == order_id]

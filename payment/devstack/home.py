@@ -1,7 +1,7 @@
 """The folder of the embedded default: what lies where, who may use it, and what the next run has to know.
 
     state.json   the ports of the last run and where it is reached; the neighbours' commands read it
-    guide.json   what the last run showed; the command `guide` shows it again
+    guide.json   what the last run showed; the command `tutorial` shows it again
     jwt.key      the secret that tokens are signed with, made once, for this user's eyes
     lock         held by the one run there may be at a time
     pids/        one file for each child; see survivors.py
@@ -93,11 +93,11 @@ class Home:
     def write_state(self, state: State) -> None:
         _write_private(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
-    def write_guide(self, guide: bytes) -> None:
+    def write_tutorial(self, tutorial: bytes) -> None:
         """Keep what was shown. It holds a signed token, so it is for this user's eyes."""
-        _write_private(self.path / "guide.json", guide)
+        _write_private(self.path / "guide.json", tutorial)
 
-    def read_guide(self) -> bytes | None:
+    def read_tutorial(self) -> bytes | None:
         """What the last run that became ready has shown; None where there was none."""
         try:
             return (self.path / "guide.json").read_bytes()

@@ -47,7 +47,7 @@ def write_note(path: Path, pid: int) -> None:
         beside.replace(path)
 
 
-async def end_survivors(pids: Path) -> list[str]:
+async def end_orphans(pids: Path) -> list[str]:
     """End what still runs of the processes noted in a folder, remove the notes, and name what was ended."""
     ended = []
     for path in _notes(pids):

@@ -1,7 +1,7 @@
-"""Becomes another program that dies with its parent: `python -I -S lifeline.py PARENT_PID PROGRAM [ARGUMENT…]`.
+"""Becomes another program that dies with its parent: `python -I -S parent_death.py PARENT_PID PROGRAM [ARGUMENT…]`.
 
 On Linux the kernel kills the program when its parent ends, however that ended; elsewhere nothing does, and pid files
-have to do (`survivors.py`). It is SIGKILL, not SIGTERM: a drain would go on against servers that die at the same
+have to do (`orphans.py`). It is SIGKILL, not SIGTERM: a drain would go on against servers that die at the same
 moment, and everything here keeps what it has acknowledged. It is a process of its own rather than a `preexec_fn`,
 which may deadlock where the parent has threads, and imports next to nothing: it stands before the start of each child.
 """

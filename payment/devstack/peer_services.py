@@ -10,7 +10,7 @@ import jwt
 from payment.actors.http.responses import payment_location
 from payment.adapters.nats.login import NatsLogin
 from payment.devstack import ready_checks as probe
-from payment.devstack.bus import TICKET_CHARS, Bus, NeighbourError
+from payment.devstack.bus import TICKET_CHARS, Bus, PeerServiceError
 from payment.devstack.bus_jetstream import JetStreamBus
 from payment.devstack.bus_streaming import StreamingBus
 from payment.settings.values import nats_servers
@@ -41,20 +41,20 @@ async def connected(url: str, cluster_id: str, login: NatsLogin) -> AsyncIterato
     """The bus at `url`, a list as `NATS_URL` holds it: NATS Streaming of that cluster id, or JetStream where it is "".
 
     Raises:
-        NeighbourError: nobody answers there.
+        PeerServiceError: nobody answers there.
     """
     try:
         addresses = nats_servers(url)
     except ValueError:
-        raise NeighbourError("NATS_URL is no list of addresses like nats://host:4222") from None
+        raise PeerServiceError("NATS_URL is no list of addresses like nats://host:4222") from None
     servers = [address.reveal() for address in addresses]
     name = "NATS Streaming" if cluster_id else "NATS"
     try:
         opening = StreamingBus.open(servers, cluster_id, login) if cluster_id else JetStreamBus.open(servers, login)
         bus: Bus = await opening
-    except NeighbourError as error:
+    except PeerServiceError as error:
         where = ", ".join(map(str, addresses))
-        raise NeighbourError(f"no {name} at {where} ({error}): is `make run` running?") from None
+        raise PeerServiceError(f"no {name} at {where} ({error}): is `make run` running?") from None
     try:
         yield bus
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from payment.adapters.nats.login import NatsLogin
 from payment.devstack.ready_checks import LOOPBACK, choose_port, require_free
-from payment.devstack.servers import CLUSTER_ID, Broker, Server
+from payment.devstack.servers import CLUSTER_ID, Broker, ServerProgram
 from payment.process.listening import CannotListen, read_port
 from payment.settings.values import Secret
 
@@ -28,7 +28,7 @@ NOT_FOR_SERVERS |= {"JWT_KEY", "JWT_KEY_PREVIOUS"}
 """Variables that may hold secrets, which a server has no use for."""
 NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
 """The shop signs its customer's tokens and publishes orders; it needs neither the database nor Stripe's secret key."""
-FOREIGN = {Server.NATS: "NATS_URL", Server.MONGO: "MONGO_URL", Server.STRIPE: "STRIPE_API_BASE"}
+FOREIGN = {ServerProgram.NATS: "NATS_URL", ServerProgram.MONGO: "MONGO_URL", ServerProgram.STRIPE: "STRIPE_API_BASE"}
 """The variables that name a server which is not ours."""
 TEST_KEYS = ("sk_test_", "rk_test_")
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}
@@ -46,7 +46,7 @@ def given(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(name, "").strip() or None
 
 
-def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
+def servers_wanted(environ: Mapping[str, str]) -> tuple[ServerProgram, ...]:
     """The servers of ours that a run needs.
 
     Raises:
@@ -56,16 +56,18 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[Server, ...]:
     if key is not None and base is None and not key.startswith(TEST_KEYS):
         raise LiveKeyError("STRIPE_KEY holds no test key: make run pays demo orders, and takes sk_test_… or nothing")
     foreign = {
-        Server.NATS: given(environ, "NATS_URL") is not None,
-        Server.MONGO: given(environ, "MONGO_URL") is not None,
-        Server.STRIPE: base is not None or key is not None,
+        ServerProgram.NATS: given(environ, "NATS_URL") is not None,
+        ServerProgram.MONGO: given(environ, "MONGO_URL") is not None,
+        ServerProgram.STRIPE: base is not None or key is not None,
         # The page's stand-in for Stripe.js works with the sandbox only; Stripe itself takes Stripe.js.
-        Server.SHOP: base is not None or key is not None,
+        ServerProgram.SHOP: base is not None or key is not None,
     }
-    return tuple(server for server in Server if not foreign[server])
+    return tuple(server for server in ServerProgram if not foreign[server])
 
 
-def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: Mapping[str, int]) -> dict[str, int]:
+def choose_ports(
+    environ: Mapping[str, str], wanted: tuple[ServerProgram, ...], last: Mapping[str, int]
+) -> dict[str, int]:
     """A port for each child. Servers keep the last run's where it is free; the service takes 8080 wherever it can.
 
     Raises:
@@ -74,12 +76,12 @@ def choose_ports(environ: Mapping[str, str], wanted: tuple[Server, ...], last: M
     ports: dict[str, int] = {}
     host = given(environ, "HOST") or LOOPBACK
     try:
-        told = read_port(given(environ, "PORT") or "0")
+        shown = read_port(given(environ, "PORT") or "0")
     except ValueError:
         raise CannotListen("PORT wants a whole number from 0 to 65535", os.EX_CONFIG) from None
-    if told > 0:
-        ports[SERVICE] = told
-        require_free(host, told)
+    if shown > 0:
+        ports[SERVICE] = shown
+        require_free(host, shown)
     else:
         require_free(host, 0)  # A host that can't be listened on at all has no free port either.
         ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
@@ -100,9 +102,9 @@ def service_command(program: Path) -> list[str]:
     return [sys.executable, str(program)]
 
 
-def foreign_place(server: Server, told: Mapping[str, str]) -> str:
+def foreign_place(server: ServerProgram, shown: Mapping[str, str]) -> str:
     """Where something that is not ours is, for a person. An address may hold credentials: its variable is named."""
-    if server is Server.STRIPE and given(told, "STRIPE_API_BASE") is None:
+    if server is ServerProgram.STRIPE and given(shown, "STRIPE_API_BASE") is None:
         return "Stripe itself, in test mode"
     return f"as {FOREIGN[server]} says"
 
@@ -111,24 +113,24 @@ def service_environ(
     environ: Mapping[str, str], ports: Mapping[str, int], key: str, broker: Broker = Broker.JETSTREAM
 ) -> dict[str, str]:
     """The service's environment: the one we were given, and in it what is missing. `ports` holds our servers'."""
-    told = dict(environ)
-    if Server.NATS in ports:
-        told["NATS_URL"] = f"nats://{LOOPBACK}:{ports[Server.NATS]}"
-        told["NATS_CLUSTER_ID"] = CLUSTER_ID if broker is Broker.STREAMING else ""  # Blank counts as not set.
-    if Server.MONGO in ports:
-        told["MONGO_URL"] = f"mongodb://{LOOPBACK}:{ports[Server.MONGO]}/payment"
-    if Server.STRIPE in ports:
-        told["STRIPE_API_BASE"] = f"http://{LOOPBACK}:{ports[Server.STRIPE]}"
-    told["JWT_KEY"] = key
-    told["PORT"] = str(ports[SERVICE])
+    shown = dict(environ)
+    if ServerProgram.NATS in ports:
+        shown["NATS_URL"] = f"nats://{LOOPBACK}:{ports[ServerProgram.NATS]}"
+        shown["NATS_CLUSTER_ID"] = CLUSTER_ID if broker is Broker.STREAMING else ""  # Blank counts as not set.
+    if ServerProgram.MONGO in ports:
+        shown["MONGO_URL"] = f"mongodb://{LOOPBACK}:{ports[ServerProgram.MONGO]}/payment"
+    if ServerProgram.STRIPE in ports:
+        shown["STRIPE_API_BASE"] = f"http://{LOOPBACK}:{ports[ServerProgram.STRIPE]}"
+    shown["JWT_KEY"] = key
+    shown["PORT"] = str(ports[SERVICE])
     defaults = {"STRIPE_KEY": SANDBOX_KEY, "NATS_CLIENT_ID": NAME, "QUEUE_GROUP_NAME": NAME, "HOST": LOOPBACK}
-    told.update({name: value for name, value in defaults.items() if given(environ, name) is None})
-    return told
+    shown.update({name: value for name, value in defaults.items() if given(environ, name) is None})
+    return shown
 
 
-def server_environ(environ: Mapping[str, str], server: Server | None = None) -> dict[str, str]:
+def server_environ(environ: Mapping[str, str], server: ServerProgram | None = None) -> dict[str, str]:
     """The environment of a server of ours, without the secrets that it has no use for."""
-    secret = NOT_FOR_THE_SHOP if server is Server.SHOP else NOT_FOR_SERVERS
+    secret = NOT_FOR_THE_SHOP if server is ServerProgram.SHOP else NOT_FOR_SERVERS
     return {name: value for name, value in environ.items() if name not in secret}
 
 

@@ -18,13 +18,13 @@ CLUSTER_ID = "ticketing"
 
 
 class Broker(enum.StrEnum):
-    """What carries the events of a run: which program is `Server.NATS`. The value names its data's folder."""
+    """What carries the events of a run: which program is `ServerProgram.NATS`. The value names its data's folder."""
 
     JETSTREAM = "jetstream"
     STREAMING = "streaming"
 
 
-class Server(enum.StrEnum):
+class ServerProgram(enum.StrEnum):
     """A server of ours. The value names its log and its port."""
 
     NATS = "nats"
@@ -34,18 +34,18 @@ class Server(enum.StrEnum):
 
     def label(self, broker: Broker) -> str:
         """Its program, for a person."""
-        return _STREAMING_TITLE if (self, broker) == (Server.NATS, Broker.STREAMING) else _TITLES[self]
+        return _STREAMING_TITLE if (self, broker) == (ServerProgram.NATS, Broker.STREAMING) else _TITLES[self]
 
     def data(self, broker: Broker, home: Home) -> Path:
         """Its folder. Each broker has one of its own: neither can read the other's."""
-        return home.data(broker if (self, broker) == (Server.NATS, Broker.STREAMING) else self)
+        return home.data(broker if (self, broker) == (ServerProgram.NATS, Broker.STREAMING) else self)
 
 
 _TITLES = {
-    Server.NATS: "nats-server (JetStream)",
-    Server.MONGO: "nx-27017 (MongoDB's protocol)",
-    Server.STRIPE: "the Stripe sandbox",
-    Server.SHOP: "the shop's page",
+    ServerProgram.NATS: "nats-server (JetStream)",
+    ServerProgram.MONGO: "nx-27017 (MongoDB's protocol)",
+    ServerProgram.STRIPE: "the Stripe sandbox",
+    ServerProgram.SHOP: "the shop's page",
 }
 _STREAMING_TITLE = f"nats-streaming-server (cluster id {CLUSTER_ID})"
 
@@ -54,7 +54,7 @@ class ProgramMissingError(Exception):
     """A server's program is not installed."""
 
 
-def command(server: Server, broker: Broker, home: Home, port: int) -> list[str]:
+def command(server: ServerProgram, broker: Broker, home: Home, port: int) -> list[str]:
     """The command line of a server.
 
     Raises:
@@ -62,20 +62,20 @@ def command(server: Server, broker: Broker, home: Home, port: int) -> list[str]:
     """
     data, at = str(server.data(broker, home)), str(port)
     match server:
-        case Server.NATS if broker is Broker.STREAMING:
+        case ServerProgram.NATS if broker is Broker.STREAMING:
             place = ["-a", LOOPBACK, "-p", at, "-st", "file", "-dir", data]
             return [streaming_program(home), "-cid", CLUSTER_ID, *place]
-        case Server.NATS:
+        case ServerProgram.NATS:
             return [_program("nats-server"), "--addr", LOOPBACK, "--port", at, "--jetstream", "--store_dir", data]
-        case Server.MONGO:
+        case ServerProgram.MONGO:
             # Its log comes twice, to a file and to stderr: one is enough. Its own pid file would stop the next start.
             pid_file = home.pids / "mongo.nx.pid"
             pid_file.unlink(missing_ok=True)
             place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}/payment.db"]
             return [_program("nx-27017"), *place, "--pid-file", str(pid_file), "--log-file", "/dev/null"]
-        case Server.STRIPE:
+        case ServerProgram.STRIPE:
             return [sys.executable, "-m", "payment.stripe_sandbox", "--port", at, "--data", data]
-        case Server.SHOP:
+        case ServerProgram.SHOP:
             return [sys.executable, "-m", "payment.devstack.shop", "--port", at, "--home", str(home.path)]
 
 

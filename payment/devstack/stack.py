@@ -19,13 +19,13 @@ import msgspec
 import payment
 from payment.devstack import broker_program, plan
 from payment.devstack import ready_checks as probe
-from payment.devstack.bus import NeighbourError, Order
-from payment.devstack.child import Child, start_log_anew
+from payment.devstack.bus import PeerServiceError, PlacedOrder
+from payment.devstack.child import ChildProcess, start_log_anew
 from payment.devstack.home import Home, State
-from payment.devstack.orphans import end_survivors
+from payment.devstack.orphans import end_orphans
 from payment.devstack.peer_services import connected, new_order_id, signed_token, takes_tokens_of
-from payment.devstack.servers import Broker, Server, command
-from payment.devstack.tutorial import Guide, Shell, Voice
+from payment.devstack.servers import Broker, ServerProgram, command
+from payment.devstack.tutorial import Console, Shell, Tutorial
 
 EX_UNAVAILABLE = 69
 SERVICE_STOP_S = 25.0
@@ -70,7 +70,7 @@ class Stop:
             self.hurry.set()
 
 
-async def run(home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker = Broker.JETSTREAM) -> int:
+async def run(home: Home, environ: Mapping[str, str], console: Console, broker: Broker = Broker.JETSTREAM) -> int:
     """Run until told to stop; the exit code. Ends first what an earlier run could not.
 
     Raises:
@@ -82,12 +82,12 @@ async def run(home: Home, environ: Mapping[str, str], voice: Voice, broker: Brok
     stop = Stop()
     async with _signals(stop):
         with home.locked():
-            for name in await end_survivors(home.pids):
-                voice.say(f"ended the {name} that an earlier run had left behind")
+            for name in await end_orphans(home.pids):
+                console.say(f"ended the {name} that an earlier run had left behind")
             wanted = plan.servers_wanted(environ)
-            if Server.NATS in wanted and broker is Broker.STREAMING:
-                await broker_program.provide(home, plan.server_environ(environ), voice, stop.asked)
-            return 0 if stop.asked.is_set() else await Household(home, environ, voice, broker, began_s).live(stop)
+            if ServerProgram.NATS in wanted and broker is Broker.STREAMING:
+                await broker_program.provide(home, plan.server_environ(environ), console, stop.asked)
+            return 0 if stop.asked.is_set() else await Stack(home, environ, console, broker, began_s).live(stop)
 
 
 @asynccontextmanager
@@ -102,12 +102,14 @@ async def _signals(stop: Stop) -> AsyncIterator[None]:
             loop.remove_signal_handler(number)
 
 
-class Household:
+class Stack:
     """The children of one run, and what they were told."""
 
-    def __init__(self, home: Home, environ: Mapping[str, str], voice: Voice, broker: Broker, began_s: float) -> None:
+    def __init__(
+        self, home: Home, environ: Mapping[str, str], console: Console, broker: Broker, began_s: float
+    ) -> None:
         self._home = home
-        self._voice = voice
+        self._console = console
         self._broker = broker
         self._began_s = began_s
         state = home.read_state() or State()
@@ -115,22 +117,22 @@ class Household:
         self._ports = plan.choose_ports(environ, wanted, state.ports)
         self._key = plan.given(environ, "JWT_KEY") or home.key()
         if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
-            voice.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
-        self._told = plan.service_environ(environ, self._ports, self._key, broker)
+            console.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
+        self._shown = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
             State(
                 ports={**state.ports, **self._ports},
-                host=plan.reached_at(self._told),
-                queue_group=self._told["QUEUE_GROUP_NAME"],
+                host=plan.reached_at(self._shown),
+                queue_group=self._shown["QUEUE_GROUP_NAME"],
                 cluster_id=self._cluster_id,
-                own_nats=Server.NATS in wanted,
+                own_nats=ServerProgram.NATS in wanted,
                 own_key=plan.given(environ, "JWT_KEY") is None,
             )
         )
         self._servers = {server: self._server(server, environ) for server in wanted}
         self._up = {server: asyncio.Event() for server in wanted}
         program = Path(payment.__file__).parents[1] / "run.py"
-        self._service = Child(plan.SERVICE, plan.service_command(program), self._told, home, logged=False)
+        self._service = ChildProcess(plan.SERVICE, plan.service_command(program), self._shown, home, logged=False)
 
     async def live(self, stop: Stop) -> int:
         """Start everything, keep it up, and stop everything."""
@@ -143,16 +145,16 @@ class Household:
         finally:
             await _end(*work, asked)
             if self._service.running:
-                self._voice.say("stopping (again: at once)")
+                self._console.say("stopping (again: at once)")
             await self._service.stop(SERVICE_STOP_S, stop.hurry)
             await asyncio.gather(*(child.stop(SERVER_STOP_S, stop.hurry) for child in self._servers.values()))
 
-    def _server(self, server: Server, environ: Mapping[str, str]) -> Child:
+    def _server(self, server: ServerProgram, environ: Mapping[str, str]) -> ChildProcess:
         line = command(server, self._broker, self._home, self._ports[server])
         start_log_anew(self._home.log(server))
-        return Child(server, line, plan.server_environ(environ, server), self._home, logged=True)
+        return ChildProcess(server, line, plan.server_environ(environ, server), self._home, logged=True)
 
-    async def _keep(self, server: Server) -> int:
+    async def _keep(self, server: ServerProgram) -> int:
         """Keep a server up; returns an exit code once it can't be."""
         child, ends = self._servers[server], deque[float](maxlen=RESTARTS_MAX + 1)
         label = server.label(self._broker)
@@ -161,12 +163,12 @@ class Household:
             code = await self._watch(server, child)
             ends.append(time.monotonic())
             if len(ends) > RESTARTS_MAX and ends[-1] - ends[0] < RESTART_WINDOW_S:
-                self._voice.complain(f"{label} does not stay up; its last words stand in {child.log}")
+                self._console.complain(f"{label} does not stay up; its last words stand in {child.log}")
                 return EX_UNAVAILABLE
-            self._voice.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
+            self._console.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
             await asyncio.sleep(RESTART_DELAY_S)
 
-    async def _watch(self, server: Server, child: Child) -> int:
+    async def _watch(self, server: ServerProgram, child: ChildProcess) -> int:
         """Note when a server is up; returns its exit code when it has ended."""
         ended = asyncio.create_task(child.wait())
         try:
@@ -183,42 +185,44 @@ class Household:
         for up in self._up.values():
             await up.wait()
         await self._service.start()
-        guide = asyncio.create_task(self._show_guide())
+        tutorial = asyncio.create_task(self._show_tutorial())
         ended = asyncio.create_task(self._service.wait())
         try:
-            await asyncio.wait({guide, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if guide.done():
-                guide.result()
+            await asyncio.wait({tutorial, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if tutorial.done():
+                tutorial.result()
             code = await ended
         finally:
-            await _end(guide, ended)
-        self._voice.complain(f"the service ended with code {code}")
+            await _end(tutorial, ended)
+        self._console.complain(f"the service ended with code {code}")
         return code
 
-    async def _show_guide(self) -> None:
+    async def _show_tutorial(self) -> None:
         await self._until_ready()
         try:
             orders = await self._place_orders()
-        except NeighbourError as error:
-            self._voice.complain(f"no order could be published: {error}")
+        except PeerServiceError as error:
+            self._console.complain(f"no order could be published: {error}")
             orders = None
-        guide = Guide(
+        tutorial = Tutorial(
             base_url=self._base_url,
             took_s=time.monotonic() - self._began_s,
-            standing_on={server.value: self._where(server) for server in Server if server is not Server.SHOP},
+            standing_on={
+                server.value: self._where(server) for server in ServerProgram if server is not ServerProgram.SHOP
+            },
             page=self._page,
             orders=orders,
-            price=f"{DEMO_PRICE:g} {self._told.get('CURRENCY') or 'usd'}",
+            price=f"{DEMO_PRICE:g} {self._shown.get('CURRENCY') or 'usd'}",
             token=signed_token(self._key, DEMO_USER),
             shell=Shell.here(self._home.path),
             logs=str(self._home.logs),
         )
-        self._home.write_guide(msgspec.json.encode(guide))
-        self._voice.show(guide.fitting(self._voice))
+        self._home.write_tutorial(msgspec.json.encode(tutorial))
+        self._console.show(tutorial.fitting(self._console))
 
     async def _until_ready(self) -> None:
         """Until the service that answers is ready, and is the one that this run has started."""
-        host, port = plan.reached_at(self._told), self._ports[plan.SERVICE]
+        host, port = plan.reached_at(self._shown), self._ports[plan.SERVICE]
         next_word_s = time.monotonic() + PATIENCE_S
         told_account = False
         while True:
@@ -230,44 +234,52 @@ class Household:
                 why = f"another program answers on port {port}"
             elif plan.OTHER_ACCOUNT in why and not told_account:
                 told_account = True
-                self._voice.complain(plan.other_account(self._home.path, own_data=Server.MONGO in self._servers))
+                self._console.complain(
+                    plan.other_account(self._home.path, own_data=ServerProgram.MONGO in self._servers)
+                )
             if time.monotonic() > next_word_s:
-                self._voice.complain(f"the service is not ready yet: {why}")
+                self._console.complain(f"the service is not ready yet: {why}")
                 next_word_s += PATIENCE_S
             await asyncio.sleep(LOOK_S)
 
     async def _place_orders(self) -> tuple[str, str, str]:
         """Publish three orders, and wait until the service has taken them in."""
         orders = new_order_id(), new_order_id(), new_order_id()
-        async with connected(self._told["NATS_URL"], self._cluster_id, plan.nats_login(self._told)) as bus:
+        async with connected(self._shown["NATS_URL"], self._cluster_id, plan.nats_login(self._shown)) as bus:
             for order_id in orders:
                 stored = await bus.create(self._demo_order(order_id))
-                if not await bus.taken_in(stored, self._told["QUEUE_GROUP_NAME"], PATIENCE_S):
-                    raise NeighbourError("NATS has the order, and the service does not take it in")
+                if not await bus.taken_in(stored, self._shown["QUEUE_GROUP_NAME"], PATIENCE_S):
+                    raise PeerServiceError("NATS has the order, and the service does not take it in")
         return orders
 
-    def _demo_order(self, order_id: str) -> Order:
-        return Order(order_id=order_id, user_id=DEMO_USER, price=DEMO_PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
+    def _demo_order(self, order_id: str) -> PlacedOrder:
+        return PlacedOrder(
+            order_id=order_id, user_id=DEMO_USER, price=DEMO_PRICE, currency=None, expires_in_s=ORDER_LIFE_S
+        )
 
     @property
     def _cluster_id(self) -> str:
-        return plan.given(self._told, "NATS_CLUSTER_ID") or ""
+        return plan.given(self._shown, "NATS_CLUSTER_ID") or ""
 
     @property
     def _base_url(self) -> str:
-        host = plan.reached_at(self._told)
+        host = plan.reached_at(self._shown)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._ports[plan.SERVICE]}"
 
     @property
     def _page(self) -> str | None:
         """The address of the shop's page; None where Stripe is not the sandbox."""
-        return f"http://{probe.LOOPBACK}:{self._ports[Server.SHOP]}/" if Server.SHOP in self._servers else None
+        return (
+            f"http://{probe.LOOPBACK}:{self._ports[ServerProgram.SHOP]}/"
+            if ServerProgram.SHOP in self._servers
+            else None
+        )
 
-    def _where(self, server: Server) -> str:
+    def _where(self, server: ServerProgram) -> str:
         if server in self._servers:
             where = f"port {self._ports[server]}, data in {server.data(self._broker, self._home)}/"
             return f"{server.label(self._broker)} on {where}"
-        return plan.foreign_place(server, self._told)
+        return plan.foreign_place(server, self._shown)
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:

@@ -28,7 +28,7 @@ ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 """The colours, which take no room."""
 
 
-class Voice:
+class Console:
     """Writes sentences to a stream."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ def payment_line(base_url: str, token: str, payment_id: str) -> str:
     return shlex.join([*words, "-w", r"\n"])
 
 
-class Guide(Struct, frozen=True, kw_only=True):
+class Tutorial(Struct, frozen=True, kw_only=True):
     """All that the guide needs to know. Without orders (none could be published) it shows none.
 
     `page` is the address of the shop's page; None where there is none. `logs` is the folder of the servers' logs.
@@ -104,9 +104,9 @@ class Guide(Struct, frozen=True, kw_only=True):
     shell: Shell
     logs: str
 
-    def fitting(self, voice: Voice) -> str:
+    def fitting(self, console: Console) -> str:
         """The guide, or the start of it where a terminal is too low for all: the line that pays stands last then."""
-        whole, size = self.text(voice), voice.size
+        whole, size = self.text(console), console.size
         if size is None or self.orders is None or rows_of(whole, size.columns) < size.lines:
             return whole
         rows = {
@@ -114,21 +114,21 @@ class Guide(Struct, frozen=True, kw_only=True):
             "all there is to try": self.shell.command("guide"),
             "stop": "Ctrl-C. The next run finds its data.",
         }
-        head = voice.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
-        step = voice.paint(f"An order of {self.price} came in over NATS. Pay it, in another terminal:", BOLD)
-        line = voice.paint(self._pay(self.orders[0], GOOD_CARD), CYAN)
-        return "\n" + "\n\n".join([head, _table(rows, voice), step, line]) + "\n"
+        head = console.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
+        step = console.paint(f"An order of {self.price} came in over NATS. Pay it, in another terminal:", BOLD)
+        line = console.paint(self._pay(self.orders[0], GOOD_CARD), CYAN)
+        return "\n" + "\n\n".join([head, _table(rows, console), step, line]) + "\n"
 
-    def text(self, voice: Voice) -> str:
+    def text(self, console: Console) -> str:
         """The whole guide, ready to be shown."""
-        parts = [self._head(voice), *(self._steps(voice) if self.orders else ()), self._foot(voice)]
+        parts = [self._head(console), *(self._steps(console) if self.orders else ()), self._foot(console)]
         return "\n" + "\n\n".join(parts) + "\n"
 
-    def _head(self, voice: Voice) -> str:
-        ready = voice.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
+    def _head(self, console: Console) -> str:
+        ready = console.paint(f"Ready after {self.took_s:.1f} s at {self.base_url}", BOLD, GREEN)
         return "\n".join([ready, *(f"  {name:8} {where}" for name, where in self.standing_on.items())])
 
-    def _steps(self, voice: Voice) -> list[str]:
+    def _steps(self, console: Console) -> list[str]:
         if self.orders is None:
             return []
         first, second, third = self.orders
@@ -142,7 +142,7 @@ class Guide(Struct, frozen=True, kw_only=True):
             ("Cancel the order that was paid, and see the refund:", self.shell.command("cancel", first)),
         )
         return [
-            f"{voice.paint(f'{number}. {what}', BOLD)}\n\n{voice.paint(line, CYAN)}"
+            f"{console.paint(f'{number}. {what}', BOLD)}\n\n{console.paint(line, CYAN)}"
             for number, (what, line) in enumerate(steps, 1)
         ]
 
@@ -153,7 +153,7 @@ class Guide(Struct, frozen=True, kw_only=True):
         """Where the bank's page leads back to: the shop's page of the order, or anything of ours that answers a GET."""
         return f"{self.page}?order={order_id}" if self.page else f"{self.base_url}/healthz"
 
-    def _foot(self, voice: Voice) -> str:
+    def _foot(self, console: Console) -> str:
         rows = {
             **({"pay in a browser": self.page} if self.page else {}),
             "more orders": self.shell.command("order", "--price", "19.99", "--user", "u1"),
@@ -165,7 +165,7 @@ class Guide(Struct, frozen=True, kw_only=True):
             "logs": f"the service's here, on stdout; the servers' in {self.logs}/",
             "stop": "Ctrl-C. The next run finds its data.",
         }
-        return _table(rows, voice)
+        return _table(rows, console)
 
 
 def rows_of(text: str, columns: int) -> int:
@@ -174,5 +174,5 @@ def rows_of(text: str, columns: int) -> int:
     return sum(max(1, math.ceil(len(line) / columns)) for line in lines)
 
 
-def _table(rows: Mapping[str, str], voice: Voice) -> str:
-    return "\n".join(f"{voice.paint(f'{name:19}', DIM)} {what}" for name, what in rows.items())
+def _table(rows: Mapping[str, str], console: Console) -> str:
+    return "\n".join(f"{console.paint(f'{name:19}', DIM)} {what}" for name, what in rows.items())

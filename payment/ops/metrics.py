@@ -55,7 +55,7 @@ class Family(Generic[M]):
         return child
 
 
-class Row(NamedTuple):
+class MetricDescription(NamedTuple):
     """A metric as the documents list it. `name` is that of its samples: a counter's ends in `_total`."""
 
     name: str
@@ -69,7 +69,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._rows: list[Row] = []
+        self._rows: list[MetricDescription] = []
         ProcessCollector(registry=self.registry)
 
         # HTTP.
@@ -195,7 +195,7 @@ class Metrics:
         """The exposition, to be sent as `CONTENT_TYPE`."""
         return generate_latest(self.registry)
 
-    def table(self) -> tuple[Row, ...]:
+    def table(self) -> tuple[MetricDescription, ...]:
         """Every metric of ours, in the order above."""
         return tuple(self._rows)
 
@@ -206,15 +206,15 @@ class Metrics:
         return "\n".join(head + rows)
 
     def _counter(self, name: str, text: str) -> Counter:
-        self._rows.append(Row(name, "counter", (), text))
+        self._rows.append(MetricDescription(name, "counter", (), text))
         return Counter(name, text, registry=self.registry)
 
     def _counters(self, name: str, text: str, *labels: str) -> Family[Counter]:
-        self._rows.append(Row(name, "counter", labels, text))
+        self._rows.append(MetricDescription(name, "counter", labels, text))
         return Family(Counter(name, text, labels, registry=self.registry))
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        self._rows.append(Row(name, "gauge", (), text))
+        self._rows.append(MetricDescription(name, "gauge", (), text))
         return Gauge(name, text, registry=self.registry)
 
     def _state(self, name: str, text: str) -> Gauge:
@@ -224,13 +224,13 @@ class Metrics:
         return gauge
 
     def _gauges(self, name: str, text: str, *labels: str) -> Family[Gauge]:
-        self._rows.append(Row(name, "gauge", labels, text))
+        self._rows.append(MetricDescription(name, "gauge", labels, text))
         return Family(Gauge(name, text, labels, registry=self.registry))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        self._rows.append(Row(name, "histogram", (), text))
+        self._rows.append(MetricDescription(name, "histogram", (), text))
         return Histogram(name, text, buckets=buckets, registry=self.registry)
 
     def _histograms(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
-        self._rows.append(Row(name, "histogram", labels, text))
+        self._rows.append(MetricDescription(name, "histogram", labels, text))
         return Family(Histogram(name, text, labels, buckets=buckets, registry=self.registry))

@@ -33,7 +33,7 @@ class Handover(Struct, frozen=True):
         return "Handover()"
 
 
-class Intent(Struct, frozen=True):
+class IntentAnswer(Struct, frozen=True):
     """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
 
     `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
@@ -155,10 +155,10 @@ class Permission(enum.Enum):
     REFUND = "refund"
 
 
-CreateOutcome = Intent | Refused | NotYet | Unclear
-ConfirmOutcome = Intent | Declined | Refused | UnexpectedState | NotYet | Unclear
-RetrieveOutcome = Intent | NotYet | Unclear
-CancelOutcome = Intent | UnexpectedState | NotYet | Unclear
+CreateOutcome = IntentAnswer | Refused | NotYet | Unclear
+ConfirmOutcome = IntentAnswer | Declined | Refused | UnexpectedState | NotYet | Unclear
+RetrieveOutcome = IntentAnswer | NotYet | Unclear
+CancelOutcome = IntentAnswer | UnexpectedState | NotYet | Unclear
 ListOutcome = Charges | NotYet | Unclear
 RefundOutcome = Refunded | ChargedBack | Blocked | NotYet | Unclear
 FindRefundOutcome = Refunded | ChargedBack | Blocked | NotRefunded | NotYet | Unclear
@@ -177,7 +177,9 @@ class CardProcessor(Protocol):
         """Look at the intent and its latest charge."""
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
-        """Cancel the intent. One that is canceled already counts as `Intent` with that status or `UnexpectedState`."""
+        """Cancel the intent. One that is canceled already counts as `IntentAnswer` with that status or
+        `UnexpectedState`.
+        """
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
         """List the charges of the order's transfer group, every page of them."""

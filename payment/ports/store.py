@@ -29,7 +29,7 @@ class Committed(enum.Enum):
     """Confirmed by a majority, and journaled."""
     CONFLICT = "conflict"
     """Somebody else wrote a revision first, or this very write had been applied before and its answer lost."""
-    UNWRITABLE = "unwritable"
+    REJECTED_DOCUMENT = "unwritable"
     """This document can't be encoded or is refused by the store for good; the others of its commit are not touched."""
     REFUSED = "refused"
     """The store takes no write of it now (a full disk, a missing right, no primary): it was certainly not written."""
@@ -147,7 +147,7 @@ class OrderStore(Protocol):
     async def dead_letters_kept(self) -> int:
         """How many dead letters there are, as the store counts them cheaply. Raises StoreUnavailable."""
 
-    async def bury(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, letter: DeadLetter) -> bool:
         """Keep a dead letter. True once it is kept, now or before; never because another has its identity.
 
         Raises StoreUnavailable.

@@ -26,7 +26,7 @@ answered it remembers, over a restart and over a kill -9. `/` is a page of what 
     faults.py           which request breaks, and in what way
     wire.py             how an answer leaves, whole or broken
     rate_limits.py             rate limits
-    books.py            all that must survive, in one SQLite file
+    database.py         all that must survive, in one SQLite file
     intent_records.py   the rows of intents; event_records.py: of events; pages.py: a page of rows
     objects.py          Stripe's objects as they stand on the wire; intent_objects.py: those around an intent
     params.py           a form-encoded request, read strictly

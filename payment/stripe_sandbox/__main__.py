@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from payment.stripe_sandbox.app import Settings
-from payment.stripe_sandbox.database import BooksInUseError
+from payment.stripe_sandbox.app import SandboxSettings
+from payment.stripe_sandbox.database import DatabaseInUseError
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S
 from payment.stripe_sandbox.parent_death import ParentGoneError, parent_gone, tie_to_parent
@@ -82,7 +82,7 @@ def main() -> int:
         if options.die_with_parent:
             tie_to_parent(parent_pid)
         asyncio.run(_run(options, parent_pid))
-    except (BooksInUseError, ParentGoneError, OSError) as error:
+    except (DatabaseInUseError, ParentGoneError, OSError) as error:
         print(f"stripe sandbox: {error}", file=sys.stderr)
         return EXIT_UNAVAILABLE
     return 0
@@ -94,7 +94,7 @@ async def _run(options: argparse.Namespace, parent_pid: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    settings = Settings(
+    settings = SandboxSettings(
         latency_ms=options.latency_ms,
         rate_per_s=options.rate_per_s,
         account_rate_per_s=options.account_rate_per_s,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from payment.stripe_sandbox.calls import Endpoint
 from payment.stripe_sandbox.charging import Charging
 from payment.stripe_sandbox.confirming import Confirming
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.disputes import Disputes
 from payment.stripe_sandbox.endpoints import Endpoints
 from payment.stripe_sandbox.events import Events
@@ -16,26 +16,26 @@ from payment.stripe_sandbox.expand import Expander
 from payment.stripe_sandbox.instruments import Instruments
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 from payment.stripe_sandbox.intents import Intents
-from payment.stripe_sandbox.objects import Dispute, Refund
+from payment.stripe_sandbox.objects import Dispute, RefundObject
 from payment.stripe_sandbox.webhooks import Webhooks
 
 
 class Account:
     """Every endpoint of one account, over its stored objects."""
 
-    def __init__(self, books: Books, refund_delay_s: float, charges: Callable[[], bool]) -> None:
+    def __init__(self, database: Database, refund_delay_s: float, charges: Callable[[], bool]) -> None:
         """`charges` says whether the account may use the Charges API."""
-        self.books = books
-        self.events = Events(books)
-        self.expander = Expander(books)
-        charging = Charging(books, self.events)
-        self._instruments = Instruments(books)
-        self._confirming = Confirming(books, self.events, self._instruments, charging)
-        self._intents = Intents(books, self.events, self._instruments, self._confirming)
-        self.webhooks = Webhooks(books)
-        self._disputes = Disputes(books, self.events)
+        self.database = database
+        self.events = Events(database)
+        self.expander = Expander(database)
+        charging = Charging(database, self.events)
+        self._instruments = Instruments(database)
+        self._confirming = Confirming(database, self.events, self._instruments, charging)
+        self._intents = Intents(database, self.events, self._instruments, self._confirming)
+        self.webhooks = Webhooks(database)
+        self._disputes = Disputes(database, self.events)
         self._endpoints = Endpoints(
-            books, self.events, charging, self._instruments, refund_delay_s=refund_delay_s, charges=charges
+            database, self.events, charging, self._instruments, refund_delay_s=refund_delay_s, charges=charges
         )
 
     def table(self) -> tuple[Endpoint, ...]:
@@ -51,18 +51,18 @@ class Account:
 
     def settle(self) -> None:
         """Bring refunds and payments that take time up to the sandbox's clock."""
-        due_at = self.books.next_settlement_at()
-        if due_at is None or due_at > self.books.now():
+        due_at = self.database.next_settlement_at()
+        if due_at is None or due_at > self.database.now():
             return
-        with self.books.transaction():
+        with self.database.transaction():
             self._endpoints.settle_refunds()
-            for intent in self.books.intents.to_settle(self.books.now()):
+            for intent in self.database.intents.to_settle(self.database.now()):
                 self._confirming.settle(intent)
 
     def answer_bank(self, intent: PaymentIntent, authenticated: bool) -> PaymentIntent | None:
         """The customer has answered at the bank: what became of the intent, or None if it waits for no answer."""
-        with self.books.transaction():
-            current = self.books.intents.get(intent.id)
+        with self.database.transaction():
+            current = self.database.intents.get(intent.id)
             if current is None or current.status != "requires_action":
                 return None
             if authenticated:
@@ -71,20 +71,20 @@ class Account:
                 self._confirming.not_authenticated(current, None)
         return current
 
-    def fail_refund(self, refund_id: str) -> Refund | None:
+    def fail_refund(self, refund_id: str) -> RefundObject | None:
         """The bank returns a refund. None: there is none of this id, or it has failed already."""
-        with self.books.transaction():
-            refund = self.books.refund(refund_id)
+        with self.database.transaction():
+            refund = self.database.refund(refund_id)
             return refund if refund is not None and self._endpoints.fail_refund(refund) else None
 
     def dispute(self, charge_id: str) -> Dispute | None:
         """The bank disputes a charge. None: there is none of this id that has succeeded."""
-        with self.books.transaction():
-            charge = self.books.charge(charge_id)
+        with self.database.transaction():
+            charge = self.database.charge(charge_id)
             return None if charge is None else self._disputes.open(charge)
 
     def decide(self, dispute_id: str, *, won: bool) -> Dispute | None:
         """The bank decides a dispute. None: there is none of this id, or it was decided so before."""
-        with self.books.transaction():
-            dispute = self.books.dispute(dispute_id)
+        with self.database.transaction():
+            dispute = self.database.dispute(dispute_id)
             return dispute if dispute is not None and self._disputes.decide(dispute, won=won) else None

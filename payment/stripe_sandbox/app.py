@@ -23,17 +23,17 @@ from msgspec import Struct
 
 from payment.stripe_sandbox import errors
 from payment.stripe_sandbox.account import Account
-from payment.stripe_sandbox.calls import Call, Endpoint
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import ApiCall, Endpoint
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.deliveries import Deliverer
 from payment.stripe_sandbox.endpoints import REFUND_DELAY_S
-from payment.stripe_sandbox.errors import Answer, ApiError, ExecutionError
+from payment.stripe_sandbox.errors import ApiError, ExecutionError, SandboxAnswer
 from payment.stripe_sandbox.events import API_VERSION
 from payment.stripe_sandbox.faults import FaultKind, Faults
 from payment.stripe_sandbox.idempotency import KEY_LIFE_S, IdempotencyKeys, KeyedRequest
 from payment.stripe_sandbox.objects import new_id
 from payment.stripe_sandbox.params import Params
-from payment.stripe_sandbox.rate_limits import ACCOUNT_RATE_PER_S, RATE_PER_S, Pace
+from payment.stripe_sandbox.rate_limits import ACCOUNT_RATE_PER_S, RATE_PER_S, RateLimits
 from payment.stripe_sandbox.wire import send
 
 VERSION_FORMAT = re.compile(r"(\d{4}-\d{2}-\d{2})(\.[a-z]+)?", re.ASCII)
@@ -56,7 +56,7 @@ REFUSING = frozenset(
 SERVER_ERRORS = (FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER)
 
 
-class Settings(Struct, kw_only=True):
+class SandboxSettings(Struct, kw_only=True):
     """What can be set when the sandbox starts; the first four also later, over `/_sandbox/settings`."""
 
     latency_ms: float = 0.0
@@ -72,7 +72,7 @@ class Settings(Struct, kw_only=True):
     """Where a browser finds the sandbox's pages; by default where the request that leads there was sent."""
 
     def __repr__(self) -> str:
-        return f"Settings(latency_ms={self.latency_ms}, rate_per_s={self.rate_per_s})"
+        return f"SandboxSettings(latency_ms={self.latency_ms}, rate_per_s={self.rate_per_s})"
 
 
 class Sandbox:
@@ -80,24 +80,24 @@ class Sandbox:
 
     def __init__(
         self,
-        books: Books,
-        settings: Settings,
+        database: Database,
+        settings: SandboxSettings,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Random | None = None,
     ) -> None:
-        self.books = books
+        self.database = database
         self.settings = settings
-        self.pace = Pace(settings.rate_per_s, monotonic)
+        self.rate_limits = RateLimits(settings.rate_per_s, monotonic)
         if settings.account_rate_per_s is None:
             settings.account_rate_per_s = ACCOUNT_RATE_PER_S if settings.rate_per_s else 0
-        self.account_pace = Pace(settings.account_rate_per_s, monotonic)
+        self.account_rate_limits = RateLimits(settings.account_rate_per_s, monotonic)
         self.faults = Faults(random or Random())  # not a secret: it only decides which request breaks
         self.counts: dict[str, Counter[str]] = {}
         self.closing = asyncio.Event()
-        self._keys = IdempotencyKeys(books, settings.key_life_s)
+        self._keys = IdempotencyKeys(database, settings.key_life_s)
         self._sleep = sleep
-        self.account = Account(books, settings.refund_delay_s, lambda: settings.charges)
+        self.account = Account(database, settings.refund_delay_s, lambda: settings.charges)
         self.endpoints = self.account.table()
         self._late: set[asyncio.Task[None]] = set()
 
@@ -139,8 +139,8 @@ class Sandbox:
         if fault is FaultKind.LATE:
             await request.read()
             self._land_later(endpoint, request, request_id, delay_ms)
-            self._count(endpoint.name, Answer(0, b""), fault)
-            return await send(request, Answer(0, b""), fault, self.closing)
+            self._count(endpoint.name, SandboxAnswer(0, b""), fault)
+            return await send(request, SandboxAnswer(0, b""), fault, self.closing)
         try:
             if fault in REFUSING:
                 await self._sleep_ms(delay_ms)
@@ -153,7 +153,7 @@ class Sandbox:
     async def _words(self, endpoint: Endpoint, request: web.Request) -> str:
         """All that a request names, for the faults that are about something."""
         words = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
-        intent = self.books.intents.get(request.match_info.get("id", ""))
+        intent = self.database.intents.get(request.match_info.get("id", ""))
         return words if intent is None else f"{words} {intent.transfer_group}"
 
     def _land_later(self, endpoint: Endpoint, request: web.Request, request_id: str, delay_ms: int) -> None:
@@ -173,25 +173,25 @@ class Sandbox:
 
     async def _answer(
         self, endpoint: Endpoint, request: web.Request, request_id: str, fault: FaultKind | None, delay_ms: int
-    ) -> Answer:
+    ) -> SandboxAnswer:
         publishable = self._authorize(request, fault)
         if publishable and not endpoint.public:
             raise errors.secret_key_required()
         if fault is FaultKind.FORBIDDEN:
             key = _api_key(request.headers.get("Authorization", "")) or ""
             right = f"rak_{endpoint.returns}_{'read' if endpoint.method == 'GET' else 'write'}"
-            raise errors.forbidden(key, self.books.account_id, right)
+            raise errors.forbidden(key, self.database.account_id, right)
         self._check_rate(endpoint, fault)
         if fault is FaultKind.LOCK_TIMEOUT:
             raise errors.lock_timeout()
         if fault in REFUSING:
-            return Answer(0, b"")  # `send` breaks the connection, or sends its own page: this is never seen
+            return SandboxAnswer(0, b"")  # `send` breaks the connection, or sends its own page: this is never seen
         _check_version(request)
         params = await _read_params(request)
         expand = self.account.expander.check(endpoint.returns, endpoint.lists, params.listed("expand"))
         keyed = _keyed(request, params, request_id)
         processing = fault is FaultKind.PROCESSING
-        call = Call(
+        call = ApiCall(
             params=params,
             object_id=request.match_info.get("id", ""),
             publishable=publishable,
@@ -212,16 +212,16 @@ class Sandbox:
     def _execute(
         self,
         endpoint: Endpoint,
-        call: Call,
+        call: ApiCall,
         expand: list[list[str]],
         keyed: KeyedRequest | None,
         fault: FaultKind | None,
-    ) -> Answer:
+    ) -> SandboxAnswer:
         """Act and keep the answer, both or neither. What raises ApiError leaves no trace."""
         self.account.settle()
         if endpoint.method == "GET":
             return errors.server_error() if fault in SERVER_ERRORS else self._act(endpoint, call, expand)
-        with self.books.transaction():
+        with self.database.transaction():
             answer = errors.server_error()
             if fault is not FaultKind.ERROR_BEFORE:
                 acted = self._act_or_fail(endpoint, call, expand)
@@ -230,26 +230,26 @@ class Sandbox:
                 self._keys.keep(keyed, answer)
         return answer
 
-    def _act_or_fail(self, endpoint: Endpoint, call: Call, expand: list[list[str]]) -> Answer:
+    def _act_or_fail(self, endpoint: Endpoint, call: ApiCall, expand: list[list[str]]) -> SandboxAnswer:
         """Act; an error of the execution undoes what it did, and is the answer that is kept."""
         try:
-            with self.books.attempt():
+            with self.database.attempt():
                 return self._act(endpoint, call, expand)
         except ExecutionError as failed:
             return failed.answer
 
-    def _act(self, endpoint: Endpoint, call: Call, expand: list[list[str]]) -> Answer:
+    def _act(self, endpoint: Endpoint, call: ApiCall, expand: list[list[str]]) -> SandboxAnswer:
         result = endpoint.act(call)
-        if isinstance(result, Answer):
+        if isinstance(result, SandboxAnswer):
             return result
         shown = self.account.expander.expanded(result, expand) if expand else result
-        return Answer(200, msgspec.json.encode(shown))
+        return SandboxAnswer(200, msgspec.json.encode(shown))
 
     def _check_rate(self, endpoint: Endpoint, fault: FaultKind | None) -> None:
         """Raise ApiError (429) if this is one request too many, for its endpoint or for the account."""
-        if fault is FaultKind.RATE_LIMIT or not self.pace.admits(endpoint.name):
+        if fault is FaultKind.RATE_LIMIT or not self.rate_limits.admits(endpoint.name):
             raise errors.rate_limited("endpoint-rate")
-        if not self.account_pace.admits(ACCOUNT):
+        if not self.account_rate_limits.admits(ACCOUNT):
             raise errors.rate_limited("global-rate")
 
     def _authorize(self, request: web.Request, fault: FaultKind | None) -> bool:
@@ -277,7 +277,7 @@ class Sandbox:
         if milliseconds:
             await self._sleep(milliseconds / 1000)
 
-    def _count(self, endpoint: str, answer: Answer, fault: FaultKind | None) -> None:
+    def _count(self, endpoint: str, answer: SandboxAnswer, fault: FaultKind | None) -> None:
         """Count a request by its status, or by the fault that kept its client from seeing one."""
         counts = self.counts.setdefault(endpoint, Counter())
         counts["requests"] += 1
@@ -289,7 +289,7 @@ class Sandbox:
 
 
 async def _preflight(_: web.Request) -> web.Response:
-    """Answer a preflight request: whether a page of another origin may send the request that follows."""
+    """SandboxAnswer a preflight request: whether a page of another origin may send the request that follows."""
     headers = {
         **ANY_ORIGIN,
         "Access-Control-Allow-Methods": "GET, POST",
@@ -311,7 +311,7 @@ def _check_version(request: web.Request) -> None:
         raise errors.wrong_version(version) from error
 
 
-def _signed(answer: Answer, request: web.Request, request_id: str, public: bool) -> Answer:
+def _signed(answer: SandboxAnswer, request: web.Request, request_id: str, public: bool) -> SandboxAnswer:
     """The headers that every answer has, beside its own; those of a `public` endpoint may be read by any page."""
     answer.headers = {
         "Request-Id": request_id,

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 
 ORDER_ID = "orderId"
 """The metadata by which the payment service names an order."""
@@ -31,8 +31,8 @@ class OrderAudit(Struct):
     kept: list[str] = []
 
 
-def audit(books: Books, requests: Mapping[str, Counter[str]]) -> dict[str, Any]:
-    intents, charges = books.intents.all(), books.all_charges()
+def audit(database: Database, requests: Mapping[str, Counter[str]]) -> dict[str, Any]:
+    intents, charges = database.intents.all(), database.all_charges()
     orders: dict[str, OrderAudit] = {}
     for intent in intents:
         intent.client_secret = None
@@ -50,14 +50,14 @@ def audit(books: Books, requests: Mapping[str, Counter[str]]) -> dict[str, Any]:
     return {
         "intents": intents,
         "charges": charges,
-        "refunds": books.all_refunds(),
-        "disputes": books.all_disputes(),
+        "refunds": database.all_refunds(),
+        "disputes": database.all_disputes(),
         "succeeded_by_intent": succeeded_by_intent,
         "orders": orders,
         "keys": {
-            "kept": books.keys_kept(),
-            "reused_late": books.keys_reused_late(),
-            "parameter_sets": books.parameter_sets(),
+            "kept": database.keys_kept(),
+            "reused_late": database.keys_reused_late(),
+            "parameter_sets": database.parameter_sets(),
         },
         "requests": requests,
     }

@@ -84,7 +84,7 @@ class BankPage:
         )
 
     def _awaiting(self, request: web.Request) -> PaymentIntent | None:
-        return self._account.books.intents.awaiting(request.match_info["id"])
+        return self._account.database.intents.awaiting(request.match_info["id"])
 
 
 def _return_url(url: str, intent: PaymentIntent) -> str:

@@ -1,12 +1,12 @@
-"""What an endpoint is: a route, what it gets (`Call`), what it gives back (`Result`)."""
+"""What an endpoint is: a route, what it gets (`ApiCall`), what it gives back (`Result`)."""
 
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.errors import Answer, ApiError, no_such
-from payment.stripe_sandbox.pages import Page
+from payment.stripe_sandbox.errors import ApiError, SandboxAnswer, no_such
+from payment.stripe_sandbox.pages import ObjectPage
 from payment.stripe_sandbox.params import Params
 
 PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created", "created[*]")
@@ -16,11 +16,11 @@ CONNECT = ("application_fee", "application_fee_amount", "destination", "on_behal
 UNSUPPORTED = (*CUSTOMERS, *CONNECT, "destination[*]", "transfer_data[*]")
 """Parameters that are known and refused by name: `refuse_unsupported`."""
 
-Result = Struct | dict[str, Any] | Answer
+Result = Struct | dict[str, Any] | SandboxAnswer
 """An object, a list, or an answer that is already made up: a declined card."""
 
 
-class Call(Struct):
+class ApiCall(Struct):
     """One request that is about to be executed."""
 
     params: Params
@@ -42,7 +42,7 @@ class Endpoint(Struct, frozen=True):
     name: str
     method: str
     path: str
-    act: Callable[[Call], Result]
+    act: Callable[[ApiCall], Result]
     returns: str
     """The object that it returns, or that its list holds: what `expand` can be asked of it."""
     public: bool = False
@@ -53,7 +53,7 @@ class Endpoint(Struct, frozen=True):
         return self.name.endswith(".list")
 
 
-def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> Page:
+def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> ObjectPage:
     """The page that a list's parameters ask for. `find` looks a `kind` up by its id."""
     after, before = params.text("starting_after"), params.text("ending_before")
     if after is not None and before is not None:
@@ -61,7 +61,7 @@ def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> 
     for name, mark in (("starting_after", after), ("ending_before", before)):
         if mark is not None and find(mark) is None:
             raise no_such(kind, mark, param=name)
-    return Page(params.page_limit(), after, before, params.times("created"))
+    return ObjectPage(params.page_limit(), after, before, params.times("created"))
 
 
 def refuse_unsupported(params: Params) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.calls import Call
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import ApiCall
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.objects import (
     Charge,
@@ -46,19 +46,19 @@ class Purchase(Struct, kw_only=True):
 class Charging:
     """Makes charges and settles pending ones, each with its event."""
 
-    def __init__(self, books: Books, events: Events) -> None:
-        self._books = books
+    def __init__(self, database: Database, events: Events) -> None:
+        self._database = database
         self._events = events
 
-    def charge(self, purchase: Purchase, call: Call | None) -> Charge:
-        charge = _new_charge(purchase, int(self._books.now()))
-        self._books.add_charge(charge, purchase.card)
+    def charge(self, purchase: Purchase, call: ApiCall | None) -> Charge:
+        charge = _new_charge(purchase, int(self._database.now()))
+        self._database.add_charge(charge, purchase.card)
         self._record(charge, purchase.card, call)
         return charge
 
-    def settle(self, charge: Charge, decline: Decline | None, call: Call | None) -> None:
+    def settle(self, charge: Charge, decline: Decline | None, call: ApiCall | None) -> None:
         """End a pending charge."""
-        card = card_of(self._books.card_of(charge.id))
+        card = card_of(self._database.card_of(charge.id))
         charge.status = "failed" if decline else "succeeded"
         charge.paid = charge.captured = decline is None
         charge.amount_captured = 0 if decline else charge.amount
@@ -67,14 +67,14 @@ class Charging:
         charge.failure_message = decline.message if decline else None
         charge.outcome = outcome_of(card, decline)
         charge.disputed = card.disputed and decline is None
-        self._books.change_charge(charge)
-        self._record(charge, self._books.card_of(charge.id), call)
+        self._database.change_charge(charge)
+        self._record(charge, self._database.card_of(charge.id), call)
 
-    def _record(self, charge: Charge, card: str, call: Call | None) -> None:
+    def _record(self, charge: Charge, card: str, call: ApiCall | None) -> None:
         self._events.record(f"charge.{charge.status}", charge, call)
         if charge.disputed:
-            dispute = new_dispute(charge, card_of(card), int(self._books.now()))
-            self._books.add_dispute(dispute)
+            dispute = new_dispute(charge, card_of(card), int(self._database.now()))
+            self._database.add_dispute(dispute)
             self._events.record("charge.dispute.created", dispute, call)
 
 

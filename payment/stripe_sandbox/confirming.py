@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import msgspec
 
-from payment.stripe_sandbox.calls import Call, Result
+from payment.stripe_sandbox.calls import ApiCall, Result
 from payment.stripe_sandbox.charging import Charging, Purchase
-from payment.stripe_sandbox.database import Books
-from payment.stripe_sandbox.errors import Answer, ErrorDetail, ExecutionError, card_error
+from payment.stripe_sandbox.database import Database
+from payment.stripe_sandbox.errors import ErrorDetail, ExecutionError, SandboxAnswer, card_error
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments
 from payment.stripe_sandbox.intent_objects import PUBLIC_FIELDS, PaymentIntent, authentication_failure
@@ -37,9 +37,9 @@ NO_RETURN_URL = (
 class Confirming:
     """Confirms intents, and carries on those that waited."""
 
-    def __init__(self, books: Books, events: Events, instruments: Instruments, charging: Charging) -> None:
-        self._books = books
-        self._records = books.intents
+    def __init__(self, database: Database, events: Events, instruments: Instruments, charging: Charging) -> None:
+        self._database = database
+        self._records = database.intents
         self._events = events
         self._instruments = instruments
         self._charging = charging
@@ -58,7 +58,7 @@ class Confirming:
         intent.next_action = None
         return True
 
-    def confirm(self, intent: PaymentIntent, plan: ConfirmPlan, call: Call) -> Result:
+    def confirm(self, intent: PaymentIntent, plan: ConfirmPlan, call: ApiCall) -> Result:
         """One attempt to pay. Raise ExecutionError if the intent's state or the instrument does not allow it."""
         _refuse_unless_open(intent, call)
         stored = self._instrument(intent, plan, call)
@@ -83,13 +83,13 @@ class Confirming:
             return self._await_customer(intent, plan, call)
         return self._pay(intent, stored, call, three_d_secure=None)
 
-    def authenticated(self, intent: PaymentIntent, call: Call | None) -> None:
+    def authenticated(self, intent: PaymentIntent, call: ApiCall | None) -> None:
         """The customer has authenticated at the bank: the card is charged now."""
         stored = self._stored(intent)
         intent.next_action = None
         self._pay(intent, stored, call, three_d_secure=_authenticated())
 
-    def not_authenticated(self, intent: PaymentIntent, call: Call | None) -> None:
+    def not_authenticated(self, intent: PaymentIntent, call: ApiCall | None) -> None:
         """The customer has failed or refused to authenticate: nothing is charged."""
         intent.last_payment_error = authentication_failure(self._stored(intent).object)
         self._needs_instrument(intent, call)
@@ -97,7 +97,7 @@ class Confirming:
     def settle(self, intent: PaymentIntent) -> None:
         """The end of `processing`: the charge that is pending succeeds, or fails as its card does."""
         assert intent.latest_charge is not None, "an intent in processing has a pending charge"
-        charge = self._books.charge(intent.latest_charge)
+        charge = self._database.charge(intent.latest_charge)
         assert charge is not None, "charges are never deleted"
         stored = self._stored(intent)
         decline = card_of(stored.card).decline
@@ -107,7 +107,7 @@ class Confirming:
         else:
             self._fail(intent, stored, charge, decline, None)
 
-    def _instrument(self, intent: PaymentIntent, plan: ConfirmPlan, call: Call) -> StoredMethod:
+    def _instrument(self, intent: PaymentIntent, plan: ConfirmPlan, call: ApiCall) -> StoredMethod:
         if plan.confirmation_token is not None:
             token, stored = self._instruments.use_confirmation_token(plan.confirmation_token, intent.id)
             if plan.use_stripe_sdk is None and plan.return_url is None:
@@ -134,7 +134,7 @@ class Confirming:
         assert stored is not None, "payment methods are never deleted"
         return stored
 
-    def _await_customer(self, intent: PaymentIntent, plan: ConfirmPlan, call: Call) -> Result:
+    def _await_customer(self, intent: PaymentIntent, plan: ConfirmPlan, call: ApiCall) -> Result:
         authentication = new_id("payatt")
         url = f"{call.origin}{BANK_PATH}/{authentication}"
         intent.status = "requires_action"
@@ -149,13 +149,13 @@ class Confirming:
         return shown(intent, call)
 
     def _pay(
-        self, intent: PaymentIntent, stored: StoredMethod, call: Call | None, three_d_secure: dict[str, Any] | None
+        self, intent: PaymentIntent, stored: StoredMethod, call: ApiCall | None, three_d_secure: dict[str, Any] | None
     ) -> Result:
         decline = card_of(stored.card).decline
         if call is not None and call.processing_s is not None:
             charge = self._charge(intent, stored, None, call, three_d_secure, pending=True)
             intent.status, intent.latest_charge = "processing", charge.id
-            self._records.change(intent, settles_at=self._books.now() + call.processing_s)
+            self._records.change(intent, settles_at=self._database.now() + call.processing_s)
             self._events.record("payment_intent.processing", intent, call)
             return shown(intent, call)
         if decline is not None:
@@ -164,7 +164,7 @@ class Confirming:
         self._succeed(intent, charge, call)
         return intent if call is None else shown(intent, call)
 
-    def _succeed(self, intent: PaymentIntent, charge: Charge, call: Call | None) -> None:
+    def _succeed(self, intent: PaymentIntent, charge: Charge, call: ApiCall | None) -> None:
         intent.status = "succeeded"
         intent.amount_received = intent.amount
         intent.latest_charge = charge.id
@@ -177,9 +177,9 @@ class Confirming:
         intent: PaymentIntent,
         stored: StoredMethod,
         decline: Decline,
-        call: Call | None,
+        call: ApiCall | None,
         three_d_secure: dict[str, Any] | None = None,
-    ) -> Answer:
+    ) -> SandboxAnswer:
         charge = self._charge(intent, stored, decline, call, three_d_secure)
         self._fail(intent, stored, charge, decline, call)
         return card_error(
@@ -193,7 +193,7 @@ class Confirming:
         )
 
     def _fail(
-        self, intent: PaymentIntent, stored: StoredMethod, charge: Charge, decline: Decline, call: Call | None
+        self, intent: PaymentIntent, stored: StoredMethod, charge: Charge, decline: Decline, call: ApiCall | None
     ) -> None:
         intent.latest_charge = charge.id
         intent.last_payment_error = ErrorDetail(
@@ -207,7 +207,7 @@ class Confirming:
         )
         self._needs_instrument(intent, call)
 
-    def _needs_instrument(self, intent: PaymentIntent, call: Call | None) -> None:
+    def _needs_instrument(self, intent: PaymentIntent, call: ApiCall | None) -> None:
         intent.status = "requires_payment_method"
         intent.payment_method = intent.next_action = None
         self._records.change(intent)
@@ -218,7 +218,7 @@ class Confirming:
         intent: PaymentIntent,
         stored: StoredMethod,
         decline: Decline | None,
-        call: Call | None,
+        call: ApiCall | None,
         three_d_secure: dict[str, Any] | None,
         pending: bool = False,
     ) -> Charge:
@@ -243,13 +243,13 @@ class Confirming:
         return self._charging.charge(purchase, call)
 
 
-def unexpected_state(intent: PaymentIntent, call: Call, message: str) -> ExecutionError:
+def unexpected_state(intent: PaymentIntent, call: ApiCall, message: str) -> ExecutionError:
     """The 400 of a step that the intent's state does not allow. It holds the intent as it is."""
     code = "payment_intent_unexpected_state"
     return ExecutionError(message, code=code, payment_intent=shown(intent, call))
 
 
-def _refuse_unless_open(intent: PaymentIntent, call: Call) -> None:
+def _refuse_unless_open(intent: PaymentIntent, call: ApiCall) -> None:
     if intent.status in OPEN:
         return
     message = f"You cannot confirm this PaymentIntent because it has a status of {intent.status}."
@@ -278,7 +278,7 @@ def _authenticated() -> dict[str, Any]:
     }
 
 
-def shown(intent: PaymentIntent, call: Call) -> PaymentIntent | dict[str, Any]:
+def shown(intent: PaymentIntent, call: ApiCall) -> PaymentIntent | dict[str, Any]:
     """An intent as its reader may see it: all of it, or what a browser may."""
     if not call.publishable:
         return intent

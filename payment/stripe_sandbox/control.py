@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from payment.stripe_sandbox.app import Sandbox
 from payment.stripe_sandbox.audit import audit
 from payment.stripe_sandbox.faults import ANY_ENDPOINT, Fault
-from payment.stripe_sandbox.objects import Dispute, Refund
+from payment.stripe_sandbox.objects import Dispute, RefundObject
 
 SKIP_MAX_S = 366 * 86_400
 """A year: enough for every key to expire, and nowhere near the end of SQLite's or Python's time."""
@@ -62,7 +62,7 @@ class Control:
             ("POST", "settings", self.change_settings),
             ("GET", "clock", self.show_clock),
             ("POST", "clock", self.skip),
-            ("GET", "books", self.show_books),
+            ("GET", "books", self.show_database),
             ("POST", "intents/{id}/complete", self.complete),
             ("POST", "intents/{id}/fail", self.fail),
             ("POST", "refunds/{id}/fail", self.fail_refund),
@@ -98,19 +98,19 @@ class Control:
             settings.latency_ms = change.latency_ms
         if change.rate_per_s is not None:
             settings.rate_per_s = change.rate_per_s
-            self._sandbox.pace.set_rate(change.rate_per_s)
+            self._sandbox.rate_limits.set_rate(change.rate_per_s)
         if change.account_rate_per_s is not None:
             settings.account_rate_per_s = change.account_rate_per_s
-            self._sandbox.account_pace.set_rate(change.account_rate_per_s)
+            self._sandbox.account_rate_limits.set_rate(change.account_rate_per_s)
         if change.charges is not None:
             settings.charges = change.charges
         return await self.show_settings(request)
 
     async def show_clock(self, _: web.Request) -> web.Response:
-        return _shown({"now": self._sandbox.books.now()})
+        return _shown({"now": self._sandbox.database.now()})
 
     async def skip(self, request: web.Request) -> web.Response:
-        self._sandbox.books.skip((await _body(request, ClockChange)).skip_s)
+        self._sandbox.database.skip((await _body(request, ClockChange)).skip_s)
         self._sandbox.account.settle()
         self._sandbox.wake_deliveries()
         return await self.show_clock(request)
@@ -124,7 +124,7 @@ class Control:
     def _answer_bank(self, request: web.Request, authenticated: bool) -> web.Response:
         """Answer for the customer: 409 if the intent waits for no answer."""
         account, intent_id = self._sandbox.account, request.match_info["id"]
-        intent = account.books.intents.get(intent_id)
+        intent = account.database.intents.get(intent_id)
         if intent is None:
             return _refused(f"no intent {intent_id}", 404)
         after = account.answer_bank(intent, authenticated)
@@ -145,10 +145,10 @@ class Control:
     async def lose(self, request: web.Request) -> web.Response:
         return _changed(self._sandbox.account.decide(request.match_info["id"], won=False))
 
-    async def show_books(self, _: web.Request) -> web.Response:
+    async def show_database(self, _: web.Request) -> web.Response:
         """All that the account holds and has counted: `audit.py`."""
         self._sandbox.account.settle()
-        return _shown(audit(self._sandbox.books, self._sandbox.counts))
+        return _shown(audit(self._sandbox.database, self._sandbox.counts))
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -167,7 +167,7 @@ async def _body(request: web.Request, kind: type[_T]) -> _T:
     return msgspec.json.decode(await request.read(), type=kind)
 
 
-def _changed(after: Refund | Dispute | None) -> web.Response:
+def _changed(after: RefundObject | Dispute | None) -> web.Response:
     if after is None:
         return _refused("there is no such object, or it stands so already", 409)
     return _shown({"id": after.id, "status": after.status})

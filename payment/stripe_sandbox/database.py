@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from payment.stripe_sandbox.event_records import EVENT_SCHEMA, EventRecords
 from payment.stripe_sandbox.intent_records import INTENT_SCHEMA, IntentRecords
-from payment.stripe_sandbox.objects import Charge, Dispute, Money, Refund
-from payment.stripe_sandbox.pages import Page, read_page
+from payment.stripe_sandbox.objects import Charge, Dispute, Money, RefundObject
+from payment.stripe_sandbox.pages import ObjectPage, read_page
 
 FILE_NAME = "stripe-sandbox.sqlite3"
 SCHEMA_VERSION = 2
@@ -61,7 +61,7 @@ CACHE_KIB = 16_000
 """Keeps the indexes' pages at hand; SQLite's default of 2 MB holds those of some thousand charges."""
 
 
-class BooksInUseError(Exception):
+class DatabaseInUseError(Exception):
     """The books can't be opened: another process has them, or they are not ours."""
 
 
@@ -76,13 +76,13 @@ class KeptAnswer(Struct, frozen=True):
     body: bytes
 
 
-class Books:
+class Database:
     """One account's books. Every method is immediate; those that write must run inside `transaction()`."""
 
     def __init__(
         self, directory: Path, wall_clock: Callable[[], float] = time.time, account_id: str | None = None
     ) -> None:
-        """Open the books in a directory, or begin new ones. Raise BooksInUseError if that can't be done.
+        """Open the books in a directory, or begin new ones. Raise DatabaseInUseError if that can't be done.
 
         `account_id` is the account's from now on; without it, the one that these books have had from their beginning.
         """
@@ -93,7 +93,7 @@ class Books:
             self._open()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise BooksInUseError(f"{directory / FILE_NAME}: {error}") from error
+            raise DatabaseInUseError(f"{directory / FILE_NAME}: {error}") from error
         self._skipped_s = self._fact("skipped_s")
         self.account_id = self._account_id(account_id)
         self.intents = IntentRecords(self._db)
@@ -208,7 +208,7 @@ class Books:
         (card,) = self._db.execute("SELECT card FROM charges WHERE id = ?", [charge_id]).fetchone()
         return str(card)
 
-    def charges(self, selected: dict[str, str], page: Page) -> tuple[list[Charge], bool]:
+    def charges(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[Charge], bool]:
         """One page, newest first, and whether there is more. `selected`: `transfer_group`, `payment_intent`."""
         return read_page(self._db, "charges", selected, page, Charge)
 
@@ -227,25 +227,25 @@ class Books:
 
     # Refunds
 
-    def add_refund(self, refund: Refund, settles_at: float | None, settles_as: str | None) -> None:
+    def add_refund(self, refund: RefundObject, settles_at: float | None, settles_as: str | None) -> None:
         self._db.execute(
             "INSERT INTO refunds (id, charge, payment_intent, settles_at, settles_as, object)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             [refund.id, refund.charge, refund.payment_intent, settles_at, settles_as, msgspec.json.encode(refund)],
         )
 
-    def settle_refund(self, refund: Refund) -> None:
+    def settle_refund(self, refund: RefundObject) -> None:
         """Write a refund's last state: it waits for nothing any more."""
         self._db.execute(
             "UPDATE refunds SET settles_at = NULL, settles_as = NULL, object = ? WHERE id = ?",
             [msgspec.json.encode(refund), refund.id],
         )
 
-    def refunds_to_settle(self) -> list[tuple[Refund, str]]:
+    def refunds_to_settle(self) -> list[tuple[RefundObject, str]]:
         """The refunds whose time has come, each with the status that it now takes."""
         query = "SELECT object, settles_as FROM refunds WHERE settles_at <= ?"
         rows = self._db.execute(query, [self.now()])
-        return [(msgspec.json.decode(data, type=Refund), status) for data, status in rows]
+        return [(msgspec.json.decode(data, type=RefundObject), status) for data, status in rows]
 
     def next_settlement_at(self) -> float | None:
         """When the next refund or intent in `processing` takes its last state, in seconds since 1970."""
@@ -256,20 +256,20 @@ class Books:
         (at,) = self._db.execute(query).fetchone()
         return None if at is None else float(at)
 
-    def refund(self, refund_id: str) -> Refund | None:
+    def refund(self, refund_id: str) -> RefundObject | None:
         row = self._db.execute("SELECT object FROM refunds WHERE id = ?", [refund_id]).fetchone()
-        return msgspec.json.decode(row[0], type=Refund) if row else None
+        return msgspec.json.decode(row[0], type=RefundObject) if row else None
 
-    def change_refund(self, refund: Refund) -> None:
+    def change_refund(self, refund: RefundObject) -> None:
         self._db.execute("UPDATE refunds SET object = ? WHERE id = ?", [msgspec.json.encode(refund), refund.id])
 
-    def refunds(self, selected: dict[str, str], page: Page) -> tuple[list[Refund], bool]:
+    def refunds(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[RefundObject], bool]:
         """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
-        return read_page(self._db, "refunds", selected, page, Refund)
+        return read_page(self._db, "refunds", selected, page, RefundObject)
 
-    def all_refunds(self) -> list[Refund]:
+    def all_refunds(self) -> list[RefundObject]:
         rows = self._db.execute("SELECT object FROM refunds ORDER BY seq")
-        return [msgspec.json.decode(row[0], type=Refund) for row in rows]
+        return [msgspec.json.decode(row[0], type=RefundObject) for row in rows]
 
     # Disputes
 
@@ -295,7 +295,7 @@ class Books:
         row = self._db.execute("SELECT object FROM disputes WHERE id = ?", [dispute_id]).fetchone()
         return msgspec.json.decode(row[0], type=Dispute) if row else None
 
-    def disputes(self, selected: dict[str, str], page: Page) -> tuple[list[Dispute], bool]:
+    def disputes(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[Dispute], bool]:
         """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
         return read_page(self._db, "disputes", selected, page, Dispute)
 

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from payment.stripe_sandbox.database import Books
-from payment.stripe_sandbox.event_records import Delivery
+from payment.stripe_sandbox.database import Database
+from payment.stripe_sandbox.event_records import WebhookDelivery
 
 TIMEOUT_S = 10.0
 """How long an endpoint may take to answer: a receiver has to answer before it works."""
@@ -36,8 +36,8 @@ Post = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
 class Deliverer:
     """Makes the deliveries that are due, one batch after the other. `settle` brings the account up to its clock."""
 
-    def __init__(self, books: Books, settle: Callable[[], None], post: Post) -> None:
-        self._books = books
+    def __init__(self, database: Database, settle: Callable[[], None], post: Post) -> None:
+        self._database = database
         self._settle = settle
         self._post = post
         self._woken = asyncio.Event()
@@ -53,8 +53,8 @@ class Deliverer:
             self._settle()
             if await self.deliver():
                 continue
-            times = [self._books.events.next_delivery_at(), self._books.next_settlement_at()]
-            wait_s = min((max(0.0, at - self._books.now()) for at in times if at is not None), default=None)
+            times = [self._database.events.next_delivery_at(), self._database.next_settlement_at()]
+            wait_s = min((max(0.0, at - self._database.now()) for at in times if at is not None), default=None)
             try:
                 await asyncio.wait_for(self._woken.wait(), wait_s)
             except TimeoutError:
@@ -62,26 +62,26 @@ class Deliverer:
 
     async def deliver(self) -> bool:
         """Make one batch of the deliveries that are due; whether there were any."""
-        due = self._books.events.deliveries_due(self._books.now(), AT_ONCE)
+        due = self._database.events.deliveries_due(self._database.now(), AT_ONCE)
         await asyncio.gather(*(self._attempt(delivery) for delivery in due))
         return bool(due)
 
-    async def _attempt(self, delivery: Delivery) -> None:
-        records = self._books.events
+    async def _attempt(self, delivery: WebhookDelivery) -> None:
+        records = self._database.events
         endpoint, event = records.endpoint(delivery.endpoint), records.get(delivery.event)
         if endpoint is None or event is None:
             return  # the endpoint was deleted in between, and its deliveries with it
         body = msgspec.json.encode(event)
-        sent_at = int(self._books.wall_clock())
+        sent_at = int(self._database.wall_clock())
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": signature(records.secret(endpoint.id), sent_at, body),
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
         }
         acknowledged = await self._post(endpoint.url, body, headers)
-        now = self._books.now()
+        now = self._database.now()
         delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(delivery.attempts, 32))
-        with self._books.transaction():
+        with self._database.transaction():
             if acknowledged or now + delay_s > delivery.first_at + GIVE_UP_S:
                 records.end_delivery(delivery)
             else:

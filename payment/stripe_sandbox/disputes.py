@@ -4,8 +4,8 @@ A bank decides by the words of Stripe's testing page in `evidence[uncategorized_
 disputes), by `/v1/disputes/{id}/close`, which loses, or by `/_sandbox/disputes/{id}/win` and `…/lose`.
 """
 
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, selected
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import PAGE_PARAMS, ApiCall, Endpoint, Result, page_of, selected
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError, no_such
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.objects import Charge, Dispute, ObjectList, new_dispute
@@ -19,8 +19,8 @@ OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_und
 class Disputes:
     """The endpoints of `/v1/disputes`, and the bank."""
 
-    def __init__(self, books: Books, events: Events) -> None:
-        self._books = books
+    def __init__(self, database: Database, events: Events) -> None:
+        self._database = database
         self._events = events
 
     def table(self) -> tuple[Endpoint, ...]:
@@ -31,17 +31,17 @@ class Disputes:
             Endpoint("disputes.list", "GET", "/v1/disputes", self.list, "dispute"),
         )
 
-    def retrieve(self, call: Call) -> Result:
+    def retrieve(self, call: ApiCall) -> Result:
         call.params.allow()
         return self._found(call.object_id)
 
-    def list(self, call: Call) -> Result:
+    def list(self, call: ApiCall) -> Result:
         call.params.allow("charge", "payment_intent", *PAGE_PARAMS)
-        page = page_of(call.params, "dispute", self._books.dispute)
-        disputes, more = self._books.disputes(selected(call.params, "charge", "payment_intent"), page)
+        page = page_of(call.params, "dispute", self._database.dispute)
+        disputes, more = self._database.disputes(selected(call.params, "charge", "payment_intent"), page)
         return ObjectList(disputes, more, "/v1/disputes")
 
-    def update(self, call: Call) -> Result:
+    def update(self, call: ApiCall) -> Result:
         """Evidence; with `submit`, or none said, it goes to the bank at once."""
         params = call.params
         params.allow("evidence[*]", "metadata", "metadata[*]", "submit")
@@ -53,13 +53,13 @@ class Disputes:
                 raise ApiError(f"This dispute is already closed: its status is {dispute.status}.", param="evidence")
             dispute.evidence |= evidence
             dispute.evidence_details["has_evidence"] = True
-        self._books.change_dispute(dispute)
+        self._database.change_dispute(dispute)
         self._events.record("charge.dispute.updated", dispute, call)
         if evidence is not None and submit is not False:
             self._submitted(dispute, str(evidence.get("uncategorized_text", "")), call)
         return dispute
 
-    def close(self, call: Call) -> Result:
+    def close(self, call: ApiCall) -> Result:
         """Accept the dispute: it is lost."""
         call.params.allow()
         dispute = self._found(call.object_id)
@@ -71,27 +71,27 @@ class Disputes:
         """The bank disputes a charge. None: it has not succeeded. Runs inside a transaction of the books."""
         if charge.status != "succeeded":
             return None
-        dispute = new_dispute(charge, card_of(self._books.card_of(charge.id)), int(self._books.now()))
+        dispute = new_dispute(charge, card_of(self._database.card_of(charge.id)), int(self._database.now()))
         charge.disputed = True
-        self._books.change_charge(charge)
-        self._books.add_dispute(dispute)
+        self._database.change_charge(charge)
+        self._database.add_dispute(dispute)
         self._events.record("charge.dispute.created", dispute, None)
         return dispute
 
-    def decide(self, dispute: Dispute, *, won: bool, call: Call | None = None) -> bool:
+    def decide(self, dispute: Dispute, *, won: bool, call: ApiCall | None = None) -> bool:
         """The bank decides, perhaps anew. False: it had decided so before. Runs inside a transaction of the books."""
         before, inquiry = dispute.status, dispute.status.startswith("warning")
         dispute.status = ("warning_closed" if inquiry else "won") if won else "lost"
         if dispute.status == before:
             return False
         dispute.is_charge_refundable = won
-        self._books.change_dispute(dispute)
+        self._database.change_dispute(dispute)
         if won and not inquiry:
             self._events.record("charge.dispute.funds_reinstated", dispute, call)
         self._events.record("charge.dispute.closed", dispute, call)
         return True
 
-    def _submitted(self, dispute: Dispute, text: str, call: Call) -> None:
+    def _submitted(self, dispute: Dispute, text: str, call: ApiCall) -> None:
         dispute.evidence_details["submission_count"] += 1
         inquiry = dispute.status.startswith("warning")
         if text == ESCALATING and inquiry:
@@ -101,11 +101,11 @@ class Disputes:
             return
         else:
             dispute.status = "warning_under_review" if inquiry else "under_review"
-        self._books.change_dispute(dispute)
+        self._database.change_dispute(dispute)
         self._events.record("charge.dispute.updated", dispute, call)
 
     def _found(self, dispute_id: str) -> Dispute:
-        dispute = self._books.dispute(dispute_id)
+        dispute = self._database.dispute(dispute_id)
         if dispute is None:
             raise no_such("dispute", dispute_id, param="dispute", status=404)
         return dispute

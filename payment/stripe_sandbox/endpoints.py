@@ -12,7 +12,7 @@ import msgspec
 from payment.stripe_sandbox.calls import (
     PAGE_PARAMS,
     UNSUPPORTED,
-    Call,
+    ApiCall,
     Endpoint,
     Result,
     page_of,
@@ -21,7 +21,7 @@ from payment.stripe_sandbox.calls import (
 )
 from payment.stripe_sandbox.charging import Charging, Purchase
 from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import (
     ApiError,
     ExecutionError,
@@ -32,7 +32,7 @@ from payment.stripe_sandbox.errors import (
 )
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments
-from payment.stripe_sandbox.objects import AccountObject, Balance, Charge, Money, ObjectList, Refund, new_id
+from payment.stripe_sandbox.objects import AccountObject, Balance, Charge, Money, ObjectList, RefundObject, new_id
 from payment.stripe_sandbox.params import Params
 from payment.stripe_sandbox.tokens import card_of
 
@@ -54,7 +54,7 @@ class Endpoints:
 
     def __init__(
         self,
-        books: Books,
+        database: Database,
         events: Events,
         charging: Charging,
         instruments: Instruments,
@@ -63,7 +63,7 @@ class Endpoints:
         charges: Callable[[], bool],
     ) -> None:
         """`charges` says whether the account may create charges by the Charges API."""
-        self._books = books
+        self._database = database
         self._events = events
         self._charging = charging
         self._instruments = instruments
@@ -84,7 +84,7 @@ class Endpoints:
             Endpoint("balance.retrieve", "GET", "/v1/balance", self.retrieve_balance, "balance"),
         )
 
-    def create_charge(self, call: Call) -> Result:
+    def create_charge(self, call: ApiCall) -> Result:
         """Charge a card: a charge that succeeded, or a 402 and a charge that failed."""
         params = call.params
         params.allow(
@@ -108,11 +108,11 @@ class Endpoints:
             param=decline.param,
         )
 
-    def retrieve_charge(self, call: Call) -> Result:
+    def retrieve_charge(self, call: ApiCall) -> Result:
         call.params.allow()
         return self._charge(call.object_id)
 
-    def update_charge(self, call: Call) -> Result:
+    def update_charge(self, call: ApiCall) -> Result:
         """What is written on a charge may be changed, what it charged may not."""
         params = call.params
         params.allow(
@@ -129,21 +129,21 @@ class Endpoints:
         charge.receipt_email = params.text("receipt_email") or charge.receipt_email
         charge.transfer_group = params.text("transfer_group") or charge.transfer_group
         charge.shipping = params.tree("shipping") or charge.shipping
-        self._books.change_charge(charge)
+        self._database.change_charge(charge)
         self._events.record("charge.updated", charge, call)
         return charge
 
-    def list_charges(self, call: Call) -> Result:
+    def list_charges(self, call: ApiCall) -> Result:
         """Newest first, failed ones too."""
         params = call.params
         params.allow("transfer_group", "payment_intent", "customer", *PAGE_PARAMS)
         refuse_unsupported(params)
         filters = selected(params, "transfer_group", "payment_intent")
         self._refuse_unknown_intent(filters)
-        charges, more = self._books.charges(filters, page_of(params, "charge", self._books.charge))
+        charges, more = self._database.charges(filters, page_of(params, "charge", self._database.charge))
         return ObjectList(charges, more, "/v1/charges")
 
-    def create_refund(self, call: Call) -> Result:
+    def create_refund(self, call: ApiCall) -> Result:
         """Give back a charge, or a part of it: all that is left of it where no amount is named."""
         params = call.params
         params.allow(
@@ -155,57 +155,57 @@ class Endpoints:
         metadata = params.metadata()
         charge = self._refundable(params)
         amount = _refund_amount(charge, asked)
-        card = card_of(self._books.card_of(charge.id))
+        card = card_of(self._database.card_of(charge.id))
         begins, ends = card.refund_begins, card.refund_ends
-        refund = _new_refund(charge, amount, begins, int(self._books.now()), metadata, reason)
-        settles_at = self._books.now() + self._refund_delay_s if begins != ends else None
-        self._books.add_refund(refund, settles_at, ends if begins != ends else None)
+        refund = _new_refund(charge, amount, begins, int(self._database.now()), metadata, reason)
+        settles_at = self._database.now() + self._refund_delay_s if begins != ends else None
+        self._database.add_refund(refund, settles_at, ends if begins != ends else None)
         self._book_back(charge, amount)
         self._events.record("refund.created", refund, call)
         self._events.record("charge.refunded", charge, call)
         return refund
 
-    def retrieve_refund(self, call: Call) -> Result:
+    def retrieve_refund(self, call: ApiCall) -> Result:
         call.params.allow()
         return self._refund(call.object_id)
 
-    def update_refund(self, call: Call) -> Result:
+    def update_refund(self, call: ApiCall) -> Result:
         call.params.allow("metadata", "metadata[*]")
         refund = self._refund(call.object_id)
         refund.metadata = call.params.changed_metadata(refund.metadata)
-        self._books.change_refund(refund)
+        self._database.change_refund(refund)
         self._events.record("refund.updated", refund, call)
         return refund
 
-    def list_refunds(self, call: Call) -> Result:
+    def list_refunds(self, call: ApiCall) -> Result:
         params = call.params
         params.allow("charge", "payment_intent", *PAGE_PARAMS)
         filters = selected(params, "charge", "payment_intent")
-        if "charge" in filters and self._books.charge(filters["charge"]) is None:
+        if "charge" in filters and self._database.charge(filters["charge"]) is None:
             raise no_such("charge", filters["charge"], param="charge")
         self._refuse_unknown_intent(filters)
-        refunds, more = self._books.refunds(filters, page_of(params, "refund", self._books.refund))
+        refunds, more = self._database.refunds(filters, page_of(params, "refund", self._database.refund))
         return ObjectList(refunds, more, "/v1/refunds")
 
-    def retrieve_account(self, call: Call) -> Result:
+    def retrieve_account(self, call: ApiCall) -> Result:
         """The account that the key belongs to."""
         call.params.allow()
-        return AccountObject(self._books.account_id)
+        return AccountObject(self._database.account_id)
 
-    def retrieve_balance(self, call: Call) -> Result:
+    def retrieve_balance(self, call: ApiCall) -> Result:
         call.params.allow()
         nothing = Money(0, ACCOUNT_CURRENCY, {"card": 0})
-        return Balance([nothing], self._books.kept() or [nothing])
+        return Balance([nothing], self._database.kept() or [nothing])
 
     def settle_refunds(self) -> None:
         """Let the refunds whose time has come take their last status. A failed one gives its amount to the charge.
 
         Runs inside a transaction of the books.
         """
-        for refund, status in self._books.refunds_to_settle():
+        for refund, status in self._database.refunds_to_settle():
             self._settle(refund, status)
 
-    def fail_refund(self, refund: Refund) -> bool:
+    def fail_refund(self, refund: RefundObject) -> bool:
         """The bank returns a refund, as it may for 30 days. False: it had failed or was canceled already.
 
         Runs inside a transaction of the books.
@@ -215,14 +215,14 @@ class Endpoints:
         self._settle(refund, "failed")
         return True
 
-    def _settle(self, refund: Refund, status: str) -> None:
+    def _settle(self, refund: RefundObject, status: str) -> None:
         refund.status = status
         refund.pending_reason = msgspec.UNSET
         if status == "failed":
             refund.failure_reason = "expired_or_canceled_card"
             refund.failure_balance_transaction = new_id("txn")
             self._book_back(self._charge(refund.charge), -refund.amount)
-        self._books.settle_refund(refund)
+        self._database.settle_refund(refund)
         self._events.record("refund.updated", refund, None)
         if status == "failed":
             self._events.record("refund.failed", refund, None)
@@ -230,23 +230,23 @@ class Endpoints:
     def _book_back(self, charge: Charge, amount: int) -> None:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
-        self._books.change_charge(charge)
+        self._database.change_charge(charge)
 
     def _charge(self, charge_id: str) -> Charge:
-        charge = self._books.charge(charge_id)
+        charge = self._database.charge(charge_id)
         if charge is None:
             raise no_such("charge", charge_id, param="id", status=404)
         return charge
 
-    def _refund(self, refund_id: str) -> Refund:
-        refund = self._books.refund(refund_id)
+    def _refund(self, refund_id: str) -> RefundObject:
+        refund = self._database.refund(refund_id)
         if refund is None:
             raise no_such("refund", refund_id, param="id", status=404)
         return refund
 
     def _refuse_unknown_intent(self, filters: dict[str, str]) -> None:
         intent_id = filters.get("payment_intent")
-        if intent_id is not None and self._books.intents.get(intent_id) is None:
+        if intent_id is not None and self._database.intents.get(intent_id) is None:
             raise no_such("payment_intent", intent_id, param="payment_intent")
 
     def _refundable(self, params: Params) -> Charge:
@@ -258,14 +258,14 @@ class Endpoints:
         if intent_id is not None:
             charge_id = self._charge_of_intent(intent_id, charge_id)
         assert charge_id is not None, "one of the two is given"
-        charge = self._books.charge(charge_id)
+        charge = self._database.charge(charge_id)
         if charge is None:
             raise no_such("charge", charge_id, param="charge")
         if charge.status == "failed":
             raise ExecutionError(f"Charge {charge_id} failed, so there is nothing to refund.", param="charge")
         if charge.status == "pending":
             raise ExecutionError(f"Charge {charge_id} is still pending and can't be refunded yet.", param="charge")
-        if not all(dispute.is_charge_refundable for dispute in self._books.disputes_of(charge_id)):
+        if not all(dispute.is_charge_refundable for dispute in self._database.disputes_of(charge_id)):
             message = f"Charge {charge_id} has been charged back; cannot issue a refund."
             raise ExecutionError(message, code="charge_disputed")
         if charge.refunded:
@@ -273,7 +273,7 @@ class Endpoints:
         return charge
 
     def _charge_of_intent(self, intent_id: str, charge_id: str | None) -> str:
-        intent = self._books.intents.get(intent_id)
+        intent = self._database.intents.get(intent_id)
         if intent is None:
             raise no_such("payment_intent", intent_id, param="payment_intent")
         if intent.status != "succeeded" or intent.latest_charge is None:
@@ -313,8 +313,8 @@ def _read_purchase(params: Params) -> tuple[Purchase, str]:
 
 def _new_refund(
     charge: Charge, amount: int, status: str, now_s: int, metadata: dict[str, str], reason: str | None
-) -> Refund:
-    return Refund(
+) -> RefundObject:
+    return RefundObject(
         id=new_id("re"),
         amount=amount,
         balance_transaction=new_id("txn"),
@@ -336,6 +336,6 @@ def _refund_amount(charge: Charge, asked: int | None) -> int:
         return left
     if asked > left:
         whole, rest = in_words(asked, charge.currency), in_words(left, charge.currency)
-        message = f"Refund amount ({whole}) is greater than unrefunded amount on charge ({rest})"
+        message = f"RefundObject amount ({whole}) is greater than unrefunded amount on charge ({rest})"
         raise ExecutionError(message, param="amount")
     return asked

@@ -15,7 +15,7 @@ MASK_KEEPS_CHARS = 4
 """Stripe shows the last four characters of a key that it refuses."""
 
 
-class Answer(Struct):
+class SandboxAnswer(Struct):
     """A status, a body and headers: what a request gets, unless a fault breaks it on the way."""
 
     status: int
@@ -41,8 +41,8 @@ class ErrorDetail(Struct):
         if self.code is not UNSET:
             self.doc_url = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
 
-    def answer(self, status: int, headers: dict[str, str] | None = None) -> Answer:
-        return Answer(status, msgspec.json.encode({"error": self}), headers or {})
+    def answer(self, status: int, headers: dict[str, str] | None = None) -> SandboxAnswer:
+        return SandboxAnswer(status, msgspec.json.encode({"error": self}), headers or {})
 
 
 class ApiError(Exception):
@@ -169,7 +169,7 @@ def key_reused(key: str, sameness: str) -> ApiError:
     return ApiError(message, type="idempotency_error")
 
 
-def server_error() -> Answer:
+def server_error() -> SandboxAnswer:
     """A 500. It is an answer, not an exception: Stripe keeps it for the key like any other."""
     message = "An unknown error occurred"
     return ErrorDetail("api_error", message).answer(500, {"Stripe-Should-Retry": "false"})
@@ -184,7 +184,7 @@ def card_error(
     charge: str | UnsetType = UNSET,
     payment_intent: Any = UNSET,
     payment_method: Any = UNSET,
-) -> Answer:
+) -> SandboxAnswer:
     """A 402: the card was declined, and the failed charge is in the account."""
     named = param if param is not None else UNSET
     detail = ErrorDetail(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from payment.stripe_sandbox.pages import Page, read_page
+from payment.stripe_sandbox.pages import ObjectPage, read_page
 
 ALL_EVENTS = "*"
 EVENT_SCHEMA = """
@@ -23,7 +23,7 @@ CREATE INDEX deliveries_by_time ON deliveries (due_at);
 """
 
 
-class Event(Struct, kw_only=True):
+class StripeEvent(Struct, kw_only=True):
     """Something that happened to an object, with the object as it was then. `created` in seconds since 1970."""
 
     id: str
@@ -58,7 +58,7 @@ class WebhookEndpoint(Struct, kw_only=True):
         return self.status == "enabled" and (kind in self.enabled_events or ALL_EVENTS in self.enabled_events)
 
 
-class Delivery(Struct, frozen=True):
+class WebhookDelivery(Struct, frozen=True):
     """An event that an endpoint has not acknowledged. `attempts` were made, the first at `first_at`."""
 
     event: str
@@ -73,7 +73,7 @@ class EventRecords:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def add(self, event: Event, now: float) -> bool:
+    def add(self, event: StripeEvent, now: float) -> bool:
         """Add an event, and a delivery to each endpoint that wants it; whether there is one."""
         wanting = [endpoint for endpoint in self.endpoints() if endpoint.wants(event.type)]
         event.pending_webhooks = len(wanting)
@@ -85,18 +85,20 @@ class EventRecords:
             self._db.execute("INSERT INTO deliveries VALUES (?, ?, 0, ?, ?)", [event.id, endpoint.id, now, now])
         return bool(wanting)
 
-    def get(self, event_id: str) -> Event | None:
+    def get(self, event_id: str) -> StripeEvent | None:
         row = self._db.execute("SELECT object FROM events WHERE id = ?", [event_id]).fetchone()
-        return msgspec.json.decode(row[0], type=Event) if row else None
+        return msgspec.json.decode(row[0], type=StripeEvent) if row else None
 
-    def page(self, page: Page, kinds: Sequence[str] = (), delivered: bool | None = None) -> tuple[list[Event], bool]:
+    def page(
+        self, page: ObjectPage, kinds: Sequence[str] = (), delivered: bool | None = None
+    ) -> tuple[list[StripeEvent], bool]:
         """One page, newest first, and whether there is more; of some types, or of what is delivered or is not."""
         selected: dict[str, str | int | Sequence[str]] = {}
         if kinds:
             selected["type"] = kinds
         if delivered is not None:
             selected["delivered"] = int(delivered)
-        return read_page(self._db, "events", selected, page, Event)
+        return read_page(self._db, "events", selected, page, StripeEvent)
 
     # Endpoints
 
@@ -124,7 +126,7 @@ class EventRecords:
         rows = self._db.execute("SELECT object FROM webhook_endpoints ORDER BY seq")
         return [msgspec.json.decode(row[0], type=WebhookEndpoint) for row in rows]
 
-    def endpoint_page(self, page: Page) -> tuple[list[WebhookEndpoint], bool]:
+    def endpoint_page(self, page: ObjectPage) -> tuple[list[WebhookEndpoint], bool]:
         return read_page(self._db, "webhook_endpoints", {}, page, WebhookEndpoint)
 
     def delete_endpoint(self, endpoint_id: str) -> None:
@@ -134,16 +136,16 @@ class EventRecords:
 
     # Deliveries
 
-    def deliveries_due(self, now: float, limit: int) -> list[Delivery]:
+    def deliveries_due(self, now: float, limit: int) -> list[WebhookDelivery]:
         query = "SELECT event, endpoint, attempts, first_at FROM deliveries WHERE due_at <= ? ORDER BY due_at LIMIT ?"
-        return [Delivery(*row) for row in self._db.execute(query, [now, limit])]
+        return [WebhookDelivery(*row) for row in self._db.execute(query, [now, limit])]
 
     def next_delivery_at(self) -> float | None:
         """When the next delivery is due, in seconds since 1970."""
         (due_at,) = self._db.execute("SELECT MIN(due_at) FROM deliveries").fetchone()
         return None if due_at is None else float(due_at)
 
-    def end_delivery(self, delivery: Delivery) -> None:
+    def end_delivery(self, delivery: WebhookDelivery) -> None:
         """Forget a delivery that was acknowledged, or given up."""
         key = [delivery.event, delivery.endpoint]
         if self._db.execute("DELETE FROM deliveries WHERE event = ? AND endpoint = ?", key).rowcount == 0:
@@ -156,7 +158,7 @@ class EventRecords:
             [event.pending_webhooks == 0, msgspec.json.encode(event), event.id],
         )
 
-    def put_off(self, delivery: Delivery, due_at: float) -> None:
+    def put_off(self, delivery: WebhookDelivery, due_at: float) -> None:
         """Note a failed attempt, and when the next one is due."""
         self._db.execute(
             "UPDATE deliveries SET attempts = attempts + 1, due_at = ? WHERE event = ? AND endpoint = ?",

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import PAGE_PARAMS, ApiCall, Endpoint, Result, page_of
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError, no_such
-from payment.stripe_sandbox.event_records import Event
+from payment.stripe_sandbox.event_records import StripeEvent
 from payment.stripe_sandbox.objects import ObjectList, new_id
 
 API_VERSION = "2026-10-28.endive"
@@ -21,8 +21,8 @@ API_VERSION = "2026-10-28.endive"
 class Events:
     """Records events, and is the endpoints that show them."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self.on_delivery: Callable[[], None] | None = None
         """Called when there is an event to deliver. It must not read it yet: its transaction is still open."""
 
@@ -32,36 +32,36 @@ class Events:
             Endpoint("events.list", "GET", "/v1/events", self.list, "event"),
         )
 
-    def record(self, kind: str, subject: Struct, call: Call | None) -> None:
+    def record(self, kind: str, subject: Struct, call: ApiCall | None) -> None:
         """Record what happened to an object, as it is now. `call` is the request that did it, if one did."""
         request = {
             "id": call.request_id if call else None,
             "idempotency_key": call.idempotency_key if call else None,
         }
-        event = Event(
+        event = StripeEvent(
             id=new_id("evt"),
             api_version=API_VERSION,
-            created=int(self._books.now()),
+            created=int(self._database.now()),
             data={"object": msgspec.to_builtins(subject)},
             request=request,
             type=kind,
         )
-        if self._books.events.add(event, self._books.now()) and self.on_delivery is not None:
+        if self._database.events.add(event, self._database.now()) and self.on_delivery is not None:
             self.on_delivery()
 
-    def retrieve(self, call: Call) -> Result:
+    def retrieve(self, call: ApiCall) -> Result:
         call.params.allow()
-        event = self._books.events.get(call.object_id)
+        event = self._database.events.get(call.object_id)
         if event is None:
             raise no_such("event", call.object_id, param="id", status=404)
         return event
 
-    def list(self, call: Call) -> Result:
+    def list(self, call: ApiCall) -> Result:
         params = call.params
         params.allow("type", "types[*]", "delivery_success", *PAGE_PARAMS)
         kind, kinds = params.text("type"), params.listed("types")
         if kind is not None and kinds:
             raise ApiError("You may only specify one of these parameters: type, types.", param="type")
-        page = page_of(params, "event", self._books.events.get)
-        events, more = self._books.events.page(page, [kind] if kind else kinds, params.boolean("delivery_success"))
+        page = page_of(params, "event", self._database.events.get)
+        events, more = self._database.events.page(page, [kind] if kind else kinds, params.boolean("delivery_success"))
         return ObjectList(events, more, "/v1/events")

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError
 from payment.stripe_sandbox.objects import ObjectList
-from payment.stripe_sandbox.pages import Page
+from payment.stripe_sandbox.pages import ObjectPage
 
 DEPTH_MAX = 4
 """Stripe's limit on nested expansions."""
@@ -56,11 +56,11 @@ EXPANDABLE: dict[str, dict[str, str]] = {
 class Expander:
     """Checks and follows the paths of `expand`."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._find: dict[str, Callable[[str], Any]] = {
-            "charge": books.charge,
-            "payment_intent": books.intents.get,
+            "charge": database.charge,
+            "payment_intent": database.intents.get,
             "payment_method": self._method,
         }
 
@@ -112,11 +112,11 @@ class Expander:
         self._follow(node[field], rest)
 
     def _refunds(self, charge_id: str) -> Any:
-        refunds, more = self._books.refunds({"charge": charge_id}, Page(REFUNDS_SHOWN))
+        refunds, more = self._database.refunds({"charge": charge_id}, ObjectPage(REFUNDS_SHOWN))
         return msgspec.to_builtins(ObjectList(refunds, more, f"/v1/charges/{charge_id}/refunds"))
 
     def _method(self, method_id: str) -> Any:
-        stored = self._books.intents.method(method_id)
+        stored = self._database.intents.method(method_id)
         return None if stored is None else stored.object
 
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.database import Books, KeptAnswer
-from payment.stripe_sandbox.errors import Answer, ApiError, key_in_use, key_reused
+from payment.stripe_sandbox.database import Database, KeptAnswer
+from payment.stripe_sandbox.errors import ApiError, SandboxAnswer, key_in_use, key_reused
 
 KEY_LIFE_S = 24 * 3600
 """Stripe prunes keys when they are at least this old."""
@@ -35,23 +35,23 @@ class KeyedRequest(Struct, frozen=True):
 class IdempotencyKeys:
     """Who may execute under which key. Kept answers live in the books, requests under way only here."""
 
-    def __init__(self, books: Books, key_life_s: float = KEY_LIFE_S) -> None:
-        self._books = books
+    def __init__(self, database: Database, key_life_s: float = KEY_LIFE_S) -> None:
+        self._database = database
         self._key_life_s = key_life_s
         self._under_way: dict[str, str] = {}
 
-    def replay(self, request: KeyedRequest) -> Answer | None:
+    def replay(self, request: KeyedRequest) -> SandboxAnswer | None:
         """The kept answer, or None if this request is to be executed. Raise ApiError if it may not be."""
         if len(request.key) > KEY_CHARS:
             raise ApiError(f"Idempotency keys can be up to {KEY_CHARS} characters long.")
-        kept = self._books.answer_for(request.key)
+        kept = self._database.answer_for(request.key)
         if kept is None:
             return None
-        if kept.kept_at + self._key_life_s <= self._books.now():
+        if kept.kept_at + self._key_life_s <= self._database.now():
             return None
         self._refuse_other_request(request, kept)
         headers = {"Original-Request": kept.request_id, "Idempotent-Replayed": "true"}
-        return Answer(kept.status, kept.body, headers)
+        return SandboxAnswer(kept.status, kept.body, headers)
 
     def _refuse_other_request(self, request: KeyedRequest, kept: KeptAnswer) -> None:
         if kept.fingerprint == request.fingerprint and kept.path == request.path:
@@ -63,8 +63,8 @@ class IdempotencyKeys:
         raise key_reused(request.key, "with the same parameters they were first used with")
 
     def _note_other_request(self, request: KeyedRequest) -> None:
-        with self._books.transaction():
-            self._books.note_strange_key(request.key, f"{request.path} {request.fingerprint}")
+        with self._database.transaction():
+            self._database.note_strange_key(request.key, f"{request.path} {request.fingerprint}")
 
     @contextmanager
     def hold(self, request: KeyedRequest) -> Iterator[None]:
@@ -81,17 +81,17 @@ class IdempotencyKeys:
         finally:
             del self._under_way[request.key]
 
-    def keep(self, request: KeyedRequest, answer: Answer) -> None:
+    def keep(self, request: KeyedRequest, answer: SandboxAnswer) -> None:
         """Keep the answer to an executed request, inside the transaction of what it did."""
-        if self._books.answer_for(request.key) is not None:
-            self._books.count("keys_reused_late")
+        if self._database.answer_for(request.key) is not None:
+            self._database.count("keys_reused_late")
         answer.headers["Original-Request"] = request.request_id
         kept = KeptAnswer(
             path=request.path,
             fingerprint=request.fingerprint,
-            kept_at=self._books.now(),
+            kept_at=self._database.now(),
             request_id=request.request_id,
             status=answer.status,
             body=answer.body,
         )
-        self._books.keep_answer(request.key, kept)
+        self._database.keep_answer(request.key, kept)

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
-from payment.stripe_sandbox.calls import Call, Endpoint, Result
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import ApiCall, Endpoint, Result
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError, ExecutionError, missing, no_such
 from payment.stripe_sandbox.intent_objects import (
     CONFIRMATION_TOKEN_LIFE_S,
@@ -73,9 +73,9 @@ class CardData(Struct):
 class Instruments:
     """Payment methods, card tokens and confirmation tokens of one account."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._records = books.intents
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = database.intents
 
     def table(self) -> tuple[Endpoint, ...]:
         confirmation_tokens = "/v1/test_helpers/confirmation_tokens"
@@ -116,7 +116,7 @@ class Instruments:
 
     # Endpoints
 
-    def create_token(self, call: Call) -> Result:
+    def create_token(self, call: ApiCall) -> Result:
         call.params.allow(*CARD_FIELDS, "card[name]", "card[currency]", *_address_fields(), *OTHER_TOKENS)
         for name in OTHER_TOKENS:
             if call.params.has(name.removesuffix("[*]")):
@@ -128,29 +128,29 @@ class Instruments:
         card = card_on_charge(card_of(key))
         card.exp_month, card.exp_year = data.expires
         card.name = call.params.text("card[name]")
-        token = Token(id=new_id("tok"), card=card, created=int(self._books.now()))
+        token = Token(id=new_id("tok"), card=card, created=int(self._database.now()))
         self._records.add_token(token, key)
         return token
 
-    def retrieve_token(self, call: Call) -> Result:
+    def retrieve_token(self, call: ApiCall) -> Result:
         call.params.allow()
         found = self._records.token(call.object_id)
         if found is None:
             raise no_such("token", call.object_id, param="token", status=404)
         return found[0]
 
-    def create_method(self, call: Call) -> Result:
+    def create_method(self, call: ApiCall) -> Result:
         call.params.allow(*METHOD_FIELDS)
         return self.make(read_method_data(call.params, "")).object
 
-    def retrieve_method(self, call: Call) -> Result:
+    def retrieve_method(self, call: ApiCall) -> Result:
         call.params.allow()
         stored = self._records.method(call.object_id)
         if stored is None:
             raise no_such("PaymentMethod", call.object_id, param="payment_method", status=404)
         return stored.object
 
-    def create_confirmation_token(self, call: Call) -> Result:
+    def create_confirmation_token(self, call: ApiCall) -> Result:
         """As a test does it for the browser that it has not."""
         call.params.allow(
             "payment_method",
@@ -162,21 +162,21 @@ class Instruments:
         )
         return self._new_confirmation_token(call)
 
-    def create_confirmation_token_in_browser(self, call: Call) -> Result:
+    def create_confirmation_token_in_browser(self, call: ApiCall) -> Result:
         """As Stripe.js does it, with a publishable key."""
         if not call.publishable:
             raise ApiError("This API call can only be made with a publishable API key.", status=401)
         return self.create_confirmation_token(call)
 
-    def retrieve_confirmation_token(self, call: Call) -> Result:
+    def retrieve_confirmation_token(self, call: ApiCall) -> Result:
         call.params.allow()
         found = self._records.confirmation_token(call.object_id)
         if found is None:
             raise no_such("confirmation_token", call.object_id, param="confirmation_token", status=404)
         return found[0]
 
-    def _new_confirmation_token(self, call: Call) -> ConfirmationToken:
-        params, now_s = call.params, int(self._books.now())
+    def _new_confirmation_token(self, call: ApiCall) -> ConfirmationToken:
+        params, now_s = call.params, int(self._database.now())
         name = params.text("payment_method")
         if name is None and not params.has("payment_method_data"):
             raise missing("payment_method_data")
@@ -244,7 +244,7 @@ class Instruments:
         token, key = found
         if token.payment_intent is not None:
             raise _unusable_confirmation_token("has already been used to confirm an Intent")
-        if token.expires_at <= self._books.now():
+        if token.expires_at <= self._database.now():
             raise _unusable_confirmation_token("has expired")
         token.payment_intent = intent_id
         self._records.put_confirmation_token(token, key)
@@ -253,7 +253,7 @@ class Instruments:
         return token, self._store(key, preview["billing_details"], expires)
 
     def _store(self, key: str, billing: dict[str, Any] | None, expires: tuple[int, int]) -> StoredMethod:
-        method = new_payment_method(card_of(key), int(self._books.now()), billing=billing, expires=expires)
+        method = new_payment_method(card_of(key), int(self._database.now()), billing=billing, expires=expires)
         self._records.add_method(method, key)
         return StoredMethod(method, key, used=False)
 
@@ -269,7 +269,7 @@ class Instruments:
             return key
         if card_behind(name) is None:
             raise no_such("token", name, param=param)
-        if is_single_use(name) and not self._books.use_token(name):
+        if is_single_use(name) and not self._database.use_token(name):
             raise token_already_used(name, param)
         return card_key(name)
 
@@ -280,7 +280,7 @@ class Instruments:
         if not digits or len(number) not in NUMBER_DIGITS or not passes_luhn(number):
             _refuse_card("incorrect_number", "Your card number is incorrect.", "number")
         month, year = data.expires
-        today = datetime.fromtimestamp(self._books.now(), UTC)
+        today = datetime.fromtimestamp(self._database.now(), UTC)
         if month > 12:
             _refuse_card("invalid_expiry_month", "Your card's expiration month is invalid.", "exp_month")
         if (year, month) < (today.year, today.month) or year > today.year + 50:

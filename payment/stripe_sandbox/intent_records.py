@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from payment.stripe_sandbox.intent_objects import ConfirmationToken, PaymentIntent, PaymentMethod, Token
-from payment.stripe_sandbox.pages import Page, read_page
+from payment.stripe_sandbox.pages import ObjectPage, read_page
 
 INTENT_SCHEMA = """
 CREATE TABLE intents (
@@ -63,7 +63,7 @@ class IntentRecords:
         rows = self._db.execute("SELECT object FROM intents WHERE settles_at <= ? ORDER BY settles_at", [now])
         return [msgspec.json.decode(row[0], type=PaymentIntent) for row in rows]
 
-    def page(self, page: Page) -> tuple[list[PaymentIntent], bool]:
+    def page(self, page: ObjectPage) -> tuple[list[PaymentIntent], bool]:
         return read_page(self._db, "intents", {}, page, PaymentIntent)
 
     def all(self) -> list[PaymentIntent]:

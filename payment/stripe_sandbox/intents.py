@@ -13,9 +13,9 @@ Change together: `confirming.py`, which takes the steps.
 """
 
 from payment.stripe_sandbox import intent_params
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of, refuse_unsupported
+from payment.stripe_sandbox.calls import PAGE_PARAMS, ApiCall, Endpoint, Result, page_of, refuse_unsupported
 from payment.stripe_sandbox.confirming import OPEN, Confirming, shown, unexpected_state
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError, no_such, secret_key_required
 from payment.stripe_sandbox.events import Events
 from payment.stripe_sandbox.instruments import Instruments
@@ -27,9 +27,9 @@ from payment.stripe_sandbox.objects import ObjectList
 class Intents:
     """The endpoints of `/v1/payment_intents`."""
 
-    def __init__(self, books: Books, events: Events, instruments: Instruments, confirming: Confirming) -> None:
-        self._books = books
-        self._records = books.intents
+    def __init__(self, database: Database, events: Events, instruments: Instruments, confirming: Confirming) -> None:
+        self._database = database
+        self._records = database.intents
         self._events = events
         self._instruments = instruments
         self._confirming = confirming
@@ -45,8 +45,8 @@ class Intents:
             Endpoint("payment_intents.cancel", "POST", f"{one}/cancel", self.cancel, kind),
         )
 
-    def create(self, call: Call) -> Result:
-        intent, plan, confirm = read_new_intent(call.params, int(self._books.now()))
+    def create(self, call: ApiCall) -> Result:
+        intent, plan, confirm = read_new_intent(call.params, int(self._database.now()))
         self._records.add(intent)
         self._events.record("payment_intent.created", intent, call)
         if confirm:
@@ -55,17 +55,17 @@ class Intents:
         self._records.change(intent)
         return intent
 
-    def retrieve(self, call: Call) -> Result:
+    def retrieve(self, call: ApiCall) -> Result:
         call.params.allow("client_secret")
         return shown(self._found(call), call)
 
-    def list(self, call: Call) -> Result:
+    def list(self, call: ApiCall) -> Result:
         call.params.allow("customer", "customer_account", *PAGE_PARAMS)
         refuse_unsupported(call.params)
         intents, more = self._records.page(page_of(call.params, "payment_intent", self._records.get))
         return ObjectList(intents, more, "/v1/payment_intents")
 
-    def update(self, call: Call) -> Result:
+    def update(self, call: ApiCall) -> Result:
         params = call.params
         params.allow(*intent_params.UPDATE)
         plan = read_plan(params)
@@ -86,12 +86,12 @@ class Intents:
             self._records.change_details(intent)
         return intent
 
-    def confirm(self, call: Call) -> Result:
+    def confirm(self, call: ApiCall) -> Result:
         call.params.allow(*intent_params.CONFIRM)
         plan = read_plan(call.params)
         return self._confirming.confirm(self._found(call), plan, call)
 
-    def cancel(self, call: Call) -> Result:
+    def cancel(self, call: ApiCall) -> Result:
         call.params.allow("cancellation_reason")
         reason = call.params.choice("cancellation_reason", *CANCELLATION_REASONS)
         intent = self._found(call)
@@ -102,14 +102,14 @@ class Intents:
             )
             raise unexpected_state(intent, call, message)
         intent.status = "canceled"
-        intent.canceled_at = int(self._books.now())
+        intent.canceled_at = int(self._database.now())
         intent.cancellation_reason = reason
         intent.next_action = None
         self._records.change(intent)
         self._events.record("payment_intent.canceled", intent, call)
         return intent
 
-    def _found(self, call: Call) -> PaymentIntent:
+    def _found(self, call: ApiCall) -> PaymentIntent:
         """The intent of the path. Raise ApiError if there is none, or if the client secret is not its own."""
         secret = call.params.text("client_secret")
         if call.publishable and secret is None:

@@ -129,7 +129,7 @@ class Charge(Struct, kw_only=True):
     transfer_group: str | None
 
 
-class Refund(Struct, kw_only=True):
+class RefundObject(Struct, kw_only=True):
     """A refund of a charge, or of a part of it."""
 
     id: str

@@ -10,7 +10,7 @@ from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.confirming import BANK_PATH
 from payment.stripe_sandbox.currencies import in_words
 from payment.stripe_sandbox.intent_objects import PaymentIntent
-from payment.stripe_sandbox.pages import Page
+from payment.stripe_sandbox.pages import ObjectPage
 
 ROWS = 50
 """Rows of each table: a page that a person reads."""
@@ -30,7 +30,7 @@ class Overview:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._books = account.books
+        self._database = account.database
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/", self.show)]
@@ -46,7 +46,7 @@ class Overview:
         return web.Response(text=text, content_type="text/html", headers=HEADERS)
 
     def _intents(self) -> str:
-        intents, _ = self._books.intents.page(Page(ROWS))
+        intents, _ = self._database.intents.page(ObjectPage(ROWS))
         rows = [
             (
                 _time(each.created),
@@ -63,7 +63,7 @@ class Overview:
         return _table("Payment intents", heads, rows)
 
     def _charges(self) -> str:
-        charges, _ = self._books.charges({}, Page(ROWS))
+        charges, _ = self._database.charges({}, ObjectPage(ROWS))
         rows = [
             (
                 _time(each.created),
@@ -81,7 +81,7 @@ class Overview:
         return _table("Charges", heads, rows)
 
     def _refunds(self) -> str:
-        refunds, _ = self._books.refunds({}, Page(ROWS))
+        refunds, _ = self._database.refunds({}, ObjectPage(ROWS))
         rows = [
             (_time(each.created), each.id, in_words(each.amount, each.currency), each.status, each.charge)
             for each in refunds
@@ -89,19 +89,19 @@ class Overview:
         return _table("Refunds", ("created (UTC)", "refund", "amount", "status", "charge"), rows)
 
     def _disputes(self) -> str:
-        disputes, _ = self._books.disputes({}, Page(ROWS))
+        disputes, _ = self._database.disputes({}, ObjectPage(ROWS))
         rows = [(_time(each.created), each.id, each.reason, each.status, each.charge) for each in disputes]
         return _table("Disputes", ("created (UTC)", "dispute", "reason", "status", "charge"), rows)
 
     def _endpoints(self) -> str:
         rows = [
             (_time(each.created), each.id, each.url, each.status, ", ".join(each.enabled_events))
-            for each in self._books.events.endpoints()
+            for each in self._database.events.endpoints()
         ]
         return _table("Webhook endpoints", ("created (UTC)", "endpoint", "URL", "status", "events"), rows)
 
     def _events(self) -> str:
-        events, _ = self._books.events.page(Page(ROWS))
+        events, _ = self._database.events.page(ObjectPage(ROWS))
         rows = [
             (_time(each.created), each.id, each.type, each.data["object"]["id"], str(each.pending_webhooks))
             for each in events

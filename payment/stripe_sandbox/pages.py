@@ -12,7 +12,7 @@ Selected = str | int | Sequence[str]
 """The value of a column, or one of some."""
 
 
-class Page(Struct, frozen=True):
+class ObjectPage(Struct, frozen=True):
     """Which part of a list is asked for: at most `limit`, after one id (older) or before one (newer).
 
     `created` holds seconds since 1970 by SQL's sign of a comparison.
@@ -25,7 +25,7 @@ class Page(Struct, frozen=True):
 
 
 def read_page(
-    db: sqlite3.Connection, table: str, selected: Mapping[str, Selected], page: Page, kind: type[_T]
+    db: sqlite3.Connection, table: str, selected: Mapping[str, Selected], page: ObjectPage, kind: type[_T]
 ) -> tuple[list[_T], bool]:
     """The page, newest first, and whether there is more. Table and column names are never a client's."""
     where, values = _where(table, selected, page)
@@ -36,7 +36,7 @@ def read_page(
     return (found[::-1] if order == "ASC" else found), len(rows) > page.limit
 
 
-def _where(table: str, selected: Mapping[str, Selected], page: Page) -> tuple[str, list[str | int]]:
+def _where(table: str, selected: Mapping[str, Selected], page: ObjectPage) -> tuple[str, list[str | int]]:
     conditions: list[str] = []
     values: list[str | int] = []
     for column, wanted in selected.items():

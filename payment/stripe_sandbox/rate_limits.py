@@ -21,7 +21,7 @@ class Bucket(Struct):
     at: float
 
 
-class Pace:
+class RateLimits:
     """The limiter of every endpoint. A rate of 0 means no limit."""
 
     def __init__(self, rate_per_s: float, monotonic: Callable[[], float]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from aiohttp import ClientSession, web
 from msgspec import Struct
 
-from payment.stripe_sandbox.app import BODY_MAX_BYTES, Sandbox, Settings
+from payment.stripe_sandbox.app import BODY_MAX_BYTES, Sandbox, SandboxSettings
 from payment.stripe_sandbox.bank_page import BankPage
 from payment.stripe_sandbox.control import Control
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.deliveries import Deliverer, poster
 from payment.stripe_sandbox.overview import Overview
 
@@ -47,7 +47,7 @@ def application(sandbox: Sandbox) -> web.Application:
 @asynccontextmanager
 async def serving(
     data: Path,
-    settings: Settings,
+    settings: SandboxSettings,
     host: str,
     port: int,
     forward: Forward | None = None,
@@ -55,11 +55,11 @@ async def serving(
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve on a port (0: a free one) while the block runs; gives the address and the port.
 
-    `account_id` is the account's from now on. Raise BooksInUseError if another process has the books, OSError if the
+    `account_id` is the account's from now on. Raise DatabaseInUseError if another process has the books, OSError if the
     port is taken.
     """
-    books = Books(data, account_id=account_id)
-    sandbox = Sandbox(books, settings)
+    database = Database(data, account_id=account_id)
+    sandbox = Sandbox(database, settings)
     if forward is not None:
         sandbox.account.webhooks.ensure(forward.url, forward.secret)
     runner = web.AppRunner(
@@ -75,14 +75,14 @@ async def serving(
     finally:
         await sandbox.close()
         await runner.cleanup()
-        books.close()
+        database.close()
 
 
 @asynccontextmanager
 async def delivering(sandbox: Sandbox) -> AsyncIterator[Deliverer]:
     """Deliver events to webhook endpoints while the block runs."""
     async with ClientSession() as session:
-        deliverer = Deliverer(sandbox.books, sandbox.account.settle, poster(session))
+        deliverer = Deliverer(sandbox.database, sandbox.account.settle, poster(session))
         sandbox.deliver_with(deliverer)
         task = asyncio.create_task(deliverer.run())
         task.add_done_callback(_report)

@@ -24,7 +24,7 @@ class Decline(Struct, frozen=True):
     """Blocked by Stripe itself as too risky: it was never sent to the card's network."""
 
 
-class Authentication(enum.Enum):
+class CardAuthentication(enum.Enum):
     """How the card's bank handles 3-D Secure."""
 
     NONE = "none"
@@ -54,7 +54,7 @@ class TestCard(Struct, frozen=True):
     refund_begins: str = "succeeded"
     refund_ends: str = "succeeded"
     """A refund's status at first, and some time later."""
-    authentication: Authentication = Authentication.NONE
+    authentication: CardAuthentication = CardAuthentication.NONE
     lookup_fails: bool = False
     """The bank's 3-D Secure server does not answer: an authentication ends in a decline at once."""
     checks: tuple[str | None, str | None, str | None] = ("unchecked", "unchecked", "pass")
@@ -67,13 +67,13 @@ class TestCard(Struct, frozen=True):
     def asks_for_authentication(self, *, requested: bool, off_session: bool) -> bool:
         """Whether a payment stops at the bank's page. `requested`: the merchant wants 3-D Secure."""
         match self.authentication:
-            case Authentication.REQUIRED:
+            case CardAuthentication.REQUIRED:
                 return True
-            case Authentication.REQUIRED_ON_SESSION:
+            case CardAuthentication.REQUIRED_ON_SESSION:
                 return not off_session
-            case Authentication.OPTIONAL:
+            case CardAuthentication.OPTIONAL:
                 return requested
-            case Authentication.NONE:
+            case CardAuthentication.NONE:
                 return False
 
     def decline_without_customer(self) -> Decline | None:
@@ -160,7 +160,7 @@ UNNAMED: tuple[TestCard, ...] = (
     TestCard("UnionPay", "6200000000000047", "debit", "CN"),
     TestCard("UnionPay", "6205500000000000004", country="CN"),
     *(
-        TestCard("Visa", f"4000582600000{end}", country="GB", authentication=Authentication.REQUIRED)
+        TestCard("Visa", f"4000582600000{end}", country="GB", authentication=CardAuthentication.REQUIRED)
         for end in ("094", "045", "102", "110")
     ),
 )
@@ -210,25 +210,27 @@ SPECIAL: dict[str, TestCard] = {
     "createIssuerFraudRecord": _visa("4000000000005423"),
     "pendingRefund": _visa("4000000000007726", refund_begins="pending"),
     "refundFail": _visa("4000000000005126", refund_ends="failed"),
-    "threeDSecure2Required": _visa("4000000000003220", authentication=Authentication.REQUIRED),
-    "threeDSecureRequired": _visa("4000000000003063", authentication=Authentication.REQUIRED),
+    "threeDSecure2Required": _visa("4000000000003220", authentication=CardAuthentication.REQUIRED),
+    "threeDSecureRequired": _visa("4000000000003063", authentication=CardAuthentication.REQUIRED),
     "threeDSecureRequiredChargeDeclined": _visa(
-        "4000008400001629", authentication=Authentication.REQUIRED, decline=GENERIC_DECLINE
+        "4000008400001629", authentication=CardAuthentication.REQUIRED, decline=GENERIC_DECLINE
     ),
     "threeDSecureRequiredProcessingError": _visa(
-        "4000008400001280", authentication=Authentication.REQUIRED, lookup_fails=True
+        "4000008400001280", authentication=CardAuthentication.REQUIRED, lookup_fails=True
     ),
-    "threeDSecureOptional": _visa("4000000000003055", authentication=Authentication.OPTIONAL),
+    "threeDSecureOptional": _visa("4000000000003055", authentication=CardAuthentication.OPTIONAL),
     "threeDSecureOptionalProcessingError": _visa(
-        "4000000000003097", authentication=Authentication.OPTIONAL, lookup_fails=True
+        "4000000000003097", authentication=CardAuthentication.OPTIONAL, lookup_fails=True
     ),
-    "authenticationRequiredOnSetup": _visa("4000002500003155", country="FR", authentication=Authentication.REQUIRED),
-    "authenticationRequired": _visa("4000002760003184", country="DE", authentication=Authentication.REQUIRED),
+    "authenticationRequiredOnSetup": _visa(
+        "4000002500003155", country="FR", authentication=CardAuthentication.REQUIRED
+    ),
+    "authenticationRequired": _visa("4000002760003184", country="DE", authentication=CardAuthentication.REQUIRED),
     "authenticationRequiredSetupForOffSession": _visa(
-        "4000003800000446", country="IT", authentication=Authentication.REQUIRED_ON_SESSION
+        "4000003800000446", country="IT", authentication=CardAuthentication.REQUIRED_ON_SESSION
     ),
     "authenticationRequiredChargeDeclinedInsufficientFunds": _visa(
-        "4000008260003178", country="GB", authentication=Authentication.REQUIRED, decline=INSUFFICIENT_FUNDS
+        "4000008260003178", country="GB", authentication=CardAuthentication.REQUIRED, decline=INSUFFICIENT_FUNDS
     ),
 }
 

@@ -4,8 +4,8 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from payment.stripe_sandbox.calls import PAGE_PARAMS, Call, Endpoint, Result, page_of
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.calls import PAGE_PARAMS, ApiCall, Endpoint, Result, page_of
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import ApiError, ExecutionError, missing, no_such
 from payment.stripe_sandbox.event_records import ALL_EVENTS, WebhookEndpoint
 from payment.stripe_sandbox.instruments import read_url
@@ -23,9 +23,9 @@ SCHEMES = ("http://", "https://")
 class Webhooks:
     """The endpoints of `/v1/webhook_endpoints`."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._records = books.events
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = database.events
 
     def table(self) -> tuple[Endpoint, ...]:
         base, one, kind = "/v1/webhook_endpoints", "/v1/webhook_endpoints/{id}", "webhook_endpoint"
@@ -37,7 +37,7 @@ class Webhooks:
             Endpoint("webhook_endpoints.delete", "DELETE", one, self.delete, kind),
         )
 
-    def create(self, call: Call) -> Result:
+    def create(self, call: ApiCall) -> Result:
         params = call.params
         params.allow(
             "url",
@@ -65,17 +65,17 @@ class Webhooks:
         endpoint.secret = self._records.secret(endpoint.id)
         return endpoint
 
-    def list(self, call: Call) -> Result:
+    def list(self, call: ApiCall) -> Result:
         call.params.allow(*PAGE_PARAMS)
         page = page_of(call.params, "webhook_endpoint", self._records.endpoint)
         endpoints, more = self._records.endpoint_page(page)
         return ObjectList(endpoints, more, "/v1/webhook_endpoints")
 
-    def retrieve(self, call: Call) -> Result:
+    def retrieve(self, call: ApiCall) -> Result:
         call.params.allow()
         return self._found(call)
 
-    def update(self, call: Call) -> Result:
+    def update(self, call: ApiCall) -> Result:
         params = call.params
         params.allow("url", "enabled_events[*]", "description", "metadata", "metadata[*]", "disabled")
         endpoint = self._found(call)
@@ -90,7 +90,7 @@ class Webhooks:
         self._records.change_endpoint(endpoint)
         return endpoint
 
-    def delete(self, call: Call) -> Result:
+    def delete(self, call: ApiCall) -> Result:
         call.params.allow()
         endpoint = self._found(call)
         self._records.delete_endpoint(endpoint.id)
@@ -98,7 +98,7 @@ class Webhooks:
 
     def ensure(self, url: str, secret: str) -> None:
         """Have an endpoint for every event at a URL, signed with a secret that its owner already knows."""
-        with self._books.transaction():
+        with self._database.transaction():
             for endpoint in self._records.endpoints():
                 if endpoint.url == url:
                     if self._records.secret(endpoint.id) == secret:
@@ -111,7 +111,7 @@ class Webhooks:
             raise ExecutionError(f"You have reached the maximum of {ENDPOINTS_MAX} test webhook endpoints.")
         endpoint = WebhookEndpoint(
             id=new_id("we"),
-            created=int(self._books.now()),
+            created=int(self._database.now()),
             description=None,
             enabled_events=[*events],
             metadata={},
@@ -120,7 +120,7 @@ class Webhooks:
         self._records.add_endpoint(endpoint, secret)
         return endpoint
 
-    def _found(self, call: Call) -> WebhookEndpoint:
+    def _found(self, call: ApiCall) -> WebhookEndpoint:
         endpoint = self._records.endpoint(call.object_id)
         if endpoint is None:
             raise no_such("webhook endpoint", call.object_id, param="id", status=404)

@@ -9,7 +9,7 @@ import struct
 
 from aiohttp import web
 
-from payment.stripe_sandbox.errors import Answer
+from payment.stripe_sandbox.errors import SandboxAnswer
 from payment.stripe_sandbox.faults import FaultKind
 
 HANG_LOOK_S = 0.5
@@ -19,14 +19,14 @@ RESET_AT_ONCE = struct.pack("ii", 1, 0)
 HTML_PAGE = b"<html><head><title>503</title></head><body><h1>503 Service Unavailable</h1></body></html>"
 
 
-def html_page() -> Answer:
-    return Answer(503, HTML_PAGE, content_type="text/html")
+def html_page() -> SandboxAnswer:
+    return SandboxAnswer(503, HTML_PAGE, content_type="text/html")
 
 
 async def send(
-    request: web.Request, answer: Answer, fault: FaultKind | None, closing: asyncio.Event
+    request: web.Request, answer: SandboxAnswer, fault: FaultKind | None, closing: asyncio.Event
 ) -> web.StreamResponse:
-    """Answer as the fault has it. What comes back for a broken connection is never sent."""
+    """SandboxAnswer as the fault has it. What comes back for a broken connection is never sent."""
     match fault:
         case FaultKind.DROP_BEFORE | FaultKind.DROP_AFTER | FaultKind.LATE:
             return _reset(request)
@@ -40,7 +40,7 @@ async def send(
             return _whole(answer)
 
 
-def _whole(answer: Answer) -> web.Response:
+def _whole(answer: SandboxAnswer) -> web.Response:
     return web.Response(
         status=answer.status, body=answer.body, headers=answer.headers, content_type=answer.content_type
     )
@@ -66,7 +66,7 @@ async def _hang(request: web.Request, closing: asyncio.Event) -> web.Response:
     return _reset(request)
 
 
-async def _cut(request: web.Request, answer: Answer) -> web.StreamResponse:
+async def _cut(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type = answer.content_type
     response.content_length = len(answer.body)

@@ -42,7 +42,7 @@ def test_who_came_first_and_was_served_first_was_not_overtaken() -> None:
 
 
 def test_overtaking_is_the_time_since_the_first_later_one_was_served() -> None:
-    """Came first, served at 9, and somebody later at 6: overtaken by 3 seconds."""
+    """First to arrive, served at 9, and somebody later at 6: overtaken by 3 seconds."""
     assert overtaken_s([(0.0, 9.0), (1.0, 7.0), (2.0, 6.0)]) == [3.0, 1.0, 0.0]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tests.chaos.site import Site
 from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, Bus, Published
-from tests.e2e.peer_services.peer_service import NodeNeighbour
+from tests.e2e.peer_services.peer_service import NodePeerService
 from tests.e2e.streaming import StreamingServers
 
 STORED_TIMEOUT_S = 1.5  # of one publish: the broker answers within milliseconds, or is away
@@ -71,7 +71,7 @@ class StreamingBus:
         self._servers = servers
         self._folder = folder
         self._neighbours = 0
-        self._publisher: NodeNeighbour | None = None
+        self._publisher: NodePeerService | None = None
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> StreamingBus:
@@ -116,7 +116,7 @@ class StreamingBus:
         return sum(self._servers.channel(name).get("last_seq", 0) for name in (PAID, REFUNDED))
 
     @staticmethod
-    def _heard(listener: NodeNeighbour) -> dict[tuple[str, int], dict[str, Any]]:
+    def _heard(listener: NodePeerService) -> dict[tuple[str, int], dict[str, Any]]:
         """Each event once, by its channel and number, however often it was delivered."""
         return {(line["got"], line["sequence"]): line for line in listener.lines() if "got" in line}
 
@@ -140,11 +140,11 @@ class StreamingBus:
             await asyncio.sleep(LOOK_S)
         return False
 
-    async def _new(self, role: str, *subjects: str) -> NodeNeighbour | None:
+    async def _new(self, role: str, *subjects: str) -> NodePeerService | None:
         """A neighbour under a name and a group that nobody had before; None where the server does not take it."""
         self._neighbours += 1
         name = f"{role}-{self._neighbours}"
-        neighbour = NodeNeighbour(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
+        neighbour = NodePeerService(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
         neighbour.start()
         end = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < end:

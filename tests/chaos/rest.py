@@ -56,8 +56,8 @@ async def _left_to_do(site: Site, bus: TortureBus, crowd: Crowd, customers: asyn
         return f"customers are waiting for an answer about {', '.join(waiting[:SHOWN])}"
     customers.result()  # one who failed is the rig's own bug, and spoils the round
     try:
-        due = await asyncio.to_thread(lambda: list(site.house.orders.find({"due": {"$exists": True}})))
-        unacknowledged = await bus.unacknowledged(site.house.name)
+        due = await asyncio.to_thread(lambda: list(site.stack.orders.find({"due": {"$exists": True}})))
+        unacknowledged = await bus.unacknowledged(site.stack.name)
     except (PyMongoError, OSError, AssertionError) as error:
         return f"the books can't be read: {error}"
     owed = [f"{document['_id']} ({_owed(document)})" for document in due if restless(document)]
@@ -76,8 +76,8 @@ def _owed(document: dict[str, Any]) -> str:
 
 async def gather(site: Site, bus: TortureBus, crowd: Crowd, chaos: Chaos) -> Books:
     """Everybody's books as they are now, and what customers see who look once more."""
-    orders = await asyncio.to_thread(lambda: {document["_id"]: document for document in site.house.orders.find()})
-    letters = await asyncio.to_thread(lambda: [bytes(letter["data"]) for letter in site.house.dead_letters.find()])
+    orders = await asyncio.to_thread(lambda: {document["_id"]: document for document in site.stack.orders.find()})
+    letters = await asyncio.to_thread(lambda: [bytes(letter["data"]) for letter in site.stack.dead_letters.find()])
     await _look_at_payments(site, crowd, orders)
     books = await asyncio.to_thread(site.servers.stripe.books)
     dead = [name for name, target in site.all.items() if not target.running]

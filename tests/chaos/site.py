@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.plan import Plan
-from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.e2e.stack import Servers, ServiceProcess, ServiceStack
 from tests.e2e.streaming import StreamingServers
 from tests.support.servers.mongo import MongoJavaServer, NxServer
 from tests.support.servers.nats_streaming import CLUSTER_ID
@@ -46,7 +46,7 @@ class Site:
         kind = StreamingServers if plan.broker == "streaming" else Servers
         self.plan = plan
         self.servers = kind(folder, STORES[plan.store])
-        self.house = House(self.servers, folder)
+        self.stack = ServiceStack(self.servers, folder)
         self.services = [self._service() for _ in range(plan.processes)]
         self.ready_s: list[float] = []
         self.faults_on = False
@@ -105,16 +105,16 @@ class Site:
         """Everything, however it is, and without ceremony."""
         for watch in self._watches:
             watch.cancel()
-        self.house.stop()
+        self.stack.stop()
         for server in self.all.values():
             server.kill()
 
     def _service(self) -> Victim:
         streaming = {"NATS_CLUSTER_ID": CLUSTER_ID} if self.plan.broker == "streaming" else {}
         wait = {"CHARGE_WAIT_S": str(self.plan.charge_wait_s), "LOG_LEVEL": "debug"}
-        number = len(self.house.processes)
-        victim = Victim(self.house.environment(**streaming, **wait), self.house.folder / f"service-{number}.log")
-        self.house.processes.append(victim)
+        number = len(self.stack.processes)
+        victim = Victim(self.stack.environment(**streaming, **wait), self.stack.folder / f"service-{number}.log")
+        self.stack.processes.append(victim)
         return victim
 
     def _ask_for_faults(self) -> None:

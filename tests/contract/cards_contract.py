@@ -20,7 +20,7 @@ from payment.ports.cards import (
     Charges,
     Declined,
     Handover,
-    Intent,
+    IntentAnswer,
     NotRefunded,
     NotYet,
     Obstacle,
@@ -108,14 +108,14 @@ class CardsContract:
 
     async def made(self, bench: Bench, order_id: str = "o1", number: int = 1, **fields: object) -> str:
         outcome = await bench.run(bench.cards.create(making(order_id, number, **fields)))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         return outcome.id
 
     async def charged(self, bench: Bench, card: str = "visa", order_id: str = "o1") -> tuple[str, str]:
         """The ids of an intent and its charge."""
         intent_id = await self.made(bench, order_id)
         outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}"), order_id=order_id), intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
         assert outcome.charge is not None
         return intent_id, outcome.charge.charge_id
@@ -125,14 +125,14 @@ class CardsContract:
         intent_id = await self.made(bench)
         asked = confirming(token(f"tok_{card}"), authentication=BY_SDK)
         outcome = await bench.run(bench.cards.confirm(asked, intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.REQUIRES_ACTION
         assert outcome.handover is not None
         return intent_id, outcome.handover
 
-    async def seen(self, bench: Bench, intent_id: str) -> Intent:
+    async def seen(self, bench: Bench, intent_id: str) -> IntentAnswer:
         outcome = await bench.run(bench.cards.retrieve(intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.id == intent_id
         return outcome
 
@@ -147,9 +147,9 @@ class CardsContract:
         """Unconfirmed; the same key brings the same intent back, and says that it is replayed."""
         first = await bench.run(bench.cards.create(making()))
         second = await bench.run(bench.cards.create(making()))
-        assert isinstance(first, Intent)
+        assert isinstance(first, IntentAnswer)
         assert (first.status, first.charge, first.handover) == (IntentStatus.REQUIRES_PAYMENT_METHOD, None, None)
-        assert isinstance(second, Intent)
+        assert isinstance(second, IntentAnswer)
         assert (first.id, first.replayed, second.id, second.replayed) == (second.id, False, first.id, True)
         assert await self.listed(bench) == []
 
@@ -201,7 +201,7 @@ class CardsContract:
         """F02: the same key brings the same charge and says that it is replayed; one charge is there."""
         intent_id, charge_id = await self.charged(bench)
         again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-        assert isinstance(again, Intent)
+        assert isinstance(again, IntentAnswer)
         assert again.replayed
         assert again.charge is not None
         assert again.charge.charge_id == charge_id
@@ -230,7 +230,7 @@ class CardsContract:
         assert seen.failure.decline_code == "insufficient_funds"
         assert await self.listed(bench) == []
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
 
     @pytest.mark.parametrize("kind", list(InstrumentKind))
@@ -239,7 +239,7 @@ class CardsContract:
         intent_id = await self.made(bench)
         asked = confirming(await bench.instrument(kind, "visa"))
         outcome = await bench.run(bench.cards.confirm(asked, intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
 
     @pytest.mark.parametrize(
@@ -259,17 +259,17 @@ class CardsContract:
         assert isinstance(outcome, Refused)
         assert outcome.reason is RefusalReason.TOKEN
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
 
     async def test_a_token_is_used_once(self, bench: Bench) -> None:
         """Another order's confirm with a used token is refused; its own key brings its charge again."""
         first, second = await self.made(bench), await self.made(bench, "o2")
         asked, other = confirming(token("tok_once_a")), confirming(token("tok_once_a"), order_id="o2")
-        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)
+        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), IntentAnswer)
         outcome = await bench.run(bench.cards.confirm(other, second))
         assert isinstance(outcome, Refused)
         assert outcome.reason is RefusalReason.TOKEN_USED
-        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), Intent)
+        assert isinstance(await bench.run(bench.cards.confirm(asked, first)), IntentAnswer)
 
     # -------------------------------------------------------------------------------------------------- authentication
 
@@ -286,7 +286,7 @@ class CardsContract:
         intent_id = await self.made(bench)
         asked = confirming(token("tok_threeDSecureOptional"), authentication=BY_SDK)
         outcome = await bench.run(bench.cards.confirm(asked, intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
 
     @pytest.mark.parametrize(("authentication", "redirects"), [(BY_SDK, False), (BY_REDIRECT, True)])
@@ -298,13 +298,13 @@ class CardsContract:
         asked = confirming(token("tok_threeDSecureRequired"), authentication=authentication)
         answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.seen(bench, intent_id)]
         for answer in answers:
-            assert isinstance(answer, Intent)
+            assert isinstance(answer, IntentAnswer)
             assert answer.status is IntentStatus.REQUIRES_ACTION
             assert answer.handover is not None
             assert answer.handover.client_secret.startswith(f"{intent_id}_secret_")
             assert (answer.handover.next_action.url is not None) == redirects
         again = await bench.run(bench.cards.confirm(asked, intent_id))
-        assert isinstance(again, Intent)
+        assert isinstance(again, IntentAnswer)
         assert again.replayed
         assert await self.listed(bench) == []
 
@@ -323,7 +323,7 @@ class CardsContract:
         await bench.authenticate(intent_id, completes=True)
         asked = confirming(token("tok_threeDSecureRequired"), authentication=BY_SDK)
         again = await bench.run(bench.cards.confirm(asked, intent_id))
-        assert isinstance(again, Intent)
+        assert isinstance(again, IntentAnswer)
         assert (again.status, again.replayed) == (IntentStatus.REQUIRES_ACTION, True)
 
     async def test_a_customer_who_fails_at_the_bank_is_declined(self, bench: Bench) -> None:
@@ -335,7 +335,7 @@ class CardsContract:
         assert seen.failure is not None
         assert seen.failure.code == "payment_intent_authentication_failure"
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
 
     async def test_a_card_may_be_declined_after_its_customer_authenticated(self, bench: Bench) -> None:
@@ -363,7 +363,7 @@ class CardsContract:
         """A cancel is a fence: whatever comes after it."""
         intent_id, _ = await self.awaiting(bench)
         outcome = await bench.run(bench.cards.cancel(intent_id))
-        assert isinstance(outcome, Intent)
+        assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.CANCELED
         await bench.authenticate(intent_id, completes=True)
         late = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
@@ -377,7 +377,7 @@ class CardsContract:
         await bench.run(bench.cards.cancel(intent_id))
         again = await bench.run(bench.cards.cancel(intent_id))
         assert isinstance(again, UnexpectedState) or (
-            isinstance(again, Intent) and again.status is IntentStatus.CANCELED
+            isinstance(again, IntentAnswer) and again.status is IntentStatus.CANCELED
         )
         assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
 
@@ -409,7 +409,7 @@ class CardsContract:
         assert (lost.stored, lost.alarm) == (False, False)
         assert len(await self.listed(bench)) == int(happened)
         answer = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-        assert isinstance(answer, Intent)
+        assert isinstance(answer, IntentAnswer)
         assert answer.replayed is happened
         assert len(await self.listed(bench)) == 1
 
@@ -473,7 +473,7 @@ class CardsContract:
         ]
         assert isinstance(outcomes[0], Declined)
         assert isinstance(outcomes[1], NotYet)
-        assert isinstance(await bench.run(bench.cards.retrieve(intent_id)), Intent)
+        assert isinstance(await bench.run(bench.cards.retrieve(intent_id)), IntentAnswer)
 
     @pytest.mark.parametrize("kind", ["retrieve", "cancel", "confirm"])
     async def test_an_intent_that_is_not_there_is_an_alarm(self, bench: Bench, kind: str) -> None:
@@ -522,7 +522,7 @@ class CardsContract:
         intent_id, charge_id = await self.charged(bench)
         await bench.run(bench.cards.refund(giving_back(charge_id)))
         again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-        assert isinstance(again, Intent)
+        assert isinstance(again, IntentAnswer)
         assert again.replayed
         assert again.charge is not None
         assert not again.charge.refunded

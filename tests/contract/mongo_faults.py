@@ -118,8 +118,8 @@ class MongoStoreContract(StoreContract):
         """`_id`, `rev`, `writer`, `userId`, `payment.attempts`; a dead letter's bytes are bytes, whole."""
         data = b'{"$date": 1}\xff'
         await store.commit([charging("o1")])
-        await store.bury(DeadLetter("orders:1", "order:created", data, "error", T0))
-        await store.bury(DeadLetter("orders:1", "order:created", data, "error", T0))
+        await store.add_dead_letter(DeadLetter("orders:1", "order:created", data, "error", T0))
+        await store.add_dead_letter(DeadLetter("orders:1", "order:created", data, "error", T0))
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
         database = client.get_default_database()
         document = await database["orders"].find_one({"_id": "o1"})
@@ -207,7 +207,7 @@ class MongoFaults:
                 store.load(["o1"]),
                 store.due(T0, None, 1),
                 store.load_by_payment(["p"]),
-                store.bury(DeadLetter("a", "s", b"x", "e", T0)),
+                store.add_dead_letter(DeadLetter("a", "s", b"x", "e", T0)),
                 store.prepare(),
                 store.ping(),
                 store.probe(),

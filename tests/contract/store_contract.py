@@ -39,7 +39,7 @@ from payment.ports.store import Committed, CorruptDocument, DeadLetter, OrderSto
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 CONTEXT = Context(T0, "web-1#run1", "2026-01-01", "payment-service")
-WRITTEN, CONFLICT, UNWRITABLE = Committed.WRITTEN, Committed.CONFLICT, Committed.UNWRITABLE
+WRITTEN, CONFLICT, REJECTED_DOCUMENT = Committed.WRITTEN, Committed.CONFLICT, Committed.REJECTED_DOCUMENT
 
 
 class Bench(Protocol):
@@ -238,7 +238,12 @@ class StoreContract:
         """F41: too large a number, a lone surrogate: those beside it are written."""
         huge = structs.replace(order("huge"), amount=2**70)
         torn = structs.replace(order("torn"), currency="\ud800")
-        assert await store.commit([order("o1"), huge, torn, order("o2")]) == [WRITTEN, UNWRITABLE, UNWRITABLE, WRITTEN]
+        assert await store.commit([order("o1"), huge, torn, order("o2")]) == [
+            WRITTEN,
+            REJECTED_DOCUMENT,
+            REJECTED_DOCUMENT,
+            WRITTEN,
+        ]
         assert set(await store.load(["o1", "huge", "torn", "o2"])) == {"o1", "o2"}
 
     async def test_an_id_that_can_not_be_encoded_is_not_there(self, store: OrderStore) -> None:
@@ -387,17 +392,17 @@ class StoreContract:
         """For a gauge: what lies there, whoever has put it there."""
         assert await store.dead_letters_kept() == 0
         letter = DeadLetter("orders:1", "order:created", b"x", "not JSON", T0)
-        assert await store.bury(letter)
-        assert await store.bury(structs.replace(letter, identity="orders:2"))
+        assert await store.add_dead_letter(letter)
+        assert await store.add_dead_letter(structs.replace(letter, identity="orders:2"))
         assert await store.dead_letters_kept() == 2
 
     async def test_a_dead_letter_is_kept_once_and_whole(self, store: OrderStore, other: OrderStore) -> None:
         """F30: however often it is delivered, to whichever process."""
         data = bytes(range(256)) * 40
         letter = DeadLetter("orders:1", "order:created", data, "not JSON: \u2713", T0)
-        assert await store.bury(letter)
-        assert await other.bury(letter)
-        assert await store.bury(structs.replace(letter, identity="orders:2", data=b'{"$date": 1}'))
+        assert await store.add_dead_letter(letter)
+        assert await other.add_dead_letter(letter)
+        assert await store.add_dead_letter(structs.replace(letter, identity="orders:2", data=b'{"$date": 1}'))
 
     async def test_another_event_with_the_identity_of_a_kept_one_is_kept_beside_it(
         self, store: OrderStore, other: OrderStore, bench: Bench
@@ -407,8 +412,8 @@ class StoreContract:
         second = structs.replace(first, data=b"second")
         cancelled = structs.replace(first, subject="order:cancelled")
         for letter in (first, second, cancelled, second, cancelled, first):
-            assert await store.bury(letter)
-            assert await other.bury(letter)
+            assert await store.add_dead_letter(letter)
+            assert await other.add_dead_letter(letter)
         assert sorted(bench.dead_letters()) == [b"first", b"first", b"second"]
 
     async def test_what_is_no_order_is_told_from_what_is_not_there(self, bench: Bench, store: OrderStore) -> None:

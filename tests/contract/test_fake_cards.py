@@ -7,8 +7,18 @@ from typing import TypeVar
 import pytest
 
 from payment.core.messages import Instrument, InstrumentKind, IntentStatus
-from payment.ports.cards import Charges, Declined, Handover, Intent, NotYet, Obstacle, Refused, Unclear, UnexpectedState
-from payment.stripe_sandbox.rate_limits import Pace
+from payment.ports.cards import (
+    Charges,
+    Declined,
+    Handover,
+    IntentAnswer,
+    NotYet,
+    Obstacle,
+    Refused,
+    Unclear,
+    UnexpectedState,
+)
+from payment.stripe_sandbox.rate_limits import RateLimits
 from tests.contract.cards_contract import BY_SDK, CardsContract, confirming, making, token
 from tests.support.fakes.cards import LOST, OPEN, PREFIXES, PROCESSING_TAKES, WON, FakeStripe, Fate, Late, Stall
 from tests.support.fakes.clock import FakeClock
@@ -45,7 +55,7 @@ class FakeBench:
         self.clock.oversleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = Pace(per_s, self.clock.monotonic)
+        pace = RateLimits(per_s, self.clock.monotonic)
         self.stripe.admits = lambda kind, _now: pace.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
@@ -85,7 +95,7 @@ class TestFakeCards(CardsContract):
 
 async def made(bench: FakeBench) -> str:
     outcome = await bench.run(bench.cards.create(making()))
-    assert isinstance(outcome, Intent)
+    assert isinstance(outcome, IntentAnswer)
     return outcome.id
 
 
@@ -122,7 +132,7 @@ async def test_a_key_is_in_use_while_its_request_is_executing(bench: FakeBench) 
     assert second.obstacle is Obstacle.KEY_IN_USE
     await bench.clock.advance(20.0)
     third = await bench.run(bench.cards.confirm(asked, intent_id))
-    assert isinstance(third, Intent)
+    assert isinstance(third, IntentAnswer)
     assert third.replayed
     assert len(bench.stripe.charges) == 1
 
@@ -147,7 +157,7 @@ async def test_a_stalled_request_waits_for_its_event(bench: FakeBench) -> None:
     await bench.clock.advance(1_000.0)
     assert not call.done()
     go.set()
-    assert isinstance(await call, Intent)
+    assert isinstance(await call, IntentAnswer)
 
 
 @pytest.mark.parametrize(("card", "charges"), [("slow", 1), ("slowDeclined", 0)])
@@ -155,7 +165,7 @@ async def test_a_bank_may_take_its_time(bench: FakeBench, card: str, charges: in
     """Processing: the list says that a charge is pending; the intent can't be cancelled; then it succeeds or fails."""
     intent_id = await made(bench)
     outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}")), intent_id))
-    assert isinstance(outcome, Intent)
+    assert isinstance(outcome, IntentAnswer)
     assert outcome.status is IntentStatus.PROCESSING
     assert await bench.run(bench.cards.list_charges("o1", "p-o1")) == Charges((), pending=True)
     assert isinstance(await bench.run(bench.cards.cancel(intent_id)), UnexpectedState)
@@ -174,7 +184,7 @@ async def test_a_confirm_of_an_intent_that_awaits_its_customer(bench: FakeBench,
         bench.cards.confirm(confirming(token("tok_threeDSecureRequired"), authentication=BY_SDK), intent_id)
     )
     outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
-    assert isinstance(outcome, Intent if anew else UnexpectedState)
+    assert isinstance(outcome, IntentAnswer if anew else UnexpectedState)
     assert len(bench.stripe.kept_charges("o1")) == int(anew)
 
 
@@ -186,7 +196,7 @@ async def test_a_refusal_may_be_stored_for_its_key(bench: FakeBench, stored: boo
     for _ in range(2):
         assert isinstance(await bench.run(bench.cards.confirm(confirming(token("tok_none")), intent_id)), Refused)
     outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-    assert isinstance(outcome, Unclear if stored else Intent)
+    assert isinstance(outcome, Unclear if stored else IntentAnswer)
 
 
 async def test_a_browser_is_declined_as_a_confirm_of_ours_is(bench: FakeBench) -> None:

@@ -51,7 +51,7 @@ class TestFaults:
         with pytest.raises(StoreUnavailable, match="gone"):
             await anext(aiter(store.backlog(1)))
         with pytest.raises(StoreUnavailable):
-            await store.bury(DeadLetter("a", "s", b"", "e", T0))
+            await store.add_dead_letter(DeadLetter("a", "s", b"", "e", T0))
         assert await store.commit([order("o1")]) == [Committed.UNKNOWN]
         assert (store.database.documents, store.database.dead_letters) == ({}, {})
 

@@ -19,7 +19,7 @@ from payment.core.messages import Instrument, InstrumentKind
 from payment.ports.cards import CardProcessor, Handover
 from payment.ports.store import OrderStore
 from payment.ports.transport import EventTransport
-from payment.stripe_sandbox.rate_limits import Pace
+from payment.stripe_sandbox.rate_limits import RateLimits
 from tests.contract.cards_contract import CardsContract
 from tests.contract.store_contract import StoreContract
 from tests.contract.transport_contract import Members, TransportContract
@@ -137,17 +137,17 @@ class CardsBench:
         await asyncio.sleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = Pace(per_s, self._world.clock.monotonic)
-        self._world.stripe.books.admits = lambda kind, _now: pace.admits(kind)
+        pace = RateLimits(per_s, self._world.clock.monotonic)
+        self._world.stripe.accounts.admits = lambda kind, _now: pace.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
         return Instrument(kind, f"{PREFIXES[kind]}{card}")
 
     async def authenticate(self, intent_id: str, completes: bool) -> None:
-        self._world.stripe.books.authenticate(intent_id, completes)
+        self._world.stripe.accounts.authenticate(intent_id, completes)
 
     async def browser_confirm(self, handover: Handover, card: str) -> None:
-        self._world.stripe.books.browser_confirm(handover.client_secret, instrument_of(f"tok_{card}"))
+        self._world.stripe.accounts.browser_confirm(handover.client_secret, instrument_of(f"tok_{card}"))
 
     async def cancel_by_hand(self, intent_id: str) -> None:
         """The last one that is open: a test has one."""
@@ -167,8 +167,8 @@ class CardsBench:
         assert charge_id in str(self._world.journal.entries[-1])
 
     async def decide(self, charge_id: str, *, won: bool) -> None:
-        books = self._world.stripe.books
-        books.dispute(next(each for each in books.charges if each.id == charge_id), WON if won else LOST)
+        accounts = self._world.stripe.accounts
+        accounts.dispute(next(each for each in accounts.charges if each.id == charge_id), WON if won else LOST)
 
 
 class TestSimCards(CardsContract):

@@ -10,7 +10,7 @@ import pytest
 from payment.adapters.stripe.cards import StripeCards
 from payment.core.messages import Instrument, InstrumentKind
 from payment.ports.cards import Handover
-from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.app import SandboxSettings
 from payment.stripe_sandbox.server import serving
 from tests.contract.cards_contract import CardsContract
 
@@ -98,7 +98,7 @@ class SandboxBench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[SandboxBench]:
-    settings = Settings(rate_per_s=0)
+    settings = SandboxSettings(rate_per_s=0)
     async with serving(tmp_path, settings, "127.0.0.1", 0) as (url, _), aiohttp.ClientSession(url) as http:
         bench = SandboxBench(url, http)
         yield bench

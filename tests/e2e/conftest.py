@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.client import Client
 from tests.e2e.fixtures import bus
-from tests.e2e.stack import House, Servers, ServiceProcess
+from tests.e2e.stack import Servers, ServiceProcess, ServiceStack
 from tests.support.servers.mongo import MongoJavaServer, MongoServer, NxServer
 
 CHARGE_WAIT_S = "2"  # how long a POST waits for its outcome: a test of the 202 should not take 20 s
@@ -27,19 +27,19 @@ def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def house(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStack]:
     """One process of the service, which all tests of a module use: they differ by their orders."""
-    house = House(servers, tmp_path_factory.mktemp("house"))
-    house.service(CHARGE_WAIT_S=CHARGE_WAIT_S, LOG_LEVEL="debug").start()
-    yield house
-    house.stop()
+    stack = ServiceStack(servers, tmp_path_factory.mktemp("stack"))
+    stack.service(CHARGE_WAIT_S=CHARGE_WAIT_S, LOG_LEVEL="debug").start()
+    yield stack
+    stack.stop()
 
 
 @pytest.fixture
-def service(house: House) -> Iterator[ServiceProcess]:
+def service(stack: ServiceStack) -> Iterator[ServiceProcess]:
     """The process; whatever faults a test asked of Stripe end with it."""
-    yield house.processes[0]
-    house.stripe.well()
+    yield stack.processes[0]
+    stack.stripe.well()
 
 
 @pytest.fixture

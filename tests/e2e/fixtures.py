@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bus import Bus
-from tests.e2e.stack import House, Servers
+from tests.e2e.stack import Servers, ServiceStack
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +21,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def house(servers: Servers, tmp_path: Path) -> Iterator[House]:
+def stack(servers: Servers, tmp_path: Path) -> Iterator[ServiceStack]:
     """A house of its own in front of the module's servers, which are well at its start and at its end."""
     servers.start()
-    house = House(servers, tmp_path)
-    yield house
-    house.stop()
+    stack = ServiceStack(servers, tmp_path)
+    yield stack
+    stack.stop()
     servers.start()
     servers.stripe.well()
 

@@ -196,7 +196,7 @@ class Servers:
         return (self.nats, self.mongo, self.stripe)
 
 
-class House:
+class ServiceStack:
     """The service in front of the servers: its environment, its processes, its collections."""
 
     def __init__(self, servers: Servers, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, Published, order_cancelled, order_created
-from tests.e2e.peer_services.peer_service import NodeNeighbour
+from tests.e2e.peer_services.peer_service import NodePeerService
 from tests.e2e.stack import Servers
 from tests.e2e.waiting import eventually
 from tests.support.servers.mongo import MongoServer, NxServer
@@ -52,7 +52,7 @@ class NodeBus:
     def __init__(self, servers: StreamingServers, folder: Path) -> None:
         self._servers = servers
         self._asked = 0
-        self.neighbour = NodeNeighbour(folder, servers.nats.url, servers.nats.cluster_id)
+        self.neighbour = NodePeerService(folder, servers.nats.url, servers.nats.cluster_id)
 
     async def __aenter__(self) -> NodeBus:
         self.neighbour.start()

@@ -9,28 +9,28 @@ import pytest
 
 from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, Bus, in_seconds, order_cancelled, order_created
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.servers]
 
 
-async def settled(house: House, order: str, **fields: object) -> dict[str, Any]:
+async def settled(stack: ServiceStack, order: str, **fields: object) -> dict[str, Any]:
     """The order's document once its fields are as given."""
 
     async def there() -> dict[str, Any]:
-        found = house.order(order) or {}
+        found = stack.order(order) or {}
         return found if fields.items() <= found.items() else {}
 
     return await eventually(there, f"{order} has {fields}")
 
 
-async def buried(house: House, data: bytes) -> dict[str, Any]:
+async def buried(stack: ServiceStack, data: bytes) -> dict[str, Any]:
     """The one dead letter with these bytes."""
 
     async def there() -> list[dict[str, Any]]:
         # Compared here: nx-27017 finds no document by bytes.
-        return [letter for letter in house.dead_letters.find() if letter["data"] == data]
+        return [letter for letter in stack.dead_letters.find() if letter["data"] == data]
 
     found = await eventually(there, f"a dead letter of {data[:60]!r}")
     assert len(found) == 1
@@ -56,32 +56,34 @@ PRICES: list[tuple[object, str, int]] = [
 
 @pytest.mark.parametrize(("price", "currency", "minor"), PRICES)
 async def test_a_price_becomes_exactly_its_minor_units(
-    price: object, currency: str, minor: int, house: House, bus: Bus, client: Client
+    price: object, currency: str, minor: int, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """What Stripe's books show as charged must be the price to the last unit."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, price, currency=currency)
-    await settled(house, order, status="created")
+    await settled(stack, order, status="created")
     assert (await client.pay(order)).status == 201
-    [charge] = house.stripe.charges(order)
+    [charge] = stack.stripe.charges(order)
     assert (charge["amount"], charge["currency"], charge["paid"]) == (minor, currency.lower(), True)
     assert charge["metadata"]["orderId"] == order
 
 
-async def test_a_price_may_stand_at_the_top_and_unknown_fields_anywhere(house: House, bus: Bus, client: Client) -> None:
+async def test_a_price_may_stand_at_the_top_and_unknown_fields_anywhere(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """The event's other known shape must do, and what a newer sibling adds must not disturb."""
-    order = house.new_order()
+    order = stack.new_order()
     event = order_created(order, price=4.35, ticket={"id": "t", "title": "x"}, currency="eur", trace={"id": [1]})
     del event["ticket"]["title"]
     await bus.publish(CREATED, event | {"price": 4.35, "newField": None})
-    await settled(house, order, amount=435, currency="eur")
+    await settled(stack, order, amount=435, currency="eur")
 
 
 async def test_created_twice_is_one_order_and_the_second_changes_nothing(
-    house: House, service: ServiceProcess, bus: Bus, client: Client
+    stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
 ) -> None:
     """F01: a duplicate, and one with another price and a higher version, must leave the order as it was."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, 8.20)
     await bus.create(order, 8.20)
     await bus.create(order, 1.00, user="u2", version=7)
@@ -93,39 +95,41 @@ async def test_created_twice_is_one_order_and_the_second_changes_nothing(
     outcomes = [line["outcome"] for line in service.said("event_received", order_id=order)]
     assert outcomes == ["applied", "stale", "stale"]
     assert (await client.pay(order)).status == 201
-    assert [charge["amount"] for charge in house.stripe.charges(order)] == [820]
+    assert [charge["amount"] for charge in stack.stripe.charges(order)] == [820]
 
 
 @pytest.mark.parametrize("version", [0, 1, 9, 2**53 - 1])
 async def test_a_cancel_is_absorbing_at_any_version_and_in_any_order(
-    version: int, house: House, bus: Bus, client: Client
+    version: int, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """F22: versions have gaps and need not rise; cancelled stays cancelled, whatever comes before or after."""
-    first, last = house.new_order(), house.new_order()
+    first, last = stack.new_order(), stack.new_order()
     await bus.cancel(first, version)
     await bus.create(last, version=5)
     await bus.cancel(last, version)
-    await settled(house, first, status="cancelled")
+    await settled(stack, first, status="cancelled")
     await bus.create(first, version=version)
     await bus.cancel(last, version)
-    await settled(house, first, status="cancelled", amount=1999)
-    await settled(house, last, status="cancelled")
+    await settled(stack, first, status="cancelled", amount=1999)
+    await settled(stack, last, status="cancelled")
     for order in (first, last):
         assert (await client.pay(order)).status == 409
-        assert house.stripe.charges(order) == []
+        assert stack.stripe.charges(order) == []
 
 
-async def test_a_cancel_after_the_payment_gives_the_money_back_once(house: House, bus: Bus, client: Client) -> None:
+async def test_a_cancel_after_the_payment_gives_the_money_back_once(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """F21, F42: the refund must be in full and once, and both events out in order, with different message ids."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, 4.35)
-    await settled(house, order, status="created")
+    await settled(stack, order, status="created")
     paid = await client.pay(order)
     await bus.cancel(order)
     await bus.cancel(order, 4)
     created, refunded = await bus.told(order, PAID, REFUNDED)
-    [charge] = house.stripe.charges(order)
-    [refund] = [each for each in house.stripe.books()["refunds"] if each["charge"] == charge["id"]]
+    [charge] = stack.stripe.charges(order)
+    [refund] = [each for each in stack.stripe.books()["refunds"] if each["charge"] == charge["id"]]
     assert created == {"id": paid.body["id"], "orderId": order, "stripeId": charge["id"]}
     assert refunded == created | {"refundId": refund["id"]}
     assert (charge["refunded"], refund["amount"]) == (True, 435)
@@ -183,27 +187,29 @@ POISONS = poisons()
 
 
 @pytest.mark.parametrize("name", POISONS)
-async def test_a_bad_event_is_kept_whole_and_those_behind_it_go_on(name: str, house: House, bus: Bus) -> None:
+async def test_a_bad_event_is_kept_whole_and_those_behind_it_go_on(name: str, stack: ServiceStack, bus: Bus) -> None:
     """F30: it must be in `dead_letters` byte for byte, with an error in plain words, and hold up nothing."""
     subject, data = POISONS[name]
     await bus.publish(subject, data)
-    behind = house.new_order()
+    behind = stack.new_order()
     await bus.publish(subject, order_created(behind) if subject == CREATED else order_cancelled(behind))
-    letter = await buried(house, data)
+    letter = await buried(stack, data)
     assert letter["subject"] == subject
     assert letter["error"]
-    await settled(house, behind)
+    await settled(stack, behind)
 
 
-async def test_an_order_past_its_time_is_kept_and_not_payable(house: House, bus: Bus, client: Client) -> None:
+async def test_an_order_past_its_time_is_kept_and_not_payable(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """An event that comes late is no bad event."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, expiresAt=in_seconds(-86_400))
-    await settled(house, order, status="created")
+    await settled(stack, order, status="created")
     assert (await client.pay(order)).status == 409
 
 
-async def test_everything_was_acknowledged_and_nothing_crashed(house: House, service: ServiceProcess, bus: Bus) -> None:
+async def test_everything_was_acknowledged_and_nothing_crashed(
+    stack: ServiceStack, service: ServiceProcess, bus: Bus
+) -> None:
     """After all of the above no delivery may be left over, and no line of the log may tell of an exception."""
 
     async def all_acknowledged() -> bool:
@@ -213,4 +219,4 @@ async def test_everything_was_acknowledged_and_nothing_crashed(house: House, ser
     assert [line for line in service.lines() if "exception" in line or line["event"] == "actor_crashed"] == []
     lines = service.said("event_received")
     assert max(line["redelivered"] for line in lines) == 0
-    assert len([line for line in lines if line["outcome"] == "dead_letter"]) == house.dead_letters.count_documents({})
+    assert len([line for line in lines if line["outcome"] == "dead_letter"]) == stack.dead_letters.count_documents({})

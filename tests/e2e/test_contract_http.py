@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.bus import PAID, REFUNDED, Bus, in_seconds
 from tests.e2e.client import PAYMENTS, Answer, Client, identity, session_cookie
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.servers]
@@ -20,25 +20,25 @@ pytestmark = [pytest.mark.servers]
 CRASH_WORDS = ("actor_crashed", "actor_hung", "uncaught_exception", "document_unwritable", "log_lines_lost")
 
 
-async def placed(house: House, bus: Bus, price: object = 19.99, **other: Any) -> str:
+async def placed(stack: ServiceStack, bus: Bus, price: object = 19.99, **other: Any) -> str:
     """An order that the service has heard of."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, price, **other)
-    await known(house, order)
+    await known(stack, order)
     return order
 
 
-async def known(house: House, order: str, status: str = "created") -> None:
+async def known(stack: ServiceStack, order: str, status: str = "created") -> None:
     async def there() -> bool:
-        found = house.order(order)
+        found = stack.order(order)
         return found is not None and found["status"] == status
 
     await eventually(there, f"{order} is {status}")
 
 
-async def cancelled(house: House, bus: Bus, order: str) -> None:
+async def cancelled(stack: ServiceStack, bus: Bus, order: str) -> None:
     await bus.cancel(order)
-    await known(house, order, "cancelled")
+    await known(stack, order, "cancelled")
 
 
 def check_errors(answer: Answer, status: int, field: str | None = None) -> None:
@@ -52,15 +52,17 @@ def check_errors(answer: Answer, status: int, field: str | None = None) -> None:
         assert field in [error.get("field") for error in answer.body["errors"]]
 
 
-async def test_a_charge_is_201_with_its_payment_and_where_to_find_it(house: House, bus: Bus, client: Client) -> None:
+async def test_a_charge_is_201_with_its_payment_and_where_to_find_it(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """An order placed over NATS must be chargeable over HTTP, once, and its payment must be readable at `Location`."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     paid = await client.pay(order)
     assert paid.status == 201
     assert paid.body == {
         "id": paid.body["id"],
         "orderId": order,
-        "stripeId": house.stripe.charges(order)[0]["id"],
+        "stripeId": stack.stripe.charges(order)[0]["id"],
         "status": "paid",
     }
     headers = {"Authorization": f"Bearer {identity()}"}
@@ -70,43 +72,45 @@ async def test_a_charge_is_201_with_its_payment_and_where_to_find_it(house: Hous
     assert told == [{"id": paid.body["id"], "orderId": order, "stripeId": paid.body["stripeId"]}]
 
 
-async def test_a_repeated_request_is_200_and_charges_nothing(house: House, bus: Bus, client: Client) -> None:
+async def test_a_repeated_request_is_200_and_charges_nothing(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """The same request after it was paid must get the same body, by either form of the path."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     first = await client.pay(order)
     again = await client.pay(order)
     headers = {"Authorization": f"Bearer {identity()}"}
     slashed = await client.send("POST", f"{PAYMENTS}/", {"orderId": order, "token": "tok_visa"}, headers)
     assert [first.status, again.status, slashed.status] == [201, 200, 200]
     assert first.body == again.body == slashed.body
-    assert len(house.stripe.charges(order)) == 1
+    assert len(stack.stripe.charges(order)) == 1
 
 
 async def test_requests_at_once_share_one_charge_and_another_token_is_409(
-    house: House, bus: Bus, client: Client
+    stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """F02: while a charge is under way the same request waits for it, and one with another token is refused."""
-    order = await placed(house, bus)
-    house.stripe.fault("delay", delay_ms=400)
+    order = await placed(stack, bus)
+    stack.stripe.fault("delay", delay_ms=400)
     asked = [asyncio.create_task(client.pay(order)) for _ in range(5)]
-    await eventually(lambda: _under_way(house, order), "the charge is under way")
+    await eventually(lambda: _under_way(stack, order), "the charge is under way")
     other = await client.pay(order, "tok_mastercard")
     answers = await asyncio.gather(*asked)
     check_errors(other, 409)
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body["stripeId"] for answer in answers}) == 1
-    assert len(house.stripe.charges(order)) == 1
+    assert len(stack.stripe.charges(order)) == 1
 
 
-async def _under_way(house: House, order: str) -> bool:
-    found = house.order(order)
+async def _under_way(stack: ServiceStack, order: str) -> bool:
+    found = stack.order(order)
     return found is not None and "payment" in found
 
 
-async def test_an_outcome_that_is_not_known_in_time_is_202_and_resolves(house: House, bus: Bus, client: Client) -> None:
+async def test_an_outcome_that_is_not_known_in_time_is_202_and_resolves(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """A slow Stripe must not keep a client past CHARGE_WAIT_S: 202, and the truth by GET or by the same POST."""
-    order = await placed(house, bus)
-    house.stripe.fault("delay", delay_ms=2_800)
+    order = await placed(stack, bus)
+    stack.stripe.fault("delay", delay_ms=2_800)
     pending = await client.pay(order)
     assert pending.status == 202
     assert pending.body == {"id": pending.body["id"], "orderId": order, "status": "pending"}
@@ -117,7 +121,7 @@ async def test_an_outcome_that_is_not_known_in_time_is_202_and_resolves(house: H
     settled = await client.pay(order)
     assert settled.status in (200, 201)
     assert settled.body["status"] == "paid"
-    assert len(house.stripe.charges(order)) == 1
+    assert len(stack.stripe.charges(order)) == 1
 
 
 BAD_BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -167,10 +171,10 @@ async def test_a_body_that_is_too_large_or_of_another_type_is_413_or_415(client:
 @pytest.mark.parametrize("padded", [False, True], ids=["bare", "padded"])
 @pytest.mark.parametrize("name", ["session", "express:sess"])
 async def test_the_platforms_cookie_is_an_identity(
-    name: str, padded: bool, urlsafe: bool, house: House, bus: Bus, client: Client
+    name: str, padded: bool, urlsafe: bool, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """The session cookie must be taken under both names, in either alphabet, padded or not."""
-    order = await placed(house, bus, user="ü~ÿ>?")
+    order = await placed(stack, bus, user="ü~ÿ>?")
     cookie = session_cookie(identity("ü~ÿ>?"), urlsafe=urlsafe, padded=padded)
     headers = {"Cookie": f"theme=dark; {name}={cookie}; {name}.sig=abc"}
     answer = await client.send("POST", PAYMENTS, {"orderId": order, "token": "tok_visa"}, headers)
@@ -212,14 +216,14 @@ async def test_a_bad_identity_is_401_before_the_body_is_read(name: str, client: 
 
 
 async def test_a_declined_card_is_402_once_asked_and_the_order_stays_payable(
-    house: House, bus: Bus, client: Client
+    stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """F15: a decline must carry Stripe's code and words, be answered from store when repeated, and end nothing."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     declined = await client.pay(order, "tok_chargeDeclinedInsufficientFunds")
-    asked = house.stripe.requests()
+    asked = stack.stripe.requests()
     again = await client.pay(order, "tok_chargeDeclinedInsufficientFunds")
-    assert house.stripe.requests() == asked
+    assert stack.stripe.requests() == asked
     check_errors(declined, 402)
     assert "insufficient_funds" in json.dumps(declined.body)
     assert "insufficient funds" in declined.message
@@ -227,14 +231,14 @@ async def test_a_declined_card_is_402_once_asked_and_the_order_stays_payable(
     paid = await client.pay(order, "tok_visa")
     assert paid.status == 201
     check_errors(await client.pay(order, "tok_chargeDeclinedInsufficientFunds"), 402)
-    assert [charge["status"] for charge in house.stripe.charges(order)] == ["failed", "succeeded"]
+    assert [charge["status"] for charge in stack.stripe.charges(order)] == ["failed", "succeeded"]
 
 
 async def test_an_unknown_or_used_token_is_400_and_the_order_stays_payable(
-    house: House, bus: Bus, client: Client
+    stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """A token that Stripe won't take must be the caller's error, at `token`."""
-    order, other = await placed(house, bus), await placed(house, bus)
+    order, other = await placed(stack, bus), await placed(stack, bus)
     once = f"tok_once_{other}"
     assert (await client.pay(other, once)).status == 201
     check_errors(await client.pay(order, "tok_doesNotExist"), 400, "token")
@@ -242,63 +246,67 @@ async def test_an_unknown_or_used_token_is_400_and_the_order_stays_payable(
     assert (await client.pay(order)).status == 201
 
 
-async def test_somebody_elses_order_is_403_and_an_unknown_one_404(house: House, bus: Bus, client: Client) -> None:
+async def test_somebody_elses_order_is_403_and_an_unknown_one_404(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """Only the owner may pay an order, or see its payment."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     check_errors(await client.pay(order, user="u2"), 403)
-    check_errors(await client.pay(house.new_order()), 404)
+    check_errors(await client.pay(stack.new_order()), 404)
     paid = await client.pay(order)
     check_errors(await client.payment(paid.body["id"], user="u2"), 403)
     check_errors(await client.payment("0" * 32), 404)
     check_errors(await client.payment("%24ne"), 404)
 
 
-async def test_an_order_cancelled_before_it_was_created_is_404_then_409(house: House, bus: Bus, client: Client) -> None:
+async def test_an_order_cancelled_before_it_was_created_is_404_then_409(
+    stack: ServiceStack, bus: Bus, client: Client
+) -> None:
     """F22: the cancel wins whenever it comes; until the order is created nobody knows whose it is."""
-    order = house.new_order()
-    await cancelled(house, bus, order)
+    order = stack.new_order()
+    await cancelled(stack, bus, order)
     check_errors(await client.pay(order), 404)
     await bus.create(order)
 
     async def owned() -> bool:
-        return "userId" in (house.order(order) or {})
+        return "userId" in (stack.order(order) or {})
 
     await eventually(owned, "the created event is applied")
     check_errors(await client.pay(order), 409)
-    assert house.stripe.charges(order) == []
+    assert stack.stripe.charges(order) == []
 
 
-async def test_cancelled_expired_and_paid_orders_are_409(house: House, bus: Bus, client: Client) -> None:
+async def test_cancelled_expired_and_paid_orders_are_409(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """F19: nothing may be charged that is cancelled, expired, or paid with another token."""
     gone, late, paid = (
-        await placed(house, bus),
-        await placed(house, bus, expiresAt=in_seconds(-1)),
-        await placed(house, bus),
+        await placed(stack, bus),
+        await placed(stack, bus, expiresAt=in_seconds(-1)),
+        await placed(stack, bus),
     )
-    await cancelled(house, bus, gone)
+    await cancelled(stack, bus, gone)
     check_errors(await client.pay(gone), 409)
     check_errors(await client.pay(late), 409)
     assert (await client.pay(paid)).status == 201
     check_errors(await client.pay(paid, "tok_mastercard"), 409)
-    await cancelled(house, bus, paid)
+    await cancelled(stack, bus, paid)
     check_errors(await client.pay(paid), 409)
-    assert house.stripe.charges(gone) == house.stripe.charges(late) == []
+    assert stack.stripe.charges(gone) == stack.stripe.charges(late) == []
 
 
 @pytest.mark.parametrize(("price", "currency"), [(0.49, "usd"), (1_000_000, "usd"), (0, "usd"), (0.29, "gbp")])
 async def test_an_amount_that_stripe_cannot_take_is_422(
-    price: float, currency: str, house: House, bus: Bus, client: Client
+    price: float, currency: str, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """F35: too little or too much must be refused before Stripe is asked."""
-    order = await placed(house, bus, price, currency=currency)
-    asked = house.stripe.requests()
+    order = await placed(stack, bus, price, currency=currency)
+    asked = stack.stripe.requests()
     check_errors(await client.pay(order), 422)
-    assert house.stripe.requests() == asked
+    assert stack.stripe.requests() == asked
 
 
-async def test_the_twenty_first_attempt_on_an_order_is_429(house: House, bus: Bus, client: Client) -> None:
+async def test_the_twenty_first_attempt_on_an_order_is_429(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """An order may be tried twenty times, each with another token; then no more."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     reasons = ["", "InsufficientFunds", "LostCard", "StolenCard", "Fraudulent", "VelocityLimitExceeded"]
     reasons += ["ExpiredCard", "IncorrectCvc", "ProcessingError"]
     tokens = [f"tok_{visa}chargeDeclined{reason}" for visa in ("", "visa_") for reason in reasons]
@@ -309,30 +317,30 @@ async def test_the_twenty_first_attempt_on_an_order_is_429(house: House, bus: Bu
     check_errors(await client.pay(order, tokens[0]), 402)
 
 
-async def test_a_payment_shows_each_status_of_its_life(house: House, bus: Bus, client: Client) -> None:
+async def test_a_payment_shows_each_status_of_its_life(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """One payment id over all attempts: declined, paid, refunded; and refunding while Stripe holds the refund back."""
-    order, held, ended = await placed(house, bus), await placed(house, bus), await placed(house, bus)
+    order, held, ended = await placed(stack, bus), await placed(stack, bus), await placed(stack, bus)
     await client.pay(order, "tok_chargeDeclined")
-    payment_id = house.order(order)["payment"]["id"]  # type: ignore[index]
+    payment_id = stack.order(order)["payment"]["id"]  # type: ignore[index]
     assert (await client.payment(payment_id)).body["status"] == "declined"
     paid = await client.pay(order)
     assert paid.body["id"] == payment_id
-    await cancelled(house, bus, order)
+    await cancelled(stack, bus, order)
     await bus.told(order, PAID, REFUNDED)
     assert (await client.payment(payment_id)).body["status"] == "refunded"
     waiting = await client.pay(held, "tok_pendingRefund")
-    await cancelled(house, bus, held)
+    await cancelled(stack, bus, held)
     assert (await client.payment(waiting.body["id"])).body["status"] == "refunding"
     await client.pay(ended, "tok_chargeDeclined")
-    await cancelled(house, bus, ended)
-    assert (await client.payment(house.order(ended)["payment"]["id"])).body["status"] == "cancelled"  # type: ignore[index]
+    await cancelled(stack, bus, ended)
+    assert (await client.payment(stack.order(ended)["payment"]["id"])).body["status"] == "cancelled"  # type: ignore[index]
 
 
-async def test_an_order_that_expires_unpaid_shows_expired(house: House, bus: Bus, client: Client) -> None:
+async def test_an_order_that_expires_unpaid_shows_expired(stack: ServiceStack, bus: Bus, client: Client) -> None:
     """A payment that was declined, and whose order then expired, must say so."""
-    order = await placed(house, bus, expiresAt=in_seconds(1.5))
+    order = await placed(stack, bus, expiresAt=in_seconds(1.5))
     assert (await client.pay(order, "tok_chargeDeclined")).status == 402
-    payment_id = house.order(order)["payment"]["id"]  # type: ignore[index]
+    payment_id = stack.order(order)["payment"]["id"]  # type: ignore[index]
 
     async def expired() -> bool:
         return bool((await client.payment(payment_id)).body["status"] == "expired")
@@ -353,10 +361,10 @@ async def test_what_operators_ask_for_is_there(service: ServiceProcess, client: 
 
 
 async def test_a_request_id_is_taken_returned_and_logged(
-    house: House, service: ServiceProcess, bus: Bus, client: Client
+    stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
 ) -> None:
     """`X-Request-ID` must come back and stand on the charge's line; a malformed one is replaced."""
-    order = await placed(house, bus)
+    order = await placed(stack, bus)
     headers = {"Authorization": f"Bearer {identity()}", "X-Request-ID": f"web-{order}"}
     answer = await client.send("POST", PAYMENTS, {"orderId": order, "token": "tok_visa"}, headers)
     assert answer.headers["X-Request-ID"] == f"web-{order}"

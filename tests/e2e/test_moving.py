@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.bus import PAID, REFUNDED, Bus
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus, StreamingServers
 from tests.e2e.waiting import eventually
 from tests.support.servers.nats import NatsServer
@@ -37,10 +37,10 @@ def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def house(servers: StreamingServers, tmp_path: Path) -> Iterator[House]:
-    house = House(servers, tmp_path)
-    yield house
-    house.stop()
+def stack(servers: StreamingServers, tmp_path: Path) -> Iterator[ServiceStack]:
+    stack = ServiceStack(servers, tmp_path)
+    yield stack
+    stack.stop()
     servers.start()
 
 
@@ -61,25 +61,25 @@ async def status_of(process: ServiceProcess, order: str) -> int:
         return (await client.pay(order)).status
 
 
-async def known(house: House, order: str) -> None:
+async def known(stack: ServiceStack, order: str) -> None:
     async def there() -> bool:
-        return house.order(order) is not None
+        return stack.order(order) is not None
 
     await eventually(there, f"{order} is known")
 
 
 async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
-    servers: StreamingServers, house: House, old: NodeBus, new: Bus, jetstream: NatsServer
+    servers: StreamingServers, stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
     """One after the other: the same client id takes its own unfinished work at once, whatever carries it then."""
-    process = await house.start(**CLUSTER)
-    order = house.new_order()
+    process = await stack.start(**CLUSTER)
+    order = stack.new_order()
     await old.create(order)
-    await known(house, order)
+    await known(stack, order)
     servers.nats.kill()
     assert await status_of(process, order) == 201
     assert await asyncio.to_thread(process.stop, 15.0) == 0
-    moved = house.service(NATS_URL=jetstream.url, NATS_CLIENT_ID=f"{house.name}-0")
+    moved = stack.service(NATS_URL=jetstream.url, NATS_CLIENT_ID=f"{stack.name}-0")
     await asyncio.to_thread(moved.start)
     [paid] = await new.told(order, PAID)
     assert paid["orderId"] == order
@@ -88,15 +88,15 @@ async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
 
 
 async def test_side_by_side_each_announces_what_it_has_charged(
-    house: House, old: NodeBus, new: Bus, jetstream: NatsServer
+    stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
     """An order of the old broker is paid and cancelled over either; whoever charges announces, over its own broker."""
-    before = await house.start(**CLUSTER)
-    after = await house.start(NATS_URL=jetstream.url)
-    first, second = house.new_order(), house.new_order()
+    before = await stack.start(**CLUSTER)
+    after = await stack.start(NATS_URL=jetstream.url)
+    first, second = stack.new_order(), stack.new_order()
     for order in (first, second):
         await old.create(order)
-        await known(house, order)
+        await known(stack, order)
     assert await status_of(before, first) == 201
     assert await status_of(after, second) == 201
     assert await status_of(after, first) == 200
@@ -109,5 +109,5 @@ async def test_side_by_side_each_announces_what_it_has_charged(
     await new.cancel(first)
     await new.told(first, REFUNDED)
     assert not old.neighbour.got(PAID, second)
-    [charge] = house.stripe.charges(first)
+    [charge] = stack.stripe.charges(first)
     assert charge["refunded"]

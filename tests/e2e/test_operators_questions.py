@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.bus import CREATED, Bus, in_seconds
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.test_contract_http import cancelled, placed
 from tests.e2e.waiting import eventually
 
@@ -47,9 +47,9 @@ class TestWhyCantIPay:
     """Each refusal of a charge is one line with the order, the user and the code of the answer."""
 
     async def test_an_order_that_is_unknown_and_one_of_another_user(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        unknown, other = house.new_order(), await placed(house, bus)
+        unknown, other = stack.new_order(), await placed(stack, bus)
         assert (await client.pay(unknown)).status == 404
         assert (await client.pay(other, user="u2")).status == 403
         [first] = await lines_of(service, unknown, "charge_refused")
@@ -59,11 +59,11 @@ class TestWhyCantIPay:
         assert (second["code"], second["user_id"], second["status"]) == ("not_owner", "u2", 403)
 
     async def test_an_order_that_is_cancelled_expired_or_paid(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        gone, paid = await placed(house, bus), await placed(house, bus)
-        late = await placed(house, bus, expiresAt=in_seconds(0))
-        await cancelled(house, bus, gone)
+        gone, paid = await placed(stack, bus), await placed(stack, bus)
+        late = await placed(stack, bus, expiresAt=in_seconds(0))
+        await cancelled(stack, bus, gone)
         assert (await client.pay(paid)).status == 201
         for order, token in ((gone, "tok_visa"), (late, "tok_visa"), (paid, "tok_mastercard")):
             assert (await client.pay(order, token)).status == 409
@@ -71,14 +71,14 @@ class TestWhyCantIPay:
         assert codes == ["order_cancelled", "order_expired", "already_paid"]
 
     async def test_a_charge_under_way_and_one_that_is_pending(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        order = await placed(house, bus)
-        house.stripe.fault("delay", delay_ms=2_800)
+        order = await placed(stack, bus)
+        stack.stripe.fault("delay", delay_ms=2_800)
         asked = asyncio.create_task(client.pay(order))
 
         async def begun() -> bool:
-            return "payment" in (house.order(order) or {})
+            return "payment" in (stack.order(order) or {})
 
         await eventually(begun, "the charge is under way")
         assert (await client.pay(order, "tok_mastercard")).status == 409
@@ -88,10 +88,10 @@ class TestWhyCantIPay:
         assert (refused["code"], pending["code"], pending["status"]) == ("under_way", "pending", 202)
 
     async def test_a_card_a_token_an_amount_and_a_field(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
         """The bank's true code is in the line where the customer is told a generic one; no token is in any."""
-        order, small = await placed(house, bus), await placed(house, bus, 0.01)
+        order, small = await placed(stack, bus), await placed(stack, bus, 0.01)
         stolen = await client.pay(order, "tok_chargeDeclinedStolenCard")
         assert stolen.body["errors"][0]["decline_code"] == "generic_decline"
         assert (await client.pay(order, "tok_neverMade")).status == 400
@@ -107,19 +107,19 @@ class TestWhyCantIPay:
         assert "tok_neverMade" not in str(service.lines())
 
     async def test_an_event_that_never_became_an_order(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
         """F30: that customer gets 404, and the alarm with the order's id says why."""
-        order = house.new_order()
+        order = stack.new_order()
         await bus.publish(CREATED, {"id": order, "version": 0, "status": "created", "ticket": {"price": "free"}})
         [alarm] = await lines_of(service, order, "dead_letter_kept")
         assert (alarm["alarm"], alarm["subject"]) == (True, CREATED)
-        await reads(service, "dead_letters_left", house.dead_letters.count_documents({}))
+        await reads(service, "dead_letters_left", stack.dead_letters.count_documents({}))
 
     async def test_another_user_s_payment(
-        self, house: House, service: ServiceProcess, bus: Bus, client: Client
+        self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        order = await placed(house, bus)
+        order = await placed(stack, bus)
         await client.pay(order)
         assert (await client.payment_of(order, "u2")).status == 403
         [line] = await lines_of(service, order, "request_refused")
@@ -140,13 +140,13 @@ async def test_every_counter_of_an_alarm_is_there_before_the_first(service: Serv
 
 async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path: Path, bus: Bus) -> None:
     """F44: kill -9 and start again: the gauge has it at once, and its alarm comes once more."""
-    house = House(servers, tmp_path)
+    stack = ServiceStack(servers, tmp_path)
     try:
-        process = await house.start(CHARGE_WAIT_S="2")
-        order = await placed(house, bus)
+        process = await stack.start(CHARGE_WAIT_S="2")
+        order = await placed(stack, bus)
         async with Client(process.port) as client:
             assert (await client.pay(order, "tok_pendingRefund")).status == 201
-        await cancelled(house, bus, order)
+        await cancelled(stack, bus, order)
         await lines_of(process, order, "refund_blocked")
         await reads(process, "refunds_blocked", 1)
         process.kill()
@@ -154,35 +154,35 @@ async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path:
         await reads(process, "refunds_blocked", 1)
         assert [line["alarm"] for line in process.said("refund_blocked", order_id=order)] == [True, True]
     finally:
-        house.stop()
+        stack.stop()
 
 
 async def test_an_order_that_is_stuck_is_in_a_line_with_the_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
     """Stripe hangs; the attempt's first send is put back by two minutes, as if the test had waited."""
-    house = House(servers, tmp_path)
+    stack = ServiceStack(servers, tmp_path)
     try:
-        process = await house.start(CHARGE_WAIT_S="2")
-        order = await placed(house, bus)
-        house.stripe.fault("hang", times=None)
+        process = await stack.start(CHARGE_WAIT_S="2")
+        order = await placed(stack, bus)
+        stack.stripe.fault("hang", times=None)
         async with Client(process.port) as client:
             assert (await client.pay(order)).status == 202
-        made_older(house, order, timedelta(minutes=2))
+        made_older(stack, order, timedelta(minutes=2))
         [line] = await eventually_stuck(process, order)
         assert (line["matter"], line["level"], line["attempt"]) == ("outcome", "warning", 1)
         assert line["age_ms"] >= 120_000
         assert line["reason"].startswith("Stripe")
         await reads(process, "orders_stuck", 1)
     finally:
-        house.stop()
-        house.stripe.well()
+        stack.stop()
+        stack.stripe.well()
 
 
-def made_older(house: House, order: str, by: timedelta) -> None:
+def made_older(stack: ServiceStack, order: str, by: timedelta) -> None:
     """What waiting would do: the attempt was first sent so much earlier."""
-    found = house.order(order)
+    found = stack.order(order)
     assert found is not None
     found["payment"]["attempts"][0]["firstSent"] -= by
-    assert house.orders.replace_one({"_id": order}, found).modified_count == 1
+    assert stack.orders.replace_one({"_id": order}, found).modified_count == 1
 
 
 async def eventually_stuck(process: ServiceProcess, order: str) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.bus import CANCELLED, CREATED, PAID, REFUNDED, order_cancelled, order_created
 from tests.e2e.client import Client
-from tests.e2e.peer_services.peer_service import NodeNeighbour
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.peer_services.peer_service import NodePeerService
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import StreamingServers
 from tests.e2e.waiting import eventually
 
@@ -24,10 +24,10 @@ CHARGE_WAIT_S = "2"
 class Platform:
     """The service and its Node neighbour, over one NATS Streaming."""
 
-    def __init__(self, house: House, neighbour: NodeNeighbour) -> None:
-        self.house = house
+    def __init__(self, stack: ServiceStack, neighbour: NodePeerService) -> None:
+        self.stack = stack
         self.neighbour = neighbour
-        self.service: ServiceProcess = house.service(NATS_CLUSTER_ID="ticketing", CHARGE_WAIT_S=CHARGE_WAIT_S)
+        self.service: ServiceProcess = stack.service(NATS_CLUSTER_ID="ticketing", CHARGE_WAIT_S=CHARGE_WAIT_S)
 
     async def publish(self, subject: str, event: object) -> None:
         """Have the neighbour publish, and wait for the server's word."""
@@ -41,14 +41,14 @@ class Platform:
 
     async def order(self) -> str:
         """A new order that the service knows of."""
-        order = self.house.new_order()
+        order = self.stack.new_order()
         await self.publish(CREATED, order_created(order))
         await self.known(order)
         return order
 
     async def known(self, order: str, **fields: object) -> dict[str, Any]:
         async def there() -> dict[str, Any]:
-            found = self.house.order(order) or {}
+            found = self.stack.order(order) or {}
             return found if found and fields.items() <= found.items() else {}
 
         return await eventually(there, f"{order} has {fields}")
@@ -80,18 +80,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingServe
 
 @pytest.fixture
 async def platform(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[Platform]:
-    neighbour = NodeNeighbour(tmp_path, servers.nats.url, servers.nats.cluster_id)
+    neighbour = NodePeerService(tmp_path, servers.nats.url, servers.nats.cluster_id)
     neighbour.start()
 
     async def ready() -> bool:
         return neighbour.ready
 
     await eventually(ready, "the neighbour is ready")
-    house = House(servers, tmp_path)
-    platform = Platform(house, neighbour)
+    stack = ServiceStack(servers, tmp_path)
+    platform = Platform(stack, neighbour)
     await asyncio.to_thread(platform.service.start)
     yield platform
-    house.stop()
+    stack.stop()
     neighbour.stop()
 
 
@@ -103,7 +103,7 @@ async def test_an_order_is_paid_and_its_payment_announced(platform: Platform) ->
     await platform.publish(CANCELLED, order_cancelled(order))
     refunded = await platform.heard(REFUNDED, order)
     assert (refunded["id"], refunded["stripeId"]) == (paid["id"], paid["stripeId"])
-    [charge] = platform.house.stripe.charges(order)
+    [charge] = platform.stack.stripe.charges(order)
     assert charge["amount_refunded"] == charge["amount"] == 1999
 
 
@@ -111,7 +111,7 @@ async def test_a_bad_event_is_buried_and_those_behind_it_go_on(platform: Platfor
     """F30: once, whole, under an identity of the channel's."""
     await platform.publish(CREATED, "no JSON")
     order = await platform.order()
-    [letter] = list(platform.house.dead_letters.find())
+    [letter] = list(platform.stack.dead_letters.find())
     assert letter["data"] == b"no JSON"
     assert letter["_id"].startswith("ticketing:order:created:")
     await platform.pay(order)
@@ -121,7 +121,7 @@ async def test_the_service_killed_and_started_again_misses_nothing(platform: Pla
     """F40: what is published while it is dead is there when it is back, under the same client id."""
     await platform.pay(await platform.order())
     platform.service.kill()
-    order = platform.house.new_order()
+    order = platform.stack.new_order()
     await platform.publish(CREATED, order_created(order))
     await asyncio.to_thread(platform.service.start)
     await platform.known(order)
@@ -132,7 +132,7 @@ async def test_the_service_killed_and_started_again_misses_nothing(platform: Pla
 async def test_the_server_killed_and_started_again_misses_nothing(platform: Platform) -> None:
     """F28, F40: charges are taken while it is away; payment:created goes out when it is back; ready within 10 s."""
     order = await platform.order()
-    platform.house.servers.nats.kill()
+    platform.stack.servers.nats.kill()
 
     async def status(word: str) -> bool:
         found = platform.service.readyz()
@@ -140,7 +140,7 @@ async def test_the_server_killed_and_started_again_misses_nothing(platform: Plat
 
     await eventually(lambda: status("degraded"), "it says so")
     await platform.pay(order)
-    await asyncio.to_thread(platform.house.servers.nats.start)
+    await asyncio.to_thread(platform.stack.servers.nats.start)
     await eventually(lambda: status("ready"), "it is back", 10.0)
     platform.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
     platform.neighbour.start()
@@ -154,7 +154,7 @@ async def test_an_orderly_stop_leaves_the_durable_as_it_is(platform: Platform) -
     order = await platform.order()
     await platform.pay(order)
     assert await asyncio.to_thread(platform.service.stop, 15.0) == 0
-    late = platform.house.new_order()
+    late = platform.stack.new_order()
     await platform.publish(CREATED, order_created(late))
     await asyncio.to_thread(platform.service.start)
     await platform.known(late)

@@ -1,5 +1,5 @@
 """What the tests here share."""
 
-from tests.e2e.fixtures import bus, house, servers
+from tests.e2e.fixtures import bus, servers, stack
 
-__all__ = ["bus", "house", "servers"]
+__all__ = ["bus", "servers", "stack"]

@@ -13,26 +13,26 @@ from typing import Any
 from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import Bus
 from tests.e2e.client import Answer, Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 
 RESUMED_WITHIN_S = 5.0  # after readiness a half-done charge is finished, once Stripe answers definitely (the issue)
 WELL_WITHIN_S = 10.0  # after the return of what was away (the issue)
 
 
-async def placed(house: House, bus: Bus, **other: Any) -> str:
+async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
     """An order that the service has heard of."""
-    order = house.new_order()
+    order = stack.new_order()
     await bus.create(order, **other)
-    await document(house, order)
+    await document(stack, order)
     return order
 
 
-async def document(house: House, order: str, state: str | None = None) -> dict[str, Any]:
+async def document(stack: ServiceStack, order: str, state: str | None = None) -> dict[str, Any]:
     """The order's document, once its last attempt is in `state`."""
 
     async def there() -> dict[str, Any]:
-        found = house.order(order) or {}
+        found = stack.order(order) or {}
         attempts = found.get("payment", {}).get("attempts", [{}])
         return found if state is None or attempts[-1].get("state") == state else {}
 
@@ -59,14 +59,14 @@ async def restarted(process: ServiceProcess) -> float:
     return time.monotonic()
 
 
-def one_charge(house: House, order: str) -> dict[str, Any]:
+def one_charge(stack: ServiceStack, order: str) -> dict[str, Any]:
     """The order's only succeeded charge."""
-    [charge] = [each for each in house.stripe.charges(order) if each["status"] == "succeeded"]
+    [charge] = [each for each in stack.stripe.charges(order) if each["status"] == "succeeded"]
     return charge
 
 
-def refunds_of(house: House, charge: dict[str, Any]) -> list[dict[str, Any]]:
-    return [refund for refund in house.stripe.books()["refunds"] if refund["charge"] == charge["id"]]
+def refunds_of(stack: ServiceStack, charge: dict[str, Any]) -> list[dict[str, Any]]:
+    return [refund for refund in stack.stripe.books()["refunds"] if refund["charge"] == charge["id"]]
 
 
 async def dependency(process: ServiceProcess, name: str, *, up: bool) -> None:
@@ -77,11 +77,11 @@ async def dependency(process: ServiceProcess, name: str, *, up: bool) -> None:
     await eventually(shown, f"{name} is shown {'up' if up else 'down'}", deadline_s=WELL_WITHIN_S)
 
 
-def end_lease(house: House, order: str) -> None:
+def end_lease(stack: ServiceStack, order: str) -> None:
     """What a minute would do: the order is overdue. (Written whole: nx-27017 keeps a date given to `$set` as text.)"""
-    found = house.order(order)
+    found = stack.order(order)
     assert found is not None
     past = datetime.now(UTC) - timedelta(seconds=5)
     found |= due_fields(past)
     found["payment"]["intent"]["task"]["due"] = past
-    assert house.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1
+    assert stack.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1

@@ -13,7 +13,7 @@ import pytest
 from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 from tests.faults.steps import document, one_charge, pay, placed
 
@@ -59,18 +59,18 @@ def lives(process: ServiceProcess) -> None:
     assert process.said("actor_crashed") == []
 
 
-async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing(house: House, bus: Bus) -> None:
+async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing(stack: ServiceStack, bus: Bus) -> None:
     """F50: at loads, sweeps and a start; 503 by order and by payment; an event is kept whole; others pay."""
-    process = await house.start()
-    paid = await placed(house, bus)
+    process = await stack.start()
+    paid = await placed(stack, bus)
     answer = await pay(process, paid)
-    found = await document(house, paid, "paid")
+    found = await document(stack, paid, "paid")
     await bus.told(paid, PAID)
     bad = {}
     for name, edited in edits(found).items():
-        order = bad[name] = house.new_order()
+        order = bad[name] = stack.new_order()
         edited["payment"]["id"] = payment_of(order)
-        house.orders.replace_one({"_id": order}, {**edited, "_id": order}, upsert=True)
+        stack.orders.replace_one({"_id": order}, {**edited, "_id": order}, upsert=True)
     for number in range(2):
         if number:
             process.kill()
@@ -82,12 +82,12 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
                 assert (await client.payment(payment_of(order))).status == 503, name
         for order in bad.values():
             await bus.cancel(order)
-        good = await placed(house, bus)
+        good = await placed(stack, bus)
         assert (await pay(process, good)).status == 201
         lives(process)
 
     async def kept() -> bool:
-        return house.dead_letters.count_documents({"subject": CANCELLED}) >= 2 * len(bad)
+        return stack.dead_letters.count_documents({"subject": CANCELLED}) >= 2 * len(bad)
 
     await eventually(kept, "the cancels are dead letters")
     said = {line["order_id"] for line in process.said("document_unreadable", alarm=True)}
@@ -96,60 +96,60 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     # An operator corrects one, and publishes its event again.
     order = bad["kept 7"]
     found["payment"]["id"] = payment_of(order)
-    house.orders.replace_one({"_id": order}, {**found, "_id": order, "rev": found["rev"] + 1})
+    stack.orders.replace_one({"_id": order}, {**found, "_id": order, "rev": found["rev"] + 1})
     await bus.cancel(order)
-    await document(house, order, "refunded")
+    await document(stack, order, "refunded")
     assert answer.status == 201
 
 
-async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(house: House, bus: Bus) -> None:
+async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: ServiceStack, bus: Bus) -> None:
     """F50: 600 that are due first, and 1,200 events for them: an order is paid, cancelled and refunded meanwhile."""
-    process = await house.start()
+    process = await stack.start()
     due = datetime.now(UTC) - timedelta(hours=1)
-    names = [f"bad-{number}-{house.name}" for number in range(DUE)]
-    house.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
     for number in range(EVENTS):
         await bus.publish(CANCELLED, order_cancelled(names[number % DUE], version=number))
     for number in range(2):
         if number:
             process.kill()
             await asyncio.to_thread(process.start)
-        order = await placed(house, bus)
+        order = await placed(stack, bus)
         assert (await pay(process, order)).status == 201
         await bus.cancel(order)
         await bus.told(order, PAID, REFUNDED, deadline_s=20.0)
-        one_charge(house, order)
+        one_charge(stack, order)
     lives(process)
 
     async def kept() -> bool:
-        return house.dead_letters.count_documents({"subject": CANCELLED}) >= EVENTS
+        return stack.dead_letters.count_documents({"subject": CANCELLED}) >= EVENTS
 
     async def acknowledged() -> bool:
-        return await bus.unacknowledged(house.name) == 0
+        return await bus.unacknowledged(stack.name) == 0
 
     await eventually(kept, "each event of theirs is a dead letter", deadline_s=90.0)
     # What the killed process had been given comes again when the broker's wait for it is over.
     await eventually(acknowledged, "no event of theirs is left", deadline_s=30.0)
 
 
-async def test_what_was_lost_is_swept_past_six_hundred_of_them(house: House, bus: Bus) -> None:
+async def test_what_was_lost_is_swept_past_six_hundred_of_them(stack: ServiceStack, bus: Bus) -> None:
     """F05, F50: a charge under way when its process was killed, due after all of them, is finished by another one."""
     due = datetime.now(UTC) - timedelta(hours=1)
-    first = await house.start()
-    order = await placed(house, bus)
-    house.stripe.settings(latency_ms=3_000)
+    first = await stack.start()
+    order = await placed(stack, bus)
+    stack.stripe.settings(latency_ms=3_000)
     request = asyncio.create_task(pay(first, order))
-    await document(house, order, "confirming")
+    await document(stack, order, "confirming")
     first.kill()
     await asyncio.gather(request, return_exceptions=True)
-    house.stripe.well()
-    found = house.order(order)
+    stack.stripe.well()
+    found = stack.order(order)
     assert found is not None
     now = datetime.now(UTC)
     found["payment"]["intent"]["task"]["due"] = now
-    house.orders.replace_one({"_id": order}, found | due_fields(now))
-    names = [f"bad-{number}-{house.name}" for number in range(DUE)]
-    house.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
-    await house.start()
-    await document(house, order, "paid")
-    one_charge(house, order)
+    stack.orders.replace_one({"_id": order}, found | due_fields(now))
+    names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    await stack.start()
+    await document(stack, order, "paid")
+    one_charge(stack, order)

@@ -18,7 +18,7 @@ import pytest
 from payment.ops.log_schema import FIELDS, Event
 from tests.e2e.bus import CREATED, PAID, Bus
 from tests.e2e.client import JWT_KEY, PAYMENTS, Client, identity, session_cookie
-from tests.e2e.stack import ROOT, STRIPE_KEY, House, ServiceProcess, procfile_command
+from tests.e2e.stack import ROOT, STRIPE_KEY, ServiceProcess, ServiceStack, procfile_command
 from tests.e2e.waiting import eventually
 from tests.support.servers.process import LOOPBACK, accepts
 from tests.support.servers.proxy import Proxy
@@ -33,12 +33,12 @@ MEMORY_KB = 90 * 1024
 NEW_KEY = "the-new-secret-of-the-platform-never-to-be-logged"
 
 
-def run(house: House, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run(stack: ServiceStack, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the Procfile's command to its end. A variable given as "" counts as not set."""
     return subprocess.run(
         [*procfile_command(), *arguments],
         cwd=ROOT,
-        env=house.environment(**env),
+        env=stack.environment(**env),
         capture_output=True,
         text=True,
         timeout=RUN_DEADLINE_S,
@@ -46,10 +46,10 @@ def run(house: House, *arguments: str, **env: str) -> subprocess.CompletedProces
     )
 
 
-async def test_it_is_ready_soon_and_small(house: House) -> None:
+async def test_it_is_ready_soon_and_small(stack: ServiceStack) -> None:
     """Start to ready and resident memory when idle must be what the issue promises (the times are printed)."""
     began = time.monotonic()
-    process = await house.start()
+    process = await stack.start()
     took_s = time.monotonic() - began
     print(f"start to ready {took_s:.2f} s, resident {process.memory_kb() / 1024:.1f} MB")
     assert took_s < READY_WITHIN_S
@@ -58,24 +58,24 @@ async def test_it_is_ready_soon_and_small(house: House) -> None:
     assert line["port"] == process.port
 
 
-async def test_a_dyno_has_a_client_id_of_its_own_and_listens_on_its_port(house: House) -> None:
+async def test_a_dyno_has_a_client_id_of_its_own_and_listens_on_its_port(stack: ServiceStack) -> None:
     """`PORT` and `DYNO` are Heroku's: two dynos must never share an id, and without HOST every interface is meant."""
-    process = await house.start(DYNO="web.2", HOST="")
-    assert {line["client_id"] for line in process.lines()} == {f"{house.name}-0-web-2"}
+    process = await stack.start(DYNO="web.2", HOST="")
+    assert {line["client_id"] for line in process.lines()} == {f"{stack.name}-0-web-2"}
     assert accepts(process.port)
 
 
-async def test_sigterm_makes_it_unready_then_ends_it_with_0(house: House, bus: Bus) -> None:
+async def test_sigterm_makes_it_unready_then_ends_it_with_0(stack: ServiceStack, bus: Bus) -> None:
     """F33: while a charge is under way `/readyz` is 503, a new charge gets 503, and the old one its 201."""
-    process = await house.start()
-    first, second = house.new_order(), house.new_order()
+    process = await stack.start()
+    first, second = stack.new_order(), stack.new_order()
     for order in (first, second):
         await bus.create(order)
-    await eventually(lambda: _known(house, second), "the orders are known")
-    house.stripe.fault("delay", delay_ms=1_500)
+    await eventually(lambda: _known(stack, second), "the orders are known")
+    stack.stripe.fault("delay", delay_ms=1_500)
     async with Client(process.port) as client:
         under_way = asyncio.create_task(client.pay(first))
-        await eventually(lambda: _charging(house, first), "a charge is under way")
+        await eventually(lambda: _charging(stack, first), "a charge is under way")
         began = time.monotonic()
         stopped = asyncio.create_task(asyncio.to_thread(process.stop, EXIT_WITHIN_S))
         await eventually(lambda: _stopping(client), "readiness is false")
@@ -84,16 +84,16 @@ async def test_sigterm_makes_it_unready_then_ends_it_with_0(house: House, bus: B
         assert (await under_way).status == 201
         assert await stopped == 0
     print(f"SIGTERM with a charge under way: exit 0 after {time.monotonic() - began:.2f} s")
-    assert house.stripe.charges(second) == []
+    assert stack.stripe.charges(second) == []
     assert process.said("service_stopped", exit_code=0)
 
 
-async def _known(house: House, order: str) -> bool:
-    return house.order(order) is not None
+async def _known(stack: ServiceStack, order: str) -> bool:
+    return stack.order(order) is not None
 
 
-async def _charging(house: House, order: str) -> bool:
-    return "payment" in (house.order(order) or {}) and not house.stripe.faults()
+async def _charging(stack: ServiceStack, order: str) -> bool:
+    return "payment" in (stack.order(order) or {}) and not stack.stripe.faults()
 
 
 async def _stopping(client: Client) -> bool:
@@ -101,16 +101,16 @@ async def _stopping(client: Client) -> bool:
     return shown.status == 503 and shown.body["phase"] == "stopping"
 
 
-async def test_a_second_sigterm_cuts_the_drain_short(house: House, bus: Bus) -> None:
+async def test_a_second_sigterm_cuts_the_drain_short(stack: ServiceStack, bus: Bus) -> None:
     """Whoever asks twice must not wait for a Stripe that hangs; what was under way is finished by the next start."""
-    process = await house.start()
-    order = house.new_order()
+    process = await stack.start()
+    order = stack.new_order()
     await bus.create(order)
-    await eventually(lambda: _known(house, order), "the order is known")
-    house.stripe.fault("hang_after")
+    await eventually(lambda: _known(stack, order), "the order is known")
+    stack.stripe.fault("hang_after")
     async with Client(process.port) as client:
         under_way = asyncio.create_task(client.pay(order))
-        await eventually(lambda: _charging(house, order), "a charge is under way")
+        await eventually(lambda: _charging(stack, order), "a charge is under way")
         began = time.monotonic()
         process.signal(signal.SIGTERM)
         await eventually(lambda: _stopping(client), "readiness is false")
@@ -122,10 +122,10 @@ async def test_a_second_sigterm_cuts_the_drain_short(house: House, bus: Bus) -> 
     assert code >= 0
     await asyncio.to_thread(process.start)
     await bus.told(order, PAID)
-    assert len(house.stripe.charges(order)) == 1
+    assert len(stack.stripe.charges(order)) == 1
 
 
-def test_bad_settings_are_all_told_at_once_and_exit_78(house: House) -> None:
+def test_bad_settings_are_all_told_at_once_and_exit_78(stack: ServiceStack) -> None:
     """No port may open, no secret be shown, and every problem be in the one line."""
     bad = {
         "NATS_URL": "",
@@ -134,7 +134,7 @@ def test_bad_settings_are_all_told_at_once_and_exit_78(house: House) -> None:
         "MONGO_URL": "mongodb://u:hush@h/",
         "PORT": "x",
     }
-    done = run(house, **bad)
+    done = run(stack, **bad)
     assert done.returncode == EX_CONFIG
     [line] = [json.loads(each) for each in done.stdout.splitlines()]
     assert line["event"] == "settings_invalid"
@@ -144,16 +144,16 @@ def test_bad_settings_are_all_told_at_once_and_exit_78(house: House) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_check_says_what_it_found(house: House) -> None:
+def test_check_says_what_it_found(stack: ServiceStack) -> None:
     """`--check` exits 0 where all is well, 69 where a server is away and says which, 78 where settings are wrong."""
-    well = run(house, "--check")
+    well = run(stack, "--check")
     assert (well.returncode, well.stderr) == (0, "")
     names = ("http", "mongodb", "nats", "stripe")
     assert [line.split()[:2] for line in well.stdout.splitlines()] == [[name, "ok"] for name in names]
-    away = run(house, "--check", NATS_URL=f"nats://user:hush@{LOOPBACK}:1", STRIPE_API_BASE=f"http://{LOOPBACK}:1")
+    away = run(stack, "--check", NATS_URL=f"nats://user:hush@{LOOPBACK}:1", STRIPE_API_BASE=f"http://{LOOPBACK}:1")
     assert away.returncode == EX_UNAVAILABLE
     assert [line.split()[1] for line in away.stdout.splitlines()] == ["ok", "ok", "FAILED", "FAILED"]
-    wrong = run(house, "--check", MONGO_URL="mongodb://user:hush@h:1")
+    wrong = run(stack, "--check", MONGO_URL="mongodb://user:hush@h:1")
     assert wrong.returncode == EX_CONFIG
     assert "MONGO_URL" in wrong.stdout
     assert "hush" not in away.stdout + away.stderr + wrong.stdout + wrong.stderr
@@ -168,10 +168,10 @@ def test_check_says_what_it_found(house: House) -> None:
     ],
 )
 def test_an_address_that_cant_be_listened_on_ends_it_at_once(
-    house: House, host: str, code: int | None, words: str
+    stack: ServiceStack, host: str, code: int | None, words: str
 ) -> None:
     """One line that names it, and no traceback; `--check` finds the same. Without a resolver a name ends it with 69."""
-    done, checked = run(house, HOST=host), run(house, "--check", HOST=host)
+    done, checked = run(stack, HOST=host), run(stack, "--check", HOST=host)
     assert done.returncode == checked.returncode
     assert done.returncode in ({code} if code else {EX_CONFIG, EX_UNAVAILABLE})
     [line] = [json.loads(each) for each in done.stdout.splitlines()]
@@ -180,20 +180,20 @@ def test_an_address_that_cant_be_listened_on_ends_it_at_once(
     assert "Traceback" not in done.stdout + done.stderr + checked.stderr
 
 
-async def test_a_port_that_is_taken_ends_it_at_once(house: House) -> None:
+async def test_a_port_that_is_taken_ends_it_at_once(stack: ServiceStack) -> None:
     """69, with one line, and the process that has the port goes on; `--check` tells our own from another's."""
-    process = await house.start()
+    process = await stack.start()
     taken = {"PORT": str(process.port), "NATS_CLIENT_ID": process_client_id(process)}
-    done = run(house, **taken)
+    done = run(stack, **taken)
     assert done.returncode == EX_UNAVAILABLE
     [line] = [json.loads(each) for each in done.stdout.splitlines()]
     assert (line["event"], line["port"]) == ("cannot_listen", process.port)
     assert "another process listens there" in line["reason"]
-    beside = run(house, "--check", **taken)
+    beside = run(stack, "--check", **taken)
     assert beside.returncode == 0
     assert "a payment service runs there already" in beside.stdout
     assert (process.readyz() or (0, {}))[0] == 200
-    foreign = run(house, "--check", PORT=str(house.servers.nats.port))
+    foreign = run(stack, "--check", PORT=str(stack.servers.nats.port))
     assert (foreign.returncode, "another process listens there" in foreign.stdout) == (EX_UNAVAILABLE, True)
 
 
@@ -202,42 +202,42 @@ def process_client_id(process: ServiceProcess) -> str:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-async def test_it_runs_without_its_standard_streams(house: House, closed: str) -> None:
+async def test_it_runs_without_its_standard_streams(stack: ServiceStack, closed: str) -> None:
     """A parent may have closed any of them: it starts, takes a charge's request, and ends with 0 on SIGTERM."""
-    process = house.service()
+    process = stack.service()
     process.command = ["sh", "-c", f"exec {closed}; exec {shlex.join(process.command)}"]
     await asyncio.to_thread(process.start)
     async with Client(process.port) as client:
-        assert (await client.pay(house.new_order())).status == 404
+        assert (await client.pay(stack.new_order())).status == 404
     assert await asyncio.to_thread(process.stop, EXIT_WITHIN_S) == 0
 
 
-async def test_it_runs_on_when_its_log_has_no_reader(house: House) -> None:
+async def test_it_runs_on_when_its_log_has_no_reader(stack: ServiceStack) -> None:
     """The log's reader dies, or stands still: lines are dropped, and charges are taken as before."""
     for signal_of_reader in (signal.SIGKILL, signal.SIGSTOP):
-        process = house.service(LOG_LEVEL="debug")
-        pid_file = house.folder / f"reader-{signal_of_reader}"
+        process = stack.service(LOG_LEVEL="debug")
+        pid_file = stack.folder / f"reader-{signal_of_reader}"
         piped = f"exec {shlex.join(process.command)} > >(echo $BASHPID > {pid_file}; exec cat > /dev/null)"
         process.command = ["bash", "-c", piped]
         await asyncio.to_thread(process.start)
         reader = int(pid_file.read_text())
         os.kill(reader, signal_of_reader)
         async with Client(process.port) as client:
-            answers = await asyncio.gather(*(client.pay(house.new_order()) for _ in range(300)))
+            answers = await asyncio.gather(*(client.pay(stack.new_order()) for _ in range(300)))
         assert {answer.status for answer in answers} == {404}
         assert await asyncio.to_thread(process.stop, EXIT_WITHIN_S) == 0
         if signal_of_reader == signal.SIGSTOP:
             os.kill(reader, signal.SIGKILL)
 
 
-async def test_a_changed_key_takes_the_former_ones_tokens(house: House) -> None:
+async def test_a_changed_key_takes_the_former_ones_tokens(stack: ServiceStack) -> None:
     """`JWT_KEY_PREVIOUS`; and where every token is signed with another key, one warning says so."""
-    process = await house.start(JWT_KEY=NEW_KEY, JWT_KEY_PREVIOUS=JWT_KEY)
+    process = await stack.start(JWT_KEY=NEW_KEY, JWT_KEY_PREVIOUS=JWT_KEY)
     async with Client(process.port) as client:
         for key in (NEW_KEY, JWT_KEY):
             headers = {"Authorization": f"Bearer {identity(key=key)}"}
             assert (await client.send("GET", f"{PAYMENTS}/{'0' * 32}", None, headers)).status == 404
-    other = await house.start(JWT_KEY=f'"{JWT_KEY}"', NATS_CLIENT_ID=f"{house.name}-other")
+    other = await stack.start(JWT_KEY=f'"{JWT_KEY}"', NATS_CLIENT_ID=f"{stack.name}-other")
     [doubtful] = other.said("settings_doubtful")
     assert "stands in quotes" in doubtful["problems"][0]
     async with Client(other.port) as client:
@@ -248,12 +248,12 @@ async def test_a_changed_key_takes_the_former_ones_tokens(house: House) -> None:
     assert JWT_KEY not in other.log.read_text()
 
 
-async def test_it_starts_without_its_servers_and_says_which_are_away(house: House) -> None:
+async def test_it_starts_without_its_servers_and_says_which_are_away(stack: ServiceStack) -> None:
     """A host that starts everything at once: the port opens, `/readyz` is 503 and names what is missing."""
     down = f"user:hush@{LOOPBACK}:1"
     stripe = f"http://{LOOPBACK}:1"
     env = {"MONGO_URL": f"mongodb://{down}/payment", "NATS_URL": f"nats://{down}", "STRIPE_API_BASE": stripe}
-    process = house.service(ready_when=frozenset({"unavailable"}), **env)
+    process = stack.service(ready_when=frozenset({"unavailable"}), **env)
     await asyncio.to_thread(process.start)
     status, shown = process.readyz() or (0, {})
     down_now = {name for name, state in shown["dependencies"].items() if not state["up"]}
@@ -264,7 +264,7 @@ async def test_it_starts_without_its_servers_and_says_which_are_away(house: Hous
 
 
 async def test_no_secret_is_in_the_log_and_every_line_is_a_documented_object(
-    house: House, bus: Bus, tmp_path: Path
+    stack: ServiceStack, bus: Bus, tmp_path: Path
 ) -> None:
     """Credentials, tokens, JWTs and cookies driven through every path must be nowhere in a log at level debug."""
     token, forged = identity(), identity(key="some other key")
@@ -280,17 +280,17 @@ async def test_no_secret_is_in_the_log_and_every_line_is_a_documented_object(
         "tok_visa",
         "tok_secret",
     ]
-    async with Proxy(house.servers.nats.port) as nats, Proxy(house.stripe.port) as stripe:
+    async with Proxy(stack.servers.nats.port) as nats, Proxy(stack.stripe.port) as stripe:
         env = {"NATS_URL": f"nats://natsuser:natspassword@{LOOPBACK}:{nats.port}", "LOG_LEVEL": "debug"}
-        process = await house.start(**env, STRIPE_API_BASE=f"http://{LOOPBACK}:{stripe.port}", CHARGE_WAIT_S="1")
-        order, other = house.new_order(), house.new_order()
+        process = await stack.start(**env, STRIPE_API_BASE=f"http://{LOOPBACK}:{stripe.port}", CHARGE_WAIT_S="1")
+        order, other = stack.new_order(), stack.new_order()
         for each in (order, other):
             await bus.create(each)
         await bus.publish(CREATED, b'{"token": "tok_secret", "id": "\xff"}')
-        await eventually(lambda: _known(house, other), "the orders are known")
+        await eventually(lambda: _known(stack, other), "the orders are known")
         async with Client(process.port) as client:
             for fault in ("html", "cut_body", "unauthorized", "error_after"):
-                house.stripe.fault(fault)
+                stack.stripe.fault(fault)
                 headers = {"Cookie": f"session={cookie}", "X-Request-ID": "sk_test_51asRequestId"}
                 await client.send("POST", PAYMENTS, {"orderId": order, "token": "tok_visa"}, headers)
             for authorization in (f"Bearer {forged}", f"Bearer {token}x", f"Basic {cookie}"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.bus import Bus
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.faults.steps import pay, placed
 from tests.support.servers.process import LOOPBACK
 
@@ -46,10 +46,10 @@ async def flood(port: int, request: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", PORT_READS, ids=["healthz", "metrics"])
-async def test_customers_pay_while_one_client_floods(house: House, bus: Bus, line: bytes) -> None:
+async def test_customers_pay_while_one_client_floods(stack: ServiceStack, bus: Bus, line: bytes) -> None:
     """F51: every charge is paid, and NATS is not lost; bench/hostile.py says how long it takes."""
-    process = await house.start()
-    orders = [await placed(house, bus) for _ in range(CHARGES)]
+    process = await stack.start()
+    orders = [await placed(stack, bus) for _ in range(CHARGES)]
     request = line + b" HTTP/1.1\r\nHost: x\r\n\r\n"
     floods = [asyncio.create_task(flood(process.port, request)) for _ in range(FLOODING)]
     answers = [await pay(process, order) for order in orders]
@@ -66,12 +66,12 @@ def with_descriptors(process: ServiceProcess, files: int) -> None:
     process.command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *process.command]
 
 
-async def test_held_connections_leave_descriptors_for_stripe_and_the_store(house: House, bus: Bus) -> None:
+async def test_held_connections_leave_descriptors_for_stripe_and_the_store(stack: ServiceStack, bus: Bus) -> None:
     """F51: 400 idle connections where the process may open 256 files: customers come in, and pay."""
-    process = house.service()
+    process = stack.service()
     with_descriptors(process, DESCRIPTORS)
     await asyncio.to_thread(process.start)
-    orders = [await placed(house, bus) for _ in range(CHARGES)]
+    orders = [await placed(stack, bus) for _ in range(CHARGES)]
     held = [socket.create_connection((LOOPBACK, process.port)) for _ in range(HELD)]
     try:
         await asyncio.sleep(1.5)  # by then the oldest have been idle for long enough to give way
@@ -86,21 +86,21 @@ async def test_held_connections_leave_descriptors_for_stripe_and_the_store(house
     assert process.said("connections_wait") == []
 
 
-async def test_a_process_with_few_descriptors_starts_and_charges(house: House, bus: Bus) -> None:
+async def test_a_process_with_few_descriptors_starts_and_charges(stack: ServiceStack, bus: Bus) -> None:
     """A limit that can't be raised is what there is."""
-    process = house.service()
+    process = stack.service()
     with_descriptors(process, 64)
     await asyncio.to_thread(process.start)
-    assert (await pay(process, await placed(house, bus))).status == 201
+    assert (await pay(process, await placed(stack, bus))).status == 201
 
 
-async def test_a_card_tester_is_refused(house: House, bus: Bus) -> None:
+async def test_a_card_tester_is_refused(stack: ServiceStack, bus: Bus) -> None:
     """50 declines on 5 orders of one user at once: as many as the limit says are tried, the others get 429."""
-    process = await house.start(DECLINES_PER_USER_LIMIT=str(LIMIT))
-    orders = [await placed(house, bus) for _ in range(5)]
-    other = house.new_order()
+    process = await stack.start(DECLINES_PER_USER_LIMIT=str(LIMIT))
+    orders = [await placed(stack, bus) for _ in range(5)]
+    other = stack.new_order()
     await bus.create(other, user="u2")
-    before = house.stripe.requests()
+    before = stack.stripe.requests()
     async with Client(process.port) as client:
         # The cards of one order one after another: a second one beside a first would only get 409.
         async def tests(order: str) -> list[int]:
@@ -110,7 +110,7 @@ async def test_a_card_tester_is_refused(house: House, bus: Bus) -> None:
         refused = await client.pay(orders[0], "tok_visa")
         paid = await client.pay(other, "tok_visa", user="u2")
     assert (statuses.count(402), statuses.count(429)) == (LIMIT, 50 - LIMIT)
-    assert house.stripe.requests() - before == LIMIT + 1
+    assert stack.stripe.requests() - before == LIMIT + 1
     assert (refused.status, refused.body["errors"][0]["code"]) == (429, "too_many_declines")
     assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
     assert paid.status == 201
@@ -119,9 +119,9 @@ async def test_a_card_tester_is_refused(house: House, bus: Bus) -> None:
     assert all(line["reason"] for line in said)
 
 
-async def test_many_orders_of_one_customer_are_paid_at_once(house: House, bus: Bus) -> None:
+async def test_many_orders_of_one_customer_are_paid_at_once(stack: ServiceStack, bus: Bus) -> None:
     """More than may be in flight: those beyond it wait for the first to be paid, and none is refused."""
-    process = await house.start(DECLINES_PER_USER_LIMIT="2")
-    orders = [await placed(house, bus) for _ in range(12)]
+    process = await stack.start(DECLINES_PER_USER_LIMIT="2")
+    orders = [await placed(stack, bus) for _ in range(12)]
     answers = await asyncio.gather(*(pay(process, order) for order in orders))
     assert [answer.status for answer in answers] == [201] * 12

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.bus import Bus
 from tests.e2e.client import Answer, Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus
 from tests.faults.laws import Evidence, Told, attempts, broken_laws, tally
 
@@ -45,13 +45,13 @@ LATE, LATE_MS = 0.05, 1_500  # of confirms land so long after their connection b
 class Crowd:
     """The neighbours and clients of one round, who do at random what all of them may do."""
 
-    def __init__(self, house: House, bus: Bus | NodeBus, random: Random, told: dict[str, Told]) -> None:
-        self.house, self.bus, self.random, self.told = house, bus, random, told
+    def __init__(self, stack: ServiceStack, bus: Bus | NodeBus, random: Random, told: dict[str, Told]) -> None:
+        self.stack, self.bus, self.random, self.told = stack, bus, random, told
         self.processes: list[ServiceProcess] = []
 
     async def one(self) -> None:
         """An order, from its creation to an answer that ends it; some cancelled at some point, some declined first."""
-        order = self.house.new_order()
+        order = self.stack.new_order()
         told = self.told[order] = Told(created=True)
         await self.bus.create(order)
         cancel_in_s = self.random.uniform(0, 0.8) if self.random.random() < 0.25 else None
@@ -90,25 +90,25 @@ class Crowd:
         return answer
 
 
-def turn_faults_on(house: House) -> None:
+def turn_faults_on(stack: ServiceStack) -> None:
     for fault, probability in FAULTS.items():
-        house.stripe.fault(fault, "*", None, probability=probability)
-    house.stripe.fault("delay", "*", None, probability=DELAYED, delay_ms=DELAY_MS)
-    house.stripe.fault("hang_after", "payment_intents.confirm", 1, probability=0.05)
+        stack.stripe.fault(fault, "*", None, probability=probability)
+    stack.stripe.fault("delay", "*", None, probability=DELAYED, delay_ms=DELAY_MS)
+    stack.stripe.fault("hang_after", "payment_intents.confirm", 1, probability=0.05)
     # The connection breaks, and the card is charged a while later, perhaps after the intent was to be cancelled.
-    house.stripe.fault("late", "payment_intents.confirm", None, probability=LATE, delay_ms=LATE_MS)
+    stack.stripe.fault("late", "payment_intents.confirm", None, probability=LATE, delay_ms=LATE_MS)
 
 
 async def a_round(crowd: Crowd, victims: int, random: Random) -> None:
     """A crowd, a kill -9 at a random instant, and a start at once on the same client id."""
-    turn_faults_on(crowd.house)
+    turn_faults_on(crowd.stack)
     rush = asyncio.gather(*(crowd.one() for _ in range(ORDERS_IN_A_ROUND)))
     for victim in random.sample(crowd.processes, victims):
         await asyncio.sleep(random.uniform(*KILL_AFTER_S))
         victim.kill()
         await asyncio.to_thread(victim.start)
     await rush
-    crowd.house.stripe.well()
+    crowd.stack.stripe.well()
 
 
 def restless(document: dict[str, Any]) -> bool:
@@ -122,38 +122,38 @@ def restless(document: dict[str, Any]) -> bool:
     return not (published and tasks and all(task["kind"] == "watch" for task in tasks) and due > datetime.now(UTC))
 
 
-async def at_rest(house: House, bus: Bus | NodeBus) -> None:
+async def at_rest(stack: ServiceStack, bus: Bus | NodeBus) -> None:
     """Return when nobody has anything to do; AssertionError, with what is left, after the deadline."""
     end = time.monotonic() + REST_DEADLINE_S
     while True:
-        left = [document for document in house.orders.find({"due": {"$exists": True}}) if restless(document)]
-        events = await bus.unacknowledged(house.name)
+        left = [document for document in stack.orders.find({"due": {"$exists": True}}) if restless(document)]
+        events = await bus.unacknowledged(stack.name)
         if not left and not events:
             return
         assert time.monotonic() < end, f"no rest: {events} events and {left}"
         await asyncio.sleep(REST_LOOK_S)
 
 
-async def evidence_of(house: House, bus: Bus | NodeBus, told: dict[str, Told]) -> Evidence:
-    orders = {document["_id"]: document for document in house.orders.find()}
-    return Evidence(house.stripe.books(), await bus.events(), orders, told)
+async def evidence_of(stack: ServiceStack, bus: Bus | NodeBus, told: dict[str, Told]) -> Evidence:
+    orders = {document["_id"]: document for document in stack.orders.find()}
+    return Evidence(stack.stripe.books(), await bus.events(), orders, told)
 
 
 @pytest.mark.parametrize(("processes", "seeds"), [(1, (1, 2, 3)), (2, (4, 5, 6))], ids=["one process", "two processes"])
 async def test_the_four_laws_hold_over_kill_9_at_random_instants(
-    processes: int, seeds: tuple[int, ...], house: House, bus: Bus
+    processes: int, seeds: tuple[int, ...], stack: ServiceStack, bus: Bus
 ) -> None:
     """F03 to F13, F15, F20 to F24: whatever instant a process dies at, the books must show all four laws at rest."""
     told: dict[str, Told] = {}
-    running = [house.service(CHARGE_WAIT_S="3") for _ in range(processes)]
+    running = [stack.service(CHARGE_WAIT_S="3") for _ in range(processes)]
     await asyncio.gather(*(asyncio.to_thread(process.start) for process in running))
-    await bus.shorten_ack_wait(house.name, ACK_WAIT_S)
+    await bus.shorten_ack_wait(stack.name, ACK_WAIT_S)
     for seed in seeds:
-        crowd = Crowd(house, bus, Random(seed), told)
+        crowd = Crowd(stack, bus, Random(seed), told)
         crowd.processes = running
         await a_round(crowd, processes, Random(seed))
-    await at_rest(house, bus)
-    evidence = await evidence_of(house, bus, told)
+    await at_rest(stack, bus)
+    evidence = await evidence_of(stack, bus, told)
     print(tally(evidence))
     assert broken_laws(evidence) == []
     assert sum(len(evidence.charges(order)) for order in told) > ORDERS_IN_A_ROUND

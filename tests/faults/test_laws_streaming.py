@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus, StreamingServers
 from tests.e2e.waiting import eventually
 from tests.faults.laws import Told, broken_laws, tally
@@ -40,16 +40,16 @@ async def bus(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBu
         yield bus
 
 
-async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(house: House, bus: NodeBus) -> None:
+async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(stack: ServiceStack, bus: NodeBus) -> None:
     """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets what it had left at once."""
     told: dict[str, Told] = {}
-    process = await house.start(**CLUSTER)
+    process = await stack.start(**CLUSTER)
     for seed in SEEDS:
-        crowd = Crowd(house, bus, Random(seed), told)
+        crowd = Crowd(stack, bus, Random(seed), told)
         crowd.processes = [process]
         await a_round(crowd, 1, Random(seed))
-    await at_rest(house, bus)
-    evidence = await evidence_of(house, bus, told)
+    await at_rest(stack, bus)
+    evidence = await evidence_of(stack, bus, told)
     print(tally(evidence))
     assert broken_laws(evidence) == []
     assert sum(len(evidence.charges(order)) for order in told) > len(told) // 2
@@ -57,14 +57,14 @@ async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(house: House, 
 
 
 async def test_the_server_restarted_under_load_loses_nothing(
-    servers: StreamingServers, house: House, bus: NodeBus
+    servers: StreamingServers, stack: ServiceStack, bus: NodeBus
 ) -> None:
     """F28, F40: killed while events come in and charges go on, it is back within 10 s, and so are all events."""
-    process = await house.start(**CLUSTER)
-    paying, waiting = [[house.new_order() for _ in range(count)] for count in (PAYING, WAITING)]
+    process = await stack.start(**CLUSTER)
+    paying, waiting = [[stack.new_order() for _ in range(count)] for count in (PAYING, WAITING)]
     for order in paying:
         await bus.create(order)
-    await eventually(lambda: known(house, paying), "the first orders are known")
+    await eventually(lambda: known(stack, paying), "the first orders are known")
     for order in waiting:
         await bus.create(order)
 
@@ -80,7 +80,7 @@ async def test_the_server_restarted_under_load_loses_nothing(
         back = time.monotonic()
         await eventually(lambda: ready(process), "ready again", WELL_WITHIN_S)
         print(f"NATS Streaming back: ready after {time.monotonic() - back:.2f} s")
-    await eventually(lambda: known(house, waiting), "all orders are known", 20.0)
+    await eventually(lambda: known(stack, waiting), "all orders are known", 20.0)
     before = await bus.events()
     bus.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
     bus.neighbour.start()
@@ -92,8 +92,8 @@ async def test_the_server_restarted_under_load_loses_nothing(
     await eventually(announced, "every payment is announced")
 
 
-async def known(house: House, orders: list[str]) -> bool:
-    return house.orders.count_documents({"_id": {"$in": orders}}) == len(orders)
+async def known(stack: ServiceStack, orders: list[str]) -> bool:
+    return stack.orders.count_documents({"_id": {"$in": orders}}) == len(orders)
 
 
 async def ready(process: ServiceProcess) -> bool:

@@ -12,17 +12,17 @@ from payment.adapters.mongo.documents import RECHECK_MS
 from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import DISPUTED, PAID, REFUND_FAILED, REFUNDED, Bus
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 from tests.faults.steps import document, one_charge, pay, placed, refunds_of
 
 pytestmark = [pytest.mark.servers]
 
 
-async def later(house: House, process: ServiceProcess, order: str) -> None:
+async def later(stack: ServiceStack, process: ServiceProcess, order: str) -> None:
     """What an hour would do: whatever the order waits for is due. The process is started anew, and sweeps at once."""
     process.kill()
-    found = house.order(order)
+    found = stack.order(order)
     assert found is not None
     past = datetime.now(UTC) - timedelta(seconds=5)
     attempt = found["payment"]["attempts"][-1]
@@ -32,7 +32,7 @@ async def later(house: House, process: ServiceProcess, order: str) -> None:
     if "task" in attempt:
         attempt["task"]["due"] = past
         found |= due_fields(past)
-    assert house.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1
+    assert stack.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1
     await asyncio.to_thread(process.start)
 
 
@@ -41,91 +41,91 @@ async def status(process: ServiceProcess, order: str) -> Any:
         return (await client.payment_of(order)).body["status"]
 
 
-async def test_a_refund_that_fails_later_is_seen_told_and_made_again(house: House, bus: Bus) -> None:
+async def test_a_refund_that_fails_later_is_seen_told_and_made_again(stack: ServiceStack, bus: Bus) -> None:
     """F44: pay with `tok_refundFail`, cancel, refunded; it fails, which is published. A refund by hand ends it."""
-    process = await house.start()
-    order = await placed(house, bus)
+    process = await stack.start()
+    order = await placed(stack, bus)
     assert (await pay(process, order, "tok_refundFail")).status == 201
     await bus.cancel(order)
-    assert (await document(house, order, "refunded"))["format"] == 3
-    charge = one_charge(house, order)
-    [first] = refunds_of(house, charge)
+    assert (await document(stack, order, "refunded"))["format"] == 3
+    charge = one_charge(stack, order)
+    [first] = refunds_of(stack, charge)
     await bus.told(order, PAID, REFUNDED)
 
     async def has_failed() -> bool:
-        return bool(refunds_of(house, charge)[0]["status"] == "failed")
+        return bool(refunds_of(stack, charge)[0]["status"] == "failed")
 
     await eventually(has_failed, "the refund has failed")
     assert await status(process, order) == "refunded", "nobody knows yet"
-    await later(house, process, order)
+    await later(stack, process, order)
     failed = (await bus.told(order, PAID, REFUNDED, REFUND_FAILED))[-1]
     assert (failed["stripeId"], failed["refundId"]) == (charge["id"], first["id"])
-    assert (await document(house, order, "blocked"))["payment"]["attempts"][0]["refund"]["undone"] == 1
+    assert (await document(stack, order, "blocked"))["payment"]["attempts"][0]["refund"]["undone"] == 1
     assert await status(process, order) == "refunding"
     assert process.said("refund_failed", order_id=order, alarm=True)
-    house.stripe.ask("POST", "/v1/refunds", charge=charge["id"])
-    await later(house, process, order)
+    stack.stripe.ask("POST", "/v1/refunds", charge=charge["id"])
+    await later(stack, process, order)
     again = (await bus.told(order, PAID, REFUNDED, REFUND_FAILED, REFUNDED))[-1]
     assert again["refundId"] not in (first["id"], None)
     ids = [event.message_id for event in await bus.events_of(order)]
     assert len(set(ids)) == 4, "the stream drops none of them"
 
 
-async def test_a_lost_dispute_ends_the_refund_and_its_alarm(house: House, bus: Bus) -> None:
+async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack, bus: Bus) -> None:
     """F44: open, the refund waits; lost, the bank has given the money back, and no refund is asked for any more."""
-    process = await house.start()
-    order = await placed(house, bus)
+    process = await stack.start()
+    order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
-    charge = one_charge(house, order)
-    dispute = house.stripe.dispute(charge["id"])
+    charge = one_charge(stack, order)
+    dispute = stack.stripe.dispute(charge["id"])
     await bus.cancel(order)
-    await document(house, order, "blocked")
+    await document(stack, order, "blocked")
     assert process.said("refund_blocked", order_id=order, alarm=True)
-    house.stripe.decide(dispute, won=False)
-    await later(house, process, order)
-    await document(house, order, "charged back")
+    stack.stripe.decide(dispute, won=False)
+    await later(stack, process, order)
+    await document(stack, order, "charged back")
     lost = (await bus.told(order, PAID, DISPUTED))[-1]
     assert (lost["stripeId"], lost["disputeId"], lost["status"]) == (charge["id"], dispute, "lost")
     assert await status(process, order) == "refunded"
-    assert refunds_of(house, charge) == []
-    assert (house.order(order) or {}).get("due") is None
+    assert refunds_of(stack, charge) == []
+    assert (stack.order(order) or {}).get("due") is None
 
 
-async def test_a_won_dispute_lets_the_refund_go_on(house: House, bus: Bus) -> None:
+async def test_a_won_dispute_lets_the_refund_go_on(stack: ServiceStack, bus: Bus) -> None:
     """L3: the order is cancelled, and the money is ours again: it is given back."""
-    process = await house.start()
-    order = await placed(house, bus)
+    process = await stack.start()
+    order = await placed(stack, bus)
     assert (await pay(process, order, "tok_createDispute")).status == 201
-    charge = one_charge(house, order)
+    charge = one_charge(stack, order)
     await bus.cancel(order)
-    await document(house, order, "blocked")
-    [dispute] = house.stripe.ask("GET", f"/v1/disputes?charge={charge['id']}")["data"]
-    house.stripe.decide(dispute["id"], won=True)
-    await later(house, process, order)
-    await document(house, order, "refunded")
+    await document(stack, order, "blocked")
+    [dispute] = stack.stripe.ask("GET", f"/v1/disputes?charge={charge['id']}")["data"]
+    stack.stripe.decide(dispute["id"], won=True)
+    await later(stack, process, order)
+    await document(stack, order, "refunded")
     await bus.told(order, PAID, REFUNDED)
-    [refund] = refunds_of(house, charge)
+    [refund] = refunds_of(stack, charge)
     assert (refund["status"], refund["amount"]) == ("succeeded", 1999)
 
 
 @pytest.mark.parametrize("won", [False, True])
-async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(house: House, bus: Bus, won: bool) -> None:
+async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(stack: ServiceStack, bus: Bus, won: bool) -> None:
     """F44, F49: kill -9 while Stripe charges, a dispute, its end, a restart. A lost one is never announced as paid."""
-    process = await house.start()
-    order = await placed(house, bus)
-    house.stripe.fault("hang_after")
+    process = await stack.start()
+    order = await placed(stack, bus)
+    stack.stripe.fault("hang_after")
     request = asyncio.create_task(pay(process, order))
 
     async def charged() -> bool:
-        return len(house.stripe.charges(order)) == 1
+        return len(stack.stripe.charges(order)) == 1
 
     await eventually(charged, "Stripe has charged")
     process.kill()
     await asyncio.gather(request, return_exceptions=True)
-    house.stripe.decide(house.stripe.dispute(one_charge(house, order)["id"]), won=won)
-    house.stripe.well()
+    stack.stripe.decide(stack.stripe.dispute(one_charge(stack, order)["id"]), won=won)
+    stack.stripe.well()
     await asyncio.to_thread(process.start)
-    await document(house, order, "paid" if won else "charged back")
+    await document(stack, order, "paid" if won else "charged back")
     await bus.told(order, PAID if won else DISPUTED)
     assert await status(process, order) == ("paid" if won else "refunded")
     if not won:
@@ -135,29 +135,29 @@ async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(house: Hou
 
 
 async def test_a_charge_refunded_in_part_while_its_outcome_was_unknown_is_paid_and_refunded_whole(
-    house: House, bus: Bus
+    stack: ServiceStack, bus: Bus
 ) -> None:
     """F49: kill -9 while Stripe charges, a refund of 5.00 by hand, a restart: paid. A cancel gives back the rest."""
-    process = await house.start()
-    order = await placed(house, bus)
-    house.stripe.fault("hang_after")
+    process = await stack.start()
+    order = await placed(stack, bus)
+    stack.stripe.fault("hang_after")
     request = asyncio.create_task(pay(process, order))
 
     async def charged() -> bool:
-        return len(house.stripe.charges(order)) == 1
+        return len(stack.stripe.charges(order)) == 1
 
     await eventually(charged, "Stripe has charged")
     process.kill()
     await asyncio.gather(request, return_exceptions=True)
-    charge = one_charge(house, order)
-    house.stripe.ask("POST", "/v1/refunds", charge=charge["id"], amount="500")
-    house.stripe.well()
+    charge = one_charge(stack, order)
+    stack.stripe.ask("POST", "/v1/refunds", charge=charge["id"], amount="500")
+    stack.stripe.well()
     await asyncio.to_thread(process.start)
-    paid = await document(house, order, "paid")
+    paid = await document(stack, order, "paid")
     assert paid["payment"]["attempts"][0]["amountRefunded"] == 500
     assert process.said("charge_finished", order_id=order, outcome="paid", amount_refunded=500)
     await bus.told(order, PAID)
     await bus.cancel(order)
-    await document(house, order, "refunded")
-    assert sorted(refund["amount"] for refund in refunds_of(house, charge)) == [500, 1499]
-    assert one_charge(house, order)["refunded"] is True
+    await document(stack, order, "refunded")
+    assert sorted(refund["amount"] for refund in refunds_of(stack, charge)) == [500, 1499]
+    assert one_charge(stack, order)["refunded"] is True

@@ -11,7 +11,7 @@ import nats
 import pytest
 
 from tests.e2e.bus import PAID, REFUNDED, STREAM, Bus
-from tests.e2e.stack import House
+from tests.e2e.stack import ServiceStack
 from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import (
@@ -29,11 +29,11 @@ from tests.support.servers.proxy import Proxy
 pytestmark = [pytest.mark.servers]
 
 
-async def test_a_refund_waits_for_nats_and_comes_after_its_payment(house: House, bus: Bus) -> None:
+async def test_a_refund_waits_for_nats_and_comes_after_its_payment(stack: ServiceStack, bus: Bus) -> None:
     """F21, F28: with NATS away the charge goes on; both events go out in order when it is back, well within 10 s."""
-    async with Proxy(house.servers.nats.port) as way:
-        process = await house.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
-        order = await placed(house, bus)
+    async with Proxy(stack.servers.nats.port) as way:
+        process = await stack.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
+        order = await placed(stack, bus)
         way.stop_listening()
         way.cut()
         await dependency(process, "nats", up=False)
@@ -51,25 +51,27 @@ async def test_a_refund_waits_for_nats_and_comes_after_its_payment(house: House,
         process.kill()
 
 
-async def test_a_nats_server_killed_and_started_again_loses_nothing(house: House, bus: Bus) -> None:
+async def test_a_nats_server_killed_and_started_again_loses_nothing(stack: ServiceStack, bus: Bus) -> None:
     """F28: a new server process on the same data must be found again, for events in and out."""
-    process = await house.start()
-    order = await placed(house, bus)
-    house.servers.nats.kill()
+    process = await stack.start()
+    order = await placed(stack, bus)
+    stack.servers.nats.kill()
     assert (await pay(process, order)).status == 201
-    await asyncio.to_thread(house.servers.nats.start)
+    await asyncio.to_thread(stack.servers.nats.start)
     back = time.monotonic()
     await bus.told(order, PAID, deadline_s=WELL_WITHIN_S)
-    await pay(process, await placed(house, bus))
+    await pay(process, await placed(stack, bus))
     print(f"nats-server back: in and out after {time.monotonic() - back:.2f} s")
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
-async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(how: str, house: House, bus: Bus) -> None:
+async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(
+    how: str, stack: ServiceStack, bus: Bus
+) -> None:
     """F25: 503 "nothing was charged", `/readyz` names it, events wait, no 500; well again within 10 s by itself."""
-    process = await house.start(CHARGE_WAIT_S="2")
-    order, later = await placed(house, bus), house.new_order()
-    mongo = house.servers.mongo
+    process = await stack.start(CHARGE_WAIT_S="2")
+    order, later = await placed(stack, bus), stack.new_order()
+    mongo = stack.servers.mongo
     mongo.kill() if how == "killed" else mongo.pause()
     refused = await pay(process, order)
     assert refused.status == 503
@@ -86,20 +88,20 @@ async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(how: str
         mongo.resume()
     back = time.monotonic()
     await dependency(process, "mongodb", up=True)
-    await document(house, later)
+    await document(stack, later)
     took_s = time.monotonic() - back
     print(f"MongoDB {how} and back: well after {took_s:.2f} s")
     assert took_s < WELL_WITHIN_S
     assert (await pay(process, order)).status in (200, 201)
-    one_charge(house, order)
+    one_charge(stack, order)
     assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
 
 
-async def test_a_lost_answer_to_a_write_is_never_a_second_charge(house: House, bus: Bus) -> None:
+async def test_a_lost_answer_to_a_write_is_never_a_second_charge(stack: ServiceStack, bus: Bus) -> None:
     """F26: MongoDB wrote the intent and its answer was lost: nobody denies a charge, and one comes."""
-    async with Proxy(house.servers.mongo.port) as way:
-        process = await house.start(MONGO_URL=house.mongo_url(way.port))
-        order = await placed(house, bus)
+    async with Proxy(stack.servers.mongo.port) as way:
+        process = await stack.start(MONGO_URL=stack.mongo_url(way.port))
+        order = await placed(stack, bus)
         way.drop_answers()
         request = asked(process, order)
         await way.wait_for(lambda proxy: proxy.dropped_bytes > 0)
@@ -108,17 +110,17 @@ async def test_a_lost_answer_to_a_write_is_never_a_second_charge(house: House, b
         way.resume()
         answer = await request
         if answer.status == 503 and NOTHING_CHARGED in answer.message:
-            assert house.stripe.charges(order) == []
+            assert stack.stripe.charges(order) == []
         await dependency(process, "mongodb", up=True)
         settled = await pay(process, order)
         assert settled.status in (200, 201)
-        assert settled.body["stripeId"] == one_charge(house, order)["id"]
+        assert settled.body["stripeId"] == one_charge(stack, order)["id"]
         await bus.told(order, PAID)
         process.kill()
 
 
 async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
-    house: House, bus: Bus, tmp_path: Path
+    stack: ServiceStack, bus: Bus, tmp_path: Path
 ) -> None:
     """F54: a full stream: 201, degraded with the reason, an alarm; `payment:created` is out once it has room."""
     server = NatsServer(tmp_path)
@@ -130,9 +132,9 @@ async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
         await client.request(f"$JS.API.STREAM.CREATE.{STREAM}", json.dumps(config).encode(), timeout=5)
         await client.request(PAID, b'{"orderId": "an earlier one"}', timeout=5)
         async with Bus(server.url) as full:
-            process = await house.start(NATS_URL=server.url)
+            process = await stack.start(NATS_URL=server.url)
             await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", no_room, timeout=5)
-            order = await placed(house, full)
+            order = await placed(stack, full)
             assert (await pay(process, order)).status == 201
 
             async def refused() -> bool:
@@ -143,7 +145,7 @@ async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
             assert (status, shown["status"]) == (200, "degraded")
             assert "maximum messages exceeded" in shown["dependencies"]["nats"]["why"]
             assert [line["count"] for line in process.said("publish_refused", subject=PAID)] == [1]
-            assert (await pay(process, await placed(house, full))).status == 201
+            assert (await pay(process, await placed(stack, full))).status == 201
             room = json.dumps(config).encode()
             await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", room, timeout=5)
             await full.told(order, PAID, deadline_s=WELL_WITHIN_S)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.bus import Bus
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import dependency, document, one_charge, pay, placed
@@ -31,8 +31,8 @@ NO_DATA = {"ok": 0.0, "code": 1, "codeName": "InternalError", "errmsg": "the dat
 
 
 @pytest.fixture
-async def between(house: House) -> AsyncIterator[MongoBetween]:
-    async with MongoBetween(house.servers.mongo.port) as between:
+async def between(stack: ServiceStack) -> AsyncIterator[MongoBetween]:
+    async with MongoBetween(stack.servers.mongo.port) as between:
         yield between
 
 
@@ -47,11 +47,11 @@ def why(process: ServiceProcess) -> str:
     ids=["a role without write", "a full disk"],
 )
 async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
-    refusal: dict[str, Any], words: str, house: House, bus: Bus, between: MongoBetween
+    refusal: dict[str, Any], words: str, stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
     """F52: while idle too; nothing was charged; a few lines, with an order and the server's words; then all is well."""
-    process = await house.start(MONGO_URL=house.mongo_url(between.port))
-    order, later = await placed(house, bus), house.new_order()
+    process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
+    order, later = await placed(stack, bus), stack.new_order()
     between.answers = {"insert": refusal, "update": refusal}
     began = time.monotonic()
     answer = await pay(process, order)
@@ -62,12 +62,12 @@ async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
     await bus.create(later)
     for _ in range(20):
         assert (await pay(process, order)).status == 503
-    assert house.stripe.intents(order) == []
+    assert stack.stripe.intents(order) == []
     between.answers = {}
     await dependency(process, "mongodb", up=True)
-    await document(house, later)
+    await document(stack, later)
     assert (await pay(process, order)).status == 201
-    one_charge(house, order)
+    one_charge(stack, order)
     lost, refused = process.said("dependency_lost", dependency="mongodb"), process.said("commit_refused")
     assert (len(lost), words in lost[0]["reason"]) == (1, True)
     assert len(refused) <= 1
@@ -76,21 +76,21 @@ async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
 
 
 async def test_a_process_without_traffic_says_within_ten_seconds_that_writes_are_refused(
-    house: House, between: MongoBetween
+    stack: ServiceStack, between: MongoBetween
 ) -> None:
     """F52: `dependency` waits for ten."""
-    process = await house.start(MONGO_URL=house.mongo_url(between.port))
+    process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     between.answers = {"insert": READ_ONLY, "update": READ_ONLY}
     await dependency(process, "mongodb", up=False)
     assert why(process).startswith("503 not authorized")
 
 
 async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
-    house: House, bus: Bus, between: MongoBetween
+    stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
     """F52: 600 losses and returns a second were logged. It is lost once, and back once."""
-    process = await house.start(MONGO_URL=house.mongo_url(between.port))
-    order = await placed(house, bus)
+    process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
+    order = await placed(stack, bus)
     between.answers = dict.fromkeys(("find", "insert", "update", "aggregate"), NO_DATA)
     await dependency(process, "mongodb", up=False)
     for _ in range(20):
@@ -104,14 +104,14 @@ async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
 
 
 async def test_a_server_that_fails_orders_and_passes_probes_makes_few_lines(
-    house: House, bus: Bus, between: MongoBetween
+    stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
     """F52: whatever a probe asks, something else may fail: refused at once all the same, and a line now and then."""
-    process = await house.start(MONGO_URL=house.mongo_url(between.port))
-    order = await placed(house, bus)
+    process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
+    order = await placed(stack, bus)
     between.answers = {"insert": READ_ONLY}
     for _ in range(30):
-        await bus.create(house.new_order())
+        await bus.create(stack.new_order())
     await eventually(lambda: _some(process.said("commit_refused")), "refused orders are logged")
     assert (await pay(process, order)).status in (201, 503)
     between.answers = {}
@@ -123,11 +123,11 @@ async def _some(lines: list[dict[str, Any]]) -> bool:
     return bool(lines)
 
 
-async def test_charges_are_taken_while_indexes_are_made(house: House, bus: Bus, between: MongoBetween) -> None:
+async def test_charges_are_taken_while_indexes_are_made(stack: ServiceStack, bus: Bus, between: MongoBetween) -> None:
     """F52: a server that reads 300,000 orders for an index kept a process down; readiness says what is missing."""
     held = between.holds["createIndexes"] = asyncio.Event()
-    process = await house.start(MONGO_URL=house.mongo_url(between.port))
-    order = await placed(house, bus)
+    process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
+    order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
     status, shown = process.readyz() or (0, {})
     if between.seen["createIndexes"]:  # an earlier test may have made them

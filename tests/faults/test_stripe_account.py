@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.bus import Bus, in_seconds
-from tests.e2e.stack import House, ServiceProcess, StripeSandbox
+from tests.e2e.stack import ServiceProcess, ServiceStack, StripeSandbox
 from tests.e2e.waiting import always, eventually
 from tests.faults.laws import NOTHING_CHARGED
 from tests.faults.steps import asked, dependency, document, given_up, one_charge, pay, placed
@@ -38,11 +38,11 @@ def other(tmp_path: Path) -> Iterator[StripeSandbox]:
 
 
 @pytest.fixture(autouse=True)
-def unbound(house: House) -> Iterator[None]:
+def unbound(stack: ServiceStack) -> Iterator[None]:
     """nx-27017 keeps one database under all names: no test finds the account of another one."""
-    house.account.delete_many({})
+    stack.account.delete_many({})
     yield
-    house.account.delete_many({})
+    stack.account.delete_many({})
 
 
 def why(process: ServiceProcess) -> str:
@@ -52,8 +52,8 @@ def why(process: ServiceProcess) -> str:
     return str(found[1]["dependencies"]["stripe"].get("why", ""))
 
 
-async def start(house: House, ready_when: frozenset[str], **env: str) -> ServiceProcess:
-    process = house.service(ready_when, **env)
+async def start(stack: ServiceStack, ready_when: frozenset[str], **env: str) -> ServiceProcess:
+    process = stack.service(ready_when, **env)
     await asyncio.to_thread(process.start)
     return process
 
@@ -72,25 +72,25 @@ def changes(stripe: StripeSandbox) -> int:
 
 
 async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
-    house: House, bus: Bus, other: StripeSandbox
+    stack: ServiceStack, bus: Bus, other: StripeSandbox
 ) -> None:
     """F48: a charge that was under way stays as it is, and is made once when the right key is back."""
-    process = await house.start(CHARGE_WAIT_S="1")
-    new, under_way = await placed(house, bus), await placed(house, bus)
-    house.stripe.fault("hang", CONFIRM, None)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    new, under_way = await placed(stack, bus), await placed(stack, bus)
+    stack.stripe.fault("hang", CONFIRM, None)
     request = asked(process, under_way)
-    await document(house, under_way, "confirming")
+    await document(stack, under_way, "confirming")
     process.kill()
     await given_up(request)
-    house.stripe.well()
-    env = {"STRIPE_API_BASE": other.url, "NATS_CLIENT_ID": f"{house.name}-0", "CHARGE_WAIT_S": "1"}
-    stranger = await start(house, UNAVAILABLE, **env)
-    await says(stranger, f"the database belongs to the Stripe account {house.stripe.account()} (test mode)")
+    stack.stripe.well()
+    env = {"STRIPE_API_BASE": other.url, "NATS_CLIENT_ID": f"{stack.name}-0", "CHARGE_WAIT_S": "1"}
+    stranger = await start(stack, UNAVAILABLE, **env)
+    await says(stranger, f"the database belongs to the Stripe account {stack.stripe.account()} (test mode)")
     await says(stranger, f"STRIPE_KEY is for {other.account()} (test mode)")
 
     async def nothing() -> bool:
         answer = await pay(stranger, new)
-        state = (house.order(under_way) or {})["payment"]["attempts"][-1]["state"]
+        state = (stack.order(under_way) or {})["payment"]["attempts"][-1]["state"]
         told = (stranger.readyz() or (0, {}))[0]
         return (answer.status, NOTHING_CHARGED in answer.message, state, told) == (503, True, "confirming", 503)
 
@@ -99,59 +99,61 @@ async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
     assert len(stranger.said("account_mismatch", alarm=True)) == 1
     assert len(stranger.said("dependency_lost", dependency="stripe")) == 1
     stranger.kill()
-    right = await house.start(NATS_CLIENT_ID=f"{house.name}-0")
-    await document(house, under_way, "paid")
+    right = await stack.start(NATS_CLIENT_ID=f"{stack.name}-0")
+    await document(stack, under_way, "paid")
     assert (await pay(right, new)).status == 201
     for order in (new, under_way):
-        one_charge(house, order)
+        one_charge(stack, order)
 
 
 async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_meant(
-    house: House, bus: Bus, other: StripeSandbox
+    stack: ServiceStack, bus: Bus, other: StripeSandbox
 ) -> None:
     """F48: `account`, `--check` and `account --move`, refused while orders wait; processes go on by themselves."""
-    process = await house.start(CHARGE_WAIT_S="1")
-    paid, waiting = await placed(house, bus), await placed(house, bus)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    paid, waiting = await placed(stack, bus), await placed(stack, bus)
     assert (await pay(process, paid)).status == 201
     there = {"STRIPE_API_BASE": other.url}
-    same = await asyncio.to_thread(house.run, *SHOW.split()[1:])
-    assert (same.returncode, same.stdout.count(house.stripe.account())) == (os.EX_OK, 2)
-    differs = await asyncio.to_thread(lambda: house.run(*SHOW.split()[1:], **there))
-    assert (differs.returncode, house.stripe.account() in differs.stdout, other.account() in differs.stdout) == (
+    same = await asyncio.to_thread(stack.run, *SHOW.split()[1:])
+    assert (same.returncode, same.stdout.count(stack.stripe.account())) == (os.EX_OK, 2)
+    differs = await asyncio.to_thread(lambda: stack.run(*SHOW.split()[1:], **there))
+    assert (differs.returncode, stack.stripe.account() in differs.stdout, other.account() in differs.stdout) == (
         1,
         True,
         True,
     )
-    check = await asyncio.to_thread(lambda: house.run("run.py", "--check", **there))
+    check = await asyncio.to_thread(lambda: stack.run("run.py", "--check", **there))
     assert (check.returncode, "belongs to the Stripe account" in check.stdout) == (os.EX_UNAVAILABLE, True)
-    house.stripe.fault("hang", CONFIRM, None)
+    stack.stripe.fault("hang", CONFIRM, None)
     request = asked(process, waiting)
-    await document(house, waiting, "confirming")
-    refused = await asyncio.to_thread(lambda: house.run(*MOVE.split()[1:], **there))
-    assert (refused.returncode, waiting in refused.stdout, house.account.find_one()["account"]) == (  # type: ignore[index]
+    await document(stack, waiting, "confirming")
+    refused = await asyncio.to_thread(lambda: stack.run(*MOVE.split()[1:], **there))
+    assert (refused.returncode, waiting in refused.stdout, stack.account.find_one()["account"]) == (  # type: ignore[index]
         1,
         True,
-        house.stripe.account(),
+        stack.stripe.account(),
     )
     await given_up(request)
     process.kill()
-    stranger = await start(house, UNAVAILABLE, **there)
+    stranger = await start(stack, UNAVAILABLE, **there)
     await says(stranger, "payment account --move")
-    moved = await asyncio.to_thread(lambda: house.run(*MOVE.split()[1:], "--force", **there))
+    moved = await asyncio.to_thread(lambda: stack.run(*MOVE.split()[1:], "--force", **there))
     assert (moved.returncode, '"event":"account_moved"' in moved.stdout.replace(" ", "")) == (os.EX_OK, True)
     await dependency(stranger, "stripe", up=True)
-    stored = house.account.find_one()
+    stored = stack.account.find_one()
     assert stored is not None
     assert (stored["account"], [each["account"] for each in stored["before"]]) == (
         other.account(),
-        [house.stripe.account()],
+        [stack.stripe.account()],
     )
 
 
-async def test_of_two_accounts_that_come_first_at_once_one_has_the_database(house: House, other: StripeSandbox) -> None:
+async def test_of_two_accounts_that_come_first_at_once_one_has_the_database(
+    stack: ServiceStack, other: StripeSandbox
+) -> None:
     """F48: the first that keeps its account wins; the other one is refused, however close they were."""
     either = frozenset({"ready", "unavailable"})
-    processes = [house.service(either), house.service(either, STRIPE_API_BASE=other.url)]
+    processes = [stack.service(either), stack.service(either, STRIPE_API_BASE=other.url)]
     await asyncio.gather(*(asyncio.to_thread(process.start) for process in processes))
 
     async def decided() -> bool:
@@ -159,26 +161,28 @@ async def test_of_two_accounts_that_come_first_at_once_one_has_the_database(hous
         return sorted(shown) == ["ready", "unavailable"]
 
     await eventually(decided, "one is ready, one is not")
-    assert house.account.count_documents({}) == 1
+    assert stack.account.count_documents({}) == 1
 
 
-async def test_another_key_of_the_same_account_goes_on(house: House, bus: Bus) -> None:
+async def test_another_key_of_the_same_account_goes_on(stack: ServiceStack, bus: Bus) -> None:
     """F48: a key is rolled; and a restricted key, which may not read its account, is told it by the refusal."""
-    await house.start()
-    house.processes[0].kill()
-    account = house.stripe.account()
-    house.stripe.fault("forbidden", "account.retrieve", None)
-    process = await house.start(STRIPE_KEY="rk_test_51RestrictedKeyOfTheSameAccount")
-    assert (await pay(process, await placed(house, bus))).status == 201
-    assert house.account.find_one()["account"] == account  # type: ignore[index]
+    await stack.start()
+    stack.processes[0].kill()
+    account = stack.stripe.account()
+    stack.stripe.fault("forbidden", "account.retrieve", None)
+    process = await stack.start(STRIPE_KEY="rk_test_51RestrictedKeyOfTheSameAccount")
+    assert (await pay(process, await placed(stack, bus))).status == 201
+    assert stack.account.find_one()["account"] == account  # type: ignore[index]
 
 
 @pytest.mark.parametrize("endpoint", [CREATE, CONFIRM])
-async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(house: House, bus: Bus, endpoint: str) -> None:
+async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(
+    stack: ServiceStack, bus: Bus, endpoint: str
+) -> None:
     """F36: successes of other calls don't clear it, what was taken in ends, `--check` says it, and it comes back."""
-    process = await house.start(CHARGE_WAIT_S="1")
-    short, long = await placed(house, bus, expiresAt=in_seconds(6.0)), await placed(house, bus)
-    house.stripe.fault("forbidden", endpoint, None)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    short, long = await placed(stack, bus, expiresAt=in_seconds(6.0)), await placed(stack, bus)
+    stack.stripe.fault("forbidden", endpoint, None)
     answers = await asyncio.gather(pay(process, short), pay(process, long))
     assert {answer.status for answer in answers} <= {202, 503}
     what = "create" if endpoint == CREATE else "confirm"
@@ -190,33 +194,33 @@ async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(house: H
     await always(not_ready, "it is not ready", STEADY_S)
     assert len(process.said("dependency_lost", dependency="stripe")) == 1
     assert process.said("dependency_back", dependency="stripe") == []
-    check = await asyncio.to_thread(house.run, "run.py", "--check")
+    check = await asyncio.to_thread(stack.run, "run.py", "--check")
     assert (check.returncode, f"may not {what}" in check.stdout) == (os.EX_UNAVAILABLE, True)
     if endpoint == CREATE:
-        await document(house, short, "refused")
-    house.stripe.well()
+        await document(stack, short, "refused")
+    stack.stripe.well()
     back = time.monotonic()
     await dependency(process, "stripe", up=True)
-    await document(house, long, "paid")
+    await document(stack, long, "paid")
     assert time.monotonic() - back < 10.0
-    assert house.stripe.charges(short) == []
+    assert stack.stripe.charges(short) == []
 
 
-async def test_a_key_that_may_not_charge_is_never_ready_from_its_start(house: House) -> None:
+async def test_a_key_that_may_not_charge_is_never_ready_from_its_start(stack: ServiceStack) -> None:
     """F36: "ready" rests on what Stripe said of the key, not on nothing having failed yet."""
-    house.stripe.fault("forbidden", CREATE, None)
-    process = await start(house, UNAVAILABLE)
+    stack.stripe.fault("forbidden", CREATE, None)
+    process = await start(stack, UNAVAILABLE)
     await says(process, "STRIPE_KEY may not create")
     assert all(line["event"] != "dependency_back" for line in process.lines())
 
 
 @pytest.mark.parametrize("how", ["stopped", "hangs"])
-async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(house: House, how: str) -> None:
+async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(stack: ServiceStack, how: str) -> None:
     """F10: within ten seconds, in `/readyz`, in the log and in the metric; and so is its return."""
-    process = await house.start()
+    process = await stack.start()
     await asyncio.sleep(6.0)  # a pause of real time: the first idle check is made in it
     lost = time.monotonic()
-    house.stripe.pause() if how == "hangs" else house.stripe.kill()
+    stack.stripe.pause() if how == "hangs" else stack.stripe.kill()
 
     async def degraded() -> bool:
         found = process.readyz()
@@ -226,27 +230,27 @@ async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(house: Hou
         await eventually(degraded, "it is degraded", deadline_s=12.0)
     finally:
         if how == "hangs":
-            house.stripe.resume()
+            stack.stripe.resume()
     took_s = time.monotonic() - lost
     print(f"Stripe {how} while idle: noticed after {took_s:.1f} s")
     assert took_s <= 11.0
     assert len(process.said("dependency_lost", dependency="stripe", blocks_charges=False)) == 1
     if how == "stopped":
-        await asyncio.to_thread(house.stripe.start)
+        await asyncio.to_thread(stack.stripe.start)
     await dependency(process, "stripe", up=True)
 
 
-async def test_time_that_an_outage_of_stripe_took_is_stripes_in_the_charges_line(house: House, bus: Bus) -> None:
+async def test_time_that_an_outage_of_stripe_took_is_stripes_in_the_charges_line(stack: ServiceStack, bus: Bus) -> None:
     """F10: neither a call that could not be made nor the wait for its return is our own queues' time."""
-    async with Proxy(house.stripe.port) as way:
-        process = await house.start(STRIPE_API_BASE=f"http://{LOOPBACK}:{way.port}", CHARGE_WAIT_S="1")
-        order = await placed(house, bus)
+    async with Proxy(stack.stripe.port) as way:
+        process = await stack.start(STRIPE_API_BASE=f"http://{LOOPBACK}:{way.port}", CHARGE_WAIT_S="1")
+        order = await placed(stack, bus)
         way.stop_listening()
         way.cut()
         assert (await pay(process, order)).status == 202
         await asyncio.sleep(AWAY_S)
         await way.start()
-        await document(house, order, "paid")
+        await document(stack, order, "paid")
     [line] = process.said("charge_finished", order_id=order)
     print({name: line[name] for name in line if name.endswith("_ms")})
     assert line["stripe_away_ms"] + line["stripe_ms"] >= AWAY_S * 1_000 - 500

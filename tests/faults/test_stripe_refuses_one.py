@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.bus import Bus
 from tests.e2e.client import Client
-from tests.e2e.stack import House, ServiceProcess
+from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 from tests.faults.steps import dependency, document, pay, placed
 
@@ -21,27 +21,29 @@ RATE_PER_S = 25  # of one endpoint, as every account of Stripe's has it
 ALARMED_WITHIN_S = 15.0  # a refusal for the rate is said once it was met three times
 
 
-async def crowd(house: House, bus: Bus, process: ServiceProcess, good: int, bad: int, fault: str, at: str) -> float:
+async def crowd(
+    stack: ServiceStack, bus: Bus, process: ServiceProcess, good: int, bad: int, fault: str, at: str
+) -> float:
     """`bad` orders are refused always, every other one of the crowd at first; returns when the good ones are paid, in
     seconds."""
-    orders = [house.new_order() for _ in range(good + bad)]
+    orders = [stack.new_order() for _ in range(good + bad)]
     refused, paying = orders[:bad], orders[bad:]
     for order in refused:
-        house.stripe.fault(fault, at, None, about=order)
+        stack.stripe.fault(fault, at, None, about=order)
     await asyncio.gather(*(bus.create(order) for order in orders))
-    await document(house, orders[-1])
+    await document(stack, orders[-1])
     mixed = [each for pair in zip(refused, paying, strict=False) for each in pair] + paying[bad:]
     began = time.monotonic()
     async with Client(process.port) as client:
         await asyncio.gather(*(client.pay(order) for order in mixed))
 
         async def all_paid() -> bool:
-            states = house.orders.find({"_id": {"$in": paying}})
+            states = stack.orders.find({"_id": {"$in": paying}})
             return sum(each["payment"]["attempts"][-1]["state"] == "paid" for each in states) == good
 
         await eventually(all_paid, "all others are paid", deadline_s=60.0)
     took_s = time.monotonic() - began
-    assert [order for order in refused if house.stripe.charges(order)] == []
+    assert [order for order in refused if stack.stripe.charges(order)] == []
     return took_s
 
 
@@ -57,11 +59,11 @@ async def crowd(house: House, bus: Bus, process: ServiceProcess, good: int, bad:
         ("rate_limit", GOOD, CONFIRM),
     ],
 )
-async def test_the_others_pay_at_their_rate(house: House, bus: Bus, fault: str, bad: int, at: str) -> None:
+async def test_the_others_pay_at_their_rate(stack: ServiceStack, bus: Bus, fault: str, bad: int, at: str) -> None:
     """F31: one such order, ten, or as many as there are others: they are tried again slowly, each with its alarm."""
-    house.stripe.settings(rate_per_s=RATE_PER_S)
-    process = await house.start(CHARGE_WAIT_S="1")
-    took_s = await crowd(house, bus, process, GOOD, bad, fault, at)
+    stack.stripe.settings(rate_per_s=RATE_PER_S)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    took_s = await crowd(stack, bus, process, GOOD, bad, fault, at)
     print(f"{GOOD} paid beside {bad} that get {fault} at {at}: {took_s:.1f} s")
     # Each of the refused takes two turns and, meanwhile, a few more.
     assert took_s <= 4.0 + (GOOD + 4 * bad) / RATE_PER_S * 1.3
@@ -76,40 +78,40 @@ async def test_the_others_pay_at_their_rate(house: House, bus: Bus, fault: str, 
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden", "rate_limit"])
-async def test_a_refusal_of_one_call_alone_is_no_outage(house: House, bus: Bus, fault: str) -> None:
+async def test_a_refusal_of_one_call_alone_is_no_outage(stack: ServiceStack, bus: Bus, fault: str) -> None:
     """F36: the next call is answered: the charge is made, and `/readyz` stays ready."""
-    process = await house.start()
+    process = await stack.start()
     for at in (CREATE, CONFIRM):
-        house.stripe.fault(fault, at, 1)
-        assert (await pay(process, await placed(house, bus))).status == 201
+        stack.stripe.fault(fault, at, 1)
+        assert (await pay(process, await placed(stack, bus))).status == 201
     assert process.said("dependency_lost", dependency="stripe") == []
 
 
-async def test_an_order_that_is_never_answered_holds_up_no_other(house: House, bus: Bus) -> None:
+async def test_an_order_that_is_never_answered_holds_up_no_other(stack: ServiceStack, bus: Bus) -> None:
     """F31: 8 s for each of its calls, in a connection of its own; Stripe does not count as away."""
-    process = await house.start(CHARGE_WAIT_S="1")
-    lost = await placed(house, bus)
-    house.stripe.fault("hang", CONFIRM, None, about=lost)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    lost = await placed(stack, bus)
+    stack.stripe.fault("hang", CONFIRM, None, about=lost)
     async with Client(process.port) as client:
         await client.pay(lost)
         for _ in range(12):
-            answer = await client.pay(await placed(house, bus))
+            answer = await client.pay(await placed(stack, bus))
             assert (answer.status, answer.took_s < 1.0) == (201, True)
             await asyncio.sleep(1.0)  # over more than one of its timeouts
     assert process.said("dependency_lost", dependency="stripe") == []
     assert process.said("charge_unclear", order_id=lost)
 
 
-async def test_an_order_that_gets_500_always_is_no_outage(house: House, bus: Bus) -> None:
+async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, bus: Bus) -> None:
     """F31: with nothing else to pay, the check says that Stripe is well."""
-    process = await house.start(CHARGE_WAIT_S="1")
-    broken = await placed(house, bus)
-    house.stripe.fault("html", CONFIRM, None, about=broken)
+    process = await stack.start(CHARGE_WAIT_S="1")
+    broken = await placed(stack, bus)
+    stack.stripe.fault("html", CONFIRM, None, about=broken)
     async with Client(process.port) as client:
         await client.pay(broken)
         await asyncio.sleep(16.0)  # long enough for a silence of ten seconds to be noticed
         assert (process.readyz() or (0, {}))[1]["status"] == "ready"
-        answer = await client.pay(await placed(house, bus))
+        answer = await client.pay(await placed(stack, bus))
         assert (answer.status, answer.took_s < 1.5) == (201, True)
     assert process.said("dependency_lost", dependency="stripe") == []
 
@@ -117,19 +119,19 @@ async def test_an_order_that_gets_500_always_is_no_outage(house: House, bus: Bus
 @pytest.mark.parametrize("at", ["refunds.create", CANCEL])
 @pytest.mark.parametrize("fault", ["forbidden", "rate_limit"])
 async def test_a_refund_or_cancel_that_is_refused_always_holds_up_no_other(
-    house: House, bus: Bus, at: str, fault: str
+    stack: ServiceStack, bus: Bus, at: str, fault: str
 ) -> None:
     """F31: another order's money goes back at once."""
-    process = await house.start()
-    bad, good = await placed(house, bus), await placed(house, bus)
+    process = await stack.start()
+    bad, good = await placed(stack, bus), await placed(stack, bus)
     assert {(await pay(process, order)).status for order in (bad, good)} == {201}
-    charge = house.stripe.charges(bad)[0]["id"]
+    charge = stack.stripe.charges(bad)[0]["id"]
     if at == CANCEL:
-        bad = await placed(house, bus)
-        house.stripe.fault("hang", CONFIRM, None, about=bad)
-    house.stripe.fault(fault, at, None, about=charge if at == "refunds.create" else bad)
+        bad = await placed(stack, bus)
+        stack.stripe.fault("hang", CONFIRM, None, about=bad)
+    stack.stripe.fault(fault, at, None, about=charge if at == "refunds.create" else bad)
     await bus.cancel(bad)
     await asyncio.sleep(0.5)  # it has been refused by now
     await bus.cancel(good)
-    await document(house, good, "refunded")
+    await document(stack, good, "refunded")
     await dependency(process, "stripe", up=True)

@@ -168,7 +168,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "isinstance(message, IntentSucceeded | IntentSeen) and message.charge is not None:",
+                "isinstance(message, IntentSucceeded | IntentRetrieved) and message.charge is not None:",
                 "isinstance(message, IntentSucceeded) and message.charge.disputed:",
             ),
         ),

@@ -14,7 +14,7 @@ DOOR = "payment/actors/http/acceptor.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
 BYTES = "payment/actors/http/raw_bytes.py"
-NO_CROWD = "No simulated crowd is ten times the load that we bear."
+NO_BURST = "No simulated crowd is ten times the load that we bear."
 
 MUTANTS = (
     Mutant(
@@ -112,8 +112,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITING,
-                "answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))",
-                "answer.set_result(Answer(Unavailable(reason)))",
+                "answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))",
+                "answer.set_result(ChargeReply(Unavailable(reason)))",
             ),
         ),
     ),
@@ -159,7 +159,7 @@ MUTANTS = (
         edits=(
             Edit(HTTP, "        if answer.reply == _BUSY:\n", "        if isinstance(answer.reply, Unavailable):\n"),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-out-of-turn",
@@ -173,7 +173,7 @@ MUTANTS = (
                 "self._head_timer is None and not",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-inside-a-head",
@@ -181,7 +181,7 @@ MUTANTS = (
         endangers="F37 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
         edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and", "self._awaits_head() and"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-the-rest-along",
@@ -189,7 +189,7 @@ MUTANTS = (
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
         edits=(Edit(BYTES, "len(data) != head_end + int(length[1])", "len(data) < head_end + int(length[1])"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-for-ever",
@@ -197,7 +197,7 @@ MUTANTS = (
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
         edits=(Edit(LINE, "now < self._closed_until or", "self._closed_until or"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-while-stopping",
@@ -205,7 +205,7 @@ MUTANTS = (
         endangers="F33",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_house_is_emptied_hears_that",
         edits=(Edit(HTTP, "        self._line.disband()\n", "        self._line.close_for(0.0)\n"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-left-without-a-word",
@@ -213,7 +213,7 @@ MUTANTS = (
         endangers="F32",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_actor_ends_is_told",
         edits=(Edit(HTTP, "        self._line.close_for(0.0)\n", ""),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-jumped",
@@ -227,7 +227,7 @@ MUTANTS = (
                 "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="crowd-looked-at-in-one-turn",
@@ -237,7 +237,7 @@ MUTANTS = (
         edits=(
             Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and", "while self._waiting and"),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-stops",
@@ -251,7 +251,7 @@ MUTANTS = (
                 "        self._moved += self._looked_at\n",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-without-end",
@@ -259,7 +259,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
         edits=(Edit(LINE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-as-long-as-it-may-be",
@@ -267,7 +267,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_line_is_as_long_as_it_moves_fast",
         edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-short-before-stripe",
@@ -275,7 +275,7 @@ MUTANTS = (
         endangers="L4 F39",
         test="tests/unit/actors/http/test_request_queue.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
         edits=(Edit(LINE, "return self._limit if room is None else room", "return self._limit"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-longer-than-the-room",
@@ -284,7 +284,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_request_queue.py::"
         "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
         edits=(Edit(LINE, "if room is None else room", "if room is None else max(room, self._limit)"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="room-of-those-who-were-answered",
@@ -298,7 +298,7 @@ MUTANTS = (
                 "len(self._places)",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-ahead-of-the-ledger",
@@ -306,7 +306,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
         edits=(Edit(LINE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-for-a-dead-ledger",
@@ -314,7 +314,7 @@ MUTANTS = (
         endangers="L4 F32",
         test="tests/unit/actors/http/test_request_queue.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
         edits=(Edit(LINE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="gone-and-in-line",
@@ -328,15 +328,17 @@ MUTANTS = (
                 "        self._listener.idle.busy(self)\n",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="line-not-counted-as-waiting",
         wrong="Who has stood in line waits for its outcome as long again as others do.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
-        edits=(Edit(HTTP, "asked_at = self.clock.monotonic() - seen.in_line_s", "asked_at = self.clock.monotonic()"),),
-        beyond=NO_CROWD,
+        edits=(
+            Edit(HTTP, "asked_at = self.clock.monotonic() - context.in_line_s", "asked_at = self.clock.monotonic()"),
+        ),
+        beyond=NO_BURST,
     ),
     Mutant(
         name="behind-while-stripe-works",
@@ -346,7 +348,7 @@ MUTANTS = (
         edits=(
             Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-and-not-counted",
@@ -354,7 +356,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_is_counted",
         edits=(Edit(HTTP, "        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()\n", ""),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="shed-with-its-id-as-it-came",
@@ -362,7 +364,7 @@ MUTANTS = (
         endangers="F37",
         test="tests/unit/actors/http/test_pending_requests.py::test_an_id_of_another_shape_is_replaced_there_too",
         edits=(Edit(HTTP, "request_id = self._request_id(given_id)", 'request_id = given_id or ""'),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="closed-while-it-accepts",
@@ -376,7 +378,7 @@ MUTANTS = (
                 "        while False:\n            self._let_in()\n",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="let-in-before-it-was-noted",
@@ -390,7 +392,7 @@ MUTANTS = (
                 "LET_IN_IN_A_TURN - len(self._outside)",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="crowd-let-in-in-one-turn",
@@ -398,7 +400,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
         edits=(Edit(DOOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="no-file-descriptor-and-it-spins",
@@ -412,7 +414,7 @@ MUTANTS = (
                 "",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="heard-first-looked-at-first",
@@ -422,7 +424,7 @@ MUTANTS = (
         edits=(
             Edit(LINE, "self._waiting[caller] = (came_at, self._came)", "self._waiting[caller] = (now, self._came)"),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="looked-at-before-the-unheard",
@@ -430,7 +432,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
         edits=(Edit(LINE, " and self._first_came_at() <= unheard_since:", ":"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="unheard-forgotten",
@@ -438,7 +440,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
         edits=(Edit(DOOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="place-kept-by-a-connection",
@@ -452,7 +454,7 @@ MUTANTS = (
                 "return came_at",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="looked-at-when-gone",
@@ -466,7 +468,7 @@ MUTANTS = (
                 "return self.transport is None",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="impatient-served-first",
@@ -474,7 +476,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_connections.py::test_who_asks_again_at_once_stands_in_line_too",
         edits=(Edit(WIRE, "return self._answers == self._request_count", "return self._awaits_head()"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="open-connection-heard-late",
@@ -488,7 +490,7 @@ MUTANTS = (
                 "return self._clock.monotonic()",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="gone-and-remembered",
@@ -496,7 +498,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_those_who_have_left_take_no_memory",
         edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="secret-of-another-status",

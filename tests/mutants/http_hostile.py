@@ -403,7 +403,7 @@ MUTANTS = (
         wrong="A held request gets no answer when the ledger ends.",
         endangers="F32",
         test=f"{LIMITED}::test_held_requests_are_answered_when_the_ledger_ends",
-        edits=(Edit(MONGO, "        letters += self._declines.held()\n", ""),),
+        edits=(Edit(MONGO, "        messages += self._declines.held()\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(

@@ -11,7 +11,9 @@ MONGO = "payment/actors/ledger/actor.py"
 WAITERS = "payment/actors/ledger/pending_replies.py"
 
 BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
-AT_THE_DESK = "    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:\n"
+AT_THE_DESK = (
+    "    def observed(self, items: Sequence[BatchItem], results: Sequence[Committed], trouble: str) -> None:\n"
+)
 
 
 def _early(condition: str, what: str) -> tuple[Edit, ...]:
@@ -32,13 +34,13 @@ MUTANTS = (
         endangers="L4 F08 F25",
         test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=(
-            Edit(COMMIT, "    EventArrived,\n)", "    EventArrived,\n    Handling,\n)"),
+            Edit(COMMIT, "    EventReceived,\n)", "    EventReceived,\n    Handling,\n)"),
             Edit(
                 COMMIT,
-                "                letter.write_sent = True\n",
-                "                letter.write_sent = True\n"
-                "            elif isinstance(letter, EventArrived):\n"
-                "                letter.settle(Handling.APPLIED)\n",
+                "                message.write_sent = True\n",
+                "                message.write_sent = True\n"
+                "            elif isinstance(message, EventReceived):\n"
+                "                message.settle(Handling.APPLIED)\n",
             ),
         ),
     ),
@@ -88,7 +90,7 @@ MUTANTS = (
         wrong="After a lost answer nobody asks whether the stored document is this very write.",
         endangers="F26",
         test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
-        edits=(Edit(COMMIT, "or stored.writer.number not in work.sent:", "or work.sent:"),),
+        edits=(Edit(COMMIT, "or stored.writer.number not in item.sent:", "or item.sent:"),),
         beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
     ),
     Mutant(
@@ -104,7 +106,7 @@ MUTANTS = (
         endangers="L4 F26 F36",
         test="tests/unit/actors/ledger/test_group_commit.py::TestOrder"
         "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
-        edits=(Edit(COMMIT, "if work.changed or self._must_fence(work):", "if work.changed:"),),
+        edits=(Edit(COMMIT, "if item.changed or self._must_fence(item):", "if item.changed:"),),
     ),
     Mutant(
         name="unwritten-outcome-released-again",
@@ -114,8 +116,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "self._hands.forfeit(order_id, culprit.effect_id)",
-                "self._hands.ended(order_id, culprit.effect_id)",
+                "self._in_flight.forfeit(order_id, culprit.effect_id)",
+                "self._in_flight.ended(order_id, culprit.effect_id)",
             ),
         ),
     ),
@@ -138,10 +140,10 @@ MUTANTS = (
         endangers="L4 F02 F34",
         test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
-            Edit(COMMIT, "work.before = None if work.sent else self._desk.cached(", "work.before = self._desk.cached("),
+            Edit(COMMIT, "item.before = None if item.sent else self._desk.cached(", "item.before = self._desk.cached("),
             Edit(
                 COMMIT,
-                "                    self._desk.forget(work.order_id)\n                    if result is",
+                "                    self._desk.forget(item.order_id)\n                    if result is",
                 "                    if result is",
             ),
         ),
@@ -154,11 +156,11 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            (to_write if at_hand and work.changed else unread).append(work)\n",
-                "            if at_hand and not work.changed:\n"
-                "                self._desk.finished(work)\n"
+                "            (to_write if at_hand and item.changed else unread).append(item)\n",
+                "            if at_hand and not item.changed:\n"
+                "                self._desk.finished(item)\n"
                 "            else:\n"
-                "                (to_write if at_hand else unread).append(work)\n",
+                "                (to_write if at_hand else unread).append(item)\n",
             ),
         ),
     ),
@@ -167,7 +169,9 @@ MUTANTS = (
         wrong="A later letter of an order is decided while the order's write is under way.",
         endangers="L4 F02",
         test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
-        edits=(Edit(LANES, "            lane.under_way = True\n", "            lane.under_way = False\n"),),
+        edits=(
+            Edit(LANES, "            order_queue.under_way = True\n", "            order_queue.under_way = False\n"),
+        ),
     ),
     Mutant(
         name="write-not-noted-as-sent",
@@ -175,7 +179,7 @@ MUTANTS = (
         endangers="L4 F26",
         test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
         edits=(
-            Edit(COMMIT, "                letter.write_sent = True\n", "                letter.write_sent = False\n"),
+            Edit(COMMIT, "                message.write_sent = True\n", "                message.write_sent = False\n"),
         ),
     ),
     Mutant(
@@ -214,9 +218,10 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "            self._lanes.add(order.id, renewal)\n        self._lanes.add(order.id, Due(order.id))\n",
-                "            self._lanes.add(order.id, renewal)\n            return\n"
-                "        self._lanes.add(order.id, Due(order.id))\n",
+                "            self._order_queues.add(order.id, renewal)\n"
+                "        self._order_queues.add(order.id, Due(order.id))\n",
+                "            self._order_queues.add(order.id, renewal)\n            return\n"
+                "        self._order_queues.add(order.id, Due(order.id))\n",
             ),
         ),
     ),
@@ -249,8 +254,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "        if not self._hands.release(order):\n            self._unreleased.add(order.id)\n",
-                "        self._hands.release(order)\n",
+                "        if not self._in_flight.release(order):\n            self._unreleased.add(order.id)\n",
+                "        self._in_flight.release(order)\n",
             ),
         ),
         beyond="It costs a lease's time: the deadline stands.",
@@ -288,8 +293,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "elif isinstance(reply, Paid) and work.after is not None and work.after.cancelled:",
-                "elif work.after is None:",
+                "elif isinstance(reply, Paid) and item.after is not None and item.after.cancelled:",
+                "elif item.after is None:",
             ),
         ),
     ),
@@ -308,8 +313,8 @@ MUTANTS = (
         edits=(
             Edit(
                 BURIALS,
-                "            self._failed(letter.identity, str(error))\n            return Handling.NOT_NOW\n",
-                "            self._failed(letter.identity, str(error))\n",
+                "            self._failed(message.identity, str(error))\n            return Handling.NOT_NOW\n",
+                "            self._failed(message.identity, str(error))\n",
             ),
         ),
     ),
@@ -318,7 +323,7 @@ MUTANTS = (
         wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
         endangers="L4 F30",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
-        edits=(Edit(BURIALS, "DeadLetter(letter.identity, ", "DeadLetter(letter.subject, "),),
+        edits=(Edit(BURIALS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
@@ -328,8 +333,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "nothing was written\n        if len(work.letters) > 1:\n",
-                "nothing was written\n        if len(work.letters) > LETTERS_LOST:\n",
+                "nothing was written\n        if len(item.messages) > 1:\n",
+                "nothing was written\n        if len(item.messages) > LETTERS_LOST:\n",
             ),
             Edit(DESK, "CACHED_ORDERS_LIMIT = 5_000\n", "CACHED_ORDERS_LIMIT = 5_000\nLETTERS_LOST = 64\n"),
         ),
@@ -339,7 +344,13 @@ MUTANTS = (
         wrong="A ledger that dies answers those who wait in lanes, not those whose write was under way.",
         endangers="L4 F32",
         test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
-        edits=(Edit(MONGO, "[*self._lanes.waiting(), *self.desk.letters_under_way()]", "[*self._lanes.waiting()]"),),
+        edits=(
+            Edit(
+                MONGO,
+                "[*self._order_queues.waiting(), *self.desk.messages_in_flight()]",
+                "[*self._order_queues.waiting()]",
+            ),
+        ),
     ),
     Mutant(
         name="restart-under-the-same-name",
@@ -357,7 +368,7 @@ MUTANTS = (
             Edit(
                 MONGO,
                 "        if not self._state.up.is_set():\n"
-                "            tell(letter, Unavailable(Unavailability.STORE_AWAY))\n"
+                "            send_reply(message, Unavailable(Unavailability.STORE_AWAY))\n"
                 "        elif",
                 "        if",
             ),

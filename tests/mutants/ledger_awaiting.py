@@ -16,7 +16,7 @@ MUTANTS = (
         wrong="A request of another user makes a look, and gets the client secret that it brings.",
         endangers="F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_no_look",
-        edits=(Edit(VIEWS, " and view.user_id == letter.user_id:", ":"),),
+        edits=(Edit(VIEWS, " and view.user_id == message.user_id:", ":"),),
     ),
     Mutant(
         name="view-secret-on-a-dead-order",
@@ -52,8 +52,8 @@ MUTANTS = (
         edits=(
             Edit(
                 VIEWS,
-                "                if now >= letter.deadline:\n",
-                "                if now >= letter.deadline + 1e9:\n",
+                "                if now >= message.deadline:\n",
+                "                if now >= message.deadline + 1e9:\n",
             ),
         ),
     ),
@@ -65,8 +65,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITERS,
-                "                    tell(letter, Conflict.UNDER_WAY)\n",
-                '                    tell(letter, Pending("", order.id))\n',
+                "                    send_reply(message, Conflict.UNDER_WAY)\n",
+                '                    send_reply(message, OutcomePending("", order.id))\n',
             ),
         ),
     ),
@@ -79,8 +79,8 @@ MUTANTS = (
             Edit(WAITERS, "                return late\n", "                return False\n"),
             Edit(
                 WAITERS,
-                "                    tell(letter, Conflict.UNDER_WAY)\n",
-                "                    self._look_wanted.discard(order.id)\n",
+                "                    send_reply(message, Conflict.UNDER_WAY)\n",
+                "                    self._recheck_wanted.discard(order.id)\n",
             ),
         ),
     ),
@@ -92,9 +92,9 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITERS,
-                "            case Start() if letter.supersedes:\n"
-                "                letter.write_sent = False\n"
-                "                self._again(letter)\n",
+                "            case Start() if message.supersedes:\n"
+                "                message.write_sent = False\n"
+                "                self._again(message)\n",
                 "",
             ),
         ),
@@ -117,7 +117,7 @@ MUTANTS = (
         wrong="A request that needs a look at its intent waits for one that is not asked for.",
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_looks_are_two_seconds_apart",
-        edits=(Edit(WAITERS, "                self._look_wanted.add(order.id)\n", ""),),
+        edits=(Edit(WAITERS, "                self._recheck_wanted.add(order.id)\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -137,8 +137,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "self._waiters.written, order, handover)",
-                "self._waiters.written, order)",
+                "self._pending_replies.written, order, handover)",
+                "self._pending_replies.written, order)",
             ),
         ),
         beyond=NO_LAW,

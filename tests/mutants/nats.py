@@ -24,8 +24,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            await self._ledger.put(self._letter(delivery))\n",
-                "            await self._ledger.put(self._letter(delivery))\n            await delivery.ack()\n",
+                "            await self._ledger.put(self._message(delivery))\n",
+                "            await self._ledger.put(self._message(delivery))\n            await delivery.ack()\n",
             ),
         ),
     ),

@@ -49,7 +49,7 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            self._desk.corrupt(work, found)\n            return False\n",
+                "            self._desk.corrupt(item, found)\n            return False\n",
                 "            found = None\n",
             ),
         ),
@@ -107,7 +107,7 @@ MUTANTS = (
         wrong="A deadline that was edited away stays away: no sweep finds the order.",
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
-        edits=(Edit(COMMIT, "refiled(work.before) if work.before is not None else None", "work.before"),),
+        edits=(Edit(COMMIT, "refiled(item.before) if item.before is not None else None", "item.before"),),
         beyond="Nobody edits a deadline alone in a world: where no message comes afterwards, nothing finds it.",
     ),
     Mutant(

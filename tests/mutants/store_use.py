@@ -66,8 +66,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "                    work.sent.popitem()\n                    work.failures += 1\n",
-                "                    work.failures += 1\n",
+                "                    item.sent.popitem()\n                    item.failures += 1\n",
+                "                    item.failures += 1\n",
             ),
         ),
     ),
@@ -76,14 +76,14 @@ MUTANTS = (
         wrong="Where the repetition of a write is refused, nothing was charged, though the first write may land.",
         endangers="L4 F26 F52",
         test=f"{M}::TestRefused::test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused",
-        edits=(Edit(COMMIT, "                    if work.sent:\n", "                    if not work:\n"),),
+        edits=(Edit(COMMIT, "                    if item.sent:\n", "                    if not item:\n"),),
     ),
     Mutant(
         name="due-work-refused-and-forgotten",
         wrong="Work that was due and is refused waits for the lease of a holder who is dead.",
         endangers="L4 F05 F52",
         test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
-        edits=(Edit(DESK, "isinstance(each, EffectEnded | Due)]", "isinstance(each, EffectEnded)]"),),
+        edits=(Edit(DESK, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(
         name="back-by-ping",
@@ -194,7 +194,7 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/actors/ledger/actor.py",
-                "            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)\n",
+                "            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)\n",
                 "            pass\n",
             ),
         ),

@@ -68,7 +68,7 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:\n"
+                "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is CallStep.CONFIRM:\n"
                 "                entry.progress = _maybe_sent(entry.progress)\n",
                 "",
             ),
@@ -82,8 +82,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "look=LookReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
-                "look=LookReason.UNEXPECTED_STATE)",
+                "look=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
+                "look=RetrieveReason.UNEXPECTED_STATE)",
             ),
         ),
     ),
@@ -113,11 +113,11 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "        case Intent():\n            # Its status",
-                "        case Intent(status=IntentStatus.CANCELED):\n"
+                "        case IntentAnswer():\n            # Its status",
+                "        case IntentAnswer(status=IntentStatus.CANCELED):\n"
                 "            known = structs.replace(progress, intent_id=outcome.id)\n"
-                "            return End(_seen(effect, LookReason.LOOK, known, outcome))\n"
-                "        case Intent():\n"
+                "            return End(_seen(effect, RetrieveReason.LOOK, known, outcome))\n"
+                "        case IntentAnswer():\n"
                 "            # Its status",
             ),
         ),
@@ -144,12 +144,12 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    return structs.replace(progress, look=LookReason.CANCEL)\n",
+                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
                 "    if isinstance(outcome, UnexpectedState):\n"
                 "        number, status = effect.intent.number, IntentStatus.CANCELED\n"
-                "        return End(IntentSeen(effect.order_id, number, _known(progress), LookReason.CANCEL, "
+                "        return End(IntentRetrieved(effect.order_id, number, _known(progress), RetrieveReason.CANCEL, "
                 "status))\n"
-                "    return structs.replace(progress, look=LookReason.CANCEL)\n",
+                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
             ),
         ),
     ),
@@ -158,7 +158,9 @@ MUTANTS = (
         wrong="A cancel that does not work is repeated for ever, and its intent never looked at.",
         endangers="L4 F12 F46",
         test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
-        edits=(Edit(OUTCOMES, "    return structs.replace(progress, look=LookReason.CANCEL)\n", "    return None\n"),),
+        edits=(
+            Edit(OUTCOMES, "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n", "    return None\n"),
+        ),
     ),
     Mutant(
         name="unanswered-cancel-ends",
@@ -168,8 +170,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if isinstance(outcome, Intent) and outcome.status is IntentStatus.CANCELED:\n",
-                "    if isinstance(outcome, Intent):\n",
+                "    if isinstance(outcome, IntentAnswer) and outcome.status is IntentStatus.CANCELED:\n",
+                "    if isinstance(outcome, IntentAnswer):\n",
             ),
         ),
         beyond="Stripe answers a cancel with the intent canceled, or with an error; so does the simulated one.",
@@ -257,7 +259,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    handover = outcome.handover if reason is LookReason.LOOK else None\n",
+                "    handover = outcome.handover if reason is RetrieveReason.LOOK else None\n",
                 "    handover = outcome.handover\n",
             ),
         ),

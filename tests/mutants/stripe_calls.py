@@ -80,8 +80,9 @@ MUTANTS = (
         edits=(
             Edit(
                 CARDS,
-                'await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})',
-                'await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {}, key=f"cancel-{intent_id}")',
+                'await self._call(CallKind.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})',
+                'await self._call(CallKind.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {}, '
+                'key=f"cancel-{intent_id}")',
             ),
         ),
         beyond=REAL_ONES,
@@ -237,8 +238,8 @@ MUTANTS = (
         edits=(
             Edit(
                 REFUNDS,
-                'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key',
-                'Call.REFUND, "post", "/v1/refunds", params, version=request.api_version',
+                'CallKind.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key',
+                'CallKind.REFUND, "post", "/v1/refunds", params, version=request.api_version',
             ),
         ),
         beyond=REAL_ONES,
@@ -396,8 +397,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ERRORS,
-                'Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR,',
-                'Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.DECLINED,',
+                'Rule("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR,',
+                'Rule("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.DECLINED,',
             ),
         ),
         beyond=REAL_ONES,
@@ -424,8 +425,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ERRORS,
-                'Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED',
-                'Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.BAD_REQUEST',
+                'Rule("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED',
+                'Rule("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.BAD_REQUEST',
             ),
         ),
         beyond=REAL_ONES,
@@ -438,8 +439,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ERRORS,
-                'Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED',
-                'Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.UNCLEAR',
+                'Rule("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED',
+                'Rule("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.UNCLEAR',
             ),
         ),
         beyond=REAL_ONES,

@@ -11,7 +11,7 @@ MUTANTS = (
         wrong="The ledger is not told that an actor was replaced: what the dead one had in hand stays in its hands.",
         endangers="L4 F32",
         test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_callers_are_told",
-        edits=(Edit(SUPERVISOR, "            self._house.on_restart(self.name)\n", ""),),
+        edits=(Edit(SUPERVISOR, "            self._context.on_restart(self.name)\n", ""),),
     ),
     Mutant(
         name="restart-told-if-there-is-room",
@@ -94,8 +94,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SERVICE,
-                "        report = Report(self.health, self.metrics, ports.clock)\n",
-                "        report = Report(self.health, self.metrics, ports.clock)\n"
+                "        telemetry = LedgerTelemetry(self.health, self.metrics, ports.clock)\n",
+                "        telemetry = LedgerTelemetry(self.health, self.metrics, ports.clock)\n"
                 "        while self._ledger.get_nowait() is not None:\n            continue\n",
             ),
         ),

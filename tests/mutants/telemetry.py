@@ -22,7 +22,7 @@ MUTANTS = (
         edits=(
             Edit(
                 BACKLOG,
-                "        self._report.backlog(found.pending, found.oldest, found.unpublished, dead_letters, at)\n",
+                "        self._telemetry.backlog(found.pending, found.oldest, found.unpublished, dead_letters, at)\n",
                 "",
             ),
         ),

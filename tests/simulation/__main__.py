@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.simulation.faults import FAULTS
 from tests.simulation.frozen import frozen
 from tests.simulation.reach import SEEDS_THAT_MEET_ALL, Reach, last_report
-from tests.simulation.runner import Failure, run_chunk, run_seeds, smallest, told, verdict
+from tests.simulation.runner import Failure, reported, run_chunk, run_seeds, smallest, verdict
 from tests.simulation.simulate import simulate
 from tests.simulation.transcript import transcript
 
@@ -111,10 +111,10 @@ def _tell_failure(failure: Failure) -> None:
     gc.disable()
     print(f"\nseed {failure.seed}: {failure.violation}")
     print(f"replay it: make simulate SEED={failure.seed}\nmaking it smaller…", flush=True)
-    text = told(failure.seed, smallest(failure.seed, failure.violation))
+    text = reported(failure.seed, smallest(failure.seed, failure.violation))
     folder = Path(tempfile.mkdtemp(prefix="simulation-"))
     whole, small = folder / f"seed-{failure.seed}.txt", folder / f"seed-{failure.seed}-smallest.txt"
-    whole.write_text(told(failure.seed))
+    whole.write_text(reported(failure.seed))
     small.write_text(text)
     print(text)
     print(f"{small}\n{whole}")

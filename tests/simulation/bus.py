@@ -126,7 +126,7 @@ class SimBus:
 
     def _tell_members(self) -> None:
         for each in self._members:
-            self._world.loop.call_soon(each.told, context=each.process.context)
+            self._world.loop.call_soon(each.reported, context=each.process.context)
 
 
 class SimDelivery:
@@ -179,7 +179,7 @@ class SimTransport:
         self._failed = asyncio.get_running_loop().create_future()
         await asyncio.sleep(self._world.chances.latency_s("connect"))
         self._world.bus.join(self)
-        self.told()
+        self.reported()
         try:
             await self._failed
         finally:
@@ -187,7 +187,7 @@ class SimTransport:
             for task in list(self._handling):
                 task.cancel()
 
-    def told(self) -> None:
+    def reported(self) -> None:
         """The bus is there, or is away: called in the process's context."""
         up = self._world.bus.broker.away is None
         if self._listener is None or (up and self._connected):

@@ -50,7 +50,7 @@ class Call:
     """Stripe: a 500 that is stored for the key, before or after it acted."""
     refused: bool = False
     """Bus: it does not take this event, and says so."""
-    unwritable: bool = False
+    rejected_document: bool = False
     """Store: the first document of the commit is refused for good."""
     refuses_later: bool = False
     """Stripe: later requests with its key are refused, as if their token were used; nothing is stored for the key."""

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from tests.simulation.books import Books
+from tests.simulation.accounts import Accounts
 from tests.simulation.journal import AnyEntry
 
 Breach = tuple[str, str]
 """The order (or process, or "" for none), and in words what contradicts what."""
-StepCheck = Callable[[Any, Books], Iterator[Breach]]
-RestCheck = Callable[[Books], Iterator[Breach]]
+StepCheck = Callable[[Any, Accounts], Iterator[Breach]]
+RestCheck = Callable[[Accounts], Iterator[Breach]]
 S = TypeVar("S", bound=StepCheck)
 R = TypeVar("R", bound=RestCheck)
 
@@ -81,24 +81,24 @@ def rest(*, law: str, restored: bool = False, corrupt: bool = False) -> Callable
 
 def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Iterator[Violation]:
     """Every breach of a law in a journal, as it shows. `trouble` is the world's own: it never came to rest."""
-    books = Books()
+    accounts = Accounts()
     at_s = 0.0
     for entry in journal:
         at_s = entry.at_s
         for law, check in STEP_CHECKS.get(type(entry), ()):
-            for about, words in check(entry, books):
-                yield Violation(law, about, words, at_s, books.index)
-        books.note(entry)
+            for about, words in check(entry, accounts):
+                yield Violation(law, about, words, at_s, accounts.index)
+        accounts.note(entry)
     if trouble is not None:
-        yield Violation("L4: things come to rest", "", trouble, at_s, books.index)
-    elif books.rested:
+        yield Violation("L4: things come to rest", "", trouble, at_s, accounts.index)
+    elif accounts.rested:
         for law, rests in REST_CHECKS:
-            if books.restored and law not in AFTER_A_RESTORE:
+            if accounts.restored and law not in AFTER_A_RESTORE:
                 continue
-            for about, words in rests(books):
-                if about in books.corrupt and law not in OF_CORRUPT_ORDERS:
+            for about, words in rests(accounts):
+                if about in accounts.corrupt and law not in OF_CORRUPT_ORDERS:
                     continue
-                yield Violation(law, about, words, at_s, books.index)
+                yield Violation(law, about, words, at_s, accounts.index)
 
 
 def judge(journal: Iterable[AnyEntry], trouble: str | None = None) -> Violation | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 
 from payment.core.messages import Instrument, InstrumentKind
-from tests.simulation.journal import ConfirmedInBrowser, LeftUntold, Looked, Pressed, Saw, Told, WentToBank
+from tests.simulation.journal import ConfirmedInBrowser, Looked, Pressed, Replied, Saw, Unanswered, WentToBank
 from tests.simulation.network import Attempt
 from tests.simulation.plan import OrderPlan, PressPlan
 from tests.simulation.process import JWT_KEY
@@ -165,7 +165,7 @@ class Errand:
         world.requested(host)
 
         def heard(status: int, body: bytes, retry_after_s: int | None) -> None:
-            world.journal.add(Told(world.now_s, *about, status, body, retry_after_s))
+            world.journal.add(Replied(world.now_s, *about, status, body, retry_after_s))
             self._told(status, body, retry_after_s)
 
         head = f"POST /api/v1/payments HTTP/1.1\r\nAuthorization: Bearer {bearer(press.user)}\r\n{JSON}"
@@ -203,7 +203,7 @@ class Errand:
 
     def _untold(self, number: int, reason: str) -> None:
         self.under_way = False
-        self._world.journal.add(LeftUntold(self._world.now_s, self._press.customer, number, reason))
+        self._world.journal.add(Unanswered(self._world.now_s, self._press.customer, number, reason))
         self._again(0.0)
 
     def _again(self, after_s: float) -> None:
@@ -233,10 +233,10 @@ class Errand:
         if press.bank == "another card":
             self._confirm_in_browser(secret)
             return
-        intent = world.stripe.books.with_secret(secret)
+        intent = world.stripe.accounts.with_secret(secret)
         assert intent is not None
         completes = press.bank == "completes"
-        status = world.stripe.books.authenticate(intent.id, completes)
+        status = world.stripe.accounts.authenticate(intent.id, completes)
         world.journal.add(WentToBank(world.now_s, press.customer, intent.order_id, intent.id, completes, status))
         if press.bank == "fails, another card":
             again_s = ANOTHER_CARD_S * (0.1 + world.chances.next("another card"))
@@ -247,9 +247,9 @@ class Errand:
         self.bank_at_s = None
         world = self._world
         world.changes += 1
-        intent = world.stripe.books.with_secret(secret)
+        intent = world.stripe.accounts.with_secret(secret)
         assert intent is not None
-        outcome = world.stripe.books.browser_confirm(secret, OTHER_CARD)
+        outcome = world.stripe.accounts.browser_confirm(secret, OTHER_CARD)
         said = (intent.order_id, intent.id, OTHER_CARD.value, repr(outcome))
         world.journal.add(ConfirmedInBrowser(world.now_s, self._press.customer, *said))
 
@@ -284,7 +284,9 @@ class Errand:
 
         self._get(PATIENCE_AT_REST_S if self._world.at_rest else self._press.patience_s, heard, lost)
 
-    def _get(self, patience_s: float, told: Callable[[int, dict[str, Any]], None], lost: Callable[[str], None]) -> None:
+    def _get(
+        self, patience_s: float, reported: Callable[[int, dict[str, Any]], None], lost: Callable[[str], None]
+    ) -> None:
         """By the payment's id or, every other time, by the order's."""
         world, press, payment_id = self._world, self._press, self._payment_id
         assert payment_id is not None
@@ -295,10 +297,10 @@ class Errand:
 
         def heard(status: int, body: bytes, _retry_after_s: int | None) -> None:
             world.journal.add(Saw(world.now_s, press.customer, number, self._order.id, press.user, status, body))
-            told(status, json.loads(body))
+            reported(status, json.loads(body))
 
         def untold(reason: str) -> None:
-            world.journal.add(LeftUntold(world.now_s, press.customer, number, reason))
+            world.journal.add(Unanswered(world.now_s, press.customer, number, reason))
             lost(reason)
 
         path = f"/api/v1/payments?orderId={self._order.id}" if by_order else f"/api/v1/payments/{payment_id}"

@@ -64,7 +64,7 @@ class Unwritable(AtCall):
     name, rows, hooks = "document refused", ("F41",), COMMIT
 
     def befall(self, call: Call, strike: Strike) -> None:
-        call.unwritable = True
+        call.rejected_document = True
 
 
 class Restored(Fault):

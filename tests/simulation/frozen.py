@@ -7,12 +7,16 @@ names. What neighbours and operators rely on stays: subjects, bodies, stored doc
 with: `journal`, `__main__`.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from tests.simulation.journal import AnyEntry, Said, Struck
 from tests.simulation.simulate import simulate
+
+_CLASS = re.compile(r"\b[A-Z]\w*(?=\()|(?<=<)[A-Z]\w*(?=\.)")
+"""The class in the repr of an object, or of a member of an enum: `Intent(…)`, `<IntentStatus.…>`."""
 
 
 def frozen(seeds: Iterable[int]) -> Iterator[str]:
@@ -36,8 +40,9 @@ def _line(entry: AnyEntry, kinds: dict[str, str], faults: dict[str, str]) -> str
         case _:
             fields = (name for name in entry.__struct_fields__ if name not in ("at_s", "who"))
             values = [getattr(entry, name) for name in fields]
-    return f"{entry.at_s:.6f} {entry.who} {kind} {msgspec.json.encode(values, order='sorted').decode()}"
+    text = msgspec.json.encode(values, order="sorted").decode()
+    return f"{entry.at_s:.6f} {entry.who} {kind} {_CLASS.sub('', text)}"
 
 
-def _numbered(name: str, letter: str, known: dict[str, str]) -> str:
-    return known.setdefault(name, f"{letter}{len(known) + 1}")
+def _numbered(name: str, message: str, known: dict[str, str]) -> str:
+    return known.setdefault(name, f"{message}{len(known) + 1}")

@@ -29,9 +29,9 @@ from payment.core.order import (
     Order,
     OrderStatus,
 )
-from tests.simulation.books import Asked, Books, exposed_by, seconds_of
+from tests.simulation.accounts import Accounts, Asked, exposed_by, seconds_of
 from tests.simulation.checks import Breach, rest, step
-from tests.simulation.journal import Looked, Pressed, Saw, Told
+from tests.simulation.journal import Looked, Pressed, Replied, Saw
 
 NOTHING_CHARGED = "nothing was charged by this request"
 OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
@@ -55,12 +55,12 @@ def token_hash(token: str) -> str:
 class Question:
     """What one answer is judged by, beside a revision."""
 
-    def __init__(self, told: Told, asked: Pressed, expired_at_s: float | None) -> None:
-        self.user = told.user
+    def __init__(self, reported: Replied, asked: Pressed, expired_at_s: float | None) -> None:
+        self.user = reported.user
         self.authenticates = asked.authenticates
         self.asked_at_s = None if expired_at_s is None else asked.at_s
-        self.hash = token_hash(told.token)
-        self.body: dict[str, Any] = json.loads(told.body)
+        self.hash = token_hash(reported.token)
+        self.body: dict[str, Any] = json.loads(reported.body)
         self.expired_at_s = expired_at_s
         """A time by which an order must have expired for it to be said; None: clocks were wrong, any time will do, also
         for what is said only of an order that has not expired."""
@@ -216,36 +216,36 @@ MEANINGS: dict[int, Meaning] = {
 """What each status says of a revision. One that is not here is not in the contract for a proper request."""
 
 
-@step(Told, law="a reply is explained by a revision that was in force while it was asked")
-def replies_are_explained(entry: Told, books: Books) -> Iterator[Breach]:
+@step(Replied, law="a reply is explained by a revision that was in force while it was asked")
+def replies_are_explained(entry: Replied, accounts: Accounts) -> Iterator[Breach]:
     meaning = MEANINGS.get(entry.status)
-    if books.restored:
+    if accounts.restored:
         return
     if meaning is None:
         yield entry.order_id, f"{entry.who} got {entry.status}: {entry.body!r}"
         return
-    pressed = books.asked[entry.request_no].asked
+    pressed = accounts.asked[entry.request_no].asked
     assert isinstance(pressed, Pressed)
-    asked = Question(entry, pressed, None if books.clock_jumped else entry.at_s)
-    in_force = list(_with_folds(books, entry.order_id, books.asked[entry.request_no].began_at))
+    asked = Question(entry, pressed, None if accounts.clock_jumped else entry.at_s)
+    in_force = list(_with_folds(accounts, entry.order_id, accounts.asked[entry.request_no].began_at))
     if not any(meaning(order, asked) for order in in_force):
         yield entry.order_id, f"{_said(entry)}, and the store said no such thing: {_shown(in_force)}"
     elif entry.status == 201 and all(_paid(order, asked) for order in in_force):
         yield entry.order_id, f"{_said(entry)}, and had been paid before: 200 is for that"
 
 
-@step(Told, law='"nothing was charged" is said to no request that has another card give way')
-def giving_way_is_no_nothing(entry: Told, books: Books) -> Iterator[Breach]:
+@step(Replied, law='"nothing was charged" is said to no request that has another card give way')
+def giving_way_is_no_nothing(entry: Replied, accounts: Accounts) -> Iterator[Breach]:
     """While the first card's intent is being cancelled it may turn out to have charged."""
-    if entry.status != 503 or NOTHING_CHARGED.encode() not in entry.body or books.restored:
+    if entry.status != 503 or NOTHING_CHARGED.encode() not in entry.body or accounts.restored:
         return
-    began_at = books.asked[entry.request_no].began_at
+    began_at = accounts.asked[entry.request_no].began_at
     others = [
         each
-        for each in books.requests(entry.order_id)
+        for each in accounts.requests(entry.order_id)
         if each.asked.request_no != entry.request_no and (each.answered_at is None or each.answered_at > began_at)
     ]
-    revisions = [each for each in books.in_force(entry.order_id, began_at, books.index) if each is not None]
+    revisions = [each for each in accounts.in_force(entry.order_id, began_at, accounts.index) if each is not None]
     for before, after in pairwise(revisions):
         if not others and _gives_way(before, after) and revisions[-1].unsettled is not None:
             yield entry.order_id, f"{_said(entry)}, and it had made {_summary(before)} give way"
@@ -260,27 +260,27 @@ def _gives_way(before: Order, after: Order) -> bool:
     return then.state is AttemptState.CANCELLING and then.cancel_reason is CancelReason.SUPERSEDED
 
 
-@step(Told, Saw, law="a client secret is shown only where Stripe said just now that the intent awaits its customer")
-def secrets_are_fresh(entry: Told | Saw, books: Books) -> Iterator[Breach]:
-    asked = books.asked[entry.request_no].asked
-    if exposed_by(entry) is None or books.ever_paused:
+@step(Replied, Saw, law="a client secret is shown only where Stripe said just now that the intent awaits its customer")
+def secrets_are_fresh(entry: Replied | Saw, accounts: Accounts) -> Iterator[Breach]:
+    asked = accounts.asked[entry.request_no].asked
+    if exposed_by(entry) is None or accounts.ever_paused:
         return
-    awaited_s = books.awaited_s.get((asked.process, entry.order_id))
+    awaited_s = accounts.awaited_s.get((asked.process, entry.order_id))
     if awaited_s is None or awaited_s < asked.at_s - JUST_NOW_S:
         yield entry.order_id, f"{entry.who} got the secret from {asked.process}, which saw it awaited at {awaited_s} s"
 
 
-def _with_folds(books: Books, order_id: str, since: int) -> Iterator[Order | None]:
+def _with_folds(accounts: Accounts, order_id: str, since: int) -> Iterator[Order | None]:
     """The revisions in force; and of a write that brought a cancel together with other events, how it stood before."""
     before: Order | None = None
-    for number, order in enumerate(books.in_force(order_id, since, books.index)):
+    for number, order in enumerate(accounts.in_force(order_id, since, accounts.index)):
         if number and order is not None and order.cancelled and not (before is not None and before.cancelled):
             yield structs.replace(order, status=OrderStatus.CREATED)
         yield order
         before = order
 
 
-def _said(entry: Told) -> str:
+def _said(entry: Replied) -> str:
     return f"{entry.who} was told {entry.status} {entry.body.decode()!r} on request {entry.request_no}"
 
 
@@ -297,9 +297,9 @@ def _summary(order: Order) -> str:
 
 
 @rest(law='no attempt begins for a request that was told "nothing was charged"')
-def attempts_have_a_request(books: Books) -> Iterator[Breach]:
-    for index, order_id, attempt in books.begun:
-        asking = [each for each in books.requests(order_id) if each.began_at < index and _asks_for(each, attempt)]
+def attempts_have_a_request(accounts: Accounts) -> Iterator[Breach]:
+    for index, order_id, attempt in accounts.begun:
+        asking = [each for each in accounts.requests(order_id) if each.began_at < index and _asks_for(each, attempt)]
         if not asking:
             yield order_id, f"attempt {attempt.number} was begun, and nobody asked for it"
         elif all(_was_denied(each, index) for each in asking):
@@ -312,7 +312,7 @@ def _asks_for(asked: Asked, attempt: Attempt) -> bool:
 
 def _was_denied(asked: Asked, index: int) -> bool:
     """Its own answer says that it did nothing; or it was answered before, without a word of an unknown outcome."""
-    if not isinstance(asked.answer, Told) or asked.answered_at is None:
+    if not isinstance(asked.answer, Replied) or asked.answered_at is None:
         return False
     if asked.answer.status == 503:
         return NOTHING_CHARGED in asked.answer.body.decode()
@@ -341,23 +341,25 @@ def _statuses(order: Order, *, expired: bool | None) -> set[str]:
 
 
 @step(Saw, law="what is seen of a payment is explained by a revision that was in force while it was looked at")
-def views_are_explained(entry: Saw, books: Books) -> Iterator[Breach]:
-    asked = books.asked[entry.request_no]
+def views_are_explained(entry: Saw, accounts: Accounts) -> Iterator[Breach]:
+    asked = accounts.asked[entry.request_no]
     assert isinstance(asked.asked, Looked)
     body = json.loads(entry.body)
-    if entry.status == 503 or books.restored:
+    if entry.status == 503 or accounts.restored:
         return
-    revisions = [each for each in books.in_force(entry.order_id, asked.began_at, books.index) if _shown_to_owner(each)]
+    revisions = [
+        each for each in accounts.in_force(entry.order_id, asked.began_at, accounts.index) if _shown_to_owner(each)
+    ]
     owners = {order.user_id for order in revisions if order is not None}
     if entry.status == 403 and owners - {entry.user}:
         return
     if entry.status != 200 or owners != {entry.user}:
         yield entry.order_id, f"{entry.who} looked at {entry.order_id} and got {entry.status}: {body}"
         return
-    said = {status for order in revisions if order is not None for status in _seen(order, entry.at_s, books)}
+    said = {status for order in revisions if order is not None for status in _seen(order, entry.at_s, accounts)}
     if body["status"] not in said or body["orderId"] != entry.order_id:
         yield entry.order_id, f"{entry.who} saw {body}; the store said {sorted(said)}"
-    asked_at_s = None if books.clock_jumped else asked.asked.at_s
+    asked_at_s = None if accounts.clock_jumped else asked.asked.at_s
     if "clientSecret" in body and not any(
         order is not None and not order.cancelled and _shows_the_secret(order, body, asked_at_s) for order in revisions
     ):
@@ -368,8 +370,8 @@ def _shown_to_owner(order: Order | None) -> bool:
     return order is not None and order.payment is not None and order.attempts != ()
 
 
-def _seen(order: Order, at_s: float, books: Books) -> set[str]:
-    if books.clock_jumped or order.expires_at is None:
+def _seen(order: Order, at_s: float, accounts: Accounts) -> set[str]:
+    if accounts.clock_jumped or order.expires_at is None:
         return _statuses(order, expired=None)
     # It was read at some time before the answer came: near its end an order may be either.
     ends_s = seconds_of(order.expires_at)

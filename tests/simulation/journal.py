@@ -48,7 +48,7 @@ class Edited(Entry, frozen=True):
     order_id: str
 
 
-class Buried(Entry, frozen=True):
+class DeadLetterKept(Entry, frozen=True):
     """The store keeps a dead letter."""
 
     identity: str
@@ -140,7 +140,7 @@ class BankDecided(Entry, frozen=True):
     status: str
 
 
-class DidByHand(Entry, frozen=True):
+class OperatorActed(Entry, frozen=True):
     """An operator did something in the dashboard. `what`: "cancel" an intent, or "refund" a charge, by its id."""
 
     what: str
@@ -208,7 +208,7 @@ class Pressed(Entry, frozen=True):
     authenticates: bool = False
 
 
-class Told(Entry, frozen=True):
+class Replied(Entry, frozen=True):
     """A customer got a whole answer to a POST. `retry_after_s` where the answer has a Retry-After."""
 
     request_no: int
@@ -238,7 +238,7 @@ class ConfirmedInBrowser(Entry, frozen=True):
     outcome: str
 
 
-class LeftUntold(Entry, frozen=True):
+class Unanswered(Entry, frozen=True):
     """A POST (or GET) ended without an answer: the connection broke or was refused, or patience ran out."""
 
     request_no: int
@@ -345,7 +345,7 @@ AnyEntry = (
     Wrote
     | Restored
     | Edited
-    | Buried
+    | DeadLetterKept
     | StripeSent
     | StripeAsked
     | StripeAnswered
@@ -353,17 +353,17 @@ AnyEntry = (
     | StripeCharged
     | StripeRefunded
     | BankDecided
-    | DidByHand
+    | OperatorActed
     | Stored
     | Delivered
     | Acked
     | Refused
     | Postponed
     | Pressed
-    | Told
+    | Replied
     | WentToBank
     | ConfirmedInBrowser
-    | LeftUntold
+    | Unanswered
     | Looked
     | Saw
     | Started

@@ -11,10 +11,10 @@ from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import UNSETTLED, Attempt, AttemptState
-from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied
+from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash
-from tests.simulation.journal import Awake, Pressed, Stored, StripeCharged, Told
+from tests.simulation.journal import Awake, Pressed, Replied, Stored, StripeCharged
 
 EXPONENTS = {"jpy": 0, "kwd": 3}
 """Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
@@ -25,70 +25,70 @@ REFUNDS_UNDONE = 3
 GIVING_BACK_EVENTS = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
 
 
-def _attempt_of(books: Books, charge: StripeCharged) -> Attempt | None:
-    order = books.orders.get(charge.order_id)
+def _attempt_of(accounts: Accounts, charge: StripeCharged) -> Attempt | None:
+    order = accounts.orders.get(charge.order_id)
     found = (each for each in (order.attempts if order else ()) if each.charge_id == charge.charge_id)
     return next(found, None)
 
 
-def _blocked(books: Books, charge: StripeCharged) -> bool:
+def _blocked(accounts: Accounts, charge: StripeCharged) -> bool:
     """Whether its refund is blocked, for good reason: the bank has not decided, or returns each refund (F44)."""
-    attempt = _attempt_of(books, charge)
+    attempt = _attempt_of(accounts, charge)
     if attempt is None or attempt.state is not AttemptState.BLOCKED or attempt.refund is None:
         return False
-    return books.disputes.get(charge.charge_id) == "needs_response" or attempt.refund.undone >= REFUNDS_UNDONE
+    return accounts.disputes.get(charge.charge_id) == "needs_response" or attempt.refund.undone >= REFUNDS_UNDONE
 
 
-def _is_back(books: Books, charge_id: str) -> bool:
+def _is_back(accounts: Accounts, charge_id: str) -> bool:
     """Whether the customer has the money again, by the last word of Stripe and of the bank."""
-    return books.given_back(charge_id) or books.charged_back(charge_id)
+    return accounts.given_back(charge_id) or accounts.charged_back(charge_id)
 
 
-def _kept(books: Books, order_id: str) -> list[str]:
+def _kept(accounts: Accounts, order_id: str) -> list[str]:
     """Charges that are neither given back, by the last word, nor blocked from it by Stripe itself (F44)."""
     return [
         charge.charge_id
-        for charge in books.charges_of(order_id)
-        if not _is_back(books, charge.charge_id) and not _blocked(books, charge) and not books.is_lost(charge)
+        for charge in accounts.charges_of(order_id)
+        if not _is_back(accounts, charge.charge_id) and not _blocked(accounts, charge) and not accounts.is_lost(charge)
     ]
 
 
-def _announced(books: Books, subject: str) -> Iterator[dict[str, str]]:
-    return (json.loads(each.data) for each in books.outgoing if each.subject == subject)
+def _announced(accounts: Accounts, subject: str) -> Iterator[dict[str, str]]:
+    return (json.loads(each.data) for each in accounts.outgoing if each.subject == subject)
 
 
-def _all_orders(books: Books) -> list[str]:
-    return sorted({*books.orders, *(charge.order_id for charge in books.charges.values())})
+def _all_orders(accounts: Accounts) -> list[str]:
+    return sorted({*accounts.orders, *(charge.order_id for charge in accounts.charges.values())})
 
 
 @rest(law="L1: an order keeps one charge at most", restored=True, corrupt=True)
-def one_charge_is_kept(books: Books) -> Iterator[Breach]:
-    for order_id in _all_orders(books):
-        kept = _kept(books, order_id)
-        if len(kept) > 1 and not books.has_forgotten(order_id, max(books.charged_s[each] for each in kept)):
+def one_charge_is_kept(accounts: Accounts) -> Iterator[Breach]:
+    for order_id in _all_orders(accounts):
+        kept = _kept(accounts, order_id)
+        if len(kept) > 1 and not accounts.has_forgotten(order_id, max(accounts.charged_s[each] for each in kept)):
             yield order_id, f"{', '.join(kept)} are kept"
 
 
 @rest(law="L1: the documents say what Stripe's books say")
-def documents_agree_with_stripe(books: Books) -> Iterator[Breach]:
-    for order_id in _all_orders(books):
-        charges = books.charges_of(order_id)
-        if any(books.is_lost(charge) for charge in charges):
+def documents_agree_with_stripe(accounts: Accounts) -> Iterator[Breach]:
+    for order_id in _all_orders(accounts):
+        charges = accounts.charges_of(order_id)
+        if any(accounts.is_lost(charge) for charge in charges):
             continue
         charged = {charge.charge_id for charge in charges}
-        order = books.orders.get(order_id)
+        order = accounts.orders.get(order_id)
         known = {each.charge_id for each in (order.attempts if order else ()) if each.charge_id}
         # What an operator has given back before we saw it was no payment, and needs no place in a document.
-        if known - charged or any(each not in books.by_hand for each in charged - known):
+        if known - charged or any(each not in accounts.by_hand for each in charged - known):
             yield order_id, f"Stripe has charged {sorted(charged)}, the store knows of {sorted(known)}"
         for each in order.attempts if order else ():
             # What an operator has given back of a payment is not looked for, nor what a bank has.
-            if each.charge_id and each.charge_id not in books.by_hand:
-                yield from ((order_id, words) for words in _disagreement(books, each, each.charge_id))
+            if each.charge_id and each.charge_id not in accounts.by_hand:
+                yield from ((order_id, words) for words in _disagreement(accounts, each, each.charge_id))
 
 
-def _disagreement(books: Books, attempt: Attempt, charge_id: str) -> Iterator[str]:
-    refunded, lost = books.given_back(charge_id), books.charged_back(charge_id)
+def _disagreement(accounts: Accounts, attempt: Attempt, charge_id: str) -> Iterator[str]:
+    refunded, lost = accounts.given_back(charge_id), accounts.charged_back(charge_id)
     if attempt.state is AttemptState.CHARGED_BACK:
         agrees = lost
     else:
@@ -98,21 +98,21 @@ def _disagreement(books: Books, attempt: Attempt, charge_id: str) -> Iterator[st
 
 
 @rest(law="L2: whoever is charged has a payment:created or a refund")
-def the_charged_are_told(books: Books) -> Iterator[Breach]:
-    told = {payload["stripeId"] for payload in _announced(books, PAYMENT_CREATED)}
-    for charge in books.charges.values():
-        if books.is_lost(charge):
+def the_charged_are_told(accounts: Accounts) -> Iterator[Breach]:
+    reported = {payload["stripeId"] for payload in _announced(accounts, PAYMENT_CREATED)}
+    for charge in accounts.charges.values():
+        if accounts.is_lost(charge):
             continue
-        back = _is_back(books, charge.charge_id) or _blocked(books, charge)
-        if charge.succeeded and charge.charge_id not in told and not back:
+        back = _is_back(accounts, charge.charge_id) or _blocked(accounts, charge)
+        if charge.succeeded and charge.charge_id not in reported and not back:
             yield charge.order_id, f"{charge.charge_id} is kept, and was never announced"
 
 
 @rest(law="L2: nobody else has a payment:created, and nobody has two", corrupt=True)
-def only_the_charged_are_told(books: Books) -> Iterator[Breach]:
+def only_the_charged_are_told(accounts: Accounts) -> Iterator[Breach]:
     paid_by: dict[str, str] = {}
-    for payload in _announced(books, PAYMENT_CREATED):
-        charge = books.charges.get(payload["stripeId"])
+    for payload in _announced(accounts, PAYMENT_CREATED):
+        charge = accounts.charges.get(payload["stripeId"])
         if charge is None or not charge.succeeded or charge.order_id != payload["orderId"]:
             yield payload["orderId"], f"announced, and never charged: {payload}"
         if paid_by.setdefault(payload["orderId"], payload["stripeId"]) != payload["stripeId"]:
@@ -120,34 +120,34 @@ def only_the_charged_are_told(books: Books) -> Iterator[Breach]:
 
 
 @rest(law="L2: a kept charge's payment:created names that charge")
-def the_kept_charge_is_announced(books: Books) -> Iterator[Breach]:
-    told = {payload["orderId"]: payload["stripeId"] for payload in _announced(books, PAYMENT_CREATED)}
-    for order_id in _all_orders(books):
-        kept = _kept(books, order_id)
-        if len(kept) == 1 and told.get(order_id) != kept[0] and not _cancelled(books, order_id):
-            yield order_id, f"{kept[0]} is kept, announced was {told.get(order_id)}"
+def the_kept_charge_is_announced(accounts: Accounts) -> Iterator[Breach]:
+    reported = {payload["orderId"]: payload["stripeId"] for payload in _announced(accounts, PAYMENT_CREATED)}
+    for order_id in _all_orders(accounts):
+        kept = _kept(accounts, order_id)
+        if len(kept) == 1 and reported.get(order_id) != kept[0] and not _cancelled(accounts, order_id):
+            yield order_id, f"{kept[0]} is kept, announced was {reported.get(order_id)}"
 
 
-def _cancelled(books: Books, order_id: str) -> bool:
-    order = books.orders.get(order_id)
+def _cancelled(accounts: Accounts, order_id: str) -> bool:
+    order = accounts.orders.get(order_id)
     came = any(
         each.subject == ORDER_CANCELLED
         and not is_poison(each)
         and order_of(each) == order_id
-        and not _buried(books, each)
-        for each in books.incoming.values()
+        and not _buried(accounts, each)
+        for each in accounts.incoming.values()
     )
     return came or (order is not None and order.cancelled)
 
 
-def _buried(books: Books, event: Stored) -> bool:
-    return any(letter.data == event.data and letter.subject == event.subject for letter in books.buried.values())
+def _buried(accounts: Accounts, event: Stored) -> bool:
+    return any(message.data == event.data and message.subject == event.subject for message in accounts.buried.values())
 
 
 @rest(law="L3: a cancelled order keeps no money")
-def the_cancelled_keep_nothing(books: Books) -> Iterator[Breach]:
-    for order_id in _all_orders(books):
-        if _cancelled(books, order_id) and (kept := _kept(books, order_id)):
+def the_cancelled_keep_nothing(accounts: Accounts) -> Iterator[Breach]:
+    for order_id in _all_orders(accounts):
+        if _cancelled(accounts, order_id) and (kept := _kept(accounts, order_id)):
             yield order_id, f"it is cancelled, and {', '.join(kept)} is kept"
 
 
@@ -162,49 +162,49 @@ def _without_repetitions(events: Iterable[Stored]) -> Iterator[Stored]:
 
 
 @rest(law="L3: how the giving back of a charge stands is announced, by the last word (F21, F44)")
-def refunds_are_announced(books: Books) -> Iterator[Breach]:
+def refunds_are_announced(accounts: Accounts) -> Iterator[Breach]:
     last: dict[str, Stored] = {}
-    for event in _without_repetitions(books.outgoing):
+    for event in _without_repetitions(accounts.outgoing):
         if event.subject in GIVING_BACK_EVENTS:
             last[json.loads(event.data)["stripeId"]] = event
-    told = {order_of(event) for event in last.values()}
+    reported = {order_of(event) for event in last.values()}
     for charge_id, event in last.items():
         payload, order_id = json.loads(event.data), order_of(event)
-        if not _cancelled(books, order_id) and charge_id not in books.by_hand:
+        if not _cancelled(accounts, order_id) and charge_id not in accounts.by_hand:
             yield order_id, f"{event.subject} was published, and it was never cancelled"
         if event.subject == PAYMENT_REFUNDED:
-            if books.refunds.get(charge_id, {}).get(payload["refundId"]) != "succeeded":
+            if accounts.refunds.get(charge_id, {}).get(payload["refundId"]) != "succeeded":
                 yield order_id, f"announced as given back, and it is not: {payload}"
-        elif event.subject == PAYMENT_REFUND_FAILED and _is_back(books, charge_id):
+        elif event.subject == PAYMENT_REFUND_FAILED and _is_back(accounts, charge_id):
             yield order_id, f"announced as failed, and it is given back: {payload}"
-        elif event.subject == PAYMENT_DISPUTED and not books.charged_back(charge_id):
-            attempt = _attempt_of(books, books.charges[charge_id])
+        elif event.subject == PAYMENT_DISPUTED and not accounts.charged_back(charge_id):
+            attempt = _attempt_of(accounts, accounts.charges[charge_id])
             if attempt is None or not attempt.undone:
                 yield order_id, f"announced as charged back, and it is not: {payload}"
-    paid = {payload["orderId"]: payload["stripeId"] for payload in _announced(books, PAYMENT_CREATED)}
+    paid = {payload["orderId"]: payload["stripeId"] for payload in _announced(accounts, PAYMENT_CREATED)}
     for order_id, charge_id in paid.items():
-        if charge_id not in books.by_hand and books.given_back(charge_id) and order_id not in told:
+        if charge_id not in accounts.by_hand and accounts.given_back(charge_id) and order_id not in reported:
             yield order_id, f"{charge_id} was announced as paid and given back, and the refund was never announced"
 
 
 @rest(law="L4: every event is applied, found stale, or a dead letter", corrupt=True)
-def events_are_not_lost(books: Books) -> Iterator[Breach]:
-    for event in books.incoming.values():
-        if _buried(books, event):
+def events_are_not_lost(accounts: Accounts) -> Iterator[Breach]:
+    for event in accounts.incoming.values():
+        if _buried(accounts, event):
             continue
         if is_poison(event):
             yield "", f"{event.subject} {event.sequence} can't be applied, and is no dead letter"
-        elif not stands_applied(books, event):
+        elif not stands_applied(accounts, event):
             yield order_of(event), f"{event.subject} {event.sequence} is lost"
 
 
 @rest(law="L4: an order costs what the orders service said")
-def prices_are_exact(books: Books) -> Iterator[Breach]:
-    for event in books.incoming.values():
-        if event.subject != ORDER_CREATED or is_poison(event) or _buried(books, event):
+def prices_are_exact(accounts: Accounts) -> Iterator[Breach]:
+    for event in accounts.incoming.values():
+        if event.subject != ORDER_CREATED or is_poison(event) or _buried(accounts, event):
             continue
         payload = json.loads(event.data, parse_float=Decimal)
-        ticket, order = payload["ticket"], books.orders.get(payload["id"])
+        ticket, order = payload["ticket"], accounts.orders.get(payload["id"])
         exponent = EXPONENTS.get(ticket["currency"], 2)
         owed = (int(Decimal(ticket["price"]).scaleb(exponent)), ticket["currency"], payload["userId"])
         if order is not None and (order.amount, order.currency, order.user_id) != owed:
@@ -212,23 +212,25 @@ def prices_are_exact(books: Books) -> Iterator[Breach]:
 
 
 @rest(law="L4: each 201 is true", corrupt=True)
-def told_paid_is_paid(books: Books) -> Iterator[Breach]:
-    for request, answer in _answers(books):
+def told_paid_is_paid(accounts: Accounts) -> Iterator[Breach]:
+    for request, answer in _answers(accounts):
         if answer.status not in (200, 201):
             continue
-        charge = books.charges.get(json.loads(answer.body)["stripeId"])
+        charge = accounts.charges.get(json.loads(answer.body)["stripeId"])
         if charge is None or not charge.succeeded or charge.order_id != request.order_id:
             yield request.order_id, f"{request.who} was told {answer.status}, and was never charged"
 
 
 @rest(law="no intent whose secret is out is open, and none that was confirmed (F46)")
-def exposed_intents_are_closed(books: Books) -> Iterator[Breach]:
-    confirmed = {books.intent_confirmed_by(key) for key in books.fingerprints if key.startswith("confirm-")}
-    for intent in books.intents.values():
-        order = books.orders.get(intent.order_id)
-        dead = order is None or order.cancelled or order.expires_at is None or seconds_of(order.expires_at) < books.at_s
+def exposed_intents_are_closed(accounts: Accounts) -> Iterator[Breach]:
+    confirmed = {accounts.intent_confirmed_by(key) for key in accounts.fingerprints if key.startswith("confirm-")}
+    for intent in accounts.intents.values():
+        order = accounts.orders.get(intent.order_id)
+        dead = (
+            order is None or order.cancelled or order.expires_at is None or seconds_of(order.expires_at) < accounts.at_s
+        )
         closed = intent.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
-        if intent.intent_id in books.secrets_out and not closed:
+        if intent.intent_id in accounts.secrets_out and not closed:
             state = "dead" if dead else "alive"
             yield intent.order_id, f"{intent.intent_id} is {intent.status.value}, its secret is out, its order {state}"
         awaits = intent.status in (IntentStatus.REQUIRES_ACTION, IntentStatus.PROCESSING)
@@ -236,7 +238,7 @@ def exposed_intents_are_closed(books: Books) -> Iterator[Breach]:
         # it awaits a customer who never got its secret.
         known = any(
             each.order.intent is not None and each.order.intent.id == intent.intent_id
-            for each in books.revisions[intent.order_id]
+            for each in accounts.revisions[intent.order_id]
         )
         if awaits and known and intent.intent_id in confirmed:
             yield intent.order_id, f"{intent.intent_id} was confirmed, and is {intent.status.value}"
@@ -247,7 +249,7 @@ SLOW = ("clock jumps ahead", "clock jumps back", "actor hangs", "actor crashes",
 
 
 @step(Awake, law="no unknown outcome is older than 30 s once Stripe answers")
-def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
+def outcomes_become_known(entry: Awake, accounts: Accounts) -> Iterator[Breach]:
     slow = (
         "clock jumps ahead",
         "clock jumps back",
@@ -256,17 +258,17 @@ def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
         "document refused",
         "write lands late",
     )
-    if any(fault in books.struck for fault in slow) or books.restored:
+    if any(fault in accounts.struck for fault in slow) or accounts.restored:
         return
-    for order in books.orders.values():
+    for order in accounts.orders.values():
         attempt = order.unsettled
         if attempt is None or attempt.state not in (AttemptState.CONFIRMING, AttemptState.CANCELLING):
             continue
-        if order.id in books.ever_corrupt:
+        if order.id in accounts.ever_corrupt:
             continue  # it was set aside for a while, and what was in flight meanwhile is looked at after its lease
         since_s = next(
             each.at_s
-            for each in books.revisions[order.id]
+            for each in accounts.revisions[order.id]
             if len(each.order.attempts) >= attempt.number
             and each.order.attempts[attempt.number - 1].state in (AttemptState.CONFIRMING, AttemptState.CANCELLING)
         )
@@ -275,8 +277,8 @@ def outcomes_become_known(entry: Awake, books: Books) -> Iterator[Breach]:
 
 
 @rest(law="L4: each 202 resolves; nothing is unsettled, unpublished or due")
-def nothing_is_left_undone(books: Books) -> Iterator[Breach]:
-    for order in books.orders.values():
+def nothing_is_left_undone(accounts: Accounts) -> Iterator[Breach]:
+    for order in accounts.orders.values():
         for attempt in order.attempts:
             if attempt.state in UNSETTLED or attempt.state is AttemptState.REFUNDING:
                 yield order.id, f"attempt {attempt.number} is still {attempt.state.value}"
@@ -290,19 +292,19 @@ def nothing_is_left_undone(books: Books) -> Iterator[Breach]:
 
 
 @rest(law="L4: whoever was told that a card was not charged keeps his money (F15)")
-def denied_is_not_kept(books: Books) -> Iterator[Breach]:
-    for request, answer in _answers(books):
-        order = books.orders.get(request.order_id)
+def denied_is_not_kept(accounts: Accounts) -> Iterator[Breach]:
+    for request, answer in _answers(accounts):
+        order = accounts.orders.get(request.order_id)
         if answer.status not in (400, 402) or order is None or order.kept is None:
             continue
-        if order.kept.intent and (intent := order.intent) is not None and intent.id in books.secrets_out:
+        if order.kept.intent and (intent := order.intent) is not None and intent.id in accounts.secrets_out:
             # Its secret is out: the customer may have paid by it after all, with whichever card.
             continue
         if order.kept.token_hash == token_hash(request.token) and not order.cancelled:
             yield order.id, f"{request.who} was told {answer.status} for the card that pays for it"
 
 
-def _answers(books: Books) -> Iterator[tuple[Pressed, Told]]:
-    for asked in books.asked.values():
-        if isinstance(asked.asked, Pressed) and isinstance(asked.answer, Told):
+def _answers(accounts: Accounts) -> Iterator[tuple[Pressed, Replied]]:
+    for asked in accounts.asked.values():
+        if isinstance(asked.asked, Pressed) and isinstance(asked.answer, Replied):
             yield asked.asked, asked.answer

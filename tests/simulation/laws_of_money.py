@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from payment.core.messages import IntentStatus
 from payment.core.order import GIVING_BACK, Attempt, AttemptState, Order, TaskKind
-from tests.simulation.books import Books, seconds_of
+from tests.simulation.accounts import Accounts, seconds_of
 from tests.simulation.checks import Breach, step
 from tests.simulation.history import token_hash
 from tests.simulation.journal import (
@@ -33,17 +33,17 @@ TICK_S = 0.002
 
 
 @step(StripeSent, law="no request to Stripe before its attempt stands in the store (F03)")
-def requests_are_on_paper(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    order = books.orders.get(entry.order_id)
+def requests_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    order = accounts.orders.get(entry.order_id)
     if entry.kind == "create" and (order is None or order.intent is None or not _created_by(order, entry.key)):
         yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such intent"
     if entry.kind == "confirm":
-        attempt = books.attempt(entry.order_id, entry.attempt)
+        attempt = accounts.attempt(entry.order_id, entry.attempt)
         if attempt is None:
             yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such attempt"
-        elif entry.intent_id is not None and not _is_of(books, entry.intent_id, attempt):
+        elif entry.intent_id is not None and not _is_of(accounts, entry.intent_id, attempt):
             yield entry.order_id, f"{entry.who} sent {entry.key}, and attempt {attempt.number} is another intent's"
-    if entry.kind == "refund" and entry.key is not None and not _refund_on_paper(entry, books):
+    if entry.kind == "refund" and entry.key is not None and not _refund_on_paper(entry, accounts):
         yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such refund"
 
 
@@ -55,44 +55,44 @@ def _created_by(order: Order, key: str | None) -> bool:
     return prefix == mine and int(asked) <= int(number)
 
 
-def _is_of(books: Books, intent_id: str, attempt: Attempt) -> bool:
+def _is_of(accounts: Accounts, intent_id: str, attempt: Attempt) -> bool:
     """The intent was made by the key with the number that the attempt has, or had before an error was stored for it."""
-    moved = books.intents.get(intent_id)
+    moved = accounts.intents.get(intent_id)
     return moved is not None and int(moved.key.rpartition("-")[2]) <= attempt.intent
 
 
-def _refund_on_paper(entry: StripeSent, books: Books) -> bool:
+def _refund_on_paper(entry: StripeSent, accounts: Accounts) -> bool:
     """The key that is held now, or one that came before it: the document keeps the last one only."""
     prefix = str(entry.key).rpartition("-")[0]
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     owed = order.attempts if order else ()
     return any(each.refund is not None and each.refund.key.rpartition("-")[0] == prefix for each in owed)
 
 
 @step(StripeSent, law="nothing is sent to another account than the database's (F48)")
-def one_account(entry: StripeSent, _books: Books) -> Iterator[Breach]:
+def one_account(entry: StripeSent, _books: Accounts) -> Iterator[Breach]:
     if entry.kind != "check" and entry.account_id != RIGHT_ACCOUNT:
         yield entry.order_id, f"{entry.who} sent a {entry.kind} to {entry.account_id}"
 
 
 @step(StripeSent, law="a process that takes a confirm over looks before it sends it again (F34)")
-def take_overs_look_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
+def take_overs_look_first(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "confirm":
         return
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     holder = _holder(order, entry.attempt) if order is not None else None
     # What is sent while the document says that another one holds it, or that it is looked at, was in flight before.
     if holder is None or holder.partition("#")[0] != entry.who:
         return
     # An error stored for a create says all that a look at its intent could: the next intent is begun without one.
     now = _number(order)
-    held = [each.order for each in books.revisions[entry.order_id] if _number(each.order) == now]
+    held = [each.order for each in accounts.revisions[entry.order_id] if _number(each.order) == now]
     first = next(found for each in held if (found := _holder(each, entry.attempt)) is not None)
     if first == holder:
         return
-    looks = [each.came_at for each in books.revisions[entry.order_id] if _looks(each.order, holder)]
-    looked_at = books.looked_at.get((entry.who, entry.order_id), -1)
-    if not books.restored and (not looks or looked_at < looks[0]):
+    looks = [each.came_at for each in accounts.revisions[entry.order_id] if _looks(each.order, holder)]
+    looked_at = accounts.looked_at.get((entry.who, entry.order_id), -1)
+    if not accounts.restored and (not looks or looked_at < looks[0]):
         yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a look"
 
 
@@ -115,78 +115,78 @@ def _holder(order: Order, number: int) -> str | None:
 
 
 @step(StripeSent, law="a create whose key may be forgotten is preceded by a list of charges (F47)")
-def old_creates_list_first(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "create" or books.clock_jumped or books.restored:
+def old_creates_list_first(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    if entry.kind != "create" or accounts.clock_jumped or accounts.restored:
         return
-    old_s = books.received_s.get(entry.order_id, entry.at_s) + CREATE_KEY_LIFE_S
-    listed_s = books.listed_s.get((entry.who, entry.order_id))
+    old_s = accounts.received_s.get(entry.order_id, entry.at_s) + CREATE_KEY_LIFE_S
+    listed_s = accounts.listed_s.get((entry.who, entry.order_id))
     if entry.at_s > old_s + TICK_S and (listed_s is None or listed_s < old_s - TICK_S):
         yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late, without a list"
 
 
 @step(StripeSent, law="an intent is confirmed only where no other one of its order can charge (L1)")
-def one_intent_at_a_time(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "confirm" or books.has_forgotten(entry.order_id, entry.at_s):
+def one_intent_at_a_time(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    if entry.kind != "confirm" or accounts.has_forgotten(entry.order_id, entry.at_s):
         return
-    sent = books.intents.get(entry.intent_id or "")
-    if books.restored and sent is not None and sent.status is IntentStatus.CANCELED:
+    sent = accounts.intents.get(entry.intent_id or "")
+    if accounts.restored and sent is not None and sent.status is IntentStatus.CANCELED:
         return  # a restored document has forgotten that it is canceled, and Stripe repeats what it stored for the key
-    arrived = {books.intent_confirmed_by(key) for key in books.fingerprints if key.startswith("confirm-")}
-    for other in books.intents_of(entry.order_id):
+    arrived = {accounts.intent_confirmed_by(key) for key in accounts.fingerprints if key.startswith("confirm-")}
+    for other in accounts.intents_of(entry.order_id):
         closed = other.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
         if other.intent_id != entry.intent_id and other.intent_id in arrived and not closed:
             yield entry.order_id, f"{entry.who} sent {entry.key}, and {other.intent_id} is {other.status.value}"
 
 
 @step(StripeSent, law="an id that a create may not bring again is confirmed from the store alone (L1, F34)")
-def ids_are_on_paper(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "confirm" or books.clock_jumped or books.restored:
+def ids_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    if entry.kind != "confirm" or accounts.clock_jumped or accounts.restored:
         return
-    old_s = books.received_s.get(entry.order_id, entry.at_s) + CREATE_ALONE_S
-    held = {each.order.intent.id for each in books.revisions[entry.order_id] if each.order.intent is not None}
+    old_s = accounts.received_s.get(entry.order_id, entry.at_s) + CREATE_ALONE_S
+    held = {each.order.intent.id for each in accounts.revisions[entry.order_id] if each.order.intent is not None}
     if entry.at_s > old_s + TICK_S and entry.intent_id not in held:
         yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late for an id of its own"
 
 
 @step(StripeAsked, law="no key with two parameter sets (F16)")
-def keys_have_one_meaning(entry: StripeAsked, books: Books) -> Iterator[Breach]:
-    if entry.key is None or books.restored:
+def keys_have_one_meaning(entry: StripeAsked, accounts: Accounts) -> Iterator[Breach]:
+    if entry.key is None or accounts.restored:
         return
-    known = books.fingerprints.get(entry.key, entry.fingerprint)
+    known = accounts.fingerprints.get(entry.key, entry.fingerprint)
     if known != entry.fingerprint:
         yield entry.order_id, f"{entry.key} was sent with {known}, and now with {entry.fingerprint}"
 
 
 @step(StripeAsked, law="what is asked of Stripe has the parameters on paper (F04)")
-def parameters_are_the_frozen_ones(entry: StripeAsked, books: Books) -> Iterator[Breach]:
-    order = books.orders.get(entry.order_id)
-    if order is None or order.payment is None or entry.key is None or books.restored:
+def parameters_are_the_frozen_ones(entry: StripeAsked, accounts: Accounts) -> Iterator[Breach]:
+    order = accounts.orders.get(entry.order_id)
+    if order is None or order.payment is None or entry.key is None or accounts.restored:
         return
     if entry.kind == "create":
         owed = repr((order.amount, order.currency, order.id, order.payment.id))
         if entry.fingerprint != owed:
             yield entry.order_id, f"{entry.key} asks for {entry.fingerprint}; on paper stands {owed}"
     if entry.kind == "confirm":
-        attempt = books.attempt(entry.order_id, int(entry.key.rpartition("-")[2]))
+        attempt = accounts.attempt(entry.order_id, int(entry.key.rpartition("-")[2]))
         value = entry.fingerprint.rpartition(", ")[2].strip("')")
         if attempt is not None and token_hash(value) != attempt.token_hash:
             yield entry.order_id, f"{entry.key} confirms with {value}, which is not attempt {attempt.number}'s"
 
 
 @step(StripeAnswered, law="Stripe never says that a key came with other parameters, but after a restore (F16, F47)")
-def stripe_has_no_complaint(entry: StripeAnswered, books: Books) -> Iterator[Breach]:
-    if "other parameters" in entry.outcome and not books.restored:
+def stripe_has_no_complaint(entry: StripeAnswered, accounts: Accounts) -> Iterator[Breach]:
+    if "other parameters" in entry.outcome and not accounts.restored:
         yield entry.order_id, f"{entry.key}: {entry.outcome}"
 
 
 @step(StripeSent, law="no key is confirmed after its time (F17), nothing after its order expired (F36)")
-def keys_are_young(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "confirm" or books.clock_jumped:
+def keys_are_young(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    if entry.kind != "confirm" or accounts.clock_jumped:
         return
-    age_s = entry.at_s - books.born_s.get((entry.order_id, entry.attempt), entry.at_s)
+    age_s = entry.at_s - accounts.born_s.get((entry.order_id, entry.attempt), entry.at_s)
     if age_s > KEY_LIFE_S + TICK_S:
         yield entry.order_id, f"{entry.who} sent {entry.key} {age_s:.0f} s after it came to be"
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     if order is not None and order.expires_at is not None:
         late_s = entry.at_s - seconds_of(order.expires_at)
         if late_s > TICK_S:
@@ -194,37 +194,37 @@ def keys_are_young(entry: StripeSent, books: Books) -> Iterator[Breach]:
 
 
 @step(IntentMoved, law="an intent that is canceled or has succeeded stays so (F18)")
-def closed_intents_stay_closed(entry: IntentMoved, books: Books) -> Iterator[Breach]:
-    before = books.intents.get(entry.intent_id)
+def closed_intents_stay_closed(entry: IntentMoved, accounts: Accounts) -> Iterator[Breach]:
+    before = accounts.intents.get(entry.intent_id)
     if before is not None and before.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED):
         yield entry.order_id, f"{entry.intent_id} was {before.status.value}, and is {entry.status.value}"
 
 
 @step(StripeCharged, law="an intent charges once (F05, F17, F18)")
-def intents_charge_once(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    mine = [each for each in books.charges.values() if each.intent_id == entry.intent_id and each.succeeded]
+def intents_charge_once(entry: StripeCharged, accounts: Accounts) -> Iterator[Breach]:
+    mine = [each for each in accounts.charges.values() if each.intent_id == entry.intent_id and each.succeeded]
     if entry.succeeded and entry.intent_id is not None and mine:
         yield entry.order_id, f"{entry.intent_id} has charged a second time"
 
 
 @step(StripeCharged, law="L1: no second charge of one order, ever, but after a full refund")
-def one_charge_at_a_time(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    if not entry.succeeded or books.has_forgotten(entry.order_id, entry.at_s):
+def one_charge_at_a_time(entry: StripeCharged, accounts: Accounts) -> Iterator[Breach]:
+    if not entry.succeeded or accounts.has_forgotten(entry.order_id, entry.at_s):
         return
     kept = [
         each.charge_id
-        for each in books.charges_of(entry.order_id)
+        for each in accounts.charges_of(entry.order_id)
         # One that was given back and is no longer is given back anew, as soon as that is seen: no charge undoes itself.
-        if not books.on_its_way_back(each.charge_id) and not books.was_returned(each.charge_id)
+        if not accounts.on_its_way_back(each.charge_id) and not accounts.was_returned(each.charge_id)
     ]
     if kept:
         yield entry.order_id, f"{entry.charge_id} was charged while {', '.join(kept)} is kept"
 
 
 @step(StripeCharged, law="what is charged is what the order costs (F35)")
-def amounts_are_right(entry: StripeCharged, books: Books) -> Iterator[Breach]:
-    order = books.orders.get(entry.order_id)
-    if books.restored:
+def amounts_are_right(entry: StripeCharged, accounts: Accounts) -> Iterator[Breach]:
+    order = accounts.orders.get(entry.order_id)
+    if accounts.restored:
         return
     if order is None or (order.amount, order.currency) != (entry.amount, entry.currency):
         owed = (order.amount, order.currency) if order else None
@@ -232,27 +232,27 @@ def amounts_are_right(entry: StripeCharged, books: Books) -> Iterator[Breach]:
 
 
 @step(StripeRefunded, law="a refund only for a charge that exists and is not kept (F20, F21, F23)")
-def refunds_have_a_reason(entry: StripeRefunded, books: Books) -> Iterator[Breach]:
-    charge = books.charges.get(entry.charge_id)
+def refunds_have_a_reason(entry: StripeRefunded, accounts: Accounts) -> Iterator[Breach]:
+    charge = accounts.charges.get(entry.charge_id)
     if charge is None or not charge.succeeded:
         yield "", f"{entry.refund_id} gives back {entry.charge_id}, which was never charged"
         return
-    if entry.refund_id in books.refunds[entry.charge_id]:
+    if entry.refund_id in accounts.refunds[entry.charge_id]:
         return
-    if books.on_its_way_back(charge.charge_id):
+    if accounts.on_its_way_back(charge.charge_id):
         yield charge.order_id, f"{entry.charge_id} is given back a second time, by {entry.refund_id}"
-    order = books.orders.get(charge.order_id)
+    order = accounts.orders.get(charge.order_id)
     owed = order.attempts if order else ()
-    if entry.charge_id in books.by_hand or books.restored:
+    if entry.charge_id in accounts.by_hand or accounts.restored:
         return
     if not any(each.charge_id == entry.charge_id and each.state in GIVING_BACK for each in owed):
         yield charge.order_id, f"{entry.charge_id} was given back, and the store does not say that it should be"
 
 
 @step(StripeSent, law="an intent is cancelled only where the store says so (F46)")
-def cancels_have_a_reason(entry: StripeSent, books: Books) -> Iterator[Breach]:
-    if entry.kind != "cancel" or books.restored:
+def cancels_have_a_reason(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+    if entry.kind != "cancel" or accounts.restored:
         return
-    tasks = [each.order.intent.task for each in books.revisions[entry.order_id] if each.order.intent is not None]
+    tasks = [each.order.intent.task for each in accounts.revisions[entry.order_id] if each.order.intent is not None]
     if not any(task is not None and task.kind is TaskKind.CANCEL for task in tasks):
         yield entry.order_id, f"{entry.who} cancels {entry.intent_id}, and the store never said so"

@@ -24,10 +24,10 @@ from payment.core.order import (
     Order,
     TaskKind,
 )
-from tests.simulation.books import Books, is_poison, order_of, seconds_of, stands_applied, tasks_of
+from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied, tasks_of
 from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import Acked, Buried, Exited, Met, Refused, Said, Stored, StripeAnswered, Wrote
+from tests.simulation.journal import Acked, DeadLetterKept, Exited, Met, Refused, Said, Stored, StripeAnswered, Wrote
 
 FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "authentication")
 """What an attempt is begun with and never changes."""
@@ -49,15 +49,15 @@ RESTARTS_EXHAUSTED = 70
 
 
 @step(Wrote, law="rev only grows, by one each write")
-def revision_grows(entry: Wrote, books: Books) -> Iterator[Breach]:
-    before = books.orders.get(entry.order.id)
+def revision_grows(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
+    before = accounts.orders.get(entry.order.id)
     was = before.rev if before else 0
     if entry.order.rev != was + 1:
         yield entry.order.id, f"rev {was} was followed by {entry.order.rev}"
 
 
 @step(Wrote, law="nothing is decided about a document that makes no sense (F50)")
-def what_is_written_makes_sense(entry: Wrote, books: Books) -> Iterator[Breach]:
+def what_is_written_makes_sense(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
     order, kept = entry.order, entry.order.payment.kept if entry.order.payment is not None else None
     if kept is not None and not 1 <= kept <= len(order.attempts):
         yield order.id, f"it keeps attempt {kept}, and has {len(order.attempts)}"
@@ -66,8 +66,8 @@ def what_is_written_makes_sense(entry: Wrote, books: Books) -> Iterator[Breach]:
 
 
 @step(Wrote, law="what is absorbing stays, and what an attempt began with is frozen")
-def nothing_is_unsaid(entry: Wrote, books: Books) -> Iterator[Breach]:
-    order, before = entry.order, books.orders.get(entry.order.id)
+def nothing_is_unsaid(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
+    order, before = entry.order, accounts.orders.get(entry.order.id)
     if before is None:
         return
     if before.cancelled and not order.cancelled:
@@ -111,20 +111,20 @@ def _intent_changed(old: Intent, new: Intent | None) -> Iterator[str]:
 
 
 @step(Wrote, law="the next intent begins only after the last one is closed, or was never confirmed (F12, F18)")
-def intents_follow_one_another(entry: Wrote, books: Books) -> Iterator[Breach]:
-    order, before = entry.order, books.orders.get(entry.order.id)
+def intents_follow_one_another(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
+    order, before = entry.order, accounts.orders.get(entry.order.id)
     if order.intent is None or before is None or before.intent is None or order.intent.number == before.intent.number:
         return
     last = before.intent
     if order.intent.number != last.number + 1:
         yield order.id, f"intent {last.number} was followed by {order.intent.number}"
-    closed = [books.intents[last.id].status] if last.id in books.intents else []
+    closed = [accounts.intents[last.id].status] if last.id in accounts.intents else []
     if last.id is not None and not all(each in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED) for each in closed):
         yield order.id, f"intent {order.intent.number} began, and {last.id} is {closed[0].value} at Stripe"
 
 
 @step(Wrote, law="payment ids and the keys of creates are functions of the order alone (F47)")
-def names_are_functions_of_the_order(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def names_are_functions_of_the_order(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order = entry.order
     if order.payment is None:
         return
@@ -138,14 +138,14 @@ def names_are_functions_of_the_order(entry: Wrote, _books: Books) -> Iterator[Br
 
 
 @step(Wrote, law="an open intent whose secret is out is watched until it is closed (F46)")
-def exposed_intents_are_watched(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def exposed_intents_are_watched(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     intent = entry.order.intent
     if intent is not None and intent.exposed and intent.state is IntentState.OPEN and intent.task is None:
         yield entry.order.id, f"the secret of intent {intent.number} is out, it is open, and nothing is due for it"
 
 
 @step(Wrote, law="an intent that awaits its customer is looked at each minute, and when its order expires (F45, F46)")
-def awaiting_intents_are_looked_at(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def awaiting_intents_are_looked_at(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order, attempt = entry.order, entry.order.unsettled
     task = order.intent.task if order.intent is not None else None
     if attempt is None or attempt.state is not AttemptState.AWAITING or task is None or task.kind is not TaskKind.WATCH:
@@ -157,40 +157,43 @@ def awaiting_intents_are_looked_at(entry: Wrote, _books: Books) -> Iterator[Brea
 
 
 @step(Wrote, law="no attempt begins to await its customer on a dead order (F46)")
-def the_dead_await_no_customer(entry: Wrote, books: Books) -> Iterator[Breach]:
+def the_dead_await_no_customer(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
     order, attempt = entry.order, entry.order.unsettled
     if attempt is None or attempt.state is not AttemptState.AWAITING:
         return
-    before = books.orders.get(order.id)
+    before = accounts.orders.get(order.id)
     was = before.attempts[attempt.number - 1 :] if before is not None else ()
     begins = not was or was[0].state is not AttemptState.AWAITING
     if order.cancelled:
         yield order.id, f"attempt {attempt.number} awaits its customer, and the order is cancelled"
     expired = order.expires_at is not None and seconds_of(order.expires_at) + COMMIT_S < entry.at_s
-    if begins and expired and not books.clock_jumped:
+    if begins and expired and not accounts.clock_jumped:
         yield order.id, f"attempt {attempt.number} begins to await its customer, and the order has expired"
 
 
 @step(StripeAnswered, law="a customer who failed is awaited no more, once that was seen (F45)")
-def failures_are_seen(entry: StripeAnswered, books: Books) -> Iterator[Breach]:
-    order = books.orders.get(entry.order_id)
+def failures_are_seen(entry: StripeAnswered, accounts: Accounts) -> Iterator[Breach]:
+    order = accounts.orders.get(entry.order_id)
     attempt = order.unsettled if order is not None else None
     if entry.kind != "retrieve" or "requires_payment_method" not in entry.outcome or attempt is None:
         return
-    if attempt.state is AttemptState.AWAITING and books.failures_seen[entry.order_id, attempt.number] >= LOOKS_ENOUGH:
+    if (
+        attempt.state is AttemptState.AWAITING
+        and accounts.failures_seen[entry.order_id, attempt.number] >= LOOKS_ENOUGH
+    ):
         yield entry.order_id, f"attempt {attempt.number} is still awaiting, and Stripe has said that it failed"
 
 
 @step(Wrote, law="nothing of a customer's card is kept where it can't be sent any more")
-def instruments_are_forgotten(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def instruments_are_forgotten(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     for attempt in entry.order.attempts:
         if attempt.instrument is not None and (attempt.state is not AttemptState.CONFIRMING or entry.order.cancelled):
             yield entry.order.id, f"attempt {attempt.number} is {attempt.state.value}, and its instrument is kept"
 
 
 @step(Wrote, law="a new attempt begins only on an open order with nothing unsettled (F02, F15, F19, F22)")
-def attempts_begin_rightly(entry: Wrote, books: Books) -> Iterator[Breach]:
-    order, before = entry.order, books.orders.get(entry.order.id)
+def attempts_begin_rightly(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
+    order, before = entry.order, accounts.orders.get(entry.order.id)
     new = order.attempts[len(before.attempts) if before else 0 :]
     for attempt in new:
         yield from ((order.id, f"attempt {attempt.number} began {why}") for why in _why_not(order, before, attempt))
@@ -216,7 +219,7 @@ def _why_not(order: Order, before: Order | None, attempt: Attempt) -> Iterator[s
 
 
 @step(Wrote, law="due is there exactly when something is owed, and names the earliest")
-def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def due_is_true(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order = entry.order
     earliest = min((task.due for task in tasks_of(order)), default=None)
     if order.due != earliest:
@@ -233,21 +236,21 @@ def due_is_true(entry: Wrote, _books: Books) -> Iterator[Breach]:
 
 
 @step(Wrote, law="what was given back is rechecked for 30 days (F44, F38)")
-def the_given_back_is_rechecked(entry: Wrote, books: Books) -> Iterator[Breach]:
+def the_given_back_is_rechecked(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
     order = entry.order
     if order.recheck != min((each.recheck for each in order.attempts if each.recheck is not None), default=None):
         yield order.id, f"it is rechecked at {order.recheck}"
     for attempt in order.attempts:
         if attempt.state not in GIVEN_BACK or attempt.refund is None or not attempt.intent:
             continue
-        since_s = books.given_back_s.get((order.id, attempt.number, attempt.refund.undone), entry.at_s)
+        since_s = accounts.given_back_s.get((order.id, attempt.number, attempt.refund.undone), entry.at_s)
         rechecked = attempt.recheck is not None or attempt.task is not None
-        if not rechecked and entry.at_s - since_s < RECHECKED_S and not books.restored:
+        if not rechecked and entry.at_s - since_s < RECHECKED_S and not accounts.restored:
             yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and looked at no more"
 
 
 @step(Wrote, law="an attempt's charge is kept or given back, never neither")
-def charges_have_a_place(entry: Wrote, _books: Books) -> Iterator[Breach]:
+def charges_have_a_place(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order = entry.order
     for attempt in order.attempts:
         kept = attempt is order.kept and not order.cancelled
@@ -260,7 +263,7 @@ def charges_have_a_place(entry: Wrote, _books: Books) -> Iterator[Breach]:
 
 
 @step(Met, law="no pair of state and trigger is met that the table calls unreachable")
-def pairs_are_in_the_table(entry: Met, _books: Books) -> Iterator[Breach]:
+def pairs_are_in_the_table(entry: Met, _books: Accounts) -> Iterator[Breach]:
     if (entry.state, entry.trigger) not in _TABLE:
         yield "", f"{entry.who}: {entry.state.value} met {entry.trigger.value!r}"
 
@@ -273,35 +276,41 @@ _TABLE = dict(TABLE)
 
 
 @step(Acked, law="no ack before its effect stands in the store (F08, F25)")
-def acks_follow_writes(entry: Acked, books: Books) -> Iterator[Breach]:
-    event = books.incoming.get((entry.subject, entry.sequence))
-    if books.restored:
+def acks_follow_writes(entry: Acked, accounts: Accounts) -> Iterator[Breach]:
+    event = accounts.incoming.get((entry.subject, entry.sequence))
+    if accounts.restored:
         return
     if event is None:
         yield "", f"{entry.subject} {entry.sequence} was acknowledged, and never stored"
         return
-    buried = any(letter.data == event.data and letter.subject == event.subject for letter in books.buried.values())
-    if not buried and (is_poison(event) or not stands_applied(books, event)):
+    buried = any(
+        message.data == event.data and message.subject == event.subject for message in accounts.buried.values()
+    )
+    if not buried and (is_poison(event) or not stands_applied(accounts, event)):
         about = "" if is_poison(event) else order_of(event)
         yield about, f"{entry.who} acknowledged {entry.subject} {entry.sequence}, and the store does not show it"
 
 
-@step(Buried, law="only what can't be applied becomes a dead letter (F30, F41)")
-def only_poison_is_buried(entry: Buried, books: Books) -> Iterator[Breach]:
-    event = next((each for each in books.incoming.values() if each.data == entry.data), None)
+@step(DeadLetterKept, law="only what can't be applied becomes a dead letter (F30, F41)")
+def only_poison_is_buried(entry: DeadLetterKept, accounts: Accounts) -> Iterator[Breach]:
+    event = next((each for each in accounts.incoming.values() if each.data == entry.data), None)
     if event is None:
         yield "", f"{entry.identity} is a dead letter, and never came"
-    elif not is_poison(event) and "document refused" not in books.struck and order_of(event) not in books.ever_corrupt:
+    elif (
+        not is_poison(event)
+        and "document refused" not in accounts.struck
+        and order_of(event) not in accounts.ever_corrupt
+    ):
         yield order_of(event), f"{entry.identity} is a dead letter, and nothing is wrong with it: {entry.error}"
 
 
 @step(Stored, law="no event on the bus that the store does not hold (L2, F06, F42)")
-def events_follow_writes(entry: Stored, books: Books) -> Iterator[Breach]:
-    if entry.subject in INCOMING_SUBJECTS or books.restored:
+def events_follow_writes(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
+    if entry.subject in INCOMING_SUBJECTS or accounts.restored:
         return
     payload = json.loads(entry.data)
     order_id = payload["orderId"]
-    order = books.orders.get(order_id)
+    order = accounts.orders.get(order_id)
     held = [
         {"id": order.payment.id, "orderId": order.id, "stripeId": event.stripe_id}
         | ({"refundId": event.refund_id} if event.refund_id else {})
@@ -313,23 +322,23 @@ def events_follow_writes(entry: Stored, books: Books) -> Iterator[Breach]:
         yield order_id, f"{entry.who} published {entry.subject} {payload}; the store holds {held}"
     if not f"{entry.message_id}:".startswith(f"{entry.subject}:{payload['id']}:"):
         yield order_id, f"{entry.subject} has the message id {entry.message_id!r}"
-    others = [each for each in books.outgoing if each.message_id == entry.message_id and each.data != entry.data]
+    others = [each for each in accounts.outgoing if each.message_id == entry.message_id and each.data != entry.data]
     if others:
         yield order_id, f"{entry.message_id} is the message id of {others[0].data!r} too: the stream drops one of them"
 
 
 @step(Stored, law="payment:refunded after payment:created (F21), and before payment:refund_failed (F44)")
-def events_keep_their_order(entry: Stored, books: Books) -> Iterator[Breach]:
-    if entry.subject not in (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED) or books.restored:
+def events_keep_their_order(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
+    if entry.subject not in (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED) or accounts.restored:
         return
     payload = json.loads(entry.data)
-    refunds = [json.loads(each.data) for each in books.outgoing if each.subject == PAYMENT_REFUNDED]
+    refunds = [json.loads(each.data) for each in accounts.outgoing if each.subject == PAYMENT_REFUNDED]
     if entry.subject == PAYMENT_REFUND_FAILED and payload not in refunds:
         yield payload["orderId"], f"{payload['refundId']} is announced as failed, and never was as done"
-    order = books.orders.get(payload["orderId"])
+    order = accounts.orders.get(payload["orderId"])
     owes_created = order is not None and any(event.subject == PAYMENT_CREATED for event in order.outbox)
     if owes_created and not any(
-        each.subject == PAYMENT_CREATED and json.loads(each.data)["id"] == payload["id"] for each in books.outgoing
+        each.subject == PAYMENT_CREATED and json.loads(each.data)["id"] == payload["id"] for each in accounts.outgoing
     ):
         yield payload["orderId"], "its refund is announced before its payment"
 
@@ -338,26 +347,26 @@ def events_keep_their_order(entry: Stored, books: Books) -> Iterator[Breach]:
 
 
 @step(Refused, law="what the bus refuses for ten seconds was said (F54)")
-def a_refusal_is_said(entry: Refused, books: Books) -> Iterator[Breach]:
-    since_s = books.refused_s.get((entry.who, entry.subject), entry.at_s)
+def a_refusal_is_said(entry: Refused, accounts: Accounts) -> Iterator[Breach]:
+    since_s = accounts.refused_s.get((entry.who, entry.subject), entry.at_s)
     if entry.at_s - since_s > REFUSAL_SAID_WITHIN_S:
         yield entry.who, f"{entry.subject} is refused since {since_s:.3f} s, and {entry.who} has not said so"
 
 
 @step(Said, law="no exception that nobody expected (F32)")
-def nothing_crashes_by_itself(entry: Said, books: Books) -> Iterator[Breach]:
+def nothing_crashes_by_itself(entry: Said, accounts: Accounts) -> Iterator[Breach]:
     if entry.event == "uncaught_exception":
         yield entry.who, f"uncaught: {entry.fields}"
     if entry.event == "actor_crashed" and "Surprise" not in str(entry.fields):
         yield entry.who, f"an actor crashed: {entry.fields}"
     if entry.event == "order_set_aside":
         yield entry.who, f"deciding about an order raised: {entry.fields}"
-    if entry.event == "actor_hung" and "actor hangs" not in books.struck:
+    if entry.event == "actor_hung" and "actor hangs" not in accounts.struck:
         yield entry.who, f"an actor hung: {entry.fields}"
 
 
 @step(Exited, law="a process ends when it is told to, or after too many crashes (F32, F33)")
-def exits_have_a_cause(entry: Exited, books: Books) -> Iterator[Breach]:
-    crashed = books.struck["actor crashes"] + books.struck["actor hangs"] > 0
+def exits_have_a_cause(entry: Exited, accounts: Accounts) -> Iterator[Breach]:
+    crashed = accounts.struck["actor crashes"] + accounts.struck["actor hangs"] > 0
     if entry.code != 0 and not (entry.code == RESTARTS_EXHAUSTED and crashed):
         yield entry.who, f"it exited with {entry.code}"

@@ -5,9 +5,9 @@ Change together with: `checks`, `payment.actors.ledger.store_state`, `payment.ac
 
 from collections.abc import Iterator
 
-from tests.simulation.books import Books
+from tests.simulation.accounts import Accounts
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import Readiness, Said, Told
+from tests.simulation.journal import Readiness, Replied, Said
 
 WITHIN_S = 10.0
 LOSSES_LIMIT = 6
@@ -18,15 +18,15 @@ OURS_ALONE = {"store refuses writes", "store refuses orders"}
 
 
 @step(Readiness, law="readiness is wrong of the store for ten seconds at most (F52)")
-def readiness_tells_the_truth(entry: Readiness, books: Books) -> Iterator[Breach]:
+def readiness_tells_the_truth(entry: Readiness, accounts: Accounts) -> Iterator[Breach]:
     """But for a process that stood still itself."""
-    if entry.up and "actor hangs" not in books.struck and not books.clock_jumped:
+    if entry.up and "actor hangs" not in accounts.struck and not accounts.clock_jumped:
         yield entry.who, f"it is ready, and the store is one that {entry.condition} for {WITHIN_S:g} s"
 
 
 @step(Said, law="an outage of the store is a few lines (F52)")
-def outages_are_a_few_lines(entry: Said, books: Books) -> Iterator[Breach]:
-    lines = books.lines[entry.who, entry.event]
+def outages_are_a_few_lines(entry: Said, accounts: Accounts) -> Iterator[Breach]:
+    lines = accounts.lines[entry.who, entry.event]
     lately = [at_s for at_s in lines if at_s > entry.at_s - WITHIN_S]
     if entry.event == "dependency_lost" and entry.fields.get("dependency") == "mongodb" and len(lately) >= LOSSES_LIMIT:
         yield entry.who, f"it has logged {len(lately) + 1} losses in {WITHIN_S:g} s"
@@ -37,10 +37,10 @@ def outages_are_a_few_lines(entry: Said, books: Books) -> Iterator[Breach]:
             yield entry.who, f"a line {entry.event} names no order or no reason: {entry.fields}"
 
 
-@step(Told, law="who is refused by the store hears that nothing was charged (F52)")
-def refusals_are_certain(entry: Told, books: Books) -> Iterator[Breach]:
+@step(Replied, law="who is refused by the store hears that nothing was charged (F52)")
+def refusals_are_certain(entry: Replied, accounts: Accounts) -> Iterator[Breach]:
     """Where the store refuses writes, and nothing else goes wrong, only what was written before may be unknown."""
-    struck, order = set(books.struck), books.orders.get(entry.order_id)
+    struck, order = set(accounts.struck), accounts.orders.get(entry.order_id)
     unknown = entry.status == 503 and b"outcome_unknown" in entry.body
     if unknown and struck and struck <= OURS_ALONE and (order is None or not order.attempts):
         yield entry.order_id, f"{entry.who} was told that the outcome is unknown"

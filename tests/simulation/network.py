@@ -155,10 +155,10 @@ class Network:
         self._listening: dict[str, Listening] = {}
         self._connections: dict[Connection, None] = {}
 
-    async def open_door(
+    async def open_acceptor(
         self, host: str | None, _port: int, connection: MakeConnection, clock: Clock, _logger: object
     ) -> Listening:
-        """As `payment.actors.http.acceptor.open_door`, for the process that asks."""
+        """As `payment.actors.http.acceptor.open_acceptor`, for the process that asks."""
         assert host is not None
         if host in self._listening:
             raise OSError(98, f"{host} is in use")

@@ -143,7 +143,7 @@ class Process:
             cards=lambda: SimCards(world, self),
             clock=self.clock,
             ids=SimIds(world.chances, self.name, self.incarnation),
-            open_door=world.network.open_door,
+            open_acceptor=world.network.open_acceptor,
         )
         service = Service(settings_of(self.name, world.plan.prepare), ports, self.limits, _NO_METRICS)
         self.service = service

@@ -8,7 +8,7 @@ Change together: what "at rest" means, and the laws that hold then (`checks`).
 from typing import TYPE_CHECKING
 
 from payment.core.order import AttemptState, Order, TaskKind
-from tests.simulation.books import tasks_of
+from tests.simulation.accounts import tasks_of
 from tests.simulation.clock import BEGINNING
 from tests.simulation.journal import Awake, Rests
 

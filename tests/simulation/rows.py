@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.simulation.books import Books
+from tests.simulation.accounts import Accounts
 from tests.simulation.journal import AnyEntry
 
-Moment = Callable[[Any, Books], bool]
+Moment = Callable[[Any, Accounts], bool]
 MOMENTS: defaultdict[type, list[tuple[str, Moment]]] = defaultdict(list)
 
 
@@ -29,12 +29,12 @@ def row(name: str, *entries: type) -> Callable[[Moment], Moment]:
 
 def rows_met(journal: Iterable[AnyEntry]) -> set[str]:
     """The rows of the fault table that a journal met."""
-    books, met = Books(), set()
+    accounts, met = Accounts(), set()
     for entry in journal:
         for name, moment in MOMENTS.get(type(entry), ()):
-            if name not in met and moment(entry, books):
+            if name not in met and moment(entry, accounts):
                 met.add(name)
-        books.note(entry)
+        accounts.note(entry)
     return met
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from payment.core.order import AttemptState, Order, TaskKind
 from payment.core.pending import publication
-from tests.simulation.books import Books, is_poison, stands_applied, tasks_of
+from tests.simulation.accounts import Accounts, is_poison, stands_applied, tasks_of
 from tests.simulation.journal import (
     Delivered,
     Killed,
@@ -28,9 +28,9 @@ def _is(holder: str | None, who: str) -> bool:
     return holder is not None and holder.partition("#")[0] == who
 
 
-def _confirming(books: Books, who: str) -> Iterator[tuple[str, int]]:
+def _confirming(accounts: Accounts, who: str) -> Iterator[tuple[str, int]]:
     """Attempts (order and number) whose confirm a process holds and that are not settled."""
-    for order in books.orders.values():
+    for order in accounts.orders.values():
         task = order.intent.task if order.intent else None
         if task is None or task.kind is not TaskKind.CONFIRM or not _is(task.holder, who):
             continue
@@ -39,9 +39,9 @@ def _confirming(books: Books, who: str) -> Iterator[tuple[str, int]]:
                 yield order.id, attempt.number
 
 
-def _publishing(books: Books, who: str) -> Iterator[str]:
+def _publishing(accounts: Accounts, who: str) -> Iterator[str]:
     """The message ids of events that a process is to publish and that are not marked as published."""
-    for order in books.orders.values():
+    for order in accounts.orders.values():
         for event in order.outbox:
             if order.payment and event.task and _is(event.task.holder, who):
                 yield publication(order, order.payment, event).message_id
@@ -52,66 +52,66 @@ def _writer(order: Order) -> str | None:
 
 
 @row("F03", Killed)
-def killed_before_the_intent(entry: Killed, books: Books) -> bool:
+def killed_before_the_intent(entry: Killed, accounts: Accounts) -> bool:
     """A process dies with a request in its hands of which the store knows nothing."""
-    asked = (each.asked for each in books.asked.values() if each.open and isinstance(each.asked, Pressed))
-    return any(each.process == entry.who and not books.attempts_of(each.order_id) for each in asked)
+    asked = (each.asked for each in accounts.asked.values() if each.open and isinstance(each.asked, Pressed))
+    return any(each.process == entry.who and not accounts.attempts_of(each.order_id) for each in asked)
 
 
 @row("F04", Killed)
-def killed_before_stripe(entry: Killed, books: Books) -> bool:
+def killed_before_stripe(entry: Killed, accounts: Accounts) -> bool:
     """A process dies with an attempt in the store whose confirm has not arrived at Stripe."""
-    return any(attempt not in books.confirms_arrived for attempt in _confirming(books, entry.who))
+    return any(attempt not in accounts.confirms_arrived for attempt in _confirming(accounts, entry.who))
 
 
 @row("F05", Killed)
-def killed_after_the_charge(entry: Killed, books: Books) -> bool:
+def killed_after_the_charge(entry: Killed, accounts: Accounts) -> bool:
     """A process dies after Stripe has charged and before the store says so."""
-    return any(books.charges_of(order_id) for order_id, _ in _confirming(books, entry.who))
+    return any(accounts.charges_of(order_id) for order_id, _ in _confirming(accounts, entry.who))
 
 
 @row("F06", Killed)
-def killed_before_the_publish(entry: Killed, books: Books) -> bool:
+def killed_before_the_publish(entry: Killed, accounts: Accounts) -> bool:
     """A process dies with an event on paper that is not on the bus."""
-    out = {each.message_id for each in books.outgoing}
-    return any(message_id not in out for message_id in _publishing(books, entry.who))
+    out = {each.message_id for each in accounts.outgoing}
+    return any(message_id not in out for message_id in _publishing(accounts, entry.who))
 
 
 @row("F07", Killed)
-def killed_after_the_publish(entry: Killed, books: Books) -> bool:
+def killed_after_the_publish(entry: Killed, accounts: Accounts) -> bool:
     """A process dies with an event on the bus that is not marked as published."""
-    out = {each.message_id for each in books.outgoing}
-    return any(message_id in out for message_id in _publishing(books, entry.who))
+    out = {each.message_id for each in accounts.outgoing}
+    return any(message_id in out for message_id in _publishing(accounts, entry.who))
 
 
 @row("F08", Delivered)
-def delivered_after_its_effect(entry: Delivered, books: Books) -> bool:
+def delivered_after_its_effect(entry: Delivered, accounts: Accounts) -> bool:
     """An event is delivered again after a process died, or an ack was lost, though its effect stands in the store."""
-    event = books.incoming.get((entry.subject, entry.sequence))
-    if event is None or entry.nth == 1 or is_poison(event) or not stands_applied(books, event):
+    event = accounts.incoming.get((entry.subject, entry.sequence))
+    if event is None or entry.nth == 1 or is_poison(event) or not stands_applied(accounts, event):
         return False
-    return books.ever_killed or "ack lost" in books.struck
+    return accounts.ever_killed or "ack lost" in accounts.struck
 
 
 @row("F32", Said)
-def an_actor_failed(entry: Said, _books: Books) -> bool:
+def an_actor_failed(entry: Said, _books: Accounts) -> bool:
     """The supervisor says that an actor crashed or hung."""
     return entry.event in ("actor_crashed", "actor_hung")
 
 
 @row("F33", Stopping)
-def stopped_mid_charge(entry: Stopping, books: Books) -> bool:
+def stopped_mid_charge(entry: Stopping, accounts: Accounts) -> bool:
     """SIGTERM while a charge of the process is with Stripe."""
-    return any(who == entry.who for who, _ in books.in_flight)
+    return any(who == entry.who for who, _ in accounts.in_flight)
 
 
 @row("F34", Woken)
-def woken_after_a_take_over(entry: Woken, books: Books) -> bool:
+def woken_after_a_take_over(entry: Woken, accounts: Accounts) -> bool:
     """A process wakes, and what it had in its hands another one has written since."""
-    since_s = books.paused.get(entry.who)
+    since_s = accounts.paused.get(entry.who)
     if since_s is None:
         return False
-    for revisions in books.revisions.values():
+    for revisions in accounts.revisions.values():
         before = [each for each in revisions if each.at_s <= since_s]
         others = [each for each in revisions if each.at_s > since_s and not _is(_writer(each.order), entry.who)]
         if before and others and _held_by(before[-1].order, entry.who):

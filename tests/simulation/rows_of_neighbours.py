@@ -5,145 +5,148 @@ Each docstring says what the moment is. Change together with: `rows`, the table 
 
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import AttemptState, Trigger
-from tests.simulation.books import Books, is_poison, order_of, stands_applied
+from tests.simulation.accounts import Accounts, is_poison, order_of, stands_applied
 from tests.simulation.faults_of_the_store import UNUSABLE
 from tests.simulation.journal import (
-    Buried,
+    DeadLetterKept,
     Delivered,
     Edited,
     Met,
     Pressed,
     Refused,
+    Replied,
     Said,
     Stored,
     Struck,
-    Told,
     Wrote,
 )
 from tests.simulation.rows import row
 
 
 @row("F01", Delivered)
-def created_again(entry: Delivered, books: Books) -> bool:
+def created_again(entry: Delivered, accounts: Accounts) -> bool:
     """An order:created is delivered whose order the store knows already."""
-    event = books.incoming.get((entry.subject, entry.sequence))
+    event = accounts.incoming.get((entry.subject, entry.sequence))
     return (
-        entry.subject == ORDER_CREATED and event is not None and not is_poison(event) and stands_applied(books, event)
+        entry.subject == ORDER_CREATED
+        and event is not None
+        and not is_poison(event)
+        and stands_applied(accounts, event)
     )
 
 
 @row("F02", Pressed)
-def two_at_once(entry: Pressed, books: Books) -> bool:
+def two_at_once(entry: Pressed, accounts: Accounts) -> bool:
     """A request comes while another one for the same order has no answer yet."""
-    return any(each.open for each in books.requests(entry.order_id))
+    return any(each.open for each in accounts.requests(entry.order_id))
 
 
 @row("F19", Pressed)
-def asked_after_the_cancel(entry: Pressed, books: Books) -> bool:
+def asked_after_the_cancel(entry: Pressed, accounts: Accounts) -> bool:
     """A request comes for an order that is cancelled and that nobody tried to pay before."""
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     return order is not None and order.cancelled and order.user_id is not None and not order.attempts
 
 
 @row("F21", Met)
-def cancelled_after_paid(entry: Met, _books: Books) -> bool:
+def cancelled_after_paid(entry: Met, _books: Accounts) -> bool:
     """A paid attempt meets the cancel."""
     return (entry.state, entry.trigger) == (AttemptState.PAID, Trigger.CANCELLED)
 
 
 @row("F22", Wrote)
-def cancelled_before_created(entry: Wrote, books: Books) -> bool:
+def cancelled_before_created(entry: Wrote, accounts: Accounts) -> bool:
     """Created comes to an order that a cancel announced."""
-    before = books.orders.get(entry.order.id)
+    before = accounts.orders.get(entry.order.id)
     return before is not None and before.cancelled and before.user_id is None and entry.order.user_id is not None
 
 
 @row("F25", Struck)
-def the_store_is_away(entry: Struck, _books: Books) -> bool:
+def the_store_is_away(entry: Struck, _books: Accounts) -> bool:
     """The store, or one of its answers to a read, is away."""
     return "F25" in entry.rows
 
 
 @row("F26", Wrote)
-def a_write_is_unanswered(entry: Wrote, _books: Books) -> bool:
+def a_write_is_unanswered(entry: Wrote, _books: Accounts) -> bool:
     """A write is applied, and its writer won't hear so."""
     return entry.lost_answer
 
 
 @row("F27", Wrote)
-def without_transactions(_entry: Wrote, _books: Books) -> bool:
+def without_transactions(_entry: Wrote, _books: Accounts) -> bool:
     """Any write: the store of the simulation has no transactions."""
     return True
 
 
 @row("F28", Struck)
-def unpublished_while_away(entry: Struck, books: Books) -> bool:
+def unpublished_while_away(entry: Struck, accounts: Accounts) -> bool:
     """The bus goes away, or loses a publish, while an event waits to be published."""
-    waits = any(event.published is None for order in books.orders.values() for event in order.outbox)
+    waits = any(event.published is None for order in accounts.orders.values() for event in order.outbox)
     return "F28" in entry.rows and waits
 
 
 @row("F29", Delivered)
-def the_ack_wait_is_over(entry: Delivered, books: Books) -> bool:
+def the_ack_wait_is_over(entry: Delivered, accounts: Accounts) -> bool:
     """An event is delivered again while who had it first still lives."""
-    return entry.nth > 1 and not books.ever_killed and "ack lost" not in books.struck
+    return entry.nth > 1 and not accounts.ever_killed and "ack lost" not in accounts.struck
 
 
-@row("F30", Buried)
-def poison(entry: Buried, books: Books) -> bool:
+@row("F30", DeadLetterKept)
+def poison(entry: DeadLetterKept, accounts: Accounts) -> bool:
     """An event that can't be applied is put away."""
-    return any(is_poison(each) and each.data == entry.data for each in books.incoming.values())
+    return any(is_poison(each) and each.data == entry.data for each in accounts.incoming.values())
 
 
 @row("F38", Wrote)
-def written_by_a_wrong_clock(entry: Wrote, books: Books) -> bool:
+def written_by_a_wrong_clock(entry: Wrote, accounts: Accounts) -> bool:
     """Something is written after a clock jumped and before it was put right."""
-    return books.clock_jumped and not books.resting
+    return accounts.clock_jumped and not accounts.resting
 
 
-@row("F39", Told)
-def too_many_requests(entry: Told, _books: Books) -> bool:
+@row("F39", Replied)
+def too_many_requests(entry: Replied, _books: Accounts) -> bool:
     """503: a mailbox is full."""
     return entry.status == 503 and b"too many requests" in entry.body.lower()
 
 
 @row("F52", Said)
-def the_store_is_no_use(entry: Said, books: Books) -> bool:
+def the_store_is_no_use(entry: Said, accounts: Accounts) -> bool:
     """A process loses a store that answers, and refuses writes, has no data, or comes and goes."""
     lost = entry.event == "dependency_lost" and entry.fields.get("dependency") == "mongodb"
-    return lost and any(fault in books.struck for fault in UNUSABLE)
+    return lost and any(fault in accounts.struck for fault in UNUSABLE)
 
 
 @row("F41", Struck)
-def a_document_is_refused(entry: Struck, _books: Books) -> bool:
+def a_document_is_refused(entry: Struck, _books: Accounts) -> bool:
     """The store refuses one document of a batch for good."""
     return "F41" in entry.rows
 
 
 @row("F42", Stored)
-def both_within_the_window(entry: Stored, books: Books) -> bool:
+def both_within_the_window(entry: Stored, accounts: Accounts) -> bool:
     """A payment's second event is stored within two minutes of its first."""
     if entry.subject in INCOMING_SUBJECTS or entry.dropped:
         return False
     return any(
         order_of(each) == order_of(entry) and each.subject != entry.subject and entry.at_s - each.at_s < 120
-        for each in books.outgoing
+        for each in accounts.outgoing
     )
 
 
 @row("F54", Refused)
-def an_event_is_refused(_entry: Refused, _books: Books) -> bool:
+def an_event_is_refused(_entry: Refused, _books: Accounts) -> bool:
     """An event of ours is not taken by a bus that is there."""
     return True
 
 
 @row("F43", Struck)
-def a_write_is_gone(entry: Struck, _books: Books) -> bool:
+def a_write_is_gone(entry: Struck, _books: Accounts) -> bool:
     """A write was sent, and the store does not hold it."""
     return "F43" in entry.rows
 
 
 @row("F50", Edited)
-def a_document_makes_no_sense(_entry: Edited, _books: Books) -> bool:
+def a_document_makes_no_sense(_entry: Edited, _books: Accounts) -> bool:
     """An operator has edited the document of an order that is stored."""
     return True

@@ -6,173 +6,173 @@ Each docstring says what the moment is. Change together with: `rows`, the table 
 from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState, Order, Trigger
 from payment.core.schedule import KEY_LIFE
-from tests.simulation.books import Books, seconds_of
+from tests.simulation.accounts import Accounts, seconds_of
 from tests.simulation.journal import (
     ConfirmedInBrowser,
-    DidByHand,
     IntentMoved,
     Met,
+    OperatorActed,
+    Replied,
     Restored,
     Said,
     StripeAnswered,
     StripeAsked,
-    Told,
     WentToBank,
     Wrote,
 )
 from tests.simulation.rows import row
 
 
-def _cancels(entry: Wrote, books: Books) -> Order | None:
+def _cancels(entry: Wrote, accounts: Accounts) -> Order | None:
     """The order as it was, where this write cancels it."""
-    before = books.orders.get(entry.order.id)
+    before = accounts.orders.get(entry.order.id)
     return before if entry.order.cancelled and before is not None and not before.cancelled else None
 
 
 @row("F09", StripeAnswered)
-def charged_without_an_answer(entry: StripeAnswered, books: Books) -> bool:
+def charged_without_an_answer(entry: StripeAnswered, accounts: Accounts) -> bool:
     """A confirm ends unclear, and Stripe has charged."""
-    return entry.kind == "confirm" and "Unclear" in entry.outcome and books.has_charged(entry.key or "")
+    return entry.kind == "confirm" and "Unclear" in entry.outcome and accounts.has_charged(entry.key or "")
 
 
 @row("F10", StripeAnswered)
-def not_charged_without_an_answer(entry: StripeAnswered, books: Books) -> bool:
+def not_charged_without_an_answer(entry: StripeAnswered, accounts: Accounts) -> bool:
     """A confirm ends unclear, and Stripe has not charged."""
-    return entry.kind == "confirm" and "Unclear" in entry.outcome and not books.has_charged(entry.key or "")
+    return entry.kind == "confirm" and "Unclear" in entry.outcome and not accounts.has_charged(entry.key or "")
 
 
 @row("F11", StripeAnswered)
-def an_answer_stalled(entry: StripeAnswered, books: Books) -> bool:
+def an_answer_stalled(entry: StripeAnswered, accounts: Accounts) -> bool:
     """A request with a key ends unclear after its answer began to stall."""
-    return bool(books.struck["answer of Stripe stalls"] and entry.key and "no whole answer" in entry.outcome)
+    return bool(accounts.struck["answer of Stripe stalls"] and entry.key and "no whole answer" in entry.outcome)
 
 
 @row("F12", StripeAnswered)
-def an_error_is_replayed(entry: StripeAnswered, _books: Books) -> bool:
+def an_error_is_replayed(entry: StripeAnswered, _books: Accounts) -> bool:
     """A 500 comes back for a key, as Stripe stored it."""
     return "stored=True" in entry.outcome
 
 
 @row("F13", StripeAnswered)
-def a_key_is_in_use(entry: StripeAnswered, _books: Books) -> bool:
+def a_key_is_in_use(entry: StripeAnswered, _books: Accounts) -> bool:
     """Stripe says that a request with the key is executing."""
     return "key_in_use" in entry.outcome.lower()
 
 
 @row("F14", StripeAnswered)
-def too_many(entry: StripeAnswered, _books: Books) -> bool:
+def too_many(entry: StripeAnswered, _books: Accounts) -> bool:
     """Stripe says 429 to a confirm."""
     return entry.kind == "confirm" and "RATE_LIMITED" in entry.outcome
 
 
 @row("F15", Wrote)
-def payable_after_a_decline(entry: Wrote, books: Books) -> bool:
+def payable_after_a_decline(entry: Wrote, accounts: Accounts) -> bool:
     """An attempt begins on an order on which one was declined."""
     states = [each.state for each in entry.order.attempts]
-    begins = len(states) > books.attempts_of(entry.order.id)
+    begins = len(states) > accounts.attempts_of(entry.order.id)
     return begins and AttemptState.DECLINED in states[:-1]
 
 
 @row("F17", Wrote)
-def a_key_is_too_old(entry: Wrote, books: Books) -> bool:
+def a_key_is_too_old(entry: Wrote, accounts: Accounts) -> bool:
     """An attempt is unsettled, and its key may not be sent any more."""
     order = entry.order
     born_s = [
-        books.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
+        accounts.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
     ]
     return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in born_s)
 
 
 @row("F18", StripeAsked)
-def a_confirm_lands_late(entry: StripeAsked, books: Books) -> bool:
+def a_confirm_lands_late(entry: StripeAsked, accounts: Accounts) -> bool:
     """A confirm arrives after its intent was cancelled."""
-    intent = books.intents.get(books.intent_confirmed_by(entry.key)) if entry.kind == "confirm" else None
+    intent = accounts.intents.get(accounts.intent_confirmed_by(entry.key)) if entry.kind == "confirm" else None
     return intent is not None and intent.status is IntentStatus.CANCELED
 
 
 @row("F20", Wrote)
-def cancelled_while_charging(entry: Wrote, books: Books) -> bool:
+def cancelled_while_charging(entry: Wrote, accounts: Accounts) -> bool:
     """The cancel is written while a confirm of the order is with Stripe."""
-    before = _cancels(entry, books)
-    return before is not None and any(books.order_of_key.get(key) == before.id for _, key in books.in_flight)
+    before = _cancels(entry, accounts)
+    return before is not None and any(accounts.order_of_key.get(key) == before.id for _, key in accounts.in_flight)
 
 
 @row("F23", StripeAnswered)
-def a_refund_is_unclear(entry: StripeAnswered, _books: Books) -> bool:
+def a_refund_is_unclear(entry: StripeAnswered, _books: Accounts) -> bool:
     """A refund ends unclear."""
     return entry.kind == "refund" and "Unclear" in entry.outcome
 
 
 @row("F24", Wrote)
-def cancelled_while_unknown(entry: Wrote, books: Books) -> bool:
+def cancelled_while_unknown(entry: Wrote, accounts: Accounts) -> bool:
     """The cancel is written while the outcome of an attempt is not known."""
-    before = _cancels(entry, books)
+    before = _cancels(entry, accounts)
     attempt = before.unsettled if before else None
     return attempt is not None and (attempt.sends > 1 or attempt.state is AttemptState.CANCELLING)
 
 
-@row("F35", Told)
-def an_amount_is_refused(entry: Told, _books: Books) -> bool:
+@row("F35", Replied)
+def an_amount_is_refused(entry: Replied, _books: Accounts) -> bool:
     """422."""
     return entry.status == 422
 
 
 @row("F36", StripeAnswered)
-def our_key_is_refused(entry: StripeAnswered, _books: Books) -> bool:
+def our_key_is_refused(entry: StripeAnswered, _books: Accounts) -> bool:
     """Stripe says 401 to a request with a key."""
     return entry.key is not None and "KEY_REFUSED" in entry.outcome
 
 
 @row("F44", Met)
-def a_refund_is_blocked(entry: Met, _books: Books) -> bool:
+def a_refund_is_blocked(entry: Met, _books: Accounts) -> bool:
     """Stripe does not give a charge back."""
     return entry.trigger is Trigger.REFUND_BLOCKED
 
 
 @row("F44", Met)
-def a_refund_has_failed(entry: Met, _books: Books) -> bool:
+def a_refund_has_failed(entry: Met, _books: Accounts) -> bool:
     """A charge that was given back is no longer; or the bank has given it back."""
     return entry.trigger in (Trigger.UNDONE, Trigger.DISPUTE_LOST)
 
 
 @row("F45", WentToBank)
-def a_customer_at_the_bank(entry: WentToBank, books: Books) -> bool:
+def a_customer_at_the_bank(entry: WentToBank, accounts: Accounts) -> bool:
     """A customer authenticates, and the order is charged by it."""
     return entry.completes and entry.status is IntentStatus.SUCCEEDED
 
 
 @row("F45", ConfirmedInBrowser)
-def a_browser_pays(entry: ConfirmedInBrowser, _books: Books) -> bool:
+def a_browser_pays(entry: ConfirmedInBrowser, _books: Accounts) -> bool:
     """A browser confirms by the secret with another card, and that one is charged."""
     return "SUCCEEDED" in entry.outcome
 
 
 @row("F46", IntentMoved)
-def an_exposed_intent_on_a_dead_order(entry: IntentMoved, books: Books) -> bool:
+def an_exposed_intent_on_a_dead_order(entry: IntentMoved, accounts: Accounts) -> bool:
     """An intent whose secret is out ends (canceled, or charged) when its order is cancelled or has expired."""
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     ends = entry.status in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
-    if order is None or not ends or entry.intent_id not in books.secrets_out:
+    if order is None or not ends or entry.intent_id not in accounts.secrets_out:
         return False
     return order.cancelled or (order.expires_at is not None and seconds_of(order.expires_at) < entry.at_s)
 
 
 @row("F47", Restored)
-def put_back_after_a_charge(entry: Restored, books: Books) -> bool:
+def put_back_after_a_charge(entry: Restored, accounts: Accounts) -> bool:
     """The store is put back to before an order was charged."""
     known = {each.charge_id for order in entry.orders for each in order.attempts}
-    return any(each.succeeded and each.charge_id not in known for each in books.charges.values())
+    return any(each.succeeded and each.charge_id not in known for each in accounts.charges.values())
 
 
 @row("F48", Said)
-def the_key_of_another_account(entry: Said, books: Books) -> bool:
+def the_key_of_another_account(entry: Said, accounts: Accounts) -> bool:
     """A process says that its key is another account's, while an attempt is not settled."""
-    unsettled = any(order.unsettled is not None for order in books.orders.values())
+    unsettled = any(order.unsettled is not None for order in accounts.orders.values())
     return entry.event == "account_mismatch" and unsettled
 
 
-@row("F49", DidByHand)
-def by_hand(entry: DidByHand, books: Books) -> bool:
+@row("F49", OperatorActed)
+def by_hand(entry: OperatorActed, accounts: Accounts) -> bool:
     """An operator cancels an intent, or gives a charge back, of an order whose attempt is not settled."""
-    order = books.orders.get(entry.order_id)
+    order = accounts.orders.get(entry.order_id)
     return order is not None and order.unsettled is not None

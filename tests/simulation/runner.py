@@ -98,7 +98,7 @@ def smallest(seed: int, violation: Violation) -> Plan:
     return shrunk(simulate(seed).plan, fails)
 
 
-def told(seed: int, plan: Plan | None = None) -> str:
+def reported(seed: int, plan: Plan | None = None) -> str:
     """The transcript of a seed, or of a plan of it."""
     outcome = simulate(seed, plan)
     return transcript(outcome.plan, outcome.journal, verdict(outcome))

@@ -16,7 +16,7 @@ from payment.core.account import BoundAccount
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 from tests.simulation.calls import Call, Reply
-from tests.simulation.journal import Buried, Wrote
+from tests.simulation.journal import DeadLetterKept, Wrote
 from tests.support.fakes.store import backlog_orders, by_payment, due_orders, encoded, orders_to_recheck
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ class SimStore:
         if self._world.is_on("store away"):
             raise StoreUnavailable("the store is away")
 
-    async def bury(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, message: DeadLetter) -> bool:
         def keep() -> bool:
-            if (name := self.database.keep(letter)) is not None:
-                told = (name, letter.subject, letter.data, letter.error)
-                self._world.journal.add(Buried(self._world.now_s, self._process.name, *told))
+            if (name := self.database.keep(message)) is not None:
+                reported = (name, message.subject, message.data, message.error)
+                self._world.journal.add(DeadLetterKept(self._world.now_s, self._process.name, *reported))
             return True
 
         return await self.read("store.bury", keep)
@@ -147,9 +147,9 @@ class SimStore:
         try:
             document = encoded(order)
         except (BSONError, OverflowError, UnicodeEncodeError):
-            return Committed.UNWRITABLE
-        if call.unwritable and first:
-            return Committed.UNWRITABLE
+            return Committed.REJECTED_DOCUMENT
+        if call.rejected_document and first:
+            return Committed.REJECTED_DOCUMENT
         if not self.database.replace(order, document):
             return Committed.CONFLICT
         self._world.wrote(Wrote(self._world.now_s, self._process.name, order, call.loses_answer))

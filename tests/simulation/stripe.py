@@ -36,8 +36,8 @@ from tests.simulation import before
 from tests.simulation.calls import Call, Reply
 from tests.simulation.journal import (
     BankDecided,
-    DidByHand,
     IntentMoved,
+    OperatorActed,
     StripeAnswered,
     StripeAsked,
     StripeCharged,
@@ -91,10 +91,10 @@ class SimStripe:
 
     def __init__(self, world: World, account: StripeAccount = ACCOUNT) -> None:
         self.account = account
-        self.books = FakeStripe(world.clock, changed=self._changed)
-        self.books.confirms_over_action = world.chances.next("confirms over action") < 0.5
-        self.books.stores_refusals = world.chances.next("stores refusals") < 0.5
-        self.books.refund_settles_after = self._refund_settles_after
+        self.accounts = FakeStripe(world.clock, changed=self._changed)
+        self.accounts.confirms_over_action = world.chances.next("confirms over action") < 0.5
+        self.accounts.stores_refusals = world.chances.next("stores refusals") < 0.5
+        self.accounts.refund_settles_after = self._refund_settles_after
         self._world = world
         self._executing: dict[str, None] = {}
         self.refused: dict[str, Refused] = {}
@@ -128,7 +128,7 @@ class SimStripe:
             return Obstacle.KEY_REFUSED
         if kind in ("create", "confirm") and self._world.is_on(f"stripe {kind} forbidden"):
             return Obstacle.KEY_REFUSED
-        if self._world.is_on("stripe 429") or not self.books.admits(kind, self._world.clock.monotonic()):
+        if self._world.is_on("stripe 429") or not self.accounts.admits(kind, self._world.clock.monotonic()):
             return Obstacle.RATE_LIMITED
         return None
 
@@ -149,11 +149,11 @@ class SimStripe:
                 self._disputed(what)
 
     def _refund_changed(self, refund: Refund) -> None:
-        self._tell_refund(refund.id, refund.charge_id, self.books.status_of(refund))
+        self._tell_refund(refund.id, refund.charge_id, self.accounts.status_of(refund))
         settles_s = (refund.settles_at - self._world.clock.now()).total_seconds()
         if settles_s > 0 and refund.ends != refund.begins:
             tell = partial(self._tell_refund, refund.id, refund.charge_id)
-            self._comes(settles_s + A_MOMENT_S, lambda: tell(self.books.status_of(refund)))
+            self._comes(settles_s + A_MOMENT_S, lambda: tell(self.accounts.status_of(refund)))
 
     def _refund_settles_after(self, status: str) -> timedelta:
         if status != "failed":
@@ -169,20 +169,20 @@ class SimStripe:
         world = self._world
         world.journal.add(BankDecided(world.now_s, "stripe", dispute.charge_id, dispute.status))
         world.changes += 1
-        charge = next(each for each in self.books.charges if each.id == dispute.charge_id)
+        charge = next(each for each in self.accounts.charges if each.id == dispute.charge_id)
         if dispute.status == OPEN and world.chances.next("bank decides") >= NEVER_DECIDED:
             decision = LOST if world.chances.next("bank's decision") < 0.6 else WON
             after_s = self._spread("dispute takes", BANK_DECIDES_AFTER_S)
-            self._comes(after_s, lambda: self.books.dispute(charge, decision))
+            self._comes(after_s, lambda: self.accounts.dispute(charge, decision))
         elif dispute.status == LOST and world.chances.next("bank decides anew") < DECIDED_ANEW:
             after_s = self._spread("decision stands", FAILS_AFTER_S)
-            self._comes(after_s, lambda: self.books.dispute(charge, WON))
+            self._comes(after_s, lambda: self.accounts.dispute(charge, WON))
 
     def blocks(self, attempt: Attempt) -> bool:
         """Whether nothing changes about a refund that is blocked: its bank does not decide, or its card is closed."""
-        charge = next(each for each in self.books.charges if each.id == attempt.charge_id)
-        if charge.dispute in (OPEN, LOST) or self.books.is_refunded(charge):
-            return charge.dispute == OPEN and not self.books.is_refunded(charge)
+        charge = next(each for each in self.accounts.charges if each.id == attempt.charge_id)
+        if charge.dispute in (OPEN, LOST) or self.accounts.is_refunded(charge):
+            return charge.dispute == OPEN and not self.accounts.is_refunded(charge)
         return attempt.refund is not None and attempt.refund.undone >= REFUNDS_UNDONE
 
     def _intent_changed(self, intent: PaymentIntent) -> None:
@@ -191,7 +191,7 @@ class SimStripe:
         world.journal.add(IntentMoved(world.now_s, "stripe", intent.id, *about, intent.status, intent.by))
         world.changes += 1
         if intent.status is IntentStatus.PROCESSING:
-            self._comes(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, lambda: self.books.settle(intent))
+            self._comes(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, lambda: self.accounts.settle(intent))
 
     def _comes(self, after_s: float, act: Callable[[], object]) -> None:
         at_s = self._world.now_s + after_s
@@ -206,7 +206,7 @@ class SimStripe:
 
     def charge_later(self, order_id: str, payment_id: str, after_s: float) -> None:
         """A request that release 0.1.0 sent lands."""
-        charge = self.books.charge_of_release_0_1_0
+        charge = self.accounts.charge_of_release_0_1_0
         self._comes(after_s, lambda: charge(order_id, payment_id, 1, before.AMOUNT, before.CURRENCY))
 
     def _tell_refund(self, refund_id: str, charge_id: str, status: str) -> None:
@@ -216,18 +216,18 @@ class SimStripe:
 
     def cancel_by_hand(self) -> None:
         """An operator cancels the last intent that is open."""
-        open_ones = [each for each in self.books.intents.values() if each.open]
+        open_ones = [each for each in self.accounts.intents.values() if each.open]
         if open_ones:
             self._by_hand("cancel", open_ones[-1].order_id, open_ones[-1].id)
-            self.books.cancel_by_hand(open_ones[-1].id)
+            self.accounts.cancel_by_hand(open_ones[-1].id)
 
     def refund_by_hand(self) -> None:
         """An operator gives the last charge back that was not given back yet."""
-        charges = [each for each in self.books.charges if self.books.kept_charges(each.order_id).count(each)]
-        charges = [each for each in charges if not self.books.is_disputed(each)]
+        charges = [each for each in self.accounts.charges if self.accounts.kept_charges(each.order_id).count(each)]
+        charges = [each for each in charges if not self.accounts.is_disputed(each)]
         if charges:
             self._by_hand("refund", charges[-1].order_id, charges[-1].id)
-            self.books.refund_by_hand(charges[-1].id)
+            self.accounts.refund_by_hand(charges[-1].id)
 
     def fail_a_refund_later(self, after_s: float) -> None:
         """A bank will return a refund. Nothing rests before, whether or not the service waits for it."""
@@ -235,19 +235,19 @@ class SimStripe:
 
     def fail_a_refund(self) -> None:
         """A bank returns the last refund that has succeeded."""
-        done = [each for each in self.books.refunds if self.books.status_of(each) == "succeeded"]
+        done = [each for each in self.accounts.refunds if self.accounts.status_of(each) == "succeeded"]
         if done:
-            self.books.fail_refund(done[-1])
+            self.accounts.fail_refund(done[-1])
 
     def dispute_a_charge(self) -> None:
         """A bank disputes the last charge that was not given back."""
-        kept = [each for each in self.books.charges if self.books.kept_charges(each.order_id).count(each)]
+        kept = [each for each in self.accounts.charges if self.accounts.kept_charges(each.order_id).count(each)]
         kept = [each for each in kept if not each.dispute]
         if kept:
-            self.books.dispute(kept[-1], OPEN)
+            self.accounts.dispute(kept[-1], OPEN)
 
     def _by_hand(self, what: str, order_id: str, name: str) -> None:
-        self._world.journal.add(DidByHand(self._world.now_s, "operator", what, order_id, name))
+        self._world.journal.add(OperatorActed(self._world.now_s, "operator", what, order_id, name))
 
 
 class About(Struct, frozen=True):
@@ -267,7 +267,7 @@ class SimCards:
         self._world = world
         self._process = process
         self._stripe = world.other_stripe if process.other_key else world.stripe
-        self._books = self._stripe.books
+        self._books = self._stripe.accounts
 
     async def create(self, intent: IntentReference) -> CreateOutcome:
         parts = (intent.amount, intent.currency, intent.order_id, intent.payment_id)

@@ -15,13 +15,14 @@ from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
     Acked,
     Awake,
-    Buried,
+    DeadLetterKept,
     Exited,
     IntentMoved,
     Met,
     Pressed,
     Readiness,
     Refused,
+    Replied,
     Said,
     Stored,
     StripeAnswered,
@@ -30,7 +31,6 @@ from tests.simulation.journal import (
     StripeRefunded,
     StripeSent,
     Struck,
-    Told,
     Wrote,
 )
 from tests.simulation.planted import (
@@ -289,12 +289,12 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "no ack before",
         lambda j: earlier(j, Acked, lambda e: e.subject == "order:cancelled", at(j, Stored, on("order:cancelled")) + 1),
     ),
-    "a poison is acknowledged and not kept": ("no ack before", lambda j: without(j, Buried)),
+    "a poison is acknowledged and not kept": ("no ack before", lambda j: without(j, DeadLetterKept)),
     "a good event is buried": (
         "only what can't be applied",
         lambda j: [
             *j[:-1],
-            Buried(9.0, "p1", "x", "order:cancelled", j[at(j, Stored, on("order:cancelled"))].data, "bad"),
+            DeadLetterKept(9.0, "p1", "x", "order:cancelled", j[at(j, Stored, on("order:cancelled"))].data, "bad"),
             j[-1],
         ],
     ),
@@ -343,7 +343,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: [
             Struck(0.1, "world", "store refuses writes", ("F52",), ""),
             Pressed(0.1, "c1", 99, "o9", "u1", "tok_visa", "p1"),
-            Told(0.2, "c1", 99, "o9", "u1", "tok_visa", 503, UNKNOWN_OUTCOME, 2),
+            Replied(0.2, "c1", 99, "o9", "u1", "tok_visa", 503, UNKNOWN_OUTCOME, 2),
             *j,
         ],
     ),
@@ -474,7 +474,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
             j[-1],
         ],
     ),
-    "a poison is lost": ("L4: every event", lambda j: without(without(j, Buried), Acked)),
+    "a poison is lost": ("L4: every event", lambda j: without(without(j, DeadLetterKept), Acked)),
     "a price is rounded": (
         "L4: an order costs",
         lambda j: [

@@ -11,7 +11,7 @@ from msgspec import structs
 from payment.core.order import AttemptState, CancelReason, OrderStatus
 from tests.simulation.checks import violations
 from tests.simulation.history import NOTHING_CHARGED
-from tests.simulation.journal import LeftUntold, Looked, Pressed, Saw, StripeAnswered, Struck, Told, Wrote
+from tests.simulation.journal import Looked, Pressed, Replied, Saw, StripeAnswered, Struck, Unanswered, Wrote
 from tests.simulation.planted import Journal, at, broken, changed, earlier, good, with_attempt, without
 
 EXPLAINED = "a reply is explained"
@@ -24,7 +24,7 @@ NOT_DENIED = "no attempt begins"
 DENIED = "L4: whoever was told that a card was not charged"
 
 
-def to(customer: str) -> Callable[[Told], bool]:
+def to(customer: str) -> Callable[[Replied], bool]:
     return lambda entry: entry.who == customer
 
 
@@ -32,8 +32,8 @@ def error(message: str, code: str = "unavailable", **more: str) -> bytes:
     return json.dumps({"id": "p", "errors": [{"message": message, "code": code} | more]}).encode()
 
 
-def told(customer: str, status: int, body: bytes) -> Callable[[Journal], Journal]:
-    return lambda journal: changed(journal, Told, to(customer), status=status, body=body)
+def reported(customer: str, status: int, body: bytes) -> Callable[[Journal], Journal]:
+    return lambda journal: changed(journal, Replied, to(customer), status=status, body=body)
 
 
 def pressed_before(journal: Journal, customer: str) -> int:
@@ -45,32 +45,35 @@ PAID_ELSEWHERE = b'{"id": "p", "orderId": "o1", "stripeId": "ch_77", "status": "
 PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "201 before its write": (
         EXPLAINED,
-        lambda j: earlier(j, Told, to("c1"), pressed_before(j, "c1") + 1),
+        lambda j: earlier(j, Replied, to("c1"), pressed_before(j, "c1") + 1),
     ),
-    "201 with another's charge": (EXPLAINED, told("c1", 201, PAID_ELSEWHERE)),
-    "201 again, where 200 is due": (EXPLAINED, lambda j: changed(j, Told, to("c1z"), status=201)),
-    "201 for a declined card": (EXPLAINED, lambda j: changed(j, Told, to("c3"), status=201, body=PAID_ELSEWHERE)),
+    "201 with another's charge": (EXPLAINED, reported("c1", 201, PAID_ELSEWHERE)),
+    "201 again, where 200 is due": (EXPLAINED, lambda j: changed(j, Replied, to("c1z"), status=201)),
+    "201 for a declined card": (EXPLAINED, lambda j: changed(j, Replied, to("c3"), status=201, body=PAID_ELSEWHERE)),
     "202 once it is settled": (
         EXPLAINED,
-        lambda j: changed(j, Told, to("c1z"), status=202, body=_pending_of(j, "c1z")),
+        lambda j: changed(j, Replied, to("c1z"), status=202, body=_pending_of(j, "c1z")),
     ),
     "402 for a card that was charged": (
         EXPLAINED,
-        told("c1", 402, error("Declined", "declined", decline_code="generic_decline")),
+        reported("c1", 402, error("Declined", "declined", decline_code="generic_decline")),
     ),
-    "402 with another decline": (EXPLAINED, told("c3", 402, error("Declined", "declined", decline_code="lost_card"))),
-    "400 for a good token": (EXPLAINED, told("c1", 400, error("No such token", field="token"))),
-    "403 to the owner": (EXPLAINED, told("c1", 403, error("The order belongs to somebody else"))),
-    "404 for an order that is there": (EXPLAINED, told("c1", 404, error("No such order"))),
+    "402 with another decline": (
+        EXPLAINED,
+        reported("c3", 402, error("Declined", "declined", decline_code="lost_card")),
+    ),
+    "400 for a good token": (EXPLAINED, reported("c1", 400, error("No such token", field="token"))),
+    "403 to the owner": (EXPLAINED, reported("c1", 403, error("The order belongs to somebody else"))),
+    "404 for an order that is there": (EXPLAINED, reported("c1", 404, error("No such order"))),
     "409 cancelled, before the cancel": (
         EXPLAINED,
-        told("c2", 409, error("The order has been cancelled", "order_cancelled")),
+        reported("c2", 409, error("The order has been cancelled", "order_cancelled")),
     ),
-    "409 expired, before its time": (EXPLAINED, told("c1", 409, error("The order has expired", "order_expired"))),
-    "409 paid, to who pays": (EXPLAINED, told("c1", 409, error("The order has already been paid", "already_paid"))),
+    "409 expired, before its time": (EXPLAINED, reported("c1", 409, error("The order has expired", "order_expired"))),
+    "409 paid, to who pays": (EXPLAINED, reported("c1", 409, error("The order has already been paid", "already_paid"))),
     "409 under way, with nothing under way": (
         EXPLAINED,
-        told("c1z", 409, error("Another attempt to pay this order is not settled yet", "under_way")),
+        reported("c1z", 409, error("Another attempt to pay this order is not settled yet", "under_way")),
     ),
     "a secret that is another intent's": (EXPLAINED, lambda j: _with_secret(j, "c4", "pi_1_secret_x")),
     "a secret for a client that can't authenticate": (
@@ -95,18 +98,18 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "nothing was charged, while a card gave way": (GIVING_WAY, lambda j: _gave_way(j)),
     "authentication_required for a card that was declined": (
         EXPLAINED,
-        told("c3", 402, error("Declined", "authentication_required", decline_code="authentication_required")),
+        reported("c3", 402, error("Declined", "authentication_required", decline_code="authentication_required")),
     ),
-    "422 for a good amount": (EXPLAINED, told("c1", 422, error("The order's amount can't be charged"))),
-    "429 on a first attempt": (EXPLAINED, told("c1", 429, error("Too many attempts to pay this order"))),
-    "503 without a word of what is known": (EXPLAINED, told("c1", 503, error("Later"))),
-    "500": (EXPLAINED, told("c1", 500, error("Something went wrong on our side; outcome unknown"))),
+    "422 for a good amount": (EXPLAINED, reported("c1", 422, error("The order's amount can't be charged"))),
+    "429 on a first attempt": (EXPLAINED, reported("c1", 429, error("Too many attempts to pay this order"))),
+    "503 without a word of what is known": (EXPLAINED, reported("c1", 503, error("Later"))),
+    "500": (EXPLAINED, reported("c1", 500, error("Something went wrong on our side; outcome unknown"))),
     "nothing was charged, and then it is": (
         NOT_DENIED,
-        told("c2", 503, error("The database can't be reached; nothing was charged by this request")),
+        reported("c2", 503, error("The database can't be reached; nothing was charged by this request")),
     ),
     "a charge that nobody asked for": (NOT_DENIED, lambda j: without(j, Pressed, lambda e: e.who == "c3z")),
-    "a card is denied and kept": (DENIED, told("c1", 402, error("Declined", "declined", decline_code="lost_card"))),
+    "a card is denied and kept": (DENIED, reported("c1", 402, error("Declined", "declined", decline_code="lost_card"))),
     "a paid order is seen as declined": (SEEN, lambda j: _seen(j, "c1", "declined")),
     "a payment is seen by a stranger": (SEEN, lambda j: changed(j, Saw, lambda _: True, user="u2")),
     "a payment is hidden from its owner": (SEEN, lambda j: changed(j, Saw, lambda _: True, status=404)),
@@ -119,21 +122,21 @@ def _gave_way(journal: Journal) -> Journal:
     entry, pressed = journal[number], journal[at(journal, Pressed, lambda e: e.who == "c5")]
     superseded = with_attempt(entry.order, 1, cancel_reason=CancelReason.SUPERSEDED)
     journal[number] = structs.replace(entry, order=structs.replace(superseded, status=OrderStatus.CREATED))
-    told = Told(entry.at_s, "c5", 99, "o5", "u1", "tok_amex", 503, error(f"Away; {NOTHING_CHARGED}"), 1)
-    journal.insert(number + 1, told)
+    reported = Replied(entry.at_s, "c5", 99, "o5", "u1", "tok_amex", 503, error(f"Away; {NOTHING_CHARGED}"), 1)
+    journal.insert(number + 1, reported)
     journal.insert(number, structs.replace(pressed, at_s=entry.at_s, request_no=99, token="tok_amex"))
     return journal
 
 
 def _with_secret(journal: Journal, customer: str, secret: str) -> Journal:
-    body = json.loads(journal[at(journal, Told, to(customer))].body) | {"clientSecret": secret}
-    return changed(journal, Told, to(customer), body=json.dumps(body).encode())
+    body = json.loads(journal[at(journal, Replied, to(customer))].body) | {"clientSecret": secret}
+    return changed(journal, Replied, to(customer), body=json.dumps(body).encode())
 
 
 def _secret_again(journal: Journal, customer: str) -> Journal:
     """With the last answer to a customer in place of the first one, which had the secret."""
-    first = journal[at(journal, Told, to(customer))]
-    number = max(n for n, entry in enumerate(journal) if isinstance(entry, Told) and entry.who == customer)
+    first = journal[at(journal, Replied, to(customer))]
+    number = max(n for n, entry in enumerate(journal) if isinstance(entry, Replied) and entry.who == customer)
     journal[number] = structs.replace(journal[number], status=first.status, body=first.body)
     return journal
 
@@ -146,7 +149,7 @@ def _moved_to_the_end(journal: Journal, customer: str) -> Journal:
 
 
 def _pending_of(journal: Journal, customer: str) -> bytes:
-    body = json.loads(journal[at(journal, Told, to(customer))].body)
+    body = json.loads(journal[at(journal, Replied, to(customer))].body)
     return json.dumps({"id": body["id"], "orderId": body["orderId"], "status": "pending"}).encode()
 
 
@@ -161,7 +164,7 @@ def test_an_answer_that_nothing_explains_is_caught(law: str, plant: Callable[[Jo
     """Each status of the contract, said where the store never said so."""
     journal = plant(good())
     pressed = {entry.request_no for entry in journal if isinstance(entry, Pressed)}
-    posts = [entry for entry in journal if not isinstance(entry, Told) or entry.request_no in pressed]
+    posts = [entry for entry in journal if not isinstance(entry, Replied) or entry.request_no in pressed]
     assert any(each.startswith(law) for each in broken(posts))
 
 
@@ -176,8 +179,8 @@ def test_by_a_clock_that_was_put_back_an_expired_order_is_alive(expired: str) ->
 def test_an_answer_may_be_as_old_as_its_question() -> None:
     """A reply that was true when it was asked is explained, though the order was paid before it arrived."""
     journal = good()
-    answer = journal.pop(at(journal, Told, to("c1")))
-    pending = changed([answer], Told, to("c1"), status=202, body=_pending_of(good(), "c1"))[0]
+    answer = journal.pop(at(journal, Replied, to("c1")))
+    pending = changed([answer], Replied, to("c1"), status=202, body=_pending_of(good(), "c1"))[0]
     journal.insert(len(journal) - 1, pending)
     assert not any(each.startswith(EXPLAINED) for each in broken(journal))
 
@@ -193,22 +196,22 @@ def test_an_answer_may_not_be_older_than_its_question() -> None:
         if entry.order.attempts[0].state is AttemptState.PAID
     )
     assert paid < pressed
-    changed(journal, Told, to("c1z"), status=202, body=_pending_of(journal, "c1z"))
+    changed(journal, Replied, to("c1z"), status=202, body=_pending_of(journal, "c1z"))
     assert any(each.startswith(EXPLAINED) for each in broken(journal))
 
 
 def test_who_heard_nothing_explains_an_attempt() -> None:
     """A request whose connection broke may well have begun one."""
     journal = good()
-    number = at(journal, Told, to("c2"))
+    number = at(journal, Replied, to("c2"))
     answer = journal[number]
-    journal[number] = LeftUntold(answer.at_s, "c2", answer.request_no, "connection reset")
+    journal[number] = Unanswered(answer.at_s, "c2", answer.request_no, "connection reset")
     assert not any(each.startswith(NOT_DENIED) for each in broken(journal))
 
 
 def test_a_violation_names_customer_answer_and_revisions() -> None:
     """Who reads it sees what contradicts what, without the transcript."""
-    journal = told("c1", 404, error("No such order"))(good())
+    journal = reported("c1", 404, error("No such order"))(good())
     words = next(str(each) for each in violations(journal) if each.law.startswith(EXPLAINED))
     assert "c1 was told 404" in words
     assert "1 confirming" in words

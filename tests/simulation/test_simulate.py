@@ -17,11 +17,12 @@ from tests.simulation.draw import draw
 from tests.simulation.frozen import frozen
 from tests.simulation.journal import (
     AnyEntry,
-    DidByHand,
     Exited,
     IntentMoved,
     Killed,
+    OperatorActed,
     Paused,
+    Replied,
     Restored,
     Rests,
     Said,
@@ -31,7 +32,6 @@ from tests.simulation.journal import (
     StripeCharged,
     StripeRefunded,
     StripeSent,
-    Told,
     WentToBank,
     Woken,
     Wrote,
@@ -84,7 +84,7 @@ def names(journal: list[AnyEntry], *kinds: type[AnyEntry]) -> list[str]:
 
 
 def statuses(journal: list[AnyEntry]) -> list[int]:
-    return [entry.status for entry in journal if isinstance(entry, Told)]
+    return [entry.status for entry in journal if isinstance(entry, Replied)]
 
 
 def test_an_undisturbed_order_is_paid_and_told() -> None:
@@ -234,7 +234,7 @@ def test_an_operator_cancels_an_intent() -> None:
     outcome = simulate(
         7, asked_by_the_bank("", Strike("intent cancelled in the dashboard", on="stripe.confirm", nth=1, amount=1.0))
     )
-    assert len(of(outcome.journal, DidByHand)) == 1
+    assert len(of(outcome.journal, OperatorActed)) == 1
     assert statuses(outcome.journal)[-1] == 402
 
 

@@ -18,7 +18,7 @@ from tests.simulation.journal import Killed, Met, StripeCharged
 from tests.simulation.planted import at, good
 from tests.simulation.reach import ALL_ROWS, ELSEWHERE, UNMET_PAIRS, Reach, last_report
 from tests.simulation.rows import EXPRESSED, MOMENTS, rows_met
-from tests.simulation.runner import run_chunk, run_seeds, smallest, told, verdict
+from tests.simulation.runner import reported, run_chunk, run_seeds, smallest, verdict
 from tests.simulation.simulate import simulate
 
 SEEDS = 60
@@ -58,8 +58,8 @@ def test_a_planted_wrong_is_found_made_small_and_told() -> None:
     with prices_are_a_cent_too_high():
         seed, violation = next((seed, each) for seed in range(50) if (each := verdict(simulate(seed))) is not None)
         plan = smallest(seed, violation)
-        text = told(seed, plan)
-        assert text == told(seed, plan)
+        text = reported(seed, plan)
+        assert text == reported(seed, plan)
     assert len(plan.orders) == 1
     assert plan.strikes == ()
     assert plan.orders[0].presses == ()

@@ -15,22 +15,22 @@ from tests.simulation.journal import (
     AnyEntry,
     Awake,
     BankDecided,
-    Buried,
     ConfirmedInBrowser,
+    DeadLetterKept,
     Delivered,
-    DidByHand,
     Edited,
     Exited,
     IntentMoved,
     Killed,
-    LeftUntold,
     Looked,
     Met,
+    OperatorActed,
     Paused,
     Postponed,
     Pressed,
     Readiness,
     Refused,
+    Replied,
     Restored,
     Rests,
     Said,
@@ -44,7 +44,7 @@ from tests.simulation.journal import (
     StripeRefunded,
     StripeSent,
     Struck,
-    Told,
+    Unanswered,
     WentToBank,
     Woken,
     Wrote,
@@ -88,7 +88,7 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return "THE STORE IS PUT BACK: " + (" | ".join(_order(order) for order in entry.orders) or "it is empty")
         case Edited():
             return f"EDITS the document of {entry.order_id}: it is no order any more"
-        case Buried():
+        case DeadLetterKept():
             return f"the store keeps the dead letter {entry.identity}: {entry.error}"
         case StripeSent():
             return f"sends to Stripe: {entry.kind} {entry.order_id} {entry.key or ''}".rstrip()
@@ -107,7 +107,7 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"GIVES BACK {entry.charge_id}: {entry.refund_id} {entry.status}"
         case BankDecided():
             return f"DISPUTES {entry.charge_id}: {entry.status}"
-        case DidByHand():
+        case OperatorActed():
             return f"does by hand: {entry.what} {entry.id} of {entry.order_id}"
         case WentToBank():
             how = "completes" if entry.completes else "fails"
@@ -130,10 +130,10 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
                 f"POST {entry.request_no} to {entry.process}: pay {entry.order_id} with {entry.token} as {entry.user}"
                 + (", who can authenticate" if entry.authenticates else "")
             )
-        case Told():
+        case Replied():
             later = f", Retry-After {entry.retry_after_s}" if entry.retry_after_s is not None else ""
             return f"is told on POST {entry.request_no}: {entry.status}{later} {_text(entry.body)}"
-        case LeftUntold():
+        case Unanswered():
             return f"hears nothing on request {entry.request_no}: {entry.reason}"
         case Looked():
             by = entry.payment_id or f"of {entry.order_id}"

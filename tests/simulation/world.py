@@ -284,7 +284,7 @@ class World:
         error = fields.pop("exc_info", None)
         plain = {name: value if type(value) in PLAIN else str(value) for name, value in fields.items()}
         if isinstance(error, BaseException):
-            plain["exception"] = told(error)
+            plain["exception"] = reported(error)
         self.journal.add(Said(self.now_s, self.loop.current.name, level, event, plain))
 
     def uncaught(self, context: dict[str, Any], name: str | None = None) -> None:
@@ -292,7 +292,7 @@ class World:
         fields: dict[str, Any] = {"message": ADDRESS.sub("0x", str(context.get("message", "")))}
         error = context.get("exception")
         if error is not None:
-            fields["exception"] = told(error)
+            fields["exception"] = reported(error)
         self.journal.add(Said(self.now_s, name or self.loop.current.name, "critical", "uncaught_exception", fields))
 
 
@@ -313,7 +313,7 @@ QUIET = frozenset(
 """Calls that an idle process makes again and again."""
 
 
-def told(error: BaseException) -> str:
+def reported(error: BaseException) -> str:
     """An exception with its traceback; of one that the simulation itself raised its words do."""
     if isinstance(error, Surprise):
         return f"Surprise: {error}"

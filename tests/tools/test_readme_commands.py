@@ -20,7 +20,7 @@ import nats
 import pytest
 
 from payment.devstack.home import Home
-from payment.devstack.servers import Server
+from payment.devstack.servers import ServerProgram
 from tests.support.servers.process import free_port
 from tests.support.servers.requirements import require_program
 from tests.tools.readme_blocks import block, command_blocks, readme_blocks
@@ -93,9 +93,9 @@ class Clone:
         state = Home(self.path / ".embedded").read_state()
         assert state is not None
         return {
-            "NATS_URL": f"nats://127.0.0.1:{state.ports[Server.NATS]}",
-            "MONGO_URL": f"mongodb://127.0.0.1:{state.ports[Server.MONGO]}/payment",
-            "STRIPE_API_BASE": f"http://127.0.0.1:{state.ports[Server.STRIPE]}",
+            "NATS_URL": f"nats://127.0.0.1:{state.ports[ServerProgram.NATS]}",
+            "MONGO_URL": f"mongodb://127.0.0.1:{state.ports[ServerProgram.MONGO]}/payment",
+            "STRIPE_API_BASE": f"http://127.0.0.1:{state.ports[ServerProgram.STRIPE]}",
         }
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from payment import healthcheck
-from payment.healthcheck import Answer, ask, main
+from payment.healthcheck import HealthAnswer, ask, main
 
 ROOT = Path(__file__).parents[2]
 ALIVE = b'HTTP/1.1 200 OK\r\nServer: payment\r\nContent-Length: 18\r\n\r\n{"status":"alive"}'
@@ -69,9 +69,9 @@ def test_a_blank_port_is_the_default_one(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_another_programs_answer_is_not_ours() -> None:
     with answering(FOREIGN) as port:
-        assert ask("127.0.0.1", port) == Answer(200, False, "<html>")
+        assert ask("127.0.0.1", port) == HealthAnswer(200, False, "<html>")
     with answering(ALIVE) as port:
-        assert ask("127.0.0.1", port) == Answer(200, True, '{"status":"alive"}')
+        assert ask("127.0.0.1", port) == HealthAnswer(200, True, '{"status":"alive"}')
 
 
 def test_a_server_that_never_answers_is_not_waited_for() -> None:

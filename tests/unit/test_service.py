@@ -51,7 +51,7 @@ def test_every_secret_of_the_settings_is_masked_in_the_log() -> None:
     assert {"not-so-secret", "sk_test_nothing"} <= set(secrets_of(SETTINGS))
 
 
-class House:
+class ServiceStack:
     """One process over fakes, running."""
 
     def __init__(self) -> None:
@@ -88,36 +88,36 @@ class House:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.clock.until(lambda: house.service.supervisor.ready)
-    await house.clock.settle()
-    yield house
-    house.stop.set()
-    await house.clock.until(house.running.done)
-    assert house.running.result() == 0
+async def stack() -> AsyncIterator[ServiceStack]:
+    stack = ServiceStack()
+    await stack.clock.until(lambda: stack.service.supervisor.ready)
+    await stack.clock.settle()
+    yield stack
+    stack.stop.set()
+    await stack.clock.until(stack.running.done)
+    assert stack.running.result() == 0
 
 
-async def test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process(house: House) -> None:
+async def test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process(stack: ServiceStack) -> None:
     """F32: what its predecessor had in hand, nobody knows the fate of: it must not look like its own."""
-    await house.created("o1")
-    house.crash_at_the_next_write()
-    await house.created("o2")
-    await house.clock.until(lambda: house.store.database.get("o2") is not None)
-    assert house.writer("o2") != house.writer("o1")
-    assert {house.writer(each).partition("#")[0] for each in ("o1", "o2")} == {"web-1"}
+    await stack.created("o1")
+    stack.crash_at_the_next_write()
+    await stack.created("o2")
+    await stack.clock.until(lambda: stack.store.database.get("o2") is not None)
+    assert stack.writer("o2") != stack.writer("o1")
+    assert {stack.writer(each).partition("#")[0] for each in ("o1", "o2")} == {"web-1"}
 
 
-async def test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one(house: House) -> None:
+async def test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one(stack: ServiceStack) -> None:
     """F32: the mailbox outlives its reader; nothing in it has to be brought again."""
-    house.crash_at_the_next_write()
-    await house.created("o1")
-    assert not house.service.supervisor.ready
-    await house.created("o2")
-    assert house.store.database.get("o2") is None
-    await house.clock.until(lambda: house.service.supervisor.ready)
-    await house.clock.settle()
-    assert house.store.database.get("o2") is not None
+    stack.crash_at_the_next_write()
+    await stack.created("o1")
+    assert not stack.service.supervisor.ready
+    await stack.created("o2")
+    assert stack.store.database.get("o2") is None
+    await stack.clock.until(lambda: stack.service.supervisor.ready)
+    await stack.clock.settle()
+    assert stack.store.database.get("o2") is not None
 
 
 async def test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is() -> None:

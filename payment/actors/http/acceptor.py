@@ -59,10 +59,10 @@ class Entrance(Protocol):
 
 
 Opening = Callable[[str | None, int, MakeConnection, Clock, FilteringBoundLogger], Awaitable[Entrance]]
-"""As `open_door`. A simulation has a network of its own."""
+"""As `open_acceptor`. A simulation has a network of its own."""
 
 
-async def open_door(
+async def open_acceptor(
     host: str | None,
     port: int,
     connection: MakeConnection,
@@ -70,33 +70,33 @@ async def open_door(
     logger: FilteringBoundLogger,
     accepted_max: int = ACCEPTED_MAX,
 ) -> Entrance:
-    """Listen and accept, from now on. `host` None: every interface. `accepted_max`: see `Door`.
+    """Listen and accept, from now on. `host` None: every interface. `accepted_max`: see `Acceptor`.
 
     Raises:
         OSError: the port is taken or may not be had, or there is no such host.
     """
-    door = Door(await listen(host, port), connection, clock, logger, accepted_max)
-    door.open()
-    return door
+    acceptor = Acceptor(await listen(host, port), connection, clock, logger, accepted_max)
+    acceptor.open()
+    return acceptor
 
 
-def open_door_on(listening: list[socket.socket], accepted_max: int = ACCEPTED_MAX) -> Opening:
-    """As `open_door`, the first time on sockets that listen already: nothing is started where that is impossible."""
+def open_acceptor_on(listening: list[socket.socket], accepted_max: int = ACCEPTED_MAX) -> Opening:
+    """As `open_acceptor`, first on sockets that listen already: nothing is started where that is impossible."""
     ready = [listening]
 
     async def opening(
         host: str | None, port: int, connection: MakeConnection, clock: Clock, logger: FilteringBoundLogger
     ) -> Entrance:
         if not ready:
-            return await open_door(host, port, connection, clock, logger, accepted_max)
-        door = Door(ready.pop(), connection, clock, logger, accepted_max)
-        door.open()
-        return door
+            return await open_acceptor(host, port, connection, clock, logger, accepted_max)
+        acceptor = Acceptor(ready.pop(), connection, clock, logger, accepted_max)
+        acceptor.open()
+        return acceptor
 
     return opening
 
 
-class Door:
+class Acceptor:
     """The real entrance, open from `open` to `close`."""
 
     def __init__(

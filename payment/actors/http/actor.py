@@ -3,7 +3,7 @@
 Its mailbox holds nothing: its input are connections. It owns the listening socket, the connections and every request
 under way. It knows nothing of MongoDB or Stripe, and must never read more into a reply than the reply says.
 
-    request ──▶ authenticate ──▶ parse ──▶ ChargeAsked, PaymentAsked ──▶ ledger
+    request ──▶ authenticate ──▶ parse ──▶ ChargeOrder, GetPayment ──▶ ledger
             ◀── payment.actors.http.responses  ◀──────── the message's future ◀──
 
 A client that disconnects ends nothing: the message stays, and the same request finds its outcome. An unexpected
@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from payment.actors.http.acceptor import Entrance, Opening
-from payment.actors.http.auth import Identity, NotAuthenticated, authenticate
-from payment.actors.http.body import Refused, read_body
+from payment.actors.http.auth import AuthenticatedUser, NotAuthenticated, authenticate
+from payment.actors.http.body import BodyRefused, read_body
 from payment.actors.http.connection_limit import CONNECTIONS_MAX
 from payment.actors.http.connections import (
     REQUEST_ID,
@@ -32,12 +32,12 @@ from payment.actors.http.connections import (
     Listener,
 )
 from payment.actors.http.operations import OpsPages
-from payment.actors.http.pending_requests import WaitingRoom
+from payment.actors.http.pending_requests import PendingRequests
 from payment.actors.http.raw_bytes import answer_bytes
 from payment.actors.http.refusal_log import RefusalLog
 from payment.actors.http.rejection_log import Rejections
-from payment.actors.http.request_context import Seen, route_of
-from payment.actors.http.request_queue import Line
+from payment.actors.http.request_context import RequestContext, route_of
+from payment.actors.http.request_queue import RequestQueue
 from payment.actors.http.requests import BadRequest, parse_charge, parse_order_query
 from payment.actors.http.responses import (
     PAYMENTS_PATH,
@@ -53,11 +53,11 @@ from payment.actors.http.responses import (
 from payment.actors.http.routes import OTHER, Operation, is_payment_id
 from payment.actors.http.signatures import SIGNATURES_HINT, WRONG_SIGNATURES, Signatures
 from payment.actors.messages import (
-    Answer,
-    ChargeAsked,
-    LedgerLetter,
-    PaymentAnswer,
-    PaymentAsked,
+    ChargeOrder,
+    ChargeReply,
+    GetPayment,
+    LedgerMessage,
+    PaymentReply,
 )
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
@@ -103,7 +103,7 @@ class HandlerCrashed(Exception):
     """A request's handler raised an unexpected exception. The cause is attached; the text is fit for a log."""
 
 
-_SEEN = web.RequestKey("seen", Seen)
+_SEEN = web.RequestKey("seen", RequestContext)
 
 _BUSY = Unavailable(Unavailability.BUSY)
 _SHED = charge_answer(_BUSY, write_sent=False)
@@ -119,7 +119,7 @@ class HttpActor(Actor[Never]):
         self,
         config: HttpConfig,
         mailbox: Mailbox[Never],
-        ledger: Mailbox[LedgerLetter],
+        ledger: Mailbox[LedgerMessage],
         estimate: QueueEstimate,
         clock: Clock,
         ids: Ids,
@@ -127,10 +127,10 @@ class HttpActor(Actor[Never]):
         metrics: Metrics,
         logger: FilteringBoundLogger,
         stuck: Callable[[], list[str]],
-        open_door: Opening,
+        open_acceptor: Opening,
     ) -> None:
         super().__init__("http", mailbox, clock)
-        self._open_door = open_door
+        self._open_acceptor = open_acceptor
         self._config = config
         self._ids = ids
         self._health = health
@@ -139,16 +139,18 @@ class HttpActor(Actor[Never]):
         self._jwt_keys = tuple(key.reveal() for key in config.jwt_keys)
         self._signatures = Signatures()
         self._rejections = Rejections(logger)
-        self._door: Entrance | None = None
+        self._acceptor: Entrance | None = None
         self._listener: Listener | None = None
-        self._waiting = WaitingRoom(ledger, estimate, clock)
+        self._waiting = PendingRequests(ledger, estimate, clock)
         self._refusals = RefusalLog(clock, metrics, logger)
         self._crash: asyncio.Future[Never] | None = None
         self._draining = False
         waiting = self._waiting
-        self._line = Line(clock, waiting.behind_s, waiting.room_before_stripe, self._unheard_since, self._listened_at)
+        self._line = RequestQueue(
+            clock, waiting.behind_s, waiting.room_before_stripe, self._unheard_since, self._listened_at
+        )
         self._ops = OpsPages(config.ops_key, clock, health, metrics, stuck, self._line.__len__)
-        self._handlers: dict[Operation, Callable[[web.BaseRequest, Seen], Awaitable[Rendered]]] = {
+        self._handlers: dict[Operation, Callable[[web.BaseRequest, RequestContext], Awaitable[Rendered]]] = {
             Operation.CHARGE: self._charge,
             Operation.SHOW_PAYMENT: self._show_payment,
             Operation.FIND_PAYMENT: self._find_payment,
@@ -161,7 +163,7 @@ class HttpActor(Actor[Never]):
     @property
     def port(self) -> int:
         """The port of the listening socket, once `setup` has returned."""
-        return self._config.port if self._door is None else self._door.port
+        return self._config.port if self._acceptor is None else self._acceptor.port
 
     # Lifecycle.
 
@@ -175,7 +177,9 @@ class HttpActor(Actor[Never]):
         self._listener = Listener(
             self._serve, self._failed, self._line, self._refusal, self._no_room, config.connections_max
         )
-        self._door = await self._open_door(config.host, config.port, self._listener.connection, self.clock, self._log)
+        self._acceptor = await self._open_acceptor(
+            config.host, config.port, self._listener.connection, self.clock, self._log
+        )
         self._health.mark_up(Dependency.HTTP)
 
     async def receive(self, item: Never) -> None:
@@ -191,14 +195,14 @@ class HttpActor(Actor[Never]):
         self._line.disband()
         self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
-        await self._shut_door()
+        await self._close_acceptor()
 
     async def teardown(self) -> None:
-        """Answer every pending request, write the answers out, and close every connection."""
+        """ChargeReply every pending request, write the answers out, and close every connection."""
         self._line.close_for(0.0)
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
         self._draining = True
-        await self._shut_door()
+        await self._close_acceptor()
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
@@ -206,15 +210,15 @@ class HttpActor(Actor[Never]):
             self._health.mark_down(Dependency.HTTP, "the HTTP server has stopped")
 
     def _unheard_since(self) -> float:
-        return math.inf if self._door is None else self._door.unheard_since()
+        return math.inf if self._acceptor is None else self._acceptor.unheard_since()
 
     def _listened_at(self) -> float:
-        return self.clock.monotonic() if self._door is None else self._door.listened_at()
+        return self.clock.monotonic() if self._acceptor is None else self._acceptor.listened_at()
 
-    async def _shut_door(self) -> None:
-        if self._door is not None:
-            await self._door.close()
-            self._door = None
+    async def _close_acceptor(self) -> None:
+        if self._acceptor is not None:
+            await self._acceptor.close()
+            self._acceptor = None
 
     async def _fail_with_handlers(self, crash: "asyncio.Future[Never]") -> None:
         await crash
@@ -222,70 +226,72 @@ class HttpActor(Actor[Never]):
     # Every request.
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
-        seen = self._seen(request)
-        with log_context(request_id=seen.request_id):
+        context = self._context(request)
+        with log_context(request_id=context.request_id):
             try:
-                answer, close = await self._answer(request, seen), self._draining
-            except Refused as refused:
+                answer, close = await self._answer(request, context), self._draining
+            except BodyRefused as refused:
                 answer, close = refused.answer, refused.close or self._draining
                 if refused.reason is not None:
-                    self._rejections.note(answer.status, refused.reason, seen.request_id)
-        response = self._respond(request, seen, answer)
+                    self._rejections.note(answer.status, refused.reason, context.request_id)
+        response = self._respond(request, context, answer)
         if close:
             response.force_close()
         return response
 
-    async def _answer(self, request: web.BaseRequest, seen: Seen) -> Rendered:
-        route = route_of(request, seen)
-        return await self._handlers[route.operation](request, seen)
+    async def _answer(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
+        route = route_of(request, context)
+        return await self._handlers[route.operation](request, context)
 
-    def _seen(self, request: web.BaseRequest) -> Seen:
+    def _context(self, request: web.BaseRequest) -> RequestContext:
         request_id = self._request_id(request.headers.get("X-Request-ID"))
         connection = request.protocol
         in_line_s = connection.take_in_line_s() if isinstance(connection, Connection) else 0.0
-        seen = request[_SEEN] = Seen(request_id, self.clock.monotonic() - in_line_s, in_line_s)
-        return seen
+        context = request[_SEEN] = RequestContext(request_id, self.clock.monotonic() - in_line_s, in_line_s)
+        return context
 
     def _request_id(self, given: str | None) -> str:
         """The id that came with a request where it is well-formed, else a new one."""
         return given if given and REQUEST_ID.fullmatch(given) else self._ids.new()
 
-    def _respond(self, request: web.BaseRequest, seen: Seen, answer: Rendered) -> web.Response:
+    def _respond(self, request: web.BaseRequest, context: RequestContext, answer: Rendered) -> web.Response:
         row = answer.case.value
-        took_s = self.clock.monotonic() - seen.started_at
-        self._metrics.http_requests(seen.template, str(row.status)).inc()
+        took_s = self.clock.monotonic() - context.started_at
+        self._metrics.http_requests(context.template, str(row.status)).inc()
         self._refusals.count(answer)
-        self._metrics.http_request_seconds(seen.template).observe(took_s)
+        self._metrics.http_request_seconds(context.template).observe(took_s)
         self._log.debug(
             Event.HTTP_REQUEST,
-            request_id=seen.request_id,
+            request_id=context.request_id,
             method=request.method,
-            route=seen.template,
+            route=context.template,
             status=row.status,
             took_ms=round(took_s * 1_000),
         )
-        own = (("Content-Type", row.content_type), ("X-Request-ID", seen.request_id))
+        own = (("Content-Type", row.content_type), ("X-Request-ID", context.request_id))
         return web.Response(status=row.status, body=answer.body, headers=CIMultiDict(_COMMON + own + answer.headers))
 
     def _failed(self, request: web.BaseRequest, known: Rendered | None, exc: BaseException | None) -> web.Response:
         """The answer where `_serve` gave none: the client's fault, or our bug, which then ends this actor."""
-        seen = request.get(_SEEN) or self._seen(request)
+        context = request.get(_SEEN) or self._context(request)
         if known is None:
-            self._die_of(exc, seen)
+            self._die_of(exc, context)
         else:
-            self._rejections.note(known.status, known.case.value.meaning, seen.request_id)
-        return self._respond(request, seen, known or crashed())
+            self._rejections.note(known.status, known.case.value.meaning, context.request_id)
+        return self._respond(request, context, known or crashed())
 
-    def _die_of(self, exc: BaseException | None, seen: Seen) -> None:
+    def _die_of(self, exc: BaseException | None, context: RequestContext) -> None:
         """End this actor with the exception as its cause; the supervisor logs it. A second one is only logged."""
         if self._crash is None or self._crash.done():
-            self._log.error(Event.UNCAUGHT_EXCEPTION, request_id=seen.request_id, route=seen.template, exc_info=exc)
+            self._log.error(
+                Event.UNCAUGHT_EXCEPTION, request_id=context.request_id, route=context.template, exc_info=exc
+            )
             return
-        failure = HandlerCrashed(f"a request to {seen.template} crashed (request_id {seen.request_id})")
+        failure = HandlerCrashed(f"a request to {context.template} crashed (request_id {context.request_id})")
         failure.__cause__ = exc
         self._crash.set_exception(failure)
 
-    def _identify(self, request: web.BaseRequest) -> Identity:
+    def _identify(self, request: web.BaseRequest) -> AuthenticatedUser:
         headers = request.headers
         cookies = "; ".join(headers.getall("Cookie", ()))
         try:
@@ -296,13 +302,13 @@ class HttpActor(Actor[Never]):
                 self._log.warning(Event.SIGNATURES_WRONG, count=WRONG_SIGNATURES, reason=SIGNATURES_HINT)
             challenge = (("WWW-Authenticate", "Bearer"),)
             answer = error(Case.NOT_AUTHENTICATED, "Not authenticated", headers=challenge)
-            raise Refused(answer, reason=failure.reason) from None
+            raise BodyRefused(answer, reason=failure.reason) from None
         self._signatures.held()
         return identity
 
     # Each operation.
 
-    async def _charge(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _charge(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         user_id = self._identify(request).user_id
         try:
             form = parse_charge(await read_body(request, self.clock))
@@ -312,17 +318,17 @@ class HttpActor(Actor[Never]):
         if obstacle is not None:
             return self._refusals.charge(no_charges_now(obstacle), user_id, form.order_id)
         command = ChargeRequested(form.order_id, user_id, form.instrument, form.authentication)
-        return self._refusals.charge(await self._ask_to_charge(command, seen), user_id, form.order_id)
+        return self._refusals.charge(await self._ask_to_charge(command, context), user_id, form.order_id)
 
-    async def _ask_to_charge(self, command: ChargeRequested, seen: Seen) -> Rendered:
-        asked_at = self.clock.monotonic() - seen.in_line_s
+    async def _ask_to_charge(self, command: ChargeRequested, context: RequestContext) -> Rendered:
+        asked_at = self.clock.monotonic() - context.in_line_s
         deadline = asked_at + self._config.charge_wait_s
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        message = ChargeAsked(command, deadline, asked_at, seen.request_id, future)
+        future: asyncio.Future[ChargeReply] = asyncio.get_running_loop().create_future()
+        message = ChargeOrder(command, deadline, asked_at, context.request_id, future)
         answer = await self._waiting.charge(message, deadline + ANSWER_GRACE_S)
         if answer.reply == _BUSY:
             self._line.close_for(SHED_S)
-            self._rejections.note(_SHED.status, Unavailability.BUSY.value, seen.request_id)
+            self._rejections.note(_SHED.status, Unavailability.BUSY.value, context.request_id)
         return charge_answer(
             answer.reply,
             write_sent=message.write_sent,
@@ -357,13 +363,13 @@ class HttpActor(Actor[Never]):
             return Unavailability.STORE_AWAY.value
         return "no charge can be taken now"
 
-    async def _show_payment(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _show_payment(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         user_id = self._identify(request).user_id
-        if not is_payment_id(seen.payment_id):
+        if not is_payment_id(context.payment_id):
             return payment_answer(None, user_id)
-        return await self._look_up(user_id, payment_id=seen.payment_id)
+        return await self._look_up(user_id, payment_id=context.payment_id)
 
-    async def _find_payment(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _find_payment(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         user_id = self._identify(request).user_id
         try:
             order_id = parse_order_query(request.rel_url.query.getall("orderId", []))
@@ -374,24 +380,24 @@ class HttpActor(Actor[Never]):
     async def _look_up(self, user_id: str, *, payment_id: str | None = None, order_id: str | None = None) -> Rendered:
         if self._draining:
             return payment_answer(Unavailable(Unavailability.STOPPING), user_id)
-        future: asyncio.Future[PaymentAnswer | Unavailable | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[PaymentReply | Unavailable | None] = asyncio.get_running_loop().create_future()
         deadline = self.clock.monotonic() + LOOK_WAIT_S
-        message = PaymentAsked(user_id, deadline, future, payment_id, order_id)
+        message = GetPayment(user_id, deadline, future, payment_id, order_id)
         found = await self._waiting.look_up(message, deadline + ANSWER_GRACE_S)
-        if not isinstance(found, PaymentAnswer):
+        if not isinstance(found, PaymentReply):
             return self._refusals.look_up(payment_answer(found, user_id), user_id, payment_id, order_id)
         view = found.view
         answer = payment_answer(view, user_id, found.handover)
         return self._refusals.look_up(answer, user_id, view.payment_id, view.order_id)
 
-    async def _show_alive(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _show_alive(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         return self._ops.alive()
 
-    async def _show_ready(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _show_ready(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         return self._ops.ready(request)
 
-    async def _show_metrics(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _show_metrics(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         return self._ops.metrics(request)
 
-    async def _show_document(self, request: web.BaseRequest, seen: Seen) -> Rendered:
+    async def _show_document(self, request: web.BaseRequest, context: RequestContext) -> Rendered:
         return self._ops.document()

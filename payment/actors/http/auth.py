@@ -42,7 +42,7 @@ KEYS_PREPARED = 4
 """Keys that are kept ready: the platform's, and the one of before."""
 
 
-class Identity(Struct, frozen=True):
+class AuthenticatedUser(Struct, frozen=True):
     """Who asks, as the platform's user id."""
 
     user_id: str
@@ -88,7 +88,7 @@ class _PlatformHmac(HMACAlgorithm):
 
 
 class PlatformJws(jwt.PyJWS):
-    """PyJWT's, which looks at each letter of a token in Python: a third of what a token costs.
+    """PyJWT's, which looks at each message of a token in Python: a third of what a token costs.
 
     Leans on one inner name of the library, which still has the word on what is padded, strange or empty.
     """
@@ -102,7 +102,9 @@ class PlatformJws(jwt.PyJWS):
         return jwt.PyJWS._decode_base64url_segment(segment, name)
 
 
-def authenticate(authorization: str | None, cookie: str | None, keys: tuple[str, ...], now: datetime) -> Identity:
+def authenticate(
+    authorization: str | None, cookie: str | None, keys: tuple[str, ...], now: datetime
+) -> AuthenticatedUser:
     """Who asks, by the values of the `Authorization` and `Cookie` headers. A bearer token excludes the cookies.
 
     `keys` are the platform's JWT secrets, of which any will do: one, or while it is being changed the new one and the
@@ -148,13 +150,13 @@ def _session_token(session: str) -> str:
     return token
 
 
-def _identity(token: str, keys: tuple[str, ...], now: datetime) -> Identity:
+def _identity(token: str, keys: tuple[str, ...], now: datetime) -> AuthenticatedUser:
     claims = _claims(token, keys)
     _check_times(claims, now)
     user_id = claims.get("id")
     if id_fault(user_id) is not None or not isinstance(user_id, str):
         raise NotAuthenticated("the token names no user")
-    return Identity(user_id)
+    return AuthenticatedUser(user_id)
 
 
 @functools.lru_cache(maxsize=TOKENS_KNOWN)  # which keeps no failure

@@ -16,7 +16,7 @@ BODY_S = 10.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Refused(Exception):
+class BodyRefused(Exception):
     """The request can't be taken, and this is its answer. `close`: the rest of it is not worth reading.
 
     `reason` is for the log, in words of ours; None where there is nothing to log.
@@ -33,7 +33,7 @@ async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
     """Returns the body of a request that must be JSON. As a rule it has come with its head: then this does not wait.
 
     Raises:
-        Refused: it is declared as something else, is too large, or does not come whole and in time.
+        BodyRefused: it is declared as something else, is too large, or does not come whole and in time.
     """
     _check_head(request)
     body = bytearray()
@@ -42,10 +42,10 @@ async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
             await within(clock, BODY_S, _read_rest(request, body), name="body")
     except DeadlineExceeded:
         late = error(Case.TOO_SLOW, "The body did not come in time")
-        raise Refused(late, close=True, reason="the body did not come in time") from None
+        raise BodyRefused(late, close=True, reason="the body did not come in time") from None
     except (RequestPayloadError, ConnectionError):
         broken = error(Case.BAD_HTTP, "The body broke off or is not proper HTTP")
-        raise Refused(broken, close=True, reason="the body broke off or is not proper HTTP") from None
+        raise BodyRefused(broken, close=True, reason="the body broke off or is not proper HTTP") from None
     return bytes(body)
 
 
@@ -53,14 +53,14 @@ def _check_head(request: web.BaseRequest) -> None:
     """Check what can be checked before the body has come."""
     headers = request.headers
     if headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-        raise Refused(_bad_media_type(f"The Content-Type must be {JSON}"))
+        raise BodyRefused(_bad_media_type(f"The Content-Type must be {JSON}"))
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise Refused(_bad_media_type("The body must not be compressed or otherwise encoded"))
+        raise BodyRefused(_bad_media_type("The body must not be compressed or otherwise encoded"))
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise _too_large()
     expectation = headers.get("Expect")
     if expectation is not None and expectation.lower() != "100-continue":
-        raise Refused(error(Case.BAD_EXPECTATION, "Only 100-continue can be expected"), close=True)
+        raise BodyRefused(error(Case.BAD_EXPECTATION, "Only 100-continue can be expected"), close=True)
 
 
 def _take(request: web.BaseRequest, body: bytearray) -> bool:
@@ -86,6 +86,6 @@ def _bad_media_type(message: str) -> Rendered:
     return error(Case.BAD_MEDIA_TYPE, message, headers=(("Accept", JSON),))
 
 
-def _too_large() -> Refused:
+def _too_large() -> BodyRefused:
     answer = error(Case.BODY_TOO_LARGE, f"The body must be at most {BODY_BYTES_MAX} bytes long")
-    return Refused(answer, close=True, reason="the body is too large")
+    return BodyRefused(answer, close=True, reason="the body is too large")

@@ -1,4 +1,4 @@
-"""Room for connections: how many there may be, and which one is closed to make room for another.
+"""The limit of connections: how many there may be, and which one is closed to make room for another.
 
 Connections of clients share the process's file descriptors with those to Stripe, MongoDB and NATS. A client that opens
 connections and keeps them must not take what a charge needs (F51), so a part of the descriptors is never used here.
@@ -37,18 +37,18 @@ SPARED_S = 1.0
 request of a new client is on its way, or the next one of an old one, and turns come within milliseconds."""
 
 
-class Room(Struct, frozen=True):
+class ConnectionLimit(Struct, frozen=True):
     """`connections` that may be open, and clients that may be `accepted` and wait for theirs."""
 
     connections: int = CONNECTIONS_MAX
     accepted: int = ACCEPTED_MAX
 
 
-def room_within(descriptors: int) -> Room:
+def connection_limit_within(descriptors: int) -> ConnectionLimit:
     """Returns the room that a process has which may open this many files."""
     ours = max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)
     accepted = min(max(ours // ACCEPTED_SHARE, 1), ACCEPTED_MAX)
-    return Room(min(max(ours - accepted, CONNECTIONS_LEAST), CONNECTIONS_MAX), accepted)
+    return ConnectionLimit(min(max(ours - accepted, CONNECTIONS_LEAST), CONNECTIONS_MAX), accepted)
 
 
 class Closable(Protocol):

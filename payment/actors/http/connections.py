@@ -24,7 +24,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from payment.actors.http.connection_limit import CONNECTIONS_MAX, IdleConnections
 from payment.actors.http.raw_bytes import given_id, is_charge
-from payment.actors.http.request_queue import Line
+from payment.actors.http.request_queue import RequestQueue
 from payment.actors.http.responses import Case, Rendered, error
 from payment.actors.http.turns import Turns
 
@@ -57,7 +57,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 Refusal = Callable[[str | None], bytes]
 """Returns the whole response to a charge that can't be accepted now. Takes the request id that came with it."""
 
-NoRoom = Callable[[], bytes]
+QueueFull = Callable[[], bytes]
 """Returns the whole response to a client for whom there is no connection."""
 
 Fail = Callable[[web.BaseRequest, Rendered | None, BaseException | None], web.Response]
@@ -71,9 +71,9 @@ class Listener(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         fail: Fail,
-        line: Line,
+        line: RequestQueue,
         refusal: Refusal,
-        no_room: NoRoom,
+        no_room: QueueFull,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         # A client that disconnects does not end its request: a committed attempt is carried out and kept either way.

@@ -81,7 +81,7 @@ _REQUEST_ID_PARAMETER = {
     "name": "X-Request-ID",
     "in": "header",
     "required": False,
-    "description": "Returned as it is where it is 1 to 128 letters, digits and ._~+/=:@-",
+    "description": "Returned as it is where it is 1 to 128 messages, digits and ._~+/=:@-",
     "schema": {"type": "string"},
 }
 

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.messages import (
-    Answer,
-    ChargeAsked,
-    LedgerLetter,
-    PaymentAnswer,
-    PaymentAsked,
+    ChargeOrder,
+    ChargeReply,
+    GetPayment,
+    LedgerMessage,
+    PaymentReply,
 )
 from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.runtime.mailbox import Mailbox
@@ -27,7 +27,7 @@ from payment.ports.clock import Clock
 WAITING_REQUESTS = 12_000
 """Most requests that wait at once: 10,000 charges may (a sale begins), and there is room for look-ups beside them."""
 LEDGER_RESERVE = 256
-"""Room in the ledger's mailbox that requests leave free, in letters: outcomes and events come first (F39)."""
+"""Room in the ledger's mailbox that requests leave free, in messages: outcomes and events come first (F39)."""
 HELD_UP_S = 0.5
 """From so long a queue at Stripe on, in seconds, it is Stripe that people wait for, and not we."""
 ROOM_LEFT_REQUESTS = 500
@@ -42,33 +42,33 @@ class _Place(Struct, frozen=True):
     """One pending request and its message. At `until` (monotonic seconds) it is answered without the ledger."""
 
     until: float
-    message: ChargeAsked | PaymentAsked
+    message: ChargeOrder | GetPayment
 
     @property
-    def charge(self) -> ChargeAsked | None:
+    def charge(self) -> ChargeOrder | None:
         """The message, if it asks for a charge."""
-        return self.message if isinstance(self.message, ChargeAsked) else None
+        return self.message if isinstance(self.message, ChargeOrder) else None
 
 
-class WaitingRoom:
+class PendingRequests:
     """Sends messages to the ledger and waits for its answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerLetter], estimate: QueueEstimate, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerMessage], estimate: QueueEstimate, clock: Clock) -> None:
         self._ledger = ledger
         self._estimate = estimate
         self._clock = clock
         self._places: dict[asyncio.Future[Any], _Place] = {}
-        self._undecided: deque[tuple[float, ChargeAsked]] = deque()
+        self._undecided: deque[tuple[float, ChargeOrder]] = deque()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
         return len(self._places)
 
-    async def charge(self, message: ChargeAsked, until: float) -> Answer:
+    async def charge(self, message: ChargeOrder, until: float) -> ChargeReply:
         """Returns the answer to a request to charge."""
         answer = await self._ask(message.answer, _Place(until, message))
-        return Answer(answer) if isinstance(answer, Unavailable) else answer
+        return ChargeReply(answer) if isinstance(answer, Unavailable) else answer
 
     def behind_s(self) -> float:
         """How long the oldest charge that the ledger has not decided has waited for the decision, in seconds."""
@@ -88,12 +88,12 @@ class WaitingRoom:
         taken = max(len(self._places), estimate.queued + len(self._undecided))
         return WAITING_REQUESTS - ROOM_LEFT_REQUESTS - taken
 
-    async def look_up(self, message: PaymentAsked, until: float) -> PaymentAnswer | Unavailable | None:
+    async def look_up(self, message: GetPayment, until: float) -> PaymentReply | Unavailable | None:
         """Returns the answer to a request to see a payment. None: there is no such payment."""
         return await self._ask(message.answer, _Place(until, message))
 
     async def answer_overdue(self) -> None:
-        """Answer every request that the ledger has not answered in time. Runs until it is cancelled."""
+        """ChargeReply every request that the ledger has not answered in time. Runs until it is cancelled."""
         while True:
             await self._clock.sleep(OVERDUE_EVERY_S)
             now = self._clock.monotonic()
@@ -111,7 +111,7 @@ class WaitingRoom:
         await self._empty.wait()
 
     def dismiss(self, reason: Unavailability) -> None:
-        """Answer every pending request now, since this actor ends. `reason` is for requests to see a payment."""
+        """ChargeReply every pending request now, since this actor ends. `reason` is for requests to see a payment."""
         for answer, place in self._places.items():
             _settle(answer, place, reason)
 
@@ -135,7 +135,7 @@ class WaitingRoom:
 
 
 def _settle(answer: "asyncio.Future[Any]", place: _Place, reason: Unavailability) -> None:
-    """Answer in the ledger's place. The ledger may have answered in this very turn of the loop: its answer stands.
+    """ChargeReply in the ledger's place. The ledger may have answered in this very turn of the loop: its answer stands.
 
     The message lives on, in a mailbox or on its way to a write. So the outcome of a request to charge is unknown, even
     where no write was sent yet.
@@ -143,6 +143,6 @@ def _settle(answer: "asyncio.Future[Any]", place: _Place, reason: Unavailability
     if answer.done():
         return
     if place.charge is not None:
-        answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))
+        answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))
     else:
         answer.set_result(Unavailable(reason))

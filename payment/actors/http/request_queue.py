@@ -16,7 +16,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from payment.actors.runtime.position_queue import Place, PlaceQueue
+from payment.actors.runtime.position_queue import Place, PositionQueue
 from payment.ports.clock import Clock
 
 NO_CROWD_REQUESTS = 64
@@ -43,15 +43,15 @@ PATIENCE_S = 15.0
 that is parsed later could not be answered in time."""
 
 
-class Came(Struct, frozen=True):
+class QueuedRequest(Struct, frozen=True):
     """A request's bytes, their connection, and when they arrived (monotonic seconds)."""
 
     at: float
-    caller: "Caller"
+    caller: "RequestConnection"
     data: bytes
 
 
-class Caller(Protocol):
+class RequestConnection(Protocol):
     """A connection that has sent a request."""
 
     def look_at(self, data: bytes, in_line_s: float) -> None:
@@ -61,7 +61,7 @@ class Caller(Protocol):
         """Answer that the service is busy."""
 
 
-class Line:
+class RequestQueue:
     """First come, first served. Each connection has one request in it at a time."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Line:
         self._room_before_stripe = room_before_stripe
         self._unheard_since = unheard_since
         self._listened_at = listened_at
-        self._waiting: dict[Caller, Place] = {}
-        self._queue: PlaceQueue[Came] = PlaceQueue()
+        self._waiting: dict[RequestConnection, Place] = {}
+        self._queue: PositionQueue[QueuedRequest] = PositionQueue()
         self._came = 0
         self._looked_at = 0
         self._turning = False
@@ -97,7 +97,7 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, caller: Caller, data: bytes, came_at: float | None = None) -> bool:
+    def take(self, caller: RequestConnection, data: bytes, came_at: float | None = None) -> bool:
         """Queue or refuse a request that arrived at `came_at`, or now. Returns False: the caller must parse it now."""
         if self._disbanded:
             return False
@@ -115,11 +115,11 @@ class Line:
             self._limit, self._window_began, self._moved = LINE_REQUESTS, now, 0
         self._came += 1
         place = self._waiting[caller] = (came_at, self._came)
-        self._queue.add(place, Came(came_at, caller, data))
+        self._queue.add(place, QueuedRequest(came_at, caller, data))
         self._turn_soon()
         return True
 
-    def leave(self, caller: Caller) -> bytes:
+    def leave(self, caller: RequestConnection) -> bytes:
         """Take the connection's request out of the queue. Returns it; empty if there was none."""
         place = self._waiting.pop(caller, None)
         came = None if place is None else self._queue.remove(place)
@@ -150,7 +150,7 @@ class Line:
         came = self._take_first()
         came.caller.refuse(came.data)
 
-    def _take_first(self) -> Came:
+    def _take_first(self) -> QueuedRequest:
         came = self._queue.take()
         del self._waiting[came.caller]
         return came

@@ -41,9 +41,9 @@ _INSTRUMENTS = {kind: re.compile(pattern.strip("^$")) for kind, pattern in INSTR
 _RETURN_URL = re.compile(RETURN_URL_PATTERN.removeprefix("^").removesuffix("$"))
 
 _WANTED = {
-    InstrumentKind.TOKEN: "must be a card token: tok_ followed by letters, digits and underscores",
-    InstrumentKind.PAYMENT_METHOD: "must be a payment method: pm_ followed by letters, digits and underscores",
-    InstrumentKind.CONFIRMATION_TOKEN: "must be a confirmation token: ctoken_ and letters, digits and underscores",
+    InstrumentKind.TOKEN: "must be a card token: tok_ followed by messages, digits and underscores",
+    InstrumentKind.PAYMENT_METHOD: "must be a payment method: pm_ followed by messages, digits and underscores",
+    InstrumentKind.CONFIRMATION_TOKEN: "must be a confirmation token: ctoken_ and messages, digits and underscores",
 }
 
 _URL_WANTED = (

@@ -43,10 +43,10 @@ from payment.core.replies import (
     Conflict,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
     PaymentStatus,
     PaymentView,
-    Pending,
     Reply,
     RequiresAction,
     Unavailability,
@@ -87,7 +87,7 @@ DECLINED_TEXT = "Your card was declined."
 """The message where Stripe gave none, or one that could show a hidden code."""
 
 
-class Row(Struct, frozen=True):
+class ResponseRule(Struct, frozen=True):
     """One row of the table. `code` is there exactly where the case is an error in the platform's shape.
 
     `body` is the type of its JSON, or None where this module does not describe it.
@@ -101,8 +101,10 @@ class Row(Struct, frozen=True):
     code: ErrorCode | None = None
 
 
-def _error_row(status: int, code: ErrorCode, meaning: str, *headers: str, body: type[Struct] = ErrorBody) -> Row:
-    return Row(status, meaning, body, headers, code=code)
+def _error_row(
+    status: int, code: ErrorCode, meaning: str, *headers: str, body: type[Struct] = ErrorBody
+) -> ResponseRule:
+    return ResponseRule(status, meaning, body, headers, code=code)
 
 
 _E = ErrorCode
@@ -111,16 +113,16 @@ _E = ErrorCode
 class Case(enum.Enum):
     """The table: status, what it means, the body's type, the headers that are always there, and an error's word."""
 
-    CHARGED = Row(201, "The order was charged.", PaidBody, ("Location",))
-    ALREADY_CHARGED = Row(200, "The same request had been charged before. It was not charged again.", PaidBody)
-    OUTCOME_PENDING = Row(202, "The outcome is not known yet.", PendingBody, ("Location", "Retry-After"))
-    REQUIRES_ACTION = Row(
+    CHARGED = ResponseRule(201, "The order was charged.", PaidBody, ("Location",))
+    ALREADY_CHARGED = ResponseRule(200, "The same request had been charged before. It was not charged again.", PaidBody)
+    OUTCOME_PENDING = ResponseRule(202, "The outcome is not known yet.", PendingBody, ("Location", "Retry-After"))
+    REQUIRES_ACTION = ResponseRule(
         202,
         "The bank wants the customer to authenticate. Afterwards, repeat the same request or get the `Location`.",
         RequiresActionBody,
         ("Location", "Retry-After"),
     )
-    PAYMENT = Row(200, "The payment.", PaymentBody)
+    PAYMENT = ResponseRule(200, "The payment.", PaymentBody)
 
     BAD_JSON = _error_row(400, _E.INVALID_JSON, "The body is not a JSON object.")
     BAD_FIELD = _error_row(400, _E.INVALID_FIELD, "Fields are missing, malformed, or exclude each other.")
@@ -179,15 +181,15 @@ class Case(enum.Enum):
         503, _E.OUTCOME_UNKNOWN, "The outcome of a write is unknown. The same request again is safe.", "Retry-After"
     )
 
-    ALIVE = Row(200, "No actor is stuck.", AliveBody)
-    STUCK = Row(503, "An actor is stuck.", StuckBody)
-    READY = Row(200, "Charges are taken.", None)
-    NOT_READY = Row(503, "No charge can be taken.", None)
-    METRICS = Row(200, "Metrics in Prometheus' text format.", None, content_type=PROMETHEUS)
+    ALIVE = ResponseRule(200, "No actor is stuck.", AliveBody)
+    STUCK = ResponseRule(503, "An actor is stuck.", StuckBody)
+    READY = ResponseRule(200, "Charges are taken.", None)
+    NOT_READY = ResponseRule(503, "No charge can be taken.", None)
+    METRICS = ResponseRule(200, "Metrics in Prometheus' text format.", None, content_type=PROMETHEUS)
     NO_OPS_KEY = _error_row(
         401, _E.OPS_KEY_REQUIRED, "An ops key is set, and the bearer token is another or none.", "WWW-Authenticate"
     )
-    DOCUMENT = Row(200, "This document.", None)
+    DOCUMENT = ResponseRule(200, "This document.", None)
 
 
 class Rendered(Struct, frozen=True):
@@ -229,7 +231,7 @@ def charge_answer(
     match reply:
         case Paid():
             return _paid(reply)
-        case Pending():
+        case OutcomePending():
             return _pending(reply.payment_id, reply.order_id, retry_after_s)
         case RequiresAction():
             return _requires_action(reply, handover, retry_after_s)

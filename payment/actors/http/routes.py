@@ -118,7 +118,7 @@ ROUTES = (
 )
 
 
-class Place(Struct, frozen=True):
+class Address(Struct, frozen=True):
     """An address: its template, and the routes there by method. `allow` lists these for a 405."""
 
     template: str
@@ -126,7 +126,7 @@ class Place(Struct, frozen=True):
     allow: str
 
 
-def place_of(path: str) -> tuple[Place, str] | None:
+def place_of(path: str) -> tuple[Address, str] | None:
     """Returns the address that a path means, and the payment id in it ("" where it has none); None: it is not served.
 
     A slash at the end makes no difference. The path is taken as it was sent: no address of ours needs escapes.
@@ -148,9 +148,9 @@ def is_payment_id(text: str) -> bool:
     return _PAYMENT_ID.fullmatch(text) is not None
 
 
-def _place(template: str) -> Place:
+def _place(template: str) -> Address:
     routes = {method: route for route in ROUTES if route.template == template for method in route.methods}
-    return Place(template, routes, ", ".join(routes))
+    return Address(template, routes, ", ".join(routes))
 
 
 _PAYMENT_ID = re.compile(PAYMENT_ID_PATTERN.strip("^$"))

@@ -1,1 +1,1 @@
-"""The Mongo actor, called the ledger: every change of every order goes through it, and nothing leaves before a write."""
+"""The Mongo actor, called the ledger: it makes every change of every order, and nothing leaves it before a write."""

@@ -7,7 +7,7 @@ from then on every other account's key is told so. While the store is away a que
 import asyncio
 from collections import deque
 
-from payment.actors.messages import AccountSeen, AccountVerdict
+from payment.actors.messages import AccountCheck, AccountRead
 from payment.core.account import BoundAccount, StripeAccount, learned, mismatch
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
@@ -23,11 +23,11 @@ class Accounts:
         self._clock = clock
         self._store_up = store_up
         self._by = by
-        self._waiting: deque[AccountSeen] = deque()
+        self._waiting: deque[AccountRead] = deque()
         self._some = asyncio.Event()
 
-    def add(self, letter: AccountSeen) -> None:
-        self._waiting.append(letter)
+    def add(self, message: AccountRead) -> None:
+        self._waiting.append(message)
         self._some.set()
 
     async def answer_all(self) -> None:
@@ -44,16 +44,16 @@ class Accounts:
     def fail(self) -> None:
         """The ledger ends: the questions come again."""
         while self._waiting:
-            _answer(self._waiting.popleft(), AccountVerdict(None))
+            _answer(self._waiting.popleft(), AccountCheck(None))
 
-    async def _verdict(self, seen: StripeAccount) -> AccountVerdict:
+    async def _verdict(self, seen: StripeAccount) -> AccountCheck:
         try:
             bound = await self._bound(seen)
         except StoreUnavailable as error:
             text = f"MongoDB does not say which Stripe account the database belongs to, so nothing is sent: {error}"
-            return AccountVerdict(None, text)
+            return AccountCheck(None, text)
         why = mismatch(bound.account, seen)
-        return AccountVerdict(True) if why is None else AccountVerdict(False, why)
+        return AccountCheck(True) if why is None else AccountCheck(False, why)
 
     async def _bound(self, seen: StripeAccount) -> BoundAccount:
         """The account that stands, which is the one seen where none was kept; with what is new about it."""
@@ -68,6 +68,6 @@ class Accounts:
         return bound
 
 
-def _answer(letter: AccountSeen, verdict: AccountVerdict) -> None:
-    if not letter.answer.done():
-        letter.answer.set_result(verdict)
+def _answer(message: AccountRead, verdict: AccountCheck) -> None:
+    if not message.answer.done():
+        message.answer.set_result(verdict)

@@ -2,19 +2,19 @@
 
 Its mailbox takes (payment.actors.messages):
 
-    ChargeAsked      from HTTP      answered by the written document, at the request's deadline at the latest
-    PaymentAsked     from HTTP      answered by a fresh read
-    EventArrived     from NATS      settled after the write that it led to
-    PoisonArrived    from NATS      settled once it is kept in `dead_letters`
-    EffectEnded      from Stripe and NATS
-    AccountSeen      from Stripe    answered by what the database says, once the store answers
+    ChargeOrder      from HTTP      answered by the written document, at the request's deadline at the latest
+    GetPayment     from HTTP      answered by a fresh read
+    EventReceived     from NATS      settled after the write that it led to
+    InvalidEventReceived    from NATS      settled once it is kept in `dead_letters`
+    EffectCompleted      from Stripe and NATS
+    AccountRead      from Stripe    answered by what the database says, once the store answers
     ActorRestarted   from the supervisor
 
 It owns the lanes that serialize each order's changes, the group commits, the requests that wait, the sweep over what is
 due, and the knowledge of what the Stripe and NATS actors have in hand. It must never wait for another actor, and never
 release anything (a reply, an acknowledgement, an effect) before the store has confirmed the document that says so.
-A letter is in one place at a time, its lane, a `Work` under way, `Waiters`, `Views` or `Burials`, until it is answered:
-so teardown finds every caller that waits.
+A message is in one place at a time, its lane, a `BatchItem` under way, `PendingReplies`, `Views` or `DeadLetterWriter`,
+until it is answered: so teardown finds every caller that waits.
 
 An instance is one incarnation: it looks before it repeats what an earlier one had in hand, even in the same process.
 """
@@ -24,33 +24,33 @@ import math
 
 from payment.actors.ledger.accounts import Accounts
 from payment.actors.ledger.backlog import Backlog
-from payment.actors.ledger.commit_results import Identity, LedgerDesk
-from payment.actors.ledger.dead_letters import Burials
+from payment.actors.ledger.commit_results import CommitResults, ProcessIdentity
+from payment.actors.ledger.dead_letters import DeadLetterWriter
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.group_commit import GroupCommit, LoopShare
-from payment.actors.ledger.in_flight import Hands
-from payment.actors.ledger.order_queues import Lane, LaneLetter, Lanes
+from payment.actors.ledger.in_flight import InFlightEffects
+from payment.actors.ledger.order_queues import OrderQueue, OrderQueues, QueuedMessage
 from payment.actors.ledger.payment_views import Views, show
-from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
+from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, PendingReplies, reject, send_reply
 from payment.actors.ledger.set_aside import SetAside
 from payment.actors.ledger.store_state import StoreState
 from payment.actors.ledger.stuck_log import Reasons, StuckLog
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.actors.messages import (
-    AccountSeen,
-    AccountVerdict,
+    AccountCheck,
+    AccountRead,
     ActorRestarted,
-    ChargeAsked,
-    EffectEnded,
-    EventArrived,
+    ChargeOrder,
+    EffectCompleted,
+    EventReceived,
+    GetPayment,
     Handling,
-    LedgerLetter,
-    PaymentAsked,
-    PoisonArrived,
+    InvalidEventReceived,
+    LedgerMessage,
 )
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
-from payment.core.messages import Due, LookRequested
+from payment.core.messages import Due, RecheckRequested
 from payment.core.order import Order
 from payment.core.pending import pending
 from payment.core.replies import Unavailability, Unavailable
@@ -67,7 +67,7 @@ SLOW_COMMIT_S = 0.015
 goes beside it where it would be a full one, or where the first took so long that it is at the store (unless a crowd
 holds it up): we would have nothing to do. Where nothing else wakes us, the next tick finds that at the latest."""
 
-CHARGES_IN_HAND_LIMIT = 12_000
+CHARGES_IN_FLIGHT_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
 told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
 
@@ -117,34 +117,34 @@ COMMIT_STUCK_S = 60.0
 """A call to the store has its own deadlines, all far below this: one that is older has lost its way."""
 
 
-class MongoActor(Actor[LedgerLetter]):
+class MongoActor(Actor[LedgerMessage]):
     """The ledger."""
 
     def __init__(
         self,
-        mailbox: Mailbox[LedgerLetter],
+        mailbox: Mailbox[LedgerMessage],
         store: OrderStore,
-        hands: Hands,
-        identity: Identity,
-        report: Report,
+        in_flight: InFlightEffects,
+        identity: ProcessIdentity,
+        telemetry: LedgerTelemetry,
         clock: Clock,
         ids: Ids,
         declines: DeclineLimit,
     ) -> None:
         super().__init__("mongo", mailbox, clock)
         self._store = store
-        self._hands = hands
+        self._in_flight = in_flight
         self._identity = identity
-        self._report = report
+        self._telemetry = telemetry
         self._ids = ids
-        self._lanes = Lanes(clock)
-        self._waiters = Waiters(clock, hands, self._decide_again)
-        self._state = StoreState(store, report, clock, self._store_lost, self._store_back)
-        self._set_aside = SetAside(report, clock)
+        self._order_queues = OrderQueues(clock)
+        self._pending_replies = PendingReplies(clock, in_flight, self._decide_again)
+        self._state = StoreState(store, telemetry, clock, self._store_lost, self._store_back)
+        self._set_aside = SetAside(telemetry, clock)
         self._views = Views(store, clock, self._read_failed, self._request_look, self._set_aside)
-        self._burials = Burials(store, clock, self._dead_letter_failed)
-        reasons = Reasons(identity.process, hands, self._lanes, report.health)
-        self._backlog = Backlog(store, report, StuckLog(reasons), clock)
+        self._dead_letters = DeadLetterWriter(store, clock, self._dead_letter_failed)
+        reasons = Reasons(identity.process, in_flight, self._order_queues, telemetry.health)
+        self._backlog = Backlog(store, telemetry, StuckLog(reasons), clock)
         self._declines = declines
         self._share = LoopShare()
         self._commits: dict[int, float] = {}
@@ -154,15 +154,15 @@ class MongoActor(Actor[LedgerLetter]):
         self._accounts = Accounts(store.accounts, clock, self._state.up, identity.client_id)
         self._own_work_left = True  # by an earlier run of this client id: to be looked for
         self._own_work_again_at = math.inf
-        self.desk = LedgerDesk(
+        self.desk = CommitResults(
             identity,
-            self._lanes,
-            hands,
-            self._waiters,
+            self._order_queues,
+            in_flight,
+            self._pending_replies,
             self._views,
-            self._burials,
+            self._dead_letters,
             declines,
-            report,
+            telemetry,
             clock,
             self._state,
             self._work_ready,
@@ -179,7 +179,7 @@ class MongoActor(Actor[LedgerLetter]):
         self.spawn(self._dispatch(), name="dispatch")
         self.spawn(self._go_on_slowly(), name="stragglers")
         self.spawn(self._views.answer_all(), name="views")
-        self.spawn(self._burials.bury_all(), name="dead letters")
+        self.spawn(self._dead_letters.write_all(), name="dead letters")
         self.spawn(self._backlog.watch(self._state.up), name="backlog")
         self.spawn(self._accounts.answer_all(), name="accounts")
         self.spawn(self._tick(), name="tick")
@@ -190,19 +190,19 @@ class MongoActor(Actor[LedgerLetter]):
         """Until nothing is left to write and nothing is in anybody's hands; the supervisor bounds it."""
         # What is handed back undone is due at once: it is for others to take up, or for our next run.
         self._draining = True
-        while len(self._lanes) or len(self._hands) or len(self._burials) or self.mailbox.depth:
+        while len(self._order_queues) or len(self._in_flight) or len(self._dead_letters) or self.mailbox.depth:
             await self.clock.sleep(TICK_S / 5)
 
     async def teardown(self) -> None:
-        letters: list[LedgerLetter | LaneLetter] = [*self._lanes.waiting(), *self.desk.letters_under_way()]
-        letters += self._declines.held()
-        if self.in_hand is not None and not any(letter is self.in_hand for letter in letters):
-            letters.append(self.in_hand)
-        for letter in letters:
-            self._interrupted(letter)
-        self._waiters.fail()
+        messages: list[LedgerMessage | QueuedMessage] = [*self._order_queues.waiting(), *self.desk.messages_in_flight()]
+        messages += self._declines.held()
+        if self.in_hand is not None and not any(message is self.in_hand for message in messages):
+            messages.append(self.in_hand)
+        for message in messages:
+            self._interrupted(message)
+        self._pending_replies.fail()
         self._views.fail()
-        self._burials.put_off()
+        self._dead_letters.put_off()
         self._accounts.fail()
 
     def stuck_for_s(self) -> float:
@@ -212,76 +212,76 @@ class MongoActor(Actor[LedgerLetter]):
         age = 0.0 if oldest is None else self.clock.monotonic() - oldest
         return max(super().stuck_for_s(), age - COMMIT_STUCK_S)
 
-    # -------------------------------------------------------------------------------------------------------- letters
+    # -------------------------------------------------------------------------------------------------------- messages
 
-    async def receive(self, item: LedgerLetter) -> None:
+    async def receive(self, item: LedgerMessage) -> None:
         match item:
-            case ChargeAsked():
-                self._charge_asked(item)
-            case EventArrived():
-                self._event_arrived(item)
-            case EffectEnded():
-                self._lanes.add(item.message.order_id, item)
-            case PaymentAsked():
-                self._payment_asked(item)
-            case PoisonArrived():
-                self._poison_arrived(item)
-            case AccountSeen():
+            case ChargeOrder():
+                self._charge_order(item)
+            case EventReceived():
+                self._event_received(item)
+            case EffectCompleted():
+                self._order_queues.add(item.message.order_id, item)
+            case GetPayment():
+                self._get_payment(item)
+            case InvalidEventReceived():
+                self._invalid_event_received(item)
+            case AccountRead():
                 self._accounts.add(item)
             case ActorRestarted():
-                for effect_id, message in self._hands.lost(item.name):
-                    self._lanes.add(message.order_id, EffectEnded(effect_id, message))
+                for effect_id, message in self._in_flight.lost(item.name):
+                    self._order_queues.add(message.order_id, EffectCompleted(effect_id, message))
         self._wake_dispatch()
 
-    def _charge_asked(self, letter: ChargeAsked) -> None:
+    def _charge_order(self, message: ChargeOrder) -> None:
         if not self._state.up.is_set():
-            tell(letter, Unavailable(Unavailability.STORE_AWAY))
+            send_reply(message, Unavailable(Unavailability.STORE_AWAY))
         elif self._overloaded():
-            tell(letter, Unavailable(Unavailability.BUSY))
+            send_reply(message, Unavailable(Unavailability.BUSY))
         else:
-            self._lanes.add(letter.request.order_id, letter)
+            self._order_queues.add(message.request.order_id, message)
 
     def _overloaded(self) -> bool:
-        in_hand = self._hands.charges + len(self._lanes)
-        return in_hand >= CHARGES_IN_HAND_LIMIT or self._lanes.behind_s() >= BEHIND_LIMIT_S
+        in_hand = self._in_flight.charges + len(self._order_queues)
+        return in_hand >= CHARGES_IN_FLIGHT_LIMIT or self._order_queues.behind_s() >= BEHIND_LIMIT_S
 
-    def _event_arrived(self, letter: EventArrived) -> None:
+    def _event_received(self, message: EventReceived) -> None:
         if self._state.up.is_set():
-            self._lanes.add(letter.message.order_id, letter)
+            self._order_queues.add(message.message.order_id, message)
         else:
-            letter.settle(Handling.NOT_NOW)
+            message.settle(Handling.NOT_NOW)
 
-    def _decide_again(self, letter: ChargeAsked) -> None:
+    def _decide_again(self, message: ChargeOrder) -> None:
         """What the request waited for has ended: an intent, or another attempt of its user. It has charged nothing."""
-        self._lanes.add(letter.request.order_id, letter)
+        self._order_queues.add(message.request.order_id, message)
         self._wake_dispatch()
 
     def _request_look(self, order_id: str) -> None:
-        self._lanes.add(order_id, LookRequested(order_id))
+        self._order_queues.add(order_id, RecheckRequested(order_id))
         self._wake_dispatch()
 
-    def _payment_asked(self, letter: PaymentAsked) -> None:
+    def _get_payment(self, message: GetPayment) -> None:
         if self._state.up.is_set():
-            self._views.add(letter)
+            self._views.add(message)
         else:
-            show(letter, Unavailable(Unavailability.STORE_AWAY))
+            show(message, Unavailable(Unavailability.STORE_AWAY))
 
-    def _poison_arrived(self, letter: PoisonArrived) -> None:
+    def _invalid_event_received(self, message: InvalidEventReceived) -> None:
         if self._state.up.is_set():
-            self._burials.add(letter)
+            self._dead_letters.add(message)
         else:
-            letter.settle(Handling.NOT_NOW)
+            message.settle(Handling.NOT_NOW)
 
-    def _interrupted(self, letter: LedgerLetter | LaneLetter) -> None:
-        match letter:
-            case ChargeAsked():
-                turn_away(letter, Unavailability.CRASHED)
-            case EventArrived() | PoisonArrived():
-                letter.settle(Handling.NOT_NOW)
-            case PaymentAsked():
-                show(letter, Unavailable(Unavailability.CRASHED))
-            case AccountSeen():
-                letter.answer.set_result(AccountVerdict(None))
+    def _interrupted(self, message: LedgerMessage | QueuedMessage) -> None:
+        match message:
+            case ChargeOrder():
+                reject(message, Unavailability.CRASHED)
+            case EventReceived() | InvalidEventReceived():
+                message.settle(Handling.NOT_NOW)
+            case GetPayment():
+                show(message, Unavailable(Unavailability.CRASHED))
+            case AccountRead():
+                message.answer.set_result(AccountCheck(None))
             case _:
                 # Ends of effects and deadlines: the stored `due` brings whoever is next to look.
                 return
@@ -294,16 +294,16 @@ class MongoActor(Actor[LedgerLetter]):
             await self._work_ready.wait()
             await self._state.up.wait()
             await asyncio.sleep(0)  # let those who are about to tell us something in this turn into the same commit
-            if self._lanes.any_ready and self._may_commit():
-                lanes = self._lanes.take_ready(ORDERS_IN_A_COMMIT_LIMIT)
-                self._commits[id(lanes)] = self.clock.monotonic()
-                self.spawn(self._commit(lanes), name="commit")
-            if not self._lanes.any_ready or not self._may_commit():
+            if self._order_queues.any_ready and self._may_commit():
+                order_queues = self._order_queues.take_ready(ORDERS_IN_A_COMMIT_LIMIT)
+                self._commits[id(order_queues)] = self.clock.monotonic()
+                self.spawn(self._commit(order_queues), name="commit")
+            if not self._order_queues.any_ready or not self._may_commit():
                 self._work_ready.clear()
 
     def _wake_dispatch(self) -> None:
         """To be called whenever lanes may have become ready, or a commit may go that could not."""
-        if self._lanes.any_ready:
+        if self._order_queues.any_ready:
             self._work_ready.set()
 
     def _may_commit(self) -> bool:
@@ -312,17 +312,17 @@ class MongoActor(Actor[LedgerLetter]):
         if len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
             return False
         slow_since = self.clock.monotonic() - SLOW_COMMIT_S
-        full = self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT
+        full = self._order_queues.ready >= ORDERS_IN_A_COMMIT_LIMIT
         return full or all(began <= slow_since for began in self._commits.values())
 
-    async def _commit(self, lanes: list[Lane]) -> None:
+    async def _commit(self, order_queues: list[OrderQueue]) -> None:
         started = self.clock.monotonic()
-        works = self.desk.works_of(lanes)
+        items = self.desk.works_of(order_queues)
         try:
-            await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
+            await GroupCommit(self._store, self.clock, self.desk, self._share).settle(items)
         finally:
-            del self._commits[id(lanes)]
-            self._report.commit_done(self.clock.monotonic() - started)
+            del self._commits[id(order_queues)]
+            self._telemetry.commit_done(self.clock.monotonic() - started)
             self._wake_dispatch()
 
     async def _go_on_slowly(self) -> None:
@@ -330,12 +330,12 @@ class MongoActor(Actor[LedgerLetter]):
         while True:
             await self.clock.sleep(STRAGGLERS_EVERY_S)
             await self._state.up.wait()
-            if works := self.desk.take_stragglers():
-                self._slow_commits[id(works)] = self.clock.monotonic()
+            if items := self.desk.take_stragglers():
+                self._slow_commits[id(items)] = self.clock.monotonic()
                 try:
-                    await GroupCommit(self._store, self.clock, self.desk, self._share).settle(works)
+                    await GroupCommit(self._store, self.clock, self.desk, self._share).settle(items)
                 finally:
-                    del self._slow_commits[id(works)]
+                    del self._slow_commits[id(items)]
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -352,19 +352,21 @@ class MongoActor(Actor[LedgerLetter]):
         self.spawn(self._state.check(), name="probe")
 
     def _dead_letter_failed(self, identity: str, reason: str) -> None:
-        self._report.dead_letter_waits(identity, reason)
+        self._telemetry.dead_letter_waits(identity, reason)
         self._read_failed(reason)
 
     def _fail_what_can_be_repeated(self) -> None:
         """Requests and events that wait in lanes were never sent to the store: better told now than kept waiting."""
-        repeatable = [letter for letter in self._lanes.waiting() if isinstance(letter, ChargeAsked | EventArrived)]
-        for letter in repeatable:
-            match letter:
-                case ChargeAsked():
-                    turn_away(letter, Unavailability.STORE_AWAY)
-                case EventArrived():
-                    letter.settle(Handling.NOT_NOW)
-        self._lanes.drop({id(letter) for letter in repeatable})
+        repeatable = [
+            message for message in self._order_queues.waiting() if isinstance(message, ChargeOrder | EventReceived)
+        ]
+        for message in repeatable:
+            match message:
+                case ChargeOrder():
+                    reject(message, Unavailability.STORE_AWAY)
+                case EventReceived():
+                    message.settle(Handling.NOT_NOW)
+        self._order_queues.drop({id(message) for message in repeatable})
 
     # ------------------------------------------------------------------------------------------------------------ time
 
@@ -376,15 +378,15 @@ class MongoActor(Actor[LedgerLetter]):
             self._wake_dispatch()  # a commit may have become a slow one
             self._answer_overdue()
             self._views.answer_overdue()
-            await self._look_for(self._waiters.expired())
+            await self._look_for(self._pending_replies.expired())
             if self.clock.monotonic() >= next_second:
                 next_second = self.clock.monotonic() + 1.0
-                await self._look_for(self._waiters.elsewhere()[:SWEPT_ORDERS_LIMIT])
-                for order_id in {*self._waiters.want_looks(), *self._views.want_looks()}:
-                    if order_id not in self._lanes:  # as with renewals: an outage must not pile them up
+                await self._look_for(self._pending_replies.elsewhere()[:SWEPT_ORDERS_LIMIT])
+                for order_id in {*self._pending_replies.want_rechecks(), *self._views.want_rechecks()}:
+                    if order_id not in self._order_queues:  # as with renewals: an outage must not pile them up
                         self._request_look(order_id)
                 self._renew()
-                self._report.second(self.mailbox.depth)
+                self._telemetry.second(self.mailbox.depth)
                 await self._look_at_set_aside()
                 self._set_aside.forget()
 
@@ -409,14 +411,14 @@ class MongoActor(Actor[LedgerLetter]):
         """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""
         now = self.clock.monotonic()
         self._declines.answer_overdue()
-        for letter in self._lanes.waiting():
-            if isinstance(letter, ChargeAsked) and now >= letter.deadline:
-                turn_away(letter, Unavailability.BUSY)
-        for letter in self.desk.letters_under_way():
-            if isinstance(letter, ChargeAsked) and (now >= letter.deadline or self._store_long_away()):
-                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
+        for message in self._order_queues.waiting():
+            if isinstance(message, ChargeOrder) and now >= message.deadline:
+                reject(message, Unavailability.BUSY)
+        for message in self.desk.messages_in_flight():
+            if isinstance(message, ChargeOrder) and (now >= message.deadline or self._store_long_away()):
+                send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
         if self._store_long_away():
-            self._waiters.fail(UNKNOWN_RETRY_AFTER_S)
+            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)
 
     def _store_long_away(self) -> bool:
         return self._state.away_s() >= STORE_AWAY_WAIT_S
@@ -428,28 +430,30 @@ class MongoActor(Actor[LedgerLetter]):
 
     async def _look_for_some(self, order_ids: list[str]) -> None:
         if not self._state.up.is_set():
-            self._waiters.give_up(order_ids)
+            self._pending_replies.give_up(order_ids)
             return
         try:
             orders = await self._store.load(order_ids)
         except StoreUnavailable as error:
-            self._waiters.give_up(order_ids)
+            self._pending_replies.give_up(order_ids)
             self._read_failed(str(error))
             return
         for order_id, order in orders.items():
             if isinstance(order, CorruptDocument):
                 self._set_aside.corrupt(order)
-            elif not self._set_aside.contain(order_id, self._waiters.written, order):
-                self._waiters.fail_order(order_id)
-        self._waiters.give_up([order_id for order_id in order_ids if not isinstance(orders.get(order_id), Order)])
+            elif not self._set_aside.contain(order_id, self._pending_replies.written, order):
+                self._pending_replies.fail_order(order_id)
+        self._pending_replies.give_up(
+            [order_id for order_id in order_ids if not isinstance(orders.get(order_id), Order)]
+        )
 
     def _renew(self) -> None:
-        for renewal in list(self._hands.renewals(self.clock.now())):
+        for renewal in list(self._in_flight.renewals(self.clock.now())):
             # An outage of the store must not pile them up, one a second for each order; nor one that is set aside.
-            if renewal.order_id not in self._lanes and not self._set_aside.rests(renewal.order_id):
-                self._lanes.add(renewal.order_id, renewal)
+            if renewal.order_id not in self._order_queues and not self._set_aside.rests(renewal.order_id):
+                self._order_queues.add(renewal.order_id, renewal)
         for order_id in self.desk.take_unreleased(SWEPT_ORDERS_LIMIT):
-            self._lanes.add(order_id, Due(order_id))
+            self._order_queues.add(order_id, Due(order_id))
         self._wake_dispatch()
 
     async def _sweep(self) -> None:
@@ -469,7 +473,7 @@ class MongoActor(Actor[LedgerLetter]):
                 continue
             if not self._draining:
                 self._take_up(orders, left_by_an_earlier_run=own is not None)
-            self._report.swept(sum(isinstance(order, Order) for order in orders))
+            self._telemetry.swept(sum(isinstance(order, Order) for order in orders))
             if own is None:
                 await self._until_next_sweep()
 
@@ -528,11 +532,11 @@ class MongoActor(Actor[LedgerLetter]):
     def _take_up_one(self, order: Order, left_by_an_earlier_run: bool) -> None:
         if left_by_an_earlier_run and self._is_ours_alone(order):
             return
-        if order.id in self._lanes and not left_by_an_earlier_run:
+        if order.id in self._order_queues and not left_by_an_earlier_run:
             # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier run
             # left would not: no later sweep finds it before its lease runs out, whatever event came first.
             return
-        renewal = self._hands.renewal(order.id)
+        renewal = self._in_flight.renewal(order.id)
         if renewal is not None:
-            self._lanes.add(order.id, renewal)
-        self._lanes.add(order.id, Due(order.id))
+            self._order_queues.add(order.id, renewal)
+        self._order_queues.add(order.id, Due(order.id))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from payment.actors.ledger.stuck_log import Stuck, StuckLog
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.core.order import Order
 from payment.core.waits import Matter, Wait, unpublished, waits
 from payment.ports.clock import Clock
@@ -39,7 +39,7 @@ REMIND_AFTER = timedelta(days=1)
 """After this time an alarm that stands for a state is logged again."""
 
 
-class Found:
+class UnsettledCount:
     """What one read has found."""
 
     def __init__(self, known: dict[tuple[str, str], datetime], limit: int = ORDERS_LIMIT) -> None:
@@ -89,12 +89,12 @@ class Found:
 class Backlog:
     """Reads what is not settled, and reports it."""
 
-    def __init__(self, store: OrderStore, report: Report, log: StuckLog, clock: Clock) -> None:
+    def __init__(self, store: OrderStore, telemetry: LedgerTelemetry, log: StuckLog, clock: Clock) -> None:
         self._store = store
-        self._report = report
+        self._telemetry = telemetry
         self._log = log
         self._clock = clock
-        self._found = Found({})
+        self._found = UnsettledCount({})
         self._read_before = False
         self._failed = False
         self._alarmed: dict[tuple[str, str], datetime] = {}
@@ -109,15 +109,15 @@ class Backlog:
             complete = store_up.is_set() and await self._read()
             at = self._clock.now()
             stuck = self._found.stuck(at)
-            self._report.stuck(len(stuck))
-            self._log.report(stuck, at, complete=complete)
+            self._telemetry.stuck(len(stuck))
+            self._log.telemetry(stuck, at, complete=complete)
             took_s = self._clock.monotonic() - began
             await self._clock.sleep(min(max(READ_EVERY_S, took_s * SHARE), READ_AT_LEAST_EVERY_S))
 
     async def _read(self) -> bool:
         """Whether all that is pending was read."""
         at = self._clock.now()
-        found = Found(self._found.since)
+        found = UnsettledCount(self._found.since)
         try:
             async for orders in self._store.backlog(ORDERS_LIMIT):
                 found.add(orders)
@@ -125,11 +125,11 @@ class Backlog:
         except StoreUnavailable as error:
             if not self._failed:
                 self._failed = True
-                self._report.backlog_unread(str(error))
+                self._telemetry.backlog_unread(str(error))
             return False
         self._failed = False
         self._found = found
-        self._report.backlog(found.pending, found.oldest, found.unpublished, dead_letters, at)
+        self._telemetry.backlog(found.pending, found.oldest, found.unpublished, dead_letters, at)
         self._remind(found.blocked, dead_letters, at)
         self._read_before = True
         return found.complete
@@ -144,7 +144,7 @@ class Backlog:
         due = [wait for wait in blocked if at - self._alarmed[wait.key] >= REMIND_AFTER]
         for wait in due[:ALARMS_LIMIT]:
             self._alarmed[wait.key] = at
-            self._report.still_blocked(wait)
+            self._telemetry.still_blocked(wait)
         if dead_letters and (self._reminded is None or at - self._reminded >= REMIND_AFTER):
             self._reminded = at
-            self._report.dead_letters_left(dead_letters)
+            self._telemetry.dead_letters_left(dead_letters)

@@ -8,43 +8,43 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from payment.actors.messages import Handling, PoisonArrived
+from payment.actors.messages import Handling, InvalidEventReceived
 from payment.ports.clock import Clock
 from payment.ports.store import DeadLetter, OrderStore, StoreUnavailable
 
 
-class Burials:
+class DeadLetterWriter:
     """The poison events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
 
     def __init__(self, store: OrderStore, clock: Clock, failed: Callable[[str, str], None]) -> None:
         self._store = store
         self._clock = clock
         self._failed = failed
-        self._waiting: deque[PoisonArrived] = deque()
+        self._waiting: deque[InvalidEventReceived] = deque()
         self._some = asyncio.Event()
 
-    def add(self, letter: PoisonArrived) -> None:
-        self._waiting.append(letter)
+    def add(self, message: InvalidEventReceived) -> None:
+        self._waiting.append(message)
         self._some.set()
 
-    async def bury_all(self) -> None:
+    async def write_all(self) -> None:
         """Keep whatever comes, for ever."""
         while True:
             await self._some.wait()
             # It stays in `_waiting` until it is settled: whatever ends us meanwhile, `put_off` finds it.
-            handling = await self._bury(self._waiting[0])
+            handling = await self._write(self._waiting[0])
             self._waiting.popleft().settle(handling)
             if handling is Handling.NOT_NOW:
                 self.put_off()
             if not self._waiting:
                 self._some.clear()
 
-    async def _bury(self, letter: PoisonArrived) -> Handling:
-        poison = DeadLetter(letter.identity, letter.subject, letter.data, letter.error, self._clock.now())
+    async def _write(self, message: InvalidEventReceived) -> Handling:
+        poison = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
         try:
-            await self._store.bury(poison)
+            await self._store.add_dead_letter(poison)
         except StoreUnavailable as error:
-            self._failed(letter.identity, str(error))
+            self._failed(message.identity, str(error))
             return Handling.NOT_NOW
         return Handling.DEAD_LETTER
 

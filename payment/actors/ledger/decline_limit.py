@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from payment.actors.ledger.pending_replies import tell, turn_away
-from payment.actors.messages import ChargeAsked
+from payment.actors.ledger.pending_replies import reject, send_reply
+from payment.actors.messages import ChargeOrder
 from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
 from payment.core.replies import Denied, Unavailability
 from payment.ops.log_schema import Event
@@ -56,7 +56,7 @@ class _User(Struct, eq=False):
 
     declined: deque[float] = field(default_factory=deque)
     in_flight: dict[AttemptName, float] = field(default_factory=dict)
-    held: deque[ChargeAsked] = field(default_factory=deque)
+    held: deque[ChargeOrder] = field(default_factory=deque)
     logged: set[str] = field(default_factory=set)
 
 
@@ -74,7 +74,7 @@ class DeclineLimit:
         self._users_limit = users_limit
         self._window_s = window_s
         self._clock = clock
-        self._again: Callable[[ChargeAsked], None] = _nobody_decides
+        self._again: Callable[[ChargeOrder], None] = _undecided
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._holding: dict[str, _User] = {}
         """The users with requests that are held."""
@@ -85,7 +85,7 @@ class DeclineLimit:
         """Whether there is a limit."""
         return self._limit > 0
 
-    def start(self, again: Callable[[ChargeAsked], None]) -> None:
+    def start(self, again: Callable[[ChargeOrder], None]) -> None:
         """A ledger begins: `again` has a request decided once more. What the last one had in flight is unknown."""
         self._again = again
         self._begun.clear()
@@ -94,7 +94,7 @@ class DeclineLimit:
             user.in_flight.clear()
             user.held.clear()
 
-    def may_begin(self, order: Order, request: ChargeAsked) -> bool:
+    def may_begin(self, order: Order, request: ChargeOrder) -> bool:
         """Whether a request that would begin the order's next attempt may do so now.
 
         If not, it is refused, or held until it may.
@@ -144,7 +144,7 @@ class DeclineLimit:
             for number in [number for number, written in begun.written.items() if not written]:
                 self._ended(begun.user_id, (order_id, number))
 
-    def held(self) -> list[ChargeAsked]:
+    def held(self) -> list[ChargeOrder]:
         """The requests that wait for another attempt of their user to end."""
         return [request for user in self._holding.values() for request in user.held]
 
@@ -152,12 +152,12 @@ class DeclineLimit:
         """Answer the held requests whose time is up: nothing was charged for them."""
         now = self._clock.monotonic()
         for user_id, user in list(self._holding.items()):
-            waiting: deque[ChargeAsked] = deque()
+            waiting: deque[ChargeOrder] = deque()
             for request in user.held:
                 if now < request.deadline and not request.answer.done():
                     waiting.append(request)
                 else:
-                    turn_away(request, Unavailability.OTHERS_UNDER_WAY)
+                    reject(request, Unavailability.OTHERS_UNDER_WAY)
             user.held = waiting
             if not waiting:
                 del self._holding[user_id]
@@ -199,10 +199,10 @@ class DeclineLimit:
         if attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
             user.declined.append(self._clock.monotonic())
 
-    def _refuse(self, user: _User, request: ChargeAsked) -> None:
+    def _refuse(self, user: _User, request: ChargeOrder) -> None:
         declines = len(user.declined)
         again_s = user.declined[declines - self._limit] + self._window_s - self._clock.monotonic()
-        tell(request, Denied.TOO_MANY_DECLINES, retry_after_s=max(1, math.ceil(again_s)))
+        send_reply(request, Denied.TOO_MANY_DECLINES, retry_after_s=max(1, math.ceil(again_s)))
         order_id = request.request.order_id
         if order_id not in user.logged and len(user.logged) < LOGGED_ORDERS_LIMIT:
             user.logged.add(order_id)
@@ -234,5 +234,5 @@ class DeclineLimit:
                 del self._begun[order_id]
 
 
-def _nobody_decides(_: ChargeAsked) -> None:
+def _undecided(_: ChargeOrder) -> None:
     raise RuntimeError("no ledger has started")

@@ -1,4 +1,4 @@
-"""One group commit: letters of many orders are folded through `decide` and written together, until each is settled.
+"""One group commit: messages of many orders are folded through `decide` and written together, until each is settled.
 
 For every order it goes round: read, decide, write, until the store has confirmed or refused its document. Only then is
 anything released: replies, acknowledgements, effects. A write whose answer is lost is neither repeated blindly nor
@@ -18,21 +18,21 @@ from typing import Protocol
 
 from msgspec import Struct, field, structs
 
-from payment.actors.ledger.order_queues import LaneLetter
+from payment.actors.ledger.order_queues import QueuedMessage
 from payment.actors.messages import (
-    ChargeAsked,
-    EffectEnded,
-    EventArrived,
+    ChargeOrder,
+    EffectCompleted,
+    EventReceived,
 )
 from payment.core.decide import decide
 from payment.core.messages import (
     ActionRequired,
     Context,
     Due,
-    IntentSeen,
+    IntentRetrieved,
     LeaseRenewed,
-    LookRequested,
     Message,
+    RecheckRequested,
 )
 from payment.core.order import Order, Writer
 from payment.core.pending import refiled
@@ -58,27 +58,27 @@ ROUNDS_TOGETHER_LIMIT = 3
 """Rounds that the works of a commit go together: two of them may meet another process without bad luck or a fault."""
 
 
-class Sent(Struct, frozen=True):
+class SentWrite(Struct, frozen=True):
     """A write that may have been applied: what it was decided on, and the document."""
 
     before: Order | None
     after: Order
 
 
-class Work(Struct, eq=False):
-    """One order of a commit: its letters, what was decided, and every write of it that may have been applied.
+class BatchItem(Struct, eq=False):
+    """One order of a commit: its messages, what was decided, and every write of it that may have been applied.
 
-    A letter is taken out of `letters` when it is answered: what is left when the ledger dies still waits.
+    A message is taken out of `messages` when it is answered: what is left when the ledger dies still waits.
     """
 
     order_id: str
-    letters: list[LaneLetter]
+    messages: list[QueuedMessage]
     before: Order | None = None
     after: Order | None = None
     replies: dict[int, Reply | Start] = field(default_factory=dict)
     applied: set[int] = field(default_factory=set)
-    """The letters (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
-    sent: dict[int, Sent] = field(default_factory=dict)
+    """The messages (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
+    sent: dict[int, SentWrite] = field(default_factory=dict)
     failures: int = 0
     """Writes of it that were refused, or whose outcome is not known."""
     store_ms: float = 0.0
@@ -92,18 +92,19 @@ class Work(Struct, eq=False):
     def handover(self) -> Handover | None:
         """What the customer's browser needs, as Stripe answered. Valid only where the document says *awaiting*."""
         intent = self.after.intent if self.after is not None else None
-        for letter in self.letters:
-            if intent is not None and isinstance(letter, EffectEnded) and letter.handover is not None:
-                message = letter.message
-                if isinstance(message, ActionRequired | IntentSeen) and message.intent == intent.number:
-                    return letter.handover
+        for message in self.messages:
+            if intent is not None and isinstance(message, EffectCompleted) and message.handover is not None:
+                outcome = message.message
+                if isinstance(outcome, ActionRequired | IntentRetrieved) and outcome.intent == intent.number:
+                    return message.handover
         return None
 
     @property
     def looked(self) -> bool:
         """Whether a look at an intent has ended in it."""
         return any(
-            isinstance(letter, EffectEnded) and isinstance(letter.message, IntentSeen) for letter in self.letters
+            isinstance(message, EffectCompleted) and isinstance(message.message, IntentRetrieved)
+            for message in self.messages
         )
 
 
@@ -118,47 +119,47 @@ class Desk(Protocol):
 
     def forget(self, order_id: str) -> None: ...
 
-    def presumed_new(self, work: Work) -> bool:
+    def presumed_new(self, item: BatchItem) -> bool:
         """Whether to write this work unread, as one of an order that the store has never seen."""
 
     def was_not_new(self) -> None:
         """A write that should have begun an order has found one."""
 
-    def may_begin(self, order: Order | None, request: ChargeAsked, at: datetime) -> bool:
+    def may_begin(self, order: Order | None, request: ChargeOrder, at: datetime) -> bool:
         """Whether a request may begin an attempt on this order. If not, it has been answered, or waits elsewhere."""
 
-    def still_wanted(self, work: Work) -> list[LaneLetter]:
-        """The letters of this work that still ask for something; the others have been answered."""
+    def still_wanted(self, item: BatchItem) -> list[QueuedMessage]:
+        """The messages of this work that still ask for something; the others have been answered."""
 
-    def finished(self, work: Work) -> None:
-        """The document stands as `work.after`, confirmed or freshly read: release what follows from it."""
+    def finished(self, item: BatchItem) -> None:
+        """The document stands as `item.after`, confirmed or freshly read: release what follows from it."""
 
-    def unreadable(self, work: Work) -> None:
+    def store_unavailable(self, item: BatchItem) -> None:
         """The store is away and nothing of this work was ever sent."""
 
-    def corrupt(self, work: Work, document: CorruptDocument) -> None:
+    def corrupt(self, item: BatchItem, document: CorruptDocument) -> None:
         """What is stored is no order: nothing can be decided on it until an operator has corrected it."""
 
-    def failed(self, work: Work, error: Exception) -> None:
+    def failed(self, item: BatchItem, error: Exception) -> None:
         """Deciding about this order raised what nobody expected. The others of the commit go on."""
 
-    def unwritable(self, work: Work) -> None:
+    def rejected_document(self, item: BatchItem) -> None:
         """The store refuses this document for good."""
 
-    def straggling(self, work: Work) -> None:
+    def straggling(self, item: BatchItem) -> None:
         """The store takes other documents, and this one neither goes in nor is refused: try it again later."""
 
-    def refused(self, work: Work) -> None:
+    def refused(self, item: BatchItem) -> None:
         """The store has refused this document for now, and nothing of the work was ever written.
 
-        Its order's requests and events are answered at once. What is left in `work.letters` is what actors brought,
+        Its order's requests and events are answered at once. What is left in `item.messages` is what actors brought,
         and what was due.
         """
 
     async def store_failed(self, reason: str, *, wait: bool) -> bool:
         """A call has failed. Returns whether the store can be used all the same; with `wait`, once it can again."""
 
-    def observed(self, works: Sequence[Work], results: Sequence[Committed], trouble: str) -> None:
+    def observed(self, items: Sequence[BatchItem], results: Sequence[Committed], trouble: str) -> None:
         """What became of each work's document. `trouble`: why some were refused, or may or may not be written."""
 
 
@@ -185,44 +186,44 @@ class GroupCommit:
         self._context_began: float
         """The context in which the present round decides, and when that was made (monotonic seconds)."""
 
-    async def settle(self, works: list[Work]) -> None:
+    async def settle(self, items: list[BatchItem]) -> None:
         """Return when every work is finished, unwritable, given up as unreadable, set aside, or left to straggle."""
         for _ in range(ROUNDS_TOGETHER_LIMIT):
-            works = await self._write(await self._read_and_decide(works))
-            if not works:
+            items = await self._write(await self._read_and_decide(items))
+            if not items:
                 return
-        for work in works:
-            self._desk.straggling(work)
+        for item in items:
+            self._desk.straggling(item)
 
-    async def _read_and_decide(self, works: list[Work]) -> list[Work]:
+    async def _read_and_decide(self, items: list[BatchItem]) -> list[BatchItem]:
         """Decide each on what is at hand, and afresh what would not change that. Returns what is to be written.
 
         A new order is at hand as well: nothing. Where that is wrong, its write meets the fence, and is read then.
         """
-        to_write: list[Work] = []
-        unread: list[Work] = []
+        to_write: list[BatchItem] = []
+        unread: list[BatchItem] = []
         self._begin_context()
-        for place, work in enumerate(works):
+        for place, item in enumerate(items):
             await self._let_others_run(place)
-            work.before = None if work.sent else self._desk.cached(work.order_id)
-            at_hand = work.before is not None or (not work.sent and self._desk.presumed_new(work))
-            if at_hand and not self._contained(work, self._fold):
+            item.before = None if item.sent else self._desk.cached(item.order_id)
+            at_hand = item.before is not None or (not item.sent and self._desk.presumed_new(item))
+            if at_hand and not self._contained(item, self._fold):
                 continue
-            (to_write if at_hand and work.changed else unread).append(work)
+            (to_write if at_hand and item.changed else unread).append(item)
         self._turn_ends()
         read = await self._read(unread, to_write)
         self._turn_began = self._clock.monotonic()
-        for place, work in enumerate(read):
+        for place, item in enumerate(read):
             await self._let_others_run(place)
-            if self._was_applied(work) or not self._contained(work, self._fold_read):
+            if self._was_applied(item) or not self._contained(item, self._fold_read):
                 continue
-            if work.changed or self._must_fence(work):
-                to_write.append(work)
+            if item.changed or self._must_fence(item):
+                to_write.append(item)
             else:
-                self._desk.finished(work)
+                self._desk.finished(item)
         if read:
-            places = {id(work): place for place, work in enumerate(works)}
-            to_write.sort(key=lambda work: places[id(work)])
+            places = {id(item): place for place, item in enumerate(items)}
+            to_write.sort(key=lambda item: places[id(item)])
         return to_write
 
     def _begin_context(self) -> None:
@@ -234,133 +235,133 @@ class GroupCommit:
             self._begin_context()
         return self._context
 
-    def _must_fence(self, work: Work) -> bool:
+    def _must_fence(self, item: BatchItem) -> bool:
         """Whether a write of ours may yet land on what was read, and somebody is about to hear that nothing changed.
 
         Time alone can make it so: an order that expired between a write and its repetition. The document is written as
         it stands, one revision on, and the write on its way is refused.
         """
-        revision = work.before.rev + 1 if work.before else None
-        return bool(work.replies) and any(sent.after.rev == revision for sent in work.sent.values())
+        revision = item.before.rev + 1 if item.before else None
+        return bool(item.replies) and any(sent.after.rev == revision for sent in item.sent.values())
 
-    async def _read(self, works: list[Work], decided: list[Work]) -> list[Work]:
+    async def _read(self, items: list[BatchItem], decided: list[BatchItem]) -> list[BatchItem]:
         """Read afresh; return what was read. While the store is away, only what may have been written waits for it.
 
         Nor does what was decided already, on a cached document: when the store is back it would be too late for it.
         """
-        while works:
+        while items:
             try:
-                orders = await self._store.load([work.order_id for work in works])
+                orders = await self._store.load([item.order_id for item in items])
             except StoreUnavailable as error:
-                for work in (*decided, *works):
-                    if not work.sent:
-                        self._desk.unreadable(work)
+                for item in (*decided, *items):
+                    if not item.sent:
+                        self._desk.store_unavailable(item)
                 decided.clear()
-                works = [work for work in works if work.sent]
-                await self._desk.store_failed(str(error), wait=bool(works))
+                items = [item for item in items if item.sent]
+                await self._desk.store_failed(str(error), wait=bool(items))
                 continue
-            return [work for work in works if self._is_readable(work, orders.get(work.order_id))]
-        return works
+            return [item for item in items if self._is_readable(item, orders.get(item.order_id))]
+        return items
 
-    def _is_readable(self, work: Work, found: Order | CorruptDocument | None) -> bool:
+    def _is_readable(self, item: BatchItem, found: Order | CorruptDocument | None) -> bool:
         """Whether what was read can be decided on: what is stored may be no order."""
         if isinstance(found, CorruptDocument):
-            self._desk.corrupt(work, found)
+            self._desk.corrupt(item, found)
             return False
-        work.before = found
+        item.before = found
         return True
 
-    def _contained(self, work: Work, fold: Callable[[Work], None]) -> bool:
+    def _contained(self, item: BatchItem, fold: Callable[[BatchItem], None]) -> bool:
         """Whether it could be decided about: one order's bug, or a document that makes no sense, spoils no other's."""
         try:
-            fold(work)
+            fold(item)
         except Exception as error:
-            self._desk.failed(work, error)
+            self._desk.failed(item, error)
             return False
         return True
 
-    def _was_applied(self, work: Work) -> bool:
+    def _was_applied(self, item: BatchItem) -> bool:
         """Whether a write of ours whose answer was lost is what the store holds: then it counts as written."""
-        stored = work.before
-        if stored is None or stored.writer is None or stored.writer.number not in work.sent:
+        stored = item.before
+        if stored is None or stored.writer is None or stored.writer.number not in item.sent:
             return False
-        ours = work.sent[stored.writer.number]
+        ours = item.sent[stored.writer.number]
         if ours.after.writer != stored.writer:
             return False
         # What it was decided on then: the difference between the two is what this write has done.
-        work.before, work.after = ours.before, stored
-        self._desk.finished(work)
+        item.before, item.after = ours.before, stored
+        self._desk.finished(item)
         return True
 
-    def _fold_read(self, work: Work) -> None:
+    def _fold_read(self, item: BatchItem) -> None:
         """As `_fold`, on what was just read: a deadline in it that its tasks do not have is written as they have it."""
-        self._fold_on(work, refiled(work.before) if work.before is not None else None)
+        self._fold_on(item, refiled(item.before) if item.before is not None else None)
 
-    def _fold(self, work: Work) -> None:
-        """The order's letters, one after another, each decided on what the one before it left."""
-        self._fold_on(work, work.before)
+    def _fold(self, item: BatchItem) -> None:
+        """The order's messages, one after another, each decided on what the one before it left."""
+        self._fold_on(item, item.before)
 
-    def _fold_on(self, work: Work, order: Order | None) -> None:
-        work.letters = self._desk.still_wanted(work)
+    def _fold_on(self, item: BatchItem, order: Order | None) -> None:
+        item.messages = self._desk.still_wanted(item)
         context = self._context_now()
-        work.replies.clear()
-        work.applied.clear()
+        item.replies.clear()
+        item.applied.clear()
         gone: set[int] = set()
-        for letter in work.letters:
-            if isinstance(letter, ChargeAsked):
-                letter.decided = True
-                if not self._desk.may_begin(order, letter, context.at):
-                    gone.add(id(letter))
+        for message in item.messages:
+            if isinstance(message, ChargeOrder):
+                message.decided = True
+                if not self._desk.may_begin(order, message, context.at):
+                    gone.add(id(message))
                     continue
-            step = decide(order, _message(letter), context)
+            step = decide(order, _message(message), context)
             if step.order is not order:
-                work.applied.add(id(letter))
+                item.applied.add(id(message))
             order = step.order
             if step.reply is not None:
-                work.replies[id(letter)] = step.reply
-        work.after = order
+                item.replies[id(message)] = step.reply
+        item.after = order
         if gone:
-            work.letters = [letter for letter in work.letters if id(letter) not in gone]
+            item.messages = [message for message in item.messages if id(message) not in gone]
 
-    async def _write(self, works: list[Work]) -> list[Work]:
+    async def _write(self, items: list[BatchItem]) -> list[BatchItem]:
         """Write all that changed; return what has to go round again."""
-        if not works:
+        if not items:
             return []
-        documents = [self._stamped(work) for work in works]
+        documents = [self._stamped(item) for item in items]
         started = self._turn_ends()
         results = await self._store.commit(documents)
         self._turn_began = self._clock.monotonic()
         took_ms = (self._turn_began - started) * 1_000
-        for work in works:
-            work.store_ms += took_ms
-        self._desk.observed(works, results, self._store.trouble)
-        again: list[Work] = []
-        refused: list[Work] = []
-        for place, (work, result) in enumerate(zip(works, results, strict=True)):
+        for item in items:
+            item.store_ms += took_ms
+        self._desk.observed(items, results, self._store.trouble)
+        again: list[BatchItem] = []
+        refused: list[BatchItem] = []
+        for place, (item, result) in enumerate(zip(items, results, strict=True)):
             await self._let_others_run(place)
             match result:
                 case Committed.WRITTEN:
-                    self._desk.finished(work)
-                case Committed.UNWRITABLE:
-                    work.sent.popitem()
-                    self._desk.unwritable(work)
+                    self._desk.finished(item)
+                case Committed.REJECTED_DOCUMENT:
+                    item.sent.popitem()
+                    self._desk.rejected_document(item)
                 case Committed.REFUSED:
-                    work.sent.popitem()
-                    work.failures += 1
-                    self._desk.forget(work.order_id)
-                    if work.sent:
-                        again.append(work)  # an earlier write of it may yet land
+                    item.sent.popitem()
+                    item.failures += 1
+                    self._desk.forget(item.order_id)
+                    if item.sent:
+                        again.append(item)  # an earlier write of it may yet land
                     else:
-                        self._desk.refused(work)
-                        refused.append(work)
+                        self._desk.refused(item)
+                        refused.append(item)
                 case Committed.CONFLICT | Committed.UNKNOWN:
-                    self._desk.forget(work.order_id)
-                    if result is Committed.CONFLICT and work.before is None:
+                    self._desk.forget(item.order_id)
+                    if result is Committed.CONFLICT and item.before is None:
                         self._desk.was_not_new()
-                    work.failures += result is Committed.UNKNOWN
-                    again.append(work)
+                    item.failures += result is Committed.UNKNOWN
+                    again.append(item)
         usable = True
-        if all(result in NOT_TAKEN for result in results) and any(work.failures == 1 for work in works):
+        if all(result in NOT_TAKEN for result in results) and any(item.failures == 1 for item in items):
             # The store is most likely gone: to find out now is better than after the next read has timed out. But one
             # document that it fails again and again is no outage.
             reason = f"a write was not confirmed: {self._store.trouble}"
@@ -368,25 +369,25 @@ class GroupCommit:
         self._put_off(refused, usable=usable)
         return again
 
-    def _put_off(self, refused: list[Work], *, usable: bool) -> None:
+    def _put_off(self, refused: list[BatchItem], *, usable: bool) -> None:
         """What actors brought waits: for the store, or aside where it takes other documents meanwhile."""
-        for work in refused:
-            if work.letters and usable:
-                self._desk.straggling(work)
+        for item in refused:
+            if item.messages and usable:
+                self._desk.straggling(item)
             else:
-                self._desk.unreadable(work)
+                self._desk.store_unavailable(item)
 
-    def _stamped(self, work: Work) -> Order:
+    def _stamped(self, item: BatchItem) -> Order:
         """The document with its revision and its writer, noted as sent before it is."""
-        assert work.after is not None
-        revision = (work.before.rev if work.before else 0) + 1
+        assert item.after is not None
+        revision = (item.before.rev if item.before else 0) + 1
         writer = self._desk.next_write()
-        work.after = structs.replace(work.after, rev=revision, writer=writer)
-        work.sent[writer.number] = Sent(work.before, work.after)
-        for letter in work.letters:
-            if isinstance(letter, ChargeAsked):
-                letter.write_sent = True
-        return work.after
+        item.after = structs.replace(item.after, rev=revision, writer=writer)
+        item.sent[writer.number] = SentWrite(item.before, item.after)
+        for message in item.messages:
+            if isinstance(message, ChargeOrder):
+                message.write_sent = True
+        return item.after
 
     async def _let_others_run(self, place: int) -> None:
         """Before the work at this place: others first, now and then, and once we have had as long as they had."""
@@ -406,11 +407,11 @@ class GroupCommit:
         return now
 
 
-def _message(letter: LaneLetter) -> Message:
-    match letter:
-        case ChargeAsked():
-            return letter.request
-        case EventArrived() | EffectEnded():
-            return letter.message
-        case Due() | LeaseRenewed() | LookRequested():
-            return letter
+def _message(message: QueuedMessage) -> Message:
+    match message:
+        case ChargeOrder():
+            return message.request
+        case EventReceived() | EffectCompleted():
+            return message.message
+        case Due() | LeaseRenewed() | RecheckRequested():
+            return message

@@ -13,12 +13,12 @@ from msgspec import Struct
 
 from payment.actors.messages import (
     CancelEffect,
-    NatsLetter,
-    StripeLetter,
+    NatsMessage,
+    StripeMessage,
 )
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
-from payment.core.effects import ConfirmIntent, CreateIntent, Effect, Pending, PublishEvent, Watch
+from payment.core.effects import ConfirmIntent, CreateIntent, Effect, PendingEffect, PublishEvent, RecheckLater
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order
 from payment.core.pending import pending
@@ -33,7 +33,7 @@ NATS = "nats"
 STRIPE = "stripe"
 
 
-class Held(Struct, eq=False):
+class InFlightEffect(Struct, eq=False):
     """One effect in flight at an actor, with its lease. `position` is a confirm's place in the queue estimate."""
 
     effect: Effect
@@ -43,17 +43,17 @@ class Held(Struct, eq=False):
     cancelled: bool = False
 
 
-class Hands:
+class InFlightEffects:
     """Releases what is pending to the Stripe and NATS actors, and knows what they have not given back yet."""
 
     def __init__(
-        self, process: str, stripe: Mailbox[StripeLetter], nats: Mailbox[NatsLetter], estimate: QueueEstimate
+        self, process: str, stripe: Mailbox[StripeMessage], nats: Mailbox[NatsMessage], estimate: QueueEstimate
     ) -> None:
         self._process = process
         self._stripe = stripe
         self._nats = nats
         self._estimate = estimate
-        self._held: dict[str, dict[str, Held]] = {}
+        self._held: dict[str, dict[str, InFlightEffect]] = {}
         self._forfeited: dict[str, dict[str, datetime]] = {}
         """By order: effects that ended, and whose document can't be written; until when their leases run.
 
@@ -97,11 +97,11 @@ class Hands:
         for effect_id, item in mine.items():
             if effect_id in held:
                 held[effect_id].until = item.at
-            elif effect_id not in forfeited and not isinstance(item.effect, Watch):
+            elif effect_id not in forfeited and not isinstance(item.effect, RecheckLater):
                 complete &= self._hand_over(order.id, item.effect, item.at)
         return self._cancel(held, mine.keys()) and complete
 
-    def _still_forfeited(self, order_id: str, owed: dict[str, Pending]) -> Collection[str]:
+    def _still_forfeited(self, order_id: str, owed: dict[str, PendingEffect]) -> Collection[str]:
         """The order's forfeited effects that it owes under their old leases; the others are forgotten."""
         forfeited = self._forfeited.pop(order_id, {})
         still = {name: until for name, until in forfeited.items() if name in owed and owed[name].at <= until}
@@ -111,7 +111,7 @@ class Hands:
 
     def _hand_over(self, order_id: str, effect: Effect, until: datetime) -> bool:
         match effect:
-            case Watch():
+            case RecheckLater():
                 return True
             case PublishEvent():
                 given, actor = self._nats.offer(effect), NATS
@@ -119,12 +119,12 @@ class Hands:
                 given, actor = self._stripe.offer(effect), STRIPE
         if given:
             position = self._estimate.enter() if isinstance(effect, ConfirmIntent) else None
-            self._held.setdefault(order_id, {})[effect.id] = Held(effect, actor, until, position)
+            self._held.setdefault(order_id, {})[effect.id] = InFlightEffect(effect, actor, until, position)
             self._count += 1
             self._charges += isinstance(effect, ConfirmIntent)
         return given
 
-    def _cancel(self, held: dict[str, Held], owed: Collection[str]) -> bool:
+    def _cancel(self, held: dict[str, InFlightEffect], owed: Collection[str]) -> bool:
         complete = True
         for effect_id, item in held.items():
             if isinstance(item.effect, CANCELLED_WHEN_OBSOLETE) and not item.cancelled and effect_id not in owed:

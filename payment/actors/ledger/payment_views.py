@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from payment.actors.ledger.set_aside import SetAside
-from payment.actors.messages import PaymentAnswer, PaymentAsked
+from payment.actors.messages import GetPayment, PaymentReply
 from payment.core.order import Order
 from payment.core.replies import PaymentStatus, PaymentView, Unavailability, Unavailable, payment_status
 from payment.ports.cards import Handover
@@ -40,13 +40,13 @@ class Views:
         self._away = away
         self._look = look
         self._set_aside = set_aside
-        self._asked: deque[PaymentAsked] = deque()
-        self._looking: dict[str, list[tuple[PaymentAsked, PaymentView]]] = {}
+        self._asked: deque[GetPayment] = deque()
+        self._looking: dict[str, list[tuple[GetPayment, PaymentView]]] = {}
         """By order: requests that wait for a look, each with what it is answered if none comes in time."""
         self._some = asyncio.Event()
 
-    def add(self, letter: PaymentAsked) -> None:
-        self._asked.append(letter)
+    def add(self, message: GetPayment) -> None:
+        self._asked.append(message)
         self._some.set()
 
     async def answer_all(self) -> None:
@@ -62,36 +62,36 @@ class Views:
             if not self._asked:
                 self._some.clear()
 
-    async def _answer(self, batch: list[PaymentAsked]) -> None:
-        by_payment = [letter.payment_id for letter in batch if letter.payment_id is not None]
-        by_order = [letter.order_id for letter in batch if letter.order_id is not None]
+    async def _answer(self, batch: list[GetPayment]) -> None:
+        by_payment = [message.payment_id for message in batch if message.payment_id is not None]
+        by_order = [message.order_id for message in batch if message.order_id is not None]
         try:
             payments = await self._store.load_by_payment(by_payment) if by_payment else {}
             orders = await self._store.load(by_order) if by_order else {}
         except StoreUnavailable as error:
-            for letter in batch:
-                show(letter, Unavailable(Unavailability.STORE_AWAY))
+            for message in batch:
+                show(message, Unavailable(Unavailability.STORE_AWAY))
             self._away(str(error))
             return
-        for letter in batch:
-            found = payments.get(letter.payment_id or "") or orders.get(letter.order_id or "")
+        for message in batch:
+            found = payments.get(message.payment_id or "") or orders.get(message.order_id or "")
             if isinstance(found, CorruptDocument):
                 self._set_aside.corrupt(found)
-                show(letter, Unavailable(Unavailability.ILLEGIBLE))
-            elif not self._set_aside.contain(found.id if found else "", self._show_or_look, letter, found):
-                show(letter, Unavailable(Unavailability.SET_ASIDE))
+                show(message, Unavailable(Unavailability.CORRUPT_DOCUMENT))
+            elif not self._set_aside.contain(found.id if found else "", self._show_or_look, message, found):
+                show(message, Unavailable(Unavailability.SET_ASIDE))
 
-    def _show_or_look(self, letter: PaymentAsked, order: Order | None) -> None:
+    def _show_or_look(self, message: GetPayment, order: Order | None) -> None:
         if order is not None:
             self._set_aside.legible(order.id)
         view = self._view(order)
         if view is None or order is None:
-            show(letter, None)
-        elif view.status is PaymentStatus.REQUIRES_ACTION and view.user_id == letter.user_id:
-            self._looking.setdefault(order.id, []).append((letter, view))
+            show(message, None)
+        elif view.status is PaymentStatus.REQUIRES_ACTION and view.user_id == message.user_id:
+            self._looking.setdefault(order.id, []).append((message, view))
             self._look(order.id)
         else:
-            show(letter, PaymentAnswer(view))
+            show(message, PaymentReply(view))
 
     def written(self, order: Order, handover: Handover | None, *, looked: bool) -> None:
         """The order was written, or read afresh. `handover` came with the look that led to this document.
@@ -105,15 +105,15 @@ class Views:
         if view.status is PaymentStatus.REQUIRES_ACTION and not looked and handover is None:
             return  # no look has ended yet, or another process made it
         awaiting = view.status is PaymentStatus.REQUIRES_ACTION and order.open_at(self._clock.now())
-        for letter, _ in self._looking.pop(order.id):
-            show(letter, PaymentAnswer(view, handover if awaiting else None))
+        for message, _ in self._looking.pop(order.id):
+            show(message, PaymentReply(view, handover if awaiting else None))
 
     def fail_order(self, order_id: str) -> None:
         """Answering the requests of one order went wrong."""
-        for letter, _ in self._looking.pop(order_id, ()):
-            show(letter, Unavailable(Unavailability.SET_ASIDE))
+        for message, _ in self._looking.pop(order_id, ()):
+            show(message, Unavailable(Unavailability.SET_ASIDE))
 
-    def want_looks(self) -> list[str]:
+    def want_rechecks(self) -> list[str]:
         """The orders whose intents must be looked at before their requests can be answered."""
         return list(self._looking)
 
@@ -121,10 +121,10 @@ class Views:
         """Requests whose time is up before a look has ended are answered without it."""
         now = self._clock.monotonic()
         for order_id, waiting in list(self._looking.items()):
-            for letter, view in waiting:
-                if now >= letter.deadline:
-                    show(letter, PaymentAnswer(view))
-            waiting[:] = [(letter, view) for letter, view in waiting if not letter.answer.done()]
+            for message, view in waiting:
+                if now >= message.deadline:
+                    show(message, PaymentReply(view))
+            waiting[:] = [(message, view) for message, view in waiting if not message.answer.done()]
             if not waiting:
                 del self._looking[order_id]
 
@@ -137,14 +137,14 @@ class Views:
 
     def fail(self) -> None:
         """The ledger ends: no look and no read will come for the requests that still wait."""
-        looking = [letter for waiting in self._looking.values() for letter, _ in waiting]
-        for letter in (*self._asked, *looking):
-            show(letter, Unavailable(Unavailability.CRASHED))
+        looking = [message for waiting in self._looking.values() for message, _ in waiting]
+        for message in (*self._asked, *looking):
+            show(message, Unavailable(Unavailability.CRASHED))
         self._asked.clear()
         self._looking.clear()
 
 
-def show(letter: PaymentAsked, answer: PaymentAnswer | Unavailable | None) -> None:
+def show(message: GetPayment, answer: PaymentReply | Unavailable | None) -> None:
     """Answer a request to see a payment, unless its client has gone."""
-    if not letter.answer.done():
-        letter.answer.set_result(answer)
+    if not message.answer.done():
+        message.answer.set_result(answer)

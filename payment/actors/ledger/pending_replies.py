@@ -1,7 +1,7 @@
 """Requests whose outcome is not known yet: each is answered by its order's next written document that settles it.
 
-A request is told `Pending` (202) when its deadline has come, and at once when it is clear that the outcome won't be
-known by then: the queue at Stripe is longer than that, or nobody will look again before.
+A request is told `OutcomePending` (202) when its deadline has come, and at once when it is clear that the outcome won't
+be known by then: the queue at Stripe is longer than that, or nobody will look again before.
 """
 
 import math
@@ -10,12 +10,12 @@ from datetime import datetime
 
 from msgspec import Struct, field
 
-from payment.actors.ledger.in_flight import Hands
-from payment.actors.messages import Answer, ChargeAsked
+from payment.actors.ledger.in_flight import InFlightEffects
+from payment.actors.messages import ChargeOrder, ChargeReply
 from payment.core.order import AttemptState, Order, TaskKind
 from payment.core.replies import (
     Conflict,
-    Pending,
+    OutcomePending,
     Reply,
     RequiresAction,
     Start,
@@ -35,25 +35,25 @@ class _Waiting(Struct, eq=False):
     """The requests that wait for one order, and the newest revision by which all of them were judged."""
 
     rev: int
-    letters: list[ChargeAsked] = field(default_factory=list)
+    messages: list[ChargeOrder] = field(default_factory=list)
 
 
-class Waiters:
+class PendingReplies:
     """The requests that wait, by order. Answers each exactly once."""
 
-    def __init__(self, clock: Clock, hands: Hands, again: Callable[[ChargeAsked], None]) -> None:
+    def __init__(self, clock: Clock, in_flight: InFlightEffects, again: Callable[[ChargeOrder], None]) -> None:
         """`again` has a request decided once more, after another card's intent is known canceled."""
         self._clock = clock
-        self._hands = hands
+        self._in_flight = in_flight
         self._again = again
         self._waiting: dict[str, _Waiting] = {}
-        self._look_wanted: set[str] = set()
+        self._recheck_wanted: set[str] = set()
         """Orders with a request that waits for a client secret: only a look at the intent brings that."""
 
-    def add(self, order: Order, letter: ChargeAsked, handover: Handover | None = None) -> None:
+    def add(self, order: Order, message: ChargeOrder, handover: Handover | None = None) -> None:
         """A request's attempt, or one that it joins, is written as unsettled: let it wait, if that makes sense."""
-        if not self._answered(order, letter, handover):
-            self._waiting.setdefault(order.id, _Waiting(order.rev)).letters.append(letter)
+        if not self._answered(order, message, handover):
+            self._waiting.setdefault(order.id, _Waiting(order.rev)).messages.append(message)
 
     def written(self, order: Order, handover: Handover | None = None) -> None:
         """The order was written, or read afresh: answer the requests whose outcome it shows.
@@ -69,50 +69,52 @@ class Waiters:
         news = order.rev > waiting.rev
         waiting.rev = order.rev
         if news:
-            self._look_wanted.discard(order.id)
-        waiting.letters = [
-            letter
-            for letter in waiting.letters
-            if not ((news or now >= letter.deadline) and self._answered(order, letter, handover))
+            self._recheck_wanted.discard(order.id)
+        waiting.messages = [
+            message
+            for message in waiting.messages
+            if not ((news or now >= message.deadline) and self._answered(order, message, handover))
         ]
-        if not waiting.letters:
+        if not waiting.messages:
             del self._waiting[order.id]
 
-    def _answered(self, order: Order, letter: ChargeAsked, handover: Handover | None) -> bool:
+    def _answered(self, order: Order, message: ChargeOrder, handover: Handover | None) -> bool:
         now, at = self._clock.monotonic(), self._clock.now()
-        late = now >= letter.deadline
-        reply = reply_to(order, letter.request, at)
+        late = now >= message.deadline
+        reply = reply_to(order, message.request, at)
         match reply:
-            case Start.AFTER_CANCEL if letter.supersedes:
+            case Start.AFTER_CANCEL if message.supersedes:
                 if late:
-                    tell(letter, Conflict.UNDER_WAY)
+                    send_reply(message, Conflict.UNDER_WAY)
                 return late
-            case Start() if letter.supersedes:
-                letter.write_sent = False
-                self._again(letter)
+            case Start() if message.supersedes:
+                message.write_sent = False
+                self._again(message)
             case Start():
                 # Its attempt is not in the document: a store that lost a confirmed write. Nothing is known for sure.
-                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
+                send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN))
             case RequiresAction() if handover is not None:
-                tell(letter, reply, retry_after_s=UNKNOWN_RETRY_AFTER_S, handover=handover)
+                send_reply(message, reply, retry_after_s=UNKNOWN_RETRY_AFTER_S, handover=handover)
             case RequiresAction() if late:
-                tell(letter, Pending(reply.payment_id, reply.order_id), retry_after_s=UNKNOWN_RETRY_AFTER_S)
+                send_reply(
+                    message, OutcomePending(reply.payment_id, reply.order_id), retry_after_s=UNKNOWN_RETRY_AFTER_S
+                )
             case RequiresAction():
-                self._look_wanted.add(order.id)
+                self._recheck_wanted.add(order.id)
                 return False
-            case Pending():
+            case OutcomePending():
                 known_in_s = self._known_in_s(order, at)
-                if now + known_in_s <= letter.deadline and not late:
+                if now + known_in_s <= message.deadline and not late:
                     return False
-                tell(
-                    letter,
+                send_reply(
+                    message,
                     reply,
                     retry_after_s=max(
                         1, math.ceil(known_in_s if known_in_s < math.inf else LOOKS_APART.total_seconds())
                     ),
                 )
             case _:
-                tell(letter, reply)
+                send_reply(message, reply)
         return True
 
     def _known_in_s(self, order: Order, at: datetime) -> float:
@@ -121,7 +123,7 @@ class Waiters:
         Infinite for an intent that awaits its customer: a request that can't let the customer authenticate does not
         wait for that.
         """
-        queued_s = self._hands.wait_s(order.id)
+        queued_s = self._in_flight.wait_s(order.id)
         if queued_s is not None:
             return queued_s
         attempt = order.unsettled
@@ -132,10 +134,10 @@ class Waiters:
             return math.inf
         return max(0.0, (task.due - at).total_seconds())
 
-    def want_looks(self) -> list[str]:
+    def want_rechecks(self) -> list[str]:
         """The orders whose intents must be looked at before their requests can be answered."""
-        self._look_wanted &= self._waiting.keys()
-        return list(self._look_wanted)
+        self._recheck_wanted &= self._waiting.keys()
+        return list(self._recheck_wanted)
 
     def expired(self) -> list[str]:
         """The orders that somebody has waited for until the deadline."""
@@ -143,12 +145,12 @@ class Waiters:
         return [
             order_id
             for order_id, waiting in self._waiting.items()
-            if any(now >= letter.deadline for letter in waiting.letters)
+            if any(now >= message.deadline for message in waiting.messages)
         ]
 
     def elsewhere(self) -> list[str]:
         """The orders that somebody waits for while nothing of theirs is in our hands: another process works on them."""
-        return [order_id for order_id in self._waiting if not self._hands.holds(order_id)]
+        return [order_id for order_id in self._waiting if not self._in_flight.holds(order_id)]
 
     def give_up(self, order_ids: Collection[str]) -> None:
         """The last look failed: whoever's time is up hears that the outcome is unknown, which it is."""
@@ -157,40 +159,40 @@ class Waiters:
             waiting = self._waiting.get(order_id)
             if waiting is None:
                 continue
-            for letter in waiting.letters:
-                if now >= letter.deadline:
-                    tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
-            waiting.letters = [letter for letter in waiting.letters if not letter.answer.done()]
-            if not waiting.letters:
+            for message in waiting.messages:
+                if now >= message.deadline:
+                    send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
+            waiting.messages = [message for message in waiting.messages if not message.answer.done()]
+            if not waiting.messages:
                 del self._waiting[order_id]
 
     def fail_order(self, order_id: str) -> None:
         """Answering the requests of one order went wrong: their attempts are written, and no outcome is known."""
-        for letter in self._waiting.pop(order_id, _Waiting(0)).letters:
-            tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN))
+        for message in self._waiting.pop(order_id, _Waiting(0)).messages:
+            send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN))
 
     def fail(self, retry_after_s: int = 1) -> None:
         """The ledger ends, or can write nothing: every request that waits has a written attempt, and no outcome."""
         for waiting in self._waiting.values():
-            for letter in waiting.letters:
-                tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN, retry_after_s))
+            for message in waiting.messages:
+                send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN, retry_after_s))
         self._waiting.clear()
 
     def __len__(self) -> int:
-        return sum(len(waiting.letters) for waiting in self._waiting.values())
+        return sum(len(waiting.messages) for waiting in self._waiting.values())
 
 
-def tell(
-    letter: ChargeAsked,
+def send_reply(
+    message: ChargeOrder,
     reply: Reply | Unavailable,
     retry_after_s: int | None = None,
     handover: Handover | None = None,
 ) -> None:
-    """Answer a request, unless nobody waits for the answer any more."""
-    if not letter.answer.done():
-        letter.answer.set_result(Answer(reply, retry_after_s, handover))
+    """ChargeReply a request, unless nobody waits for the answer any more."""
+    if not message.answer.done():
+        message.answer.set_result(ChargeReply(reply, retry_after_s, handover))
 
 
-def turn_away(letter: ChargeAsked, reason: Unavailability) -> None:
+def reject(message: ChargeOrder, reason: Unavailability) -> None:
     """Tell a request that it came to nothing; or, once it has entered a write, that nobody knows."""
-    tell(letter, Unavailable(Unavailability.WRITE_UNKNOWN if letter.write_sent else reason))
+    send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN if message.write_sent else reason))

@@ -8,7 +8,7 @@ default): those that are put off must never be what stops their subject.
 
 from collections import OrderedDict
 
-from payment.actors.messages import EventArrived
+from payment.actors.messages import EventReceived
 from payment.ports.clock import Clock
 
 DELIVERIES_LIMIT = 60
@@ -29,7 +29,7 @@ class EventsPutOff:
         self._clock = clock
         self._since: OrderedDict[str, float] = OrderedDict()
 
-    def allows(self, event: EventArrived) -> bool:
+    def allows(self, event: EventReceived) -> bool:
         """Whether the event may be delivered once more. If so it is noted."""
         now = self._clock.monotonic()
         self._since.pop(event.identity, None)

@@ -15,7 +15,7 @@ from typing import TypeVarTuple
 
 from msgspec import Struct
 
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.ports.clock import Clock
 from payment.ports.store import CorruptDocument
 
@@ -53,8 +53,8 @@ class _Aside(Struct):
 class SetAside:
     """The orders that are set aside, as far as this process has met them."""
 
-    def __init__(self, report: Report, clock: Clock) -> None:
-        self._report = report
+    def __init__(self, telemetry: LedgerTelemetry, clock: Clock) -> None:
+        self._telemetry = telemetry
         self._clock = clock
         self._known: OrderedDict[str, _Aside] = OrderedDict()
         self._count = 0
@@ -64,12 +64,12 @@ class SetAside:
     def corrupt(self, document: CorruptDocument) -> None:
         """What is stored under an order's id is no order."""
         if self._met(document.order_id, failed=False):
-            self._report.corrupt(document.order_id, document.reason)
+            self._telemetry.corrupt(document.order_id, document.reason)
 
     def failed(self, order_id: str, error: Exception) -> None:
         """An exception that nobody expected came of this order."""
         if self._met(order_id, failed=True):
-            self._report.failed(order_id, error)
+            self._telemetry.failed(order_id, error)
 
     def contain(self, order_id: str, act: Callable[[*Args], object], *args: *Args) -> bool:
         """Do something for one order. False: it raised, which is reported, and the order is set aside."""
@@ -115,7 +115,7 @@ class SetAside:
         long_ago = self._clock.monotonic() - SAID_AGAIN_AFTER_S
         while self._known and next(iter(self._known.values())).met_at <= long_ago:
             self._drop_oldest()
-        self._report.set_aside(self._count)
+        self._telemetry.set_aside(self._count)
 
     def _met(self, order_id: str, *, failed: bool) -> bool:
         """Note it. True where it is to be said."""

@@ -12,7 +12,7 @@ what answers probes and fails the rest makes neither a busy loop nor a storm of 
 import asyncio
 from collections.abc import Callable
 
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.ports.clock import Clock
 from payment.ports.store import OrderStore, StoreUnavailable
 
@@ -46,10 +46,15 @@ class StoreState:
     """Whether the store can be used. `lost` and `back` are called at each change."""
 
     def __init__(
-        self, store: OrderStore, report: Report, clock: Clock, lost: Callable[[], None], back: Callable[[], None]
+        self,
+        store: OrderStore,
+        telemetry: LedgerTelemetry,
+        clock: Clock,
+        lost: Callable[[], None],
+        back: Callable[[], None],
     ) -> None:
         self._store = store
-        self._report = report
+        self._telemetry = telemetry
         self._clock = clock
         self._lost_called = lost
         self._back_called = back
@@ -129,7 +134,7 @@ class StoreState:
             await self._clock.sleep(STORE_PROBE_EVERY_S)
             return
         self._up_at = self._proved_at = self._clock.monotonic()
-        self._report.store_up()
+        self._telemetry.store_up()
         self._back_called()
         self.up.set()
 
@@ -141,7 +146,7 @@ class StoreState:
         self._hold_s = STORE_PROBE_EVERY_S if steady else min(max(STORE_PROBE_EVERY_S, 2 * self._hold_s), HOLD_LIMIT_S)
         self.up.clear()
         self._said, self._said_at = reason, self._lost_at
-        self._report.store_down(reason)
+        self._telemetry.store_down(reason)
         self._lost_called()
 
     def _say_why(self, reason: str) -> None:
@@ -150,7 +155,7 @@ class StoreState:
         again = reason != self._said and (not self._said or now - self._said_at >= REASON_AGAIN_S)
         if again:
             self._said, self._said_at = reason, now
-        self._report.store_down(reason, again=again)
+        self._telemetry.store_down(reason, again=again)
 
     async def make_indexes(self) -> None:
         """Make the indexes that are missing, beside whatever else goes on; again and again until all are there."""
@@ -159,10 +164,10 @@ class StoreState:
             began_s = self._clock.monotonic()
             try:
                 if missing := await self._store.missing_indexes():
-                    self._report.indexes_missing(missing)
+                    self._telemetry.indexes_missing(missing)
                     await self._store.prepare()
-                self._report.indexes_there(missing, self._clock.monotonic() - began_s)
+                self._telemetry.indexes_there(missing, self._clock.monotonic() - began_s)
                 self.indexed.set()
             except StoreUnavailable as error:
-                self._report.indexes_failed(str(error))
+                self._telemetry.indexes_failed(str(error))
                 await self._clock.sleep(INDEXES_AGAIN_S)

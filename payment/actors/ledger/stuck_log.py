@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from payment.actors.ledger.in_flight import Hands
-from payment.actors.ledger.order_queues import Lanes
+from payment.actors.ledger.in_flight import InFlightEffects
+from payment.actors.ledger.order_queues import OrderQueues
 from payment.core.messages import client_id_of
 from payment.core.order import TaskKind
 from payment.core.waits import Matter, Wait
@@ -47,11 +47,11 @@ class Stuck(Struct, frozen=True):
 class Reasons:
     """On what a matter waits, in words."""
 
-    def __init__(self, process: str, hands: Hands, lanes: Lanes, health: Health) -> None:
+    def __init__(self, process: str, in_flight: InFlightEffects, order_queues: OrderQueues, health: Health) -> None:
         """`process` is this one, as tasks name their holder."""
         self._process = process
-        self._hands = hands
-        self._lanes = lanes
+        self._in_flight = in_flight
+        self._order_queues = order_queues
         self._health = health
 
     def of(self, wait: Wait, at: datetime) -> str:
@@ -62,7 +62,7 @@ class Reasons:
         if self.is_another_s(wait, at):
             holder = client_id_of(wait.task.holder or "")
             return f"another process, {holder}, has it until {timestamp(wait.task.due)}"
-        if wait.order_id in self._lanes:
+        if wait.order_id in self._order_queues:
             return "MongoDB: its document is being written, or waits for that"
         if wait.matter is Matter.EVENT:
             return self._of_event(wait)
@@ -76,7 +76,7 @@ class Reasons:
         nats = self._health.trouble(Dependency.NATS)
         if nats is not None:
             return f"NATS: {nats}"
-        return "NATS has not stored the event yet" if self._hands.holds(wait.order_id) else NOT_HELD
+        return "NATS has not stored the event yet" if self._in_flight.holds(wait.order_id) else NOT_HELD
 
     def _at_stripe(self, wait: Wait, at: datetime) -> str:
         if wait.matter is Matter.BLOCKED_REFUND and wait.task.kind is TaskKind.WATCH:
@@ -87,10 +87,10 @@ class Reasons:
             return f"Stripe: {stripe}"
         if wait.task.kind is TaskKind.WATCH and wait.task.due > at:
             return f"its next look at Stripe, at {timestamp(wait.task.due)}"
-        queued_s = self._hands.wait_s(wait.order_id)
+        queued_s = self._in_flight.wait_s(wait.order_id)
         if queued_s is not None and queued_s >= 1:
             return f"its turn at Stripe, about {queued_s:.0f} s from now"
-        if not self._hands.holds(wait.order_id):
+        if not self._in_flight.holds(wait.order_id):
             return NOT_HELD
         words = self._health.last_words(Dependency.STRIPE, wait.order_id)
         return f"Stripe: {words}" if words else "Stripe has not settled it yet"
@@ -107,7 +107,7 @@ class StuckLog:
         self._many_again_at: datetime | None = None
         """There where many are stuck: when that is logged again."""
 
-    def report(self, stuck: Sequence[Stuck], at: datetime, *, complete: bool) -> None:
+    def telemetry(self, stuck: Sequence[Stuck], at: datetime, *, complete: bool) -> None:
         """`stuck` is all that is stuck; where it may not be all (`complete` false), nothing is logged as settled."""
         oldest_first = sorted(stuck, key=lambda each: each.since)
         if complete:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from payment.actors.ledger.commit_log import CommitLines
-from payment.actors.ledger.group_commit import Work
-from payment.actors.messages import ChargeAsked, EffectEnded
+from payment.actors.ledger.group_commit import BatchItem
+from payment.actors.messages import ChargeOrder, EffectCompleted
 from payment.core.order import GIVEN_BACK, UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.core.waits import Matter, Wait
 from payment.ops.health import Dependency, Health
@@ -47,7 +47,7 @@ class Times:
         self.request_id: str | None = None
 
 
-class Report:
+class LedgerTelemetry:
     """The ledger's voice."""
 
     def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
@@ -110,8 +110,8 @@ class Report:
         self._commit_lines.flush()
         self._metrics.actor_mailbox("mongo").set(mailbox)
 
-    def unwritable(self, work: Work) -> None:
-        get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=work.order_id, alarm=True)
+    def rejected_document(self, item: BatchItem) -> None:
+        get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=item.order_id, alarm=True)
         self._metrics.alarms(Event.DOCUMENT_UNWRITABLE).inc()
 
     def corrupt(self, order_id: str, reason: str) -> None:
@@ -127,23 +127,23 @@ class Report:
 
     # ----------------------------------------------------------------------------------------------------- the orders
 
-    def finished(self, work: Work) -> None:
+    def finished(self, item: BatchItem) -> None:
         """An order's document stands: say what ended with it."""
-        if work.after is None or work.after.payment is None:
+        if item.after is None or item.after.payment is None:
             return
-        if work.changed and work.before is not None and work.before.payment is work.after.payment:
+        if item.changed and item.before is not None and item.before.payment is item.after.payment:
             return  # an event is out, the platform has said something: no charge has moved
-        self._add_times(work, work.after)
-        before = {attempt.number: attempt for attempt in work.before.attempts} if work.before else {}
-        for attempt in work.after.attempts:
+        self._add_times(item, item.after)
+        before = {attempt.number: attempt for attempt in item.before.attempts} if item.before else {}
+        for attempt in item.after.attempts:
             was = before.get(attempt.number)
             if attempt.disputed and attempt.state is AttemptState.PAID and not (was is not None and was.disputed):
-                self._alarm(Event.CHARGE_DISPUTED, work.after, attempt)
+                self._alarm(Event.CHARGE_DISPUTED, item.after, attempt)
             if was is not None and was.state is attempt.state:
                 continue
-            self._state_entered(work.after, attempt, was)
+            self._state_entered(item.after, attempt, was)
 
-    def _add_times(self, work: Work, order: Order) -> None:
+    def _add_times(self, item: BatchItem, order: Order) -> None:
         current = order.unsettled or (order.attempts[-1] if order.attempts else None)
         if current is None:
             return
@@ -154,13 +154,13 @@ class Report:
             if len(self._times) >= TIMED_CHARGES_LIMIT:
                 del self._times[next(iter(self._times))]
         times = self._times.setdefault(name, Times())
-        times.mongo_ms += work.store_ms
-        for letter in work.letters:
-            if isinstance(letter, EffectEnded):
-                times.stripe_ms += letter.call_ms
-                times.away_ms += letter.away_ms
-            elif isinstance(letter, ChargeAsked) and times.request_id is None:
-                times.request_id, times.asked_at = letter.request_id, letter.asked_at
+        times.mongo_ms += item.store_ms
+        for message in item.messages:
+            if isinstance(message, EffectCompleted):
+                times.stripe_ms += message.call_ms
+                times.away_ms += message.away_ms
+            elif isinstance(message, ChargeOrder) and times.request_id is None:
+                times.request_id, times.asked_at = message.request_id, message.asked_at
 
     def _state_entered(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:

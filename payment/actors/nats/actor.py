@@ -2,7 +2,7 @@
 
 Its mailbox takes, from the ledger:
 
-    PublishEvent    ended by exactly one EffectEnded to the ledger, once the broker has stored the event
+    PublishEvent    ended by exactly one EffectCompleted to the ledger, once the broker has stored the event
 
 It owns the transport. An event is parsed here, once, into a message; the ledger settles it, and only then is it
 acknowledged. It must never acknowledge what the ledger has not settled, nor drop what could not be published: that
@@ -13,12 +13,12 @@ import asyncio
 from collections import deque
 
 from payment.actors.messages import (
-    EffectEnded,
-    EventArrived,
+    EffectCompleted,
+    EventReceived,
     Handling,
-    LedgerLetter,
-    NatsLetter,
-    PoisonArrived,
+    InvalidEventReceived,
+    LedgerMessage,
+    NatsMessage,
 )
 from payment.actors.nats.event_payloads import (
     ORDER_CANCELLED,
@@ -47,7 +47,7 @@ REDELIVERY_LONGEST_S = 5.0
 
 HANDLED_AGAIN_AFTER_S = 60.0
 """A redelivery is let pass while its event is being handled, but not for longer than this: a ledger that died may have
-lost the letter, and then nobody would ever settle it. Longer than a write with its retries; handling twice is harmless
+lost the message, and then nobody would ever settle it. Longer than a write with its retries; handling twice is harmless
 (F29)."""
 
 SAID_NOTHING_S = 30.0
@@ -57,13 +57,13 @@ REFUSALS_LOOK_EVERY_S = 1.0
 """Between looks whether a refusal has lasted long enough to be reported. Without a refusal there are no looks."""
 
 
-class NatsActor(Actor[NatsLetter]):
+class NatsActor(Actor[NatsMessage]):
     """Consumes the platform's two subjects, publishes ours."""
 
     def __init__(
         self,
-        mailbox: Mailbox[NatsLetter],
-        ledger: Mailbox[LedgerLetter],
+        mailbox: Mailbox[NatsMessage],
+        ledger: Mailbox[LedgerMessage],
         transport: EventTransport,
         default_currency: str,
         health: Health,
@@ -162,7 +162,7 @@ class NatsActor(Actor[NatsLetter]):
 
     # ----------------------------------------------------------------------------------------------------- events out
 
-    async def receive(self, item: NatsLetter) -> None:
+    async def receive(self, item: NatsMessage) -> None:
         outgoing = self._outgoing[item.subject]
         outgoing.add(item)
         self._metrics.events_waiting(item.subject).set(len(outgoing))
@@ -184,7 +184,7 @@ class NatsActor(Actor[NatsLetter]):
             self._refusals.taken(effect)
             self._show()
         self._say_published(effect, self.clock.monotonic() - started)
-        await self._ledger.put(EffectEnded(effect.id, EventPublished(effect.order_id, effect.message_id)))
+        await self._ledger.put(EffectCompleted(effect.id, EventPublished(effect.order_id, effect.message_id)))
         outgoing.done(effect)
         self._metrics.events_waiting(effect.subject).set(len(outgoing))
 
@@ -215,7 +215,7 @@ class NatsActor(Actor[NatsLetter]):
             return  # redelivered while it is being handled: the acknowledgement of the first delivery counts for both
         self._in_progress[delivery.identity] = self.clock.monotonic()
         try:
-            await self._ledger.put(self._letter(delivery))
+            await self._ledger.put(self._message(delivery))
         except asyncio.CancelledError:
             # The connection broke while there was no room: the ledger has not got it, and it will come again.
             self._in_progress.pop(delivery.identity, None)
@@ -228,7 +228,7 @@ class NatsActor(Actor[NatsLetter]):
             del self._in_progress[oldest[0]]
         return identity in self._in_progress
 
-    def _letter(self, delivery: Delivery) -> EventArrived | PoisonArrived:
+    def _message(self, delivery: Delivery) -> EventReceived | InvalidEventReceived:
         started = self.clock.monotonic()
         try:
             message = parse_event(delivery.subject, delivery.data, self._default_currency)
@@ -238,13 +238,13 @@ class NatsActor(Actor[NatsLetter]):
             def poison_settled(handling: Handling) -> None:
                 self._settle(delivery, handling, started, order_id, reason)
 
-            return PoisonArrived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
+            return InvalidEventReceived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
 
         def settled(handling: Handling) -> None:
             self._settle(delivery, handling, started, message.order_id, event.error)
 
         subject, identity, data = delivery.subject, delivery.identity, delivery.data
-        event = EventArrived(message, subject, identity, data, delivery.redelivered, settled)
+        event = EventReceived(message, subject, identity, data, delivery.redelivered, settled)
         return event
 
     def _settle(

@@ -30,7 +30,7 @@ EXPIRES_AT_CHARS_MAX = 64
 """Longest time. `2026-11-22T22:23:46.123456789+00:00` has 35 characters; further digits of a fraction are nobody's."""
 
 # The extended format of ISO 8601, to the minute or finer, with its zone. `fromisoformat` alone would take more: weeks,
-# any letter between date and time, and times without a zone.
+# any message between date and time, and times without a zone.
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)",
 )

@@ -29,7 +29,7 @@ REASONS_MAX = 20
 """Reasons of one refusal that have had a line: one that has a number in it is a new one each time."""
 
 
-class Refused(Struct):
+class RefusedPublish(Struct):
     """One subject's, or one event's, refusal. Times are monotonic seconds."""
 
     since: float
@@ -57,7 +57,7 @@ class Refusals:
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._refused: dict[tuple[str, str], Refused] = {}
+        self._refused: dict[tuple[str, str], RefusedPublish] = {}
         """By subject, and by the event's id where it is refused for itself."""
 
     def add(self, effect: PublishEvent, error: TransportUnavailable, began: float, *, alone: bool) -> None:
@@ -67,7 +67,7 @@ class Refusals:
         refused = self._refused.get(key)
         if refused is None:
             order_id = effect.order_id if alone else None
-            self._refused[key] = Refused(began, str(error), answered, order_id, alarmed=set())
+            self._refused[key] = RefusedPublish(began, str(error), answered, order_id, alarmed=set())
         else:
             refused.reason, refused.answered = str(error), answered
 
@@ -92,7 +92,7 @@ class Refusals:
                 count = 1 if refused.order_id is not None else waiting[subject]
                 self._alarm(subject, refused, count)
 
-    def _alarm(self, subject: str, refused: Refused, count: int) -> None:
+    def _alarm(self, subject: str, refused: RefusedPublish, count: int) -> None:
         self._metrics.alarms(Event.PUBLISH_REFUSED).inc()
         get_logger().error(
             Event.PUBLISH_REFUSED,

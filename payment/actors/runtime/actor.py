@@ -3,7 +3,7 @@
 An actor lives through `setup`, `run`, `drain` and `close`, called by its supervisor
 (`payment.actors.runtime.supervisor`). It bounds each of them, and makes a new actor for each restart. Here an error
 that nobody expected is never answered and lived on with: it comes out of `run`, whether `receive` raised it or a child
-task. `close` then fails whoever waits. Change the order of these calls together with `supervisor.Child`.
+task. `close` then fails whoever waits. Change the order of these calls together with `supervisor.SupervisedActor`.
 """
 
 import asyncio

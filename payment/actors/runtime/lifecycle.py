@@ -50,7 +50,7 @@ class ChildSpec:
 
 
 @dataclass(frozen=True)
-class House:
+class ActorContext:
     """What all children of one supervisor share."""
 
     clock: Clock

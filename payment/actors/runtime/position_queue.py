@@ -15,7 +15,7 @@ Place = tuple[float, int]
 T = TypeVar("T")
 
 
-class PlaceQueue(Generic[T]):
+class PositionQueue(Generic[T]):
     """Members by their places."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.deadlines import CANCEL_GRACE_S, Lingering, cancel_and_wait, done_within, first_of, within
-from payment.actors.runtime.lifecycle import ActorHung, ChildSpec, GaveUp, House, LifecycleLog, RunEnded
+from payment.actors.runtime.lifecycle import ActorContext, ActorHung, ChildSpec, GaveUp, LifecycleLog, RunEnded
 from payment.actors.runtime.restarts import RESTARTS_MAX, RestartWindow, backoff_s
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
@@ -44,10 +44,10 @@ DRAINED, CUT_OFF = "drained", "cut_off"
 """How an actor ended: with all of its work done, or with some left to the stored `due`."""
 
 
-class Child:
+class SupervisedActor:
     """One place in the house: one actor after another lives in it, until it is told to leave."""
 
-    def __init__(self, spec: ChildSpec, house: House) -> None:
+    def __init__(self, spec: ChildSpec, context: ActorContext) -> None:
         self.spec = spec
         self.name = spec.name
         self.up = asyncio.Event()
@@ -55,9 +55,9 @@ class Child:
         self.lingering = False
         self.actor: Actor[Any] | None = None
         self.keeper: asyncio.Task[None] | None = None
-        self._house = house
-        self._clock = house.clock
-        self._log = house.log
+        self._context = context
+        self._clock = context.clock
+        self._log = context.log
         self._leave = asyncio.Event()
         self._retiring = False
         self._ending = CUT_OFF
@@ -122,7 +122,7 @@ class Child:
         await within(self._clock, self.spec.setup_deadline_s, actor.setup(), name=f"{self.name}: setup")
         took_ms = self._ms_since(began_s)
         if self._restarts:
-            self._house.on_restart(self.name)
+            self._context.on_restart(self.name)
             self._log.info(Event.ACTOR_RESTARTED, actor=self.name, restarts=self._restarts, took_ms=took_ms)
         else:
             self._log.info(Event.ACTOR_STARTED, actor=self.name, took_ms=took_ms)
@@ -175,11 +175,11 @@ class Child:
             self._log.info(Event.ACTOR_STOPPED, actor=self.name, outcome=self._ending, took_ms=took_ms)
 
     async def _back_off(self) -> None:
-        self._restarts = self._house.window.count(self._clock.monotonic())
+        self._restarts = self._context.window.count(self._clock.monotonic())
         if self._restarts > RESTARTS_MAX:
             self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, restarts=self._restarts, reason="too many restarts")
             raise GaveUp(f"the {self.name} actor: restart number {self._restarts} within the window")
-        delay_s = backoff_s(self._restarts, self._house.ids.jitter())
+        delay_s = backoff_s(self._restarts, self._context.ids.jitter())
         await first_of(self._clock.sleep(delay_s), self._leave.wait())
 
     def _report(self, error: Exception) -> None:
@@ -223,9 +223,9 @@ class Supervisor:
         drains_s = sum(spec.drain_deadline_s for spec in children)
         if drains_s > DRAIN_TOTAL_S:
             raise ValueError(f"the drain deadlines sum up to {drains_s:g} s, more than {DRAIN_TOTAL_S:g} s")
-        house = House(clock, ids, get_logger() if log is None else log, on_restart, RestartWindow())
+        context = ActorContext(clock, ids, get_logger() if log is None else log, on_restart, RestartWindow())
         self._clock = clock
-        self._children = tuple(Child(spec, house) for spec in children)
+        self._children = tuple(SupervisedActor(spec, context) for spec in children)
         self._trouble = asyncio.Event()
         self._on_stopping = on_stopping
 

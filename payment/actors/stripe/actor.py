@@ -2,12 +2,11 @@
 
 Its mailbox takes, from the ledger:
 
-    ConfirmIntent, CreateIntent, RetrieveIntent,    each ended by exactly one EffectEnded to the ledger; an effect that
-    CancelIntent, ListCharges, RefundCharge,        is released again before its first call ends with that one
-    FindRefund, RecheckRefund
-    CancelEffect                                    a call that was not sent yet is not sent
+    ConfirmIntent, CreateIntent, RetrieveIntent,    each ended by exactly one EffectCompleted to the ledger; an effect
+    that CancelIntent, ListCharges, RefundCharge,        is released again before its first call ends with that one
+    FindRefund, RecheckRefund CancelEffect                                    a call that was not sent yet is not sent
 
-and to the ledger it sends AccountSeen too: whether anything is sent at all rests on what the ledger answers.
+and to the ledger it sends AccountRead too: whether anything is sent at all rests on what the ledger answers.
 
 It owns the queues and their rate limiters, the steps of an effect, and the repetition of calls that certainly did
 nothing. It must never conclude anything from a missing answer: a confirm whose outcome is unclear goes back to the
@@ -23,11 +22,11 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from payment.actors.messages import CancelEffect, EffectEnded, LedgerLetter, StripeLetter
+from payment.actors.messages import CancelEffect, EffectCompleted, LedgerMessage, StripeMessage
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.key_checks import KeyChecks
-from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step
+from payment.actors.stripe.key_checks import KeyMonitor
+from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.rate_limiter import INSTANT_S
@@ -57,24 +56,24 @@ CALL_STUCK_S = 60.0
 adapter ends after 8 s: one that is older than this is lost."""
 
 PERMISSION_OF = {
-    Step.LIST: Permission.LIST,
-    Step.CREATE: Permission.CREATE,
-    Step.CONFIRM: Permission.CONFIRM,
-    Step.RETRIEVE: Permission.RETRIEVE,
-    Step.CANCEL: Permission.CANCEL,
-    Step.REFUND: Permission.REFUND,
-    Step.FIND_REFUND: Permission.REFUND,
+    CallStep.LIST: Permission.LIST,
+    CallStep.CREATE: Permission.CREATE,
+    CallStep.CONFIRM: Permission.CONFIRM,
+    CallStep.RETRIEVE: Permission.RETRIEVE,
+    CallStep.CANCEL: Permission.CANCEL,
+    CallStep.REFUND: Permission.REFUND,
+    CallStep.FIND_REFUND: Permission.REFUND,
 }
 """What our key has to be allowed for each step. Whoever may refund may look at refunds (docs.stripe.com/keys)."""
 
 
-class StripeActor(Actor[StripeLetter]):
+class StripeActor(Actor[StripeMessage]):
     """Sends what the ledger releases, at the allowed rate, and reports to it how each effect ended."""
 
     def __init__(
         self,
-        mailbox: Mailbox[StripeLetter],
-        ledger: Mailbox[LedgerLetter],
+        mailbox: Mailbox[StripeMessage],
+        ledger: Mailbox[LedgerMessage],
         cards: CardProcessor,
         estimate: QueueEstimate,
         rate_ceiling_per_s: float,
@@ -88,7 +87,7 @@ class StripeActor(Actor[StripeLetter]):
         self._cards = cards
         self._estimate = estimate
         self._telemetry = StripeTelemetry(health, metrics, clock)
-        self._checks = KeyChecks(cards, ledger, self._telemetry, clock, self, self._spawn_check)
+        self._checks = KeyMonitor(cards, ledger, self._telemetry, clock, self, self._spawn_check)
         self._allowed = asyncio.Event()
         """Set while the database is known to belong to our key's account: nothing leaves before."""
         self._queues = Queues(rate_ceiling_per_s, clock.monotonic())
@@ -105,7 +104,7 @@ class StripeActor(Actor[StripeLetter]):
         """Held by the queue that waits for the account's rate limiter. It is fair: each queue keeps its share."""
         self._in_flight: dict[str, float] = {}
         """Since when, in monotonic seconds, by effect id: the first is the oldest."""
-        self._ends: deque[EffectEnded] = deque()
+        self._ends: deque[EffectCompleted] = deque()
         """Messages that the ledger has yet to receive; never more than it has released effects."""
         self._some_ended = asyncio.Event()
         self._inherited = 0
@@ -141,7 +140,7 @@ class StripeActor(Actor[StripeLetter]):
 
     # ------------------------------------------------------------------------------------------------------- messages
 
-    async def receive(self, item: StripeLetter) -> None:
+    async def receive(self, item: StripeMessage) -> None:
         if self._inherited:
             self._inherited -= 1
             if not isinstance(item, ConfirmIntent):
@@ -237,13 +236,13 @@ class StripeActor(Actor[StripeLetter]):
             case RecheckRefund():
                 return await self._cards.recheck_refund(effect)
         intent, step = effect.intent, entry.step
-        if step is Step.LIST:
+        if step is CallStep.LIST:
             return await self._cards.list_charges(intent.order_id, intent.payment_id)
-        if step is Step.CREATE or intent_id is None:
+        if step is CallStep.CREATE or intent_id is None:
             return await self._cards.create(intent)
-        if step is Step.CONFIRM and isinstance(effect, ConfirmIntent):
+        if step is CallStep.CONFIRM and isinstance(effect, ConfirmIntent):
             return await self._cards.confirm(effect, intent_id)
-        if step is Step.CANCEL:
+        if step is CallStep.CANCEL:
             return await self._cards.cancel(intent_id)
         return await self._cards.retrieve(intent_id)
 
@@ -278,7 +277,7 @@ class StripeActor(Actor[StripeLetter]):
 
     # ----------------------------------------------------------------------------------------------------------- ends
 
-    def _send_end(self, end: EffectEnded) -> None:
+    def _send_end(self, end: EffectCompleted) -> None:
         self._ends.append(end)
         self._some_ended.set()
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from payment.actors.messages import AccountSeen, AccountVerdict, LedgerLetter
+from payment.actors.messages import AccountCheck, AccountRead, LedgerMessage
 from payment.actors.runtime.deadlines import DeadlineExceeded, within
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.telemetry import CHECK, StripeTelemetry
@@ -59,13 +59,13 @@ class Checked(Protocol):
         """A check of a permission has ended. `answered`: Stripe dealt with it, so it refuses not all such calls."""
 
 
-class KeyChecks:
+class KeyMonitor:
     """The checks of one Stripe actor, whose child tasks they run in."""
 
     def __init__(
         self,
         cards: CardProcessor,
-        ledger: Mailbox[LedgerLetter],
+        ledger: Mailbox[LedgerMessage],
         telemetry: StripeTelemetry,
         clock: Clock,
         checked: Checked,
@@ -164,9 +164,9 @@ class KeyChecks:
             self._telemetry.observe(outcome, CHECK, silent_s)
 
     async def _ask_ledger(self, account: StripeAccount) -> None:
-        answer: asyncio.Future[AccountVerdict] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[AccountCheck] = asyncio.get_running_loop().create_future()
         try:
-            await self._ledger.put(AccountSeen(account, answer))
+            await self._ledger.put(AccountRead(account, answer))
             verdict = await answer
         finally:
             self._asking = False

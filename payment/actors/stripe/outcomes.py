@@ -50,16 +50,16 @@ from payment.core.messages import (
     EffectReturned,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
-    LookReason,
     Message,
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.ops.log_schema import Event
 from payment.ports.cards import (
@@ -72,7 +72,7 @@ from payment.ports.cards import (
     Declined,
     FindRefundOutcome,
     Handover,
-    Intent,
+    IntentAnswer,
     ListOutcome,
     NotRefunded,
     NotYet,
@@ -99,7 +99,7 @@ SETTLING: Final = (IntentSucceeded, CardDeclined, ChargeRefunded, DisputeLost)
 """After these the same request with the same key would only bring the same answer."""
 
 
-class Step(enum.Enum):
+class CallStep(enum.Enum):
     """One call to Stripe."""
 
     LIST = "list"
@@ -111,14 +111,14 @@ class Step(enum.Enum):
     FIND_REFUND = "find_refund"
 
 
-class Progress(Struct, frozen=True):
+class EffectProgress(Struct, frozen=True):
     """How far an effect has come. `look` is why the intent is retrieved instead of the effect's own last step."""
 
     intent_id: str | None = None
     must_list: bool = False
     """Stripe may have forgotten the create's key: the order's charges come first."""
     listed: bool = False
-    look: LookReason | None = None
+    look: RetrieveReason | None = None
     confirm_maybe_sent: bool = False
     """Stripe knows an earlier request with the confirm's key: this send can't be reported as never made."""
 
@@ -130,48 +130,48 @@ class End(Struct, frozen=True):
     handover: Handover | None = None
 
 
-Result = End | Progress | NotYet | None
-"""Progress: the next step follows. NotYet: the call did nothing and is made again. None: it is safe to repeat."""
+Result = End | EffectProgress | NotYet | None
+"""EffectProgress: the next step follows. NotYet: the call did nothing and is made again. None: it is safe to repeat."""
 
 
-def first_progress(effect: StripeEffect) -> Progress:
+def first_progress(effect: StripeEffect) -> EffectProgress:
     """Returns the progress of an effect that has just come."""
-    return Progress(effect.intent.id) if isinstance(effect, IntentEffect) else Progress()
+    return EffectProgress(effect.intent.id) if isinstance(effect, IntentEffect) else EffectProgress()
 
 
-def carried_over(progress: Progress, old: StripeEffect, new: StripeEffect) -> Progress:
+def carried_over(progress: EffectProgress, old: StripeEffect, new: StripeEffect) -> EffectProgress:
     """Returns the progress of a newer effect with the same id: it keeps what is known of the same intent."""
     if isinstance(old, IntentEffect) and isinstance(new, IntentEffect) and old.intent.key == new.intent.key:
         return structs.replace(progress, intent_id=new.intent.id or progress.intent_id)
     return structs.replace(first_progress(new), confirm_maybe_sent=progress.confirm_maybe_sent)
 
 
-def step_of(effect: StripeEffect, progress: Progress) -> Step:
+def step_of(effect: StripeEffect, progress: EffectProgress) -> CallStep:
     """Returns the step that comes next."""
     match effect:
         case ListCharges():
-            return Step.LIST
+            return CallStep.LIST
         case RefundCharge():
-            return Step.REFUND
+            return CallStep.REFUND
         case FindRefund() | RecheckRefund():
-            return Step.FIND_REFUND
+            return CallStep.FIND_REFUND
         case _ if progress.look is not None:
-            return Step.RETRIEVE
+            return CallStep.RETRIEVE
         case CreateIntent() | ConfirmIntent() | RetrieveIntent() | CancelIntent() if progress.intent_id is None:
-            return Step.LIST if progress.must_list and not progress.listed else Step.CREATE
+            return CallStep.LIST if progress.must_list and not progress.listed else CallStep.CREATE
         case ConfirmIntent():
-            return Step.CONFIRM
+            return CallStep.CONFIRM
         case RetrieveIntent():
-            return Step.RETRIEVE
+            return CallStep.RETRIEVE
         case CancelIntent():
-            return Step.CANCEL
+            return CallStep.CANCEL
         case CreateIntent():
-            return Step.CREATE
+            return CallStep.CREATE
         case _:
             assert_never(effect)
 
 
-def result_of(effect: StripeEffect, progress: Progress, outcome: Outcome) -> Result:
+def result_of(effect: StripeEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     """Returns what a step's outcome leads to.
 
     Raises:
@@ -191,7 +191,7 @@ def result_of(effect: StripeEffect, progress: Progress, outcome: Outcome) -> Res
             return _after_intent_step(effect, progress, outcome)
 
 
-def undone(effect: StripeEffect, progress: Progress) -> Message:
+def undone(effect: StripeEffect, progress: EffectProgress) -> Message:
     """Returns the message for an effect that is given back: of a confirm, whether this send may have been made."""
     if not isinstance(effect, ConfirmIntent):
         return EffectReturned(effect.order_id, effect.id)
@@ -201,44 +201,44 @@ def undone(effect: StripeEffect, progress: Progress) -> Message:
     return ConfirmWithheld(effect.order_id, effect.attempt, effect.send, number, progress.intent_id)
 
 
-def to_be_written(effect: StripeEffect, progress: Progress) -> IntentCreated | None:
+def to_be_written(effect: StripeEffect, progress: EffectProgress) -> IntentCreated | None:
     """Returns the message that ends a confirm before its call, where its intent's id must be in the document first."""
     if not isinstance(effect, ConfirmIntent) or not effect.id_first or progress.intent_id is None:
         return None
     return IntentCreated(effect.order_id, effect.attempt, effect.send, effect.intent.number, progress.intent_id)
 
 
-def alarm_of(step: Step, outcome: Outcome) -> Event | None:
+def alarm_of(step: CallStep, outcome: Outcome) -> Event | None:
     """Returns the alarm that an outcome gives, if any: it can't happen by our rules, or an operator has to act."""
     match outcome:
         case Refused(reason=RefusalReason.REQUEST):
             return Event.REQUEST_ALARM
         case NotYet(alarm=True):
             return Event.ACCOUNT_ALARM
-        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (Step.CREATE, Step.CONFIRM):
+        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (CallStep.CREATE, CallStep.CONFIRM):
             return Event.REQUEST_ALARM
         case Unclear(alarm=True):
-            has_key = step in (Step.CREATE, Step.CONFIRM, Step.REFUND)
+            has_key = step in (CallStep.CREATE, CallStep.CONFIRM, CallStep.REFUND)
             return Event.IDEMPOTENCY_ALARM if has_key else Event.REQUEST_ALARM
         case _:
             return None
 
 
-def _after_intent_step(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+def _after_intent_step(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     match step_of(effect, progress):
-        case Step.LIST:
+        case CallStep.LIST:
             return _after_list(effect.intent, progress, outcome)
-        case Step.CREATE:
+        case CallStep.CREATE:
             return _after_create(effect, progress, outcome)
-        case Step.CONFIRM if isinstance(effect, ConfirmIntent):
+        case CallStep.CONFIRM if isinstance(effect, ConfirmIntent):
             return _after_confirm(effect, progress, outcome)
-        case Step.CANCEL:
+        case CallStep.CANCEL:
             return _after_cancel(effect, progress, outcome)
         case _:
             return _after_retrieve(effect, progress, outcome)
 
 
-def _after_list(intent: IntentReference, progress: Progress, outcome: Outcome) -> Result:
+def _after_list(intent: IntentReference, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, Charges):
         return None
     kept = next((listed.charge for listed in outcome.charges if not listed.charge.refunded), None)
@@ -249,12 +249,12 @@ def _after_list(intent: IntentReference, progress: Progress, outcome: Outcome) -
     return structs.replace(progress, listed=True)
 
 
-def _after_create(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
+def _after_create(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     order_id, number = effect.order_id, effect.intent.number
     match outcome:
-        case Intent() if isinstance(effect, CreateIntent):
+        case IntentAnswer() if isinstance(effect, CreateIntent):
             return End(IntentPrepared(order_id, number, outcome.id))
-        case Intent():
+        case IntentAnswer():
             # Its status is what was stored at the first create, hence no evidence: the next step follows all the same.
             return structs.replace(progress, intent_id=outcome.id)
         case Refused():
@@ -264,16 +264,16 @@ def _after_create(effect: IntentEffect, progress: Progress, outcome: Outcome) ->
         case Unclear():
             return End(_unclear(effect, progress)) if isinstance(effect, ConfirmIntent) else None
         case _:
-            raise _not_of(Step.CREATE, outcome)
+            raise _not_of(CallStep.CREATE, outcome)
 
 
-def _after_confirm(effect: ConfirmIntent, progress: Progress, outcome: Outcome) -> Result:
+def _after_confirm(effect: ConfirmIntent, progress: EffectProgress, outcome: Outcome) -> Result:
     order_id, attempt, number = effect.order_id, effect.attempt, effect.intent.number
     intent_id = _known(progress)
     match outcome:
-        case Intent(status=IntentStatus.SUCCEEDED, charge=ChargeFacts() as charge):
+        case IntentAnswer(status=IntentStatus.SUCCEEDED, charge=ChargeFacts() as charge):
             return End(IntentSucceeded(order_id, number, intent_id, charge, outcome.replayed))
-        case Intent(status=IntentStatus.REQUIRES_ACTION | IntentStatus.PROCESSING):
+        case IntentAnswer(status=IntentStatus.REQUIRES_ACTION | IntentStatus.PROCESSING):
             processing = outcome.status is IntentStatus.PROCESSING
             message = ActionRequired(order_id, attempt, number, intent_id, processing, outcome.replayed)
             return End(message, None if outcome.replayed else outcome.handover)
@@ -282,32 +282,34 @@ def _after_confirm(effect: ConfirmIntent, progress: Progress, outcome: Outcome) 
         case Refused() if not progress.confirm_maybe_sent:
             return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, outcome.reason, outcome.text))
         case UnexpectedState():
-            return structs.replace(progress, look=LookReason.UNEXPECTED_STATE, confirm_maybe_sent=True)
+            return structs.replace(progress, look=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)
         case Unclear():
             return End(_unclear(effect, progress, stored=outcome.stored))
-        case Intent() | Refused():
+        case IntentAnswer() | Refused():
             # A refusal proves nothing about an earlier request with this key: the ledger commits the next send first.
             return End(_unclear(effect, progress))
         case _:
-            raise _not_of(Step.CONFIRM, outcome)
+            raise _not_of(CallStep.CONFIRM, outcome)
 
 
-def _after_cancel(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
-    if isinstance(outcome, Intent) and outcome.status is IntentStatus.CANCELED:
-        return End(_seen(effect, LookReason.CANCEL, progress, outcome))
-    return structs.replace(progress, look=LookReason.CANCEL)
+def _after_cancel(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
+    if isinstance(outcome, IntentAnswer) and outcome.status is IntentStatus.CANCELED:
+        return End(_seen(effect, RetrieveReason.CANCEL, progress, outcome))
+    return structs.replace(progress, look=RetrieveReason.CANCEL)
 
 
-def _after_retrieve(effect: IntentEffect, progress: Progress, outcome: Outcome) -> Result:
-    if not isinstance(outcome, Intent):
+def _after_retrieve(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
+    if not isinstance(outcome, IntentAnswer):
         return None
-    reason = progress.look or LookReason.LOOK
-    handover = outcome.handover if reason is LookReason.LOOK else None
+    reason = progress.look or RetrieveReason.LOOK
+    handover = outcome.handover if reason is RetrieveReason.LOOK else None
     return End(_seen(effect, reason, progress, outcome), handover)
 
 
-def _seen(effect: IntentEffect, reason: LookReason, progress: Progress, intent: Intent) -> IntentSeen:
-    return IntentSeen(
+def _seen(
+    effect: IntentEffect, reason: RetrieveReason, progress: EffectProgress, intent: IntentAnswer
+) -> IntentRetrieved:
+    return IntentRetrieved(
         effect.order_id,
         effect.intent.number,
         _known(progress),
@@ -319,7 +321,7 @@ def _seen(effect: IntentEffect, reason: LookReason, progress: Progress, intent: 
     )
 
 
-def _unclear(effect: ConfirmIntent, progress: Progress, *, stored: bool = False) -> ConfirmUnclear:
+def _unclear(effect: ConfirmIntent, progress: EffectProgress, *, stored: bool = False) -> ConfirmUnclear:
     number = effect.intent.number
     return ConfirmUnclear(effect.order_id, effect.attempt, effect.send, number, progress.intent_id, stored)
 
@@ -359,11 +361,11 @@ def _after_recheck(effect: RecheckRefund, outcome: Outcome) -> End | None:
     return End(RefundRechecked(effect.order_id, effect.charge_id, effect.given_back_by, stands, text))
 
 
-def _known(progress: Progress) -> str:
+def _known(progress: EffectProgress) -> str:
     if progress.intent_id is None:
         raise AssertionError("a confirm, cancel or retrieve needs the intent's id")
     return progress.intent_id
 
 
-def _not_of(step: Step, outcome: Outcome) -> AssertionError:
+def _not_of(step: CallStep, outcome: Outcome) -> AssertionError:
     return AssertionError(f"a {step.value} can't end as {type(outcome).__name__}")

@@ -6,8 +6,8 @@ A queue never calls Stripe. It knows which entry is next and when it may go; the
 import asyncio
 from collections.abc import Iterator
 
-from payment.actors.runtime.position_queue import Place, PlaceQueue
-from payment.actors.stripe.outcomes import Progress, Step, carried_over, first_progress, step_of
+from payment.actors.runtime.position_queue import Place, PositionQueue
+from payment.actors.stripe.outcomes import CallStep, EffectProgress, carried_over, first_progress, step_of
 from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, Fall, RateLimiter
 from payment.core.effects import StripeEffect
 
@@ -93,12 +93,12 @@ class Entry:
         """The same effect, released again meanwhile: done after this one, unless this one settles it."""
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> EffectProgress:
         """How far its effect has come. `step` follows: the step that comes next, or whose call is in flight."""
         return self._progress
 
     @progress.setter
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: EffectProgress) -> None:
         self._progress = progress
         self.step = step_of(self.effect, progress)
 
@@ -115,7 +115,7 @@ class Entry:
         self.received_at = received_at
         self.newer = None
 
-    def goes_on(self, progress: Progress) -> None:
+    def goes_on(self, progress: EffectProgress) -> None:
         """A step is done, and the next one begins."""
         self.progress = progress
         self.tries = self.refusals = 0
@@ -162,7 +162,7 @@ class Queue:
         `sleeps` at that time: an entry whose `sleeps` has changed since is no longer aside."""
         self.refused_last: Entry | None = None
         """The entry that was refused for the rate last, with no answer to another one since."""
-        self._ready: PlaceQueue[Entry] = PlaceQueue()
+        self._ready: PositionQueue[Entry] = PositionQueue()
 
     def add(self, entry: Entry) -> None:
         """The entry may have its turn from now on."""
@@ -217,13 +217,13 @@ class Queues:
             )
         )
         self._of_step = {
-            Step.CREATE: self.create,
-            Step.CONFIRM: self.confirm,
-            Step.RETRIEVE: retrieve,
-            Step.CANCEL: cancel,
-            Step.LIST: listing,
-            Step.REFUND: refund,
-            Step.FIND_REFUND: refund,
+            CallStep.CREATE: self.create,
+            CallStep.CONFIRM: self.confirm,
+            CallStep.RETRIEVE: retrieve,
+            CallStep.CANCEL: cancel,
+            CallStep.LIST: listing,
+            CallStep.REFUND: refund,
+            CallStep.FIND_REFUND: refund,
         }
 
     def of(self, entry: Entry) -> Queue:

@@ -14,15 +14,15 @@ from datetime import datetime
 
 from msgspec import structs
 
-from payment.actors.messages import EffectEnded
+from payment.actors.messages import EffectCompleted
 from payment.actors.runtime.position_queue import Place
 from payment.actors.stripe.outcomes import (
     REFUSALS,
     SETTLING,
+    CallStep,
+    EffectProgress,
     End,
     Outcome,
-    Progress,
-    Step,
     result_of,
     to_be_written,
     undone,
@@ -71,7 +71,7 @@ class StripeScheduler:
         estimate: QueueEstimate,
         clock: Clock,
         wake_later: WakeLater,
-        send_end: Callable[[EffectEnded], None],
+        send_end: Callable[[EffectCompleted], None],
         want_check: WantCheck,
         away_s: Callable[[], float],
     ) -> None:
@@ -137,8 +137,8 @@ class StripeScheduler:
         entry.sent_at = now
         entry.sleeps += 1
         entry.waited(now, self._away_s())
-        if entry.step in (Step.CREATE, Step.CONFIRM):
-            self._count(entry, past_confirm=entry.step is Step.CONFIRM)
+        if entry.step in (CallStep.CREATE, CallStep.CONFIRM):
+            self._count(entry, past_confirm=entry.step is CallStep.CONFIRM)
             self.rates_changed()
 
     def rates_changed(self) -> None:
@@ -160,7 +160,7 @@ class StripeScheduler:
         match result:
             case End():
                 self._end(entry, result)
-            case Progress():
+            case EffectProgress():
                 entry.goes_on(result)
                 self._go_on(entry, 0.0)
             case _:
@@ -191,7 +191,7 @@ class StripeScheduler:
     def _repeat(self, queue: Queue, entry: Entry, not_yet: NotYet | None) -> None:
         entry.tries += 1
         delay_s = _backoff_s(entry.tries)
-        if entry.step is Step.CREATE and entry.progress.listed:
+        if entry.step is CallStep.CREATE and entry.progress.listed:
             # It may be made hours later: the list before it has to be as late.
             entry.progress = structs.replace(entry.progress, listed=False)
         if not_yet is None:
@@ -199,7 +199,7 @@ class StripeScheduler:
         elif not_yet.alarm:
             self._back_off(entry, max(OPERATOR_AGAIN_AFTER_S, not_yet.retry_after_s or 0.0))
         elif not_yet.obstacle not in QUEUE_WAITS or _one_permission(entry, not_yet) or entry.alone:
-            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is Step.CONFIRM:
+            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is CallStep.CONFIRM:
                 entry.progress = _maybe_sent(entry.progress)
             if not_yet.obstacle in REFUSALS:
                 entry.refusals += 1
@@ -286,7 +286,7 @@ class StripeScheduler:
         entry.waited(self._clock.monotonic(), self._away_s())
         if _must_list(entry, now):
             entry.progress = structs.replace(entry.progress, must_list=True)
-        if entry.step not in (Step.LIST, Step.CREATE):
+        if entry.step not in (CallStep.LIST, CallStep.CREATE):
             self._count(entry, past_confirm=False)
         # Looked at again after a while: the clock may have jumped back, and forward again (F38).
         delay_s = max(at_least_s, min(LONGEST_AGAIN_AFTER_S, _early_s(entry, now)))
@@ -306,7 +306,7 @@ class StripeScheduler:
         del self._entries[entry.effect.id]
         self._count(entry, past_confirm=True)
         entry.waited(self._clock.monotonic(), self._away_s())
-        self._send_end(EffectEnded(entry.effect.id, end.message, entry.call_ms, end.handover, entry.away_ms))
+        self._send_end(EffectCompleted(entry.effect.id, end.message, entry.call_ms, end.handover, entry.away_ms))
         if entry.newer is None:
             return
         if isinstance(end.message, SETTLING):
@@ -323,7 +323,7 @@ class StripeScheduler:
         effect, step = entry.effect, entry.step
         held_s = self._clock.monotonic() - entry.received_at
         match effect:
-            case ConfirmIntent() if step is not Step.RETRIEVE:
+            case ConfirmIntent() if step is not CallStep.RETRIEVE:
                 return _out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()
             case CreateIntent():
                 return now >= effect.not_after or held_s >= KEY_LIFE.total_seconds()
@@ -350,7 +350,7 @@ class StripeScheduler:
 def _early_s(entry: Entry, now: datetime) -> float:
     """Returns how long an entry has to wait before it may be sent, in seconds."""
     effect = entry.effect
-    if not isinstance(effect, ConfirmIntent | CancelIntent) or entry.step is Step.RETRIEVE:
+    if not isinstance(effect, ConfirmIntent | CancelIntent) or entry.step is CallStep.RETRIEVE:
         return 0.0
     return (effect.not_before - now).total_seconds()
 
@@ -358,7 +358,7 @@ def _early_s(entry: Entry, now: datetime) -> float:
 def _must_list(entry: Entry, now: datetime) -> bool:
     """Whether a create may not leave yet, however long ago it was released: its key may be forgotten by now."""
     effect = entry.effect
-    if not isinstance(effect, IntentEffect) or entry.step is not Step.CREATE or entry.progress.listed:
+    if not isinstance(effect, IntentEffect) or entry.step is not CallStep.CREATE or entry.progress.listed:
         return False
     return now >= effect.intent.list_after
 
@@ -369,10 +369,10 @@ def _out_of_time(effect: ConfirmIntent, now: datetime) -> bool:
 
 def _one_permission(entry: Entry, not_yet: NotYet) -> bool:
     """Whether our key lacks a permission for an endpoint that no charge needs: its queue goes on with other entries."""
-    return not_yet.obstacle is Obstacle.KEY_REFUSED and entry.step not in (Step.CREATE, Step.CONFIRM)
+    return not_yet.obstacle is Obstacle.KEY_REFUSED and entry.step not in (CallStep.CREATE, CallStep.CONFIRM)
 
 
-def _maybe_sent(progress: Progress) -> Progress:
+def _maybe_sent(progress: EffectProgress) -> EffectProgress:
     return structs.replace(progress, confirm_maybe_sent=True)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from payment.actors.messages import AccountVerdict
-from payment.actors.stripe.outcomes import REFUSALS, Outcome, Step, alarm_of
+from payment.actors.messages import AccountCheck
+from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome, alarm_of
 from payment.actors.stripe.queues import Entry, Queue
 from payment.actors.stripe.rate_limiter import RateLimiter
 from payment.core.effects import ConfirmIntent, RefundCharge, StripeEffect
@@ -84,7 +84,7 @@ class StripeTelemetry:
         """By kind of call (or `CHECK`, for the key itself): Stripe's words."""
         self._silent: dict[str, _Silence] = {}
         """By kind of call: those whose last call had no answer."""
-        self._account = AccountVerdict(None)
+        self._account = AccountCheck(None)
         self._shown: str | None = None
         self._degraded = False
         """A permission is missing that no charge needs."""
@@ -178,7 +178,7 @@ class StripeTelemetry:
         else:
             self.observe(outcome, kind)
 
-    def account(self, verdict: AccountVerdict) -> None:
+    def account(self, verdict: AccountCheck) -> None:
         """The ledger has said whether the database belongs to the key's account; None where it can't say it now."""
         if verdict.same is None and self._account.same is not None:
             return  # what was known stands
@@ -257,7 +257,7 @@ class StripeTelemetry:
         self._metrics.stripe_call_seconds(kind).observe(call_ms / 1_000)
         unsettled = outcome.text if isinstance(outcome, NotYet | Unclear) else None
         self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)
-        charging = isinstance(entry.effect, ConfirmIntent) and entry.step in (Step.CREATE, Step.CONFIRM)
+        charging = isinstance(entry.effect, ConfirmIntent) and entry.step in (CallStep.CREATE, CallStep.CONFIRM)
         if charging and isinstance(outcome, Unclear) and not outcome.stored:
             self._log_unclear(entry.effect, outcome.text)
         event = alarm_of(entry.step, outcome)

@@ -187,7 +187,7 @@ class MongoStore:
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
         return await self._writes.commit(orders)
 
-    async def bury(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, letter: DeadLetter) -> bool:
         if not await self._insert(letter, letter.identity) and not await self._has(letter):
             # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
             await self._insert(letter, letter.name_beside)

@@ -78,7 +78,7 @@ class OrderWrites:
         The documents go in the order of their ids, whatever order they came in: a server that runs a command as one
         transaction locks them one after the other, and two processes that lock in two orders wait for each other.
         """
-        results = [Committed.UNWRITABLE] * len(orders)
+        results = [Committed.REJECTED_DOCUMENT] * len(orders)
         writes: list[Write] = []
         places: list[int] = []
         for place in sorted(range(len(orders)), key=lambda place: orders[place].id):
@@ -193,4 +193,4 @@ def _result_of(code: object) -> Committed:
         return Committed.CONFLICT
     if code in DOCUMENT_NOT_APPLIED:
         return Committed.REFUSED
-    return Committed.UNWRITABLE if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
+    return Committed.REJECTED_DOCUMENT if code in REFUSED_FOR_GOOD else Committed.UNKNOWN

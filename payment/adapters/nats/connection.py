@@ -22,7 +22,7 @@ from payment.adapters.nats.link import (
     PUBLISH,
     SUBSCRIPTION,
     Link,
-    Server,
+    ServerAddress,
     Waiting,
 )
 from payment.adapters.nats.login import NatsLogin
@@ -46,7 +46,7 @@ class NoAnswer(TransportUnavailable):
     """The connection stands, and no answer came in time."""
 
 
-class Denied(TransportUnavailable):
+class PermissionDenied(TransportUnavailable):
     """The server's permissions don't allow it."""
 
 
@@ -61,8 +61,8 @@ class NatsConnection:
         self, servers: list[str], client_name: str, ids: Ids, clock: Clock, login: NatsLogin | None = None
     ) -> None:
         self.reason = "NATS: not connected yet"
-        self._servers = [Server(url) for url in servers]
-        self._discovered: list[Server] = []
+        self._servers = [ServerAddress(url) for url in servers]
+        self._discovered: list[ServerAddress] = []
         self._login = login or NatsLogin()
         self._dialled = int(ids.jitter() * len(servers))  # many processes spread over a cluster's servers
         self._client_name = client_name
@@ -122,7 +122,7 @@ class NatsConnection:
 
         Raises:
             NoResponders: nobody listens there.
-            Denied, TooLarge, NoAnswer: as they say.
+            PermissionDenied, TooLarge, NoAnswer: as they say.
             TransportUnavailable: any other way to come to nothing; the request may have arrived all the same.
         """
         link = self._open_link()
@@ -136,9 +136,9 @@ class NatsConnection:
             raise NoResponders(f"NATS at {link.address}: nobody answers on {subject}") from None
         except TimeoutError:
             if waiting is not None and waiting.reason is not None:
-                raise (Denied if waiting.denied else TransportUnavailable)(waiting.reason) from None
+                raise (PermissionDenied if waiting.denied else TransportUnavailable)(waiting.reason) from None
             if link.denied(SUBSCRIPTION, INBOX):
-                raise Denied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
+                raise PermissionDenied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
             raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
         except nats.errors.MaxPayloadError as error:
             raise TooLarge(f"NATS at {link.address}: {describe(error)}") from None
@@ -162,7 +162,7 @@ class NatsConnection:
         """Listen over the connection there is now, once the server has taken it: the subscription ends with it.
 
         Raises:
-            Denied: the server's permissions don't allow it: nothing would ever arrive.
+            PermissionDenied: the server's permissions don't allow it: nothing would ever arrive.
             TransportUnavailable: there is no connection, or it is lost.
         """
         link = self._open_link()
@@ -174,7 +174,7 @@ class NatsConnection:
         await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
         if link.denied(SUBSCRIPTION, subject):
             shown = f"{INBOX}>" if subject.startswith(INBOX) else subject
-            raise Denied(f"NATS at {link.address}: permission denied to subscribe to {shown}")
+            raise PermissionDenied(f"NATS at {link.address}: permission denied to subscribe to {shown}")
         return subscription
 
     def denied(self, beginning: str, within_s: float | None = None) -> str | None:
@@ -223,7 +223,7 @@ class NatsConnection:
                 self._link = link
                 return
 
-    def _next_server(self) -> Server:
+    def _next_server(self) -> ServerAddress:
         """Round and round: the configured servers, then those of their cluster that they told us about."""
         known = self._servers + self._discovered
         self._dialled += 1

@@ -46,7 +46,7 @@ PUBLISH, SUBSCRIPTION = "publish", "subscription"
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
-class Server(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where to connect to. `tls_name` is the name that its certificate must have, where that is not the URL's host."""
 
     url: str
@@ -109,7 +109,7 @@ class Link:
     `client` is a client without credentials until `open` has read those of `login`.
     """
 
-    def __init__(self, server: Server, client_name: str, login: NatsLogin) -> None:
+    def __init__(self, server: ServerAddress, client_name: str, login: NatsLogin) -> None:
         self.client = CautiousClient(wants_tls=login.wants_tls, signer=None)
         self.address = address_of(server.url)
         self.lost = asyncio.Event()
@@ -151,14 +151,14 @@ class Link:
             pending_size=0,
         )
 
-    def discovered_servers(self) -> list[Server]:
+    def discovered_servers(self) -> list[ServerAddress]:
         """The other servers of the cluster, with the credentials that this one took, and its name in their certificates
         where they are known by their IP addresses alone."""
         own = urlsplit(self._server.url)
         userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
         name = self._server.tls_name or own.hostname
         return [
-            Server(f"{own.scheme}://{userinfo}{found.netloc}", name if _is_ip(found.hostname or "") else None)
+            ServerAddress(f"{own.scheme}://{userinfo}{found.netloc}", name if _is_ip(found.hostname or "") else None)
             for found in self.client.discovered_servers
         ]
 
@@ -241,7 +241,7 @@ class Link:
             waiting.end(self.reason)
 
 
-def prepared(server: Server, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:
+def prepared(server: ServerAddress, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:
     """A client for one connection to a server, and what its `connect` takes to be known there.
 
     Raises:

@@ -11,7 +11,7 @@ import re
 
 from nats.aio.msg import Msg
 
-from payment.adapters.nats.connection import Denied, NatsConnection
+from payment.adapters.nats.connection import NatsConnection, PermissionDenied
 from payment.adapters.nats.transport_health import TransportHealth
 from payment.ports.clock import Clock
 
@@ -19,7 +19,7 @@ SHOW_EVERY_S = 10.0
 GONE_AFTER_S = 25.0
 """A process that was not seen for so long, two shows missed, is no more."""
 BOTH_ALIVE_S = 40.0
-"""Seen over such a time, another process is no predecessor that drains: SIGKILL comes 30 s after SIGTERM."""
+"""RequestContext over such a time, another process is no predecessor that drains: SIGKILL comes 30 s after SIGTERM."""
 INSTANCES_MAX = 100
 """Processes remembered. Above what one id can have by mistake; each shows a name of NAME_BYTES_MAX at most."""
 NAME_BYTES_MAX = 100
@@ -51,9 +51,9 @@ class Presence:
                 await self._connection.send(self._subject, self._instance)
                 await self._clock.sleep(SHOW_EVERY_S)
                 if self._connection.denied(self._subject):
-                    raise Denied(f"permission denied to publish to {self._subject}")
+                    raise PermissionDenied(f"permission denied to publish to {self._subject}")
                 self._judge(health)
-        except Denied as denied:
+        except PermissionDenied as denied:
             if not self._noticed:
                 self._noticed = True
                 health.noticed(f"whether another process has our client id can't be seen: {denied}", alarm=False)

@@ -20,14 +20,14 @@ from payment.ports.transport import TransportListener
 
 GRACE_S = 1.0
 """A subject may be in trouble this long untold: a deleted consumer, a leader election mend within it."""
-TELL_AGAIN_AFTER_S = 10.0
+NOTIFY_AGAIN_AFTER_S = 10.0
 """Another trouble beside the first is reported no sooner, and shown at once: an outage appears in several places, one
 after the other."""
 REASONS_MAX = 100
 """Reasons of one outage that are remembered as told. Each is a sentence; there are a few for each of six subjects."""
 
 
-class Told(enum.Enum):
+class ListenerStatus(enum.Enum):
     """What the listener knows."""
 
     NOTHING = "nothing"
@@ -53,11 +53,11 @@ class TransportHealth:
         self._subjects = frozenset(subjects)
         self._listener = listener
         self._clock = clock
-        self._told = Told.NOTHING
-        self._told_that_it_lasts = False
-        self._told_text = ""
-        self._told_at = 0.0
-        self._told_reasons: set[tuple[str, str]] = set()
+        self._status = ListenerStatus.NOTHING
+        self._notified_that_it_lasts = False
+        self._notified_text = ""
+        self._notified_at = 0.0
+        self._notified_reasons: set[tuple[str, str]] = set()
         self._untried = set(self._subjects)
         self._troubles: dict[tuple[str, str], Trouble] = {}
 
@@ -65,19 +65,19 @@ class TransportHealth:
         """There is no connection: every subject has to be tried anew."""
         self._untried = set(self._subjects)
         self._troubles.clear()
-        if self._told is not Told.LOST:
-            self._told = Told.LOST
-            self._told_that_it_lasts = False
-            self._told_reasons.clear()
-            self._tell(reason)
+        if self._status is not ListenerStatus.LOST:
+            self._status = ListenerStatus.LOST
+            self._notified_that_it_lasts = False
+            self._notified_reasons.clear()
+            self._notify(reason)
         else:
             self._show(reason)
 
     def persists(self, reason: str) -> None:
         """What is lost won't come back by itself, for this reason, whatever it was lost for: said once a loss."""
-        if self._told is Told.LOST and not self._told_that_it_lasts:
-            self._told_that_it_lasts = True
-            self._tell(reason)
+        if self._status is ListenerStatus.LOST and not self._notified_that_it_lasts:
+            self._notified_that_it_lasts = True
+            self._notify(reason)
 
     def failed(self, subject: str, reason: str, about: str = "") -> None:
         """The connection stands, but this can't be used, or not as it should: said when it has lasted GRACE_S."""
@@ -101,32 +101,32 @@ class TransportHealth:
         lasting = {key: each for key, each in self._troubles.items() if each.since <= before}
         if lasting:
             self._ails({(subject, each.reason) for (subject, _), each in lasting.items()})
-        elif not self._troubles and not self._untried and self._told is not Told.WELL:
-            self._told = Told.WELL
-            self._told_reasons.clear()
+        elif not self._troubles and not self._untried and self._status is not ListenerStatus.WELL:
+            self._status = ListenerStatus.WELL
+            self._notified_reasons.clear()
             self._listener.connected()
 
     def _ails(self, reasons: set[tuple[str, str]]) -> None:
         text = in_one_sentence(reasons)
-        if self._told is Told.LOST:
+        if self._status is ListenerStatus.LOST:
             self._listener.connected()
-        soon = self._clock.monotonic() - self._told_at < TELL_AGAIN_AFTER_S
-        if self._told is Told.AILING and (soon or reasons <= self._told_reasons):
+        soon = self._clock.monotonic() - self._notified_at < NOTIFY_AGAIN_AFTER_S
+        if self._status is ListenerStatus.AILING and (soon or reasons <= self._notified_reasons):
             self._show(text)
             return
-        if len(self._told_reasons) >= REASONS_MAX:
-            self._told_reasons.clear()
-        self._told, self._told_at = Told.AILING, self._clock.monotonic()
-        self._told_reasons |= reasons
-        self._tell(text)
+        if len(self._notified_reasons) >= REASONS_MAX:
+            self._notified_reasons.clear()
+        self._status, self._notified_at = ListenerStatus.AILING, self._clock.monotonic()
+        self._notified_reasons |= reasons
+        self._notify(text)
 
-    def _tell(self, text: str) -> None:
-        self._told_text = text
+    def _notify(self, text: str) -> None:
+        self._notified_text = text
         self._listener.disconnected(text)
 
     def _show(self, text: str) -> None:
-        if text != self._told_text:
-            self._told_text = text
+        if text != self._notified_text:
+            self._notified_text = text
             self._listener.reason_changed(text)
 
 

@@ -16,7 +16,7 @@ from payment.ports.cards import (
     ChargedBack,
     Charges,
     Handover,
-    Intent,
+    IntentAnswer,
     NextAction,
     NotRefunded,
     Refunded,
@@ -60,7 +60,7 @@ class Success(Struct, frozen=True):
         return f"Success(replayed={self.replayed})"
 
 
-class Page(Struct, frozen=True):
+class ListPage(Struct, frozen=True):
     """One page of a list. `ids` are those of `items`, in order."""
 
     items: tuple[Body, ...]
@@ -78,18 +78,18 @@ def refund_tags_of(request: RefundCharge) -> dict[str, str]:
     return {"orderId": request.order_id, "paymentId": request.payment_id, "attempt": str(request.attempt)}
 
 
-def read_created(answer: Success, asked: IntentReference) -> Intent | Unclear:
+def read_created(answer: Success, asked: IntentReference) -> IntentAnswer | Unclear:
     """The answer to a create: the intent's id and status, and nothing that a confirm or a look has to bring."""
     read = _read_head(answer, None, asked)
     if isinstance(read, Unclear):
         return read
     intent_id, status = read
-    return Intent(id=intent_id, status=status, replayed=answer.replayed)
+    return IntentAnswer(id=intent_id, status=status, replayed=answer.replayed)
 
 
 def read_intent(
     answer: Success, intent_id: str, asked: IntentReference | None, redact: Callable[[str], str]
-) -> Intent | Unclear:
+) -> IntentAnswer | Unclear:
     """The answer to a confirm, a retrieve or a cancel of this intent. `asked` is None where only its id is known.
 
     Unclear where it is no intent, or not the one asked for; where it succeeded and its charge is not shown (only its
@@ -106,7 +106,7 @@ def read_intent(
     handover = _handover_of(body) if status is IntentStatus.REQUIRES_ACTION else None
     if status is IntentStatus.REQUIRES_ACTION and handover is None:
         return Unclear(text="Stripe wants the customer, and shows no client secret", stored=answer.replayed)
-    return Intent(
+    return IntentAnswer(
         id=intent_id,
         status=status,
         charge=charge,
@@ -196,14 +196,14 @@ def _case_of(dispute: Body) -> object:
     return _mapping(_mapping(dispute.get("payment_method_details")).get("card")).get("case_type")
 
 
-def read_page(body: Body) -> Page | None:
+def read_page(body: Body) -> ListPage | None:
     """A page of a list, or None where it is not one in every part: a shorter list would be a false proof."""
     data, has_more = body.get("data"), body.get("has_more")
     if not isinstance(data, list) or not isinstance(has_more, bool) or (has_more and not data):
         return None
     items = tuple(item for item in data if isinstance(item, dict))
     ids = tuple(item_id for item in items if (item_id := read_id(item)) is not None)
-    return Page(items=items, ids=ids, has_more=has_more) if len(ids) == len(data) else None
+    return ListPage(items=items, ids=ids, has_more=has_more) if len(ids) == len(data) else None
 
 
 def read_id(body: Body) -> str | None:

@@ -27,7 +27,7 @@ from payment.adapters.stripe.bodies import (
     tags_of,
 )
 from payment.adapters.stripe.checks import KeyChecks
-from payment.adapters.stripe.errors import Call, Ending, judge_answer, judge_break, read_answer
+from payment.adapters.stripe.errors import CallKind, Ending, judge_answer, judge_break, read_answer
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
 from payment.adapters.stripe.no_success import NoSuccess, nothing_known
 from payment.adapters.stripe.refunds import Refunds
@@ -42,7 +42,7 @@ from payment.ports.cards import (
     CreateOutcome,
     Declined,
     FindRefundOutcome,
-    Intent,
+    IntentAnswer,
     ListOutcome,
     NotYet,
     Permission,
@@ -129,7 +129,7 @@ class StripeCards:
             "transfer_group": intent.order_id,
         }
         ended = await self._call(
-            Call.CREATE, "post", "/v1/payment_intents", params, version=intent.api_version, key=intent.key
+            CallKind.CREATE, "post", "/v1/payment_intents", params, version=intent.api_version, key=intent.key
         )
         if isinstance(ended, Success):
             return read_created(ended, intent)
@@ -141,7 +141,7 @@ class StripeCards:
         """Confirm the intent with the attempt's card: `POST /v1/payment_intents/{id}/confirm`."""
         instrument, authentication = request.instrument, request.authentication
         ended = await self._call(
-            Call.CONFIRM,
+            CallKind.CONFIRM,
             "post",
             f"{_path_of(intent_id)}/confirm",
             confirm_params(instrument, authentication),
@@ -162,11 +162,11 @@ class StripeCards:
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
         """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`; and at the disputes of that."""
-        ended = await self._call(Call.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
+        ended = await self._call(CallKind.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
         if not isinstance(ended, Success):
             return nothing_known(ended)
         seen = read_intent(ended, intent_id, None, self._redacted)
-        if not isinstance(seen, Intent) or seen.charge is None:
+        if not isinstance(seen, IntentAnswer) or seen.charge is None:
             return seen
         charge = await self._as_it_stands(seen.charge)
         return structs.replace(seen, charge=charge) if isinstance(charge, ChargeFacts) else charge
@@ -184,7 +184,7 @@ class StripeCards:
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         """Cancel the intent, without an idempotency key: `POST /v1/payment_intents/{id}/cancel`."""
-        ended = await self._call(Call.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})
+        ended = await self._call(CallKind.CANCEL, "post", f"{_path_of(intent_id)}/cancel", {})
         if isinstance(ended, Success):
             return read_intent(ended, intent_id, None, self._redacted)
         if ended.ending is Ending.UNEXPECTED_STATE:
@@ -234,7 +234,7 @@ class StripeCards:
         items: list[Body] = []
         params: Body = {**filters, "limit": PAGE_ITEMS}
         for _ in range(LIST_PAGES_MAX):
-            ended = await self._call(Call.LOOK, "get", path, params)
+            ended = await self._call(CallKind.LOOK, "get", path, params)
             if isinstance(ended, NoSuccess):
                 return ended
             page = read_page(ended.body)
@@ -248,7 +248,7 @@ class StripeCards:
 
     async def _call(
         self,
-        call: Call,
+        call: CallKind,
         verb: Verb,
         path: str,
         params: Body,
@@ -267,7 +267,7 @@ class StripeCards:
             return Success(body=body, replayed=replayed)
         return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
 
-    async def _look_at(self, call: Call, verb: Verb, path: str, params: Body) -> Success | NoSuccess:
+    async def _look_at(self, call: CallKind, verb: Verb, path: str, params: Body) -> Success | NoSuccess:
         return await self._call(call, verb, path, params)
 
     def _connect(self) -> LeanClient:
@@ -280,7 +280,7 @@ class StripeCards:
         self._client = LeanClient(self._secret_key, self._api_base, self._session)
         return self._client
 
-    def _no_success(self, call: Call, error: Exception, secrets: tuple[str | None, ...]) -> NoSuccess:
+    def _no_success(self, call: CallKind, error: Exception, secrets: tuple[str | None, ...]) -> NoSuccess:
         answer = read_answer(error) if isinstance(error, stripe.StripeError) else None
         if answer is None:
             broken = judge_break(error)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from payment.adapters.stripe.bodies import Body, Success, read_id
-from payment.adapters.stripe.errors import Call, Ending
+from payment.adapters.stripe.errors import CallKind, Ending
 from payment.adapters.stripe.keys import fingerprint_of, mode_of
 from payment.adapters.stripe.library import Verb
 from payment.adapters.stripe.no_success import NoSuccess, nothing_known
@@ -18,14 +18,14 @@ NO_SUCH_INTENT, NO_SUCH_CHARGE = "pi_permission_check", "ch_permission_check"
 """Ids that Stripe never gives. Its 404 for them shows that the key may ask: without the permission the answer is 403,
 whatever the request names (docs.stripe.com/keys/restricted-api-keys)."""
 
-HARMLESS: dict[Permission, tuple[Call, Verb, str, Body]] = {
+HARMLESS: dict[Permission, tuple[CallKind, Verb, str, Body]] = {
     # A create without an amount is refused for that, by whoever may create: nothing is made, and no key is used.
-    Permission.CREATE: (Call.CREATE, "post", "/v1/payment_intents", {}),
-    Permission.CONFIRM: (Call.CONFIRM, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/confirm", {}),
-    Permission.RETRIEVE: (Call.RETRIEVE, "get", f"/v1/payment_intents/{NO_SUCH_INTENT}", {}),
-    Permission.CANCEL: (Call.CANCEL, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/cancel", {}),
-    Permission.LIST: (Call.LOOK, "get", "/v1/charges", {"limit": 1}),
-    Permission.REFUND: (Call.REFUND, "post", "/v1/refunds", {"charge": NO_SUCH_CHARGE}),
+    Permission.CREATE: (CallKind.CREATE, "post", "/v1/payment_intents", {}),
+    Permission.CONFIRM: (CallKind.CONFIRM, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/confirm", {}),
+    Permission.RETRIEVE: (CallKind.RETRIEVE, "get", f"/v1/payment_intents/{NO_SUCH_INTENT}", {}),
+    Permission.CANCEL: (CallKind.CANCEL, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/cancel", {}),
+    Permission.LIST: (CallKind.LOOK, "get", "/v1/charges", {"limit": 1}),
+    Permission.REFUND: (CallKind.REFUND, "post", "/v1/refunds", {"charge": NO_SUCH_CHARGE}),
 }
 """A call for each permission that changes nothing, whatever its answer is."""
 
@@ -34,7 +34,7 @@ NAMED_ACCOUNT = re.compile(r"on account '(acct_[A-Za-z0-9]{1,64})'")
 required permissions for this endpoint on account 'acct_…'". No permission lets such a key read `GET /v1/account`
 everywhere (github.com/stripe/stripe-node/issues/2246, github.com/dj-stripe/dj-stripe/pull/1131)."""
 
-Request = Callable[[Call, Verb, str, Body], Awaitable[Success | NoSuccess]]
+Request = Callable[[CallKind, Verb, str, Body], Awaitable[Success | NoSuccess]]
 """One request: its kind, method, path and parameters."""
 
 
@@ -53,12 +53,12 @@ class KeyChecks:
         the account, or it stays unknown; and what is refused is asked again of what we do need. A key that is refused
         there too would be refused at every payment.
         """
-        ended = await self._request(Call.LOOK, "get", "/v1/account", {})
+        ended = await self._request(CallKind.LOOK, "get", "/v1/account", {})
         account_id = _account_of(ended)
         if account_id is None:
             for path in ("/v1/balance", "/v1/payment_intents"):
                 if isinstance(ended, NoSuccess) and _may_be_asked_elsewhere(ended):
-                    ended = await self._request(Call.LOOK, "get", path, {})
+                    ended = await self._request(CallKind.LOOK, "get", path, {})
         if account_id is not None or isinstance(ended, Success):
             return StripeAccount(account_id, self._live, self._fingerprint)
         if ended.ending is Ending.ALARM:

@@ -45,7 +45,7 @@ MODE = "STRIPE_KEY is of the other mode, test or live, than this payment: set th
 ACCOUNT = "STRIPE_KEY belongs to another Stripe account, or to its other mode, than this payment: set the right key"
 
 
-class Call(enum.Enum):
+class CallKind(enum.Enum):
     """The kinds of call. A retrieve and a look-up change nothing at Stripe."""
 
     CREATE = "create"
@@ -79,7 +79,7 @@ class Ending(enum.Enum):
     ALARM = "unclear, with an alarm"
 
 
-class Answer(Struct, frozen=True):
+class ErrorAnswer(Struct, frozen=True):
     """What Stripe answered instead of a success. `type` is None where the body is not Stripe's error object.
 
     `message` is as Stripe wrote it and may quote the token: it is not for logs, so the repr leaves it out.
@@ -97,10 +97,10 @@ class Answer(Struct, frozen=True):
     """The limit that was met is the account's as a whole, not one endpoint's (docs.stripe.com/rate-limits)."""
 
     def __repr__(self) -> str:
-        return f"Answer(status={self.status}, type={self.type!r}, code={self.code!r}, replayed={self.replayed})"
+        return f"ErrorAnswer(status={self.status}, type={self.type!r}, code={self.code!r}, replayed={self.replayed})"
 
 
-class Line(Struct, frozen=True):
+class Rule(Struct, frozen=True):
     """One line of `ANSWERS`: it fits where each field that is set does.
 
     `param` also fits `param[…]`, its parts; `NO_PARAM` fits an answer that names none. `says` are lower-case parts of
@@ -109,7 +109,7 @@ class Line(Struct, frozen=True):
     """
 
     name: str
-    calls: frozenset[Call]
+    calls: frozenset[CallKind]
     status: Container[int]
     type: str | None
     code: str | None
@@ -121,7 +121,7 @@ class Line(Struct, frozen=True):
     says: tuple[str, ...] = ()
     advice: str = ""
 
-    def fits(self, call: Call, answer: Answer) -> bool:
+    def fits(self, call: CallKind, answer: ErrorAnswer) -> bool:
         return (
             call in self.calls
             and answer.status in self.status
@@ -166,10 +166,12 @@ MISSING = frozenset({400, 404})
 """What is missing is 404 where the path names it, and 400 (404 in older versions) where a parameter does."""
 S4XX, S5XX, EVERY = range(400, 500), range(500, 600), range(1000)
 
-ALL = frozenset(Call)
-CREATE, CONFIRM, CANCEL, REFUND = (frozenset({call}) for call in (Call.CREATE, Call.CONFIRM, Call.CANCEL, Call.REFUND))
-LOOKS = frozenset({Call.LOOK, Call.RETRIEVE})
-OF_AN_INTENT = CONFIRM | CANCEL | frozenset({Call.RETRIEVE})
+ALL = frozenset(CallKind)
+CREATE, CONFIRM, CANCEL, REFUND = (
+    frozenset({call}) for call in (CallKind.CREATE, CallKind.CONFIRM, CallKind.CANCEL, CallKind.REFUND)
+)
+LOOKS = frozenset({CallKind.LOOK, CallKind.RETRIEVE})
+OF_AN_INTENT = CONFIRM | CANCEL | frozenset({CallKind.RETRIEVE})
 KEYED = CREATE | CONFIRM | REFUND
 INVALID = "invalid_request_error"
 ANY = None
@@ -180,94 +182,94 @@ UNSUPPORTED = ("surface is unsupported", "use the charges api")
 OTHER_MODE = ("a similar object exists in live mode", "a similar object exists in test mode")
 
 # fmt: off
-ANSWERS: tuple[Line, ...] = (
+ANSWERS: tuple[Rule, ...] = (
     # First answers that say nothing about the request itself. None is stored for the key: the limiters and the check of
     # the secret key come before the idempotency layer, and a request that meets a concurrent one is not executed.
-    Line("429 for a lock", ALL, S429, ANY, "lock_timeout", ANY, Ending.LOCKED, RATE_LIMITS),
-    Line("429 for the rate", ALL, S429, ANY, ANY, ANY, Ending.RATE_LIMITED, LOW_LEVEL),
-    Line("400 for the rate, in older versions", ALL, S400, ANY, "rate_limit", ANY, Ending.RATE_LIMITED, CODES),
-    Line("409, the key is in use", ALL, S409, ANY, "idempotency_key_in_use", ANY, Ending.KEY_IN_USE, IDEMPOTENCY),
-    Line("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
+    Rule("429 for a lock", ALL, S429, ANY, "lock_timeout", ANY, Ending.LOCKED, RATE_LIMITS),
+    Rule("429 for the rate", ALL, S429, ANY, ANY, ANY, Ending.RATE_LIMITED, LOW_LEVEL),
+    Rule("400 for the rate, in older versions", ALL, S400, ANY, "rate_limit", ANY, Ending.RATE_LIMITED, CODES),
+    Rule("409, the key is in use", ALL, S409, ANY, "idempotency_key_in_use", ANY, Ending.KEY_IN_USE, IDEMPOTENCY),
+    Rule("401, no valid secret key", ALL, S401, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
     # Stripe compares the parameters with those of the key's first request; ours are frozen together with the key.
-    Line("400, other parameters for the key", ALL, S400, "idempotency_error", ANY, ANY,
+    Rule("400, other parameters for the key", ALL, S400, "idempotency_error", ANY, ANY,
          Ending.OTHER_PARAMETERS, IDEMPOTENCY),
 
     # A confirm: what became of the card. Card errors are 402 and come from the execution; another 402 is not known.
-    Line("402, authentication wanted", CONFIRM, S402, ANY, "authentication_required", ANY, Ending.DECLINED, DECLINES),
-    Line("402, declined", CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED, ERRORS),
+    Rule("402, authentication wanted", CONFIRM, S402, ANY, "authentication_required", ANY, Ending.DECLINED, DECLINES),
+    Rule("402, declined", CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED, ERRORS),
     # On an intent that is looked at this code may be of an earlier card: it is a decline only as a confirm's answer.
-    Line("authentication failed", CONFIRM, S4XX, ANY, "payment_intent_authentication_failure", ANY,
+    Rule("authentication failed", CONFIRM, S4XX, ANY, "payment_intent_authentication_failure", ANY,
          Ending.DECLINED, CODES),
-    Line("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
+    Rule("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
          Ending.UNEXPECTED_STATE, CODES),
 
     # Faults of the client's card or return URL. A token in use by a concurrent request is soon used, or free again.
-    Line("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
-    Line("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
-    Line("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
+    Rule("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
+    Rule("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
+    Rule("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
          Ending.USED_INSTRUMENT, CONFIRMATION_TOKENS, says=USED),
-    Line("payment method used before", CONFIRM, S400, INVALID, ANY, "payment_method",
+    Rule("payment method used before", CONFIRM, S400, INVALID, ANY, "payment_method",
          Ending.USED_INSTRUMENT, CONFIRMING, says=USED),
-    Line("payment method in no state to pay", CONFIRM, S400, INVALID, "payment_method_unexpected_state", ANY,
+    Rule("payment method in no state to pay", CONFIRM, S400, INVALID, "payment_method_unexpected_state", ANY,
          Ending.BAD_INSTRUMENT, CODES),
-    Line("payment method that does not fit", CONFIRM, S400, INVALID, "payment_intent_incompatible_payment_method", ANY,
+    Rule("payment method that does not fit", CONFIRM, S400, INVALID, "payment_intent_incompatible_payment_method", ANY,
          Ending.BAD_INSTRUMENT, CODES),
-    Line("a parameter that Stripe does not know", CONFIRM, S400, INVALID, "parameter_unknown", ANY,
+    Rule("a parameter that Stripe does not know", CONFIRM, S400, INVALID, "parameter_unknown", ANY,
          Ending.BAD_REQUEST, CODES),
     # `resource_missing`, `parameter_invalid_empty` and the like: `param` names the field at fault. One that is of
     # another mode or account is the client's fault here, or its page has the wrong publishable key.
-    Line("a card token that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method_data[card]",
+    Rule("a card token that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method_data[card]",
          Ending.BAD_INSTRUMENT, ERRORS),
-    Line("a payment method that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method",
+    Rule("a payment method that can't pay", CONFIRM, MISSING, INVALID, ANY, "payment_method",
          Ending.BAD_INSTRUMENT, ERRORS),
-    Line("a confirmation token that can't pay, expired too", CONFIRM, MISSING, INVALID, ANY, "confirmation_token",
+    Rule("a confirmation token that can't pay, expired too", CONFIRM, MISSING, INVALID, ANY, "confirmation_token",
          Ending.BAD_INSTRUMENT, CONFIRMATION_TOKENS),
-    Line("a return URL that Stripe refuses", CONFIRM, S400, INVALID, ANY, "return_url", Ending.BAD_REQUEST, ERRORS),
+    Rule("a return URL that Stripe refuses", CONFIRM, S400, INVALID, ANY, "return_url", Ending.BAD_REQUEST, ERRORS),
 
     # The intent itself. Its id came from Stripe, so an account that does not know it is another one, or its other mode.
-    Line("no such intent", OF_AN_INTENT, MISSING, INVALID, "resource_missing", "intent",
+    Rule("no such intent", OF_AN_INTENT, MISSING, INVALID, "resource_missing", "intent",
          Ending.OPERATOR, ERRORS, advice=ACCOUNT),
-    Line("404, no such intent, param not named", OF_AN_INTENT, S404, INVALID, "resource_missing", NO_PARAM,
+    Rule("404, no such intent, param not named", OF_AN_INTENT, S404, INVALID, "resource_missing", NO_PARAM,
          Ending.OPERATOR, ERRORS, advice=ACCOUNT),
     # But for the intent, a confirm names nothing that can be missing but what the client pays with.
-    Line("something else that is missing", CONFIRM, MISSING, INVALID, "resource_missing", ANY,
+    Rule("something else that is missing", CONFIRM, MISSING, INVALID, "resource_missing", ANY,
          Ending.BAD_INSTRUMENT, CODES),
 
     # An error that a create's key replays is of the past: the next intent's create asks again.
-    Line("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
+    Rule("4xx of a create, replayed", CREATE, S4XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
 
     # Requests that Stripe does not let the account, or this key, make: no order is at fault.
-    Line("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
+    Rule("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
          Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
-    Line("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
+    Rule("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
          Ending.OPERATOR, KEYS, says=OTHER_MODE, advice=MODE),
-    Line("403, the secret key may not do this", ALL, S403, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
+    Rule("403, the secret key may not do this", ALL, S403, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
 
     # A create, and what a confirm shares with it.
-    Line("amount too small", CREATE | CONFIRM, S400, INVALID, "amount_too_small", ANY, Ending.BAD_AMOUNT, CODES),
-    Line("amount too large", CREATE | CONFIRM, S400, INVALID, "amount_too_large", ANY, Ending.BAD_AMOUNT, CODES),
-    Line("400, another fault of the amount", CREATE | CONFIRM, S400, INVALID, ANY, "amount", Ending.BAD_AMOUNT, ERRORS),
-    Line("400, any other fault", CREATE | CONFIRM, S400, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
-    Line("404, no such endpoint", CREATE | CONFIRM, S404, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
+    Rule("amount too small", CREATE | CONFIRM, S400, INVALID, "amount_too_small", ANY, Ending.BAD_AMOUNT, CODES),
+    Rule("amount too large", CREATE | CONFIRM, S400, INVALID, "amount_too_large", ANY, Ending.BAD_AMOUNT, CODES),
+    Rule("400, another fault of the amount", CREATE | CONFIRM, S400, INVALID, ANY, "amount", Ending.BAD_AMOUNT, ERRORS),
+    Rule("400, any other fault", CREATE | CONFIRM, S400, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
+    Rule("404, no such endpoint", CREATE | CONFIRM, S404, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
 
     # A refund: any fault means that the money was not given back, and an operator may have to look. A dispute takes
     # the refund's place; too little balance passes; a missing charge may mean that the account was changed.
-    Line("already refunded", REFUND, S400, ANY, "charge_already_refunded", ANY, Ending.ALREADY_REFUNDED, CODES),
-    Line("disputed", REFUND, S400, ANY, "charge_disputed", ANY, Ending.BLOCKED, CODES),
-    Line("400, any other fault of a refund", REFUND, S400, INVALID, ANY, ANY, Ending.BLOCKED, REFUNDS),
-    Line("402, a refund that failed", REFUND, S402, ANY, ANY, ANY, Ending.BLOCKED, ERRORS),
-    Line("404, no such charge to refund", REFUND, S404, INVALID, ANY, ANY, Ending.BLOCKED, ERRORS),
+    Rule("already refunded", REFUND, S400, ANY, "charge_already_refunded", ANY, Ending.ALREADY_REFUNDED, CODES),
+    Rule("disputed", REFUND, S400, ANY, "charge_disputed", ANY, Ending.BLOCKED, CODES),
+    Rule("400, any other fault of a refund", REFUND, S400, INVALID, ANY, ANY, Ending.BLOCKED, REFUNDS),
+    Rule("402, a refund that failed", REFUND, S402, ANY, ANY, ANY, Ending.BLOCKED, ERRORS),
+    Rule("404, no such charge to refund", REFUND, S404, INVALID, ANY, ANY, Ending.BLOCKED, ERRORS),
 
     # These name only what Stripe gave us: if they are refused, the fault is ours, or the key is another account's.
-    Line("a look-up or cancel that is refused", LOOKS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
+    Rule("a look-up or cancel that is refused", LOOKS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
 
     # The rest proves only that a replayed answer is replayed until the key expires, 500s included.
-    Line("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
-    Line("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
+    Rule("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
+    Rule("4xx of no kind above, replayed", CONFIRM | REFUND, S4XX, ANY, ANY, ANY,
          Ending.STORED, LOW_LEVEL, replayed=True),
     # Stripe's documentation: treat the result of a 500 as indeterminate.
-    Line("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
-    Line("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),
+    Rule("5xx", ALL, S5XX, ANY, ANY, ANY, Ending.UNCLEAR, LOW_LEVEL, from_stripe=False),
+    Rule("anything else", ALL, EVERY, ANY, ANY, ANY, Ending.UNCLEAR, UNDOCUMENTED, from_stripe=False),
 )
 
 BREAKS: tuple[Break, ...] = (
@@ -285,7 +287,7 @@ BREAKS: tuple[Break, ...] = (
 # fmt: on
 
 
-def judge_answer(call: Call, answer: Answer) -> Line:
+def judge_answer(call: CallKind, answer: ErrorAnswer) -> Rule:
     """The first line of `ANSWERS` that fits. The last one fits everything."""
     return next(line for line in ANSWERS if line.fits(call, answer))
 
@@ -295,7 +297,7 @@ def judge_break(error: Exception) -> Break:
     return next(line for line in BREAKS if isinstance(error, line.raised))
 
 
-def read_answer(error: stripe.StripeError) -> Answer | None:
+def read_answer(error: stripe.StripeError) -> ErrorAnswer | None:
     """What Stripe answered, out of the library's exception. None: it has no status, so nothing was answered."""
     if error.http_status is None:
         return None
@@ -303,7 +305,7 @@ def read_answer(error: stripe.StripeError) -> Answer | None:
     body = error.json_body
     details = body.get("error") if isinstance(body, dict) else None
     fields: dict[str, object] = details if isinstance(details, dict) else {}
-    return Answer(
+    return ErrorAnswer(
         status=error.http_status,
         type=_text(fields, "type"),
         code=_text(fields, "code"),

@@ -5,7 +5,7 @@ Change together: `payment.adapters.stripe.errors`, which judges how a call ended
 
 from msgspec import Struct
 
-from payment.adapters.stripe.errors import Answer, Ending
+from payment.adapters.stripe.errors import Ending, ErrorAnswer
 from payment.ports.cards import NotYet, Obstacle, Unclear
 
 OBSTACLES = {
@@ -26,7 +26,7 @@ class NoSuccess(Struct, frozen=True):
 
     ending: Ending
     text: str
-    answer: Answer | None = None
+    answer: ErrorAnswer | None = None
 
 
 def is_forbidden(ended: NoSuccess) -> bool:

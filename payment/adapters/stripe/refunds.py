@@ -22,7 +22,7 @@ from payment.adapters.stripe.bodies import (
     read_refunds,
     refund_tags_of,
 )
-from payment.adapters.stripe.errors import Call, Ending
+from payment.adapters.stripe.errors import CallKind, Ending
 from payment.adapters.stripe.library import Verb
 from payment.adapters.stripe.no_success import NoSuccess, is_forbidden, nothing_known
 from payment.core.effects import RecheckRefund, RefundCharge
@@ -44,7 +44,7 @@ class CallStripe(Protocol):
     """One HTTP request. Without a `version` it speaks the newest one that this release knows."""
 
     def __call__(
-        self, call: Call, verb: Verb, path: str, params: Body, *, version: str = ..., key: str | None = None
+        self, call: CallKind, verb: Verb, path: str, params: Body, *, version: str = ..., key: str | None = None
     ) -> Awaitable[Success | NoSuccess]: ...
 
 
@@ -65,7 +65,7 @@ class Refunds:
         """Give a charge back: all that is left of it, where a part was given back by hand."""
         params: Body = {"charge": request.charge_id, "metadata": refund_tags_of(request)}
         ended = await self._call(
-            Call.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key
+            CallKind.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key
         )
         if isinstance(ended, NoSuccess):
             return await self._after_failed_refund(ended, request.charge_id)
@@ -91,7 +91,7 @@ class Refunds:
         refunds = await self._list("/v1/refunds", {"charge": charge_id})
         if isinstance(refunds, NoSuccess):
             return nothing_known(refunds)
-        charge = await self._call(Call.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
+        charge = await self._call(CallKind.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
         if isinstance(charge, NoSuccess):
             return nothing_known(charge)
         amount = charge.body.get("amount")
@@ -106,12 +106,12 @@ class Refunds:
         """One call where one refund gave all back and stands, as nearly always; or where the dispute is lost still."""
         known = request.given_back_by
         if request.charged_back:
-            dispute = await self._call(Call.LOOK, "get", f"/v1/disputes/{quote(known, safe='')}", {})
+            dispute = await self._call(CallKind.LOOK, "get", f"/v1/disputes/{quote(known, safe='')}", {})
             if isinstance(dispute, NoSuccess):
                 # What may not be read any more is no evidence against what was read before.
                 return ChargedBack(dispute_id=known) if _may_not_read(dispute) else nothing_known(dispute)
             return ChargedBack(dispute_id=known) if is_lost(dispute.body) else await self.find(request.charge_id)
-        refund = await self._call(Call.LOOK, "get", f"/v1/refunds/{quote(known, safe='')}", {})
+        refund = await self._call(CallKind.LOOK, "get", f"/v1/refunds/{quote(known, safe='')}", {})
         if isinstance(refund, NoSuccess):
             return nothing_known(refund)
         if gives_all_back(refund.body, known, request.charge_id, request.amount):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from aiohttp import ClientSession, DummyCookieJar, web
 
-from payment.devstack.bus import NeighbourError
+from payment.devstack.bus import PeerServiceError
 from payment.devstack.commands import Access
 from payment.devstack.home import Home
 from payment.devstack.ready_checks import LOOPBACK
-from payment.devstack.servers import Server
+from payment.devstack.servers import ServerProgram
 from payment.devstack.shop.server import Shop
 from payment.devstack.tutorial import DEFAULT_HOME
 
@@ -30,7 +30,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         asyncio.run(_serve(Home(options.home), options.port))
-    except (NeighbourError, OSError) as error:
+    except (PeerServiceError, OSError) as error:
         print(f"shop: {error}", file=sys.stderr)
         return EX_UNAVAILABLE
     return 0
@@ -40,16 +40,16 @@ async def _serve(home: Home, port: int) -> None:
     """Serve until a signal asks to stop.
 
     Raises:
-        NeighbourError: the folder has no run, or one without a Stripe sandbox.
+        PeerServiceError: the folder has no run, or one without a Stripe sandbox.
         OSError: the port is taken.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     access, state = Access.of(home, os.environ), home.read_state()
-    if state is None or Server.STRIPE not in state.ports:
-        raise NeighbourError(f"the run in {home.path} has no Stripe sandbox")
-    stripe_url = f"http://{LOOPBACK}:{state.ports[Server.STRIPE]}"
+    if state is None or ServerProgram.STRIPE not in state.ports:
+        raise PeerServiceError(f"the run in {home.path} has no Stripe sandbox")
+    stripe_url = f"http://{LOOPBACK}:{state.ports[ServerProgram.STRIPE]}"
     # Cookies are the browser's: none is kept between its requests.
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         runner = web.AppRunner(Shop(access, stripe_url, session).application(), access_log=None)

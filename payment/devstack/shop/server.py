@@ -17,7 +17,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from yarl import URL
 
 from payment.actors.http.responses import PAYMENTS_PATH
-from payment.devstack.bus import NeighbourError, Order
+from payment.devstack.bus import PeerServiceError, PlacedOrder
 from payment.devstack.commands import TAKEN_IN_S, Access
 from payment.devstack.peer_services import connected, new_order_id, signed_token
 
@@ -78,12 +78,14 @@ class Shop:
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
         """Place an order, as the orders service would; answered once the service knows it."""
-        order = Order(order_id=new_order_id(), user_id=SHOPPER, price=PRICE, currency=None, expires_in_s=ORDER_LIFE_S)
+        order = PlacedOrder(
+            order_id=new_order_id(), user_id=SHOPPER, price=PRICE, currency=None, expires_in_s=ORDER_LIFE_S
+        )
         try:
             async with connected(self._access.nats_url, self._access.cluster_id, self._access.login) as bus:
                 stored = await bus.create(order)
                 await bus.taken_in(stored, self._access.queue_group, TAKEN_IN_S)
-        except NeighbourError as error:
+        except PeerServiceError as error:
             return _unavailable(str(error))
         return web.json_response({"orderId": order.order_id, "price": order.price}, status=201)
 
@@ -94,7 +96,7 @@ class Shop:
             async with connected(self._access.nats_url, self._access.cluster_id, self._access.login) as bus:
                 stored = await bus.cancel(order_id)
                 await bus.taken_in(stored, self._access.queue_group, TAKEN_IN_S)
-        except NeighbourError as error:
+        except PeerServiceError as error:
             return _unavailable(str(error))
         return web.json_response({"orderId": order_id})
 

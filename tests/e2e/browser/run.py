@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from payment.devstack.home import Home
-from payment.devstack.servers import Server
+from payment.devstack.servers import ServerProgram
 from tests.support.servers.process import LOOPBACK, free_port
 from tests.unit.devstack.devstack_world import EmbeddedRun
 
@@ -30,7 +30,7 @@ class BrowserRun(EmbeddedRun):
         """The origin of the bank's page: the sandbox's."""
         state = Home(self.home).read_state()
         assert state is not None
-        return f"http://{LOOPBACK}:{state.ports[Server.STRIPE]}"
+        return f"http://{LOOPBACK}:{state.ports[ServerProgram.STRIPE]}"
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
         """What Stripe has charged for an order, failed charges included, oldest first."""

@@ -17,7 +17,7 @@ from tests.support.servers.requirements import missing, require_program
 HERE = Path(__file__).parent
 
 
-class NodeNeighbour:
+class NodePeerService:
     """Publishes what it is told to, and keeps what its own durable queue group hears."""
 
     def __init__(

@@ -40,7 +40,7 @@ from payment.ports.cards import (
     Declined,
     FindRefundOutcome,
     Handover,
-    Intent,
+    IntentAnswer,
     ListOutcome,
     NextAction,
     NotRefunded,
@@ -413,7 +413,7 @@ class FakeStripe:
         parameters = (asked.order_id, asked.payment_id, asked.amount, asked.currency)
         if (kept := self._kept_under(asked.key)) is not None:
             return self._replay(kept, parameters)
-        made: Intent | None = None
+        made: IntentAnswer | None = None
         if not fails_before:
             if (refused := _amount_refused(asked)) is not None:
                 return refused
@@ -472,7 +472,7 @@ class FakeStripe:
 
     def _confirm(
         self, intent: PaymentIntent, instrument: Instrument, authentication: Authentication, by: str
-    ) -> Intent | Declined | Refused | UnexpectedState:
+    ) -> IntentAnswer | Declined | Refused | UnexpectedState:
         if intent.status not in CONFIRMABLE:
             return _unexpected("confirm", intent)
         if intent.status is IntentStatus.REQUIRES_ACTION and not self.confirms_over_action:
@@ -492,7 +492,7 @@ class FakeStripe:
         self._move(intent, IntentStatus.REQUIRES_ACTION)
         return self._shown(intent)
 
-    def _try(self, intent: PaymentIntent) -> Intent | Declined:
+    def _try(self, intent: PaymentIntent) -> IntentAnswer | Declined:
         """Ask the bank for the money."""
         card = intent.card
         assert card is not None
@@ -503,7 +503,7 @@ class FakeStripe:
             return self._shown(intent)
         return self._decide(intent, card)
 
-    def _decide(self, intent: PaymentIntent, card: Card) -> Intent | Declined:
+    def _decide(self, intent: PaymentIntent, card: Card) -> IntentAnswer | Declined:
         if card.decline is not None:
             self._charge(intent, card, "failed")
             return self._fail(intent, card.decline)
@@ -550,7 +550,7 @@ class FakeStripe:
             assert intent.card is not None
             self._decide(intent, intent.card)
 
-    def _shown(self, intent: PaymentIntent) -> Intent:
+    def _shown(self, intent: PaymentIntent) -> IntentAnswer:
         succeeded, awaits = (
             intent.status is IntentStatus.SUCCEEDED,
             intent.status is IntentStatus.REQUIRES_ACTION,
@@ -558,7 +558,7 @@ class FakeStripe:
         charge = self._facts(intent.charge) if succeeded and intent.charge is not None else None
         url = None if intent.authentication.return_url is None else BANK_URL + intent.id
         handover = Handover(intent.secret, NextAction(url)) if awaits else None
-        return Intent(intent.id, intent.status, charge, intent.failure, handover)
+        return IntentAnswer(intent.id, intent.status, charge, intent.failure, handover)
 
     def _facts(self, charge: Charge) -> ChargeFacts:
         refunded = self.is_refunded(charge)
@@ -577,7 +577,9 @@ class FakeStripe:
                 self._fail(intent, NOT_AUTHENTICATED)
         return intent.status
 
-    def browser_confirm(self, secret: str, instrument: Instrument) -> Intent | Declined | Refused | UnexpectedState:
+    def browser_confirm(
+        self, secret: str, instrument: Instrument
+    ) -> IntentAnswer | Declined | Refused | UnexpectedState:
         """The customer's browser confirms by the client secret and a publishable key. It sends no idempotency key."""
         intent = self.with_secret(secret)
         assert intent is not None, "no such client secret"
@@ -589,7 +591,7 @@ class FakeStripe:
 
     def cancel_by_hand(self, intent_id: str) -> bool:
         """An operator cancels an intent in the dashboard. Returns whether it could be."""
-        return isinstance(self.cancel(intent_id), Intent)
+        return isinstance(self.cancel(intent_id), IntentAnswer)
 
     def refund_by_hand(self, charge_id: str) -> bool:
         """An operator gives a charge back in the dashboard. Returns whether it could be."""
@@ -703,7 +705,7 @@ class FakeStripe:
             return OTHER_PARAMETERS
         if kept.answer is None:
             return Unclear("a 500, replayed", stored=True)
-        if isinstance(kept.answer, Intent):
+        if isinstance(kept.answer, IntentAnswer):
             return structs.replace(kept.answer, replayed=True)
         return kept.answer  # type: ignore[return-value]
 

@@ -170,7 +170,7 @@ class FakeStore:
         """So many commits from now on end unknown, and are applied only by `land`."""
         self.unknown_ids: set[str] = set()
         """Documents whose writes always end unknown, not applied, while those beside them are written."""
-        self.unwritable: Callable[[Order], bool] = lambda _order: False
+        self.rejected_document: Callable[[Order], bool] = lambda _order: False
         self.before_write: Callable[[Order], None] = lambda _order: None
         """Somebody else's chance to write first."""
         self.calls: Counter[str] = Counter()
@@ -267,7 +267,7 @@ class FakeStore:
         await self._counted("dead_letters_kept")
         return len(self.database.dead_letters)
 
-    async def bury(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, letter: DeadLetter) -> bool:
         await self._called("bury")
         self.database.keep(letter)
         self.log.append(f"buried {letter.identity}")
@@ -321,7 +321,7 @@ class FakeStore:
         try:
             document = encoded(order)
         except (bson.errors.BSONError, OverflowError, UnicodeEncodeError):
-            return Committed.UNWRITABLE
+            return Committed.REJECTED_DOCUMENT
         if fate == "refused" or order.id in self.refused_ids:
             return Committed.REFUSED
         if fate == "lost" or order.id in self.unknown_ids:
@@ -330,8 +330,8 @@ class FakeStore:
             self._held.append(order)
             return Committed.UNKNOWN
         self.before_write(order)
-        if self.unwritable(order):
-            written = Committed.UNWRITABLE
+        if self.rejected_document(order):
+            written = Committed.REJECTED_DOCUMENT
         else:
             written = Committed.WRITTEN if self.database.replace(order, document) else Committed.CONFLICT
         return Committed.UNKNOWN if fate == "unanswered" else written

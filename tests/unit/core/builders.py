@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from payment.core.decide import decide
-from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, Effect, Pending
+from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, Effect, PendingEffect
 from payment.core.intents import payment_id_of
 from payment.core.legacy import upgraded
 from payment.core.messages import (
@@ -37,20 +37,20 @@ from payment.core.messages import (
     InstrumentKind,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
     ListedCharge,
-    LookReason,
-    LookRequested,
     Message,
     OrderCancelled,
     OrderCreated,
+    RecheckRequested,
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.core.order import Attempt, AttemptState, Intent, Order, TaskKind
 from payment.core.pending import pending
@@ -151,32 +151,32 @@ def withheld(send: int = 1, attempt: int = 1, intent: int = 1) -> ConfirmWithhel
 
 def seen(
     status: IntentStatus,
-    reason: LookReason = LookReason.LOOK,
+    reason: RetrieveReason = RetrieveReason.LOOK,
     *,
     intent: int = 1,
     id: str | None = None,
     failure: Failure | None = None,
     attempt: int | None = None,
-) -> IntentSeen:
-    return IntentSeen(ORDER, intent, id or f"pi_{intent}", reason, status, None, failure, attempt)
+) -> IntentRetrieved:
+    return IntentRetrieved(ORDER, intent, id or f"pi_{intent}", reason, status, None, failure, attempt)
 
 
 def seen_charged(
-    charge: str = "ch_1", reason: LookReason = LookReason.LOOK, *, intent: int = 1, refunded: bool = False
-) -> IntentSeen:
-    return IntentSeen(
+    charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.LOOK, *, intent: int = 1, refunded: bool = False
+) -> IntentRetrieved:
+    return IntentRetrieved(
         ORDER, intent, f"pi_{intent}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge, refunded), attempt=None
     )
 
 
-def unexpected(status: IntentStatus, attempt: int = 1, intent: int = 1) -> IntentSeen:
+def unexpected(status: IntentStatus, attempt: int = 1, intent: int = 1) -> IntentRetrieved:
     """Stripe refused a confirm for the intent's state, and this is what the look then showed."""
-    return seen(status, LookReason.UNEXPECTED_STATE, intent=intent, attempt=attempt)
+    return seen(status, RetrieveReason.UNEXPECTED_STATE, intent=intent, attempt=attempt)
 
 
-def now_canceled(intent: int = 1) -> IntentSeen:
+def now_canceled(intent: int = 1) -> IntentRetrieved:
     """The answer to a cancel."""
-    return seen(CANCELED, LookReason.CANCEL, intent=intent)
+    return seen(CANCELED, RetrieveReason.CANCEL, intent=intent)
 
 
 def listed(*charges: tuple[str, int], attempt: int = 1, refunded: bool = False) -> ChargesListed:
@@ -214,7 +214,7 @@ def undone(given_back_by: str = "re_1", charge_id: str = "ch_1") -> RefundRechec
 
 
 DUE = Due(ORDER)
-LOOK = LookRequested(ORDER)
+LOOK = RecheckRequested(ORDER)
 CREATED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_CREATED}:{PAYMENT}")
 REFUNDED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_REFUNDED}:{PAYMENT}")
 
@@ -308,7 +308,7 @@ class Story:
         (effect,) = self.owed(kind)
         return effect
 
-    def pending_of(self, effect: Effect) -> Pending:
+    def pending_of(self, effect: Effect) -> PendingEffect:
         """When and in which process an effect is pending."""
         return next(item for item in pending(self.doc) if item.effect == effect)
 

@@ -167,13 +167,13 @@ def _check_charges(order: Order) -> None:
 def _check_outbox(order: Order) -> None:
     subjects = [event.subject for event in order.outbox]
     assert set(subjects) <= set(OUTGOING_SUBJECTS)
-    told = [event for event in order.outbox if event.subject != PAYMENT_CREATED]
-    for event in told:
+    reported = [event for event in order.outbox if event.subject != PAYMENT_CREATED]
+    for event in reported:
         refund, dispute = event.subject in (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED), event.subject == PAYMENT_DISPUTED
         assert (event.refund_id is not None, event.dispute_id is not None) == (refund, dispute)
         assert (event.status is not None) == dispute
     for attempt in order.attempts:
-        _check_told(attempt, [event for event in told if event.stripe_id == attempt.charge_id])
+        _check_told(attempt, [event for event in reported if event.stripe_id == attempt.charge_id])
     assert subjects.count(PAYMENT_CREATED) == (order.kept is not None)
     unpublished = [event for event in order.outbox if event.published is None]
     assert [event for event in order.outbox if event.task] == unpublished[:1], "only the first is being published"
@@ -183,18 +183,21 @@ def _check_outbox(order: Order) -> None:
         assert len(ids) == len(set(ids)), "a broker drops the second of two messages under one id"
 
 
-def _check_told(attempt: Attempt, told: list[OutboxEvent]) -> None:
+def _check_told(attempt: Attempt, reported: list[OutboxEvent]) -> None:
     """What the platform has heard of one charge, in order: a failure is of the refund that was announced before."""
-    for before, after in itertools.pairwise([None, *told]):
+    for before, after in itertools.pairwise([None, *reported]):
         if after is not None and after.subject == PAYMENT_REFUND_FAILED:
             assert before is not None
             assert (before.subject, before.refund_id) == (PAYMENT_REFUNDED, after.refund_id)
-    if told and attempt.state is S.REFUNDED:
-        assert (told[-1].subject, told[-1].refund_id) == (PAYMENT_REFUNDED, attempt.refund and attempt.refund.id)
-    if told and attempt.undone:
-        assert told[-1].subject != PAYMENT_REFUNDED, "the last word is not that it is given back"
+    if reported and attempt.state is S.REFUNDED:
+        assert (reported[-1].subject, reported[-1].refund_id) == (
+            PAYMENT_REFUNDED,
+            attempt.refund and attempt.refund.id,
+        )
+    if reported and attempt.undone:
+        assert reported[-1].subject != PAYMENT_REFUNDED, "the last word is not that it is given back"
     if attempt.state is S.CHARGED_BACK:
-        assert told[-1].subject == PAYMENT_DISPUTED
+        assert reported[-1].subject == PAYMENT_DISPUTED
 
 
 def _check_frozen(before: Order, after: Order) -> None:

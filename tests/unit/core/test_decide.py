@@ -8,7 +8,7 @@ from payment.core.formats import FORMAT_OF_0_2_0
 from payment.core.messages import Context, EffectReturned, EventPublished, LeaseRenewed
 from payment.core.order import HISTORY_LIMIT, AttemptState, OrderStatus
 from payment.core.pending import pending
-from payment.core.replies import Conflict, Denied, Paid, Pending, Start, instrument_hash
+from payment.core.replies import Conflict, Denied, OutcomePending, Paid, Start, instrument_hash
 from payment.core.schedule import KEY_LIFE
 from tests.unit.core.builders import (
     BROWSER,
@@ -95,7 +95,7 @@ def test_cancel_then_charge_request_never_charges():
 def test_request_on_an_open_order_begins_confirming():
     """Its number, its card and its intent's number are in the document, and one confirm is pending (F04)."""
     story = open_order()
-    assert story.ask() == Pending(PAYMENT, ORDER)
+    assert story.ask() == OutcomePending(PAYMENT, ORDER)
     attempt, effect = story.attempt(), story.one(ConfirmIntent)
     assert (attempt.state, attempt.sends, attempt.intent, attempt.token_hash) == (
         S.CONFIRMING,
@@ -119,7 +119,7 @@ def test_same_request_again_joins_whichever_process_has_it(token):
     """F02: one charge; the other request waits for the same outcome, and the document is as it was."""
     story = Story(created(), request(token))
     before = story.doc
-    assert {story.ask(token, by=A), story.ask(token, by=B)} == {Pending(PAYMENT, ORDER)}
+    assert {story.ask(token, by=A), story.ask(token, by=B)} == {OutcomePending(PAYMENT, ORDER)}
     assert story.doc is before
 
 

@@ -11,12 +11,12 @@ from payment.core.messages import (
     IntentCreated,
     IntentPrepared,
     IntentSucceeded,
-    LookReason,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.core.order import AttemptState, IntentState, TaskKind
 from payment.core.pending import pending
-from payment.core.replies import AmountRefused, CardWasDeclined, Paid, Pending
+from payment.core.replies import AmountRefused, CardWasDeclined, OutcomePending, Paid
 from payment.core.schedule import CREATE_KEY_LIFE, LEASE, LONG_AGO, LONGEST_RESEND_DELAY
 from tests.unit.core.builders import (
     CANCELED,
@@ -103,7 +103,7 @@ def test_word_of_another_intent_under_the_same_number_is_not_believed():
     """A process that wakes a day later makes another one under the forgotten key: its cancel is not this one's."""
     story = confirming().tell(action())
     before = story.doc
-    story.tell(seen(CANCELED, LookReason.CANCEL, id="pi_other"), seen(REQUIRES_CARD, id="pi_other"))
+    story.tell(seen(CANCELED, RetrieveReason.CANCEL, id="pi_other"), seen(REQUIRES_CARD, id="pi_other"))
     assert story.doc is before
     other = IntentSucceeded(ORDER, 1, "pi_other", ChargeFacts("ch_other"))
     assert story.tell(other).doc.kept.charge_id == "ch_other", "money that was taken is never overlooked"
@@ -173,7 +173,7 @@ def test_refused_create_settles_its_attempt():
     """Its amount, its currency, our request: nothing was made, so nothing was charged."""
     story = confirming().tell(create_refused())
     assert (story.state(), story.ask(), pending(story.doc)) == (S.REFUSED, AmountRefused("Amount too small."), ())
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
     assert story.one(ConfirmIntent).intent.number == 1
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
-from payment.core.messages import Authentication, Due, IntentStatus, LookRequested
+from payment.core.messages import Authentication, Due, IntentStatus, RecheckRequested
 from payment.core.order import UNSETTLED, Attempt, AttemptState
 from payment.core.refunds import REFUNDS_UNDONE_LIMIT
 from tests.unit.core.builders import BROWSER, ORDER, T0, cancelled, created, request
@@ -83,7 +83,7 @@ class Payments(RuleBasedStateMachine):
 
     @rule(client=CLIENTS)
     def a_client_asks_for_a_look(self, client: str) -> None:
-        self.world.decide(LookRequested(ORDER), self.world.process(client))
+        self.world.decide(RecheckRequested(ORDER), self.world.process(client))
 
     @precondition(lambda self: self.world.stripe.in_status(IntentStatus.REQUIRES_ACTION, secret_out=True))
     @rule(what=st.sampled_from(["charged", "declined", "processing"]))

@@ -24,9 +24,9 @@ from payment.core.replies import (
     Conflict,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
     PaymentStatus,
-    Pending,
     instrument_hash,
     payment_status,
 )
@@ -177,7 +177,7 @@ def test_closed_attempt_on_an_order_that_is_open_still_answers_as_it_did():
 def test_order_with_a_settled_attempt_of_0_1_0_is_paid_by_an_intent():
     """A new attempt is a PaymentIntent's; the payment keeps its id."""
     story = of_0_1_0("declined")
-    assert story.ask("tok_2") == Pending(PAYMENT_OF_0_1_0, ORDER)
+    assert story.ask("tok_2") == OutcomePending(PAYMENT_OF_0_1_0, ORDER)
     confirm = story.one(ConfirmIntent)
     assert (confirm.attempt, confirm.intent.number, confirm.payment_id) == (2, 1, PAYMENT_OF_0_1_0)
     assert story.tell(succeeded()).state(2) is S.PAID
@@ -284,10 +284,10 @@ def test_cancel_of_an_order_whose_charge_is_looked_for_goes_on_looking():
 def test_order_whose_charge_is_looked_for_takes_no_other_card():
     """At most one may charge: another card waits until the first is settled."""
     story = of_0_1_0("abandoned")
-    assert (story.ask("tok_2"), story.ask("tok_1")) == (Conflict.UNDER_WAY, Pending(PAYMENT_OF_0_1_0, ORDER))
+    assert (story.ask("tok_2"), story.ask("tok_1")) == (Conflict.UNDER_WAY, OutcomePending(PAYMENT_OF_0_1_0, ORDER))
     assert payment_status(story.doc, story.now) is PaymentStatus.PENDING
     settled_by_looks(story)
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
 def test_two_attempts_of_0_1_0_may_both_be_looked_for():

@@ -11,14 +11,14 @@ from payment.core.effects import (
     ConfirmIntent,
     FindRefund,
     PublishEvent,
+    RecheckLater,
     RefundCharge,
     RetrieveIntent,
-    Watch,
 )
-from payment.core.messages import Authentication, EventPublished, Failure, IntentStatus, LookReason, RefusalReason
+from payment.core.messages import Authentication, EventPublished, Failure, IntentStatus, RefusalReason, RetrieveReason
 from payment.core.order import AttemptState, CancelReason, IntentState, TaskKind
 from payment.core.pending import pending
-from payment.core.replies import CardWasDeclined, Conflict, Paid, Pending, RequiresAction, Start
+from payment.core.replies import CardWasDeclined, Conflict, OutcomePending, Paid, RequiresAction, Start
 from payment.core.schedule import (
     AUTHENTICATION_LIFE,
     CONFIRM_ENDS_WITHIN,
@@ -74,7 +74,7 @@ from tests.unit.core.builders import (
 )
 
 S = AttemptState
-SUCCESSES = [succeeded(), seen_charged(), seen_charged(reason=LookReason.CANCEL), charge_listed()]
+SUCCESSES = [succeeded(), seen_charged(), seen_charged(reason=RetrieveReason.CANCEL), charge_listed()]
 SUCCESS_IDS = ["answer", "look", "cancel", "list"]
 LATE_ANSWERS = [
     action(),
@@ -143,7 +143,7 @@ def test_action_on_a_living_order_awaits_the_customer():
     """Confirming, requires action, order alive: awaiting; watch."""
     story = confirming().tell(action())
     assert (story.state(), story.intent.exposed, story.intent.id) == (S.AWAITING, True, "pi_1")
-    assert story.one(Watch).what == "intent"
+    assert story.one(RecheckLater).what == "intent"
     assert story.doc.due == T0 + SHORTEST_WATCH
     assert story.attempt().instrument is None
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
@@ -170,7 +170,7 @@ def test_processing_is_awaited_and_looked_at():
     story = confirming().tell(action(processing=True))
     assert (story.state(), story.one(RetrieveIntent).intent.number) == (S.AWAITING, 1)
     story.tell(seen(PROCESSING))
-    assert (story.state(), story.one(Watch).what) == (S.AWAITING, "intent")
+    assert (story.state(), story.one(RecheckLater).what) == (S.AWAITING, "intent")
 
 
 def test_decline_settles_and_the_intent_serves_the_next_attempt():
@@ -198,7 +198,7 @@ def test_refusal_of_a_later_send_proves_nothing_about_the_first(message):
     story = sent_twice().tell(message)
     assert (story.state(), story.attempt().cancel_reason) == (S.CANCELLING, CancelReason.UNCLEAR)
     assert story.one(CancelIntent).intent.id == "pi_1"
-    assert story.tell(seen_charged(reason=LookReason.CANCEL)).state() is S.PAID
+    assert story.tell(seen_charged(reason=RetrieveReason.CANCEL)).state() is S.PAID
 
 
 def test_refusal_of_the_first_send_after_a_second_was_counted_changes_nothing():
@@ -211,7 +211,7 @@ def test_refusal_of_the_first_send_after_a_second_was_counted_changes_nothing():
 @pytest.mark.parametrize("cancel", [False, True], ids=["wanted", "unwanted"])
 def test_unexpected_state_of_an_intent_that_succeeded_is_a_success(cancel):
     """`payment_intent_unexpected_state`, then the look: succeeded: paid; unwanted: refunding."""
-    story = confirming().tell(*([cancelled()] if cancel else []), seen_charged(reason=LookReason.UNEXPECTED_STATE))
+    story = confirming().tell(*([cancelled()] if cancel else []), seen_charged(reason=RetrieveReason.UNEXPECTED_STATE))
     assert story.state() is (S.REFUNDING if cancel else S.PAID)
 
 
@@ -473,7 +473,7 @@ def test_canceled_intent_of_a_dead_order_closes(story):
 @pytest.mark.parametrize("status", OPEN, ids=lambda status: status.value)
 def test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay(status):
     """Cancelling, an error of the cancel, then the look: anything else: cancel again, with delay."""
-    story = cancelling().tell(seen(status, LookReason.CANCEL))
+    story = cancelling().tell(seen(status, RetrieveReason.CANCEL))
     assert (story.state(), story.one(CancelIntent).not_before) == (S.CANCELLING, story.now + LONGEST_RESEND_DELAY)
 
 
@@ -487,13 +487,13 @@ def test_answer_of_a_cancel_that_another_process_has_taken_over_changes_nothing(
     """Only canceled and succeeded are believed of a process that lost it."""
     story = cancelling().due(by=B)
     before = story.doc
-    assert story.tell(seen(REQUIRES_ACTION, LookReason.CANCEL), by=A).doc is before
+    assert story.tell(seen(REQUIRES_ACTION, RetrieveReason.CANCEL), by=A).doc is before
     assert story.tell(now_canceled(), by=A).state() is S.DECLINED
 
 
 def test_success_of_a_cancelling_attempt_is_paid_or_given_back():
     """Cancelling, look: succeeded: paid (open order); unwanted: refunding, judged by the order, not by the reason."""
-    message = seen_charged(reason=LookReason.CANCEL)
+    message = seen_charged(reason=RetrieveReason.CANCEL)
     assert cancelling().tell(message).state() is S.PAID
     assert cancelling().tell(cancelled(), message).state() is S.REFUNDING
     assert awaiting().dead().tell(DUE, message).state() is S.PAID, "an order that has only expired keeps it"
@@ -514,7 +514,7 @@ def test_success_whose_charge_is_fully_refunded_is_refunded(state):
 def test_order_whose_charge_was_given_back_by_hand_is_payable_by_the_next_intent():
     """... the order is payable by the next intent."""
     story = given_back_by_hand().tell(refunded(), by=B)
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
     confirm = story.owed(ConfirmIntent)[0]
     assert (confirm.attempt, confirm.intent.number, confirm.intent.id) == (2, 2, None)
     assert story.tell(succeeded("ch_2", intent=2)).doc.kept.charge_id == "ch_2"
@@ -629,9 +629,9 @@ def test_success_goes_to_the_attempt_that_has_it_already(state):
 def test_exposed_intent_is_watched_after_a_decline():
     """The customer's browser can confirm it with another card: that is a payment."""
     story = exposed()
-    assert (story.state(), story.one(Watch).what) == (S.DECLINED, "intent")
+    assert (story.state(), story.one(RecheckLater).what) == (S.DECLINED, "intent")
     assert story.due(by=B).one(RetrieveIntent).intent.id == "pi_1"
-    assert story.tell(seen(REQUIRES_CARD), by=B).one(Watch).what == "intent"
+    assert story.tell(seen(REQUIRES_CARD), by=B).one(RecheckLater).what == "intent"
     assert story.due().tell(seen_charged()).state() is S.PAID
 
 
@@ -647,7 +647,7 @@ def test_exposed_intent_is_cancelled_before_the_order_is_at_rest(how):
         case _:
             story.later(hours=24).tell(DUE)
     assert story.one(CancelIntent).intent.id == "pi_1"
-    story.tell(seen(REQUIRES_ACTION, LookReason.CANCEL))
+    story.tell(seen(REQUIRES_ACTION, RetrieveReason.CANCEL))
     assert story.one(CancelIntent).not_before == story.now + LONGEST_RESEND_DELAY
     assert pending(story.tell(now_canceled()).doc) == ()
     assert story.state() is S.DECLINED
@@ -668,7 +668,7 @@ def test_exposed_intent_declined_on_a_dead_order_is_cancelled_at_once():
 
 def test_cancel_of_an_exposed_intent_that_succeeded_is_a_payment():
     """The cancel finds it succeeded: paid on an order that has only expired, given back on a cancelled one."""
-    found = seen_charged(reason=LookReason.CANCEL)
+    found = seen_charged(reason=RetrieveReason.CANCEL)
     assert exposed().dead().tell(DUE, found).state() is S.PAID
     assert exposed().tell(cancelled(), found).state() is S.REFUNDING
 
@@ -676,7 +676,7 @@ def test_cancel_of_an_exposed_intent_that_succeeded_is_a_payment():
 def test_new_attempt_confirms_the_same_exposed_intent():
     """A new attempt confirms the same intent; `unexpected_state` is looked at."""
     story = exposed()
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
     confirm = story.one(ConfirmIntent)
     assert (confirm.attempt, confirm.intent.number, confirm.intent.id) == (2, 1, "pi_1")
     assert story.tell(unexpected(REQUIRES_ACTION, attempt=2)).state(2) is S.CANCELLING
@@ -688,7 +688,7 @@ def test_new_attempt_begins_after_the_look_or_cancel_of_an_exposed_intent(kind):
     story = exposed().due() if kind is TaskKind.LOOK else exposed().later(hours=24).tell(DUE)
     assert (story.kind, story.ask("tok_2")) == (kind, Start.AFTER_CANCEL)
     story.tell(seen(REQUIRES_CARD) if kind is TaskKind.LOOK else now_canceled())
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
     assert story.one(ConfirmIntent).intent.number == (1 if kind is TaskKind.LOOK else 2)
 
 
@@ -748,7 +748,11 @@ def test_first_process_withheld_send_takes_no_look_from_the_second():
 def test_cancelled_orders_confirm_is_owed_no_longer():
     """Its effect disappears from pending, so that the ledger cancels it; a call that left ends within its timeout."""
     story = confirming().tell(cancelled())
-    assert (story.one(Watch).what, story.doc.due, story.doc.holder) == ("intent", T0 + CONFIRM_ENDS_WITHIN, "web-1")
+    assert (story.one(RecheckLater).what, story.doc.due, story.doc.holder) == (
+        "intent",
+        T0 + CONFIRM_ENDS_WITHIN,
+        "web-1",
+    )
     assert story.attempt().instrument is None
 
 
@@ -780,7 +784,7 @@ def test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled():
     assert story.ask("tok_2") is Start.AFTER_CANCEL, "nor is it 202 meanwhile"
     assert story.ask("tok_3") is Start.AFTER_CANCEL
     story.tell(now_canceled())
-    assert story.ask("tok_2") == Pending(PAYMENT, ORDER)
+    assert story.ask("tok_2") == OutcomePending(PAYMENT, ORDER)
     confirm = story.one(ConfirmIntent)
     assert (confirm.attempt, confirm.intent.number, confirm.intent.id) == (2, 2, None)
     assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "superseded", story.attempt().text)
@@ -788,7 +792,7 @@ def test_another_card_is_paid_by_the_next_intent_once_the_last_is_canceled():
 
 def test_another_card_hears_that_the_order_is_paid_where_the_old_intent_succeeded():
     """409, paid."""
-    story = cancelling().tell(seen_charged(reason=LookReason.CANCEL))
+    story = cancelling().tell(seen_charged(reason=RetrieveReason.CANCEL))
     assert story.ask("tok_2") is Conflict.PAID
 
 
@@ -850,7 +854,7 @@ def test_look_for_a_client_of_an_order_without_payment_changes_nothing():
 def test_client_that_can_not_authenticate_hears_pending_of_an_awaiting_attempt():
     """A repeat of the same card by a client that can't authenticate: 202 pending without a secret."""
     story = awaiting()
-    assert story.ask(authentication=Authentication()) == Pending(PAYMENT, ORDER)
+    assert story.ask(authentication=Authentication()) == OutcomePending(PAYMENT, ORDER)
 
 
 # --------------------------------------------------------------------------------------------------- clocks that jump

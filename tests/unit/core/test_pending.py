@@ -11,10 +11,10 @@ from payment.core.effects import (
     FindRefund,
     ListCharges,
     PublishEvent,
+    RecheckLater,
     RecheckRefund,
     RefundCharge,
     RetrieveIntent,
-    Watch,
 )
 from payment.core.order import AttemptState, TaskKind
 from payment.core.pending import pending, with_deadline
@@ -57,7 +57,7 @@ S = AttemptState
 
 FIRST_OWED = {
     S.CONFIRMING: [ConfirmIntent],
-    S.AWAITING: [Watch],
+    S.AWAITING: [RecheckLater],
     S.CANCELLING: [CancelIntent],
     S.CHARGING: [ListCharges],
     S.DECLINED: [],
@@ -65,7 +65,7 @@ FIRST_OWED = {
     S.CLOSED: [],
     S.PAID: [PublishEvent],
     S.REFUNDING: [RefundCharge],
-    S.BLOCKED: [Watch],
+    S.BLOCKED: [RecheckLater],
     S.REFUNDED: [PublishEvent],
     S.CHARGED_BACK: [PublishEvent],
 }
@@ -79,7 +79,7 @@ BY_TASK = {
     TaskKind.LOOK_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
     TaskKind.RECHECK: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
     TaskKind.PUBLISH: (paid, PublishEvent),
-    TaskKind.WATCH: (refund_blocked, Watch),
+    TaskKind.WATCH: (refund_blocked, RecheckLater),
 }
 
 
@@ -146,9 +146,9 @@ def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight()
     """F20: a watch in its place, due when any call must have ended, so that its holder cancels the effect."""
     story = confirming().tell(cancelled())
     (item,) = pending(story.doc)
-    assert (item.effect, item.holder, item.at) == (Watch(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
+    assert (item.effect, item.holder, item.at) == (RecheckLater(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
     assert item.effect.id == f"watch:{ORDER}:intent"
-    assert refund_blocked().one(Watch).id == f"watch:{ORDER}:attempt 1"
+    assert refund_blocked().one(RecheckLater).id == f"watch:{ORDER}:attempt 1"
 
 
 def test_refund_and_its_look_are_of_one_key():
@@ -201,7 +201,7 @@ def test_watch_of_an_awaiting_order_holds_no_process():
     """Any process may take it at its time."""
     story = looked_at().tell(seen(REQUIRES_ACTION), action())
     (item,) = pending(story.doc)
-    assert (item.effect, item.holder) == (Watch(ORDER, "intent"), None)
+    assert (item.effect, item.holder) == (RecheckLater(ORDER, "intent"), None)
     assert story.due(by=B).doc.holder == "web-2"
 
 

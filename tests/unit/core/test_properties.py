@@ -34,24 +34,24 @@ from payment.core.messages import (
     InstrumentKind,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
     LeaseRenewed,
     ListedCharge,
-    LookReason,
-    LookRequested,
     OrderCancelled,
     OrderCreated,
+    RecheckRequested,
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.core.order import UNSETTLED, AttemptState
 from payment.core.pending import pending
-from payment.core.replies import Paid, Pending, RequiresAction, Start, payment_status
+from payment.core.replies import OutcomePending, Paid, RequiresAction, Start, payment_status
 from payment.core.schedule import (
     KEY_LIFE,
     LEASE,
@@ -116,18 +116,20 @@ def of_intent(build):
 def seen(number, intent_id):
     open_statuses = [status for status in IntentStatus if status is not IntentStatus.SUCCEEDED]
     attempt, failure = st.none() | NUMBER, st.none() | FAILURE
-    reason = st.sampled_from(LookReason)
+    reason = st.sampled_from(RetrieveReason)
     return st.one_of(
-        st.builds(IntentSeen, ID, number, intent_id, reason, st.just(IntentStatus.SUCCEEDED), FACTS, failure, attempt),
         st.builds(
-            IntentSeen, ID, number, intent_id, reason, st.sampled_from(open_statuses), st.none(), failure, attempt
+            IntentRetrieved, ID, number, intent_id, reason, st.just(IntentStatus.SUCCEEDED), FACTS, failure, attempt
+        ),
+        st.builds(
+            IntentRetrieved, ID, number, intent_id, reason, st.sampled_from(open_statuses), st.none(), failure, attempt
         ),
     )
 
 
 MESSAGE = st.one_of(
     st.builds(ChargeRequested, ID, st.sampled_from(["user-1", "user-1", "user-2"]), INSTRUMENT, AUTHENTICATION),
-    st.builds(LookRequested, ID),
+    st.builds(RecheckRequested, ID),
     st.builds(OrderCreated, ID, NUMBER, st.just("user-1"), EXPIRY, st.sampled_from([1, 1999]), st.just("usd")),
     st.builds(OrderCancelled, ID, NUMBER),
     of_intent(lambda number, intent_id: st.builds(IntentPrepared, ID, number, intent_id)),
@@ -211,7 +213,7 @@ def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps):
         if isinstance(step.reply, Paid):
             assert not step.order.cancelled
             assert step.reply.stripe_id == step.order.kept.charge_id
-        if isinstance(step.reply, Pending | RequiresAction):
+        if isinstance(step.reply, OutcomePending | RequiresAction):
             assert step.order.unsettled is not None
         if isinstance(step.reply, RequiresAction):
             assert step.order.open_at(context.at)
@@ -280,7 +282,7 @@ def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps):
     order = step.order
     late = Context(max(context.at, order.expires_at), B, VERSION, GROUP)
     intent_id = order.intent.id or "pi_9"
-    canceled = IntentSeen(ORDER, order.intent.number, intent_id, LookReason.CANCEL, IntentStatus.CANCELED)
+    canceled = IntentRetrieved(ORDER, order.intent.number, intent_id, RetrieveReason.CANCEL, IntentStatus.CANCELED)
     order = decide(order, canceled, late).order
     assert order.unsettled is None
     assert all(attempt.state not in UNSETTLED for attempt in order.attempts)

@@ -19,7 +19,7 @@ from payment.core.messages import ChargeFacts, EffectReturned, EventPublished, I
 from payment.core.order import FORMAT, AttemptState
 from payment.core.pending import pending, rechecks
 from payment.core.refunds import REFUNDS_UNDONE_LIMIT
-from payment.core.replies import Conflict, Paid, PaymentStatus, Pending, payment_status
+from payment.core.replies import Conflict, OutcomePending, Paid, PaymentStatus, payment_status
 from payment.core.schedule import (
     FIRST_BLOCKED_DELAY,
     LEASE,
@@ -141,8 +141,8 @@ def test_answer_about_an_earlier_refund_says_nothing_of_this_one():
 def test_document_of_0_2_0_is_read_and_written_as_such_until_it_needs_more():
     """It may run beside this release: it leaves format 3 alone, and reads all that is of format 2."""
     assert (paid().doc.format, refunding().doc.format, refund_blocked().doc.format) == (FORMAT_OF_0_2_0,) * 3
-    told = [given_back(), at_rest().recheck(), refund_failed(), charged_back()]
-    assert {story.doc.format for story in told} == {FORMAT}
+    reported = [given_back(), at_rest().recheck(), refund_failed(), charged_back()]
+    assert {story.doc.format for story in reported} == {FORMAT}
 
 
 # ------------------------------------------------------------------------------------------------ clocks that are wrong
@@ -275,7 +275,7 @@ def test_refund_that_was_never_announced_fails_unannounced():
 def test_refund_by_hand_that_fails_is_given_back_by_us():
     """F49: given back by hand before it was known, announced, and the order was paid by the next intent."""
     story = given_back_by_hand().tell(refunded(refund_id="re_hand"), by=B)
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
     story.tell(succeeded("ch_2", intent=2)).recheck().tell(undone("re_hand"))
     assert (story.state(1), story.state(2)) == (S.BLOCKED, S.PAID)
     assert events(story) == [
@@ -296,7 +296,7 @@ def test_order_is_not_charged_again_while_a_refund_that_failed_is_not_made_again
     story = given_back_by_hand().tell(refunded(), by=B).recheck().tell(undone())
     assert story.ask("tok_2") is Conflict.UNDER_WAY
     assert story.due().tell(refunded(refund_id="re_2")).state() is S.REFUNDED
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
 def test_two_charges_of_one_order_are_rechecked_each_by_itself():

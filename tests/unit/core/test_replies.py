@@ -15,9 +15,9 @@ from payment.core.replies import (
     Conflict,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
     PaymentStatus,
-    Pending,
     RequiresAction,
     Start,
     instrument_hash,
@@ -180,7 +180,7 @@ def test_reply_to_a_refused_instrument_names_its_field_and_the_order_stays_payab
     """400, with the field; a new one may be tried."""
     story = Story(created(), request(token), refused(reason=reason))
     assert story.ask(token) == InstrumentRefused(kind, "No such token.")
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
 def test_reply_to_an_amount_that_stripe_refused():
@@ -198,14 +198,14 @@ def test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do():
     story = awaiting()
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
     assert story.ask(authentication=Authentication(return_url="https://shop.example")) == RequiresAction(PAYMENT, ORDER)
-    assert story.ask(authentication=NO_BROWSER) == Pending(PAYMENT, ORDER)
-    assert reply_to(story.doc, request(), story.doc.expires_at) == Pending(PAYMENT, ORDER)
+    assert story.ask(authentication=NO_BROWSER) == OutcomePending(PAYMENT, ORDER)
+    assert reply_to(story.doc, request(), story.doc.expires_at) == OutcomePending(PAYMENT, ORDER)
 
 
 def test_reply_while_the_intent_is_cancelled_is_pending_for_its_own_card():
     """It may have succeeded before."""
     story = cancelling()
-    assert story.ask("tok_1") == Pending(PAYMENT, ORDER)
+    assert story.ask("tok_1") == OutcomePending(PAYMENT, ORDER)
     assert story.tell(seen_charged()).ask("tok_1") == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
 
 
@@ -258,7 +258,7 @@ def test_reply_to_a_card_whose_charge_was_given_back_by_hand_says_that_nothing_w
     """It is not charged a second time: another card may be."""
     story = given_back_by_hand()
     assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "processing_error", NOT_COMPLETED)
-    assert isinstance(story.ask("tok_2"), Pending)
+    assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
 def test_reply_on_an_expired_order_with_a_new_card_is_expired():
@@ -280,7 +280,7 @@ def test_reply_past_the_limit_of_attempts():
     """429 with a new card; the cards tried before keep their answers."""
     story = open_order()
     for number in range(1, ATTEMPTS_LIMIT + 1):
-        assert isinstance(story.ask(f"tok_{number}"), Pending)
+        assert isinstance(story.ask(f"tok_{number}"), OutcomePending)
         story.tell(declined(number))
     assert story.ask("tok_new") is Denied.TOO_MANY_ATTEMPTS
     assert isinstance(story.ask("tok_1"), CardWasDeclined)
@@ -302,8 +302,8 @@ def test_every_other_reason_to_refuse_another_card_comes_before_the_cancel():
 def test_reply_while_the_outcome_is_unknown_is_pending_and_never_failed():
     """F09: unclear, sent again, charged: pending, pending, paid."""
     story = confirming()
-    assert story.tell(unclear()).ask() == Pending(PAYMENT, ORDER)
-    assert story.tell(unclear(send=2)).ask() == Pending(PAYMENT, ORDER)
+    assert story.tell(unclear()).ask() == OutcomePending(PAYMENT, ORDER)
+    assert story.tell(unclear(send=2)).ask() == OutcomePending(PAYMENT, ORDER)
     assert story.tell(succeeded()).ask() == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
 
 

@@ -27,7 +27,7 @@ from payment.core.schedule import (
     in_flight,
     may_send,
     next_list,
-    next_look,
+    next_retrieval,
     resend_delay,
     send_deadline,
     takeable,
@@ -146,7 +146,7 @@ def test_next_look_at_an_awaiting_intent_comes_soon_and_never_past_the_orders_en
     """A customer's success is found early, the end is not missed, and an order that is over is looked at too."""
     story = awaiting()
     at = T0 + age
-    look = next_look(story.doc, story.attempt(), at)
+    look = next_retrieval(story.doc, story.attempt(), at)
     assert at < look <= at + LONGEST_WATCH
     assert not at < EXPIRES < look
     assert look == EXPIRES or look - at >= SHORTEST_WATCH

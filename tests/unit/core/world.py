@@ -20,10 +20,10 @@ from payment.core.effects import (
     FindRefund,
     IntentReference,
     PublishEvent,
+    RecheckLater,
     RecheckRefund,
     RefundCharge,
     RetrieveIntent,
-    Watch,
 )
 from payment.core.messages import (
     ActionRequired,
@@ -41,16 +41,16 @@ from payment.core.messages import (
     Failure,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
-    LookReason,
     Message,
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.core.order import AttemptState, Order
 from payment.core.pending import pending
@@ -235,7 +235,7 @@ class World:
         self._hand_over()
         held = {each.effect.id for each in self.in_flight if each.process == process}
         for item in pending(self.order) if self.order else ():
-            if item.holder == process and item.effect.id not in held and not isinstance(item.effect, Watch):
+            if item.holder == process and item.effect.id not in held and not isinstance(item.effect, RecheckLater):
                 self.in_flight.append(InFlight(process, item.effect))
         return step.reply
 
@@ -317,9 +317,9 @@ class World:
                     made = self._intent_id(effect.intent, will)
                     yield made if isinstance(made, Message) else IntentPrepared(ORDER, effect.intent.number, made)
             case RetrieveIntent():
-                yield from self._look(effect, LookReason.LOOK, will, answer)
+                yield from self._look(effect, RetrieveReason.LOOK, will, answer)
             case CancelIntent():
-                yield from self._look(effect, LookReason.CANCEL, will, answer)
+                yield from self._look(effect, RetrieveReason.CANCEL, will, answer)
             case RefundCharge():
                 yield self._refund(effect, will, answer)
             case FindRefund():
@@ -395,12 +395,12 @@ class World:
             case "refused":
                 return ConfirmRefused(ORDER, attempt, send, number, intent.id, RefusalReason.TOKEN_USED, "Used before.")
             case "unexpected":
-                return self._seen(number, intent, LookReason.UNEXPECTED_STATE, attempt)
+                return self._seen(number, intent, RetrieveReason.UNEXPECTED_STATE, attempt)
             case _:
                 return ConfirmUnclear(ORDER, attempt, send, number, intent.id, stored=True)
 
     def _look(
-        self, effect: RetrieveIntent | CancelIntent, reason: LookReason, will: str, answer: str
+        self, effect: RetrieveIntent | CancelIntent, reason: RetrieveReason, will: str, answer: str
     ) -> Iterator[Message]:
         if answer in ("withheld", "withdrawn"):
             answer = "answered"
@@ -412,18 +412,18 @@ class World:
             yield EffectReturned(ORDER, effect.id)
             return
         intent = self.stripe.intents[intent_id]
-        if reason is LookReason.CANCEL and answer == "late":
+        if reason is RetrieveReason.CANCEL and answer == "late":
             self.on_wire.append(OnWire(self.now, intent_id, None))
-        elif reason is LookReason.CANCEL:
+        elif reason is RetrieveReason.CANCEL:
             self.stripe.cancel(intent)
         if answer == "lost":
             yield EffectReturned(ORDER, effect.id)
         else:
             yield self._seen(effect.intent.number, intent, reason, None)
 
-    def _seen(self, number: int, intent: StripeIntent, reason: LookReason, attempt: int | None) -> IntentSeen:
+    def _seen(self, number: int, intent: StripeIntent, reason: RetrieveReason, attempt: int | None) -> IntentRetrieved:
         charge = intent.charge and ChargeFacts(intent.charge.id, intent.charge.refund is not None)
-        return IntentSeen(ORDER, number, intent.id, reason, intent.status, charge, attempt=attempt)
+        return IntentRetrieved(ORDER, number, intent.id, reason, intent.status, charge, attempt=attempt)
 
     def _refund(self, effect: RefundCharge, will: str, answer: str) -> Message:
         if effect.key in self.stripe.failed_refund_keys:

@@ -13,27 +13,33 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from payment.core.account import StripeAccount, mismatch
-from payment.devstack import parent_death as lifeline
+from payment.devstack import parent_death as parent_death
 from payment.devstack import plan
 from payment.devstack import ready_checks as probe
 from payment.devstack.__main__ import arguments
 from payment.devstack.bus_jetstream import acknowledged
 from payment.devstack.home import Home, HomeInUseError, State
-from payment.devstack.orphans import Note, began, end_survivors, write_note
+from payment.devstack.orphans import Note, began, end_orphans, write_note
 from payment.devstack.peer_services import takes_tokens_of
-from payment.devstack.servers import Server
-from payment.devstack.tutorial import ESCAPES, Guide, Shell, Voice, pay_line, rows_of
+from payment.devstack.servers import ServerProgram
+from payment.devstack.tutorial import ESCAPES, Console, Shell, Tutorial, pay_line, rows_of
 from payment.process.listening import CannotListen
 from payment.settings.environment import Settings
 
-PORTS = {plan.SERVICE: 8080, Server.NATS: 1001, Server.MONGO: 1002, Server.STRIPE: 1003, Server.SHOP: 1004}
+PORTS = {
+    plan.SERVICE: 8080,
+    ServerProgram.NATS: 1001,
+    ServerProgram.MONGO: 1002,
+    ServerProgram.STRIPE: 1003,
+    ServerProgram.SHOP: 1004,
+}
 
 
 def test_nothing_given_means_four_servers_of_ours() -> None:
     """An empty environment is served whole, and what the service is then told is a valid configuration."""
-    assert plan.servers_wanted({}) == tuple(Server)
-    told = plan.service_environ({"NATS_CLUSTER_ID": "ticketing"}, PORTS, "key")
-    settings = Settings.from_environment(told)
+    assert plan.servers_wanted({}) == tuple(ServerProgram)
+    shown = plan.service_environ({"NATS_CLUSTER_ID": "ticketing"}, PORTS, "key")
+    settings = Settings.from_environment(shown)
     assert settings.nats_cluster_id is None
     assert (settings.port, settings.host) == (8080, "127.0.0.1")
     assert settings.stripe_api_base == "http://127.0.0.1:1003"
@@ -42,33 +48,35 @@ def test_nothing_given_means_four_servers_of_ours() -> None:
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [
-        ({"NATS_URL": "nats://elsewhere:4222"}, (Server.MONGO, Server.STRIPE, Server.SHOP)),
-        ({"MONGO_URL": "mongodb://elsewhere/payment"}, (Server.NATS, Server.STRIPE, Server.SHOP)),
-        ({"STRIPE_KEY": "sk_test_mine"}, (Server.NATS, Server.MONGO)),
-        ({"STRIPE_API_BASE": "http://127.0.0.1:12111"}, (Server.NATS, Server.MONGO)),
-        ({"STRIPE_KEY": " ", "NATS_URL": ""}, tuple(Server)),
+        ({"NATS_URL": "nats://elsewhere:4222"}, (ServerProgram.MONGO, ServerProgram.STRIPE, ServerProgram.SHOP)),
+        ({"MONGO_URL": "mongodb://elsewhere/payment"}, (ServerProgram.NATS, ServerProgram.STRIPE, ServerProgram.SHOP)),
+        ({"STRIPE_KEY": "sk_test_mine"}, (ServerProgram.NATS, ServerProgram.MONGO)),
+        ({"STRIPE_API_BASE": "http://127.0.0.1:12111"}, (ServerProgram.NATS, ServerProgram.MONGO)),
+        ({"STRIPE_KEY": " ", "NATS_URL": ""}, tuple(ServerProgram)),
     ],
 )
-def test_what_is_given_is_used(environ: dict[str, str], wanted: tuple[Server, ...]) -> None:
+def test_what_is_given_is_used(environ: dict[str, str], wanted: tuple[ServerProgram, ...]) -> None:
     """A variable that is set replaces the server of ours, and is handed on as it is; a blank one counts as not set."""
     assert plan.servers_wanted(environ) == wanted
-    told = plan.service_environ(environ, {plan.SERVICE: 8080} | {server: PORTS[server] for server in wanted}, "key")
-    assert {name: told[name] for name, value in environ.items() if value.strip()}.items() <= environ.items()
+    shown = plan.service_environ(environ, {plan.SERVICE: 8080} | {server: PORTS[server] for server in wanted}, "key")
+    assert {name: shown[name] for name, value in environ.items() if value.strip()}.items() <= environ.items()
 
 
 def test_a_live_key_may_only_go_to_another_address() -> None:
     """Without STRIPE_API_BASE a key that moves real money is refused."""
     with pytest.raises(plan.LiveKeyError):
         plan.servers_wanted({"STRIPE_KEY": "sk_live_1"})
-    assert Server.STRIPE not in plan.servers_wanted({"STRIPE_KEY": "sk_live_1", "STRIPE_API_BASE": "http://proxy"})
+    assert ServerProgram.STRIPE not in plan.servers_wanted(
+        {"STRIPE_KEY": "sk_live_1", "STRIPE_API_BASE": "http://proxy"}
+    )
 
 
 def test_servers_get_no_secret() -> None:
     """A child has no use for keys and addresses of others, but for the shop, which signs tokens and places orders."""
     environ = dict.fromkeys(["JWT_KEY", "STRIPE_KEY", "MONGO_URL", "NATS_URL", "PATH"], "x")
-    for server in (Server.NATS, Server.MONGO, Server.STRIPE):
+    for server in (ServerProgram.NATS, ServerProgram.MONGO, ServerProgram.STRIPE):
         assert plan.server_environ(environ, server) == {"PATH": "x"}
-    assert plan.server_environ(environ, Server.SHOP) == {"PATH": "x", "JWT_KEY": "x", "NATS_URL": "x"}
+    assert plan.server_environ(environ, ServerProgram.SHOP) == {"PATH": "x", "JWT_KEY": "x", "NATS_URL": "x"}
 
 
 def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
@@ -76,9 +84,9 @@ def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
     with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
         taken = stranger.getsockname()[1]
         free = probe.choose_port(taken=set())
-        last = {plan.SERVICE: taken, Server.NATS: free, Server.MONGO: free}
-        ports = plan.choose_ports({}, tuple(Server), last)
-    assert ports[Server.NATS] == free
+        last = {plan.SERVICE: taken, ServerProgram.NATS: free, ServerProgram.MONGO: free}
+        ports = plan.choose_ports({}, tuple(ServerProgram), last)
+    assert ports[ServerProgram.NATS] == free
     assert taken not in ports.values()
     assert len(set(ports.values())) == len(ports)
     asked_for = probe.choose_port(taken={free})
@@ -118,7 +126,7 @@ async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: b
 
 def test_a_low_terminal_gets_the_start_of_the_guide_with_the_line_that_pays_last() -> None:
     """Of 24 rows none is needed for what is not the first step; the rest is a command away, and a file gets all."""
-    guide = Guide(
+    tutorial = Tutorial(
         base_url="http://127.0.0.1:8080",
         took_s=1.4,
         standing_on={"nats": "here", "mongo": "there"},
@@ -129,20 +137,20 @@ def test_a_low_terminal_gets_the_start_of_the_guide_with_the_line_that_pays_last
         shell=Shell(".venv/bin/python", ".embedded"),
         logs=".embedded/logs",
     )
-    plain = Voice(io.StringIO(), {})
-    assert guide.fitting(plain) == guide.text(plain)
-    assert rows_of(guide.text(plain), 80) > 24
-    low = guide.fitting(Terminal(80, 24))
+    plain = Console(io.StringIO(), {})
+    assert tutorial.fitting(plain) == tutorial.text(plain)
+    assert rows_of(tutorial.text(plain), 80) > 24
+    low = tutorial.fitting(Terminal(80, 24))
     assert rows_of(low, 80) < 24
     assert ESCAPES.sub("", low).rstrip().splitlines()[-1] == pay_line(
-        guide.base_url, guide.token, guide.orders[0] if guide.orders else "", "tok_visa"
+        tutorial.base_url, tutorial.token, tutorial.orders[0] if tutorial.orders else "", "tok_visa"
     )
     assert ".venv/bin/python -m payment.devstack guide" in low
     assert "Ready after 1.4 s" in low
-    assert "2. " in guide.fitting(Terminal(200, 60))
+    assert "2. " in tutorial.fitting(Terminal(200, 60))
 
 
-class Terminal(Voice):
+class Terminal(Console):
     """A terminal of a given size."""
 
     def __init__(self, columns: int, lines: int) -> None:
@@ -183,7 +191,7 @@ async def test_a_survivor_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None
         write_note(tmp_path / "nats.json", survivor.pid)
         (tmp_path / "mongo.json").write_text(f'{{"pid":{stranger.pid},"began":"another moment"}}')
         (tmp_path / "stripe.json").write_text("half a no")
-        assert await end_survivors(tmp_path) == ["nats"]
+        assert await end_orphans(tmp_path) == ["nats"]
         assert await survivor.wait() < 0
         assert stranger.returncode is None
         assert not any(os.listdir(tmp_path))
@@ -206,12 +214,16 @@ async def test_a_process_that_has_ended_began_at_no_time(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("parent", "command", "code"),
-    [(1, ["true"], lifeline.EXIT_ORPHAN), (None, ["no-such-program"], lifeline.EXIT_NOT_FOUND), (None, ["true"], 0)],
+    [
+        (1, ["true"], parent_death.EXIT_ORPHAN),
+        (None, ["no-such-program"], parent_death.EXIT_NOT_FOUND),
+        (None, ["true"], 0),
+    ],
 )
 def test_the_lifeline_becomes_the_program_or_says_why_not(parent: int | None, command: list[str], code: int) -> None:
     """A program whose parent had gone before the tie was made is never started."""
     parent_pid = os.getpid() if parent is None else parent
-    line = [sys.executable, "-I", "-S", lifeline.__file__, str(parent_pid), *command]
+    line = [sys.executable, "-I", "-S", parent_death.__file__, str(parent_pid), *command]
     assert subprocess.run(line, capture_output=True, check=False).returncode == code
 
 
@@ -235,9 +247,9 @@ def test_colours_are_for_terminals_that_want_them() -> None:
     """A terminal gets them; not where NO_COLOR is set, not a dumb one, and nothing that is no terminal."""
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
-    assert Voice(terminal, {}).paint("x", "\x1b[1m") == "\x1b[1mx\x1b[0m"
+    assert Console(terminal, {}).paint("x", "\x1b[1m") == "\x1b[1mx\x1b[0m"
     for stream, environ in ((terminal, {"NO_COLOR": "1"}), (terminal, {"TERM": "dumb"}), (io.StringIO(), {})):
-        assert Voice(stream, environ).paint("x", "\x1b[1m") == "x"
+        assert Console(stream, environ).paint("x", "\x1b[1m") == "x"
 
 
 @pytest.mark.parametrize("price", ["nine", "NaN", "Infinity"])

@@ -13,7 +13,7 @@ from payment.devstack import plan
 from payment.devstack.__main__ import arguments
 from payment.devstack.commands import Access
 from payment.devstack.home import Home, State
-from payment.devstack.servers import Broker, Server
+from payment.devstack.servers import Broker, ServerProgram
 from payment.settings.environment import Settings
 from tests.support.servers.nats_streaming import require_server
 from tests.support.servers.process import free_port
@@ -43,9 +43,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingRun]:
 
 def test_the_service_is_told_what_carries_its_events() -> None:
     """Our NATS Streaming has the contract's cluster id; a NATS that was given keeps what its own variables say."""
-    ports = {plan.SERVICE: 8080, Server.NATS: 1001, Server.MONGO: 1002, Server.STRIPE: 1003}
-    told = plan.service_environ({}, ports, "key", Broker.STREAMING)
-    assert Settings.from_environment(told).nats_cluster_id == "ticketing"
+    ports = {plan.SERVICE: 8080, ServerProgram.NATS: 1001, ServerProgram.MONGO: 1002, ServerProgram.STRIPE: 1003}
+    shown = plan.service_environ({}, ports, "key", Broker.STREAMING)
+    assert Settings.from_environment(shown).nats_cluster_id == "ticketing"
     given = plan.service_environ({"NATS_URL": "nats://elsewhere"}, {plan.SERVICE: 8080}, "key", Broker.STREAMING)
     assert "NATS_CLUSTER_ID" not in given
     assert arguments(["run"]).broker is Broker.JETSTREAM

@@ -6,7 +6,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from payment.ops.metrics import CONTENT_TYPE, LABEL_SETS, Metrics, Row
+from payment.ops.metrics import CONTENT_TYPE, LABEL_SETS, MetricDescription, Metrics
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_metric_is_in_the_table_and_the_exposition() -> None:
 
 
 @pytest.mark.parametrize("row", Metrics().table(), ids=lambda row: row.name)
-def test_names_say_what_is_measured_and_in_what(row: Row) -> None:
+def test_names_say_what_is_measured_and_in_what(row: MetricDescription) -> None:
     """A counter ends in `_total`, a histogram in its unit, and each has a sentence."""
     assert re.fullmatch(r"payment(_[a-z]+)+", row.name)
     assert row.name.endswith("_total") == (row.kind == "counter")

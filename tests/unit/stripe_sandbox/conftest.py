@@ -10,8 +10,8 @@ import stripe
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
-from payment.stripe_sandbox.app import Sandbox, Settings
-from payment.stripe_sandbox.database import Books
+from payment.stripe_sandbox.app import Sandbox, SandboxSettings
+from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.server import application
 
 START = 1_700_000_000.0
@@ -45,11 +45,11 @@ class Gate:
 class World:
     """A sandbox, its address, and clients for it."""
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+    def __init__(self, directory: Path, settings: SandboxSettings) -> None:
         self.clock = FakeClock()
         self.gate = Gate()
-        self.books = Books(directory, self.clock)
-        self.sandbox = Sandbox(self.books, settings, monotonic=self.clock, sleep=self.gate.sleep)
+        self.database = Database(directory, self.clock)
+        self.sandbox = Sandbox(self.database, settings, monotonic=self.clock, sleep=self.gate.sleep)
         self._server = TestServer(application(self.sandbox))
         self._http = stripe.AIOHTTPClient()
 
@@ -66,7 +66,7 @@ class World:
         await self._http.close_async()
         await self.raw.close()
         await self._server.close()
-        self.books.close()
+        self.database.close()
 
     def client(self, key: str = KEY) -> stripe.StripeClient:
         return stripe.StripeClient(key, base_addresses={"api": self.url}, http_client=self._http, max_network_retries=0)
@@ -117,5 +117,5 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A sandbox without a rate limit."""
-    async with World(tmp_path, Settings(rate_per_s=0)) as world:
+    async with World(tmp_path, SandboxSettings(rate_per_s=0)) as world:
         yield world

@@ -10,7 +10,7 @@ import stripe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.app import SandboxSettings
 from tests.unit.stripe_sandbox.conftest import World
 
 CHARGE = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
@@ -126,7 +126,7 @@ async def _play(played: list[Step]) -> None:
     kept: dict[str, tuple[dict[str, str], tuple[int, Any]]] = {}
     charges = 0
     with tempfile.TemporaryDirectory() as directory:
-        async with World(Path(directory), Settings(rate_per_s=0)) as world:
+        async with World(Path(directory), SandboxSettings(rate_per_s=0)) as world:
             for key, params, fault in played:
                 if fault is not None:
                     await world.control("faults", fault=fault)

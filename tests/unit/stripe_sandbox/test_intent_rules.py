@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.app import SandboxSettings
 from tests.unit.stripe_sandbox.conftest import World
 
 CARDS = (
@@ -44,12 +44,12 @@ async def _play(played: list[dict[str, Any]]) -> None:
     answers: dict[str, tuple[Any, int, Any]] = {}
     ended: str | None = None
     with tempfile.TemporaryDirectory() as directory:
-        world = await World(Path(directory), Settings(rate_per_s=0)).__aenter__()
+        world = await World(Path(directory), SandboxSettings(rate_per_s=0)).__aenter__()
         intent_id = (await world.intent()).id
         for step in played:
             if step["do"] == "restart":
                 await world.__aexit__()
-                world = await World(Path(directory), Settings(rate_per_s=0)).__aenter__()
+                world = await World(Path(directory), SandboxSettings(rate_per_s=0)).__aenter__()
             else:
                 await _take(world, intent_id, step, answers)
             ended = await _check(world, intent_id, ended)

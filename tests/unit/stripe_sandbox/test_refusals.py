@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import stripe
 
-from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.app import SandboxSettings
 from tests.unit.stripe_sandbox.conftest import KEY, World
 
 GOOD: dict[str, str] = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
@@ -96,7 +96,7 @@ async def test_a_request_without_a_key_is_a_401(world: World) -> None:
 
 async def test_another_key_than_the_required_one_is_a_401_that_does_not_repeat_it(tmp_path: Path) -> None:
     """F36: with `--require-key` one key is taken, and a message never holds the one that was sent."""
-    async with World(tmp_path, Settings(require_key=KEY)) as world:
+    async with World(tmp_path, SandboxSettings(require_key=KEY)) as world:
         await world.charge()
         with pytest.raises(stripe.AuthenticationError) as refused:
             await world.client("sk_test_another_secret").v1.balance.retrieve_async()
@@ -126,7 +126,7 @@ async def test_every_answer_names_its_request_and_version(world: World) -> None:
 
 async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path: Path) -> None:
     """F14: the 26th charge of a moment is a 429 that says why; other endpoints are not touched; it passes with time."""
-    async with World(tmp_path, Settings()) as world:
+    async with World(tmp_path, SandboxSettings()) as world:
         for _ in range(25):
             await world.charge()
         with pytest.raises(stripe.RateLimitError) as limited:
@@ -152,7 +152,7 @@ async def test_the_rate_limit_can_be_set_while_it_runs(world: World) -> None:
 
 async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> None:
     """Requests to different endpoints add up; the 429 says that it was the account's limit."""
-    async with World(tmp_path, Settings(account_rate_per_s=30)) as world:
+    async with World(tmp_path, SandboxSettings(account_rate_per_s=30)) as world:
         for _ in range(15):
             await world.stripe.v1.charges.list_async()
             await world.stripe.v1.refunds.list_async()
@@ -168,6 +168,6 @@ async def test_the_accounts_limit_is_stripes_where_nothing_is_said(
     tmp_path: Path, rate_per_s: float, limit: float
 ) -> None:
     """100 a second, or none where the endpoints have none."""
-    settings = Settings(rate_per_s=rate_per_s)
+    settings = SandboxSettings(rate_per_s=rate_per_s)
     async with World(tmp_path, settings) as world, world.raw.get("/_sandbox/settings") as response:
         assert (await response.json())["account_rate_per_s"] == limit

@@ -10,7 +10,7 @@ import stripe
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from payment.stripe_sandbox.app import Settings
+from payment.stripe_sandbox.app import SandboxSettings
 from payment.stripe_sandbox.deliveries import GIVE_UP_S
 from payment.stripe_sandbox.server import delivering
 from tests.unit.stripe_sandbox.conftest import World
@@ -60,7 +60,7 @@ async def register(world: World, receiver: Receiver, *events: Any) -> stripe.Web
 
 async def attempted(world: World) -> None:
     """Return once every delivery that is due has been attempted."""
-    while world.books.events.deliveries_due(world.books.now(), 1):
+    while world.database.events.deliveries_due(world.database.now(), 1):
         await world.audit()
 
 
@@ -199,7 +199,7 @@ async def test_a_delivery_is_given_up_after_days(world: World, receiver: Receive
     await world.control("clock", skip_s=GIVE_UP_S)
     await receiver.event(str(endpoint.secret))
     await acknowledged(world, event)
-    assert world.books.events.next_delivery_at() is None
+    assert world.database.events.next_delivery_at() is None
 
 
 async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiver: Receiver) -> None:
@@ -207,7 +207,7 @@ async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiv
     await world.stripe.v1.webhook_endpoints.create_async({"url": "http://127.0.0.1:1/", "enabled_events": ["*"]})
     await world.intent()
     await attempted(world)
-    assert world.books.events.next_delivery_at() == world.books.now() + 1
+    assert world.database.events.next_delivery_at() == world.database.now() + 1
     assert await types(world, delivery_success=False) == ["payment_intent.created"]
     assert await types(world, delivery_success=True) == []
 
@@ -229,7 +229,7 @@ async def test_an_endpoint_is_listed_changed_and_deleted(world: World, receiver:
     with pytest.raises(stripe.InvalidRequestError):
         await endpoints.retrieve_async(endpoint.id)
     assert receiver.got.empty()
-    assert world.books.events.next_delivery_at() is None
+    assert world.database.events.next_delivery_at() is None
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ async def test_an_endpoint_can_be_given_with_its_secret(world: World, receiver: 
 async def test_deliveries_survive_a_restart(tmp_path: Path) -> None:
     """What was not acknowledged when the sandbox ended is delivered after it began again."""
     async with Receiver() as receiver:
-        async with World(tmp_path, Settings(rate_per_s=0)) as world:
+        async with World(tmp_path, SandboxSettings(rate_per_s=0)) as world:
             endpoint = await register(world, receiver)
             await world.intent()
-        async with World(tmp_path, Settings(rate_per_s=0)) as world, delivering(world.sandbox):
+        async with World(tmp_path, SandboxSettings(rate_per_s=0)) as world, delivering(world.sandbox):
             assert (await receiver.event(str(endpoint.secret))).type == "payment_intent.created"
 
 
@@ -292,6 +292,6 @@ async def test_a_deliverer_that_dies_is_reported_at_once(world: World) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.put_nowait(context))
     async with delivering(world.sandbox):
         await world.stripe.v1.webhook_endpoints.create_async({"url": "http://127.0.0.1:1/", "enabled_events": ["*"]})
-        world.books.close()
+        world.database.close()
         world.sandbox.wake_deliveries()
         assert (await reported.get())["message"] == "the webhook deliverer has died"

@@ -35,7 +35,7 @@ ERR_MAX_ACK_PENDING = 10121
 T = TypeVar("T")
 
 
-class ApiError(Struct, frozen=True):
+class JetStreamApiError(Struct, frozen=True):
     """The error of an answer. `err_code` is JetStream's own number for it."""
 
     code: int = 0
@@ -43,8 +43,8 @@ class ApiError(Struct, frozen=True):
     description: str = ""
 
 
-class Answer(Struct, frozen=True):
-    error: ApiError | None = None
+class ApiAnswer(Struct, frozen=True):
+    error: JetStreamApiError | None = None
 
 
 class Names(Struct, frozen=True):
@@ -89,7 +89,7 @@ class Consumer(Struct, frozen=True):
 class JetStreamRefused(TransportUnavailable):
     """JetStream answered with an error."""
 
-    def __init__(self, error: ApiError) -> None:
+    def __init__(self, error: JetStreamApiError) -> None:
         super().__init__(f"JetStream says {error.code} {error.description} ({error.err_code})")
         self.error = error
 
@@ -101,7 +101,7 @@ class NotJetStream(TransportUnavailable):
 def parse_answer(data: bytes, form: type[T]) -> T:
     """Read an answer; raises JetStreamRefused for an error, NotJetStream for what is no answer."""
     try:
-        error = msgspec.json.decode(data, type=Answer).error
+        error = msgspec.json.decode(data, type=ApiAnswer).error
         if error is not None:
             raise JetStreamRefused(error)
         return msgspec.json.decode(data, type=form)
@@ -122,7 +122,7 @@ class JetStreamApi:
 
     async def account(self) -> None:
         """Ask whether JetStream is there for us; raises TransportUnavailable where it isn't."""
-        await self._call("INFO", None, Answer)
+        await self._call("INFO", None, ApiAnswer)
 
     async def holder(self, subject: str) -> str | None:
         """The stream that takes this subject's messages, by name or by wildcard."""

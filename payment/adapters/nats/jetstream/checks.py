@@ -10,10 +10,10 @@ shows it. One look costs two small requests; LOOK_EVERY_S and two time limits of
 
 from msgspec import Struct
 
-from payment.adapters.nats.connection import Denied
+from payment.adapters.nats.connection import PermissionDenied
 from payment.adapters.nats.jetstream.api import Consumer, JetStreamApi, StreamInfo, durable_name
 from payment.adapters.nats.jetstream.settings import (
-    Verdict,
+    SettingsVerdict,
     consumer_verdict,
     published_stream_verdict,
     read_stream_verdict,
@@ -31,11 +31,11 @@ REMOVED_AGAIN_AFTER_S = 60.0
 """Between two alarms of one consumer for events that left its stream unread."""
 
 
-class Reading(Struct, frozen=True):
+class ConsumerCheck(Struct, frozen=True):
     """A consumer as it was found, and what is to be said of it and its stream."""
 
     consumer: Consumer | None
-    verdict: Verdict
+    verdict: SettingsVerdict
 
 
 class Looks:
@@ -48,7 +48,7 @@ class Looks:
         self._blind: dict[str, str] = {}
         """Streams whose settings we may not read, each with the reason: asked once a connection."""
 
-    async def reading(self, subject: str, stream: str) -> Reading:
+    async def reading(self, subject: str, stream: str) -> ConsumerCheck:
         """What stands between us and the events of a subject; raises TransportUnavailable where the stream is gone."""
         name = durable_name(self._queue_group, subject)
         consumer = await self._api.find_consumer(stream, name)
@@ -63,13 +63,13 @@ class Looks:
             judged = consumer_verdict(name, consumer.config, config, subject, self._ack_wait_s)
             paused = (f"consumer {name}: it is paused: no event comes",) if consumer.paused else ()
             refused, weak = refused + judged.refused, weak + judged.weak + paused
-        return Reading(consumer, Verdict(refused, weak))
+        return ConsumerCheck(consumer, SettingsVerdict(refused, weak))
 
-    async def publishing(self, subject: str, stream: str) -> Verdict:
+    async def publishing(self, subject: str, stream: str) -> SettingsVerdict:
         """What a stream means for what we publish to it; raises TransportUnavailable where it is gone."""
         info = await self._stream(subject, stream)
         if info is None:
-            return Verdict(weak=self._blind_to(stream))
+            return SettingsVerdict(weak=self._blind_to(stream))
         return published_stream_verdict(info.config, subject, info.state.consumer_count)
 
     async def _stream(self, subject: str, name: str) -> StreamInfo | None:
@@ -78,7 +78,7 @@ class Looks:
             return None
         try:
             info = await self._api.stream(name)
-        except Denied as denied:
+        except PermissionDenied as denied:
             self._blind[name] = str(denied)
             return None
         if info is None or not any(subject_matches(each, subject) for each in info.config.get("subjects") or ()):
@@ -90,7 +90,7 @@ class Looks:
         return (f"stream {stream}: its settings can't be checked: {reason}",) if reason else ()
 
 
-class Progress:
+class ConsumerProgress:
     """Whether a consumer brings what its stream holds, by its own counts at one look after the other."""
 
     def __init__(self, clock: Clock) -> None:

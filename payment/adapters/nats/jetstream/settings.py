@@ -39,33 +39,33 @@ DUPLICATE_WINDOW_SHORTEST_S = 30.0
 """An event whose acknowledgement was lost is published again within it: the time limit and the first pauses."""
 
 
-class Verdict(Struct, frozen=True):
+class SettingsVerdict(Struct, frozen=True):
     """What is wrong with an object's settings, a sentence each. Both empty: nothing."""
 
     refused: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
 
 
-class Found(Struct):
+class Findings(Struct):
     """Sentences while they are being collected."""
 
     refused: list[str]
     weak: list[str]
 
-    def verdict(self, what: str) -> Verdict:
-        return Verdict(
+    def verdict(self, what: str) -> SettingsVerdict:
+        return SettingsVerdict(
             tuple(f"{what}: {each}" for each in self.refused), tuple(f"{what}: {each}" for each in self.weak)
         )
 
 
 def consumer_verdict(
     name: str, config: dict[str, Any], stream: dict[str, Any], subject: str, ack_wait_s: float
-) -> Verdict:
+) -> SettingsVerdict:
     """What the settings of a consumer mean for the events of `subject` that we would read with it.
 
     `stream` are the settings of its stream; `ack_wait_s` is what a consumer of our own would have.
     """
-    found = Found([], [])
+    found = Findings([], [])
     _delivery(config, found)
     _filter(config, subject, stream, found)
     _acknowledging(config, ack_wait_s, found)
@@ -73,7 +73,7 @@ def consumer_verdict(
     return found.verdict(f"consumer {name}")
 
 
-def _delivery(config: dict[str, Any], found: Found) -> None:
+def _delivery(config: dict[str, Any], found: Findings) -> None:
     """How events come, and whether all of them do."""
     if config.get("deliver_subject"):
         found.refused.append("it is a push consumer (deliver_subject); only a pull consumer can be read")
@@ -95,7 +95,7 @@ def _delivery(config: dict[str, Any], found: Found) -> None:
         found.refused.append(f"max_expires is {max_expires_s:g} s: pulls would end at once. Set it to 30 s, or to 0")
 
 
-def _filter(config: dict[str, Any], subject: str, stream: dict[str, Any], found: Found) -> None:
+def _filter(config: dict[str, Any], subject: str, stream: dict[str, Any], found: Findings) -> None:
     filters = [each for each in (config.get("filter_subject"), *(config.get("filter_subjects") or ())) if each]
     if filters and not any(subject_matches(each, subject) for each in filters):
         found.refused.append(f"its filter is {', '.join(filters)}: no {subject} would come. Set it to {subject}")
@@ -108,7 +108,7 @@ def _filter(config: dict[str, Any], subject: str, stream: dict[str, Any], found:
         )
 
 
-def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Found) -> None:
+def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Findings) -> None:
     """Whether an event comes again until it is acknowledged, and when."""
     if (policy := config.get("ack_policy", "none")) != "explicit":
         found.refused.append(f"ack_policy is {policy}: events would count as done before they are. Set it to explicit")
@@ -131,7 +131,7 @@ def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Found) -> N
         )
 
 
-def _life(config: dict[str, Any], retention: str, found: Found) -> None:
+def _life(config: dict[str, Any], retention: str, found: Findings) -> None:
     """Whether it is still there when we come back."""
     idle_s = _seconds(config, "inactive_threshold")
     if idle_s > 0 and retention == "interest":
@@ -145,9 +145,9 @@ def _life(config: dict[str, Any], retention: str, found: Found) -> None:
         found.weak.append("mem_storage: a restarted server forgets it, and its stream then drops what comes")
 
 
-def read_stream_verdict(config: dict[str, Any], subject: str) -> Verdict:
+def read_stream_verdict(config: dict[str, Any], subject: str) -> SettingsVerdict:
     """What a stream's settings mean for the events of `subject` that we read from it."""
-    found = Found([], [])
+    found = Findings([], [])
     if _renames(config, subject):
         found.refused.append(f"subject_transform: it stores {subject} under another name, which we don't read")
     if config.get("sealed"):
@@ -156,9 +156,9 @@ def read_stream_verdict(config: dict[str, Any], subject: str) -> Verdict:
     return found.verdict(f"stream {config.get('name')}")
 
 
-def published_stream_verdict(config: dict[str, Any], subject: str, consumers: int) -> Verdict:
+def published_stream_verdict(config: dict[str, Any], subject: str, consumers: int) -> SettingsVerdict:
     """What a stream's settings mean for the events of `subject` that we publish; it has `consumers` consumers now."""
-    found = Found([], [])
+    found = Findings([], [])
     if config.get("no_ack"):
         found.refused.append("no_ack: it never says that it has stored an event. Set it to false")
     if config.get("sealed"):
@@ -187,7 +187,7 @@ def published_stream_verdict(config: dict[str, Any], subject: str, consumers: in
     return found.verdict(f"stream {config.get('name')}")
 
 
-def _keeping(config: dict[str, Any], found: Found) -> None:
+def _keeping(config: dict[str, Any], found: Findings) -> None:
     """Whether a stream keeps an event until it was read."""
     if config.get("storage", "file") == "memory":
         found.weak.append("storage is memory: a restarted server loses what was not read. It should be file")

@@ -17,7 +17,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from payment.adapters.nats.connection import Denied, NatsConnection, NoAnswer, NoResponders, TooLarge, cancel_all
+from payment.adapters.nats.connection import (
+    NatsConnection,
+    NoAnswer,
+    NoResponders,
+    PermissionDenied,
+    TooLarge,
+    cancel_all,
+)
 from payment.adapters.nats.jetstream.api import (
     Consumer,
     JetStreamApi,
@@ -27,9 +34,9 @@ from payment.adapters.nats.jetstream.api import (
     durable_name,
     parse_answer,
 )
-from payment.adapters.nats.jetstream.checks import LOOK_EVERY_S, Looks, Progress, Reading
+from payment.adapters.nats.jetstream.checks import LOOK_EVERY_S, ConsumerCheck, ConsumerProgress, Looks
 from payment.adapters.nats.jetstream.pull import JetStreamDelivery, Pull
-from payment.adapters.nats.jetstream.settings import Verdict
+from payment.adapters.nats.jetstream.settings import SettingsVerdict
 from payment.adapters.nats.login import NatsLogin
 from payment.adapters.nats.presence import ABOUT, Presence
 from payment.adapters.nats.transport_health import TransportHealth
@@ -173,7 +180,7 @@ class JetStreamTransport:
             raise TransportDegraded(f"{found}, but {'; '.join(verdict.weak)}")
         return found
 
-    async def _check_settings(self, api: JetStreamApi) -> Verdict:
+    async def _check_settings(self, api: JetStreamApi) -> SettingsVerdict:
         """The verdicts on all that is there of ours; what is not there yet will be made."""
         looks = Looks(api, self._queue_group, self._ack_wait_s)
         verdicts = []
@@ -185,7 +192,7 @@ class JetStreamTransport:
                 verdicts.append(await looks.publishing(subject, stream))
         refused = dict.fromkeys(each for verdict in verdicts for each in verdict.refused)
         weak = dict.fromkeys(each for verdict in verdicts for each in verdict.weak)
-        return Verdict(tuple(refused), tuple(weak))
+        return SettingsVerdict(tuple(refused), tuple(weak))
 
     async def _show_ourselves(self, health: TransportHealth) -> None:
         try:
@@ -247,7 +254,7 @@ class JetStreamTransport:
 
     async def _look_on(self, subject: str, consumer: Consumer, looks: Looks, health: TransportHealth) -> None:
         """Look at a consumer that is being read; raises TransportUnavailable where it has to be left."""
-        progress = Progress(self._clock)
+        progress = ConsumerProgress(self._clock)
         progress.note(consumer)
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
@@ -265,7 +272,7 @@ class JetStreamTransport:
             words = "permission denied to acknowledge events ($JS.ACK.>): each comes again and again"
             _say(health, subject, words if denied else None, ACKNOWLEDGING)
 
-    async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> Reading:
+    async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> ConsumerCheck:
         """A look, tried until JetStream answers it. Meanwhile events may come, and its silence is reported."""
         while True:
             try:
@@ -277,7 +284,7 @@ class JetStreamTransport:
                 health.well(subject, LOOK)
                 return reading
 
-    def _judge(self, subject: str, verdict: Verdict, health: TransportHealth) -> None:
+    def _judge(self, subject: str, verdict: SettingsVerdict, health: TransportHealth) -> None:
         """Say what is weak; raises UnfitConsumer for what is refused."""
         if verdict.refused:
             raise UnfitConsumer("; ".join(verdict.refused + verdict.weak))
@@ -331,7 +338,7 @@ def _of_a_publish(error: TransportUnavailable) -> TransportUnavailable:
             return PublishUnanswered(str(error))
         case NoResponders():
             return PublishRefused(f"no stream takes it ({error})")
-        case JetStreamRefused() | NotJetStream() | Denied() | TooLarge():
+        case JetStreamRefused() | NotJetStream() | PermissionDenied() | TooLarge():
             return PublishRefused(str(error))
         case _:
             return error

@@ -14,11 +14,11 @@ class CodecError(StanError):
     """These bytes are not the message that they should be, or a message can't be encoded."""
 
 
-class Unreachable(StanError):
+class ServerUnreachable(StanError):
     """No answer, or no connection. What was asked may have been done all the same."""
 
 
-class Unacknowledged(Unreachable):
+class Unacknowledged(ServerUnreachable):
     """The connection stands, and the server did not acknowledge a publish in time."""
 
 
@@ -26,7 +26,7 @@ class MessageTooLarge(StanError):
     """NATS takes no message of this size."""
 
 
-class NobodyListens(Unreachable):
+class NoListener(ServerUnreachable):
     """NATS itself is there, and says that nobody listens on the subject."""
 
 
@@ -42,21 +42,21 @@ class InvalidName(StanError):
     """The server would refuse this client id, channel or durable."""
 
 
-class Refused(StanError):
+class RefusedByServer(StanError):
     """The server said no. `said` are its own words."""
 
     def __init__(self, said: str) -> None:
-        verdict, meaning = SAYINGS.get(said, (Verdict.LATER, ""))
+        verdict, meaning = SAYINGS.get(said, (ErrorVerdict.LATER, ""))
         super().__init__(f"NATS Streaming says '{said}'" + (f": {meaning}" if meaning else ""))
         self.said = said
         self.verdict = verdict
 
 
-class ClientIdTaken(Refused):
+class ClientIdTaken(RefusedByServer):
     """A living client has our client id: it answered the server's heartbeat just now."""
 
 
-class Verdict(enum.Enum):
+class ErrorVerdict(enum.Enum):
     """What to do about an error of the server."""
 
     LATER = "later"
@@ -67,40 +67,40 @@ class Verdict(enum.Enum):
     """Ours, or in the configuration of either side: it won't pass by itself."""
 
 
-def refused(said: str) -> Refused:
+def refused(said: str) -> RefusedByServer:
     """The exception for an error string of the server."""
-    return ClientIdTaken(said) if said == CLIENT_ID_TAKEN else Refused(said)
+    return ClientIdTaken(said) if said == CLIENT_ID_TAKEN else RefusedByServer(said)
 
 
 CLIENT_ID_TAKEN = "stan: clientID already registered"
 NO_CONNECT_REQUEST = "stan: invalid connection request"
 """The answer to an empty request: it registers nothing, and so serves to ask whether NATS Streaming is there."""
 
-SAYINGS: dict[str, tuple[Verdict, str]] = {
-    CLIENT_ID_TAKEN: (Verdict.LATER, "another living client has this client id"),
-    "stan: unknown clientID": (Verdict.SESSION_GONE, "the server doesn't know this session any more"),
+SAYINGS: dict[str, tuple[ErrorVerdict, str]] = {
+    CLIENT_ID_TAKEN: (ErrorVerdict.LATER, "another living client has this client id"),
+    "stan: unknown clientID": (ErrorVerdict.SESSION_GONE, "the server doesn't know this session any more"),
     "client has been replaced or is no longer registered": (
-        Verdict.SESSION_GONE,
+        ErrorVerdict.SESSION_GONE,
         "the server lost this session, or another client has taken its client id",
     ),
     # The channel's name is checked here before anything is sent: what is left is a session that the server forgot.
-    "stan: invalid publish request": (Verdict.SESSION_GONE, "the server doesn't know this session any more"),
-    "stan: invalid clientID: only alphanumeric and `-` or `_` characters allowed": (Verdict.MISTAKE, ""),
-    "stan: clientID missing": (Verdict.MISTAKE, ""),
-    NO_CONNECT_REQUEST: (Verdict.MISTAKE, ""),
-    "stan: duplicate durable registration": (Verdict.LATER, "this durable is still online under our client id"),
-    "stan: durable name of a durable queue subscriber can't contain the character ':'": (Verdict.MISTAKE, ""),
-    "stan: invalid subject": (Verdict.MISTAKE, ""),
-    "stan: invalid start position": (Verdict.MISTAKE, ""),
-    "stan: invalid ack wait time, should be >= 1s": (Verdict.MISTAKE, ""),
-    "stan: invalid MaxInflight, should be >= 1": (Verdict.MISTAKE, ""),
-    "stan: invalid subscription request": (Verdict.MISTAKE, ""),
-    "stan: invalid unsubscribe request": (Verdict.MISTAKE, ""),
-    "stan: invalid close request": (Verdict.MISTAKE, ""),
-    "stan: invalid subscription": (Verdict.LATER, "the server doesn't have this subscription"),
-    "stan: unknown channel": (Verdict.LATER, ""),
-    "stan: channel is being deleted": (Verdict.LATER, ""),
-    "too many channels": (Verdict.MISTAKE, "its limit max_channels is reached"),
-    "too many subscriptions per channel": (Verdict.MISTAKE, "its limit max_subs is reached"),
+    "stan: invalid publish request": (ErrorVerdict.SESSION_GONE, "the server doesn't know this session any more"),
+    "stan: invalid clientID: only alphanumeric and `-` or `_` characters allowed": (ErrorVerdict.MISTAKE, ""),
+    "stan: clientID missing": (ErrorVerdict.MISTAKE, ""),
+    NO_CONNECT_REQUEST: (ErrorVerdict.MISTAKE, ""),
+    "stan: duplicate durable registration": (ErrorVerdict.LATER, "this durable is still online under our client id"),
+    "stan: durable name of a durable queue subscriber can't contain the character ':'": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid subject": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid start position": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid ack wait time, should be >= 1s": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid MaxInflight, should be >= 1": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid subscription request": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid unsubscribe request": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid close request": (ErrorVerdict.MISTAKE, ""),
+    "stan: invalid subscription": (ErrorVerdict.LATER, "the server doesn't have this subscription"),
+    "stan: unknown channel": (ErrorVerdict.LATER, ""),
+    "stan: channel is being deleted": (ErrorVerdict.LATER, ""),
+    "too many channels": (ErrorVerdict.MISTAKE, "its limit max_channels is reached"),
+    "too many subscriptions per channel": (ErrorVerdict.MISTAKE, "its limit max_subs is reached"),
 }
 """Each error string of the server, with what to do and what it means where its own words don't say so."""

@@ -13,11 +13,11 @@ from nats.aio.msg import Msg
 from payment.adapters.nats.stan.codec import decode, encode
 from payment.adapters.nats.stan.errors import (
     CodecError,
+    ErrorVerdict,
     InvalidName,
     SessionLost,
     StanError,
     Unacknowledged,
-    Verdict,
     refused,
 )
 from payment.adapters.nats.stan.messages import PubAck, PubMsg
@@ -95,7 +95,7 @@ class Publisher:
             return
         error = refused(ack.error)
         stored.set_result(error)
-        if error.verdict is Verdict.SESSION_GONE:
+        if error.verdict is ErrorVerdict.SESSION_GONE:
             self._session.end(str(error))
 
     def end(self, reason: str) -> None:

@@ -18,11 +18,11 @@ from nats.aio.subscription import Subscription
 from payment.adapters.nats.stan.codec import decode, encode
 from payment.adapters.nats.stan.errors import (
     CodecError,
+    ErrorVerdict,
     InvalidName,
-    NobodyListens,
+    NoListener,
     NotStreaming,
-    Unreachable,
-    Verdict,
+    ServerUnreachable,
     refused,
 )
 from payment.adapters.nats.stan.messages import (
@@ -76,7 +76,7 @@ class Session:
         Raises:
             ClientIdTaken: a living client has our id.
             NotStreaming: there is NATS, but no NATS Streaming of this cluster id.
-            Refused, Unreachable, InvalidName: as they say.
+            Refused, ServerUnreachable, InvalidName: as they say.
         """
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise InvalidName(f"a client id has letters, digits, - and _ only: not {self.client_id!r}")
@@ -122,7 +122,7 @@ class Session:
         while self._listening:
             try:
                 await self.wire.unlisten(self._listening.pop(0))
-            except Unreachable:
+            except ServerUnreachable:
                 self._listening.clear()
 
     async def close(self) -> None:
@@ -136,7 +136,7 @@ class Session:
         request = encode(CloseRequest(client_id=self.client_id))
         try:
             await self.wire.request(self.subjects.close_requests, request, CLOSE_TIMEOUT_S)
-        except Unreachable as error:
+        except ServerUnreachable as error:
             self.end(str(error))
             return
         self.end("the session was closed")
@@ -164,7 +164,7 @@ class Session:
         if message.reply and not self.lost.is_set():
             try:
                 await self.wire.send(message.reply, b"")
-            except Unreachable as error:
+            except ServerUnreachable as error:
                 self.end(str(error))
 
     async def _ping_on(self) -> None:
@@ -179,7 +179,7 @@ class Session:
                 return
             try:
                 await self.wire.send(self.subjects.ping_requests, ping, self._pongs)
-            except Unreachable as error:
+            except ServerUnreachable as error:
                 self.end(str(error))
                 return
 
@@ -190,7 +190,7 @@ class Session:
             error = decode(PingResponse, message.data).error
         except CodecError:
             return  # somebody else took the ping for one of theirs: no answer of our server
-        if error and refused(error).verdict is Verdict.SESSION_GONE:
+        if error and refused(error).verdict is ErrorVerdict.SESSION_GONE:
             self.end(str(refused(error)))
         elif not error:
             self._unanswered = 0
@@ -201,11 +201,11 @@ async def discover(wire: Wire, cluster_id: str, request: bytes) -> ConnectRespon
 
     Raises:
         NotStreaming: nobody listens, or who answers is no NATS Streaming.
-        Unreachable: no answer.
+        ServerUnreachable: no answer.
     """
     try:
         return decode(ConnectResponse, await wire.request(f"{DISCOVER}.{cluster_id}", request, REQUEST_TIMEOUT_S))
-    except NobodyListens:
+    except NoListener:
         raise NotStreaming(
             f"NATS is there, but no NATS Streaming with the cluster id '{cluster_id}': "
             "either the id is another one, or this is plain NATS"

@@ -12,7 +12,14 @@ from nats.aio.subscription import Subscription as Listening
 
 from payment.adapters.nats.stan.buffer import Buffer
 from payment.adapters.nats.stan.codec import decode, encode
-from payment.adapters.nats.stan.errors import CodecError, InvalidName, NotStreaming, SessionLost, Unreachable, refused
+from payment.adapters.nats.stan.errors import (
+    CodecError,
+    InvalidName,
+    NotStreaming,
+    ServerUnreachable,
+    SessionLost,
+    refused,
+)
 from payment.adapters.nats.stan.messages import (
     DELIVER_ALL,
     Ack,
@@ -54,7 +61,7 @@ class Subscription:
         """Join the group; messages may be in the buffer before this returns. A new group begins with the oldest.
 
         Raises:
-            Refused, Unreachable, NotStreaming, InvalidName: as they say; nothing of the try is left.
+            Refused, ServerUnreachable, NotStreaming, InvalidName: as they say; nothing of the try is left.
         """
         checked_channel(self.durable.channel)
         if ":" in self.durable.name:
@@ -78,7 +85,7 @@ class Subscription:
 
         Raises:
             SessionLost: it can't be settled any more. Its number may mean another message in the next session.
-            Unreachable: the connection is gone.
+            ServerUnreachable: the connection is gone.
         """
         if self._session.lost.is_set():
             raise SessionLost(self._session.reason)
@@ -120,7 +127,7 @@ class Subscription:
                 self._session.subjects.sub_close_requests, self._closing(self._ack_inbox), REQUEST_TIMEOUT_S
             )
             await self._session.unlisten(listening)
-        except Unreachable as error:
+        except ServerUnreachable as error:
             # Neither in the group nor out of it: only a new session is sure to be one of the two.
             self._session.end(str(error))
 
@@ -139,7 +146,7 @@ class Subscription:
         try:
             answer = await session.wire.request(session.subjects.sub_requests, encode(request), REQUEST_TIMEOUT_S)
             response = decode(SubscriptionResponse, answer)
-        except Unreachable:
+        except ServerUnreachable:
             # It may have been taken all the same. By the delivery inbox the server finds it, to close it.
             await session.wire.send(session.subjects.sub_close_requests, self._closing(self._inbox))
             raise

@@ -17,7 +17,7 @@ class Wire(Protocol):
         """A subject that nobody else has."""
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Ask and return the answer's data; raises `NobodyListens` where NATS says so, `Unreachable` for no answer."""
+        """Ask and return the answer's data; raises `NoListener` where NATS says so, `Unreachable` for no answer."""
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send and don't wait. Nothing that was sent here may be sent again over a later connection."""

@@ -21,15 +21,15 @@ from payment.adapters.nats.login import NatsLogin
 from payment.adapters.nats.stan.client import Client
 from payment.adapters.nats.stan.errors import (
     ClientIdTaken,
+    ErrorVerdict,
     InvalidName,
     MessageTooLarge,
     NotStreaming,
-    Refused,
+    RefusedByServer,
+    ServerUnreachable,
     SessionLost,
     StanError,
     Unacknowledged,
-    Unreachable,
-    Verdict,
 )
 from payment.adapters.nats.stan.messages import MsgProto
 from payment.adapters.nats.stan.session import DISCOVER, discover
@@ -87,7 +87,7 @@ class StreamingDelivery:
         """Tell the server, in the session it came in. Without that one the event comes again; nothing raises."""
         try:
             await self._subscription.ack(self._message)
-        except (Unreachable, SessionLost):
+        except (ServerUnreachable, SessionLost):
             return  # the port promises no more: what can't be said means redelivery
 
     async def retry(self, delay_s: float) -> None:
@@ -156,7 +156,7 @@ class StreamingTransport:
     def _of_a_publish(self, error: StanError, subject: str) -> TransportUnavailable:
         """What an error says of a publish: refused, unanswered, or without a session."""
         match error:
-            case Refused() if error.verdict is not Verdict.SESSION_GONE:
+            case RefusedByServer() if error.verdict is not ErrorVerdict.SESSION_GONE:
                 return PublishRefused(self._in_words(error, self._connection))
             case MessageTooLarge() | InvalidName():
                 return PublishRefused(str(error))
@@ -219,7 +219,7 @@ class StreamingTransport:
                 failures += 1
                 self._reason = self._in_words(error, self._connection)
                 health.lost(self._reason)
-                if self._clock.monotonic() - since >= PERSISTENT_S and not isinstance(error, Unreachable):
+                if self._clock.monotonic() - since >= PERSISTENT_S and not isinstance(error, ServerUnreachable):
                     health.persists(self._reason)
                 await self._connection.pause(failures)
                 continue
@@ -289,7 +289,7 @@ class StreamingTransport:
                 subscription = await client.subscribe(durable)
             except StanError as error:
                 failures += 1
-                if isinstance(error, Refused) and error.verdict is Verdict.SESSION_GONE:
+                if isinstance(error, RefusedByServer) and error.verdict is ErrorVerdict.SESSION_GONE:
                     client.end(str(error))
                     return
                 health.failed(subject, self._in_words(error, self._connection))
@@ -327,7 +327,7 @@ class StreamingTransport:
     def _in_words(self, error: StanError, connection: NatsConnection) -> str:
         """What an operator reads: what is wrong, where, and which setting says so."""
         match error:
-            case Unreachable() | SessionLost():
+            case ServerUnreachable() | SessionLost():
                 return str(error)
             case ClientIdTaken():
                 return (

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from payment.adapters.nats.connection import NatsConnection, NoResponders, TooLarge
-from payment.adapters.nats.stan.errors import MessageTooLarge, NobodyListens, Unreachable
+from payment.adapters.nats.stan.errors import MessageTooLarge, NoListener, ServerUnreachable
 from payment.ports.transport import TransportUnavailable
 
 
@@ -36,7 +36,7 @@ class ConnectionWire:
         except TooLarge as error:
             raise MessageTooLarge(str(error)) from error
         except TransportUnavailable as error:
-            raise Unreachable(str(error)) from error
+            raise ServerUnreachable(str(error)) from error
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
         with _in_its_words():
@@ -56,6 +56,6 @@ def _in_its_words() -> Iterator[None]:
     try:
         yield
     except NoResponders as error:
-        raise NobodyListens(str(error)) from error
+        raise NoListener(str(error)) from error
     except TransportUnavailable as error:
-        raise Unreachable(str(error)) from error
+        raise ServerUnreachable(str(error)) from error

@@ -10,18 +10,18 @@ import msgspec
 from aiohttp import ClientSession, TCPConnector
 from yarl import URL
 
-from payment.actors.http.acceptor import open_door
+from payment.actors.http.acceptor import open_acceptor
 from payment.actors.http.actor import HttpActor, HttpConfig
 from payment.actors.http.connection_limit import CONNECTIONS_MAX
 from payment.actors.http.connections import Listener
 from payment.actors.http.pending_requests import LEDGER_RESERVE
 from payment.actors.http.response_bodies import ErrorCode
 from payment.actors.messages import (
-    Answer,
-    ChargeAsked,
-    LedgerLetter,
-    PaymentAnswer,
-    PaymentAsked,
+    ChargeOrder,
+    ChargeReply,
+    GetPayment,
+    LedgerMessage,
+    PaymentReply,
 )
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
@@ -67,34 +67,34 @@ def view(status: PaymentStatus = PaymentStatus.PAID, stripe_id: str | None = STR
 class FakeLedger:
     """Answers every message in the ledger's mailbox with `answer` or `found`; with `holding`, it only keeps them."""
 
-    def __init__(self, mailbox: Mailbox[LedgerLetter]) -> None:
+    def __init__(self, mailbox: Mailbox[LedgerMessage]) -> None:
         self.mailbox = mailbox
-        self.asked: list[ChargeAsked | PaymentAsked] = []
-        self.answer: Answer = Answer(PAID)
-        self.found: PaymentAnswer | Unavailable | None = PaymentAnswer(view())
+        self.asked: list[ChargeOrder | GetPayment] = []
+        self.answer: ChargeReply = ChargeReply(PAID)
+        self.found: PaymentReply | Unavailable | None = PaymentReply(view())
         self.holding = False
         self.arrived = asyncio.Event()
 
     def says(
         self, reply: Reply | Unavailable, retry_after_s: int | None = None, handover: Handover | None = None
     ) -> None:
-        self.answer = Answer(reply, retry_after_s, handover)
+        self.answer = ChargeReply(reply, retry_after_s, handover)
 
     def finds(self, found: PaymentView | Unavailable | None, handover: Handover | None = None) -> None:
-        self.found = PaymentAnswer(found, handover) if isinstance(found, PaymentView) else found
+        self.found = PaymentReply(found, handover) if isinstance(found, PaymentView) else found
 
     async def run(self) -> None:
         while True:
-            letter = await self.mailbox.get()
-            assert isinstance(letter, ChargeAsked | PaymentAsked)
-            self.asked.append(letter)
+            message = await self.mailbox.get()
+            assert isinstance(message, ChargeOrder | GetPayment)
+            self.asked.append(message)
             self.arrived.set()
-            if self.holding or letter.answer.done():
+            if self.holding or message.answer.done():
                 continue
-            if isinstance(letter, ChargeAsked):
-                letter.answer.set_result(self.answer)
+            if isinstance(message, ChargeOrder):
+                message.answer.set_result(self.answer)
             else:
-                letter.answer.set_result(self.found)
+                message.answer.set_result(self.found)
 
     async def holds(self, count: int) -> None:
         """Wait until `count` messages have come."""
@@ -148,7 +148,7 @@ class HttpWorld:
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.stuck: Callable[[], list[str]] = list
-        self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", ledger_letters)
+        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_letters)
         self.ledger = FakeLedger(self.mailbox)
         self.actor = self.new_actor(host)
 
@@ -164,7 +164,7 @@ class HttpWorld:
             self.metrics,
             get_logger(),
             lambda: self.stuck(),
-            open_door,
+            open_acceptor,
         )
 
     def up(self) -> None:

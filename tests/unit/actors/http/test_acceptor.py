@@ -11,7 +11,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from payment.actors.http import acceptor as http_door
-from payment.actors.http.acceptor import LET_IN_IN_A_TURN, Door, listen
+from payment.actors.http.acceptor import LET_IN_IN_A_TURN, Acceptor, listen
 from payment.actors.http.connection_limit import ACCEPTED_MAX
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
@@ -55,8 +55,8 @@ class House:
         self.clock = FakeClock()
         self.guests: list[Guest] = []
         self.clients: list[socket.socket] = []
-        self.door = Door(listening, self.made, self.clock, get_logger(), accepted_max)
-        self.door.open()
+        self.acceptor = Acceptor(listening, self.made, self.clock, get_logger(), accepted_max)
+        self.acceptor.open()
 
     def made(self, came_at: float) -> Guest:
         self.guests.append(Guest(came_at))
@@ -65,7 +65,7 @@ class House:
     def come(self, count: int) -> None:
         """So many connect, one after the other: the kernel has them when this returns."""
         for _ in range(count):
-            self.clients.append(socket.create_connection(("127.0.0.1", self.door.port)))
+            self.clients.append(socket.create_connection(("127.0.0.1", self.acceptor.port)))
 
     async def until_in(self, count: int) -> None:
         most = 0
@@ -90,7 +90,7 @@ class House:
         return [guest.port for guest in self.guests] == [client.getsockname()[1] for client in self.clients]
 
     async def close(self) -> None:
-        await self.door.close()
+        await self.acceptor.close()
         for client in self.clients:
             client.close()
 
@@ -117,7 +117,7 @@ async def test_a_crowd_is_noted_at_once_and_let_in_in_order(house: House, monkey
 
 async def test_until_they_are_heard_it_is_known_since_when_they_wait(house: House) -> None:
     """F39: whoever came after that is not to pass them; it is over when all that they said outside has been heard."""
-    assert house.door.unheard_since() == math.inf
+    assert house.acceptor.unheard_since() == math.inf
     came_at = house.clock.monotonic()
     house.come(LET_IN_IN_A_TURN)
     for client in house.clients:
@@ -129,7 +129,7 @@ async def test_until_they_are_heard_it_is_known_since_when_they_wait(house: Hous
     since: list[float] = []
 
     def are_heard() -> bool:
-        since.append(house.door.unheard_since())
+        since.append(house.acceptor.unheard_since())
         return all(guest.heard for guest in house.guests) and len(house.guests) == len(house.clients)
 
     await house.until(are_heard)
@@ -146,18 +146,18 @@ async def test_what_is_read_in_a_crowd_was_said_before_the_others_came(house: Ho
     Nor does it pass those who were accepted before: they came sooner, and have yet to be heard.
     """
     house.clock.oversleep(1.0)
-    assert house.door.listened_at() == house.clock.monotonic()
+    assert house.acceptor.listened_at() == house.clock.monotonic()
     house.come(LET_IN_IN_A_TURN + 1)
     await house.until(lambda: len(house.guests) > 0)
     came_at = house.clock.monotonic()
     house.clock.oversleep(1.0)
-    assert house.guests[0].came_at == came_at < house.door.listened_at() == pytest.approx(came_at)
+    assert house.guests[0].came_at == came_at < house.acceptor.listened_at() == pytest.approx(came_at)
     house.come(1)
     await house.until_in(LET_IN_IN_A_TURN + 2)
-    assert house.guests[-1].came_at == came_at + 1.0 < house.door.listened_at() == pytest.approx(came_at + 1.0)
+    assert house.guests[-1].came_at == came_at + 1.0 < house.acceptor.listened_at() == pytest.approx(came_at + 1.0)
     house.clock.oversleep(1.0)
-    await house.until(lambda: house.door.unheard_since() == math.inf)
-    assert house.door.listened_at() == house.clock.monotonic()
+    await house.until(lambda: house.acceptor.unheard_since() == math.inf)
+    assert house.acceptor.listened_at() == house.clock.monotonic()
 
 
 async def test_no_more_than_the_limit_wait_for_their_connection() -> None:
@@ -167,7 +167,7 @@ async def test_no_more_than_the_limit_wait_for_their_connection() -> None:
     outside: list[int] = []
 
     def all_came() -> bool:
-        outside.append(len(house.door._outside))
+        outside.append(len(house.acceptor._outside))
         return len(house.guests) == 23
 
     await house.until(all_came)
@@ -179,8 +179,8 @@ async def test_no_more_than_the_limit_wait_for_their_connection() -> None:
 async def test_a_door_that_closes_lets_in_whoever_was_accepted(house: House) -> None:
     """F33: nobody is dropped half-way, and nobody is accepted any more."""
     house.come(2 * LET_IN_IN_A_TURN)
-    await house.until(lambda: len(house.door._outside) > 0)
-    await house.door.close()
+    await house.until(lambda: len(house.acceptor._outside) > 0)
+    await house.acceptor.close()
     assert (sum(guest.port > 0 for guest in house.guests), house.in_order) == (2 * LET_IN_IN_A_TURN, True)
     with pytest.raises(ConnectionRefusedError):
         house.come(1)
@@ -216,8 +216,8 @@ async def test_a_door_that_waits_for_resources_can_be_closed(monkeypatch: pytest
     listening = (await listen("127.0.0.1", 0))[0]
     house = House([Exhausted(listening.family, listening.type, fileno=listening.detach())])
     house.come(1)
-    await house.until(lambda: house.door._open_again is not None)
-    await house.door.close()
+    await house.until(lambda: house.acceptor._open_again is not None)
+    await house.acceptor.close()
     await asyncio.sleep(0.03)
     assert house.guests == []
     await house.close()

@@ -13,15 +13,15 @@ from structlog.testing import capture_logs
 
 from payment.actors.http.actor import HandlerCrashed
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
-from payment.actors.messages import Answer, ChargeAsked, PaymentAsked
+from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment
 from payment.core.messages import Authentication, Instrument, InstrumentKind
 from payment.core.replies import (
     CardWasDeclined,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
     PaymentStatus,
-    Pending,
     RequiresAction,
 )
 from payment.ops.health import Dependency
@@ -59,12 +59,12 @@ async def world() -> AsyncIterator[HttpWorld]:
 async def test_a_charge_reaches_the_ledger_as_one_command(world: HttpWorld) -> None:
     """The user, the order, the card token, the deadline and the request id."""
     got = await world.post(headers=bearer() | {"X-Request-ID": "r-1"})
-    (letter,) = world.ledger.asked
-    assert isinstance(letter, ChargeAsked)
-    assert (letter.request.order_id, letter.request.user_id) == (ORDER_ID, OWNER)
-    assert letter.request.instrument == Instrument(InstrumentKind.TOKEN, "tok_visa")
-    assert letter.request.authentication == Authentication()
-    assert (letter.deadline - letter.asked_at, letter.request_id) == (CHARGE_WAIT_S, "r-1")
+    (message,) = world.ledger.asked
+    assert isinstance(message, ChargeOrder)
+    assert (message.request.order_id, message.request.user_id) == (ORDER_ID, OWNER)
+    assert message.request.instrument == Instrument(InstrumentKind.TOKEN, "tok_visa")
+    assert message.request.authentication == Authentication()
+    assert (message.deadline - message.asked_at, message.request_id) == (CHARGE_WAIT_S, "r-1")
     assert (got.status, got.headers["Location"]) == (201, f"{PAYMENTS}/{PAYMENT_ID}")
 
 
@@ -92,7 +92,7 @@ async def test_each_instrument_and_each_way_to_authenticate_reaches_the_ledger(
     """Three instruments, with no way to authenticate, with Stripe.js, or with a redirect."""
     assert (await world.post({"orderId": ORDER_ID, field: value, **sent})).status == 201
     (asked,) = world.ledger.asked
-    assert isinstance(asked, ChargeAsked)
+    assert isinstance(asked, ChargeOrder)
     assert asked.request.instrument == Instrument(kind, value)
     assert asked.request.authentication == authentication
 
@@ -128,8 +128,8 @@ async def test_an_owner_finds_the_next_action_at_the_payment(world: HttpWorld) -
         assert (got.json["status"], got.json["clientSecret"]) == ("requires_action", CLIENT_SECRET)
         assert got.json["nextAction"] == {"type": "use_stripe_sdk"}
     by_id, by_order = world.ledger.asked
-    assert isinstance(by_id, PaymentAsked)
-    assert isinstance(by_order, PaymentAsked)
+    assert isinstance(by_id, GetPayment)
+    assert isinstance(by_order, GetPayment)
     assert (by_id.user_id, by_id.payment_id, by_id.order_id) == (OWNER, PAYMENT_ID, None)
     assert (by_order.user_id, by_order.payment_id, by_order.order_id) == (OWNER, None, ORDER_ID)
 
@@ -157,7 +157,7 @@ async def test_an_orders_id_in_a_query_may_be_escaped(world: HttpWorld) -> None:
     """As every client library writes it."""
     await world.find("orderId=a%20b%2Fc%C3%A9")
     (asked,) = world.ledger.asked
-    assert isinstance(asked, PaymentAsked)
+    assert isinstance(asked, GetPayment)
     assert asked.order_id == "a b/cé"
 
 
@@ -260,7 +260,7 @@ async def test_a_payment_is_shown_to_its_owner(world: HttpWorld) -> None:
     got = await world.show()
     assert got.status == 200
     assert got.json["status"] == "refunding"
-    assert isinstance(world.ledger.asked[0], PaymentAsked)
+    assert isinstance(world.ledger.asked[0], GetPayment)
 
 
 @pytest.mark.parametrize("payment_id", ["x", "a" * 33, "A" * 32, "..", "%00", "a/b", "é", "a" * 5_000])
@@ -275,7 +275,7 @@ async def test_what_is_no_payment_id_is_not_looked_for(world: HttpWorld, payment
 
 
 async def test_no_charge_is_taken_while_mongodb_is_away(world: HttpWorld) -> None:
-    """F25: told at once, without a letter to anybody; and taken again when it is back."""
+    """F25: told at once, without a message to anybody; and taken again when it is back."""
     world.health.mark_down(Dependency.MONGODB, "connection refused by 10.1.2.3:27017")
     got = await world.post()
     assert got.status == 503
@@ -337,8 +337,8 @@ async def test_a_drain_waits_for_what_is_under_way_and_takes_no_more(world: Http
     assert (await world.get("/readyz")).status == 503
     assert (await world.show()).status == 503
     (asked,) = world.ledger.asked
-    assert isinstance(asked, ChargeAsked)
-    asked.answer.set_result(Answer(Pending(PAYMENT_ID, ORDER_ID), 3))
+    assert isinstance(asked, ChargeOrder)
+    asked.answer.set_result(ChargeReply(OutcomePending(PAYMENT_ID, ORDER_ID), 3))
     assert (await posting).status == 202
     await draining
     with pytest.raises(ConnectionError):
@@ -353,9 +353,9 @@ async def test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_
     world.ledger.holding = True
     posting = asyncio.create_task(world.post())
     await world.ledger.holds(1)
-    (letter,) = world.ledger.asked
-    assert isinstance(letter, ChargeAsked)
-    letter.write_sent = write_sent
+    (message,) = world.ledger.asked
+    assert isinstance(message, ChargeOrder)
+    message.write_sent = write_sent
     draining = asyncio.create_task(world.actor.drain())
     await asyncio.sleep(0)
     draining.cancel()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from payment.actors.http.auth import (
     COOKIE_CHARS_MAX,
     TOKEN_CHARS_MAX,
-    Identity,
+    AuthenticatedUser,
     NotAuthenticated,
     PlatformJws,
     SignatureWrong,
@@ -29,7 +29,7 @@ KEYS = (KEY,)
 NOW = datetime(2026, 11, 22, 22, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
 CLAIMS = {"id": "u1", "email": "a@b.c", "iat": NOW_S}
-ME = Identity("u1")
+ME = AuthenticatedUser("u1")
 
 
 def part(data: bytes) -> str:
@@ -46,7 +46,7 @@ def token(**changes: Any) -> str:
     return signed(json.dumps(CLAIMS | changes).encode())
 
 
-def bearer(text: str, key: str = KEY) -> Identity:
+def bearer(text: str, key: str = KEY) -> AuthenticatedUser:
     return authenticate(f"Bearer {text}", None, (key,), NOW)
 
 
@@ -54,7 +54,7 @@ def session(content: Any) -> bytes:
     return base64.b64encode(json.dumps(content).encode())
 
 
-def cookie(header: str) -> Identity:
+def cookie(header: str) -> AuthenticatedUser:
     return authenticate(None, header, KEYS, NOW)
 
 
@@ -78,7 +78,7 @@ def test_a_token_that_was_good_is_judged_again_by_its_times_and_key() -> None:
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_a_bearer_token_shows_who_asks(scheme: str) -> None:
-    """The scheme's letters may be of any case."""
+    """The scheme's messages may be of any case."""
     assert authenticate(scheme + token(), None, KEYS, NOW) == ME
 
 

@@ -9,14 +9,14 @@ from payment.actors.http.connection_limit import (
     RESERVED_DESCRIPTORS,
     SPARED_S,
     IdleConnections,
-    room_within,
+    connection_limit_within,
 )
 
 
 @pytest.mark.parametrize("descriptors", [64, 256, 512, 1_024, 2_560, 4_096, 10_240, 32_768, 65_536, 2**30])
 def test_what_stripe_and_the_store_need_is_left(descriptors: int) -> None:
     """F51: their reserve, or half of all where there are few."""
-    room = room_within(descriptors)
+    room = connection_limit_within(descriptors)
     left = descriptors - room.connections - room.accepted
     assert left >= min(RESERVED_DESCRIPTORS, descriptors // 2)
     assert http_room.CONNECTIONS_LEAST <= room.connections <= CONNECTIONS_MAX
@@ -25,7 +25,7 @@ def test_what_stripe_and_the_store_need_is_left(descriptors: int) -> None:
 
 def test_as_many_as_are_wanted_fit_into_the_limit_that_is_asked_for() -> None:
     """What `payment.process.file_limit` raises it to."""
-    assert room_within(32_768) == http_room.Room(CONNECTIONS_MAX, 8_073)
+    assert connection_limit_within(32_768) == http_room.ConnectionLimit(CONNECTIONS_MAX, 8_073)
 
 
 class Socket:

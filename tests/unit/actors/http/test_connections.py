@@ -82,7 +82,7 @@ async def test_chunks_that_break_while_they_are_read_are_400(world: HttpWorld) -
 
 
 async def test_a_client_that_hangs_up_in_its_body_does_no_harm(world: HttpWorld) -> None:
-    """No 500, no dead actor, no letter."""
+    """No 500, no dead actor, no message."""
     idle = world.clock.sleepers
     _, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
     writer.write(raw_post(b"Content-Length: 50\r\n", b"{"))

@@ -14,7 +14,7 @@ from payment.actors.http import body as http_body
 from payment.actors.http import connections as http_wire
 from payment.actors.http.connection_limit import SPARED_S
 from payment.actors.http.connections import HEAD_BYTES_MAX, UNREAD_S, Connection
-from payment.actors.http.request_queue import Caller
+from payment.actors.http.request_queue import RequestConnection
 from payment.core.replies import Unavailability, Unavailable
 from tests.unit.actors.http.http_world import FORM, REAL_S, HttpWorld, Wire, http_world, raw_post, read_answer
 from tests.unit.actors.http.test_raw_bytes import MALFORMED
@@ -80,7 +80,7 @@ async def test_a_client_that_was_not_identified_waits_with_other_cheap_requests(
     connection, wire = await _connected(world)
     take = connection._listener.line.take
 
-    def noted(caller: Caller, data: bytes, came_at: float | None = None) -> bool:
+    def noted(caller: RequestConnection, data: bytes, came_at: float | None = None) -> bool:
         taken.append(data)
         return take(caller, data, came_at)
 

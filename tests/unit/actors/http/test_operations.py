@@ -86,7 +86,7 @@ async def test_readiness_has_its_statuses_for_all(guarded: HttpWorld, headers: d
     guarded.health.mark_down(Dependency.MONGODB, "connection refused to mongo-7.internal")
     got = await guarded.get("/readyz", headers)
     assert (got.status, got.json["status"], got.json["phase"]) == (503, "unavailable", "ready")
-    assert {name: seen["up"] for name, seen in got.json["dependencies"].items()} == {
+    assert {name: context["up"] for name, context in got.json["dependencies"].items()} == {
         "http": True,
         "mongodb": False,
         "nats": True,

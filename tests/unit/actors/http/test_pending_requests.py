@@ -19,11 +19,11 @@ from payment.actors.http.pending_requests import (
     OVERDUE_EVERY_S,
     ROOM_LEFT_REQUESTS,
     WAITING_REQUESTS,
-    WaitingRoom,
+    PendingRequests,
 )
 from payment.actors.http.request_queue import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
-from payment.actors.messages import Answer, ChargeAsked, PaymentAnswer, PaymentAsked
+from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment, PaymentReply
 from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested, Instrument, InstrumentKind
@@ -56,8 +56,8 @@ async def test_requests_that_wait_do_not_hold_up_others(world: HttpWorld) -> Non
     await world.ledger.holds(20)
     assert (await world.get("/healthz")).status == 200
     for asked in world.ledger.asked:
-        assert isinstance(asked, ChargeAsked)
-        asked.answer.set_result(Answer(PAID))
+        assert isinstance(asked, ChargeOrder)
+        asked.answer.set_result(ChargeReply(PAID))
     assert {(await each).status for each in waiting} == {201}
 
 
@@ -97,8 +97,8 @@ async def test_a_drain_shortens_the_wait_for_a_look(world: HttpWorld) -> None:
     draining = asyncio.create_task(world.actor.drain())
     await world.until(lambda: world.actor._draining)
     assert asked.deadline == world.clock.monotonic() + DRAIN_ANSWER_S
-    assert isinstance(asked, PaymentAsked)
-    asked.answer.set_result(PaymentAnswer(view(PaymentStatus.REQUIRES_ACTION, None)))
+    assert isinstance(asked, GetPayment)
+    asked.answer.set_result(PaymentReply(view(PaymentStatus.REQUIRES_ACTION, None)))
     assert (await showing).status == 200
     await draining
 
@@ -109,17 +109,17 @@ async def test_a_ledger_that_dies_answers_its_callers(world: HttpWorld, write_se
     world.ledger.holding = True
     posting = asyncio.create_task(world.post())
     await world.ledger.holds(1)
-    (letter,) = world.ledger.asked
-    assert isinstance(letter, ChargeAsked)
-    letter.write_sent = write_sent
-    letter.answer.set_exception(ActorCrashed("mongo"))
+    (message,) = world.ledger.asked
+    assert isinstance(message, ChargeOrder)
+    message.write_sent = write_sent
+    message.answer.set_exception(ActorCrashed("mongo"))
     got = await posting
     assert got.status == 503
     assert words in got.message
 
 
 async def test_a_client_that_goes_away_ends_nothing(world: HttpWorld) -> None:
-    """The letter stays as it was: its outcome is kept by the document, for the same request to find."""
+    """The message stays as it was: its outcome is kept by the document, for the same request to find."""
     world.ledger.holding = True
     _, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
     body = msgspec.json.encode(FORM)
@@ -127,10 +127,10 @@ async def test_a_client_that_goes_away_ends_nothing(world: HttpWorld) -> None:
     await world.ledger.holds(1)
     writer.transport.abort()
     assert (await world.get("/healthz")).status == 200
-    (letter,) = world.ledger.asked
-    assert isinstance(letter, ChargeAsked)
-    assert not letter.answer.done()
-    letter.answer.set_result(Answer(PAID))
+    (message,) = world.ledger.asked
+    assert isinstance(message, ChargeOrder)
+    assert not message.answer.done()
+    message.answer.set_result(ChargeReply(PAID))
     assert (await world.get("/healthz")).status == 200
     assert not world.running.done()
 
@@ -151,17 +151,17 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
 
 
 async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
-    """F39: memory is bounded whatever the ledger does with its letters."""
-    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
+    """F39: memory is bounded whatever the ledger does with its messages."""
+    room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
-    letters = [_letter(loop) for _ in range(WAITING_REQUESTS)]
+    messages = [_message(loop) for _ in range(WAITING_REQUESTS)]
     waiting = []
-    for start in range(0, len(letters), 50):
-        waiting += [asyncio.create_task(room.charge(letter, 1e9)) for letter in letters[start : start + 50]]
-        await world.ledger.holds(min(start + 50, len(letters)))
+    for start in range(0, len(messages), 50):
+        waiting += [asyncio.create_task(room.charge(message, 1e9)) for message in messages[start : start + 50]]
+        await world.ledger.holds(min(start + 50, len(messages)))
     assert len(room) == WAITING_REQUESTS
-    assert await room.charge(_letter(loop), 1e9) == Answer(Unavailable(Unavailability.BUSY))
+    assert await room.charge(_message(loop), 1e9) == ChargeReply(Unavailable(Unavailability.BUSY))
     room.dismiss(Unavailability.STOPPING)
     await room.emptied()
     assert {(await each).reply for each in waiting} == {Unavailable(Unavailability.WRITE_UNKNOWN)}
@@ -170,7 +170,7 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
     estimate = QueueEstimate(25.0, 25.0)
-    room = WaitingRoom(world.mailbox, estimate, world.clock)
+    room = PendingRequests(world.mailbox, estimate, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
     before_held_up = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
     estimate.entered = before_held_up
@@ -179,12 +179,12 @@ async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: Htt
     assert room.room_before_stripe() == empty - estimate.queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
-    waiting = [asyncio.create_task(room.charge(_letter(loop), 1e9)) for _ in range(40)]
+    waiting = [asyncio.create_task(room.charge(_message(loop), 1e9)) for _ in range(40)]
     await world.ledger.holds(40)
     assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
-    for letter in world.ledger.asked:
-        assert isinstance(letter, ChargeAsked)
-        letter.decided = True
+    for message in world.ledger.asked:
+        assert isinstance(message, ChargeOrder)
+        message.decided = True
     estimate.created = estimate.confirmed = estimate.entered
     estimate.entered += before_held_up + 1
     room.behind_s()
@@ -193,9 +193,9 @@ async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: Htt
     await asyncio.gather(*waiting)
 
 
-def _letter(loop: asyncio.AbstractEventLoop) -> ChargeAsked:
+def _message(loop: asyncio.AbstractEventLoop) -> ChargeOrder:
     command = ChargeRequested("o", "u", Instrument(InstrumentKind.TOKEN, "tok_a"))
-    return ChargeAsked(command, 1e9, 0.0, "r", loop.create_future())
+    return ChargeOrder(command, 1e9, 0.0, "r", loop.create_future())
 
 
 BODY = msgspec.json.encode(FORM)
@@ -286,7 +286,7 @@ async def test_a_crowd_waits_unread_and_is_charged_in_order(world: HttpWorld) ->
     assert (await first).status == 201
     await world.ledger.holds(1 + NO_CROWD_REQUESTS + 3)
     left_s = [
-        letter.deadline - world.clock.monotonic() for letter in world.ledger.asked if isinstance(letter, ChargeAsked)
+        message.deadline - world.clock.monotonic() for message in world.ledger.asked if isinstance(message, ChargeOrder)
     ]
     assert [round(CHARGE_WAIT_S - each, 3) for each in left_s[-2:]] == [0.1, 0.1]
     _answer_held(world, NO_CROWD_REQUESTS + 3)
@@ -314,7 +314,7 @@ async def test_who_has_a_connection_passes_nobody_who_waits_for_one(world: HttpW
     _answer_held(world, 1)
     await first
     await world.ledger.holds(4)
-    asked = [letter.request_id for letter in world.ledger.asked if isinstance(letter, ChargeAsked)]
+    asked = [message.request_id for message in world.ledger.asked if isinstance(message, ChargeOrder)]
     assert asked[1:] == ["comes-in", "has-spoken-before", "was-silent"]
     for connection, _ in crowd.values():
         connection.connection_lost(None)
@@ -351,19 +351,19 @@ async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: Ht
 
 async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
     """What waits for Stripe was decided, and an answer is one too."""
-    room = WaitingRoom(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
+    room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True
-    letters = [_letter(asyncio.get_running_loop()) for _ in range(3)]
+    messages = [_message(asyncio.get_running_loop()) for _ in range(3)]
     assert room.behind_s() == 0.0
     waiting = []
-    for letter in letters:
-        waiting.append(asyncio.create_task(room.charge(letter, 1e9)))
+    for message in messages:
+        waiting.append(asyncio.create_task(room.charge(message, 1e9)))
         await asyncio.sleep(0)
         await world.clock.advance(1.0)
     assert room.behind_s() == 3.0
-    letters[0].decided = True
+    messages[0].decided = True
     assert room.behind_s() == 2.0
-    letters[1].answer.set_result(Answer(PAID))
+    messages[1].answer.set_result(ChargeReply(PAID))
     assert room.behind_s() == 1.0
     room.dismiss(Unavailability.STOPPING)
     assert room.behind_s() == 0.0
@@ -429,10 +429,10 @@ async def test_what_is_told_unread_is_counted(world: HttpWorld) -> None:
 
 def _answer_held(world: HttpWorld, count: int = 1) -> None:
     """The first of those that the ledger holds are paid."""
-    held = [letter for letter in world.ledger.asked if isinstance(letter, ChargeAsked) and not letter.answer.done()]
+    held = [message for message in world.ledger.asked if isinstance(message, ChargeOrder) and not message.answer.done()]
     assert len(held) >= count
-    for letter in held[:count]:
-        letter.answer.set_result(Answer(PAID))
+    for message in held[:count]:
+        message.answer.set_result(ChargeReply(PAID))
 
 
 async def _connected(world: HttpWorld) -> tuple[Connection, Wire]:

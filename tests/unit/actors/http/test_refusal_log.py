@@ -19,8 +19,8 @@ from payment.core.replies import (
     Conflict,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
-    Pending,
     Reply,
     RequiresAction,
     Unavailability,
@@ -112,7 +112,7 @@ class TestCharges:
 
     @pytest.mark.parametrize(
         ("reply", "code"),
-        [(Pending(PAYMENT_ID, ORDER_ID), "pending"), (RequiresAction(PAYMENT_ID, ORDER_ID), "requires_action")],
+        [(OutcomePending(PAYMENT_ID, ORDER_ID), "pending"), (RequiresAction(PAYMENT_ID, ORDER_ID), "requires_action")],
     )
     async def test_a_charge_that_is_pending_is_a_line_of_its_own(
         self, world: HttpWorld, reply: Reply, code: str

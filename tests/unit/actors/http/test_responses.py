@@ -29,7 +29,7 @@ from payment.actors.http.responses import (
     no_charges_now,
     payment_answer,
 )
-from payment.actors.messages import Answer, PaymentAnswer
+from payment.actors.messages import ChargeReply, PaymentReply
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
     AmountRefused,
@@ -37,10 +37,10 @@ from payment.core.replies import (
     Conflict,
     Denied,
     InstrumentRefused,
+    OutcomePending,
     Paid,
     PaymentStatus,
     PaymentView,
-    Pending,
     Reply,
     RequiresAction,
     Unavailability,
@@ -90,7 +90,7 @@ def test_a_charge_that_was_made_before_is_200_with_the_same_body() -> None:
 
 def test_an_outcome_that_is_not_known_yet_is_202_and_says_where_and_when() -> None:
     """A 202 has Location and the true Retry-After that the ledger gave."""
-    answer = charged(Pending("p1", "o1"), 17)
+    answer = charged(OutcomePending("p1", "o1"), 17)
     assert (answer.status, read(answer)) == (202, {"id": "p1", "orderId": "o1", "status": "pending"})
     assert answer.headers == (LOCATION, ("Retry-After", "17"))
 
@@ -123,7 +123,7 @@ def test_without_what_the_browser_needs_it_is_pending() -> None:
 
 def test_no_other_answer_to_a_charge_shows_the_client_secret() -> None:
     """Whatever the ledger gives beside another reply."""
-    for reply in (Paid("p1", "o1", "ch_1"), Pending("p1", "o1"), CardWasDeclined("p1", None, ""), Conflict.PAID):
+    for reply in (Paid("p1", "o1", "ch_1"), OutcomePending("p1", "o1"), CardWasDeclined("p1", None, ""), Conflict.PAID):
         assert SECRET.encode() not in charged(reply, handover=SDK).body
 
 
@@ -352,8 +352,8 @@ def test_no_repr_shows_a_client_secret_or_the_banks_page() -> None:
         ),
         RedirectToUrl(BANK_URL),
         REDIRECT,
-        Answer(RequiresAction("p1", "o1"), 1, REDIRECT),
-        PaymentAnswer(view, REDIRECT),
+        ChargeReply(RequiresAction("p1", "o1"), 1, REDIRECT),
+        PaymentReply(view, REDIRECT),
     )
     for value in values:
         assert "5150" not in repr(value)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from payment.actors.http.turns import MOST_IN_A_TURN, PAUSE_LEAST_S, REQUESTS_IN_A_TURN, Turns
-from payment.actors.messages import ChargeAsked
+from payment.actors.messages import ChargeOrder
 from tests.unit.actors.http.http_world import FORM, Wire, http_world, raw_post
 
 PIPELINED = 40
@@ -217,7 +217,7 @@ async def test_few_requests_are_read_ahead_of_one_that_waits() -> None:
         assert len(connection._messages) <= 32
         assert not wire.reading
         (asked,) = world.ledger.asked
-        assert isinstance(asked, ChargeAsked)
+        assert isinstance(asked, ChargeOrder)
         asked.answer.set_result(world.ledger.answer)
         await world.until(lambda: wire.reading and wire.written.count(b"HTTP/1.1 ") == 301)
         connection.connection_lost(None)

@@ -7,22 +7,22 @@ from datetime import timedelta
 from typing import Any
 
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import Identity
+from payment.actors.ledger.commit_results import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
-from payment.actors.ledger.in_flight import Hands
-from payment.actors.ledger.telemetry import Report
+from payment.actors.ledger.in_flight import InFlightEffects
+from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.actors.messages import (
-    Answer,
-    ChargeAsked,
-    EffectEnded,
-    EventArrived,
+    ChargeOrder,
+    ChargeReply,
+    EffectCompleted,
+    EventReceived,
+    GetPayment,
     Handling,
-    LedgerLetter,
-    NatsLetter,
-    PaymentAnswer,
-    PaymentAsked,
-    PoisonArrived,
-    StripeLetter,
+    InvalidEventReceived,
+    LedgerMessage,
+    NatsMessage,
+    PaymentReply,
+    StripeMessage,
 )
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
@@ -37,13 +37,13 @@ from payment.core.messages import (
     Failure,
     Instrument,
     InstrumentKind,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
-    LookReason,
     Message,
     OrderCancelled,
     OrderCreated,
+    RetrieveReason,
 )
 from payment.core.order import Order
 from payment.core.replies import Unavailable
@@ -69,15 +69,15 @@ class Ledger:
         client_id: str = "web-1",
         *,
         stripe_room: int = 100,
-        hands: type[Hands] = Hands,
+        in_flight: type[InFlightEffects] = InFlightEffects,
         declines_limit: int = 0,
     ) -> None:
         self.store, self.clock, self.client_id = store, clock, client_id
-        self.mailbox: Mailbox[LedgerLetter] = Mailbox("mongo", 10_000)
-        self.stripe: Mailbox[StripeLetter] = Mailbox("stripe", stripe_room)
-        self.nats: Mailbox[NatsLetter] = Mailbox("nats", 100)
+        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", 10_000)
+        self.stripe: Mailbox[StripeMessage] = Mailbox("stripe", stripe_room)
+        self.nats: Mailbox[NatsMessage] = Mailbox("nats", 100)
         self.estimate = QueueEstimate()
-        self._hands = hands
+        self._in_flight = in_flight
         self.health = Health(clock)
         self.metrics = Metrics()
         self.declines = DeclineLimit(declines_limit, DECLINES_WINDOW_S, clock)
@@ -98,11 +98,11 @@ class Ledger:
 
     async def start(self) -> "Ledger":
         self.lives += 1
-        self.hands = self._hands(self.process, self.stripe, self.nats, self.estimate)
-        identity = Identity(self.process, self.client_id, "2026-01-01", "payment-service")
-        report = Report(self.health, self.metrics, self.clock)
+        self.in_flight = self._in_flight(self.process, self.stripe, self.nats, self.estimate)
+        identity = ProcessIdentity(self.process, self.client_id, "2026-01-01", "payment-service")
+        telemetry = LedgerTelemetry(self.health, self.metrics, self.clock)
         self.actor = MongoActor(
-            self.mailbox, self.store, self.hands, identity, report, self.clock, FakeIds(), self.declines
+            self.mailbox, self.store, self.in_flight, identity, telemetry, self.clock, FakeIds(), self.declines
         )
         await self.actor.setup()
         self._running = asyncio.create_task(self.actor.run())
@@ -133,10 +133,10 @@ class Ledger:
 
     # ----------------------------------------------------------------------------------------------------- what goes in
 
-    async def tell(self, *letters: LedgerLetter) -> None:
-        """Put letters into the mailbox, and let the ledger do all it can at this instant."""
-        for letter in letters:
-            assert self.mailbox.offer(letter)
+    async def tell(self, *messages: LedgerMessage) -> None:
+        """Put messages into the mailbox, and let the ledger do all it can at this instant."""
+        for message in messages:
+            assert self.mailbox.offer(message)
         await self.clock.settle()
 
     def asked(
@@ -146,36 +146,36 @@ class Ledger:
         user: str = USER,
         wait_s: float = 20.0,
         authentication: Authentication = CANT,
-    ) -> ChargeAsked:
+    ) -> ChargeOrder:
         self._asked += 1
         instrument = Instrument(InstrumentKind.TOKEN, token)
         request = ChargeRequested(order_id, user, instrument, authentication)
         now = self.clock.monotonic()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return ChargeAsked(request, now + wait_s, now, f"req-{self._asked}", answer)
+        answer: asyncio.Future[ChargeReply] = asyncio.get_running_loop().create_future()
+        return ChargeOrder(request, now + wait_s, now, f"req-{self._asked}", answer)
 
-    async def ask(self, order_id: str = "o1", token: str = "tok_1", **kwargs: Any) -> ChargeAsked:
-        letter = self.asked(order_id, token, **kwargs)
-        await self.tell(letter)
-        return letter
+    async def ask(self, order_id: str = "o1", token: str = "tok_1", **kwargs: Any) -> ChargeOrder:
+        message = self.asked(order_id, token, **kwargs)
+        await self.tell(message)
+        return message
 
-    def view(self, payment_id: str | None = None, *, order_id: str | None = None, user: str = USER) -> PaymentAsked:
-        answer: asyncio.Future[PaymentAnswer | Unavailable | None] = asyncio.get_running_loop().create_future()
-        return PaymentAsked(user, self.clock.monotonic() + 5.0, answer, payment_id, order_id)
+    def view(self, payment_id: str | None = None, *, order_id: str | None = None, user: str = USER) -> GetPayment:
+        answer: asyncio.Future[PaymentReply | Unavailable | None] = asyncio.get_running_loop().create_future()
+        return GetPayment(user, self.clock.monotonic() + 5.0, answer, payment_id, order_id)
 
     def arrived(
         self, message: OrderCreated | OrderCancelled, identity: str = "", *, redelivered: int = 0
-    ) -> EventArrived:
+    ) -> EventReceived:
         subject = "order:created" if isinstance(message, OrderCreated) else "order:cancelled"
         name = identity or f"{subject} {message.order_id}"
 
         def settled(handling: Handling) -> None:
             self.settled.append((name, handling))
 
-        return EventArrived(message, subject, name, b"{}", redelivered, settled)
+        return EventReceived(message, subject, name, b"{}", redelivered, settled)
 
-    def poison(self, identity: str = "bad:1", data: bytes = b"\xff") -> PoisonArrived:
-        return PoisonArrived(
+    def poison(self, identity: str = "bad:1", data: bytes = b"\xff") -> InvalidEventReceived:
+        return InvalidEventReceived(
             "order:created", identity, data, "not JSON", lambda handling: self.settled.append((identity, handling))
         )
 
@@ -193,7 +193,7 @@ class Ledger:
     async def ended(
         self, effect: Any, message: Message, call_ms: float = 0.0, handover: Handover | None = None
     ) -> None:
-        await self.tell(EffectEnded(effect.id, message, call_ms, handover))
+        await self.tell(EffectCompleted(effect.id, message, call_ms, handover))
 
     # ---------------------------------------------------------------------------------------------------- what came out
 
@@ -239,12 +239,12 @@ def seen(
     order_id: str = "o1",
     status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD,
     charge_id: str | None = None,
-    reason: LookReason = LookReason.LOOK,
-) -> IntentSeen:
+    reason: RetrieveReason = RetrieveReason.LOOK,
+) -> IntentRetrieved:
     """An intent as a look shows it; with a charge it has succeeded."""
     if charge_id is not None:
-        return IntentSeen(order_id, 1, f"pi_{order_id}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge_id))
-    return IntentSeen(order_id, 1, f"pi_{order_id}", reason, status)
+        return IntentRetrieved(order_id, 1, f"pi_{order_id}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge_id))
+    return IntentRetrieved(order_id, 1, f"pi_{order_id}", reason, status)
 
 
 def _emptied(mailbox: Mailbox[Any]) -> list[Any]:
@@ -254,14 +254,14 @@ def _emptied(mailbox: Mailbox[Any]) -> list[Any]:
     return taken
 
 
-def reply(letter: ChargeAsked) -> Any:
+def reply(message: ChargeOrder) -> Any:
     """What a request was told."""
-    assert letter.answer.done(), "the request still waits"
-    return letter.answer.result().reply
+    assert message.answer.done(), "the request still waits"
+    return message.answer.result().reply
 
 
-def waits(*letters: ChargeAsked) -> bool:
-    return not any(letter.answer.done() for letter in letters)
+def waits(*messages: ChargeOrder) -> bool:
+    return not any(message.answer.done() for message in messages)
 
 
 class World:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from payment.actors.messages import AccountSeen, AccountVerdict
+from payment.actors.messages import AccountCheck, AccountRead
 from payment.core.account import BoundAccount, StripeAccount
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.store import FakeStore
@@ -20,9 +20,9 @@ class World:
         self.store, self.clock = FakeStore(), FakeClock()
         self.ledger = Ledger(self.store, self.clock)
 
-    async def asked(self, account: StripeAccount) -> "asyncio.Future[AccountVerdict]":
-        answer: asyncio.Future[AccountVerdict] = asyncio.get_running_loop().create_future()
-        await self.ledger.tell(AccountSeen(account, answer))
+    async def asked(self, account: StripeAccount) -> "asyncio.Future[AccountCheck]":
+        answer: asyncio.Future[AccountCheck] = asyncio.get_running_loop().create_future()
+        await self.ledger.tell(AccountRead(account, answer))
         return answer
 
 
@@ -35,7 +35,7 @@ async def world() -> World:
 
 async def test_the_first_account_is_kept_and_every_other_one_is_refused(world: World) -> None:
     """F48: by which process, since when."""
-    assert (await world.asked(MINE)).result() == AccountVerdict(True)
+    assert (await world.asked(MINE)).result() == AccountCheck(True)
     assert world.store.database.account == BoundAccount(MINE, world.clock.now(), "web-1")
     verdict = (await world.asked(THEIRS)).result()
     assert (verdict.same, "acct_1" in verdict.text, "acct_2" in verdict.text) == (False, True, True)
@@ -93,4 +93,4 @@ async def test_a_ledger_that_ends_answers_what_waits(world: World) -> None:
     answers = [await world.asked(MINE) for _ in range(2)]
     answers[1].cancel()
     await world.ledger.end()
-    assert answers[0].result() == AccountVerdict(None)
+    assert answers[0].result() == AccountCheck(None)

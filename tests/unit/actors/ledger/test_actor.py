@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from payment.actors.ledger.actor import STORE_AWAY_WAIT_S, TICK_S
-from payment.actors.messages import EffectEnded, Handling
+from payment.actors.messages import EffectCompleted, Handling
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import OrderCancelled
 from payment.core.order import Attempt, AttemptState, Order
@@ -30,8 +30,8 @@ def _pays_with(attempt: Attempt, token: str) -> bool:
     return attempt.instrument is not None and attempt.instrument.value == token
 
 
-def reason(letter: object) -> Unavailability:
-    answer = reply(letter)  # type: ignore[arg-type]
+def reason(message: object) -> Unavailability:
+    answer = reply(message)  # type: ignore[arg-type]
     assert isinstance(answer, Unavailable), answer
     return answer.reason
 
@@ -41,9 +41,9 @@ class TestAway:
         """F25: at the start, too: 503 at once, events come again, and all is well when it is there."""
         house.store.away = "not there yet"
         ledger = await house.ledger()
-        letter, view = ledger.asked(), ledger.view(payment_of("o1"))
-        await ledger.tell(letter, view, ledger.arrived(ledger.created()), ledger.poison())
-        assert reason(letter) is Unavailability.STORE_AWAY
+        message, view = ledger.asked(), ledger.view(payment_of("o1"))
+        await ledger.tell(message, view, ledger.arrived(ledger.created()), ledger.poison())
+        assert reason(message) is Unavailability.STORE_AWAY
         assert view.answer.result() == Unavailable(Unavailability.STORE_AWAY)
         assert [handling for _, handling in ledger.settled] == [Handling.NOT_NOW, Handling.NOT_NOW]
         assert not ledger.up
@@ -82,9 +82,9 @@ class TestAway:
         await ledger.order("o1", "o2")
         ledger.actor.desk.forget("o2")
         house.store.away = "gone"
-        letters = [ledger.asked("o1"), ledger.asked("o2")]
-        await ledger.tell(*letters)
-        assert [reason(letter) for letter in letters] == [Unavailability.STORE_AWAY] * 2
+        messages = [ledger.asked("o1"), ledger.asked("o2")]
+        await ledger.tell(*messages)
+        assert [reason(message) for message in messages] == [Unavailability.STORE_AWAY] * 2
         house.store.away = None
         await house.clock.advance(2)
         assert (ledger.crashed, ledger.to_stripe(), ledger.doc("o1").payment) == (False, [], None)
@@ -99,7 +99,7 @@ class TestAway:
         charge = ledger.one_to_stripe()
         ledger.actor.desk.forget("o1")
         house.store.away = "gone"
-        outcome = EffectEnded(charge.id, charged("o1", "ch_1"))
+        outcome = EffectCompleted(charge.id, charged("o1", "ch_1"))
         await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
         assert ledger.settled == [("cancel", Handling.NOT_NOW)]
         house.store.away = None
@@ -115,19 +115,19 @@ class TestAway:
     async def test_outcomes_are_kept_until_it_is_back(self, house: World, ledger: Ledger) -> None:
         """F25: what actors bring waits, in order; the request hears that its outcome is unknown, then it is paid."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.away = "gone"
         await ledger.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(21)
-        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert reason(message) is Unavailability.WRITE_UNKNOWN
         house.store.away = None
         await house.clock.advance(2)
         assert ledger.doc().attempts[0].state is AttemptState.PAID
         assert len(ledger.to_nats()) == 1
 
     async def test_a_long_outage_is_no_hang_and_piles_nothing_up(self, house: World, ledger: Ledger) -> None:
-        """F25, F39: an hour away: not stuck, one letter a lane, and the work goes on where it was."""
+        """F25, F39: an hour away: not stuck, one message a lane, and the work goes on where it was."""
         await ledger.order("o1", "o2")
         await ledger.ask("o1")
         ledger.to_stripe()
@@ -135,7 +135,7 @@ class TestAway:
         await ledger.ask("o2")
         await house.clock.advance(3_600)
         assert ledger.actor.stuck_for_s() <= 0
-        assert len(ledger.actor._lanes.waiting()) <= 2
+        assert len(ledger.actor._order_queues.waiting()) <= 2
         house.store.away = None
         await house.clock.advance(3)
         assert ledger.actor.stuck_for_s() <= 0
@@ -221,10 +221,10 @@ class TestUnknown:
         """F26: read again, it is this very write: one attempt, one charge, and the health is back at once."""
         await ledger.order()
         house.store.lose_answers = 1
-        letter = await ledger.ask()
+        message = await ledger.ask()
         await house.clock.settle()
         charge = ledger.one_to_stripe()
-        assert (charge.send, len(ledger.doc().attempts), waits(letter), ledger.up) == (1, 1, True, True)
+        assert (charge.send, len(ledger.doc().attempts), waits(message), ledger.up) == (1, 1, True, True)
 
     async def test_an_event_whose_answer_is_lost_counts_as_applied(self, house: World, ledger: Ledger) -> None:
         """F26: acknowledged as what it was."""
@@ -236,11 +236,11 @@ class TestUnknown:
     async def test_an_outcome_whose_answer_is_lost_is_told_and_counted(self, house: World, ledger: Ledger) -> None:
         """F26: 201, one event, one line and one count for the charge, as for any other."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.lose_answers = 1
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(message) == Paid(payment_of("o1"), "o1", "ch_1")
         assert len(ledger.to_nats()) == 1
         assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
 
@@ -288,10 +288,10 @@ class TestUnknown:
             landed.extend(house.store.land())
 
         house.store.before_write = land
-        letter = await ledger.ask()
+        message = await ledger.ask()
         assert landed == [True]
         assert ledger.one_to_stripe().send == 1
-        assert (ledger.doc().rev, len(ledger.doc().attempts), waits(letter)) == (2, 1, True)
+        assert (ledger.doc().rev, len(ledger.doc().attempts), waits(message)) == (2, 1, True)
 
     async def test_a_write_that_lands_after_its_repetition_is_refused(self, house: World, ledger: Ledger) -> None:
         """F26: the revision fences our own ghost."""
@@ -321,9 +321,9 @@ class TestUnknown:
         """F26, F32: the write was on its way."""
         await ledger.order()
         house.store.stall("answer")
-        letter = await ledger.ask()
+        message = await ledger.ask()
         await ledger.end()
-        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert reason(message) is Unavailability.WRITE_UNKNOWN
         house.store.go_on()
         await ledger.start()
         await house.clock.advance(2)
@@ -333,10 +333,10 @@ class TestUnknown:
         """F43: reads pass and no write is confirmed: tried about once a second; nothing is released."""
         await ledger.order()
         house.store.writes_away = "no majority"
-        letter = await ledger.ask()
+        message = await ledger.ask()
         await house.clock.advance(10)
         assert house.store.calls["commit"] < 50
-        assert (ledger.to_stripe(), reason(letter)) == ([], Unavailability.WRITE_UNKNOWN)
+        assert (ledger.to_stripe(), reason(message)) == ([], Unavailability.WRITE_UNKNOWN)
         house.store.writes_away = None
         await house.clock.advance(3)
         assert ledger.to_stripe() == [], "its caller has been answered: it starts nothing any more"
@@ -348,14 +348,14 @@ class TestUnknown:
     ) -> None:
         """F52: its outcome can't be written. A store that is back soon lets it have that; it is not kept for 20 s."""
         await ledger.order()
-        letter = await ledger.ask(wait_s=20)
+        message = await ledger.ask(wait_s=20)
         charge = ledger.one_to_stripe()
         house.store.away = "gone"
         await ledger.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(STORE_AWAY_WAIT_S - 2 * TICK_S)
-        assert waits(letter)
+        assert waits(message)
         await house.clock.advance(4 * TICK_S)
-        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert reason(message) is Unavailability.WRITE_UNKNOWN
         house.store.away = None
         await house.clock.advance(2)
         assert ledger.doc().attempts[0].state is AttemptState.PAID
@@ -366,8 +366,8 @@ class TestRefused:
         """F52: the request does not wait for its deadline; its event comes again; readiness has the store's words."""
         await ledger.order("o1", "o2")
         house.store.refuses = "not authorized (Unauthorized, 13)"
-        letter = await ledger.ask("o1")
-        assert reason(letter) is Unavailability.STORE_AWAY
+        message = await ledger.ask("o1")
+        assert reason(message) is Unavailability.STORE_AWAY
         assert not ledger.up
         assert ledger.health.view().dependencies["mongodb"].why == "not authorized (Unauthorized, 13)"
         await ledger.tell(ledger.arrived(OrderCancelled("o2", 1), "cancel"))
@@ -385,26 +385,26 @@ class TestRefused:
         await ledger.order()
         house.store.hold_writes = 1
         house.store.stall("answer")
-        letter = ledger.asked()
-        await ledger.tell(letter)
+        message = ledger.asked()
+        await ledger.tell(message)
         house.store.refused_ids = {"o1"}
         house.store.go_on()
         await house.clock.advance(3.0)
-        assert waits(letter), "nobody may say that nothing was charged"
+        assert waits(message), "nobody may say that nothing was charged"
         assert house.store.land() == [True]
         await house.clock.advance(6.0)
-        assert (ledger.one_to_stripe().send, waits(letter)) == (1, True)
+        assert (ledger.one_to_stripe().send, waits(message)) == (1, True)
 
     async def test_what_actors_brought_is_kept_while_writes_are_refused(self, house: World, ledger: Ledger) -> None:
         """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         house.store.refuses = "disk full"
         await ledger.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(10)
         commits = house.store.calls["commit"]
-        assert (reason(letter), commits < 30) == (Unavailability.WRITE_UNKNOWN, True)
+        assert (reason(message), commits < 30) == (Unavailability.WRITE_UNKNOWN, True)
         house.store.refuses = None
         await house.clock.advance(6)
         assert reply(await ledger.ask()) == Paid(payment_of("o1"), "o1", "ch_1", replayed=True)
@@ -475,7 +475,7 @@ class TestOneDocument:
         assert ledger.up
         assert waits(*bad)
         await house.clock.advance(11)
-        assert {reason(letter) for letter in bad} == {Unavailability.WRITE_UNKNOWN}
+        assert {reason(message) for message in bad} == {Unavailability.WRITE_UNKNOWN}
         shown = ledger.health.view().dependencies["mongodb"]
         assert shown.since == since, "what fails for some documents is no outage, not for a moment"
         house.store.unknown_ids = set()
@@ -494,7 +494,7 @@ class TestOneDocument:
 
     async def test_the_culprit_among_several_letters_is_found(self, house: World, ledger: Ledger) -> None:
         """F41: a request whose token the store refuses is told; the event and the request beside it go through."""
-        house.store.unwritable = lambda order: any(_pays_with(attempt, "tok_bad") for attempt in order.attempts)
+        house.store.rejected_document = lambda order: any(_pays_with(attempt, "tok_bad") for attempt in order.attempts)
         bad, good = ledger.asked(token="tok_bad"), ledger.asked(token="tok_2")
         await ledger.tell(ledger.arrived(ledger.created(), "created"), bad, good)
         assert ledger.settled == [("created", Handling.APPLIED)]
@@ -507,20 +507,20 @@ class TestOneDocument:
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        house.store.unwritable = lambda order: order.kept is not None
+        house.store.rejected_document = lambda order: order.kept is not None
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert len(ledger.hands) == 0
-        house.store.unwritable = lambda _: False
+        assert len(ledger.in_flight) == 0
+        house.store.rejected_document = lambda _: False
         await house.clock.advance(62)
         assert ledger.to_stripe() != []
 
     async def test_a_cancel_in_the_fold_of_a_refused_request_is_kept(self, house: World, ledger: Ledger) -> None:
-        """F41: nothing of what came with a bad letter is lost."""
+        """F41: nothing of what came with a bad message is lost."""
         await ledger.order()
-        house.store.unwritable = lambda order: bool(order.attempts)
-        letter = ledger.asked()
-        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"), ledger.asked(token="tok_2"))
-        assert reason(letter) is Unavailability.CRASHED
+        house.store.rejected_document = lambda order: bool(order.attempts)
+        message = ledger.asked()
+        await ledger.tell(message, ledger.arrived(OrderCancelled("o1", 1), "cancel"), ledger.asked(token="tok_2"))
+        assert reason(message) is Unavailability.CRASHED
         assert ledger.settled == [("cancel", Handling.APPLIED)]
         assert reply(await ledger.ask()) is Conflict.CANCELLED
 
@@ -529,17 +529,17 @@ class TestOneDocument:
     ) -> None:
         """F41: two are several: the good one is not taken for the culprit, nor dropped beside it."""
         await ledger.order()
-        house.store.unwritable = lambda order: bool(order.attempts)
-        letter = ledger.asked()
-        await ledger.tell(letter, ledger.arrived(OrderCancelled("o1", 1), "cancel"))
-        assert (reason(letter), ledger.settled) == (Unavailability.CRASHED, [("cancel", Handling.APPLIED)])
+        house.store.rejected_document = lambda order: bool(order.attempts)
+        message = ledger.asked()
+        await ledger.tell(message, ledger.arrived(OrderCancelled("o1", 1), "cancel"))
+        assert (reason(message), ledger.settled) == (Unavailability.CRASHED, [("cancel", Handling.APPLIED)])
 
     async def test_a_refusal_says_nothing_of_an_earlier_write_that_may_land(self, house: World, ledger: Ledger) -> None:
         """F26, F41: the repetition is refused for good, and the write before it begins a charge after all."""
         await ledger.order()
         house.store.hold_writes = 1
-        house.store.unwritable = lambda order: bool(order.attempts)
-        letter = await ledger.ask()
+        house.store.rejected_document = lambda order: bool(order.attempts)
+        message = await ledger.ask()
         await house.clock.advance(1)
-        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert reason(message) is Unavailability.WRITE_UNKNOWN
         assert house.store.land() == [True]

@@ -8,8 +8,8 @@ import pytest
 
 from payment.actors.ledger.payment_views import Views
 from payment.actors.ledger.set_aside import SetAside
-from payment.actors.ledger.telemetry import Report
-from payment.actors.messages import ChargeAsked, PaymentAnswer
+from payment.actors.ledger.telemetry import LedgerTelemetry
+from payment.actors.messages import ChargeOrder, PaymentReply
 from payment.core.effects import CancelIntent, ConfirmIntent, RetrieveIntent
 from payment.core.messages import (
     ActionRequired,
@@ -17,15 +17,15 @@ from payment.core.messages import (
     ChargeFacts,
     IntentStatus,
     IntentSucceeded,
-    LookReason,
+    RetrieveReason,
 )
 from payment.core.order import AttemptState
 from payment.core.replies import (
     CardWasDeclined,
     Conflict,
+    OutcomePending,
     Paid,
     PaymentStatus,
-    Pending,
     RequiresAction,
     Unavailability,
     Unavailable,
@@ -51,20 +51,20 @@ async def ledger(house: World) -> Ledger:
     return await house.ledger()
 
 
-async def awaiting(ledger: Ledger) -> ChargeAsked:
+async def awaiting(ledger: Ledger) -> ChargeOrder:
     """An order whose first attempt awaits its customer; its request has been answered with the secret."""
     await ledger.order()
-    letter = await ledger.ask(authentication=SDK)
+    message = await ledger.ask(authentication=SDK)
     await ledger.ended(ledger.one_to_stripe(), ACTION, handover=HANDOVER)
-    return letter
+    return message
 
 
 class TestSecret:
     """It goes to the owner alone, with the document that says that the customer is awaited, and is kept nowhere."""
 
     async def test_the_write_that_makes_it_awaiting_brings_the_secret(self, ledger: Ledger) -> None:
-        letter = await awaiting(ledger)
-        answer = letter.answer.result()
+        message = await awaiting(ledger)
+        answer = message.answer.result()
         assert (answer.reply, answer.handover) == (RequiresAction(payment_of("o1"), "o1"), HANDOVER)
         assert "secret" not in repr(answer)
         assert "secret" not in str(ledger.doc())
@@ -73,14 +73,14 @@ class TestSecret:
     async def test_a_replayed_answer_brings_none_and_is_looked_at(self, ledger: Ledger) -> None:
         """The stored answer is the past: the request waits for the look that follows at once."""
         await ledger.order()
-        letter = await ledger.ask(authentication=SDK)
+        message = await ledger.ask(authentication=SDK)
         replayed = ActionRequired("o1", 1, 1, "pi_o1", replayed=True)
         await ledger.ended(ledger.one_to_stripe(), replayed)
-        assert waits(letter)
+        assert waits(message)
         look = ledger.one_to_stripe()
         assert isinstance(look, RetrieveIntent)
         await ledger.ended(look, seen(status=REQUIRES_ACTION), handover=HANDOVER)
-        assert letter.answer.result().handover == HANDOVER
+        assert message.answer.result().handover == HANDOVER
 
     async def test_the_same_request_again_looks_and_gets_it(self, ledger: Ledger) -> None:
         """F45: who comes back from the bank hears the truth at once."""
@@ -94,11 +94,11 @@ class TestSecret:
     async def test_looks_are_two_seconds_apart(self, ledger: Ledger) -> None:
         """A client that repeats its request all the time costs Stripe one look every 2 s."""
         await awaiting(ledger)
-        letter = await ledger.ask(authentication=SDK)
+        message = await ledger.ask(authentication=SDK)
         assert ledger.to_stripe() == []
         await ledger.clock.advance(3)
         assert [type(effect) for effect in ledger.to_stripe()] == [RetrieveIntent]
-        assert waits(letter)
+        assert waits(message)
 
     async def test_a_client_that_cant_authenticate_gets_no_secret(self, ledger: Ledger) -> None:
         await awaiting(ledger)
@@ -106,13 +106,13 @@ class TestSecret:
         again = await ledger.ask()
         await ledger.ended(ledger.one_to_stripe(), seen(status=REQUIRES_ACTION), handover=HANDOVER)
         answer = again.answer.result()
-        assert (answer.reply, answer.handover) == (Pending(payment_of("o1"), "o1"), None)
+        assert (answer.reply, answer.handover) == (OutcomePending(payment_of("o1"), "o1"), None)
 
     async def test_a_client_that_cant_authenticate_is_answered_at_once(self, ledger: Ledger) -> None:
         """F45: it can bring its customer no further, and waits for no one."""
         await awaiting(ledger)
         again = await ledger.ask()
-        assert reply(again) == Pending(payment_of("o1"), "o1")
+        assert reply(again) == OutcomePending(payment_of("o1"), "o1")
 
     async def test_an_order_cancelled_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
         """F46: the look said that the customer is awaited, the document read after it that the order is dead."""
@@ -132,7 +132,7 @@ class TestSecret:
         await ledger.clock.advance(3)
         again = await ledger.ask(authentication=SDK, wait_s=4)
         await ledger.clock.advance(5)
-        assert reply(again) == Pending(payment_of("o1"), "o1")
+        assert reply(again) == OutcomePending(payment_of("o1"), "o1")
 
     async def test_the_customer_has_authenticated(self, ledger: Ledger) -> None:
         await awaiting(ledger)
@@ -146,7 +146,7 @@ class TestSecret:
         await awaiting(ledger)
         second = await ledger.ask(token="tok_2", authentication=SDK)
         cancel = ledger.one_to_stripe()
-        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=LookReason.CANCEL))
+        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=RetrieveReason.CANCEL))
         confirm = ledger.one_to_stripe()
         await ledger.ended(confirm, ActionRequired("o1", 2, 2, "pi_2", replayed=True))
         look = ledger.one_to_stripe()
@@ -165,7 +165,7 @@ class TestViews:
         await ledger.ended(ledger.one_to_stripe(), seen(status=REQUIRES_ACTION), handover=HANDOVER)
         for view in (by_payment, by_order):
             answer = view.answer.result()
-            assert isinstance(answer, PaymentAnswer)
+            assert isinstance(answer, PaymentReply)
             assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, HANDOVER)
 
     async def test_another_user_makes_no_look(self, ledger: Ledger) -> None:
@@ -174,7 +174,7 @@ class TestViews:
         view = ledger.view(payment_of("o1"), user="user-2")
         await ledger.tell(view)
         answer = view.answer.result()
-        assert isinstance(answer, PaymentAnswer)
+        assert isinstance(answer, PaymentReply)
         assert answer.handover is None
         assert ledger.to_stripe() == []
 
@@ -186,7 +186,7 @@ class TestViews:
         assert not view.answer.done()
         await ledger.clock.advance(6)
         answer = view.answer.result()
-        assert isinstance(answer, PaymentAnswer)
+        assert isinstance(answer, PaymentReply)
         assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, None)
 
     async def test_an_order_that_expired_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
@@ -194,7 +194,7 @@ class TestViews:
         await awaiting(ledger)
         looks: list[str] = []
         clock = FakeClock()
-        aside = SetAside(Report(ledger.health, ledger.metrics, clock), clock)
+        aside = SetAside(LedgerTelemetry(ledger.health, ledger.metrics, clock), clock)
         views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append, set_aside=aside)
         answering = asyncio.create_task(views.answer_all())
         view = ledger.view(payment_of("o1"))
@@ -205,7 +205,7 @@ class TestViews:
         await clock.advance(timedelta(days=11).total_seconds())
         views.written(written, HANDOVER, looked=True)
         answer = view.answer.result()
-        assert isinstance(answer, PaymentAnswer)
+        assert isinstance(answer, PaymentReply)
         assert answer.handover is None
         answering.cancel()
         await asyncio.wait([answering])
@@ -218,7 +218,7 @@ class TestViews:
         await ledger.tell(view)
         await ledger.ended(ledger.one_to_stripe(), seen(status=IntentStatus.PROCESSING))
         answer = view.answer.result()
-        assert isinstance(answer, PaymentAnswer)
+        assert isinstance(answer, PaymentReply)
         assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, None)
 
     async def test_the_truth_after_the_bank(self, ledger: Ledger) -> None:
@@ -228,7 +228,7 @@ class TestViews:
         await ledger.tell(view)
         await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1"))
         answer = view.answer.result()
-        assert isinstance(answer, PaymentAnswer)
+        assert isinstance(answer, PaymentReply)
         assert (answer.view.status, answer.view.stripe_id) == (PaymentStatus.PAID, "ch_1")
 
     async def test_a_ledger_that_ends_answers_them(self, ledger: Ledger) -> None:
@@ -257,7 +257,7 @@ class TestAnotherCard:
         cancel = ledger.one_to_stripe()
         assert isinstance(cancel, CancelIntent)
         assert waits(second)
-        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=LookReason.CANCEL))
+        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=RetrieveReason.CANCEL))
         confirm = ledger.one_to_stripe()
         assert isinstance(confirm, ConfirmIntent)
         assert (confirm.intent.number, confirm.intent.id, confirm.instrument.value) == (2, None, "tok_2")
@@ -271,7 +271,7 @@ class TestAnotherCard:
         """The old intent has succeeded: 409, paid."""
         await awaiting(ledger)
         second = await ledger.ask(token="tok_2")
-        await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1", reason=LookReason.CANCEL))
+        await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1", reason=RetrieveReason.CANCEL))
         assert reply(second) is Conflict.PAID
         assert ledger.to_stripe() == []
 
@@ -281,7 +281,7 @@ class TestAnotherCard:
         second = await ledger.ask(token="tok_2")
         third = await ledger.ask(token="tok_3")
         cancel = ledger.one_to_stripe()
-        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=LookReason.CANCEL))
+        await ledger.ended(cancel, seen(status=IntentStatus.CANCELED, reason=RetrieveReason.CANCEL))
         confirm = ledger.one_to_stripe()
         assert (waits(second), reply(third)) == (True, Conflict.UNDER_WAY)
         await ledger.ended(confirm, IntentSucceeded("o1", 2, "pi_2", ChargeFacts("ch_2")))

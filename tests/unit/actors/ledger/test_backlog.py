@@ -11,7 +11,7 @@ from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from payment.actors.ledger import backlog as module
-from payment.actors.ledger.backlog import ALARMS_LIMIT, READ_EVERY_S, REMIND_AFTER, Found
+from payment.actors.ledger.backlog import ALARMS_LIMIT, READ_EVERY_S, REMIND_AFTER, UnsettledCount
 from payment.core.messages import ChargeRefunded, EventPublished, RefundBlocked
 from payment.core.waits import STUCK_AFTER, Matter
 from payment.ops.health import Dependency
@@ -200,26 +200,26 @@ class TestStuck:
 class TestFound:
     def test_an_order_that_comes_twice_counts_once(self) -> None:
         """It was renewed while the others were read, and stands further behind now."""
-        found = Found({})
+        found = UnsettledCount({})
         found.add([confirming().doc])
         found.add([confirming().later(seconds=30).doc])
         assert (len(found), found.pending) == (1, {Matter.OUTCOME: 1})
 
     def test_the_earliest_time_that_was_seen_counts(self) -> None:
         """A refund whose task was taken up anew has waited since the first one."""
-        known = Found({})
+        known = UnsettledCount({})
         known.add([refunding().doc])
         (key,) = known.since
         later = refunding().later(minutes=5)
         later.due()
-        found = Found(known.since)
+        found = UnsettledCount(known.since)
         found.add([later.doc])
         assert found.since[key] == found.oldest[Matter.REFUND] == T0
         assert [each.since for each in found.stuck(T0 + STUCK_AFTER)] == [T0]
 
     def test_at_the_limit_there_may_be_more(self) -> None:
         """Then nothing is said to be settled."""
-        found = Found({}, limit=1)
+        found = UnsettledCount({}, limit=1)
         assert found.complete
         found.add([confirming().doc])
         assert not found.complete

@@ -8,7 +8,7 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from payment.actors.ledger.decline_limit import IN_FLIGHT_S, DeclineLimit
-from payment.actors.messages import Answer, ChargeAsked, EffectEnded
+from payment.actors.messages import ChargeOrder, ChargeReply, EffectCompleted
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import ActionRequired, IntentStatus
 from payment.core.replies import CardWasDeclined, Denied, Paid, Unavailability, Unavailable
@@ -43,7 +43,7 @@ async def ledger(house: World) -> Ledger:
     return ledger
 
 
-async def decline(ledger: Ledger, order_id: str, token: str, attempt: int = 1) -> ChargeAsked:
+async def decline(ledger: Ledger, order_id: str, token: str, attempt: int = 1) -> ChargeOrder:
     """An attempt that the bank declines."""
     asked = await ledger.ask(order_id, token)
     await ledger.ended(ledger.one_to_stripe(), declined(order_id, attempt))
@@ -55,8 +55,8 @@ async def decline_all(ledger: Ledger, order_ids: tuple[str, ...]) -> None:
         assert isinstance(reply(await decline(ledger, order_id, f"tok_{order_id}")), CardWasDeclined)
 
 
-def retry_after_s(letter: ChargeAsked) -> int | None:
-    answer: Answer = letter.answer.result()
+def retry_after_s(message: ChargeOrder) -> int | None:
+    answer: ChargeReply = message.answer.result()
     return answer.retry_after_s
 
 
@@ -170,7 +170,7 @@ async def test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too(led
     await ledger.ask("o3", "tok_a")
     effect = ledger.one_to_stripe()
     asked = ledger.asked("o3", "tok_b")
-    await ledger.tell(EffectEnded(effect.id, declined("o3")), asked)
+    await ledger.tell(EffectCompleted(effect.id, declined("o3")), asked)
     assert reply(asked) is Denied.TOO_MANY_DECLINES
     assert ledger.to_stripe() == []
 
@@ -264,7 +264,7 @@ async def test_without_a_limit_nothing_is_refused(house: World) -> None:
 
 async def test_users_seen_long_ago_are_forgotten(house: World) -> None:
     """Memory is bounded: the user who comes after the last that there is room for takes the oldest one's place."""
-    again: list[ChargeAsked] = []
+    again: list[ChargeOrder] = []
     limit = DeclineLimit(2, DECLINES_WINDOW_S, FakeClock(), users_limit=2)
     limit.start(again.append)
     ledger = await house.ledger()

@@ -9,7 +9,7 @@ from payment.actors.ledger.commit_results import READ_FIRST_S
 from payment.actors.messages import (
     ActorRestarted,
     CancelEffect,
-    EffectEnded,
+    EffectCompleted,
     Handling,
 )
 from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
@@ -47,8 +47,8 @@ async def ledger(house: World) -> Ledger:
     return await house.ledger()
 
 
-def unavailable(letter: object) -> Unavailability:
-    answer = reply(letter)  # type: ignore[arg-type]
+def unavailable(message: object) -> Unavailability:
+    answer = reply(message)  # type: ignore[arg-type]
     assert isinstance(answer, Unavailable), answer
     return answer.reason
 
@@ -59,27 +59,27 @@ class TestOrder:
     async def test_a_charge_from_the_order_to_the_published_event(self, ledger: Ledger) -> None:
         """Every step goes out after its write, and the request hears of the charge once that is written."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         assert (charge.send, charge.intent.amount, charge.instrument.value) == (1, 1999, "tok_1")
-        assert waits(letter)
+        assert waits(message)
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(message) == Paid(payment_of("o1"), "o1", "ch_1")
         (event,) = ledger.to_nats()
         message_id = f"payment:created:{payment_of('o1')}"
         assert event == PublishEvent("o1", "payment:created", payment_of("o1"), "ch_1", None, message_id)
         await ledger.ended(event, EventPublished("o1", event.message_id))
         assert ledger.doc().due is None
-        assert len(ledger.hands) == 0
+        assert len(ledger.in_flight) == 0
 
     @pytest.mark.parametrize("where", ["commit", "answer"])
     async def test_nothing_leaves_before_a_write_is_confirmed(self, ledger: Ledger, where: str) -> None:
         """F03, F43: neither on its way to the store nor on its way back does a write release anything."""
         await ledger.order()
         ledger.store.stall(where)
-        letter = await ledger.ask()
+        message = await ledger.ask()
         await ledger.tell(ledger.arrived(ledger.created("o2")))
-        assert (ledger.to_stripe(), ledger.settled, waits(letter)) == ([], [], True)
+        assert (ledger.to_stripe(), ledger.settled, waits(message)) == ([], [], True)
         ledger.store.go_on()
         await ledger.clock.settle()
         assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
@@ -89,26 +89,26 @@ class TestOrder:
     async def test_an_outcome_is_told_and_published_only_once_it_is_written(self, ledger: Ledger, where: str) -> None:
         """F06: no 201 and no payment:created before the document says paid."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         ledger.store.stall(where)
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert (ledger.to_nats(), waits(letter)) == ([], True)
+        assert (ledger.to_nats(), waits(message)) == ([], True)
         ledger.store.go_on()
         await ledger.clock.settle()
         assert len(ledger.to_nats()) == 1
-        assert isinstance(reply(letter), Paid)
+        assert isinstance(reply(message), Paid)
 
     async def test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more(self, ledger: Ledger) -> None:
         """F26: its write is held up until the order has expired; what was told 409 must not begin an attempt later."""
         await ledger.tell(ledger.arrived(ledger.created(days=3 / 86_400)))
         ledger.store.hold_writes = 1
         ledger.store.stall("probe")
-        letter = await ledger.ask()
+        message = await ledger.ask()
         await ledger.clock.advance(5.0)
         ledger.store.go_on()
         await ledger.clock.settle()
-        assert reply(letter) is Conflict.EXPIRED
+        assert reply(message) is Conflict.EXPIRED
         assert ledger.store.land() == [False]
         assert ledger.doc().payment is None
 
@@ -117,9 +117,9 @@ class TestOrder:
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        ledger.store.unwritable = lambda _order: True
+        ledger.store.rejected_document = lambda _order: True
         await ledger.ended(charge, charged("o1", "ch_1"))
-        ledger.store.unwritable = lambda _order: False
+        ledger.store.rejected_document = lambda _order: False
         await ledger.ask()
         assert ledger.to_stripe() == []
         await ledger.clock.advance(62.0)
@@ -166,14 +166,14 @@ class TestOrder:
     async def test_a_cancelled_order_withdraws_its_charge(self, ledger: Ledger) -> None:
         """F20: what was not sent yet never is; the request hears 409."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.cancel()
         assert ledger.to_stripe() == [CancelEffect(charge.id)]
-        assert reply(letter) is Conflict.CANCELLED
+        assert reply(message) is Conflict.CANCELLED
         await ledger.ended(charge, withheld("o1", 1, 1))
         assert ledger.doc().attempts[0].state is AttemptState.REFUSED
-        assert len(ledger.hands) == 0
+        assert len(ledger.in_flight) == 0
 
 
 class TestNew:
@@ -257,28 +257,28 @@ class TestTwice:
         """F02: one write wins and charges; the other process joins, looks about once a second, and tells the same."""
         await ledger.order()
         other = await house.ledger("web-2", own_store=True)
-        letters = []
+        messages = []
         for each in (ledger, other):
             each.store.stall("commit")
-            letters.append(await each.ask())
+            messages.append(await each.ask())
         for each in (ledger, other):
             each.store.go_on()
         await house.clock.settle()
         charge = ledger.one_to_stripe()
         assert other.to_stripe() == []
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert waits(letters[1])
+        assert waits(messages[1])
         reads = other.store.calls["load"]
         await house.clock.advance(2.0)
-        assert reply(letters[0]) == reply(letters[1]) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(messages[0]) == reply(messages[1]) == Paid(payment_of("o1"), "o1", "ch_1")
         assert other.store.calls["load"] - reads <= 3
 
     async def test_a_hot_order_does_not_hold_up_others(self, ledger: Ledger) -> None:
         """F31: thousands of requests for one order; one for another is answered by the next write."""
         await ledger.order("hot", "cool")
         crowd = [ledger.asked("hot") for _ in range(3_000)]
-        for letter in crowd:
-            assert ledger.mailbox.offer(letter)
+        for message in crowd:
+            assert ledger.mailbox.offer(message)
         cool = ledger.asked("cool", "tok_2")
         assert ledger.mailbox.offer(cool)
         before = ledger.store.calls["commit"]
@@ -287,7 +287,7 @@ class TestTwice:
         assert set(charges) == {"hot", "cool"}
         assert ledger.store.calls["commit"] - before <= 3
         await ledger.ended(charges["hot"], charged("hot", "ch_1"))
-        assert {type(reply(letter)) for letter in crowd} == {Paid}
+        assert {type(reply(message)) for message in crowd} == {Paid}
 
 
 class TestOutcomes:
@@ -319,27 +319,27 @@ class TestOutcomes:
             ledger.store.database.put(replace(doc, rev=doc.rev + 1, status=OrderStatus.CANCELLED))
 
         ledger.store.before_write = cancelled_first
-        letter = await ledger.ask()
-        assert reply(letter) is Conflict.CANCELLED
+        message = await ledger.ask()
+        assert reply(message) is Conflict.CANCELLED
         assert ledger.to_stripe() == []
 
     async def test_an_unclear_send_is_sent_again_under_the_same_key(self, ledger: Ledger) -> None:
         """F09, F10: counted on paper first; the request waits on."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         first = ledger.one_to_stripe()
         await ledger.ended(first, unclear("o1", 1, 1))
         second = ledger.one_to_stripe()
         assert (second.id, second.intent.key, second.send) == (first.id, first.intent.key, 2)
-        assert waits(letter)
+        assert waits(message)
 
     async def test_a_declined_request_is_told_and_the_next_token_charges(self, ledger: Ledger) -> None:
         """F15: 402, then a new attempt with a new key."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         first = ledger.one_to_stripe()
         await ledger.ended(first, declined())
-        assert isinstance(reply(letter), CardWasDeclined)
+        assert isinstance(reply(message), CardWasDeclined)
         await ledger.ask(token="tok_2")
         assert ledger.one_to_stripe().id != first.id
 
@@ -359,17 +359,17 @@ class TestOutcomes:
         await ledger.clock.advance(2)
         assert ledger.to_nats() == [event]
         await ledger.ended(event, EventPublished("o1", event.message_id))
-        assert len(ledger.hands) == 0
+        assert len(ledger.in_flight) == 0
 
 
 class TestRestart:
     async def test_a_new_incarnation_looks_first_then_sends_the_same_key(self, ledger: Ledger) -> None:
         """F04: crashed after the intent: found nothing, so the same key and parameters again."""
         await ledger.order()
-        letter = await ledger.ask()
+        message = await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.restart()
-        assert unavailable(letter) is Unavailability.WRITE_UNKNOWN
+        assert unavailable(message) is Unavailability.WRITE_UNKNOWN
         found = ledger.one_to_stripe()
         assert isinstance(found, RetrieveIntent)
         await ledger.ended(found, seen())
@@ -416,14 +416,14 @@ class TestRestart:
         waiting = await ledger.ask("o1")
         ledger.store.stall("commit", "load_by_payment")
         under_way = await ledger.ask("o2")
-        lane = await ledger.ask("o2", "tok_2")
+        order_queue = await ledger.ask("o2", "tok_2")
         view = ledger.view(payment_of("o1"))
         await ledger.tell(view, ledger.arrived(OrderCreated("o5", 0, USER, ledger.clock.now(), 1, "usd")))
         await ledger.tell(ledger.poison())
         await ledger.end()
         assert unavailable(waiting) is Unavailability.WRITE_UNKNOWN
         assert unavailable(under_way) is Unavailability.WRITE_UNKNOWN
-        assert unavailable(lane) is Unavailability.CRASHED
+        assert unavailable(order_queue) is Unavailability.CRASHED
         assert view.answer.result() == Unavailable(Unavailability.CRASHED)
         assert [name for name, _ in ledger.settled].count("order:created o5") == 1
         await ledger.start()
@@ -434,7 +434,7 @@ class TestRestart:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         await ledger.end()
-        ledger.mailbox.offer(EffectEnded(charge.id, charged("o1", "ch_1")))
+        ledger.mailbox.offer(EffectCompleted(charge.id, charged("o1", "ch_1")))
         await ledger.start()
         await ledger.clock.advance(2)
         assert ledger.doc().attempts[0].state is AttemptState.PAID

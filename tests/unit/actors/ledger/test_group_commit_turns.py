@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from payment.actors.ledger.actor import COMMITS_UNDER_WAY_LIMIT, ORDERS_IN_A_COMMIT_LIMIT
-from payment.actors.ledger.group_commit import DECIDED_AS_OF_ITS_BEGINNING_S, WORKS_IN_A_TURN, Work
-from payment.actors.ledger.order_queues import LaneLetter
+from payment.actors.ledger.group_commit import DECIDED_AS_OF_ITS_BEGINNING_S, WORKS_IN_A_TURN, BatchItem
+from payment.actors.ledger.order_queues import QueuedMessage
 from tests.unit.actors.ledger.ledger_world import Ledger, world
 
 DECIDING_S = 0.001
@@ -25,7 +25,7 @@ class Others:
         """Works decided or finished since they last ran."""
         self.works_most = 0
 
-    def work(self) -> None:
+    def item(self) -> None:
         self.works_since += 1
         self.works_most = max(self.works_most, self.works_since)
 
@@ -34,10 +34,10 @@ def decides_slowly(ledger: Ledger, noted: Callable[[], None] = lambda: None) -> 
     """From now on each order that the ledger decides about takes its time, and is noted."""
     desk, still_wanted = ledger.actor.desk, ledger.actor.desk.still_wanted
 
-    def slowly_decided(work: Work) -> list[LaneLetter]:
+    def slowly_decided(item: BatchItem) -> list[QueuedMessage]:
         noted()
         ledger.clock.oversleep(DECIDING_S)
-        return still_wanted(work)
+        return still_wanted(item)
 
     desk.still_wanted = slowly_decided  # type: ignore[method-assign]
 
@@ -50,19 +50,19 @@ async def others_during_a_commit(they_take_s: float, *, read_first: bool = False
         clock, desk = house.clock, ledger.actor.desk
         finished = desk.finished
 
-        def counted_finished(work: Work) -> None:
-            others.work()
-            finished(work)
+        def counted_finished(item: BatchItem) -> None:
+            others.item()
+            finished(item)
 
         async def run() -> None:
             while True:
                 await asyncio.sleep(0)
                 others.works_since = 0
-                if desk.letters_under_way():
+                if desk.messages_in_flight():
                     others.turns += 1
                     clock.oversleep(they_take_s)
 
-        decides_slowly(ledger, others.work)
+        decides_slowly(ledger, others.item)
         desk.finished = counted_finished  # type: ignore[method-assign]
         for number in range(ORDERS_IN_A_COMMIT_LIMIT):
             ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}"), redelivered=read_first))

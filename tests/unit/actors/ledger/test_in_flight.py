@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from payment.actors.ledger.in_flight import NATS, RENEW_WITHIN, STRIPE, Hands
+from payment.actors.ledger.in_flight import NATS, RENEW_WITHIN, STRIPE, InFlightEffects
 from payment.actors.messages import CancelEffect
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
@@ -19,10 +19,10 @@ class Bench:
         self.stripe: Mailbox[Any] = Mailbox("stripe", room)
         self.nats: Mailbox[Any] = Mailbox("nats", room)
         self.estimate = QueueEstimate(10.0, 10.0)
-        self.hands = Hands(process, self.stripe, self.nats, self.estimate)
+        self.in_flight = InFlightEffects(process, self.stripe, self.nats, self.estimate)
 
     def release(self, story: Story) -> bool:
-        return self.hands.release(story.doc)
+        return self.in_flight.release(story.doc)
 
 
 class TestRelease:
@@ -35,14 +35,14 @@ class TestRelease:
         effect = bench.stripe.get_nowait()
         assert isinstance(effect, ConfirmIntent)
         assert bench.stripe.get_nowait() is None
-        assert (len(bench.hands), bench.hands.holds(ORDER)) == (1, True)
+        assert (len(bench.in_flight), bench.in_flight.holds(ORDER)) == (1, True)
 
     def test_what_another_process_holds_is_not_released(self) -> None:
         """F04: not ours, not even under our client id from an earlier run."""
         for process in (B, "web-1#run2"):
             bench = Bench(process)
             assert bench.release(confirming())
-            assert (bench.stripe.depth, len(bench.hands)) == (0, 0)
+            assert (bench.stripe.depth, len(bench.in_flight)) == (0, 0)
 
     def test_an_end_makes_room_for_the_next_send_under_the_same_key(self) -> None:
         """It stays in hand until the write that its end led to."""
@@ -54,19 +54,19 @@ class TestRelease:
         story.tell(unclear())
         bench.release(story)
         assert bench.stripe.get_nowait() is None
-        bench.hands.ended(ORDER, first.id)
+        bench.in_flight.ended(ORDER, first.id)
         bench.release(story)
         second = bench.stripe.get_nowait()
         assert isinstance(second, ConfirmIntent)
-        assert (second.id, second.send, len(bench.hands)) == (first.id, 2, 1)
+        assert (second.id, second.send, len(bench.in_flight)) == (first.id, 2, 1)
 
     def test_an_end_of_what_is_not_held_changes_nothing(self) -> None:
         """F32: an earlier incarnation's effects end in our mailbox too."""
         bench = Bench()
         bench.release(confirming())
-        bench.hands.ended(ORDER, "charge:other")
-        bench.hands.ended("other", "charge:other")
-        assert len(bench.hands) == 1
+        bench.in_flight.ended(ORDER, "charge:other")
+        bench.in_flight.ended("other", "charge:other")
+        assert len(bench.in_flight) == 1
 
     def test_an_end_of_one_effect_leaves_the_order_s_others_in_hand(self) -> None:
         """An event and a refund of one order: what is still held is not handed over a second time."""
@@ -75,18 +75,18 @@ class TestRelease:
         bench.release(story)
         refund = bench.stripe.get_nowait()
         assert isinstance(refund, RefundCharge)
-        bench.hands.ended(ORDER, refund.id)
+        bench.in_flight.ended(ORDER, refund.id)
         bench.nats.get_nowait()
         bench.release(story.tell(refunded()))
-        assert (bench.nats.get_nowait(), len(bench.hands), bench.hands.holds(ORDER)) == (None, 1, True)
+        assert (bench.nats.get_nowait(), len(bench.in_flight), bench.in_flight.holds(ORDER)) == (None, 1, True)
 
     def test_an_order_whose_last_effect_ended_is_in_nobody_s_hands(self) -> None:
         """Else whoever waits for it would think that we are at it, and not look what others do."""
         bench = Bench()
         story = confirming()
         bench.release(story)
-        bench.hands.ended(ORDER, story.one(ConfirmIntent).id)
-        assert (bench.hands.holds(ORDER), bench.hands.renewal(ORDER), len(bench.hands)) == (False, None, 0)
+        bench.in_flight.ended(ORDER, story.one(ConfirmIntent).id)
+        assert (bench.in_flight.holds(ORDER), bench.in_flight.renewal(ORDER), len(bench.in_flight)) == (False, None, 0)
 
     def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
         """F39: not held, and no place in the queue taken."""
@@ -94,10 +94,10 @@ class TestRelease:
         bench.stripe.offer("full")
         story = confirming()
         assert not bench.release(story)
-        assert (len(bench.hands), bench.estimate.entered) == (0, 0)
+        assert (len(bench.in_flight), bench.estimate.entered) == (0, 0)
         bench.stripe.get_nowait()
         assert bench.release(story)
-        assert len(bench.hands) == 1
+        assert len(bench.in_flight) == 1
 
     def test_events_go_to_the_nats_actor(self) -> None:
         """And to nobody else."""
@@ -116,18 +116,18 @@ class TestForfeit:
         story = confirming()
         bench.release(story)
         charge = bench.stripe.get_nowait()
-        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
-        assert (len(bench.hands), bench.hands.charges) == (0, 0)
+        bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
+        assert (len(bench.in_flight), bench.in_flight.charges) == (0, 0)
         for _ in range(3):
             assert bench.release(story)
-        assert (charge is not None, bench.stripe.depth, len(bench.hands)) == (True, 0, 0)
+        assert (charge is not None, bench.stripe.depth, len(bench.in_flight)) == (True, 0, 0)
 
     def test_it_is_released_again_under_another_lease(self) -> None:
         """Somebody has looked since, or counted the next send on paper."""
         bench = Bench()
         story = confirming()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
+        bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
         bench.release(story.later(seconds=1).tell(unclear()))
         again = bench.stripe.get_nowait()
@@ -139,17 +139,17 @@ class TestForfeit:
         bench = Bench()
         story = confirming()
         bench.release(story)
-        bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
+        bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
         assert bench.release(story.tell(succeeded()))
-        assert (bench.nats.depth, bench.hands._forfeited) == (1, {})
+        assert (bench.nats.depth, bench.in_flight._forfeited) == (1, {})
 
     def test_what_is_not_held_can_not_be_forfeited(self) -> None:
         """F32: an end may come twice, or to another incarnation."""
         bench = Bench()
         story = confirming()
         for _ in range(2):
-            bench.hands.forfeit(ORDER, story.one(ConfirmIntent).id)
-            assert (len(bench.hands), bench.hands._forfeited) == (0, {})
+            bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
+            assert (len(bench.in_flight), bench.in_flight._forfeited) == (0, {})
         bench.release(story)
         assert bench.stripe.depth == 1
 
@@ -175,7 +175,7 @@ class TestCancelEffect:
         bench.release(story)
         bench.release(story)
         assert bench.stripe.get_nowait() == CancelEffect(effect.id)
-        assert (bench.stripe.get_nowait(), len(bench.hands)) == (None, 1)
+        assert (bench.stripe.get_nowait(), len(bench.in_flight)) == (None, 1)
 
     def test_a_withdrawal_that_found_no_room_is_repeated(self) -> None:
         """F20: False until it is in."""
@@ -200,14 +200,14 @@ class TestTime:
         story = confirming()
         bench.release(story)
         soon = T0 + LEASE - RENEW_WITHIN
-        assert list(bench.hands.renewals(soon)) == []
-        (renewal,) = bench.hands.renewals(soon + timedelta(seconds=1))
+        assert list(bench.in_flight.renewals(soon)) == []
+        (renewal,) = bench.in_flight.renewals(soon + timedelta(seconds=1))
         assert isinstance(renewal, LeaseRenewed)
-        assert bench.hands.renewal(ORDER) == renewal
+        assert bench.in_flight.renewal(ORDER) == renewal
         story.later(seconds=40).tell(renewal)
         bench.release(story)
-        assert list(bench.hands.renewals(soon + timedelta(seconds=1))) == []
-        assert bench.hands.renewal("other") is None
+        assert list(bench.in_flight.renewals(soon + timedelta(seconds=1))) == []
+        assert bench.in_flight.renewal("other") is None
 
     def test_a_charge_knows_how_long_its_queue_is(self) -> None:
         """F14: by its own place; what is no charge has none."""
@@ -215,19 +215,19 @@ class TestTime:
         for _ in range(50):
             bench.estimate.enter()
         bench.release(confirming())
-        assert bench.hands.wait_s(ORDER) == 5.0
+        assert bench.in_flight.wait_s(ORDER) == 5.0
         bench.estimate.created = bench.estimate.confirmed = 50
-        assert bench.hands.wait_s(ORDER) == 0.0
-        assert bench.hands.wait_s("other") is None
+        assert bench.in_flight.wait_s(ORDER) == 0.0
+        assert bench.in_flight.wait_s("other") is None
         looking = Bench()
         looking.release(confirming().later(minutes=2).due(by=A))
-        assert looking.hands.wait_s(ORDER) in (None, 0.0)
+        assert looking.in_flight.wait_s(ORDER) in (None, 0.0)
 
     def test_only_charges_stand_in_the_queue_that_is_estimate(self) -> None:
         """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
         bench = Bench(B)
         bench.release(confirming().due(by=B))
-        assert (bench.estimate.entered, bench.hands.wait_s(ORDER), bench.hands.holds(ORDER)) == (0, None, True)
+        assert (bench.estimate.entered, bench.in_flight.wait_s(ORDER), bench.in_flight.holds(ORDER)) == (0, None, True)
 
 
 class TestLost:
@@ -235,13 +235,13 @@ class TestLost:
         """F32: they count as held until that is written."""
         bench = Bench()
         bench.release(confirming())
-        assert bench.hands.lost(NATS) == []
-        ((effect_id, message),) = bench.hands.lost(STRIPE)
+        assert bench.in_flight.lost(NATS) == []
+        ((effect_id, message),) = bench.in_flight.lost(STRIPE)
         assert (effect_id, message) == (f"confirm:{ORDER}:1", ConfirmUnclear(ORDER, 1, 1, 1, None))
-        assert len(bench.hands) == 1
+        assert len(bench.in_flight) == 1
         published = Bench()
         published.release(paid())
-        ((effect_id, message),) = published.hands.lost(NATS)
+        ((effect_id, message),) = published.in_flight.lost(NATS)
         assert message == EffectReturned(ORDER, effect_id)
 
     def test_a_look_is_returned(self) -> None:
@@ -250,5 +250,5 @@ class TestLost:
         story = confirming().due(by=B)
         bench.release(story)
         assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
-        ((effect_id, message),) = bench.hands.lost(STRIPE)
+        ((effect_id, message),) = bench.in_flight.lost(STRIPE)
         assert message == EffectReturned(ORDER, effect_id)

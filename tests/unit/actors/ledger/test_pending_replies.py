@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.ledger.in_flight import Hands
-from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, Waiters, tell, turn_away
-from payment.actors.messages import Answer, ChargeAsked
+from payment.actors.ledger.in_flight import InFlightEffects
+from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, PendingReplies, reject, send_reply
+from payment.actors.messages import ChargeOrder, ChargeReply
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import Authentication
 from payment.core.order import Order
-from payment.core.replies import CardWasDeclined, Paid, Pending, Unavailability, Unavailable
+from payment.core.replies import CardWasDeclined, OutcomePending, Paid, Unavailability, Unavailable
 from tests.support.fakes.clock import FakeClock
 from tests.unit.core.builders import (
     DUE,
@@ -39,19 +39,19 @@ class Bench:
         self.clock = FakeClock(T0)
         stripe: Mailbox[Any] = Mailbox("stripe", 10)
         nats: Mailbox[Any] = Mailbox("nats", 10)
-        self.hands = Hands(A, stripe, nats, QueueEstimate(10.0, 10.0))
-        self.again: list[ChargeAsked] = []
-        self.waiters = Waiters(self.clock, self.hands, self.again.append)
+        self.in_flight = InFlightEffects(A, stripe, nats, QueueEstimate(10.0, 10.0))
+        self.again: list[ChargeOrder] = []
+        self.pending_replies = PendingReplies(self.clock, self.in_flight, self.again.append)
 
-    def letter(self, token: str = "tok_1", wait_s: float = 20.0) -> ChargeAsked:
+    def message(self, token: str = "tok_1", wait_s: float = 20.0) -> ChargeOrder:
         now = self.clock.monotonic()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return ChargeAsked(request(token, authentication=Authentication()), now + wait_s, now, "req", answer)
+        answer: asyncio.Future[ChargeReply] = asyncio.get_running_loop().create_future()
+        return ChargeOrder(request(token, authentication=Authentication()), now + wait_s, now, "req", answer)
 
-    def add(self, story: Story, rev: int = 1, **kwargs: Any) -> ChargeAsked:
-        letter = self.letter(**kwargs)
-        self.waiters.add(at_rev(story, rev), letter)
-        return letter
+    def add(self, story: Story, rev: int = 1, **kwargs: Any) -> ChargeOrder:
+        message = self.message(**kwargs)
+        self.pending_replies.add(at_rev(story, rev), message)
+        return message
 
 
 def at_rev(story: Story, rev: int) -> Order:
@@ -63,60 +63,64 @@ async def bench() -> Bench:
     return Bench()
 
 
-def told(letter: ChargeAsked) -> Any:
-    return letter.answer.result().reply if letter.answer.done() else None
+def told(message: ChargeOrder) -> Any:
+    return message.answer.result().reply if message.answer.done() else None
 
 
 class TestOutcomes:
     async def test_all_who_wait_hear_the_outcome(self, bench: Bench) -> None:
         """F02: everybody, once; then nobody waits."""
         story = confirming()
-        letters = [bench.add(story) for _ in range(3)]
-        assert [told(letter) for letter in letters] == [None, None, None]
-        bench.waiters.written(at_rev(story.tell(succeeded()), 2))
-        assert [told(letter) for letter in letters] == [Paid(PAYMENT, ORDER, "ch_1")] * 3
-        assert (len(bench.waiters), bench.waiters.expired(), bench.waiters.elsewhere()) == (0, [], [])
+        messages = [bench.add(story) for _ in range(3)]
+        assert [told(message) for message in messages] == [None, None, None]
+        bench.pending_replies.written(at_rev(story.tell(succeeded()), 2))
+        assert [told(message) for message in messages] == [Paid(PAYMENT, ORDER, "ch_1")] * 3
+        assert (len(bench.pending_replies), bench.pending_replies.expired(), bench.pending_replies.elsewhere()) == (
+            0,
+            [],
+            [],
+        )
 
     async def test_an_outcome_that_is_there_already_is_told_at_once(self, bench: Bench) -> None:
         """Between the decision and the reading the other process wrote it."""
         assert isinstance(told(bench.add(confirming().tell(succeeded()))), Paid)
-        assert len(bench.waiters) == 0
+        assert len(bench.pending_replies) == 0
 
     async def test_a_document_of_an_order_that_nobody_waits_for_is_ignored(self, bench: Bench) -> None:
         """Most writes are of that kind."""
-        bench.waiters.written(confirming().doc)
-        bench.waiters.give_up([ORDER])
-        assert (len(bench.waiters), bench.waiters.elsewhere()) == (0, []), "nor is it read for any more"
+        bench.pending_replies.written(confirming().doc)
+        bench.pending_replies.give_up([ORDER])
+        assert (len(bench.pending_replies), bench.pending_replies.elsewhere()) == (0, []), "nor is it read for any more"
 
     async def test_a_read_that_a_write_has_overtaken_says_nothing(self, bench: Bench) -> None:
         """The old document knows nothing of the new token: neither 409 nor "unknown" may come of it."""
         story = confirming()
         before = at_rev(story, 2)
         story.tell(declined(), request("tok_2"))
-        letter = bench.add(story, rev=4, token="tok_2")
-        bench.waiters.written(before)
-        assert told(letter) is None
-        bench.waiters.written(at_rev(story.tell(succeeded("ch_1")), 5))
-        assert isinstance(told(letter), Paid)
+        message = bench.add(story, rev=4, token="tok_2")
+        bench.pending_replies.written(before)
+        assert told(message) is None
+        bench.pending_replies.written(at_rev(story.tell(succeeded("ch_1")), 5))
+        assert isinstance(told(message), Paid)
 
     async def test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait(self, bench: Bench) -> None:
         """Not only by the one that they came with."""
-        letter = bench.add(confirming(), rev=2)
-        bench.waiters.written(at_rev(sent_twice(), 4))
-        bench.waiters.written(at_rev(open_order(), 3))
-        assert told(letter) is None
+        message = bench.add(confirming(), rev=2)
+        bench.pending_replies.written(at_rev(sent_twice(), 4))
+        bench.pending_replies.written(at_rev(open_order(), 3))
+        assert told(message) is None
 
     async def test_nor_does_it_to_those_whose_time_is_up(self, bench: Bench) -> None:
         """Their last look was overtaken by a write: what is newer answers them, and is known already."""
         story = confirming()
         before = at_rev(story, 2)
         story.tell(declined(), request("tok_2"))
-        letter = bench.add(story, rev=4, token="tok_2", wait_s=5)
+        message = bench.add(story, rev=4, token="tok_2", wait_s=5)
         await bench.clock.advance(6)
-        bench.waiters.written(before)
-        assert told(letter) is None
-        bench.waiters.written(at_rev(story, 4))
-        assert isinstance(told(letter), Pending)
+        bench.pending_replies.written(before)
+        assert told(message) is None
+        bench.pending_replies.written(at_rev(story, 4))
+        assert isinstance(told(message), OutcomePending)
 
     async def test_each_hears_of_its_own_token(self, bench: Bench) -> None:
         """A joiner of a declined token hears 402, whoever waits for the next one waits on."""
@@ -124,67 +128,67 @@ class TestOutcomes:
         first = bench.add(story)
         story.tell(declined(), request("tok_2"))
         second = bench.add(story, rev=3, token="tok_2")
-        bench.waiters.written(at_rev(story, 3))
-        bench.waiters.written(at_rev(story, 4))
+        bench.pending_replies.written(at_rev(story, 3))
+        bench.pending_replies.written(at_rev(story, 4))
         assert isinstance(told(first), CardWasDeclined)
         assert told(second) is None
 
     async def test_an_intent_that_is_gone_from_the_paper_is_unknown(self, bench: Bench) -> None:
         """A store that lost a confirmed write: nobody may guess."""
-        letter = bench.add(confirming())
-        bench.waiters.written(at_rev(Story(created()), 2))
-        assert told(letter) == Unavailable(Unavailability.WRITE_UNKNOWN)
+        message = bench.add(confirming())
+        bench.pending_replies.written(at_rev(Story(created()), 2))
+        assert told(message) == Unavailable(Unavailability.WRITE_UNKNOWN)
 
 
 class TestDeadline:
     async def test_pending_is_told_at_the_deadline_and_not_before(self, bench: Bench) -> None:
         """202 by one more look at the document, even of the same revision."""
         story = sent_twice()
-        letter = bench.add(story, wait_s=5)
+        message = bench.add(story, wait_s=5)
         await bench.clock.advance(4.9)
-        bench.waiters.written(at_rev(story, 1))
-        assert (bench.waiters.expired(), told(letter)) == ([], None)
+        bench.pending_replies.written(at_rev(story, 1))
+        assert (bench.pending_replies.expired(), told(message)) == ([], None)
         await bench.clock.advance(0.1)
-        assert bench.waiters.expired() == [ORDER]
-        bench.waiters.written(at_rev(story, 1))
-        assert told(letter) == Pending(PAYMENT, ORDER)
-        assert letter.answer.result().retry_after_s == 1
+        assert bench.pending_replies.expired() == [ORDER]
+        bench.pending_replies.written(at_rev(story, 1))
+        assert told(message) == OutcomePending(PAYMENT, ORDER)
+        assert message.answer.result().retry_after_s == 1
 
     async def test_only_those_whose_time_is_up_are_told(self, bench: Bench) -> None:
         """The others go on waiting."""
         story = confirming()
         short, long = bench.add(story, wait_s=1), bench.add(story, wait_s=9)
         await bench.clock.advance(2)
-        assert bench.waiters.expired() == [ORDER], "one of them is enough"
-        bench.waiters.written(at_rev(story, 1))
-        assert (told(short), told(long)) == (Pending(PAYMENT, ORDER), None)
+        assert bench.pending_replies.expired() == [ORDER], "one of them is enough"
+        bench.pending_replies.written(at_rev(story, 1))
+        assert (told(short), told(long)) == (OutcomePending(PAYMENT, ORDER), None)
 
     async def test_a_long_watch_is_told_at_once_with_its_time(self, bench: Bench) -> None:
         """An attempt of 0.1.0: its charges are listed again in an hour, and nothing is known before."""
         story = of_0_1_0("charging").later(hours=20).tell(DUE, listed())
         bench.clock.jump(story.now - bench.clock.now())
-        letter = bench.add(story)
-        assert told(letter) == Pending("payment-1", ORDER)
-        assert letter.answer.result().retry_after_s == 3_600
+        message = bench.add(story)
+        assert told(message) == OutcomePending("payment-1", ORDER)
+        assert message.answer.result().retry_after_s == 3_600
 
     async def test_no_reading_at_the_deadline_is_unknown(self, bench: Bench) -> None:
         """F25: the intent is on paper, so never "nothing was charged"."""
         story = confirming()
         short, long = bench.add(story, wait_s=1), bench.add(story, wait_s=9)
         await bench.clock.advance(2)
-        bench.waiters.give_up([ORDER])
+        bench.pending_replies.give_up([ORDER])
         assert told(short) == Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S)
-        assert (told(long), len(bench.waiters)) == (None, 1)
+        assert (told(long), len(bench.pending_replies)) == (None, 1)
         await bench.clock.advance(8)
-        bench.waiters.give_up([ORDER])
-        assert (len(bench.waiters), bench.waiters.elsewhere()) == (0, []), "nor is it read for any more"
+        bench.pending_replies.give_up([ORDER])
+        assert (len(bench.pending_replies), bench.pending_replies.elsewhere()) == (0, []), "nor is it read for any more"
 
     async def test_the_end_of_the_ledger_is_unknown_to_all(self, bench: Bench) -> None:
         """F32."""
-        letters = [bench.add(confirming()) for _ in range(2)]
-        bench.waiters.fail()
-        assert {told(letter) for letter in letters} == {Unavailable(Unavailability.WRITE_UNKNOWN)}
-        assert len(bench.waiters) == 0
+        messages = [bench.add(confirming()) for _ in range(2)]
+        bench.pending_replies.fail()
+        assert {told(message) for message in messages} == {Unavailable(Unavailability.WRITE_UNKNOWN)}
+        assert len(bench.pending_replies) == 0
 
 
 class TestElsewhere:
@@ -192,39 +196,39 @@ class TestElsewhere:
         """Only what another process works on is read again each second."""
         story = confirming()
         bench.add(story)
-        assert bench.waiters.elsewhere() == [ORDER]
-        bench.hands.release(story.doc)
-        assert bench.waiters.elsewhere() == []
+        assert bench.pending_replies.elsewhere() == [ORDER]
+        bench.in_flight.release(story.doc)
+        assert bench.pending_replies.elsewhere() == []
 
 
 class TestTell:
     async def test_an_answer_is_given_once(self, bench: Bench) -> None:
         """The first stands."""
-        letter = bench.letter()
-        turn_away(letter, Unavailability.BUSY)
-        tell(letter, Pending(PAYMENT, ORDER))
-        assert told(letter) == Unavailable(Unavailability.BUSY)
+        message = bench.message()
+        reject(message, Unavailability.BUSY)
+        send_reply(message, OutcomePending(PAYMENT, ORDER))
+        assert told(message) == Unavailable(Unavailability.BUSY)
 
     async def test_whoever_entered_a_write_is_never_told_that_nothing_happened(self, bench: Bench) -> None:
         """F26."""
-        letter = bench.letter()
-        letter.write_sent = True
-        turn_away(letter, Unavailability.STORE_AWAY)
-        assert told(letter) == Unavailable(Unavailability.WRITE_UNKNOWN)
+        message = bench.message()
+        message.write_sent = True
+        reject(message, Unavailability.STORE_AWAY)
+        assert told(message) == Unavailable(Unavailability.WRITE_UNKNOWN)
 
     async def test_thousands_who_wait_for_one_order_cost_no_more_than_their_number(self, bench: Bench) -> None:
         """F31: each further one, and each write that brings nothing new, judges nobody again."""
         story = confirming()
         judged = 0
-        reply = bench.waiters._answered
+        reply = bench.pending_replies._answered
 
         def counting(*args: Any) -> bool:
             nonlocal judged
             judged += 1
             return reply(*args)
 
-        bench.waiters._answered = counting  # type: ignore[method-assign]
+        bench.pending_replies._answered = counting  # type: ignore[method-assign]
         for _ in range(500):
             bench.add(story)
-            bench.waiters.written(at_rev(story, 1))
+            bench.pending_replies.written(at_rev(story, 1))
         assert judged == 500

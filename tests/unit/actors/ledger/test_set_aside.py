@@ -10,7 +10,7 @@ import bson
 import msgspec
 import pytest
 
-from payment.actors.ledger.in_flight import Hands
+from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.postponed_events import DELIVERIES_LIMIT, FORGOTTEN_AFTER_S, WAITING_LIMIT
 from payment.actors.ledger.set_aside import (
     LINES_LIMIT,
@@ -20,8 +20,8 @@ from payment.actors.ledger.set_aside import (
     SAID_AGAIN_AFTER_S,
     SetAside,
 )
-from payment.actors.ledger.telemetry import Report
-from payment.actors.messages import ChargeAsked, Handling
+from payment.actors.ledger.telemetry import LedgerTelemetry
+from payment.actors.messages import ChargeOrder, Handling
 from payment.adapters.mongo.documents import CODEC, EPOCH
 from payment.core.messages import OrderCancelled
 from payment.core.order import FORMAT, Order
@@ -63,8 +63,8 @@ async def credulous() -> AsyncIterator[World]:
         yield made
 
 
-def reason(letter: ChargeAsked) -> Unavailability:
-    told = reply(letter)
+def reason(message: ChargeOrder) -> Unavailability:
+    told = reply(message)
     assert isinstance(told, Unavailable)
     return told.reason
 
@@ -85,7 +85,7 @@ def corrected(house: World, before: bytes, order_id: str = "o1") -> None:
 
 
 def dead_letters(house: World) -> list[tuple[str, str]]:
-    return [(name, letter.error) for name, letter in house.store.database.dead_letters.items()]
+    return [(name, message.error) for name, message in house.store.database.dead_letters.items()]
 
 
 def count(ledger: Ledger, metric: bytes) -> float:
@@ -104,8 +104,8 @@ class TestCorruptDocuments:
         asked, other, view = ledger.asked(), ledger.asked("o2"), ledger.view(order_id="o1")
         cancel = ledger.arrived(OrderCancelled("o1", 1), "cancel")
         await ledger.tell(asked, cancel, other, view, ledger.arrived(ledger.created("o3"), "o3"))
-        assert reason(asked) is Unavailability.ILLEGIBLE
-        assert view.answer.result() == Unavailable(Unavailability.ILLEGIBLE)
+        assert reason(asked) is Unavailability.CORRUPT_DOCUMENT
+        assert view.answer.result() == Unavailable(Unavailability.CORRUPT_DOCUMENT)
         assert waits(other)
         assert sorted(ledger.settled) == [("cancel", Handling.DEAD_LETTER), ("o3", Handling.APPLIED)]
         [(name, error)] = dead_letters(house)
@@ -129,7 +129,7 @@ class TestCorruptDocuments:
         before = corrupt(house, payment__kept=7)
         view, gone = ledger.view(payment_of("o1")), ledger.view("another")
         await ledger.tell(view, gone)
-        assert view.answer.result() == Unavailable(Unavailability.ILLEGIBLE)
+        assert view.answer.result() == Unavailable(Unavailability.CORRUPT_DOCUMENT)
         assert gone.answer.result() is None
         corrected(house, before)
         await house.clock.advance(2)
@@ -146,7 +146,7 @@ class TestCorruptDocuments:
         charge = ledger.one_to_stripe()
         before = corrupt(house)
         await ledger.ended(charge, charged("o1", "ch_1"))
-        assert len(ledger.hands) == 0
+        assert len(ledger.in_flight) == 0
         corrected(house, before)
         await house.clock.advance(62)
         assert [type(each).__name__ for each in ledger.to_stripe()] == ["RetrieveIntent"]
@@ -154,10 +154,10 @@ class TestCorruptDocuments:
     async def test_a_request_that_waits_is_told_at_its_deadline(self, house: World, ledger: Ledger) -> None:
         """F50: a write was sent for it, so the outcome is unknown; it waits for no document that may never come."""
         await ledger.order()
-        letter = await ledger.ask(wait_s=5.0)
+        message = await ledger.ask(wait_s=5.0)
         corrupt(house)
         await house.clock.advance(6)
-        assert reason(letter) is Unavailability.WRITE_UNKNOWN
+        assert reason(message) is Unavailability.WRITE_UNKNOWN
 
     async def test_its_lease_is_not_renewed_each_second(self, house: World, ledger: Ledger) -> None:
         """F50: nothing can be written for it, and reading it again and again helps nobody."""
@@ -337,7 +337,7 @@ class TestExceptions:
         assert not ledger.crashed
 
 
-class BrokenHands(Hands):
+class BrokenHands(InFlightEffects):
     """Can release nothing of one order."""
 
     def release(self, order: Order) -> bool:
@@ -349,7 +349,7 @@ class BrokenHands(Hands):
 class TestReleasing:
     async def test_what_can_not_be_released_keeps_no_reply_back(self, house: World) -> None:
         """F50: its document is confirmed, so its events are settled; the others of the commit are released."""
-        ledger = await house.ledger(hands=BrokenHands)
+        ledger = await house.ledger(in_flight=BrokenHands)
         await ledger.tell(ledger.arrived(ledger.created("bad"), "bad"), ledger.arrived(ledger.created("o2"), "o2"))
         assert sorted(ledger.settled) == [("bad", Handling.APPLIED), ("o2", Handling.APPLIED)]
         bad, good = ledger.asked("bad"), ledger.asked("o2")
@@ -366,9 +366,9 @@ class TestReleasing:
         await ledger.order()
         await ledger.ask(wait_s=1.0)
         charge = ledger.one_to_stripe()
-        ledger.hands.forfeit("o1", charge.id)
-        list(ledger.hands.renewals(house.clock.now() + timedelta(days=1)))
-        ledger.hands.release(ledger.doc())
+        ledger.in_flight.forfeit("o1", charge.id)
+        list(ledger.in_flight.renewals(house.clock.now() + timedelta(days=1)))
+        ledger.in_flight.release(ledger.doc())
         assert ledger.to_stripe() == []
 
 
@@ -385,7 +385,7 @@ class TestAlarms:
 
     @pytest.fixture
     def aside(self, clock: FakeClock, metrics: Metrics) -> SetAside:
-        return SetAside(Report(Health(clock), metrics, clock), clock)
+        return SetAside(LedgerTelemetry(Health(clock), metrics, clock), clock)
 
     def said(self, metrics: Metrics) -> float:
         lines = [line for line in metrics.render().splitlines() if line.startswith(UNREADABLE)]

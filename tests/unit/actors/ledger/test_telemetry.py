@@ -6,9 +6,9 @@ import pytest
 
 from payment.actors.ledger import telemetry as module
 from payment.actors.ledger.commit_log import LINE_EVERY_S
-from payment.actors.ledger.group_commit import Work
-from payment.actors.ledger.telemetry import TIMED_CHARGES_LIMIT, Report
-from payment.actors.messages import EffectEnded
+from payment.actors.ledger.group_commit import BatchItem
+from payment.actors.ledger.telemetry import TIMED_CHARGES_LIMIT, LedgerTelemetry
+from payment.actors.messages import EffectCompleted
 from payment.core.messages import ChargeFacts, IntentSucceeded
 from payment.core.order import Order
 from payment.ops.health import Dependency, Health
@@ -51,18 +51,18 @@ class Bench:
         self.clock = FakeClock(T0)
         self.health, self.metrics = Health(self.clock), Metrics()
         self.health.mark_up(Dependency.STRIPE)
-        self.report = Report(self.health, self.metrics, self.clock)
+        self.telemetry = LedgerTelemetry(self.health, self.metrics, self.clock)
 
-    def finished(self, before: Order | None, after: Order | None, *letters: Any, store_ms: float = 2.0) -> None:
-        work = Work(ORDER, list(letters), before=before, after=after, store_ms=store_ms)
-        self.report.finished(work)
+    def finished(self, before: Order | None, after: Order | None, *messages: Any, store_ms: float = 2.0) -> None:
+        item = BatchItem(ORDER, list(messages), before=before, after=after, store_ms=store_ms)
+        self.telemetry.finished(item)
 
     def story(self, story: Story, *messages: Any, call_ms: float = 0.0) -> None:
         """The order as it stands is written; then each message is."""
         for message in messages:
             before = story.doc
             story.tell(message)
-            self.finished(before, story.doc, EffectEnded("effect", message, call_ms))
+            self.finished(before, story.doc, EffectCompleted("effect", message, call_ms))
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.log.lines if line["event"] == event]
@@ -99,7 +99,7 @@ class TestCharges:
         story.later(milliseconds=9_000)
         bench.clock.oversleep(9.0)
         story.tell(succeeded())
-        end = EffectEnded("effect", succeeded(), 300.0, None, 8_500.0)
+        end = EffectCompleted("effect", succeeded(), 300.0, None, 8_500.0)
         bench.finished(before, story.doc, end, store_ms=0.0)
         (line,) = bench.lines("charge_finished")
         assert (line["stripe_ms"], line["stripe_away_ms"], line["waiting_ms"]) == (300.0, 8_500.0, 200.0)
@@ -111,12 +111,12 @@ class TestCharges:
         bench.finished(None, story.doc, store_ms=0.0)
         before = story.doc
         story.tell(action())
-        bench.finished(before, story.doc, EffectEnded("effect", action(), 300.0), store_ms=0.0)
+        bench.finished(before, story.doc, EffectCompleted("effect", action(), 300.0), store_ms=0.0)
         before = story.doc
         story.later(milliseconds=60_000)
         bench.clock.oversleep(60.0)
         story.tell(succeeded())
-        bench.finished(before, story.doc, EffectEnded("effect", succeeded(), 0.0), store_ms=0.0)
+        bench.finished(before, story.doc, EffectCompleted("effect", succeeded(), 0.0), store_ms=0.0)
         (line,) = bench.lines("charge_finished")
         assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
 
@@ -185,7 +185,7 @@ class TestCharges:
     def test_times_are_forgotten_before_they_fill_the_memory(self, bench: Bench) -> None:
         """F39: what another process has ended goes first, and new charges are timed still."""
         story = confirming()
-        times = bench.report._times
+        times = bench.telemetry._times
         for number in range(TIMED_CHARGES_LIMIT):
             times[f"o{number}", 1] = module.Times()
         bench.finished(None, story.doc, store_ms=3.0)
@@ -255,22 +255,22 @@ class TestRefunds:
 class TestStore:
     def test_an_outage_is_one_line_and_its_end_one(self, bench: Bench) -> None:
         """However often it is noticed."""
-        bench.report.store_up()
+        bench.telemetry.store_up()
         for reason in ("gone", "gone", "still gone"):
-            bench.report.store_down(reason)
+            bench.telemetry.store_down(reason)
         assert not bench.health.is_up(Dependency.MONGODB)
-        bench.report.store_up()
+        bench.telemetry.store_up()
         assert bench.health.is_up(Dependency.MONGODB)
         assert [line["event"] for line in bench.log.lines] == ["dependency_lost", "dependency_back"]
 
     def test_what_became_of_a_commit_is_counted(self, bench: Bench) -> None:
         """And said where it is out of the ordinary."""
         results = [Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN]
-        bench.report.committed(["o1", "o2", "o3"], results, "no majority")
-        bench.report.commit_done(0.1)
-        bench.report.swept(0)
-        bench.report.swept(3)
-        bench.report.second(7)
+        bench.telemetry.committed(["o1", "o2", "o3"], results, "no majority")
+        bench.telemetry.commit_done(0.1)
+        bench.telemetry.swept(0)
+        bench.telemetry.swept(3)
+        bench.telemetry.second(7)
         (unknown,) = [line for line in bench.log.lines if line["event"] == "commit_unknown"]
         assert (unknown["documents"], unknown["order_id"], unknown["reason"]) == (1, "o3", "no majority")
         assert [line["event"] for line in bench.log.lines] == ["commit_conflict", "commit_unknown", "sweep_finished"]
@@ -280,12 +280,12 @@ class TestStore:
         """F52: one at once, then one in ten seconds with all since; each with an order and the store's words."""
         for number in range(100):
             results = [Committed.REFUSED, Committed.WRITTEN, Committed.REFUSED]
-            bench.report.committed([f"a{number}", "good", f"b{number}"], results, f"disk full {number}")
+            bench.telemetry.committed([f"a{number}", "good", f"b{number}"], results, f"disk full {number}")
         told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
         assert told == [(2, "a0", "disk full 0")]
         await bench.clock.advance(LINE_EVERY_S)
-        bench.report.second(0)
-        bench.report.second(0)
+        bench.telemetry.second(0)
+        bench.telemetry.second(0)
         told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
         assert told[1:] == [(198, "a99", "disk full 99")]
         assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
@@ -293,21 +293,21 @@ class TestStore:
     def test_a_bad_event_that_can_not_be_kept_is_said(self, bench: Bench) -> None:
         """F30, F52: by its identity, with the store's words, and not each time that it is delivered."""
         for _ in range(50):
-            bench.report.dead_letter_waits("orders:7", "not authorized")
+            bench.telemetry.dead_letter_waits("orders:7", "not authorized")
         (line,) = bench.log.lines
         assert (line["event"], line["identity"], line["reason"]) == ("dead_letter_waits", "orders:7", "not authorized")
 
     def test_indexes_that_are_made_are_said_and_degrade(self, bench: Bench) -> None:
         """F52: readiness has the reason in words while MongoDB is up; an ordinary start says nothing."""
-        bench.report.store_up()
-        bench.report.indexes_there((), 0.01)
+        bench.telemetry.store_up()
+        bench.telemetry.indexes_there((), 0.01)
         assert bench.log.lines == []
-        bench.report.indexes_missing(("due_ms", "payment"))
+        bench.telemetry.indexes_missing(("due_ms", "payment"))
         shown = bench.health.view().dependencies["mongodb"]
         assert (shown.up, "due_ms, payment" in (shown.why or "")) == (True, True)
-        bench.report.indexes_failed("not authorized")
+        bench.telemetry.indexes_failed("not authorized")
         assert "not authorized" in (bench.health.view().dependencies["mongodb"].why or "")
-        bench.report.indexes_there(("due_ms", "payment"), 61.0)
+        bench.telemetry.indexes_there(("due_ms", "payment"), 61.0)
         assert bench.health.view().dependencies["mongodb"].why is None
         events = [line["event"] for line in bench.log.lines]
         assert events == ["indexes_missing", "indexes_failed", "indexes_made"]
@@ -315,6 +315,6 @@ class TestStore:
 
     def test_a_document_that_can_not_be_written_is_an_alarm(self, bench: Bench) -> None:
         """F41."""
-        bench.report.unwritable(Work(ORDER, []))
+        bench.telemetry.rejected_document(BatchItem(ORDER, []))
         (line,) = bench.log.lines
         assert (line["event"], line["alarm"], line["order_id"]) == ("document_unwritable", True, ORDER)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from payment.actors.ledger.actor import (
     BEHIND_LIMIT_S,
-    CHARGES_IN_HAND_LIMIT,
+    CHARGES_IN_FLIGHT_LIMIT,
     COMMITS_UNDER_WAY_LIMIT,
     ORDERS_IN_A_COMMIT_LIMIT,
     OWN_WORK_AGAIN_S,
@@ -17,7 +17,7 @@ from payment.actors.ledger.actor import (
     SWEEP_JITTER_S,
     TICK_S,
 )
-from payment.actors.messages import Answer, EffectEnded, PaymentAnswer
+from payment.actors.messages import ChargeReply, EffectCompleted, PaymentReply
 from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RecheckRefund, RetrieveIntent
 from payment.core.messages import (
     ChargeRefunded,
@@ -27,7 +27,7 @@ from payment.core.messages import (
     RefundRechecked,
 )
 from payment.core.order import TaskKind
-from payment.core.replies import Paid, PaymentStatus, PaymentView, Pending, Unavailability, Unavailable
+from payment.core.replies import OutcomePending, Paid, PaymentStatus, PaymentView, Unavailability, Unavailable
 from tests.unit.actors.ledger.ledger_world import (
     Ledger,
     World,
@@ -58,25 +58,25 @@ class TestDeadline:
     ) -> None:
         """Not before its deadline, and within a moment after it, with a time to ask again."""
         await ledger.order()
-        letter = await ledger.ask(wait_s=20)
+        message = await ledger.ask(wait_s=20)
         await house.clock.advance(19.9)
-        assert waits(letter)
+        assert waits(message)
         reads = ledger.store.calls["load"]
         await house.clock.advance(0.5)
-        assert reply(letter) == Pending(payment_of("o1"), "o1")
-        assert letter.answer.result().retry_after_s == 1
+        assert reply(message) == OutcomePending(payment_of("o1"), "o1")
+        assert message.answer.result().retry_after_s == 1
         assert ledger.store.calls["load"] > reads
 
     async def test_the_last_read_may_bring_the_outcome(self, house: World, ledger: Ledger) -> None:
         """Another process has written it a moment ago: 201, not 202."""
         await ledger.order()
-        letter = await ledger.ask(wait_s=5)
+        message = await ledger.ask(wait_s=5)
         charge = ledger.one_to_stripe()
         other = await house.ledger("web-2", own_store=True)
         await house.clock.advance(4.8)
         await other.ended(charge, charged("o1", "ch_1"))
         await house.clock.advance(0.5)
-        assert reply(letter) == Paid(payment_of("o1"), "o1", "ch_1")
+        assert reply(message) == Paid(payment_of("o1"), "o1", "ch_1")
 
     async def test_whoever_would_wait_too_long_is_told_at_once(self, ledger: Ledger) -> None:
         """F14: a queue of 600 at 25 a second: 202 at once with its true time; a shorter place waits."""
@@ -85,7 +85,7 @@ class TestDeadline:
         for _ in range(600):
             ledger.estimate.enter()
         long = await ledger.ask("o2")
-        assert reply(long) == Pending(payment_of("o2"), "o2")
+        assert reply(long) == OutcomePending(payment_of("o2"), "o2")
         assert long.answer.result().retry_after_s == 25
         assert waits(short)
         assert isinstance(ledger.to_stripe()[1], ConfirmIntent), "its charge is in the queue nevertheless"
@@ -106,9 +106,9 @@ class TestDeadline:
         house.store.database.put(
             replace(doc, rev=doc.rev + 1, due=task.due, payment=replace(doc.payment, intent=intent))
         )
-        letter = await other.ask()
-        assert reply(letter) == Pending(payment_of("o1"), "o1")
-        assert letter.answer.result().retry_after_s == 3_600
+        message = await other.ask()
+        assert reply(message) == OutcomePending(payment_of("o1"), "o1")
+        assert message.answer.result().retry_after_s == 3_600
 
     async def test_a_request_that_waited_too_long_for_its_turn_starts_nothing(
         self, house: World, ledger: Ledger
@@ -117,28 +117,28 @@ class TestDeadline:
         await ledger.order("o1")
         ledger.actor.desk.forget("o1")
         ledger.store.stall("load")
-        letter = await ledger.ask(wait_s=1)
+        message = await ledger.ask(wait_s=1)
         second = await ledger.ask(wait_s=1, token="tok_2")
         await house.clock.advance(2)
         assert reply(second) == Unavailable(Unavailability.BUSY)
         ledger.store.go_on()
         await house.clock.settle()
-        assert reply(letter).reason is Unavailability.WRITE_UNKNOWN
+        assert reply(message).reason is Unavailability.WRITE_UNKNOWN
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
     async def test_a_request_starts_nothing_at_its_very_deadline(self, ledger: Ledger) -> None:
         """Nor just after it, before the next tick has answered it: its turn came too late, and it is told so."""
         await ledger.order()
-        letter = await ledger.ask(wait_s=0)
-        assert reply(letter) == Unavailable(Unavailability.BUSY)
+        message = await ledger.ask(wait_s=0)
+        assert reply(message) == Unavailable(Unavailability.BUSY)
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
     async def test_a_request_that_somebody_has_answered_starts_nothing(self, ledger: Ledger) -> None:
         """HTTP tells who has waited for too long that the outcome is unknown: from then on it is left at that."""
         await ledger.order()
-        letter = ledger.asked()
-        letter.answer.set_result(Answer(Unavailable(Unavailability.WRITE_UNKNOWN)))
-        await ledger.tell(letter)
+        message = ledger.asked()
+        message.answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))
+        await ledger.tell(message)
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
     async def test_a_crowd_past_what_can_be_in_hand_is_told_to_come_back(self, house: World) -> None:
@@ -146,11 +146,11 @@ class TestDeadline:
         ledger = await house.ledger()
         ids = [f"o{number}" for number in range(15)]
         await ledger.order(*ids)
-        ledger.hands._charges = CHARGES_IN_HAND_LIMIT - 10  # as many as these are held already
-        letters = [ledger.asked(order_id) for order_id in ids]
-        await ledger.tell(*letters)
-        busy = [letter for letter in letters if letter.answer.done()]
-        assert [reply(letter) for letter in busy] == [Unavailable(Unavailability.BUSY)] * 5
+        ledger.in_flight._charges = CHARGES_IN_FLIGHT_LIMIT - 10  # as many as these are held already
+        messages = [ledger.asked(order_id) for order_id in ids]
+        await ledger.tell(*messages)
+        busy = [message for message in messages if message.answer.done()]
+        assert [reply(message) for message in busy] == [Unavailable(Unavailability.BUSY)] * 5
         assert len(ledger.to_stripe()) == 10
         assert ledger.doc(busy[0].request.order_id).payment is None
 
@@ -183,9 +183,9 @@ class TestDeadline:
         ledger.store.stall("commit")
         await ledger.tell(ledger.arrived(ledger.created("first")))
         await ledger.tell(*(ledger.arrived(ledger.created(f"o{number}")) for number in range(count - 2)))
-        assert ledger.actor._lanes.ready == count - 2, "one less than full"
+        assert ledger.actor._order_queues.ready == count - 2, "one less than full"
         await ledger.tell(ledger.arrived(ledger.created("last")))
-        assert ledger.actor._lanes.ready == 0
+        assert ledger.actor._order_queues.ready == 0
         ledger.store.go_on()
         await house.clock.settle()
         assert len(ledger.settled) == count
@@ -198,7 +198,7 @@ class TestDeadline:
         for order_id in ids:
             await ledger.ask(order_id)
             await ledger.ended(ledger.one_to_stripe(), charged(order_id, f"ch_{order_id}"))
-        assert (len(ledger.hands), ledger.hands.charges) == (15, 0)
+        assert (len(ledger.in_flight), ledger.in_flight.charges) == (15, 0)
 
 
 class TestLeases:
@@ -239,7 +239,7 @@ class TestLeases:
         await ledger.ask()
         charge = ledger.one_to_stripe()
         draining = house.clock.drive(ledger.actor.drain(), limit_s=5)
-        ledger.mailbox.offer(EffectEnded(charge.id, withheld("o1", 1, 1)))
+        ledger.mailbox.offer(EffectCompleted(charge.id, withheld("o1", 1, 1)))
         await draining
         await house.clock.advance(3)
         assert ledger.to_stripe() == []
@@ -417,18 +417,18 @@ class TestSweep:
 
 class TestViews:
     async def test_a_payment_is_shown_as_it_stands(self, ledger: Ledger) -> None:
-        """Pending, then paid with its charge; an id that nobody knows is None."""
+        """OutcomePending, then paid with its charge; an id that nobody knows is None."""
         await ledger.order()
         await ledger.ask()
         first, unknown = ledger.view(payment_of("o1")), ledger.view("nothing")
         await ledger.tell(first, unknown)
         pending = PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PENDING, None)
-        assert first.answer.result() == PaymentAnswer(pending)
+        assert first.answer.result() == PaymentReply(pending)
         assert unknown.answer.result() is None
         await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         second, by_order = ledger.view(payment_of("o1")), ledger.view(order_id="o1")
         await ledger.tell(second, by_order)
-        paid = PaymentAnswer(PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PAID, "ch_1"))
+        paid = PaymentReply(PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PAID, "ch_1"))
         assert second.answer.result() == by_order.answer.result() == paid
 
     async def test_a_crowd_that_polls_is_one_read(self, ledger: Ledger) -> None:

@@ -10,12 +10,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from payment.actors.messages import (
-    EffectEnded,
-    EventArrived,
+    EffectCompleted,
+    EventReceived,
     Handling,
-    LedgerLetter,
-    NatsLetter,
-    PoisonArrived,
+    InvalidEventReceived,
+    LedgerMessage,
+    NatsMessage,
 )
 from payment.actors.nats.actor import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
@@ -54,8 +54,8 @@ class NatsWorld:
     def __init__(self, ledger_limit: int = 1_000) -> None:
         self.clock = FakeClock()
         self.broker = FakeBroker(self.clock)
-        self.mailbox: Mailbox[NatsLetter] = Mailbox("nats", 16_000)
-        self.ledger: Mailbox[LedgerLetter] = Mailbox("mongo", ledger_limit)
+        self.mailbox: Mailbox[NatsMessage] = Mailbox("nats", 16_000)
+        self.ledger: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_limit)
         self.health = Health(self.clock)
         self.metrics = Metrics()
 
@@ -78,18 +78,18 @@ class NatsWorld:
         self.broker.put(subject, data)
         await self.clock.settle()
 
-    async def letters(self) -> list[LedgerLetter]:
+    async def messages(self) -> list[LedgerMessage]:
         await self.clock.settle()
-        taken: list[LedgerLetter] = []
-        while (letter := self.ledger.get_nowait()) is not None:
-            taken.append(letter)
+        taken: list[LedgerMessage] = []
+        while (message := self.ledger.get_nowait()) is not None:
+            taken.append(message)
             await self.clock.settle()
         return taken
 
-    async def arrived(self) -> EventArrived:
-        (letter,) = await self.letters()
-        assert isinstance(letter, EventArrived)
-        return letter
+    async def arrived(self) -> EventReceived:
+        (message,) = await self.messages()
+        assert isinstance(message, EventReceived)
+        return message
 
     async def ask(self, *effects: PublishEvent) -> None:
         for effect in effects:
@@ -127,11 +127,11 @@ async def world() -> AsyncIterator[NatsWorld]:
 async def test_an_event_is_acknowledged_only_after_it_is_settled(world: NatsWorld) -> None:
     """F08: nothing leaves the building before it is on paper."""
     await world.event(cancel())
-    letter = await world.arrived()
-    assert letter.message == OrderCancelled("o1", 1)
-    assert not letter.redelivered
+    message = await world.arrived()
+    assert message.message == OrderCancelled("o1", 1)
+    assert not message.redelivered
     assert world.unacknowledged() == 1
-    letter.settle(Handling.APPLIED)
+    message.settle(Handling.APPLIED)
     await world.clock.settle()
     assert world.unacknowledged() == 0
 
@@ -139,35 +139,35 @@ async def test_an_event_is_acknowledged_only_after_it_is_settled(world: NatsWorl
 async def test_an_event_whose_process_died_before_the_ack_comes_again(world: NatsWorld) -> None:
     """F08: to the next process, which finds it stale and acknowledges it."""
     await world.event(cancel())
-    await world.letters()
+    await world.messages()
     await world.stop()
     await world.start()
     await world.clock.advance(world.broker.ack_wait_s)
-    letter = await world.arrived()
-    assert letter.redelivered
-    letter.settle(Handling.STALE)
+    message = await world.arrived()
+    assert message.redelivered
+    message.settle(Handling.STALE)
     await world.clock.settle()
     assert world.unacknowledged() == 0
 
 
 async def test_a_redelivery_is_let_pass_while_its_event_is_being_handled(world: NatsWorld) -> None:
-    """F29: one letter, and its settling acknowledges the event."""
+    """F29: one message, and its settling acknowledges the event."""
     await world.event(cancel())
-    letter = await world.arrived()
+    message = await world.arrived()
     await world.clock.advance(world.broker.ack_wait_s + 1)
-    assert await world.letters() == []
-    letter.settle(Handling.APPLIED)
+    assert await world.messages() == []
+    message.settle(Handling.APPLIED)
     await world.clock.settle()
     assert world.unacknowledged() == 0
 
 
 async def test_an_event_whose_letter_was_lost_is_handled_again(world: NatsWorld) -> None:
-    """L4: a ledger that died may never settle it; redelivered later, it is a letter again."""
+    """L4: a ledger that died may never settle it; redelivered later, it is a message again."""
     await world.event(cancel())
-    await world.letters()
+    await world.messages()
     await world.clock.advance(HANDLED_AGAIN_AFTER_S + world.broker.ack_wait_s)
-    letter = await world.arrived()
-    letter.settle(Handling.APPLIED)
+    message = await world.arrived()
+    message.settle(Handling.APPLIED)
     await world.clock.settle()
     assert world.unacknowledged() == 0
 
@@ -182,9 +182,9 @@ async def test_an_event_cut_off_before_the_ledger_had_room_is_not_taken_for_hand
     await world.clock.settle()
     handler.cancel()
     await world.clock.settle()
-    assert len(await world.letters()) == 2
+    assert len(await world.messages()) == 2
     await world.actor._arrived(delivery)
-    assert len(await world.letters()) == 1
+    assert len(await world.messages()) == 1
     await world.stop()
 
 
@@ -192,11 +192,16 @@ async def test_poison_is_acknowledged_after_it_is_kept_and_holds_up_nobody(world
     """F30: whole, as bytes, with its error; those behind it go on."""
     for data in (b"\xff not JSON", cancel("1"), b"{}", cancel("2")):
         await world.event(data)
-    letters = await world.letters()
-    assert [type(each) for each in letters] == [PoisonArrived, EventArrived, PoisonArrived, EventArrived]
-    poison, good, *_ = letters
-    assert isinstance(poison, PoisonArrived)
-    assert isinstance(good, EventArrived)
+    messages = await world.messages()
+    assert [type(each) for each in messages] == [
+        InvalidEventReceived,
+        EventReceived,
+        InvalidEventReceived,
+        EventReceived,
+    ]
+    poison, good, *_ = messages
+    assert isinstance(poison, InvalidEventReceived)
+    assert isinstance(good, EventReceived)
     assert (poison.data, bool(poison.error)) == (b"\xff not JSON", True)
     good.settle(Handling.APPLIED)
     await world.clock.settle()
@@ -211,8 +216,8 @@ async def test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can(world
     await world.event(b'{"id": "o9", "version": "two", "ticket": {"id": "t"}}')
     await world.event(b"\xff not JSON")
     with capture_logs() as logs:
-        for poison in await world.letters():
-            assert isinstance(poison, PoisonArrived)
+        for poison in await world.messages():
+            assert isinstance(poison, InvalidEventReceived)
             poison.settle(Handling.DEAD_LETTER)
         await world.clock.settle()
     alarms = [line for line in logs if line["event"] == "dead_letter_kept"]
@@ -230,13 +235,13 @@ async def test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can(world
 async def test_a_dead_letter_that_can_be_read_says_why_it_is_one(world: NatsWorld) -> None:
     """F41: its order can't be stored."""
     await world.event(cancel())
-    letter = await world.arrived()
-    letter.error = "the order that it makes can't be stored"
+    message = await world.arrived()
+    message.error = "the order that it makes can't be stored"
     with capture_logs() as logs:
-        letter.settle(Handling.DEAD_LETTER)
+        message.settle(Handling.DEAD_LETTER)
         await world.clock.settle()
     (alarm,) = [line for line in logs if line["event"] == "dead_letter_kept"]
-    assert (alarm["order_id"], alarm["error"]) == ("o1", letter.error)
+    assert (alarm["order_id"], alarm["error"]) == ("o1", message.error)
 
 
 async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:
@@ -244,8 +249,8 @@ async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWor
     await world.event(cancel())
     waits = []
     for _ in range(6):
-        letter = await world.arrived()
-        letter.settle(Handling.NOT_NOW)
+        message = await world.arrived()
+        message.settle(Handling.NOT_NOW)
         began = world.clock.monotonic()
         await world.clock.until(lambda: world.ledger.depth == 1)
         waits.append(world.clock.monotonic() - began)
@@ -261,7 +266,7 @@ async def test_a_full_ledger_is_back_pressure() -> None:
     assert (world.ledger.depth, world.unacknowledged()) == (2, 3)
     await world.clock.advance(20)
     assert world.actor.stuck_for_s() <= 0.0
-    assert len(await world.letters()) == 20
+    assert len(await world.messages()) == 20
     await world.stop()
 
 
@@ -269,9 +274,9 @@ async def test_a_charge_is_announced_once_and_told(world: NatsWorld) -> None:
     """F06, F07: with an id of subject and payment; asked for again, the stream drops it."""
     await world.ask(paid())
     assert world.transport.published[0][2] == "payment:created:p1"
-    assert await world.letters() == [EffectEnded(paid().id, EventPublished("o1", paid("1").message_id))]
+    assert await world.messages() == [EffectCompleted(paid().id, EventPublished("o1", paid("1").message_id))]
     await world.ask(paid())
-    assert len(await world.letters()) == 1
+    assert len(await world.messages()) == 1
     assert world.sent() == [{"id": "p1", "orderId": "o1", "stripeId": "ch_1"}]
 
 
@@ -279,16 +284,16 @@ async def test_a_publish_without_an_answer_is_made_again_with_its_id(world: Nats
     """F07: it may have been stored; the stream drops the second."""
     world.broker.lost_answers = 1
     await world.ask(paid())
-    assert await world.letters() == []
+    assert await world.messages() == []
     await world.clock.advance(1)
-    assert len(await world.letters()) == 1
+    assert len(await world.messages()) == 1
     assert (len(world.transport.tries), len(world.sent())) == (2, 1)
 
 
 async def test_a_payment_and_its_refund_both_arrive(world: NatsWorld) -> None:
     """F42: within the stream's window for duplicates."""
     await world.ask(paid(), refunded())
-    assert len(await world.letters()) == 2
+    assert len(await world.messages()) == 2
     assert len(world.sent()) == len(world.sent(PAYMENT_REFUNDED)) == 1
 
 
@@ -302,7 +307,7 @@ async def test_what_a_broker_that_is_away_does_not_take_goes_out_when_it_is_back
     assert len(world.transport.tries) <= 64 + 31
     assert world.actor.children < 20
     world.broker.come_back()
-    assert len(await world.letters()) == 500
+    assert len(await world.messages()) == 500
     assert len(world.sent()) == 500
     assert world.health.is_up(Dependency.NATS)
 
@@ -317,11 +322,11 @@ async def test_a_subject_that_is_not_taken_holds_up_no_other(world: NatsWorld, h
         world.transport.stalled[PAYMENT_REFUNDED] = answer
     await world.ask(*(refunded(str(number)) for number in range(300)))
     await world.ask(*(paid(str(number)) for number in range(300)))
-    assert len(await world.letters()) == 300
+    assert len(await world.messages()) == 300
     world.broker.refused.clear()
     answer.set()
     await world.clock.advance(1.5)
-    assert len(await world.letters()) == 300
+    assert len(await world.messages()) == 300
 
 
 async def test_an_event_asked_for_twice_is_in_hand_once(world: NatsWorld) -> None:
@@ -330,7 +335,7 @@ async def test_an_event_asked_for_twice_is_in_hand_once(world: NatsWorld) -> Non
     await world.clock.settle()
     await world.ask(paid(), paid(), paid())
     world.broker.come_back()
-    assert len(await world.letters()) == 1
+    assert len(await world.messages()) == 1
 
 
 async def test_a_publish_that_no_timeout_ends_is_a_hang(world: NatsWorld) -> None:
@@ -344,13 +349,13 @@ async def test_a_publish_that_no_timeout_ends_is_a_hang(world: NatsWorld) -> Non
 async def test_a_drain_takes_no_more_events_and_still_acknowledges_and_publishes(world: NatsWorld) -> None:
     """F33: what is in hand ends; what comes later waits at the broker."""
     await world.event(cancel())
-    letter = await world.arrived()
+    message = await world.arrived()
     await world.actor.drain()
     await world.event(cancel("2"))
     await world.ask(paid())
-    letter.settle(Handling.APPLIED)
-    (told,) = await world.letters()
-    assert isinstance(told, EffectEnded)
+    message.settle(Handling.APPLIED)
+    (told,) = await world.messages()
+    assert isinstance(told, EffectCompleted)
     assert (world.unacknowledged(), len(world.sent())) == (0, 1)
 
 
@@ -360,12 +365,12 @@ async def test_each_event_has_one_line(world: NatsWorld) -> None:
     get_logger.cache_clear()
     with capture_logs() as lines:
         await world.event(cancel())
-        letter = await world.arrived()
+        message = await world.arrived()
         await world.clock.advance(0.25)
-        letter.settle(Handling.APPLIED)
+        message.settle(Handling.APPLIED)
         await world.event(b"poison")
-        (poison,) = await world.letters()
-        assert isinstance(poison, PoisonArrived)
+        (poison,) = await world.messages()
+        assert isinstance(poison, InvalidEventReceived)
         poison.settle(Handling.NOT_NOW)
     (line,) = [each for each in lines if each["event"] == "event_received"]
     assert (line["log_level"], line["order_id"], line["outcome"], line["handling_ms"]) == (
@@ -513,7 +518,7 @@ class TestRefusedPublishes:
         assert waiting(PAYMENT_CREATED) == 2
         world.broker.refused.clear()
         await world.clock.advance(2)
-        await world.letters()
+        await world.messages()
         assert waiting(PAYMENT_CREATED) == 0
 
 

@@ -10,7 +10,7 @@ from payment.actors.stripe.outcomes import Outcome
 from payment.core.account import StripeAccount
 from payment.core.effects import ConfirmIntent, IntentReference, RecheckRefund, RefundCharge
 from payment.core.messages import ChargeFacts, IntentStatus
-from payment.ports.cards import Charges, Intent, NotYet, Obstacle, Permission, Refunded, Unclear
+from payment.ports.cards import Charges, IntentAnswer, NotYet, Obstacle, Permission, Refunded, Unclear
 from tests.support.fakes.clock import FakeClock
 
 Answer = Any
@@ -44,9 +44,9 @@ class Call:
     at: float
 
 
-def created(name: str, number: int = 1) -> Intent:
+def created(name: str, number: int = 1) -> IntentAnswer:
     """What the create of order o<name> answers unless it is scripted."""
-    return Intent(f"pi_{name}_{number}", IntentStatus.REQUIRES_PAYMENT_METHOD)
+    return IntentAnswer(f"pi_{name}_{number}", IntentStatus.REQUIRES_PAYMENT_METHOD)
 
 
 @dataclass
@@ -84,14 +84,14 @@ class ScriptedCards:
         return await self._answer("create", intent.key, created(intent.order_id[1:], intent.number))
 
     async def confirm(self, request: ConfirmIntent, intent_id: str) -> Answer:
-        paid = Intent(intent_id, IntentStatus.SUCCEEDED, ChargeFacts(f"ch_{intent_id}"))
+        paid = IntentAnswer(intent_id, IntentStatus.SUCCEEDED, ChargeFacts(f"ch_{intent_id}"))
         return await self._answer("confirm", f"{intent_id} {request.attempt}.{request.send}", paid)
 
     async def retrieve(self, intent_id: str) -> Answer:
-        return await self._answer("retrieve", intent_id, Intent(intent_id, IntentStatus.REQUIRES_PAYMENT_METHOD))
+        return await self._answer("retrieve", intent_id, IntentAnswer(intent_id, IntentStatus.REQUIRES_PAYMENT_METHOD))
 
     async def cancel(self, intent_id: str) -> Answer:
-        return await self._answer("cancel", intent_id, Intent(intent_id, IntentStatus.CANCELED))
+        return await self._answer("cancel", intent_id, IntentAnswer(intent_id, IntentStatus.CANCELED))
 
     async def list_charges(self, order_id: str, payment_id: str) -> Answer:
         return await self._answer("list", order_id, Charges(()))

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from msgspec import structs
 
 from payment.actors.messages import (
-    AccountSeen,
-    AccountVerdict,
+    AccountCheck,
+    AccountRead,
     CancelEffect,
-    EffectEnded,
-    LedgerLetter,
-    StripeLetter,
+    EffectCompleted,
+    LedgerMessage,
+    StripeMessage,
 )
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.actor import StripeActor
@@ -46,16 +46,16 @@ class StripeWorld:
     def __init__(self, *, ledger_limit: int = 100_000, ceiling_per_s: float = 100.0) -> None:
         self.clock = FakeClock()
         self.cards = ScriptedCards(self.clock)
-        self.mailbox: Mailbox[StripeLetter] = Mailbox("stripe", 16_000)
-        self.ledger: Mailbox[LedgerLetter] = Mailbox("mongo", ledger_limit)
+        self.mailbox: Mailbox[StripeMessage] = Mailbox("stripe", 16_000)
+        self.ledger: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_limit)
         self.estimate = QueueEstimate()
         self.health = Health(self.clock)
         self.metrics = Metrics()
-        self.verdict = AccountVerdict(True)
+        self.verdict = AccountCheck(True)
         """What the ledger says of every account."""
         self.accounts_seen: list[StripeAccount] = []
         self._ceiling_per_s = ceiling_per_s
-        self._received: list[EffectEnded] = []
+        self._received: list[EffectCompleted] = []
 
     async def start(self) -> "StripeWorld":
         self.actor = StripeActor(
@@ -105,11 +105,11 @@ class StripeWorld:
     def cancel_intent(self, name: str = "1", intent_id: str | None = None, **of_intent: bool) -> CancelIntent:
         return CancelIntent(intent(name, intent_id=intent_id, **of_intent), self.clock.now())
 
-    def release(self, *letters: StripeLetter) -> None:
+    def release(self, *messages: StripeMessage) -> None:
         """Offer effects as the ledger does: each confirm has a position in the estimate."""
-        for letter in letters:
-            assert self.mailbox.offer(letter)
-            if isinstance(letter, ConfirmIntent):
+        for message in messages:
+            assert self.mailbox.offer(message)
+            if isinstance(message, ConfirmIntent):
                 self.estimate.enter()
 
     def cancel(self, effect: StripeEffect) -> None:
@@ -118,18 +118,18 @@ class StripeWorld:
     def now_ended(self) -> list[Message]:
         """What the ledger has received since the last look."""
         received: list[Message] = []
-        while (letter := self.ledger.get_nowait()) is not None:
-            if isinstance(letter, AccountSeen):
-                self.accounts_seen.append(letter.account)
-                letter.answer.set_result(self.verdict)
+        while (message := self.ledger.get_nowait()) is not None:
+            if isinstance(message, AccountRead):
+                self.accounts_seen.append(message.account)
+                message.answer.set_result(self.verdict)
                 continue
-            assert isinstance(letter, EffectEnded)
-            self._received.append(letter)
-            received.append(letter.message)
+            assert isinstance(message, EffectCompleted)
+            self._received.append(message)
+            received.append(message.message)
         return received
 
     @property
-    def ended(self) -> list[EffectEnded]:
+    def ended(self) -> list[EffectCompleted]:
         self.now_ended()
         return self._received
 

@@ -26,19 +26,19 @@ from payment.core.messages import (
     Failure,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
     ListedCharge,
-    LookReason,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.ops.health import Status
 from payment.ports.cards import (
     Charges,
     Declined,
     Handover,
-    Intent,
+    IntentAnswer,
     NextAction,
     NotYet,
     Obstacle,
@@ -105,7 +105,7 @@ async def test_an_intent_that_is_known_is_confirmed_at_once(world: StripeWorld) 
 @pytest.mark.parametrize("status", list(IntentStatus))
 async def test_the_status_of_a_replayed_create_is_no_evidence(world: StripeWorld, status: IntentStatus) -> None:
     """It is what was stored when the intent was created first: the confirm follows, and says what is so now."""
-    world.cards.script("create", Intent("pi_1_1", status, CHARGE, replayed=True))
+    world.cards.script("create", IntentAnswer("pi_1_1", status, CHARGE, replayed=True))
     world.release(world.confirm())
     assert await world.until_ended(1) == [paid()]
     assert world.cards.kinds == ["create", "confirm"]
@@ -113,7 +113,7 @@ async def test_the_status_of_a_replayed_create_is_no_evidence(world: StripeWorld
 
 async def test_a_replayed_success_says_so(world: StripeWorld) -> None:
     """A fact about the past: the ledger looks before it believes that the charge is still there."""
-    world.cards.script("confirm", Intent("pi_1_1", IntentStatus.SUCCEEDED, CHARGE, replayed=True))
+    world.cards.script("confirm", IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE, replayed=True))
     world.release(world.confirm(send=2))
     assert await world.until_ended(1) == [IntentSucceeded("o1", 1, "pi_1_1", CHARGE, replayed=True)]
 
@@ -121,7 +121,7 @@ async def test_a_replayed_success_says_so(world: StripeWorld) -> None:
 async def test_an_intent_that_awaits_its_customer_ends_with_the_handover(world: StripeWorld) -> None:
     """It travels beside the message, and no repr shows it."""
     handover = Handover("pi_1_1_secret_x", NextAction("https://bank.example/x"))
-    world.cards.script("confirm", Intent("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover))
+    world.cards.script("confirm", IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover))
     world.release(world.confirm())
     assert await world.until_ended(1) == [ActionRequired("o1", 1, 1, "pi_1_1")]
     assert world.ended[0].handover == handover
@@ -199,9 +199,11 @@ async def test_other_parameters_under_one_key_alarm_once(world: StripeWorld, kin
 async def test_an_unexpected_state_is_looked_at(world: StripeWorld) -> None:
     """The look is repeated until it is answered, and says which attempt led to it."""
     world.cards.script("confirm", UnexpectedState("succeeded"))
-    world.cards.script("retrieve", UNCLEAR, LOCKED, Intent("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
+    world.cards.script("retrieve", UNCLEAR, LOCKED, IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
     world.release(world.confirm())
-    seen = IntentSeen("o1", 1, "pi_1_1", LookReason.UNEXPECTED_STATE, IntentStatus.SUCCEEDED, CHARGE, attempt=1)
+    seen = IntentRetrieved(
+        "o1", 1, "pi_1_1", RetrieveReason.UNEXPECTED_STATE, IntentStatus.SUCCEEDED, CHARGE, attempt=1
+    )
     assert await world.until_ended(1) == [seen]
     assert world.cards.kinds == ["create", "confirm", "retrieve", "retrieve", "retrieve"]
 
@@ -424,10 +426,10 @@ async def test_a_look_retrieves_the_intent_and_passes_the_handover_on(world: Str
     """Repeated until it is answered: a look proves something only if it was read."""
     handover = Handover("pi_1_1_secret_x", NextAction())
     world.cards.script(
-        "retrieve", UNCLEAR, UNREACHABLE, Intent("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover)
+        "retrieve", UNCLEAR, UNREACHABLE, IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover)
     )
     world.release(looking())
-    asked = IntentSeen("o1", 1, "pi_1_1", LookReason.LOOK, IntentStatus.REQUIRES_ACTION)
+    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_ACTION)
     assert await world.until_ended(1) == [asked]
     assert world.ended[0].handover == handover
 
@@ -436,7 +438,7 @@ async def test_a_look_at_an_intent_whose_id_is_not_known_creates_it_first(world:
     """Its create is repeated for as long as it is not answered: it is the same intent every time."""
     world.cards.script("create", UNCLEAR, UNREACHABLE, LOCKED)
     world.release(looking(intent_id=None))
-    seen = IntentSeen("o1", 1, "pi_1_1", LookReason.LOOK, IntentStatus.REQUIRES_PAYMENT_METHOD)
+    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_PAYMENT_METHOD)
     assert await world.until_ended(1) == [seen]
     assert world.cards.kinds == ["create"] * 4 + ["retrieve"]
 
@@ -444,20 +446,20 @@ async def test_a_look_at_an_intent_whose_id_is_not_known_creates_it_first(world:
 async def test_a_cancel_that_is_answered_with_canceled_needs_no_look(world: StripeWorld) -> None:
     """The id comes from the create where it is not known."""
     world.release(world.cancel_intent())
-    canceled = IntentSeen("o1", 1, "pi_1_1", LookReason.CANCEL, IntentStatus.CANCELED)
+    canceled = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.CANCEL, IntentStatus.CANCELED)
     assert await world.until_ended(1) == [canceled]
     assert world.cards.kinds == ["create", "cancel"]
 
 
 @pytest.mark.parametrize(
-    "answer", [UnexpectedState("succeeded"), UNCLEAR, Intent("pi_1_1", IntentStatus.SUCCEEDED, CHARGE)]
+    "answer", [UnexpectedState("succeeded"), UNCLEAR, IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE)]
 )
 async def test_a_cancel_that_came_to_anything_else_is_followed_by_a_look(world: StripeWorld, answer: Any) -> None:
     """The error of a cancel is no answer, a look is: whatever it shows."""
     world.cards.script("cancel", LOCKED, answer)
-    world.cards.script("retrieve", Intent("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
+    world.cards.script("retrieve", IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
     world.release(world.cancel_intent("1", "pi_1_1"))
-    seen = IntentSeen("o1", 1, "pi_1_1", LookReason.CANCEL, IntentStatus.SUCCEEDED, CHARGE)
+    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.CANCEL, IntentStatus.SUCCEEDED, CHARGE)
     assert await world.until_ended(1) == [seen]
     assert world.cards.kinds == ["cancel", "cancel", "retrieve"]
 

@@ -4,24 +4,24 @@ import asyncio
 
 import pytest
 
-from payment.actors.messages import AccountVerdict
+from payment.actors.messages import AccountCheck
 from payment.ops.health import Status
 from payment.ports.cards import NotYet, Obstacle, Permission
 from tests.unit.actors.stripe.scripted_cards import ACCOUNT, KEY_REFUSED, UNREACHABLE, Stall
 from tests.unit.actors.stripe.stripe_world import StripeWorld, looking, paid
 
-NOT_YOURS = AccountVerdict(False, "the database belongs to acct_2")
+NOT_YOURS = AccountCheck(False, "the database belongs to acct_2")
 
 
 async def test_nothing_leaves_before_the_ledger_has_said_that_the_account_is_right() -> None:
     """F48: neither a charge nor a look: the list of a strange account proves nothing. Then all goes in its order."""
     world = StripeWorld()
-    world.verdict = AccountVerdict(None)
+    world.verdict = AccountCheck(None)
     await world.start()
     world.release(world.confirm("1"), looking("2"))
     await world.clock.advance(2)
     assert (world.cards.kinds, world.accounts_seen, world.stripe_up) == ([], [ACCOUNT], False)
-    world.verdict = AccountVerdict(True)
+    world.verdict = AccountCheck(True)
     await world.until_ended(2, limit_s=5.0)
     assert world.stripe_up
     await world.stop()
@@ -41,7 +41,7 @@ async def test_with_another_account_only_checks_are_sent_until_it_is_put_right()
     assert (world.cards.kinds, world.cards.called("permission")) == ([], [])
     assert world.health.view().dependencies["stripe"].why == NOT_YOURS.text
     assert world.health.status is Status.UNAVAILABLE
-    world.verdict = AccountVerdict(True)
+    world.verdict = AccountCheck(True)
     assert await world.until_ended(2, limit_s=4.0) == [paid()]
     await world.stop()
 

@@ -7,11 +7,11 @@ from msgspec import structs
 
 from payment.actors.stripe.outcomes import (
     CHARGE_PENDING_AGAIN_S,
+    CallStep,
+    EffectProgress,
     End,
     Outcome,
-    Progress,
     Result,
-    Step,
     alarm_of,
     carried_over,
     first_progress,
@@ -45,17 +45,17 @@ from payment.core.messages import (
     Failure,
     IntentCreated,
     IntentPrepared,
-    IntentSeen,
+    IntentRetrieved,
     IntentStatus,
     IntentSucceeded,
     ListedCharge,
-    LookReason,
     Message,
     RefundBlocked,
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
     RefusalReason,
+    RetrieveReason,
 )
 from payment.ops.log_schema import Event
 from payment.ports.cards import (
@@ -64,7 +64,7 @@ from payment.ports.cards import (
     Charges,
     Declined,
     Handover,
-    Intent,
+    IntentAnswer,
     NextAction,
     NotRefunded,
     NotYet,
@@ -90,23 +90,23 @@ LIST, REFUND, FIND_REFUND = listing(), refunding(), finding_refund()
 RECHECK = RecheckRefund("o1", "ch_1", 1999, "re_1")
 RECHECK_LOST = RecheckRefund("o1", "ch_1", 1999, "du_1", charged_back=True)
 
-NEW, AGED = Progress(), Progress(must_list=True)
-KNOWN = Progress("pi_1")
+NEW, AGED = EffectProgress(), EffectProgress(must_list=True)
+KNOWN = EffectProgress("pi_1")
 MAYBE = structs.replace(KNOWN, confirm_maybe_sent=True)
-AFTER_CANCEL = structs.replace(KNOWN, look=LookReason.CANCEL)
-UNEXPECTED = structs.replace(MAYBE, look=LookReason.UNEXPECTED_STATE)
+AFTER_CANCEL = structs.replace(KNOWN, look=RetrieveReason.CANCEL)
+UNEXPECTED = structs.replace(MAYBE, look=RetrieveReason.UNEXPECTED_STATE)
 
 CHARGE, GIVEN_BACK = ChargeFacts("ch_1"), ChargeFacts("ch_0", refunded=True)
 FAILURE = Failure("card_declined", "lost_card", "lost")
 HANDOVER = Handover("pi_1_secret_x", NextAction())
-PAID = Intent("pi_1", IntentStatus.SUCCEEDED, CHARGE)
-ASKS = Intent("pi_1", IntentStatus.REQUIRES_ACTION, handover=HANDOVER)
-OPEN = Intent("pi_1", IntentStatus.REQUIRES_PAYMENT_METHOD, failure=FAILURE)
-CANCELED = Intent("pi_1", IntentStatus.CANCELED)
+PAID = IntentAnswer("pi_1", IntentStatus.SUCCEEDED, CHARGE)
+ASKS = IntentAnswer("pi_1", IntentStatus.REQUIRES_ACTION, handover=HANDOVER)
+OPEN = IntentAnswer("pi_1", IntentStatus.REQUIRES_PAYMENT_METHOD, failure=FAILURE)
+CANCELED = IntentAnswer("pi_1", IntentStatus.CANCELED)
 
 
-def seen(reason: LookReason, shown: Intent, attempt: int | None = None) -> IntentSeen:
-    return IntentSeen("o1", 1, "pi_1", reason, shown.status, shown.charge, shown.failure, attempt)
+def seen(reason: RetrieveReason, shown: IntentAnswer, attempt: int | None = None) -> IntentRetrieved:
+    return IntentRetrieved("o1", 1, "pi_1", reason, shown.status, shown.charge, shown.failure, attempt)
 
 
 def failed(name: str) -> RefundRechecked:
@@ -122,24 +122,24 @@ def not_lost(name: str) -> RefundRechecked:
 @pytest.mark.parametrize(
     ("effect", "progress", "step"),
     [
-        *((effect, NEW, Step.CREATE) for effect in OF_INTENT),
-        *((effect, AGED, Step.LIST) for effect in OF_INTENT),
-        *((effect, structs.replace(AGED, listed=True), Step.CREATE) for effect in OF_INTENT),
-        (CONFIRM, KNOWN, Step.CONFIRM),
-        (CONFIRM, structs.replace(KNOWN, must_list=True), Step.CONFIRM),
-        (CONFIRM, UNEXPECTED, Step.RETRIEVE),
-        (CREATE, KNOWN, Step.CREATE),
-        (RETRIEVE, KNOWN, Step.RETRIEVE),
-        (CANCEL, KNOWN, Step.CANCEL),
-        (CANCEL, AFTER_CANCEL, Step.RETRIEVE),
-        (LIST, NEW, Step.LIST),
-        (REFUND, NEW, Step.REFUND),
-        (FIND_REFUND, NEW, Step.FIND_REFUND),
-        (RECHECK, NEW, Step.FIND_REFUND),
+        *((effect, NEW, CallStep.CREATE) for effect in OF_INTENT),
+        *((effect, AGED, CallStep.LIST) for effect in OF_INTENT),
+        *((effect, structs.replace(AGED, listed=True), CallStep.CREATE) for effect in OF_INTENT),
+        (CONFIRM, KNOWN, CallStep.CONFIRM),
+        (CONFIRM, structs.replace(KNOWN, must_list=True), CallStep.CONFIRM),
+        (CONFIRM, UNEXPECTED, CallStep.RETRIEVE),
+        (CREATE, KNOWN, CallStep.CREATE),
+        (RETRIEVE, KNOWN, CallStep.RETRIEVE),
+        (CANCEL, KNOWN, CallStep.CANCEL),
+        (CANCEL, AFTER_CANCEL, CallStep.RETRIEVE),
+        (LIST, NEW, CallStep.LIST),
+        (REFUND, NEW, CallStep.REFUND),
+        (FIND_REFUND, NEW, CallStep.FIND_REFUND),
+        (RECHECK, NEW, CallStep.FIND_REFUND),
     ],
 )
 def test_the_next_step_follows_from_the_effect_and_its_progress(
-    effect: StripeEffect, progress: Progress, step: Step
+    effect: StripeEffect, progress: EffectProgress, step: CallStep
 ) -> None:
     """A list only before a create, and a create only where the intent's id is not known."""
     assert step_of(effect, progress) is step
@@ -158,10 +158,15 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         (CONFIRM, KNOWN, PAID, IntentSucceeded("o1", 1, "pi_1", CHARGE)),
         (CONFIRM, MAYBE, PAID, IntentSucceeded("o1", 1, "pi_1", CHARGE)),
         (CONFIRM, KNOWN, structs.replace(PAID, replayed=True), IntentSucceeded("o1", 1, "pi_1", CHARGE, replayed=True)),
-        (CONFIRM, KNOWN, Intent("pi_1", IntentStatus.SUCCEEDED), ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
+        (CONFIRM, KNOWN, IntentAnswer("pi_1", IntentStatus.SUCCEEDED), ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
         (CONFIRM, KNOWN, OPEN, ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
         (CONFIRM, KNOWN, CANCELED, ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
-        (CONFIRM, KNOWN, Intent("pi_1", IntentStatus.PROCESSING), ActionRequired("o1", 2, 1, "pi_1", processing=True)),
+        (
+            CONFIRM,
+            KNOWN,
+            IntentAnswer("pi_1", IntentStatus.PROCESSING),
+            ActionRequired("o1", 2, 1, "pi_1", processing=True),
+        ),
         (CONFIRM, KNOWN, Declined(FAILURE), CardDeclined("o1", 2, 1, "pi_1", FAILURE)),
         (
             CONFIRM,
@@ -171,13 +176,13 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         ),
         (CONFIRM, KNOWN, Unclear("t"), ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
         (CONFIRM, KNOWN, Unclear("t", stored=True), ConfirmUnclear("o1", 2, 3, 1, "pi_1", stored=True)),
-        (CONFIRM, UNEXPECTED, PAID, seen(LookReason.UNEXPECTED_STATE, PAID, 2)),
-        (CONFIRM, UNEXPECTED, ASKS, seen(LookReason.UNEXPECTED_STATE, ASKS, 2)),
-        (RETRIEVE, KNOWN, PAID, seen(LookReason.LOOK, PAID)),
-        (RETRIEVE, KNOWN, OPEN, seen(LookReason.LOOK, OPEN)),
-        (CANCEL, KNOWN, CANCELED, seen(LookReason.CANCEL, CANCELED)),
-        (CANCEL, AFTER_CANCEL, PAID, seen(LookReason.CANCEL, PAID)),
-        (CANCEL, AFTER_CANCEL, ASKS, seen(LookReason.CANCEL, ASKS)),
+        (CONFIRM, UNEXPECTED, PAID, seen(RetrieveReason.UNEXPECTED_STATE, PAID, 2)),
+        (CONFIRM, UNEXPECTED, ASKS, seen(RetrieveReason.UNEXPECTED_STATE, ASKS, 2)),
+        (RETRIEVE, KNOWN, PAID, seen(RetrieveReason.LOOK, PAID)),
+        (RETRIEVE, KNOWN, OPEN, seen(RetrieveReason.LOOK, OPEN)),
+        (CANCEL, KNOWN, CANCELED, seen(RetrieveReason.CANCEL, CANCELED)),
+        (CANCEL, AFTER_CANCEL, PAID, seen(RetrieveReason.CANCEL, PAID)),
+        (CANCEL, AFTER_CANCEL, ASKS, seen(RetrieveReason.CANCEL, ASKS)),
         (LIST, NEW, Charges((ListedCharge(CHARGE, 1),)), ChargesListed("o1", 1, (ListedCharge(CHARGE, 1),))),
         (REFUND, NEW, Refunded("re_1"), ChargeRefunded("o1", "ch_1", "re_1")),
         (REFUND, NEW, Blocked("t", "re_1"), RefundBlocked("o1", "ch_1", "re_1", "t")),
@@ -197,7 +202,7 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
     ],
 )
 def test_an_outcome_that_ends_an_effect_becomes_its_message(
-    effect: StripeEffect, progress: Progress, outcome: Outcome, message: Message
+    effect: StripeEffect, progress: EffectProgress, outcome: Outcome, message: Message
 ) -> None:
     """F12, F15: and no secret goes with it."""
     assert result_of(effect, progress, outcome) == End(message)
@@ -232,7 +237,7 @@ def test_an_outcome_that_ends_an_effect_becomes_its_message(
     ],
 )
 def test_other_outcomes_lead_to_the_next_step_or_to_a_repetition(
-    effect: StripeEffect, progress: Progress, outcome: Outcome, result: Result
+    effect: StripeEffect, progress: EffectProgress, outcome: Outcome, result: Result
 ) -> None:
     """The status that a create answers is no evidence: it may be days old. A retrieve is repeated until it is read."""
     assert result_of(effect, progress, outcome) == result
@@ -260,8 +265,8 @@ def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> N
     assert "secret" not in repr(asked)
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
-    assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(LookReason.LOOK, ASKS), HANDOVER)
-    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(LookReason.CANCEL, ASKS))
+    assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(RetrieveReason.LOOK, ASKS), HANDOVER)
+    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(RetrieveReason.CANCEL, ASKS))
 
 
 def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
@@ -296,28 +301,28 @@ def test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone() -> None:
     again = structs.replace(CONFIRM, send=4)
     assert carried_over(MAYBE, CONFIRM, again) == MAYBE
     other = structs.replace(CONFIRM, intent=intent(number=2))
-    assert carried_over(MAYBE, CONFIRM, other) == Progress(confirm_maybe_sent=True)
+    assert carried_over(MAYBE, CONFIRM, other) == EffectProgress(confirm_maybe_sent=True)
     assert carried_over(NEW, LIST, LIST) == NEW
-    assert first_progress(structs.replace(CONFIRM, intent=intent(intent_id="pi_9"))) == Progress("pi_9")
+    assert first_progress(structs.replace(CONFIRM, intent=intent(intent_id="pi_9"))) == EffectProgress("pi_9")
 
 
 @pytest.mark.parametrize(
     ("step", "outcome", "alarm"),
     [
-        (Step.CONFIRM, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
-        (Step.CREATE, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
-        (Step.CREATE, Refused(RefusalReason.AMOUNT, "t"), None),
-        (Step.CREATE, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
-        (Step.CONFIRM, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
-        (Step.REFUND, Unclear("t", alarm=True), Event.IDEMPOTENCY_ALARM),
-        (Step.LIST, Unclear("t", alarm=True), Event.REQUEST_ALARM),
-        (Step.RETRIEVE, Unclear("t"), None),
-        (Step.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t"), None),
-        (Step.CANCEL, NotYet(Obstacle.KEY_REFUSED, "t"), Event.REQUEST_ALARM),
-        (Step.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
+        (CallStep.CONFIRM, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.AMOUNT, "t"), None),
+        (CallStep.CREATE, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.CONFIRM, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.REFUND, Unclear("t", alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.LIST, Unclear("t", alarm=True), Event.REQUEST_ALARM),
+        (CallStep.RETRIEVE, Unclear("t"), None),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t"), None),
+        (CallStep.CANCEL, NotYet(Obstacle.KEY_REFUSED, "t"), Event.REQUEST_ALARM),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
     ],
 )
-def test_what_an_operator_has_to_act_on_is_an_alarm(step: Step, outcome: Outcome, alarm: Event | None) -> None:
+def test_what_an_operator_has_to_act_on_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
     """F16, requests that Stripe finds wrong in themselves, and accounts that are."""
     assert alarm_of(step, outcome) is alarm
 
@@ -326,7 +331,7 @@ def test_what_an_operator_has_to_act_on_is_an_alarm(step: Step, outcome: Outcome
     ("effect", "progress", "outcome"),
     [(CONFIRM, KNOWN, Refunded("re_1")), (CREATE, NEW, Declined(FAILURE)), (CONFIRM, NEW, UnexpectedState("t"))],
 )
-def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: Progress, outcome: Outcome) -> None:
+def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: EffectProgress, outcome: Outcome) -> None:
     """An actor that meets it dies."""
     with pytest.raises(AssertionError, match="can't end as"):
         result_of(effect, progress, outcome)
@@ -335,4 +340,4 @@ def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: Pro
 def test_a_step_on_an_intent_without_an_id_is_a_bug() -> None:
     """An actor that meets it dies, before the ledger receives an intent without an id."""
     with pytest.raises(AssertionError, match="needs the intent's id"):
-        result_of(CANCEL, Progress(look=LookReason.CANCEL), PAID)
+        result_of(CANCEL, EffectProgress(look=RetrieveReason.CANCEL), PAID)

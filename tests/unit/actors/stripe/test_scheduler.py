@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from payment.actors.messages import EffectEnded
+from payment.actors.messages import EffectCompleted
 from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.scheduler import OPERATOR_AGAIN_AFTER_S, StripeScheduler
 from payment.core.effects import ConfirmIntent, StripeEffect
 from payment.core.messages import ConfirmUnclear, ConfirmWithheld, IntentStatus, Message
-from payment.ports.cards import Charges, Intent, NotYet, Obstacle, UnexpectedState
+from payment.ports.cards import Charges, IntentAnswer, NotYet, Obstacle, UnexpectedState
 from tests.support.fakes.clock import FakeClock
 from tests.unit.actors.stripe.scripted_cards import (
     KEY_IN_USE,
@@ -44,7 +44,7 @@ ANSWERS: list[Any] = [
     KEY_IN_USE,
 ]
 LISTS = [None, UNCLEAR, LOCKED, Charges((), pending=True)]
-STATES = [UnexpectedState("t"), Intent("pi_1_1", IntentStatus.REQUIRES_ACTION)]
+STATES = [UnexpectedState("t"), IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION)]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["confirm", "known", "old", "later"]), st.integers(1, 4)),
     st.tuples(st.sampled_from(["prepare", "look", "cancel", "list", "refund"]), st.integers(1, 2)),
@@ -210,7 +210,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.ends: list[EffectEnded] = []
+        self.ends: list[EffectCompleted] = []
         self.delays_s: list[float] = []
         self.queues = Queues(100.0, 0.0)
         self.checks_wanted: list[str] = []

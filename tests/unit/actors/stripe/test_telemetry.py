@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from payment.actors.messages import AccountVerdict
+from payment.actors.messages import AccountCheck
 from payment.actors.stripe.queues import Entry
 from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, SILENT_REMEMBERED_LIMIT, StripeTelemetry
 from payment.core.effects import StripeEffect
@@ -29,7 +29,7 @@ class Bench:
         self.clock = FakeClock()
         self.health, self.metrics = Health(self.clock), Metrics()
         self.telemetry = StripeTelemetry(self.health, self.metrics, self.clock, unclear_remembered=2)
-        self.telemetry.account(AccountVerdict(True))
+        self.telemetry.account(AccountCheck(True))
         self.telemetry.observe(None, CHECK)
 
     def unclear(self, *effects: StripeEffect) -> None:
@@ -220,14 +220,14 @@ def test_a_permission_that_no_charge_needs_degrades_with_an_alarm(bench: Bench) 
 
 def test_another_account_blocks_charges_with_one_alarm_until_it_is_put_right(bench: Bench) -> None:
     """F48: the reason stands in `/readyz`; a store that does not answer changes nothing of what is known."""
-    other = AccountVerdict(False, "the database belongs to acct_a")
-    for verdict in (other, other, AccountVerdict(None), AccountVerdict(None, "MongoDB is away")):
+    other = AccountCheck(False, "the database belongs to acct_a")
+    for verdict in (other, other, AccountCheck(None), AccountCheck(None, "MongoDB is away")):
         bench.telemetry.account(verdict)
         bench.telemetry.observe(None, CHECK)
         bench.telemetry.observe(None, "create")
         assert bench.health.view().dependencies["stripe"].why == "the database belongs to acct_a"
     assert bench.metrics.alarms("account_mismatch")._value.get() == 1.0
-    bench.telemetry.account(AccountVerdict(True))
+    bench.telemetry.account(AccountCheck(True))
     assert bench.telemetry.well
 
 

@@ -37,7 +37,7 @@ async def test_a_url_weakens_no_write_and_no_read() -> None:
     store = MongoStore(f"{await server.start()}?{BREAKING}", "test")
     assert await store.commit([order("o1")]) == [Committed.WRITTEN]
     assert await store.commit([order("o1", rev=2)]) == [Committed.WRITTEN]
-    await store.bury(letter())
+    await store.add_dead_letter(letter())
     await store.probe()
     await store.load(["o1"])
     writes = server.named("insert") + server.named("update")

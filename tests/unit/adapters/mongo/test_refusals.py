@@ -16,10 +16,10 @@ from payment.ports.store import Committed, StoreUnavailable
 from tests.support.servers.scripted_mongo import ScriptedMongo
 from tests.unit.adapters.mongo.test_store import letter, order
 
-WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN, REFUSED = (
+WRITTEN, CONFLICT, REJECTED_DOCUMENT, UNKNOWN, REFUSED = (
     Committed.WRITTEN,
     Committed.CONFLICT,
-    Committed.UNWRITABLE,
+    Committed.REJECTED_DOCUMENT,
     Committed.UNKNOWN,
     Committed.REFUSED,
 )
@@ -116,7 +116,7 @@ class TestRefusedWrites:
         """A server repeats the command that it refuses, with the card's token in it."""
         server.always = {"insert": UNAUTHORIZED, "update": UNAUTHORIZED, "find": UNAUTHORIZED}
         assert await store.commit([order("o1")]) == [REFUSED]
-        for call in (store.probe(), store.load(["o1"]), store.bury(letter())):
+        for call in (store.probe(), store.load(["o1"]), store.add_dead_letter(letter())):
             with pytest.raises(StoreUnavailable) as raised:
                 await call
             assert str(raised.value) == store.trouble

@@ -18,10 +18,10 @@ from tests.support.servers.scripted_mongo import ScriptedMongo
 
 WRITTEN_ANSWER = {"ok": 1.0, "n": 2, "nModified": 1}
 T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN = (
+WRITTEN, CONFLICT, REJECTED_DOCUMENT, UNKNOWN = (
     Committed.WRITTEN,
     Committed.CONFLICT,
-    Committed.UNWRITABLE,
+    Committed.REJECTED_DOCUMENT,
     Committed.UNKNOWN,
 )
 
@@ -55,7 +55,7 @@ async def test_a_write_is_confirmed_by_a_majority_that_journaled_it(server: Scri
     """F43: what a failover may roll back, nothing is done for; a wait for ever is none either."""
     assert await store.commit([order("o1")]) == [WRITTEN]
     assert await store.commit([order("o1", rev=2)]) == [WRITTEN]
-    assert await store.bury(letter())
+    assert await store.add_dead_letter(letter())
     concerns = [command["writeConcern"] for command in server.named("update") + server.named("insert")]
     assert concerns == [{"w": "majority", "j": True, "wtimeout": 5_000}] * 3
 
@@ -126,7 +126,7 @@ async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, s
     errors = [{"index": index, "code": code, "errmsg": "no"} for index, code in ((1, 11000), (2, 10334), (3, 91))]
     server.answers["update"] = [WRITTEN_ANSWER | {"n": 2, "writeErrors": errors}]
     results = await store.commit([order(f"o{number}", rev=2) for number in range(5)])
-    assert results == [WRITTEN, CONFLICT, UNWRITABLE, UNKNOWN, WRITTEN]
+    assert results == [WRITTEN, CONFLICT, REJECTED_DOCUMENT, UNKNOWN, WRITTEN]
 
 
 @pytest.mark.parametrize("counted", [{}, {"n": 1}], ids=["none counted", "too few counted"])
@@ -171,7 +171,7 @@ async def test_a_document_that_is_too_long_is_not_sent_with_the_others(
     """F41: the driver would refuse its whole batch."""
     long = order("o1", user="u" * DOCUMENT_BYTES_MAX)
     longest = order("o3", user="u" * (DOCUMENT_BYTES_MAX - 2 * WRITE_OVERHEAD_BYTES))
-    assert await store.commit([long, order("o2"), longest]) == [UNWRITABLE, WRITTEN, WRITTEN]
+    assert await store.commit([long, order("o2"), longest]) == [REJECTED_DOCUMENT, WRITTEN, WRITTEN]
     assert [each["_id"] for insert in server.named("insert") for each in insert["documents"]] == ["o2", "o3"]
 
 
@@ -183,8 +183,8 @@ async def test_a_dead_letter_that_was_not_stored_is_not_called_kept(server: Scri
     ]
     server.answers["find"] = [_found({"_id": "stream:1", "subject": "order:created", "data": b"{"})]
     with pytest.raises(StoreUnavailable):
-        await store.bury(letter())
-    assert await store.bury(letter())
+        await store.add_dead_letter(letter())
+    assert await store.add_dead_letter(letter())
     assert len(server.named("insert")) == 2
 
 
@@ -196,10 +196,10 @@ async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
     server.answers["insert"] = [duplicate]
     server.answers["find"] = [None, None]
     with pytest.raises(StoreUnavailable):
-        await store.bury(letter())
+        await store.add_dead_letter(letter())
     server.answers["insert"] = [duplicate, None]
     with pytest.raises(StoreUnavailable):
-        await store.bury(letter())
+        await store.add_dead_letter(letter())
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ async def test_another_event_of_the_same_name_is_kept_under_a_second_one(
     duplicate = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]}
     server.answers["insert"] = [duplicate]
     server.answers["find"] = [_found(kept)]
-    assert await store.bury(letter())
+    assert await store.add_dead_letter(letter())
     names = [each["documents"][0]["_id"] for each in server.named("insert")]
     assert names == ["stream:1", letter().name_beside]
     assert names[1].startswith("stream:1#")

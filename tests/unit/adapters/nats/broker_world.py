@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from structlog.testing import capture_logs
 
-from payment.actors.messages import LedgerLetter, NatsLetter
+from payment.actors.messages import LedgerMessage, NatsMessage
 from payment.actors.nats.actor import NatsActor
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
 from payment.actors.runtime.mailbox import Mailbox
@@ -34,8 +34,8 @@ class BrokerWorld:
 
     def __init__(self, transport: EventTransport) -> None:
         self.clock = SystemClock()
-        self.mailbox: Mailbox[NatsLetter] = Mailbox("nats", 1_000)
-        self.ledger: Mailbox[LedgerLetter] = Mailbox("mongo", 1_000)
+        self.mailbox: Mailbox[NatsMessage] = Mailbox("nats", 1_000)
+        self.ledger: Mailbox[LedgerMessage] = Mailbox("mongo", 1_000)
         self.metrics = Metrics()
         self.up: list[bool] = []
         """Each change of the gauge `payment_dependency_up`."""

@@ -13,7 +13,7 @@ import nats.errors
 import pytest
 
 from payment.adapters.nats.error_texts import describe
-from payment.adapters.nats.link import Link, Server
+from payment.adapters.nats.link import Link, ServerAddress
 from payment.adapters.nats.login import NatsLogin
 from payment.ports.transport import TransportUnavailable
 from tests.support.servers.nats import NatsServer
@@ -73,7 +73,7 @@ async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path
     """The address stands before the reason."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
-    link = Link(Server(server.url), "one", NatsLogin())
+    link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
     watching = asyncio.create_task(link.watch())
     server.kill()
@@ -82,7 +82,7 @@ async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path
     assert link.reason == f"NATS at 127.0.0.1:{server.port}: the server closed the connection without a word"
     port = free_port()
     with pytest.raises(TransportUnavailable) as refused:
-        await Link(Server(f"nats://127.0.0.1:{port}"), "one", NatsLogin()).open()
+        await Link(ServerAddress(f"nats://127.0.0.1:{port}"), "one", NatsLogin()).open()
     assert str(refused.value) == f"NATS at 127.0.0.1:{port}: Connection refused"
 
 
@@ -91,7 +91,7 @@ async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None
     """Its own word, which nats-py hands over in the background."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
-    link = Link(Server(server.url), "one", NatsLogin())
+    link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
     watching = asyncio.create_task(link.watch())
     await asyncio.to_thread(server.stop)
@@ -105,4 +105,4 @@ async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None
 async def test_a_name_that_can_not_be_resolved_is_said(tmp_path: Path) -> None:
     """As what it is, with the name."""
     with pytest.raises(TransportUnavailable, match=r"NATS at nats\.invalid:4222: its name can't be resolved"):
-        await Link(Server("nats://nats.invalid:4222"), "one", NatsLogin()).open()
+        await Link(ServerAddress("nats://nats.invalid:4222"), "one", NatsLogin()).open()

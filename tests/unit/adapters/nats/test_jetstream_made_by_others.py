@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from payment.actors.messages import EventArrived, Handling, PoisonArrived
+from payment.actors.messages import EventReceived, Handling, InvalidEventReceived
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.adapters.nats.jetstream.settings import NS_PER_S
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
@@ -59,7 +59,7 @@ async def cancel(ask: Any, world: BrokerWorld) -> None:
 async def arrives(world: BrokerWorld, deadline_s: float = 10.0) -> None:
     await world.until(lambda: world.ledger.depth > 0, "the cancel arrives", deadline_s)
     letter = world.ledger.get_nowait()
-    assert isinstance(letter, EventArrived)
+    assert isinstance(letter, EventReceived)
     letter.settle(Handling.APPLIED)
 
 
@@ -116,7 +116,7 @@ async def test_a_consumer_that_would_lose_a_cancel_is_not_read(
         await cancel(ask, world)
         await world.transport.publish(ORDER_CREATED, b"later", "")
         await world.until(lambda: world.ledger.depth > 0, "the other subject goes on")
-        assert isinstance(world.ledger.get_nowait(), PoisonArrived)
+        assert isinstance(world.ledger.get_nowait(), InvalidEventReceived)
         assert world.ledger.depth == 0
         await ask(f"CONSUMER.DELETE.orders.{NAME}")
         await arrives(world)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from payment.adapters.nats.jetstream.transport import JetStreamTransport
-from payment.adapters.nats.link import Link, Server
+from payment.adapters.nats.link import Link, ServerAddress
 from payment.adapters.nats.login import NatsLogin
 from payment.adapters.system import RandomIds, SystemClock
 from payment.ports.transport import TransportUnavailable
@@ -50,7 +50,7 @@ async def refusal(greets: Greeter, scheme: str, login: NatsLogin | None = None) 
     """Why the link could not be opened."""
     url = f"{scheme}://pay:secret@127.0.0.1:{greets.port}"
     with pytest.raises(TransportUnavailable) as refused:
-        await Link(Server(url), "payment-service", login or NatsLogin()).open()
+        await Link(ServerAddress(url), "payment-service", login or NatsLogin()).open()
     return str(refused.value)
 
 
@@ -89,7 +89,7 @@ async def test_where_a_ca_is_named_a_server_without_tls_gets_nothing(tmp_path: P
 async def test_what_is_sent_is_decoded() -> None:
     """nats-py by itself sends what stands in the URL."""
     async with greeter(auth_required=True) as server:
-        link = Link(Server(f"nats://u%2Fs:p%40w@127.0.0.1:{server.port}"), "payment-service", NatsLogin())
+        link = Link(ServerAddress(f"nats://u%2Fs:p%40w@127.0.0.1:{server.port}"), "payment-service", NatsLogin())
         with pytest.raises(TransportUnavailable):
             await link.open()
     sent = json.loads(server.got[0].partition(b" ")[2].partition(b"\r\n")[0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from payment.adapters.nats.link import Server, split_credentials
+from payment.adapters.nats.link import ServerAddress, split_credentials
 from payment.adapters.nats.login import LoginError, NatsLogin, read_creds, read_nkey_seed, shown_path
 from payment.settings.values import NOT_SHOWN, Secret
 from tests.support.servers.nats_identities import Certificates, NKey, Operator
@@ -102,7 +102,7 @@ def test_a_certificate_wants_its_own_key_without_a_passphrase(tmp_path: Path) ->
 def test_without_any_of_it_nothing_is_made() -> None:
     login = NatsLogin()
     assert (login.signer(), login.tls(), login.wants_tls) == (None, None, False)
-    assert Server("nats://h").tls_name is None
+    assert ServerAddress("nats://h").tls_name is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from payment.adapters.nats.jetstream.transport import JetStreamTransport
-from payment.adapters.nats.link import Link, Server
+from payment.adapters.nats.link import Link, ServerAddress
 from payment.adapters.nats.login import NatsLogin
 from payment.adapters.nats.streaming.transport import StreamingTransport
 from payment.adapters.system import RandomIds, SystemClock
@@ -186,8 +186,8 @@ async def test_a_clusters_other_servers_are_reached_with_the_same_login(tmp_path
     async with one as first, running(tmp_path / "2", configs[1], jetstream=False) as second:
         await asyncio.to_thread(first.wait_for_line, "Route connection created")
 
-        async def discovered() -> list[Server]:
-            link = Link(Server(f"nats://u:{ENCODED}@localhost:{first.port}"), "web-1", login)
+        async def discovered() -> list[ServerAddress]:
+            link = Link(ServerAddress(f"nats://u:{ENCODED}@localhost:{first.port}"), "web-1", login)
             await link.open()
             found = [server for server in link.discovered_servers() if str(second.port) in server.url]
             await link.close()

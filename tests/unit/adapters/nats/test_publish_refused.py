@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from payment.actors.messages import Handling, PoisonArrived
+from payment.actors.messages import Handling, InvalidEventReceived
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
 from payment.ops.health import Status
 from tests.support.servers.nats import NatsServer
@@ -224,7 +224,7 @@ async def test_acknowledgements_that_are_denied_are_said(tmp_path: Path) -> None
             await other.transport.publish("order:cancelled", b"{}", "1")
         await world.until(lambda: world.ledger.depth == 1, "it came")
         letter = world.ledger.get_nowait()
-        assert isinstance(letter, PoisonArrived)
+        assert isinstance(letter, InvalidEventReceived)
         letter.settle(Handling.DEAD_LETTER)
         await world.degraded("permission denied to acknowledge")
 
@@ -287,7 +287,7 @@ authorization {{ users [
             await other.transport.publish("order:cancelled", b"{}", "1")
             await world.until(lambda: world.ledger.depth == 1, "an event comes")
             letter = world.ledger.get_nowait()
-            assert isinstance(letter, PoisonArrived)
+            assert isinstance(letter, InvalidEventReceived)
             letter.settle(Handling.DEAD_LETTER)
             world.ask(paid(), refunded())
             await world.until(lambda: world.published == 2, "both are out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from payment.adapters.nats.transport_health import GRACE_S, TELL_AGAIN_AFTER_S, TransportHealth
+from payment.adapters.nats.transport_health import GRACE_S, NOTIFY_AGAIN_AFTER_S, TransportHealth
 from tests.support.fakes.clock import FakeClock
 
 
@@ -120,7 +120,7 @@ async def test_a_second_trouble_beside_the_first_is_told_too(
     health.failed("out", "no stream")
     assert listener.heard == ["in: no stream; out: full"]
     assert listener.shown == ["in, out: no stream; out: full"]
-    await clock.advance(TELL_AGAIN_AFTER_S)
+    await clock.advance(NOTIFY_AGAIN_AFTER_S)
     health.failed("out", "no stream")
     assert listener.heard == ["in: no stream; out: full", "in, out: no stream; out: full"]
     health.well("out", "settings")

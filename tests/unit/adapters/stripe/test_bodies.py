@@ -20,7 +20,7 @@ from payment.ports.cards import (
     Blocked,
     Charges,
     Handover,
-    Intent,
+    IntentAnswer,
     NextAction,
     NotRefunded,
     Refunded,
@@ -41,7 +41,7 @@ from tests.unit.adapters.stripe.world import (
 ASKED = [pytest.param(INTENT, id="confirm"), pytest.param(None, id="look")]
 
 
-def read(body: Body, asked: IntentReference | None = None, replayed: bool = False) -> Intent | Unclear:
+def read(body: Body, asked: IntentReference | None = None, replayed: bool = False) -> IntentAnswer | Unclear:
     return read_intent(Success(body, replayed), "pi_1", asked, redacted)
 
 
@@ -59,13 +59,13 @@ def test_a_status_is_read_as_stripe_says_it(status: IntentStatus, asked: IntentR
         assert isinstance(seen, Unclear)
         assert seen.alarm
     else:
-        assert seen == Intent(id="pi_1", status=status)
+        assert seen == IntentAnswer(id="pi_1", status=status)
 
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_success_brings_its_charge(asked: IntentReference | None) -> None:
     """The charge's id and what has become of it since."""
-    assert read(a_paid_intent(), asked, replayed=True) == Intent(
+    assert read(a_paid_intent(), asked, replayed=True) == IntentAnswer(
         id="pi_1", status=IntentStatus.SUCCEEDED, charge=ChargeFacts("ch_1"), replayed=True
     )
 
@@ -87,7 +87,7 @@ def test_a_success_brings_its_charge(asked: IntentReference | None) -> None:
 def test_a_charge_is_refunded_in_full_or_not_at_all(fields: Body, refunded: bool, disputed: bool) -> None:
     """Part of the money is not the money."""
     seen = read(a_paid_intent(**fields))
-    assert isinstance(seen, Intent)
+    assert isinstance(seen, IntentAnswer)
     said = fields.get("amount_refunded", 0)
     facts = ChargeFacts("ch_1", refunded, disputed, said if isinstance(said, int) else 0)
     assert seen.charge == facts
@@ -149,7 +149,7 @@ def test_what_a_charge_does_not_say_contradicts_nothing(name: str, asked: Intent
     del absent[name]
     for charge in (absent, a_charge(**{name: None})):
         seen = read(an_intent(status="succeeded", latest_charge=charge), asked)
-        assert isinstance(seen, Intent)
+        assert isinstance(seen, IntentAnswer)
         assert seen.charge is not None
 
 
@@ -168,7 +168,7 @@ def test_another_intent_than_the_one_asked_for_is_an_alarm(fields: Body) -> None
     for seen in (read(an_intent(**fields), INTENT), read_created(Success(an_intent(**fields)), INTENT)):
         assert isinstance(seen, Unclear)
         assert seen.alarm
-    assert isinstance(read(an_intent(**fields)), Intent), "a look knows the id alone"
+    assert isinstance(read(an_intent(**fields)), IntentAnswer), "a look knows the id alone"
     other = read(an_intent(id="pi_2"))
     assert isinstance(other, Unclear)
     assert other.alarm
@@ -212,7 +212,9 @@ def test_what_is_no_intent_proves_nothing(body: Body) -> None:
 def test_the_next_action_is_a_redirect_or_stripes_library_s_business(action: object, url: str | None) -> None:
     """Stripe.js knows every action but by its intent; only a page may be redirected to."""
     expected = Handover(CLIENT_SECRET, NextAction(url))
-    assert read(a_waiting_intent(next_action=action)) == Intent("pi_1", IntentStatus.REQUIRES_ACTION, handover=expected)
+    assert read(a_waiting_intent(next_action=action)) == IntentAnswer(
+        "pi_1", IntentStatus.REQUIRES_ACTION, handover=expected
+    )
 
 
 def test_an_action_without_its_secret_is_unclear() -> None:
@@ -224,7 +226,7 @@ def test_an_action_without_its_secret_is_unclear() -> None:
 def test_a_secret_is_handed_over_only_where_the_customer_is_wanted() -> None:
     """Every intent has one."""
     seen = read(an_intent(status="processing"))
-    assert isinstance(seen, Intent)
+    assert isinstance(seen, IntentAnswer)
     assert seen.handover is None
 
 
@@ -246,7 +248,7 @@ def test_a_secret_is_handed_over_only_where_the_customer_is_wanted() -> None:
 )
 def test_the_last_payment_error_is_the_failure(error: object, failure: Failure | None) -> None:
     """In Stripe's codes and words, without secrets."""
-    assert read(an_intent(last_payment_error=error)) == Intent(
+    assert read(an_intent(last_payment_error=error)) == IntentAnswer(
         "pi_1", IntentStatus.REQUIRES_PAYMENT_METHOD, failure=failure
     )
 
@@ -255,7 +257,7 @@ def test_the_last_payment_error_is_the_failure(error: object, failure: Failure |
 def test_a_create_brings_the_id_and_the_status_alone(status: str) -> None:
     """Its answer is what was stored for the key: no evidence of a charge, and nobody to hand a secret to."""
     created = read_created(Success(an_intent(status=status, latest_charge="ch_1"), replayed=True), INTENT)
-    assert created == Intent(id="pi_1", status=IntentStatus(status), replayed=True)
+    assert created == IntentAnswer(id="pi_1", status=IntentStatus(status), replayed=True)
 
 
 def test_no_repr_shows_a_secret() -> None:
@@ -357,7 +359,7 @@ OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8)
 def test_reading_a_body_never_raises_and_never_makes_up_a_charge(body: Body, asked: IntentReference | None) -> None:
     """Whatever JSON comes with a 200, the readers give an outcome, with ids that were in it."""
     seen = read(body, asked)
-    if isinstance(seen, Intent):
+    if isinstance(seen, IntentAnswer):
         assert seen.id == body["id"]
         assert (seen.charge is not None) == (seen.status is IntentStatus.SUCCEEDED)
         assert (seen.handover is not None) == (seen.status is IntentStatus.REQUIRES_ACTION)

@@ -19,7 +19,7 @@ from payment.ports.cards import (
     Charges,
     Declined,
     Handover,
-    Intent,
+    IntentAnswer,
     NextAction,
     NotRefunded,
     NotYet,
@@ -51,7 +51,7 @@ from tests.unit.adapters.stripe.world import (
     confirm_with,
 )
 
-PAID = Intent(id="pi_1", status=IntentStatus.SUCCEEDED, charge=ChargeFacts("ch_1"))
+PAID = IntentAnswer(id="pi_1", status=IntentStatus.SUCCEEDED, charge=ChargeFacts("ch_1"))
 REPLAYED = {"Idempotent-Replayed": "true"}
 
 
@@ -91,7 +91,7 @@ async def test_a_create_sends_the_contracts_parameters_and_nothing_else(
     """No card, no confirm; our metadata and the transfer group; the order's key; the version it began with."""
     server.script(reply(200, an_intent()))
     created = await cards.create(INTENT)
-    assert created == Intent(id="pi_1", status=IntentStatus.REQUIRES_PAYMENT_METHOD)
+    assert created == IntentAnswer(id="pi_1", status=IntentStatus.REQUIRES_PAYMENT_METHOD)
     [request] = server.requests
     assert (request.method, request.path, request.query) == ("POST", "/v1/payment_intents", {})
     assert request.form == {
@@ -113,7 +113,7 @@ async def test_the_same_create_sends_the_same_request(server: HostileStripe, car
     server.script(reply(200, an_intent()), reply(200, an_intent(), REPLAYED))
     await cards.create(INTENT)
     again = await cards.create(replace(INTENT, id="pi_1", list_after=INTENT.list_after.replace(year=2020)))
-    assert again == Intent(id="pi_1", status=IntentStatus.REQUIRES_PAYMENT_METHOD, replayed=True)
+    assert again == IntentAnswer(id="pi_1", status=IntentStatus.REQUIRES_PAYMENT_METHOD, replayed=True)
     assert server.requests[0] == server.requests[1]
 
 
@@ -188,7 +188,7 @@ async def test_a_bank_that_wants_the_customer_is_handed_over(server: HostileStri
     redirect = {"type": "redirect_to_url", "redirect_to_url": {"url": "https://bank.test/3ds", "return_url": "x"}}
     server.script(reply(200, a_waiting_intent()), reply(200, a_waiting_intent(next_action=redirect)))
     for url in (None, "https://bank.test/3ds"):
-        assert await cards.confirm(CONFIRM, "pi_1") == Intent(
+        assert await cards.confirm(CONFIRM, "pi_1") == IntentAnswer(
             id="pi_1", status=IntentStatus.REQUIRES_ACTION, handover=Handover(CLIENT_SECRET, NextAction(url))
         )
 
@@ -275,7 +275,7 @@ async def test_a_look_asks_for_the_intent_with_its_charge(server: HostileStripe,
 async def test_a_cancel_carries_no_key(server: HostileStripe, cards: StripeCards) -> None:
     """It is idempotent by itself, and a stored 500 must not stand in its way."""
     server.script(reply(200, an_intent(status="canceled")))
-    assert await cards.cancel("pi_1") == Intent(id="pi_1", status=IntentStatus.CANCELED)
+    assert await cards.cancel("pi_1") == IntentAnswer(id="pi_1", status=IntentStatus.CANCELED)
     [request] = server.requests
     assert (request.method, request.path) == ("POST", "/v1/payment_intents/pi_1/cancel")
     assert (request.form, request.query) == ({}, {})

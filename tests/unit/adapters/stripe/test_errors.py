@@ -13,9 +13,9 @@ from payment.adapters.stripe.errors import (
     ANSWERS,
     BREAKS,
     RETRY_AFTER_MAX_S,
-    Answer,
-    Call,
+    CallKind,
     Ending,
+    ErrorAnswer,
     judge_answer,
     judge_break,
     read_answer,
@@ -170,19 +170,19 @@ def gist(outcome: object) -> object:
     raise AssertionError(outcome)
 
 
-async def make(call: Call, cards: StripeCards) -> object:
+async def make(call: CallKind, cards: StripeCards) -> object:
     match call:
-        case Call.CREATE:
+        case CallKind.CREATE:
             return await cards.create(INTENT)
-        case Call.CONFIRM:
+        case CallKind.CONFIRM:
             return await cards.confirm(CONFIRM, "pi_1")
-        case Call.RETRIEVE:
+        case CallKind.RETRIEVE:
             return await cards.retrieve("pi_1")
-        case Call.CANCEL:
+        case CallKind.CANCEL:
             return await cards.cancel("pi_1")
-        case Call.REFUND:
+        case CallKind.REFUND:
             return await cards.refund(REFUND)
-        case Call.LOOK:
+        case CallKind.LOOK:
             return await cards.list_charges("o1", "p1")
 
 
@@ -198,7 +198,7 @@ def answers_of_the_table() -> Iterator[object]:
             yield pytest.param(line.name, call, id=f"{line.name}-{call.value}")
 
 
-def answer_of(example: Example) -> Answer | None:
+def answer_of(example: Example) -> ErrorAnswer | None:
     """The example as the adapter would read it."""
     error = stripe.APIError("", http_status=example.status, json_body=example.body, headers=example.headers)
     return read_answer(error)
@@ -221,7 +221,7 @@ def test_every_ending_has_an_outcome_and_every_line_a_source() -> None:
 
 
 @pytest.mark.parametrize(("name", "call"), list(answers_of_the_table()))
-async def test_an_answer_ends_as_its_line_says(name: str, call: Call, server: HostileStripe) -> None:
+async def test_an_answer_ends_as_its_line_says(name: str, call: CallKind, server: HostileStripe) -> None:
     """Every line of ANSWERS, for every call that it is for, gives its outcome through the real library (F12 to F16)."""
     example = EXAMPLES[name]
     line = next(line for line in ANSWERS if line.name == name)
@@ -276,7 +276,7 @@ async def test_what_the_account_may_not_do_is_no_order_s_fault(
     message: str, param: str | None, server: HostileStripe
 ) -> None:
     """A new account that may not use this API must not have each order refused for it."""
-    for call in Call:
+    for call in CallKind:
         for status in (400, 403):
             server.script(reply(status, an_error(param=param, message=message)))
             async with cards_at(server.url) as cards:
@@ -303,10 +303,10 @@ NO_ERROR_OBJECTS = [
 ]
 
 
-@pytest.mark.parametrize("call", list(Call))
+@pytest.mark.parametrize("call", list(CallKind))
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 307, 400, 401, 402, 403, 404, 409, 429, 500, 503, 999])
 async def test_a_status_without_stripes_error_object_proves_nothing(
-    call: Call, status: int, server: HostileStripe
+    call: CallKind, status: int, server: HostileStripe
 ) -> None:
     """A proxy's 401, 402 or 429 may stand for a request that was carried out: only Stripe's own word counts (F11)."""
     async with cards_at(server.url, call_timeout_s=2.0) as cards:
@@ -337,12 +337,14 @@ BROKEN: dict[str, list[Step]] = {
 def breaks_of_the_table() -> Iterator[object]:
     for name, steps in BROKEN.items():
         for number, step in enumerate(steps):
-            for call in Call:
+            for call in CallKind:
                 yield pytest.param(name, step, call, id=f"{name}-{number}-{call.value}")
 
 
 @pytest.mark.parametrize(("name", "step", "call"), list(breaks_of_the_table()))
-async def test_a_broken_call_ends_as_its_line_says(name: str, step: Step, call: Call, server: HostileStripe) -> None:
+async def test_a_broken_call_ends_as_its_line_says(
+    name: str, step: Step, call: CallKind, server: HostileStripe
+) -> None:
     """Every line of BREAKS gives its outcome, and its name, through the real library and real sockets (F09 to F11)."""
     server.script(step, step)  # aiohttp repeats a look-up once by itself; a write it never does.
     slow_machine_s = 5.0 if name == "the answer has no end" else 0.3
@@ -351,19 +353,19 @@ async def test_a_broken_call_ends_as_its_line_says(name: str, step: Step, call: 
     assert isinstance(outcome, Unclear)
     assert (outcome.stored, outcome.alarm) == (False, False)
     assert outcome.text.startswith(name)
-    assert call in (Call.LOOK, Call.RETRIEVE) or server.unused_steps == 1
+    assert call in (CallKind.LOOK, CallKind.RETRIEVE) or server.unused_steps == 1
 
 
-@pytest.mark.parametrize("call", list(Call))
-async def test_garbled_chunks_are_unclear(call: Call, server: HostileStripe) -> None:
+@pytest.mark.parametrize("call", list(CallKind))
+async def test_garbled_chunks_are_unclear(call: CallKind, server: HostileStripe) -> None:
     """A chunk size that is no number breaks the answer off, whatever aiohttp calls it (F11)."""
     server.script(raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n"))
     async with cards_at(server.url) as cards:
         assert gist(await make(call, cards)) == (False, False)
 
 
-@pytest.mark.parametrize("call", list(Call))
-async def test_a_refused_connection_means_that_nothing_was_sent(call: Call) -> None:
+@pytest.mark.parametrize("call", list(CallKind))
+async def test_a_refused_connection_means_that_nothing_was_sent(call: CallKind) -> None:
     """No connection: the very same call may be made again."""
     with socket.socket() as bound_and_not_listening:
         bound_and_not_listening.bind(("127.0.0.1", 0))
@@ -404,8 +406,8 @@ async def a_full_queue() -> AsyncIterator[str]:
             sock.close()
 
 
-@pytest.mark.parametrize("call", list(Call))
-async def test_a_connection_that_takes_too_long_means_that_nothing_was_sent(call: Call) -> None:
+@pytest.mark.parametrize("call", list(CallKind))
+async def test_a_connection_that_takes_too_long_means_that_nothing_was_sent(call: CallKind) -> None:
     """A connect timeout comes before the first byte of the request."""
     async with a_full_queue() as url, cards_at(url, connect_timeout_s=0.1) as cards:
         outcome = await make(call, cards)
@@ -491,4 +493,4 @@ def test_an_error_without_a_status_is_no_answer() -> None:
 
 def test_what_stripe_wrote_is_not_in_the_repr_of_an_answer() -> None:
     """Its message may quote a token."""
-    assert "tok_" not in repr(Answer(status=400, type="t", message="No such token: 'tok_abc'"))
+    assert "tok_" not in repr(ErrorAnswer(status=400, type="t", message="No such token: 'tok_abc'"))

@@ -263,7 +263,7 @@ async def test_stripes_own_log_switch_prints_nothing(server: HostileStripe, tmp_
         timeout=30,
         check=False,
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "Intent\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "IntentAnswer\n", "")
     assert os.listdir(tmp_path) == []
 
 

@@ -8,7 +8,17 @@ from payment.adapters.stripe.bodies import Body, read_disputes, read_refunds
 from payment.adapters.stripe.cards import StripeCards
 from payment.core.effects import RecheckRefund
 from payment.core.messages import ChargeFacts
-from payment.ports.cards import Blocked, ChargedBack, Charges, Intent, NotRefunded, NotYet, Obstacle, Refunded, Unclear
+from payment.ports.cards import (
+    Blocked,
+    ChargedBack,
+    Charges,
+    IntentAnswer,
+    NotRefunded,
+    NotYet,
+    Obstacle,
+    Refunded,
+    Unclear,
+)
 from tests.support.servers.hostile_stripe import HostileStripe, reply
 from tests.unit.adapters.stripe.world import REFUND, a_charge, a_list, a_paid_intent, a_refund, an_error, cards_at
 
@@ -117,7 +127,7 @@ async def test_a_charge_that_is_found_disputed_is_no_payment_where_its_bank_has_
     about = [reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(dispute))]
     server.script(reply(200, a_paid_intent(disputed=True)), *about)
     seen = await cards.retrieve("pi_1")
-    assert isinstance(seen, Intent)
+    assert isinstance(seen, IntentAnswer)
     assert seen.charge == ChargeFacts("ch_1", refunded=given_back, disputed=True)
     server.script(reply(200, a_list(DISPUTED)), *about)
     listed = await cards.list_charges("o1", "p1")
@@ -139,7 +149,7 @@ async def test_a_charge_without_a_dispute_takes_one_request(server: HostileStrip
     """And so does one that was refunded in full besides."""
     server.script(reply(200, a_paid_intent()), reply(200, a_paid_intent(disputed=True, refunded=True)))
     for _ in range(2):
-        assert isinstance(await cards.retrieve("pi_1"), Intent)
+        assert isinstance(await cards.retrieve("pi_1"), IntentAnswer)
     assert paths(server) == ["/v1/payment_intents/pi_1"] * 2
 
 

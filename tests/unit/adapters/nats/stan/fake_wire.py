@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from payment.adapters.nats.stan.client import Client
 from payment.adapters.nats.stan.codec import Message, decode, encode
-from payment.adapters.nats.stan.errors import Unreachable
+from payment.adapters.nats.stan.errors import ServerUnreachable
 from payment.adapters.nats.stan.messages import CloseResponse, ConnectResponse, PubMsg, SubscriptionResponse
 from payment.adapters.nats.stan.subscription import Durable
 from tests.support.fakes.clock import FakeClock
@@ -112,7 +112,7 @@ class FakeWire:
 
     def _check(self) -> None:
         if self.gone:
-            raise Unreachable("the connection is gone")
+            raise ServerUnreachable("the connection is gone")
 
 
 async def connect(wire: FakeWire, clock: FakeClock, client_id: str = "pay") -> Client:

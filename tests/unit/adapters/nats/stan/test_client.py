@@ -13,7 +13,7 @@ from nats.aio.client import Client as NatsClient
 from payment.adapters.nats.connection import NatsConnection
 from payment.adapters.nats.stan.buffer import Buffer
 from payment.adapters.nats.stan.client import Client
-from payment.adapters.nats.stan.errors import ClientIdTaken, NotStreaming, SessionLost, Unreachable
+from payment.adapters.nats.stan.errors import ClientIdTaken, NotStreaming, ServerUnreachable, SessionLost
 from payment.adapters.nats.stan.messages import MsgProto
 from payment.adapters.nats.stan.session import discover
 from payment.adapters.nats.stan.subscription import Durable, Subscription
@@ -197,7 +197,7 @@ async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_who_a
     """F40: its own pause is nobody's failure: afterwards the session still stands."""
     client = await party.client("one")
     server.pause()
-    with pytest.raises(Unreachable):
+    with pytest.raises(ServerUnreachable):
         async with asyncio.timeout(DEADLINE_S):
             await client.publish("order:created", b"meanwhile")
     server.resume()

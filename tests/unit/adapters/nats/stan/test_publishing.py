@@ -9,10 +9,10 @@ import pytest
 from payment.adapters.nats.stan.codec import encode
 from payment.adapters.nats.stan.errors import (
     InvalidName,
-    Refused,
+    RefusedByServer,
+    ServerUnreachable,
     SessionLost,
     Unacknowledged,
-    Unreachable,
 )
 from payment.adapters.nats.stan.messages import (
     PubAck,
@@ -53,7 +53,7 @@ class TestPublishing:
         task = asyncio.create_task(client.publish("payment:created", b"1"))
         await clock.settle()
         await self.acknowledge(wire, 0, "too many channels")
-        with pytest.raises(Refused, match="max_channels"):
+        with pytest.raises(RefusedByServer, match="max_channels"):
             await task
         assert not client.lost.is_set()
         await client.close()
@@ -65,7 +65,7 @@ class TestPublishing:
         await clock.settle()
         await self.acknowledge(wire, 0, "stan: invalid publish request")
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(each) for each in outcomes] == [Refused, SessionLost]
+        assert [type(each) for each in outcomes] == [RefusedByServer, SessionLost]
         with pytest.raises(SessionLost):
             await client.publish("payment:created", b"2")
 
@@ -90,10 +90,15 @@ class TestPublishing:
         assert publisher.under_way == 2
         tasks[2].cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)  # the fourth waits for its time-out
-        assert [type(each) for each in outcomes] == [type(None), Refused, asyncio.CancelledError, Unacknowledged]
+        assert [type(each) for each in outcomes] == [
+            type(None),
+            RefusedByServer,
+            asyncio.CancelledError,
+            Unacknowledged,
+        ]
         wire.gone = True
         assert [type(each) for each in await asyncio.gather(*await publish(3), return_exceptions=True)] == [
-            Unreachable
+            ServerUnreachable
         ] * 3
         wire.gone = False
         tasks = await publish(4)

@@ -8,13 +8,13 @@ from payment.adapters.nats.stan.codec import Message, decode, encode
 from payment.adapters.nats.stan.errors import (
     SAYINGS,
     ClientIdTaken,
+    ErrorVerdict,
     InvalidName,
-    NobodyListens,
+    NoListener,
     NotStreaming,
-    Refused,
+    RefusedByServer,
+    ServerUnreachable,
     StanError,
-    Unreachable,
-    Verdict,
     refused,
 )
 from payment.adapters.nats.stan.messages import (
@@ -49,9 +49,9 @@ class TestOpening:
         ("answer", "expected"),
         [
             (ConnectResponse(error="stan: clientID already registered"), ClientIdTaken),
-            (ConnectResponse(error="stan: something new"), Refused),
-            (Unreachable("no answer"), Unreachable),
-            (NobodyListens("nobody"), NotStreaming),
+            (ConnectResponse(error="stan: something new"), RefusedByServer),
+            (ServerUnreachable("no answer"), ServerUnreachable),
+            (NoListener("nobody"), NotStreaming),
             (b'{"stream":"cap","seq":1}', NotStreaming),
             (b"", NotStreaming),
             (ConnectResponse(pub_prefix="p", sub_requests="s", close_requests="c"), NotStreaming),
@@ -162,7 +162,7 @@ class TestLeaving:
     async def test_closing_without_an_answer_is_closed_all_the_same(self, wire: FakeWire, clock: FakeClock) -> None:
         """The server's heartbeats will tell it: none is answered any more."""
         client = await connect(wire, clock)
-        wire.answers["close"] = Unreachable("no answer")
+        wire.answers["close"] = ServerUnreachable("no answer")
         await client.close()
         assert client.lost.is_set()
         await wire.deliver(HEARTBEATS, reply="hb.1")
@@ -173,5 +173,5 @@ def test_a_servers_words_are_shown_with_what_they_mean() -> None:
     """Known ones with a verdict, unknown ones as they are; the session is gone for three of them only."""
     assert str(refused("stan: unknown clientID")).endswith("the server doesn't know this session any more")
     assert str(refused("what?")) == "NATS Streaming says 'what?'"
-    gone = {said for said, (verdict, _) in SAYINGS.items() if verdict is Verdict.SESSION_GONE}
+    gone = {said for said, (verdict, _) in SAYINGS.items() if verdict is ErrorVerdict.SESSION_GONE}
     assert gone == {REPLACED, "stan: unknown clientID", "stan: invalid publish request"}

@@ -10,10 +10,10 @@ from payment.adapters.nats.stan.codec import Message, decode, encode
 from payment.adapters.nats.stan.errors import (
     InvalidName,
     NotStreaming,
-    Refused,
+    RefusedByServer,
+    ServerUnreachable,
     SessionLost,
     StanError,
-    Unreachable,
 )
 from payment.adapters.nats.stan.messages import (
     Ack,
@@ -53,9 +53,9 @@ class TestSubscribing:
         self, wire: FakeWire, clock: FakeClock
     ) -> None:
         """The server may have taken it: it must not go on delivering to nobody. The durable stays."""
-        wire.answers["sub"] = Unreachable("no answer")
+        wire.answers["sub"] = ServerUnreachable("no answer")
         client = await connect(wire, clock)
-        with pytest.raises(Unreachable):
+        with pytest.raises(ServerUnreachable):
             await client.subscribe(ORDERS)
         [(subject, data, _)] = wire.sent
         assert subject == "subclose"
@@ -66,8 +66,8 @@ class TestSubscribing:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
-            (SubscriptionResponse(error="stan: unknown clientID"), Refused),
-            (SubscriptionResponse(), Refused),
+            (SubscriptionResponse(error="stan: unknown clientID"), RefusedByServer),
+            (SubscriptionResponse(), RefusedByServer),
             (b"{}", NotStreaming),
         ],
     )
@@ -138,7 +138,7 @@ class TestSubscribing:
         """Neither in nor out: a new session is sure to be one of the two."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
-        wire.answers["subclose"] = Unreachable("no answer")
+        wire.answers["subclose"] = ServerUnreachable("no answer")
         await subscription.close()
         assert client.lost.is_set()
         await client.leave()

@@ -1,6 +1,6 @@
 """Wrongs of the ledger under a crowd: who is turned away, what goes beside a commit, whose turn it is at Stripe."""
 
-from tests.mutants.ledger_hands import NO_CROWD, NO_LAW
+from tests.mutants.ledger_in_flight import NO_BURST, NO_LAW
 from tests.mutants.mutant import Edit, Mutant
 
 COMMIT = "payment/actors/ledger/group_commit.py"
@@ -19,8 +19,8 @@ MUTANTS = (
         wrong="People are turned away by their number alone, however far behind the ledger is.",
         endangers="F39",
         test=BEHIND,
-        edits=(Edit(MONGO, " or self._lanes.behind_s() >= BEHIND_LIMIT_S", ""),),
-        beyond=NO_CROWD,
+        edits=(Edit(MONGO, " or self._order_queues.behind_s() >= BEHIND_LIMIT_S", ""),),
+        beyond=NO_BURST,
     ),
     Mutant(
         name="behind-counted-anew",
@@ -30,11 +30,11 @@ MUTANTS = (
         edits=(
             Edit(
                 LANES,
-                "elif lane.order_id not in self._ready_to_finish and lane.order_id not in self._ready:",
-                "elif lane.order_id not in self._ready_to_finish:",
+                "elif order_queue.order_id not in self._ready_to_finish and order_queue.order_id not in self._ready:",
+                "elif order_queue.order_id not in self._ready_to_finish:",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="full-commit-waits",
@@ -49,7 +49,7 @@ MUTANTS = (
         wrong="Whatever is ready is written beside a commit under way: twice as many, each half as large.",
         endangers="F39",
         test=BESIDE,
-        edits=(Edit(MONGO, "self._lanes.ready >= ORDERS_IN_A_COMMIT_LIMIT", "self._lanes.ready > 0"),),
+        edits=(Edit(MONGO, "self._order_queues.ready >= ORDERS_IN_A_COMMIT_LIMIT", "self._order_queues.ready > 0"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -81,7 +81,7 @@ MUTANTS = (
         wrong="An order that is announced for the first time is read before it is written.",
         endangers="F39",
         test=f"{NEW}::test_a_new_order_is_not_read_first",
-        edits=(Edit(COMMIT, " or (not work.sent and self._desk.presumed_new(work))", ""),),
+        edits=(Edit(COMMIT, " or (not item.sent and self._desk.presumed_new(item))", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -90,7 +90,7 @@ MUTANTS = (
         endangers="L4 F01",
         test=f"{NEW}::test_one_that_was_known_is_read_and_left_as_it_is",
         edits=(
-            Edit(COMMIT, " or (not work.sent and self._desk.presumed_new(work))", " or self._desk.presumed_new(work)"),
+            Edit(COMMIT, " or (not item.sent and self._desk.presumed_new(item))", " or self._desk.presumed_new(item)"),
             Edit(COMMIT, "                        self._desk.was_not_new()\n", "                        pass\n"),
         ),
     ),
@@ -107,7 +107,7 @@ MUTANTS = (
         wrong="An event that was delivered before is written unread.",
         endangers="F08",
         test=f"{NEW}::test_a_redelivered_one_is_read_first",
-        edits=(Edit(DESK, " and not letter.redelivered", ""),),
+        edits=(Edit(DESK, " and not message.redelivered", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -116,7 +116,7 @@ MUTANTS = (
         endangers="F39",
         test=f"{TURNS}::test_two_commits_in_turns_keep_the_order_of_asking",
         edits=(Edit(COMMIT, "- self._context_began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._context_began >= 0.0"),),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="moment-kept-for-ever",
@@ -131,7 +131,7 @@ MUTANTS = (
         wrong="In a commit, orders that had to be read stand behind those that were at hand.",
         endangers="F39",
         test=f"{TURNS}::test_an_order_that_is_read_first_keeps_its_place",
-        edits=(Edit(COMMIT, "            to_write.sort(key=lambda work: places[id(work)])\n", ""),),
-        beyond=NO_CROWD,
+        edits=(Edit(COMMIT, "            to_write.sort(key=lambda item: places[id(item)])\n", ""),),
+        beyond=NO_BURST,
     ),
 )

@@ -15,10 +15,13 @@ WAITERS = "payment/actors/ledger/pending_replies.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
-NO_CROWD = "Who comes first is no law; no simulated crowd is large enough to make it one."
+NO_BURST = "Who comes first is no law; no simulated crowd is large enough to make it one."
 NO_LAW = "It costs time, or memory, and no law is about either."
 
-PUT_BACK = "        lane.put_back(each for each in _answer_not_now(work.letters) if isinstance(each, EffectEnded))\n"
+PUT_BACK = (
+    "        order_queue.put_back("
+    "each for each in _answer_not_now(item.messages) if isinstance(each, EffectCompleted))\n"
+)
 
 MUTANTS = (
     Mutant(
@@ -33,7 +36,7 @@ MUTANTS = (
                 "chain(self._ready.values(), self._ready_to_finish.values())",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="end-during-a-write-forgotten",
@@ -43,11 +46,11 @@ MUTANTS = (
         edits=(
             Edit(
                 LANES,
-                "finishing=any(isinstance(letter, EffectEnded) for letter in lane.letters))",
-                "finishing=False)",
+                "finishing=any(isinstance(message, EffectCompleted) for message in order_queue.messages)\n",
+                "finishing=False\n",
             ),
         ),
-        beyond=NO_CROWD,
+        beyond=NO_BURST,
     ),
     Mutant(
         name="lane-ready-twice",
@@ -57,7 +60,7 @@ MUTANTS = (
         edits=(
             Edit(
                 LANES,
-                "        if finishing:\n            self._ready.pop(lane.order_id, None)\n",
+                "        if finishing:\n            self._ready.pop(order_queue.order_id, None)\n",
                 "        if finishing:\n",
             ),
         ),
@@ -67,8 +70,14 @@ MUTANTS = (
         wrong="A lane that was written once counts as under way from then on.",
         endangers="F31 F39",
         test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
-        edits=(Edit(LANES, "        lane.under_way = False\n        if", "        lane.under_way = True\n        if"),),
-        beyond=NO_CROWD,
+        edits=(
+            Edit(
+                LANES,
+                "        order_queue.under_way = False\n        if",
+                "        order_queue.under_way = True\n        if",
+            ),
+        ),
+        beyond=NO_BURST,
     ),
     Mutant(
         name="empty-lane-kept",
@@ -78,7 +87,7 @@ MUTANTS = (
         edits=(
             Edit(
                 LANES,
-                "                del self._lanes[order_id]\n                self._is_not_ready",
+                "                del self._order_queues[order_id]\n                self._is_not_ready",
                 "                self._is_not_ready",
             ),
         ),
@@ -195,8 +204,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "                    if not work.sent:\n                        self._desk.unreadable(work)\n",
-                "                    self._desk.unreadable(work)\n",
+                "                    if not item.sent:\n                        self._desk.store_unavailable(item)\n",
+                "                    self._desk.store_unavailable(item)\n",
             ),
         ),
     ),
@@ -208,8 +217,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "revision = work.before.rev + 1 if work.before else None",
-                "revision = work.before.rev + 1  # type: ignore[union-attr]",
+                "revision = item.before.rev + 1 if item.before else None",
+                "revision = item.before.rev + 1  # type: ignore[union-attr]",
             ),
         ),
     ),
@@ -249,7 +258,7 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                " for result in results) and any(work.failures == 1 for work in works):",
+                " for result in results) and any(item.failures == 1 for item in items):",
                 " for result in results) and results:",
             ),
         ),
@@ -260,7 +269,7 @@ MUTANTS = (
         wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
-        edits=(Edit(DESK, "if now >= letter.deadline or letter.answer.done()", "if letter.answer.done()"),),
+        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if message.answer.done()"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -268,7 +277,7 @@ MUTANTS = (
         wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
         endangers="L4 F39",
         test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
-        edits=(Edit(DESK, "if now >= letter.deadline or letter.answer.done()", "if now >= letter.deadline"),),
+        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if now >= message.deadline"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -279,7 +288,7 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "            turn_away(letter, Unavailability.BUSY)\n        return",
+                "            reject(message, Unavailability.BUSY)\n        return",
                 "            continue\n        return",
             ),
         ),
@@ -290,7 +299,7 @@ MUTANTS = (
         wrong="An outcome that comes while its order can't be read is dropped.",
         endangers="L4 F25",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, PUT_BACK, "        lane.put_back(())\n"),),
+        edits=(Edit(DESK, PUT_BACK, "        order_queue.put_back(())\n"),),
         beyond="It is found again when its lease has run out.",
     ),
     Mutant(
@@ -301,10 +310,10 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "                turn_away(letter, Unavailability.STORE_AWAY)\n"
-                "            case EventArrived():\n                letter.settle(Handling.NOT_NOW)\n",
-                "                turn_away(letter, Unavailability.STORE_AWAY)\n"
-                "            case EventArrived():\n                continue\n",
+                "                reject(message, Unavailability.STORE_AWAY)\n"
+                "            case EventReceived():\n                message.settle(Handling.NOT_NOW)\n",
+                "                reject(message, Unavailability.STORE_AWAY)\n"
+                "            case EventReceived():\n                continue\n",
             ),
         ),
     ),
@@ -313,7 +322,11 @@ MUTANTS = (
         wrong="An event is asked for again because its order can't be read, and written all the same when it can.",
         endangers="F25 F29",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, PUT_BACK, f"        letters = work.letters\n{PUT_BACK}        lane.put_back(letters)\n"),),
+        edits=(
+            Edit(
+                DESK, PUT_BACK, f"        messages = item.messages\n{PUT_BACK}        order_queue.put_back(messages)\n"
+            ),
+        ),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -322,7 +335,9 @@ MUTANTS = (
         endangers="L4 F26 F41",
         test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
         edits=(
-            Edit(DESK, "        if not work.sent:\n            for letter", "        if work:\n            for letter"),
+            Edit(
+                DESK, "        if not item.sent:\n            for message", "        if item:\n            for message"
+            ),
         ),
     ),
     Mutant(
@@ -333,8 +348,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DESK,
-                "nothing was written\n        if len(work.letters) > 1:\n",
-                "nothing was written\n        if len(work.letters) > 2:\n",
+                "nothing was written\n        if len(item.messages) > 1:\n",
+                "nothing was written\n        if len(item.messages) > 2:\n",
             ),
         ),
     ),
@@ -351,7 +366,7 @@ MUTANTS = (
         endangers="F39",
         test=f"{W}::TestDeadline::test_only_those_whose_time_is_up_are_told",
         edits=(
-            Edit(WAITERS, "            if any(now >= letter.deadline", "            if all(now >= letter.deadline"),
+            Edit(WAITERS, "            if any(now >= message.deadline", "            if all(now >= message.deadline"),
         ),
         beyond=NO_LAW,
     ),
@@ -363,8 +378,8 @@ MUTANTS = (
         edits=(
             Edit(
                 WAITERS,
-                "letter in waiting.letters if not letter.answer.done()]\n            if not waiting.letters:\n",
-                "letter in waiting.letters if not letter.answer.done()]\n            if waiting is None:\n",
+                "message in waiting.messages if not message.answer.done()]\n            if not waiting.messages:\n",
+                "message in waiting.messages if not message.answer.done()]\n            if waiting is None:\n",
             ),
         ),
         beyond=NO_LAW,

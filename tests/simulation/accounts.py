@@ -18,17 +18,17 @@ from tests.simulation.events import POISONS
 from tests.simulation.journal import (
     AnyEntry,
     BankDecided,
-    Buried,
-    DidByHand,
+    DeadLetterKept,
     Edited,
     Exited,
     IntentMoved,
     Killed,
-    LeftUntold,
     Looked,
+    OperatorActed,
     Paused,
     Pressed,
     Refused,
+    Replied,
     Restored,
     Rests,
     Said,
@@ -41,7 +41,7 @@ from tests.simulation.journal import (
     StripeRefunded,
     StripeSent,
     Struck,
-    Told,
+    Unanswered,
     Woken,
     Wrote,
 )
@@ -67,7 +67,7 @@ class Asked:
     def __init__(self, asked: Pressed | Looked, began_at: int) -> None:
         self.asked = asked
         self.began_at = began_at
-        self.answer: Told | Saw | None = None
+        self.answer: Replied | Saw | None = None
         self.answered_at: int | None = None
         self.lost = False
 
@@ -76,7 +76,7 @@ class Asked:
         return self.answer is None and not self.lost
 
 
-class Books:
+class Accounts:
     """Everything that stands on somebody's books before the entry at `index`."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class Books:
         """When an attempt (order, number, how often it was undone before) first counted as given back, by true time."""
         self.incoming: dict[tuple[str, int], Stored] = {}
         self.outgoing: list[Stored] = []
-        self.buried: dict[str, Buried] = {}
+        self.buried: dict[str, DeadLetterKept] = {}
         self.asked: dict[int, Asked] = {}
         self.struck: Counter[str] = Counter()
         self.lines: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -291,7 +291,7 @@ class Books:
         self.intents[entry.intent_id] = entry
         self.made_s.setdefault(entry.intent_id, entry.at_s)
 
-    def _did_by_hand(self, entry: DidByHand) -> None:
+    def _did_by_hand(self, entry: OperatorActed) -> None:
         self.by_hand.add(entry.id)
 
     def _charged(self, entry: StripeCharged) -> None:
@@ -315,19 +315,19 @@ class Books:
         else:
             self.outgoing.append(entry)
 
-    def _buried(self, entry: Buried) -> None:
+    def _buried(self, entry: DeadLetterKept) -> None:
         self.buried[entry.identity] = entry
 
     def _began(self, entry: Pressed | Looked) -> None:
         self.asked[entry.request_no] = Asked(entry, self.index)
 
-    def _told(self, entry: Told | Saw) -> None:
+    def _told(self, entry: Replied | Saw) -> None:
         asked = self.asked[entry.request_no]
         asked.answer, asked.answered_at = entry, self.index
         if (intent_id := exposed_by(entry)) is not None:
             self.secrets_out.add(intent_id)
 
-    def _untold(self, entry: LeftUntold) -> None:
+    def _untold(self, entry: Unanswered) -> None:
         self.asked[entry.request_no].lost = True
 
     def _refused(self, entry: Refused) -> None:
@@ -389,34 +389,34 @@ class Books:
         self.resting, self.rested = True, entry.done
 
 
-_NOTERS: dict[type, Callable[[Books, Any], None]] = {
-    Wrote: Books._wrote,
-    Restored: Books._put_back,
-    Edited: Books._edited,
-    IntentMoved: Books._moved,
-    DidByHand: Books._did_by_hand,
-    StripeAsked: Books._asked_stripe,
-    StripeSent: Books._sent,
-    StripeAnswered: Books._answered,
-    StripeCharged: Books._charged,
-    StripeRefunded: Books._refunded,
-    BankDecided: Books._disputed,
-    Stored: Books._stored,
-    Refused: Books._refused,
-    Said: Books._said,
-    Buried: Books._buried,
-    Pressed: Books._began,
-    Looked: Books._began,
-    Told: Books._told,
-    Saw: Books._told,
-    LeftUntold: Books._untold,
-    Struck: Books._struck,
-    Started: Books._started,
-    Killed: Books._ended,
-    Exited: Books._ended,
-    Paused: Books._paused,
-    Woken: Books._woken,
-    Rests: Books._rests,
+_NOTERS: dict[type, Callable[[Accounts, Any], None]] = {
+    Wrote: Accounts._wrote,
+    Restored: Accounts._put_back,
+    Edited: Accounts._edited,
+    IntentMoved: Accounts._moved,
+    OperatorActed: Accounts._did_by_hand,
+    StripeAsked: Accounts._asked_stripe,
+    StripeSent: Accounts._sent,
+    StripeAnswered: Accounts._answered,
+    StripeCharged: Accounts._charged,
+    StripeRefunded: Accounts._refunded,
+    BankDecided: Accounts._disputed,
+    Stored: Accounts._stored,
+    Refused: Accounts._refused,
+    Said: Accounts._said,
+    DeadLetterKept: Accounts._buried,
+    Pressed: Accounts._began,
+    Looked: Accounts._began,
+    Replied: Accounts._told,
+    Saw: Accounts._told,
+    Unanswered: Accounts._untold,
+    Struck: Accounts._struck,
+    Started: Accounts._started,
+    Killed: Accounts._ended,
+    Exited: Accounts._ended,
+    Paused: Accounts._paused,
+    Woken: Accounts._woken,
+    Rests: Accounts._rests,
 }
 
 
@@ -438,7 +438,7 @@ def tasks_of(order: Order) -> list[Task]:
     return [task for task in tasks if task is not None]
 
 
-def exposed_by(answer: Told | Saw) -> str | None:
+def exposed_by(answer: Replied | Saw) -> str | None:
     """The id of the intent whose client secret an answer has."""
     if b"clientSecret" not in answer.body:
         return None
@@ -455,9 +455,9 @@ def order_of(entry: Stored) -> str:
     return str(payload["id"] if entry.subject in INCOMING_SUBJECTS else payload["orderId"])
 
 
-def stands_applied(books: Books, event: Stored) -> bool:
+def stands_applied(accounts: Accounts, event: Stored) -> bool:
     """Whether the store's document shows what an event of the orders service says."""
-    order = books.orders.get(order_of(event))
+    order = accounts.orders.get(order_of(event))
     if order is None:
         return False
     return order.user_id is not None if event.subject == ORDER_CREATED else order.cancelled
