@@ -27,11 +27,11 @@ from payment.actors.messages import (
 )
 from payment.actors.nats.actor import NatsActor
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.lifecycle import ChildSpec
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.runtime.supervisor import Supervisor
 from payment.actors.stripe.actor import StripeActor
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import CONNECTIONS_LIMIT
 from payment.adapters.mongo.store import MongoStore
 from payment.adapters.nats.jetstream.transport import JetStreamTransport

@@ -13,8 +13,8 @@ from pathlib import Path
 from payment.adapters.nats.login import NatsLogin
 from payment.devstack.ready_checks import LOOPBACK, choose_port, require_free
 from payment.devstack.servers import CLUSTER_ID, Broker, ServerProgram
+from payment.ops.secret import Secret
 from payment.process.listening import CannotListen, read_port
-from payment.settings.values import Secret
 
 SANDBOX_KEY = "sk_test_embedded"
 """What the sandbox is called with: it takes any test key."""

@@ -16,10 +16,10 @@ from msgspec import Struct
 
 from payment.adapters.nats import login as nats_login
 from payment.adapters.nats.login import NatsLogin
+from payment.ops.secret import Secret
 from payment.process import listening
 from payment.settings import values
 from payment.settings.conflicts import conflicts
-from payment.settings.values import Secret
 from payment.settings.variable import Problem, Variable, checked, hidden, hider_of
 
 EX_CONFIG = 78

@@ -20,6 +20,7 @@ from pymongo.uri_parser import parse_uri
 from payment.adapters.mongo.options import fit_words as mongo_words
 from payment.adapters.mongo.options import problem_of as mongo_problem
 from payment.core.money import is_currency
+from payment.ops.secret import Secret
 from payment.process.listening import Unfit, is_host
 
 NATS_PORT = 4222
@@ -37,35 +38,6 @@ OPS_KEY_CHARS_MIN = 16
 """Shortest ops key, in characters: 64 bits as hexadecimal digits, which a search over the network does not find."""
 
 NOT_SHOWN = "a value that is not shown"
-
-
-class Secret:
-    """Text that must not be shown: only `reveal` gives it. `shown` is what a person may see of it instead."""
-
-    __slots__ = ("_shown", "_text")
-
-    def __init__(self, text: str, shown: str = "***") -> None:
-        self._text = text
-        self._shown = shown
-
-    def reveal(self) -> str:
-        """The secret itself, for the one library that needs it."""
-        return self._text
-
-    def __str__(self) -> str:
-        return self._shown
-
-    def __repr__(self) -> str:
-        return f"Secret({self._shown!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __getstate__(self) -> object:
-        raise TypeError("a secret is not to be copied or written")
 
 
 def matching(pattern: str) -> Callable[[str], str]:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from payment.adapters.nats.login import shown_path
+from payment.ops.secret import Secret
 from payment.process.listening import Unfit
 from payment.settings import values
 from payment.settings.secrets import Hider, passwords_in, plain
-from payment.settings.values import NOT_SHOWN, Secret
+from payment.settings.values import NOT_SHOWN
 
 
 class Problem(Struct, frozen=True):

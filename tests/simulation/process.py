@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from payment.ops.metrics import Metrics
+from payment.ops.secret import Secret
 from payment.service import MailboxLimits, Ports, Service
 from payment.settings.environment import Settings
-from payment.settings.values import Secret
 from tests.simulation.bus import GROUP, SimTransport
 from tests.simulation.clock import SimClock, SimIds
 from tests.simulation.journal import Exited, Killed, Paused, Started, Stopping, Woken

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from payment.actors.messages import ActorRestarted
 from payment.core.order import Order
+from payment.ops.secret import Secret
 from payment.service import MailboxLimits, Ports, Service, secrets_of
 from payment.settings.environment import Settings
-from payment.settings.values import Secret
 from tests.support.fakes.cards import FakeCards, FakeStripe
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.ids import FakeIds

@@ -59,18 +59,18 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested
 from payment.core.replies import Unavailability, Unavailable
 from payment.ops.health import Dependency, Health, Phase, Status
 from payment.ops.log_schema import Event
 from payment.ops.logs import log_context
 from payment.ops.metrics import Metrics
+from payment.ops.secret import Secret
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
-from payment.settings.values import Secret
 
 LOOK_WAIT_S = 5.0
 """How long a request to see a payment waits, in seconds: for one indexed read, and one call to Stripe where the payment

@@ -16,8 +16,8 @@ from payment.actors.http.response_bodies import AliveBody, StuckBody
 from payment.actors.http.responses import Case, Rendered, error, plain
 from payment.ops.health import Health, Status
 from payment.ops.metrics import Metrics
+from payment.ops.secret import Secret
 from payment.ports.clock import Clock
-from payment.settings.values import Secret
 
 METRICS_EVERY_S = 1.0
 """How long a rendered exposition is sent again, in seconds. To render costs a millisecond, and

@@ -18,9 +18,9 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
 

@@ -16,8 +16,8 @@ from payment.actors.messages import (
     NatsMessage,
     StripeMessage,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.effects import ConfirmIntent, CreateIntent, Effect, PendingEffect, PublishEvent, RecheckLater
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
 from payment.core.order import Order

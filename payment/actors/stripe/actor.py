@@ -23,11 +23,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from payment.actors.messages import CancelEffect, EffectCompleted, LedgerMessage, StripeMessage
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.key_checks import KeyMonitor
 from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.rate_limiter import INSTANT_S
 from payment.actors.stripe.scheduler import StripeScheduler

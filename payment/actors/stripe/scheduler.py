@@ -15,6 +15,7 @@ from datetime import datetime
 from msgspec import structs
 
 from payment.actors.messages import EffectCompleted
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.position_queue import Place
 from payment.actors.stripe.outcomes import (
     REFUSALS,
@@ -27,7 +28,6 @@ from payment.actors.stripe.outcomes import (
     to_be_written,
     undone,
 )
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.core.effects import CancelIntent, ConfirmIntent, CreateIntent, IntentEffect, StripeEffect
 from payment.core.schedule import CLOCK_TOLERANCE, KEY_LIFE

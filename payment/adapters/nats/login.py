@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from payment.ops.secret import Secret
 from payment.process.listening import Unfit
-from payment.settings.values import NOT_SHOWN, Secret
+from payment.settings.values import NOT_SHOWN
 
 if TYPE_CHECKING:
     pass

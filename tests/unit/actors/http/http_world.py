@@ -23,14 +23,14 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.ops.health import Dependency, Health
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
+from payment.ops.secret import Secret
 from payment.ports.cards import Handover, NextAction
-from payment.settings.values import Secret
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.ids import FakeIds
 

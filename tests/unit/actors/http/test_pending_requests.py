@@ -24,8 +24,8 @@ from payment.actors.http.pending_requests import (
 from payment.actors.http.request_queue import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment, PaymentReply
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.actor import ActorCrashed
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import ChargeRequested, Instrument, InstrumentKind
 from payment.core.replies import PaymentStatus, Unavailability, Unavailable
 from tests.unit.actors.http.http_world import (

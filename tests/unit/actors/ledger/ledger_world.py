@@ -24,8 +24,8 @@ from payment.actors.messages import (
     PaymentReply,
     StripeMessage,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.intents import payment_id_of
 from payment.core.messages import (
     Authentication,

@@ -5,8 +5,8 @@ from typing import Any
 
 from payment.actors.ledger.in_flight import NATS, RENEW_WITHIN, STRIPE, InFlightEffects
 from payment.actors.messages import CancelEffect
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
 from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, PendingReplies, reject, send_reply
 from payment.actors.messages import ChargeOrder, ChargeReply
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.messages import Authentication
 from payment.core.order import Order
 from payment.core.replies import CardWasDeclined, OutcomePending, Paid, Unavailability, Unavailable

@@ -12,8 +12,8 @@ from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.order_queues import OrderQueues
 from payment.actors.ledger.stuck_log import ANOTHER_S, EXAMPLES_LIMIT, NAMED_LIMIT, NOT_HELD, Reasons, Stuck, StuckLog
 from payment.actors.messages import EffectCompleted, NatsMessage, StripeMessage
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.order import Order
 from payment.core.waits import Wait, waits
 from payment.ops.health import Dependency, Health

@@ -13,9 +13,9 @@ from payment.actors.messages import (
     LedgerMessage,
     StripeMessage,
 )
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.actor import StripeActor
-from payment.actors.stripe.queue_estimate import QueueEstimate
 from payment.core.account import StripeAccount
 from payment.core.effects import (
     CancelIntent,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from payment.actors.messages import EffectCompleted
-from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.stripe.queues import Entry, Queue, Queues
 from payment.actors.stripe.scheduler import OPERATOR_AGAIN_AFTER_S, StripeScheduler
 from payment.core.effects import ConfirmIntent, StripeEffect

@@ -12,8 +12,8 @@ from payment.adapters.nats.jetstream.transport import JetStreamTransport
 from payment.adapters.nats.link import Link, ServerAddress
 from payment.adapters.nats.login import NatsLogin
 from payment.adapters.system import RandomIds, SystemClock
+from payment.ops.secret import Secret
 from payment.ports.transport import TransportUnavailable
-from payment.settings.values import Secret
 from tests.support.servers.nats_identities import Certificates
 
 TLS_HANDSHAKE = b"\x16\x03"

@@ -6,7 +6,8 @@ import pytest
 
 from payment.adapters.nats.link import ServerAddress, split_credentials
 from payment.adapters.nats.login import LoginError, NatsLogin, read_creds, read_nkey_seed, shown_path
-from payment.settings.values import NOT_SHOWN, Secret
+from payment.ops.secret import Secret
+from payment.settings.values import NOT_SHOWN
 from tests.support.servers.nats_identities import Certificates, NKey, Operator
 
 

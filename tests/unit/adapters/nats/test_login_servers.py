@@ -14,8 +14,9 @@ from payment.adapters.nats.link import Link, ServerAddress
 from payment.adapters.nats.login import NatsLogin
 from payment.adapters.nats.streaming.transport import StreamingTransport
 from payment.adapters.system import RandomIds, SystemClock
+from payment.ops.secret import Secret
 from payment.ports.transport import EventTransport, TransportUnavailable
-from payment.settings.values import Secret, nats_servers
+from payment.settings.values import nats_servers
 from tests.contract.transport_contract import CREATED, Member
 from tests.e2e.waiting import eventually
 from tests.support.servers.nats import NatsServer

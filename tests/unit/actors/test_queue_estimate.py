@@ -1,6 +1,6 @@
 """How long a charge will wait for its confirm: two stages, the slower of which counts."""
 
-from payment.actors.stripe.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import QueueEstimate
 
 
 def test_the_first_in_an_empty_queue_does_not_wait() -> None:
