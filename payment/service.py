@@ -110,7 +110,7 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
     `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
-    room = connection_limit_within(file_limit(resource))
+    room = connection_limit_within(file_limit(resource), CONNECTIONS_LIMIT)
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),

@@ -165,7 +165,7 @@ MUTANTS = (
         wrong="Clients' connections may take the descriptors that Stripe and MongoDB need.",
         endangers="F51",
         test="tests/unit/actors/http/test_connection_limit.py::test_what_stripe_and_the_store_need_is_left",
-        edits=(Edit(ROOM, "max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)", "descriptors"),),
+        edits=(Edit(ROOM, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
         beyond=NO_FLOOD,
     ),
     Mutant(

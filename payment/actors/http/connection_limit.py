@@ -15,8 +15,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from payment.actors.stripe.queues import CONNECTIONS_LIMIT
-
 CONNECTIONS_MAX = 16_384
 """Most connections at once, whatever the descriptors: more than requests may wait, and each costs some 20 KB."""
 CONNECTIONS_LEAST = 16
@@ -26,8 +24,6 @@ STORE_DESCRIPTORS = 110
 room for a `MONGO_URL` that names a hundred servers."""
 OTHER_DESCRIPTORS = 64
 """For NATS, the log, the event loop, the listening sockets, name look-ups, and connections that replace others."""
-RESERVED_DESCRIPTORS = CONNECTIONS_LIMIT + STORE_DESCRIPTORS + OTHER_DESCRIPTORS
-"""What clients never get, as far as that is less than half of all."""
 ACCEPTED_SHARE = 4
 """One descriptor in this many is for clients that are accepted and whose connection is not made yet."""
 ACCEPTED_MAX = 8_192
@@ -44,9 +40,13 @@ class ConnectionLimit(Struct, frozen=True):
     accepted: int = ACCEPTED_MAX
 
 
-def connection_limit_within(descriptors: int) -> ConnectionLimit:
-    """Returns the room that a process has which may open this many files."""
-    ours = max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)
+def connection_limit_within(descriptors: int, stripe_connections: int) -> ConnectionLimit:
+    """Returns what a process that may open `descriptors` files leaves to its clients.
+
+    It keeps what the service itself needs, `stripe_connections` among it, but never more than half of all.
+    """
+    needed = stripe_connections + STORE_DESCRIPTORS + OTHER_DESCRIPTORS
+    ours = max(descriptors - needed, descriptors // 2)
     accepted = min(max(ours // ACCEPTED_SHARE, 1), ACCEPTED_MAX)
     return ConnectionLimit(min(max(ours - accepted, CONNECTIONS_LEAST), CONNECTIONS_MAX), accepted)
 

@@ -2,30 +2,35 @@
 
 import pytest
 
-from payment.actors.http import connection_limit as http_room
 from payment.actors.http.connection_limit import (
     ACCEPTED_MAX,
+    CONNECTIONS_LEAST,
     CONNECTIONS_MAX,
-    RESERVED_DESCRIPTORS,
+    OTHER_DESCRIPTORS,
     SPARED_S,
+    STORE_DESCRIPTORS,
+    ConnectionLimit,
     IdleConnections,
     connection_limit_within,
 )
+
+STRIPE_CONNECTIONS = 301
+"""What `payment.actors.stripe.queues` asks for."""
 
 
 @pytest.mark.parametrize("descriptors", [64, 256, 512, 1_024, 2_560, 4_096, 10_240, 32_768, 65_536, 2**30])
 def test_what_stripe_and_the_store_need_is_left(descriptors: int) -> None:
     """F51: their reserve, or half of all where there are few."""
-    room = connection_limit_within(descriptors)
+    room = connection_limit_within(descriptors, STRIPE_CONNECTIONS)
     left = descriptors - room.connections - room.accepted
-    assert left >= min(RESERVED_DESCRIPTORS, descriptors // 2)
-    assert http_room.CONNECTIONS_LEAST <= room.connections <= CONNECTIONS_MAX
+    assert left >= min(STRIPE_CONNECTIONS + STORE_DESCRIPTORS + OTHER_DESCRIPTORS, descriptors // 2)
+    assert CONNECTIONS_LEAST <= room.connections <= CONNECTIONS_MAX
     assert 1 <= room.accepted <= ACCEPTED_MAX
 
 
 def test_as_many_as_are_wanted_fit_into_the_limit_that_is_asked_for() -> None:
     """What `payment.process.file_limit` raises it to."""
-    assert connection_limit_within(32_768) == http_room.ConnectionLimit(CONNECTIONS_MAX, 8_073)
+    assert connection_limit_within(32_768, STRIPE_CONNECTIONS) == ConnectionLimit(CONNECTIONS_MAX, 8_073)
 
 
 class Socket:
