@@ -52,7 +52,7 @@ def versions() -> dict[str, str]:
 
 def streaming_versions(server: Path) -> dict[str, str]:
     """Of everything that takes part in the bench of NATS Streaming."""
-    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+    installed = json.loads((ROOT / "tests" / "e2e" / "peer_services" / "package-lock.json").read_text())
     return versions() | {
         "node": _said("node", "--version"),
         NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],

@@ -111,7 +111,7 @@ async def ended(bus: StreamingTransport, running: asyncio.Task[None]) -> None:
 async def node(server: NatsStreamingServer, name: str, messages: int) -> Times:
     words = [server.url, server.cluster_id, name, f"{name}:channel"]
     numbers = [messages, MESSAGE_BYTES, UNDER_WAY, MAX_IN_FLIGHT_MESSAGES]
-    program = str(HERE / "streaming_neighbour.js")
+    program = str(HERE / "streaming_peer.js")
     child = await asyncio.create_subprocess_exec(
         "node", program, *words, *map(str, numbers), stdout=asyncio.subprocess.PIPE
     )

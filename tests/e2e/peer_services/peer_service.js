@@ -1,6 +1,6 @@
 // A service of the platform, as its others are written: node-nats-streaming, durable queue groups, manual acks.
 //
-//     node neighbour.js URL CLUSTER_ID CLIENT_ID QUEUE_GROUP [SUBJECT ...]
+//     node peer_service.js URL CLUSTER_ID CLIENT_ID QUEUE_GROUP [SUBJECT ...]
 //
 // Commands come on stdin, one JSON object a line: {"publish": subject, "data": text}. What happens goes to stdout, one
 // JSON object a line: {"ready": true}, {"published": subject, "error"?: text}, {"got": subject, "data": text,

@@ -1,6 +1,6 @@
-"""A neighbour on NATS Streaming that is a Node program, and so shares no line with our own client: see neighbour.js.
+"""A neighbour on NATS Streaming that is a Node program, and so shares no line with our own client: see peer_service.js.
 
-Owns: its process. Must never: import the service. Change together with: neighbour.js, package.json and its lock file
+Owns: its process. Must never: import the service. Change together with: peer_service.js, package.json and its lock file
 (`npm ci --prefix tests/e2e/peer_services` installs what they name).
 """
 
@@ -33,7 +33,7 @@ class NodePeerService:
         self._errors = folder / f"{name}.err"
         self._command = [
             str(require_program("node")),
-            str(HERE / "neighbour.js"),
+            str(HERE / "peer_service.js"),
             url,
             cluster_id,
             name,
