@@ -1,4 +1,4 @@
-"""`make bench`: every scenario, or some of them, one table, and all of it as JSON below build/bench/.
+"""`make bench`: every scenario, or some of them, one table, and its summary as JSON below build/bench/.
 
     python -m bench [--only cpu,lone] [--quick] [--before CHECKOUT]
 
@@ -13,14 +13,12 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
-
 from bench.bench import Bench
 from bench.machine import machine, now, versions
 from bench.pictures import draw
 from bench.progress import Progress
 from bench.scenarios import cpu, half, lone, on_sale, overload, replicated, start, stored, waiting
-from bench.table import Row, table
+from bench.table import Row, summary, table
 
 RESULTS = Path("build/bench")
 """Where results go unless a folder is named: `--results bench/results` replaces those in git."""
@@ -63,7 +61,7 @@ def main() -> None:
             progress.clear()
     print(table(rows))
     whole = not told.only and not told.quick
-    path = write(told.results, head | {"rows": rows}, whole=whole)
+    path = write(told.results, summary(head, rows), whole=whole)
     written = [path, *(() if told.quick else draw(rows, told.results))]
     print(f"written to {', '.join(map(str, written))}")
 
@@ -72,11 +70,11 @@ def _bench(told: argparse.Namespace, folder: str, progress: Progress) -> Bench:
     return Bench(Path(folder), progress, quick=told.quick, before=told.before and told.before.resolve())
 
 
-def write(folder: Path, result: dict[str, object], *, whole: bool) -> Path:
-    """Write the results. A part of a run, or a quick one, lies beside a whole one."""
+def write(folder: Path, text: str, *, whole: bool) -> Path:
+    """Write a summary. That of a part of a run, or of a quick one, lies beside a whole one."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("bench.json" if whole else "bench.part.json")
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    path.write_text(text)
     return path
 
 

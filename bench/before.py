@@ -19,7 +19,7 @@ ROW = "CPU a charge, 32 at once (ours)"
 
 
 def to_limit(path: Path = RESULTS) -> Spread:
-    """Release 0.1.0's CPU a charge over the limit's, round by round. Raises KeyError where the file has no such row."""
+    """Release 0.1.0's CPU a charge over the limit's. Raises KeyError where the file has no such row."""
     rows: list[dict[str, Any]] = msgspec.json.decode(path.read_bytes())["rows"]
     found = {row["what"]: row["detail"] for row in rows if row["scenario"] == "cpu"}
     return msgspec.convert(found[ROW]["to_limit"], Spread)

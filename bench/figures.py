@@ -9,12 +9,12 @@ import msgspec
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The median of several rounds, with the least and the most of them."""
+    """The median of several rounds, with the least and the most of them. A summary leaves `rounds` out."""
 
     median: float
     least: float
     most: float
-    rounds: list[float]
+    rounds: list[float] = []
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -49,8 +49,13 @@ class Connected:
     def disconnected(self, reason: str) -> None:
         raise RuntimeError(reason)
 
-    def persists(self, reason: str) -> None:
+    def reason_changed(self, reason: str) -> None:
         raise RuntimeError(reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        """What changes nothing of the connection changes no figure; an alarm does."""
+        if alarm:
+            raise RuntimeError(text)
 
 
 def transport(server: NatsStreamingServer, name: str) -> StreamingTransport:
@@ -137,12 +142,12 @@ def summary(store: str, done: list[dict[str, Times]], messages: int) -> list[dic
         rates = {who: [round(messages / each[who][f"{what}_s"]) for each in done] for who in CLIENTS}
         ratios = [mine / other for mine, other in zip(rates["ours"], rates["node"], strict=True)]
         rows.append({"store": store, "what": what} | {who: spread(rates[who]) for who in CLIENTS})
-        rows[-1]["ratio"] = {key: round(value, 2) for key, value in spread(ratios).items() if key != "rounds"}
+        rows[-1]["ratio"] = {key: round(value, 2) for key, value in spread(ratios).items()}
     return rows
 
 
 def spread(values: list[Any]) -> dict[str, Any]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values), "rounds": values}
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -175,7 +180,7 @@ def main() -> None:
         result["rows"] += summary(store, done, options.messages)
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / "streaming.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print("\n".join(map(shown, result["rows"])), f"written to {path}", sep="\n")
 
 

@@ -28,7 +28,8 @@ from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
 from payment.settings import environment as settings
-from payment.settings.environment import VARIABLES, Variable
+from payment.settings.environment import VARIABLES
+from payment.settings.variable import Variable
 from payment.stripe_sandbox.faults import FaultKind
 from payment.stripe_sandbox.tokens import DECLINES
 

@@ -160,7 +160,7 @@ async def with_library(account: Account, calls: Callable[[stripe.StripeClient], 
         try:
             await calls(client)
         finally:
-            await http.close_async()
+            await http.close_async()  # type: ignore[no-untyped-call]
 
 
 async def test_the_stripe_library_creates_confirms_retrieves_and_cancels() -> None:

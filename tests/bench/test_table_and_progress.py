@@ -1,12 +1,14 @@
 """The table, what is left of a run, and which scenarios were asked for."""
 
 import io
+import json
 
 import pytest
 
 from bench.__main__ import SCENARIOS, chosen
+from bench.figures import spread
 from bench.progress import Progress, left
-from bench.table import Row, table
+from bench.table import Row, summary, table
 
 
 def row(what: str, met: bool | None) -> Row:
@@ -64,3 +66,26 @@ def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
     """A misspelt name must not measure nothing."""
     with pytest.raises(SystemExit, match="no scenario speed"):
         chosen("speed")
+
+
+def test_a_summary_keeps_each_figure_and_leaves_its_rounds_out() -> None:
+    """One line for each row; what `before` reads of it is what was measured."""
+    measured = Row(
+        scenario="cpu",
+        what="CPU a charge",
+        goal="<= 1",
+        measured="2",
+        met=False,
+        rounds=2,
+        detail={"to_limit": spread([1.0, 3.0]), "at_s": [1.0, 2.0], "by_name": {"ours": spread([4.0])}, "once": 7},
+    )
+    text = summary({"at": "today", "machine": {"cores": 2}}, [measured, row("other", None)])
+    found = json.loads(text)
+    assert (found["at"], found["machine"]) == ("today", {"cores": 2})
+    assert [each["what"] for each in found["rows"]] == ["CPU a charge", "other"]
+    assert found["rows"][0]["detail"] == {
+        "to_limit": {"median": 2.0, "least": 1.0, "most": 3.0},
+        "by_name": {"ours": {"median": 4.0, "least": 4.0, "most": 4.0}},
+        "once": 7,
+    }
+    assert sum(line.startswith('{"scenario"') for line in text.splitlines()) == 2

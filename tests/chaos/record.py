@@ -47,7 +47,7 @@ def append(path: Path, result: Result, made_with: dict[str, Any]) -> None:
 
 
 def dumped(record: dict[str, Any]) -> str:
-    """One line for each round: a record that grows is read in a diff."""
+    """One line for each machine and each round: a record that grows is read in a diff."""
     rounds = ",\n".join(json.dumps(each) for each in record["rounds"])
-    machines = json.dumps(record["machines"], indent=1)
-    return f'{{"machines": {machines},\n"rounds": [\n{rounds}\n]}}\n'
+    machines = ",\n".join(f"{json.dumps(name)}: {json.dumps(each)}" for name, each in record["machines"].items())
+    return f'{{"machines": {{\n{machines}\n}},\n"rounds": [\n{rounds}\n]}}\n'

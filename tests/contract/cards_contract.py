@@ -158,18 +158,18 @@ class CardsContract:
         assert await self.made(bench, number=1) != await self.made(bench, number=2)
 
     @pytest.mark.parametrize(
-        ("fields", "reason"),
+        ("intent", "reason"),
         [
-            ({"amount": 10}, RefusalReason.AMOUNT),
-            ({"amount": 100_000_000}, RefusalReason.AMOUNT),
-            ({"currency": "zzz"}, RefusalReason.REQUEST),
+            (making(amount=10), RefusalReason.AMOUNT),
+            (making(amount=100_000_000), RefusalReason.AMOUNT),
+            (making(currency="zzz"), RefusalReason.REQUEST),
         ],
     )
     async def test_what_can_not_be_charged_is_refused(
-        self, bench: Bench, fields: dict[str, object], reason: RefusalReason
+        self, bench: Bench, intent: IntentReference, reason: RefusalReason
     ) -> None:
         """F35: there is no intent then."""
-        outcome = await bench.run(bench.cards.create(making(**fields)))
+        outcome = await bench.run(bench.cards.create(intent))
         assert isinstance(outcome, Refused)
         assert outcome.reason is reason
 
@@ -404,9 +404,9 @@ class CardsContract:
         assert (lost.stored, lost.alarm) == (False, False)
         intent_id = await self.made(bench)
         await bench.fault("confirm", fault)
-        lost = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-        assert isinstance(lost, Unclear)
-        assert (lost.stored, lost.alarm) == (False, False)
+        unclear = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(unclear, Unclear)
+        assert (unclear.stored, unclear.alarm) == (False, False)
         assert len(await self.listed(bench)) == int(happened)
         answer = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
         assert isinstance(answer, IntentAnswer)
@@ -510,9 +510,9 @@ class CardsContract:
         intent_id, charge_id = await self.charged(bench)
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         outcomes = [await bench.run(bench.cards.refund(giving_back(charge_id, key))) for key in ("r1", "r1", "r2")]
-        outcomes.append(await bench.run(bench.cards.find_refund(charge_id)))
         assert isinstance(outcomes[0], Refunded)
-        assert outcomes == [outcomes[0]] * 4
+        assert outcomes == [outcomes[0]] * 3
+        assert await bench.run(bench.cards.find_refund(charge_id)) == outcomes[0]
         seen = await self.seen(bench, intent_id)
         assert seen.charge is not None
         assert seen.charge.refunded

@@ -216,9 +216,9 @@ class MongoFaults:
             )
         assert {type(result) for result in results} == {StoreUnavailable}
         async with asyncio.timeout(4.0):
-            results = await store.commit([order("o1")])
+            committed = await store.commit([order("o1")])
         # With the first connections lost a write may have left; once the driver knows of no server it has not.
-        assert results in ([Committed.UNKNOWN], [Committed.REFUSED])
+        assert committed in ([Committed.UNKNOWN], [Committed.REFUSED])
         async with asyncio.timeout(4.0):
             assert await store.commit([order("o1")]) == [Committed.REFUSED]
         assert "no primary can be reached" in store.trouble

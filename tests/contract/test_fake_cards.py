@@ -1,7 +1,7 @@
 """The fake Stripe keeps the card processors' contract, so what the simulation proves on it means something."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import pytest
@@ -85,7 +85,7 @@ class FakeBench:
 
 
 @pytest.fixture
-def bench() -> Iterator[FakeBench]:
+def bench() -> FakeBench:
     return FakeBench()
 
 

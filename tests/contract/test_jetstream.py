@@ -34,6 +34,7 @@ authorization { users [
 
 class JetStreamBench:
     deduplicates = True
+    forgets = False
 
     def __init__(self, server: NatsServer, ack_wait_s: float = 1.0) -> None:
         self.server = server
@@ -65,14 +66,16 @@ class Admin:
 
     async def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = b"" if body is None else json.dumps(body).encode()
-        return json.loads((await self._client.request(f"$JS.API.{path}", data, timeout=5)).data)
+        answer: dict[str, Any] = json.loads((await self._client.request(f"$JS.API.{path}", data, timeout=5)).data)
+        return answer
 
     async def make_stream(self, name: str, *subjects: str, **config: Any) -> None:
         answer = await self.ask(f"STREAM.CREATE.{name}", {"name": name, "subjects": list(subjects), **config})
         assert "error" not in answer, answer
 
     async def subjects(self, name: str) -> list[str] | None:
-        return (await self.ask(f"STREAM.INFO.{name}")).get("config", {}).get("subjects")
+        subjects: list[str] | None = (await self.ask(f"STREAM.INFO.{name}")).get("config", {}).get("subjects")
+        return subjects
 
 
 @pytest.fixture

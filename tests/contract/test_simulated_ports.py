@@ -181,6 +181,7 @@ class TestSimCards(CardsContract):
 
 class TransportBench:
     deduplicates = True
+    forgets = False
 
     def __init__(self, world: QuietWorld) -> None:
         self._world = world

@@ -18,7 +18,7 @@ from tests.e2e.waiting import eventually
 pytestmark = [pytest.mark.servers]
 
 ASKS = "tok_threeDSecure2Required"
-SDK = {"useStripeSdk": True}
+SDK: dict[str, Any] = {"useStripeSdk": True}
 LOOKS_APART_S = 2.2  # a look at one order's intent is made at most every 2 s
 
 

@@ -39,7 +39,7 @@ async def crowd(
 
         async def all_paid() -> bool:
             states = stack.orders.find({"_id": {"$in": paying}})
-            return sum(each["payment"]["attempts"][-1]["state"] == "paid" for each in states) == good
+            return [each["payment"]["attempts"][-1]["state"] for each in states].count("paid") == good
 
         await eventually(all_paid, "all others are paid", deadline_s=60.0)
     took_s = time.monotonic() - began

@@ -2,6 +2,7 @@
 
     python -m tests.mutants                      all of them
     python -m tests.mutants NAME NAME            these only
+    python -m tests.mutants --part 2/6           every sixth of them, from the second on
     python -m tests.mutants --seeds 0            by their named tests alone
 
 Exits with 1 when one survives, or when something that should have run did not; with 2 when the tests fail without a
@@ -10,6 +11,7 @@ mutant, so that nothing can be said.
 
 import argparse
 import queue
+import re
 import sys
 import tempfile
 import time
@@ -31,7 +33,10 @@ WORKERS = 2
 
 def main() -> int:
     arguments = _arguments()
-    mutants = [mutant for mutant in MUTANTS if not arguments.names or mutant.name in arguments.names]
+    number, parts = arguments.part
+    mutants = [
+        mutant for mutant in MUTANTS[number - 1 :: parts] if not arguments.names or mutant.name in arguments.names
+    ]
     if unknown := set(arguments.names) - {mutant.name for mutant in MUTANTS}:
         print(f"there is no mutant named {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
@@ -41,14 +46,23 @@ def main() -> int:
             print(fault, file=sys.stderr)
             return 2
         results = _hunt(mutants, copies, arguments.seeds)
-    report.write((report.known() if arguments.names else {}) | results, arguments.seeds)
+    report.write(results)
     return _said(results)
+
+
+def part(text: str) -> tuple[int, int]:
+    """Which part of how many. Raises ValueError, which argparse shows, where there is no such part."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"no part: {text}")
+    return int(found[1]), int(found[2])
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutants", description="Plant wrongs, and see that they are caught.")
     parser.add_argument("names", nargs="*", help="mutants by name; all of them if none is named")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="most seeds of the simulation for each; 0 for none")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="2/6", help="the second of six parts of all")
     parser.add_argument("--workers", type=int, default=WORKERS, help="mutants under way at once")
     return parser.parse_args()
 

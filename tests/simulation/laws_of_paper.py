@@ -22,6 +22,7 @@ from payment.core.order import (
     Intent,
     IntentState,
     Order,
+    OutboxEvent,
     TaskKind,
 )
 from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied, tasks_of
@@ -304,6 +305,15 @@ def only_poison_is_buried(entry: DeadLetterKept, accounts: Accounts) -> Iterator
         yield order_of(event), f"{entry.identity} is a dead letter, and nothing is wrong with it: {entry.error}"
 
 
+def _payload(payment_id: str, order_id: str, event: OutboxEvent) -> dict[str, str | None]:
+    payload: dict[str, str | None] = {"id": payment_id, "orderId": order_id, "stripeId": event.stripe_id}
+    if event.refund_id:
+        payload["refundId"] = event.refund_id
+    if event.dispute_id:
+        payload |= {"disputeId": event.dispute_id, "status": event.status}
+    return payload
+
+
 @step(Stored, law="no event on the bus that the store does not hold (L2, F06, F42)")
 def events_follow_writes(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
     if entry.subject in INCOMING_SUBJECTS or accounts.restored:
@@ -312,9 +322,7 @@ def events_follow_writes(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
     order_id = payload["orderId"]
     order = accounts.orders.get(order_id)
     held = [
-        {"id": order.payment.id, "orderId": order.id, "stripeId": event.stripe_id}
-        | ({"refundId": event.refund_id} if event.refund_id else {})
-        | ({"disputeId": event.dispute_id, "status": event.status} if event.dispute_id else {})
+        _payload(order.payment.id, order.id, event)
         for event in (order.outbox if order and order.payment else ())
         if order and order.payment and event.subject == entry.subject
     ]

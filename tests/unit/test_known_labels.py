@@ -22,7 +22,7 @@ def started() -> dict[tuple[str, ...], float]:
 def test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero() -> None:
     """`increase()` sees the first one only where 0 came before it."""
     found = started()
-    wanted = [("payment_alarms_total", event.value) for event in ALARMS]
+    wanted: list[tuple[str, ...]] = [("payment_alarms_total", event.value) for event in ALARMS]
     wanted += [("payment_dead_letters_total", subject) for subject in ("order:created", "order:cancelled")]
     wanted += [("payment_events_published_total", subject) for subject in ("payment:created", "payment:refunded")]
     wanted += [("payment_refusals_total", code.value) for code in ErrorCode]

@@ -15,7 +15,7 @@ from typing import Any
 import stripe
 
 AMOUNT = 1999
-BROWSER = {"return_url": "https://shop.example/back"}
+RETURN_URL = "https://shop.example/back"
 
 
 class Story:
@@ -75,7 +75,7 @@ class Story:
         for verdict in ("complete", "fail"):
             created = self._create(f"order-{verdict}")
             asked: Any = self._client.payment_intents.confirm(
-                created.id, {"payment_method": "pm_card_threeDSecure2Required", **BROWSER}
+                created.id, {"payment_method": "pm_card_threeDSecure2Required", "return_url": RETURN_URL}
             )
             say(f"ask {verdict}", status=asked.status, next=asked.next_action.type, charge=asked.latest_charge)
             answer_bank(asked.next_action.redirect_to_url.url, verdict)

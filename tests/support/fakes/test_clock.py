@@ -24,7 +24,7 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
     assert woke == [("b", 1), ("c", 2), ("b", 2)]
     assert (clock.monotonic(), clock.sleepers) == (2.5, 1)
     await clock.advance(0.5)
-    assert woke[-1] == ("a", 3)
+    assert woke[-1] == ("a", 3.0)
     await asyncio.gather(*tasks)
 
 

@@ -89,7 +89,7 @@ async def test_a_move_that_another_process_has_overtaken_is_none() -> None:
     """The account is not the one that was shown."""
     world = World(OTHER)
     world.store.stall("replace")
-    world.store.database.rebind = lambda _old, _new: False  # type: ignore[method-assign]
+    world.store.database.rebind = lambda old, new: False  # type: ignore[method-assign]
     world.store.go_on()
     assert await world.run(move=True) == EX_DIFFERS
     assert ("Look again" in world.said, world.moves) == (True, 0)

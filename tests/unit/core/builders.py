@@ -81,6 +81,19 @@ DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "documents_0_1_0
 E = TypeVar("E")
 
 
+def present(value: E | None) -> E:
+    """A value that the test counts on, where the type says that it may be missing."""
+    if value is None:
+        raise AssertionError("the value is None, and the test needs it")
+    return value
+
+
+def of_kind(kind: type[E], value: object) -> E:
+    """A value that the test knows to be of one kind, where the type says that it may be of several."""
+    assert isinstance(value, kind), value
+    return value
+
+
 def created(
     *, expires_at: datetime = EXPIRES, amount: int = 1999, currency: str = "usd", version: int = 0
 ) -> OrderCreated:

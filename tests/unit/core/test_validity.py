@@ -5,6 +5,8 @@ value that a document may hold, or by one of another document, deletes it, or ex
 """
 
 import copy
+import functools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +42,7 @@ def _lists(value: Any) -> Any:
     return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-STORIES = [
+STORIES: list[Callable[[], Story]] = [
     *(story for story in BY_STATE.values()),
     builders.open_order,
     builders.sent_twice,
@@ -53,7 +55,7 @@ STORIES = [
     lambda: builders.confirming().tell(cancelled()),
     lambda: builders.exposed().tell(builders.request("tok_2")),
     lambda: builders.paid().tell(builders.CREATED_IS_OUT),
-    *((lambda name=name: of_0_1_0(name)) for name in DOCUMENTS),
+    *(functools.partial(of_0_1_0, name) for name in DOCUMENTS),
 ]
 STORED = [_plain(story().doc) for story in STORIES]
 

@@ -10,6 +10,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_a_server_that_dies_is_started_again_on_its_port(run: EmbeddedRun) -> No
     for name in ("nats", "mongo", "stripe"):
         before = run.note(name)
         os.kill(before.pid, signal.SIGKILL)
-        wait_until(lambda name=name, before=before: _restarted(run, name, before.pid), f"{name} again")
+        wait_until(partial(_restarted, run, name, before.pid), f"{name} again")
     assert run.said.count("starting it again") == 3
     wait_until(lambda: shell(run.curl_lines[0]).get("status") == "paid", "a payment")
 

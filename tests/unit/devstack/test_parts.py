@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_servers_get_no_secret() -> None:
 
 def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
     """A port that somebody else has taken meanwhile is replaced; no two children get the same."""
-    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
+    with socket.create_server((probe.LOOPBACK, 0)) as stranger:
         taken = stranger.getsockname()[1]
         free = probe.choose_port(taken=set())
         last = {plan.SERVICE: taken, ServerProgram.NATS: free, ServerProgram.MONGO: free}
@@ -102,7 +103,7 @@ def test_the_service_takes_its_usual_port_whenever_it_is_free() -> None:
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
     """The run would wait for its service, and take what another program answers for it."""
-    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
+    with socket.create_server((probe.LOOPBACK, 0)) as stranger:
         taken = str(stranger.getsockname()[1])
         with pytest.raises(CannotListen, match=taken):
             plan.choose_ports({"PORT": taken}, (), {})
@@ -175,7 +176,8 @@ def test_a_home_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
 def test_a_home_remembers_its_state_and_its_key(tmp_path: Path) -> None:
     """What one run writes the next one reads; the key is made once; a file that is no state counts as none."""
     home = Home(tmp_path)
-    assert home.read_state() is home.read_key() is None
+    assert home.read_state() is None
+    assert home.read_key() is None
     home.write_state(State(ports={"nats": 4222}))
     assert home.read_state() == State(ports={"nats": 4222})
     assert home.key() == home.key() == home.read_key()

@@ -35,15 +35,19 @@ class Upstream:
         return web.json_response({"from": request.path}, status=402, headers=headers)
 
 
+ShopClient = TestClient[web.Request, web.Application]
+
+
 @pytest.fixture
 async def upstream() -> AsyncIterator[tuple[Upstream, TestServer]]:
     one = Upstream()
-    async with TestServer(one.application()) as server:
+    server = TestServer(one.application())
+    async with server:
         yield one, server
 
 
 @pytest.fixture
-async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[TestClient]:
+async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[ShopClient]:
     """The shop, before one server that stands for both the service and the sandbox. There is no NATS."""
     port = upstream[1].port
     assert port is not None
@@ -54,7 +58,9 @@ async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[TestClien
             yield client
 
 
-async def test_the_page_brings_a_session_that_the_service_believes(shop: TestClient) -> None:
+async def test_the_page_brings_a_session_that_the_service_believes(
+    shop: ShopClient,
+) -> None:
     """Its cookie is the platform's, out of reach of scripts; its policy lets the bank's page in and no other."""
     page = await shop.get("/")
     cookie = page.cookies["session"]
@@ -66,14 +72,14 @@ async def test_the_page_brings_a_session_that_the_service_believes(shop: TestCli
 
 
 @pytest.mark.parametrize("name", ["shop.js", "stripe.js", "shop.css"])
-async def test_the_page_finds_its_files(shop: TestClient, name: str) -> None:
+async def test_the_page_finds_its_files(shop: ShopClient, name: str) -> None:
     """Each file that the page names is there."""
     assert f'"/{name}"' in await (await shop.get("/")).text()
     assert (await shop.get(f"/{name}")).status == 200
 
 
 async def test_a_request_to_the_service_passes_as_it_is(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
     """Method, path, query, body and the headers that count; the answer's status, body and headers come back."""
     headers = {"Content-Type": "application/json", "Cookie": "session=abc", "Origin": "http://evil.example"}
@@ -89,7 +95,7 @@ async def test_a_request_to_the_service_passes_as_it_is(
 
 
 async def test_the_page_talks_to_stripe_with_its_own_key(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
     """`/stripe/` is cut off, and the publishable key goes along."""
     await shop.get("/stripe/v1/payment_intents/pi_1?client_secret=x", headers={"Authorization": "Bearer pk_test_1"})
@@ -99,7 +105,7 @@ async def test_the_page_talks_to_stripe_with_its_own_key(
 
 
 async def test_without_an_answer_the_page_is_not_promised_anything(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
     """The platform's shape of an error, and never that nothing was charged."""
     await upstream[1].close()
@@ -109,14 +115,14 @@ async def test_without_an_answer_the_page_is_not_promised_anything(
 
 
 @pytest.mark.parametrize("path", ["/shop/orders", "/shop/orders/o1/cancel"])
-async def test_without_nats_no_order_is_placed_or_cancelled(shop: TestClient, path: str) -> None:
+async def test_without_nats_no_order_is_placed_or_cancelled(shop: ShopClient, path: str) -> None:
     """503 with the reason, and no traceback."""
     answer = await shop.post(path)
     assert answer.status == 503
     assert "is `make run` running?" in (await answer.json())["errors"][0]["message"]
 
 
-async def test_no_other_path_is_forwarded(shop: TestClient, upstream: tuple[Upstream, TestServer]) -> None:
+async def test_no_other_path_is_forwarded(shop: ShopClient, upstream: tuple[Upstream, TestServer]) -> None:
     """Metrics and health are not for customers."""
     for path in ("/metrics", "/readyz", "/api/v2/payments", "/_sandbox/books"):
         assert (await shop.get(path)).status == 404

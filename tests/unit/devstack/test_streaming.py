@@ -36,7 +36,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingRun]:
     path = f"{require_server().parent}:{os.environ['PATH']}"
     one = StreamingRun(tmp_path_factory.mktemp("run"), PORT=str(free_port()), PATH=path)
     try:
-        yield one.start()
+        one.start()
+        yield one
     finally:
         one.close()
 

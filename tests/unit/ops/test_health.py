@@ -1,5 +1,6 @@
 """What `/readyz` says, and the two lines of an outage."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -99,8 +100,7 @@ def test_a_refused_key_stops_charges_until_an_answer(health: Health) -> None:
     """F36: 503 while Stripe refuses our key, and a lost answer in between does not soften that."""
     health.mark_down(Dependency.STRIPE, "401: invalid key", blocks_charges=True)
     health.mark_silent(Dependency.STRIPE, "timed out")
-    assert health.status is Status.UNAVAILABLE
-    assert health.view().dependencies["stripe"].why == "401: invalid key"
+    assert (health.status, health.view().dependencies["stripe"].why) == (Status.UNAVAILABLE, "401: invalid key")
     health.mark_up(Dependency.STRIPE)
     assert health.status is Status.READY
 
@@ -109,9 +109,9 @@ def test_stripe_is_away_once_it_was_silent_for_ten_seconds(clock: HandClock, hea
     """One lost answer is no outage; ten seconds without any are, counted from the first."""
     health.mark_silent(Dependency.STRIPE, "timed out")
     clock.elapsed_s += SILENCE_S - 1
-    assert health.status is Status.READY
+    before = health.status
     clock.elapsed_s += 1
-    assert health.status is Status.DEGRADED
+    assert (before, health.status) == (Status.READY, Status.DEGRADED)
     assert health.view().dependencies["stripe"].why == "timed out"
     clock.elapsed_s += 5
     health.mark_up(Dependency.STRIPE)
@@ -240,11 +240,12 @@ def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClo
 
 def test_what_was_never_looked_at_is_not_known(clock: HandClock) -> None:
     """A start waits for that: good, bad and silent are all findings."""
-    for find in (
+    finds: tuple[Callable[[Health], None], ...] = (
         lambda health: health.mark_up(Dependency.STRIPE),
         lambda health: health.mark_down(Dependency.STRIPE, "refused"),
         lambda health: health.mark_silent(Dependency.STRIPE, "no answer"),
-    ):
+    )
+    for find in finds:
         health = Health(clock)
         assert not health.is_known(Dependency.STRIPE)
         find(health)

@@ -164,7 +164,12 @@ def test_a_terminal_that_was_stopped_holds_up_no_writer() -> None:
     reader, terminal = os.openpty()
     stream = os.fdopen(terminal, "wb", buffering=0)
     writer = LineWriter(stream, lambda count: b"lost %d\n" % count)
-    writing = threading.Thread(target=lambda: [writer.write(b"x" * 1_500 + b"\n") for _ in range(50)], daemon=True)
+
+    def write_more_than_fits() -> None:
+        for _ in range(50):
+            writer.write(b"x" * 1_500 + b"\n")
+
+    writing = threading.Thread(target=write_more_than_fits, daemon=True)
     writing.start()
     writing.join(5.0)
     assert not writing.is_alive()

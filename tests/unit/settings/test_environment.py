@@ -16,8 +16,9 @@ from nats.aio.client import Client
 import payment
 from payment.adapters.nats.link import split_credentials
 from payment.ops.secret import Secret
-from payment.settings.environment import EX_CONFIG, VARIABLES, Problem, Settings, SettingsError
+from payment.settings.environment import EX_CONFIG, VARIABLES, Settings, SettingsError
 from payment.settings.values import NOT_SHOWN, masked
+from payment.settings.variable import Problem
 from tests.support.servers.nats_identities import Certificates, NKey, Operator
 
 PROGRAMS_OF_THEIR_OWN = frozenset({"devstack", "stripe_sandbox", "healthcheck.py"})

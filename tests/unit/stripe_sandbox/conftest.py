@@ -13,9 +13,15 @@ from aiohttp.test_utils import TestServer
 from payment.stripe_sandbox.app import Sandbox, SandboxSettings
 from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.server import application
+from tests.unit.core.builders import of_kind, present
 
 START = 1_700_000_000.0
 KEY = "sk_test_51Sandbox"
+
+
+def charge_of(declined: stripe.CardError) -> str:
+    """The id of the charge that failed."""
+    return of_kind(str, present(declined.error).charge)
 
 
 class FakeClock:
@@ -63,7 +69,7 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         self.gate.opened.set()
         await self.sandbox.close()
-        await self._http.close_async()
+        await self._http.close_async()  # type: ignore[no-untyped-call]
         await self.raw.close()
         await self._server.close()
         self.database.close()

@@ -1,12 +1,14 @@
 """The sandbox's charges, through the real stripe library."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import stripe
 
 from payment.stripe_sandbox.tokens import TEST_CARDS
-from tests.unit.stripe_sandbox.conftest import START, World
+from tests.unit.core.builders import of_kind, present
+from tests.unit.stripe_sandbox.conftest import START, World, charge_of
 
 DECLINING = sorted(name for name, card in TEST_CARDS.items() if card.decline_without_customer())
 CHARGING = sorted(TEST_CARDS.keys() - DECLINING)
@@ -25,8 +27,7 @@ async def test_a_charge_comes_back_as_stripe_shows_it(world: World) -> None:
     assert (charge.transfer_group, charge.description) == ("o1", "two seats")
     assert charge.outcome is not None
     assert charge.outcome.network_status == "approved_by_network"
-    assert charge.source is not None
-    assert charge.source.last4 == "4242"
+    assert of_kind(stripe.Card, charge.source).last4 == "4242"
 
 
 async def test_a_charge_is_retrieved_as_it_was_made(world: World) -> None:
@@ -50,10 +51,10 @@ async def test_a_declining_token_is_a_card_error_and_a_failed_charge(world: Worl
         await world.charge(source=token)
     decline = TEST_CARDS[token].decline_without_customer()
     assert decline is not None
-    error = declined.value.error
+    error = present(declined.value.error)
     assert (declined.value.http_status, declined.value.code) == (402, decline.code)
     assert (error.decline_code, error.type, error.message) == (decline.decline_code, "card_error", decline.message)
-    failed = await world.stripe.v1.charges.retrieve_async(error.charge)
+    failed = await world.stripe.v1.charges.retrieve_async(charge_of(declined.value))
     assert (failed.status, failed.paid, failed.amount_captured) == ("failed", False, 0)
     assert (failed.failure_code, failed.failure_message) == (decline.code, decline.message)
 
@@ -92,7 +93,7 @@ async def test_the_list_of_an_order_is_newest_first_with_failed_charges_too(worl
         await world.charge(transfer_group="o1", source="tok_chargeDeclined")
     last = await world.charge(transfer_group="o1")
     page = await world.stripe.v1.charges.list_async({"transfer_group": "o1"})
-    assert [charge.id for charge in page.data] == [last.id, declined.value.error.charge, first.id]
+    assert [charge.id for charge in page.data] == [last.id, charge_of(declined.value), first.id]
     assert page.has_more is False
     assert page.url == "/v1/charges"
 
@@ -140,7 +141,8 @@ async def test_charges_are_listed_by_when_they_were_made(world: World, created: 
         made.append(await world.charge(transfer_group="o1"))
         world.clock.now += 60
     since = {name: began + at_s for name, at_s in created.items()} if isinstance(created, dict) else began + 60
-    page = await world.stripe.v1.charges.list_async({"transfer_group": "o1", "created": since})  # type: ignore[typeddict-item]
+    asked: Any = {"transfer_group": "o1", "created": since}
+    page = await world.stripe.v1.charges.list_async(asked)
     assert [charge.id for charge in page.data] == [made[place].id for place in seen]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.unit.stripe_sandbox.conftest import World
+from tests.unit.stripe_sandbox.conftest import World, charge_of
 
 
 async def disputed(world: World, source: str = "tok_createDispute") -> tuple[str, stripe.Dispute]:
@@ -114,5 +114,5 @@ async def test_control_of_what_is_not_there_is_refused(world: World, path: str) 
         assert response.status == 409
     with pytest.raises(stripe.CardError) as declined:
         await world.charge(source="tok_chargeDeclined")
-    async with world.raw.post(f"/_sandbox/charges/{declined.value.error.charge}/dispute") as response:
+    async with world.raw.post(f"/_sandbox/charges/{charge_of(declined.value)}/dispute") as response:
         assert response.status == 409

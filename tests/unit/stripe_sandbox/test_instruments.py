@@ -141,9 +141,8 @@ async def test_what_is_unknown_is_a_404(world: World, kind: str) -> None:
 
 
 async def confirmation_token(world: World, **params: Any) -> stripe.ConfirmationToken:
-    return await world.stripe.v1.test_helpers.confirmation_tokens.create_async(
-        {"payment_method": "pm_card_visa", **params}  # type: ignore[typeddict-item]
-    )
+    asked: Any = {"payment_method": "pm_card_visa", **params}
+    return await world.stripe.v1.test_helpers.confirmation_tokens.create_async(asked)
 
 
 async def test_a_confirmation_token_confirms_one_intent(world: World) -> None:

@@ -133,7 +133,7 @@ async def test_an_open_intent_is_canceled(world: World) -> None:
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "abandoned")
     assert (canceled.canceled_at, canceled.next_action) == (int(START) + 5, None)
     with pytest.raises(stripe.InvalidRequestError):
-        await world.stripe.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "whim"})  # type: ignore[typeddict-item]
+        await world.stripe.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "whim"})
 
 
 async def test_a_confirm_without_a_payment_method_is_refused(world: World) -> None:

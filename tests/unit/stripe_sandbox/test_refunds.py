@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.unit.stripe_sandbox.conftest import World
+from tests.unit.stripe_sandbox.conftest import World, charge_of
 
 
 async def refund(world: World, charge: str, key: str | None = None, **params: Any) -> stripe.Refund:
-    options: Any = {"idempotency_key": key} if key else {}
-    return await world.stripe.v1.refunds.create_async({"charge": charge, **params}, options)
+    asked: Any = {"charge": charge, **params}
+    return await world.stripe.v1.refunds.create_async(asked, {"idempotency_key": key} if key else {})
 
 
 async def test_a_refund_gives_the_whole_charge_back(world: World) -> None:
@@ -67,7 +67,7 @@ async def test_what_was_never_charged_is_not_refunded(world: World, charge: str)
     if charge == "failed":
         with pytest.raises(stripe.CardError) as declined:
             await world.charge(source="tok_chargeDeclined")
-        charge = declined.value.error.charge
+        charge = charge_of(declined.value)
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await refund(world, charge)
     assert (refused.value.http_status, refused.value.param) == (400, "charge")

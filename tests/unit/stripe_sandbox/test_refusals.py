@@ -7,6 +7,7 @@ import pytest
 import stripe
 
 from payment.stripe_sandbox.app import SandboxSettings
+from tests.unit.core.builders import present
 from tests.unit.stripe_sandbox.conftest import KEY, World
 
 GOOD: dict[str, str] = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
@@ -118,7 +119,7 @@ async def test_every_answer_names_its_request_and_version(world: World) -> None:
     second = (await world.charge(key="k2")).last_response
     assert first is not None
     assert second is not None
-    assert first.request_id.startswith("req_")
+    assert present(first.request_id).startswith("req_")
     assert first.request_id != second.request_id
     assert first.headers["Stripe-Version"] == stripe.api_version
     assert first.headers["Idempotency-Key"] == "k1"
@@ -131,8 +132,8 @@ async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path:
             await world.charge()
         with pytest.raises(stripe.RateLimitError) as limited:
             await world.charge(key="k")
-        assert (limited.value.http_status, limited.value.error.code) == (429, "rate_limit")
-        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "endpoint-rate"
+        assert (limited.value.http_status, present(limited.value.error).code) == (429, "rate_limit")
+        assert present(limited.value.headers)["Stripe-Rate-Limited-Reason"] == "endpoint-rate"
         await world.stripe.v1.charges.list_async()
         world.clock.now += 0.05
         assert (await world.charge(key="k")).status == "succeeded"
@@ -158,7 +159,7 @@ async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> Non
             await world.stripe.v1.refunds.list_async()
         with pytest.raises(stripe.RateLimitError) as limited:
             await world.stripe.v1.payment_intents.list_async()
-        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "global-rate"
+        assert present(limited.value.headers)["Stripe-Rate-Limited-Reason"] == "global-rate"
         await world.control("settings", account_rate_per_s=0)
         await world.stripe.v1.payment_intents.list_async()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import jwt
@@ -121,7 +121,8 @@ class Got(msgspec.Struct):
         assert self.json["errors"], self.json
         assert all(isinstance(error["message"], str) and error["message"] for error in self.json["errors"])
         assert all(error["code"] in CODES for error in self.json["errors"])
-        return self.json["errors"]
+        errors: list[dict[str, str]] = self.json["errors"]
+        return errors
 
     @property
     def message(self) -> str:
@@ -235,6 +236,9 @@ class HttpWorld:
                 await asyncio.sleep(0)
 
 
+Written = bytes | bytearray | memoryview
+
+
 class Wire(asyncio.Transport):
     """A connection's other end, without a socket: keeps what is written to it."""
 
@@ -243,11 +247,11 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Written) -> None:
         self.written += data
 
-    def writelines(self, list_of_data: object) -> None:
-        self.written += b"".join(list_of_data)  # type: ignore[call-overload]
+    def writelines(self, list_of_data: Iterable[Written]) -> None:
+        self.written += b"".join(list_of_data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """It takes everything at once."""

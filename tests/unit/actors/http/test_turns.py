@@ -1,14 +1,14 @@
 """`payment.actors.http.turns`: however much clients send, other tasks run between a few answers and the next few."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
 
 from payment.actors.http.turns import MOST_IN_A_TURN, PAUSE_LEAST_S, REQUESTS_IN_A_TURN, Turns
 from payment.actors.messages import ChargeOrder
-from tests.unit.actors.http.http_world import FORM, Wire, http_world, raw_post
+from tests.unit.actors.http.http_world import FORM, Wire, Written, http_world, raw_post
 
 PIPELINED = 40
 REQUESTS = {
@@ -156,12 +156,12 @@ class Watched(Wire):
         super().__init__()
         self.in_a_turn = in_a_turn
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Written) -> None:
         super().write(data)
-        self.in_a_turn[-1] += data.count(b"HTTP/1.1 ")
+        self.in_a_turn[-1] += bytes(data).count(b"HTTP/1.1 ")
 
-    def writelines(self, list_of_data: object) -> None:
-        self.write(b"".join(list_of_data))  # type: ignore[call-overload]
+    def writelines(self, list_of_data: Iterable[Written]) -> None:
+        self.write(b"".join(list_of_data))
 
     @property
     def answers(self) -> int:

@@ -4,6 +4,7 @@ from payment.actors.ledger.order_queues import MESSAGES_IN_A_FOLD_LIMIT, OrderQu
 from payment.actors.messages import EffectCompleted
 from payment.core.messages import Due
 from tests.support.fakes.clock import FakeClock
+from tests.unit.core.builders import of_kind
 
 
 def queues_with(*order_ids: str) -> OrderQueues:
@@ -103,7 +104,7 @@ class TestTurns:
         order_queue.messages.append(Due("late"))
         order_queue.singly = True
         order_queue.put_back(taken)
-        assert [message.order_id for message in order_queue.messages] == ["a", "a", "a", "late"]
+        assert [of_kind(Due, message).order_id for message in order_queue.messages] == ["a", "a", "a", "late"]
         assert order_queue.take() == [Due("a")]
 
 

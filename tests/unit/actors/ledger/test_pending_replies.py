@@ -14,6 +14,7 @@ from payment.actors.runtime.mailbox import Mailbox
 from payment.core.messages import Authentication
 from payment.core.order import Order
 from payment.core.replies import CardWasDeclined, OutcomePending, Paid, Unavailability, Unavailable
+from payment.ports.cards import Handover
 from tests.support.fakes.clock import FakeClock
 from tests.unit.core.builders import (
     DUE,
@@ -222,10 +223,10 @@ class TestTell:
         judged = 0
         reply = bench.pending_replies._answered
 
-        def counting(*args: Any) -> bool:
+        def counting(order: Order, message: ChargeOrder, handover: Handover | None) -> bool:
             nonlocal judged
             judged += 1
-            return reply(*args)
+            return reply(order, message, handover)
 
         bench.pending_replies._answered = counting  # type: ignore[method-assign]
         for _ in range(500):

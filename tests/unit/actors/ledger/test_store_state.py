@@ -17,7 +17,7 @@ from payment.actors.ledger.store_state import (
     StoreState,
 )
 from payment.core.order import Order
-from payment.ports.store import StoreUnavailable
+from payment.ports.store import CorruptDocument, StoreUnavailable
 from tests.support.fakes.store import FakeStore
 from tests.unit.actors.ledger.ledger_world import Ledger, World, world
 from tests.unit.ops.capture import Log
@@ -29,7 +29,7 @@ __all__ = ["log_as_it_was"]
 class SlowSweep(FakeStore):
     """Reads every order for a sweep, and does not end in time."""
 
-    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order]:
+    async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
         self.calls["due"] += 1
         raise StoreUnavailable("timed out")
 

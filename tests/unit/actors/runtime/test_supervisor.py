@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -64,6 +65,10 @@ class Scene:
         self.running = asyncio.create_task(self.supervisor.run(self.stop, self.abort))
         await self.clock.settle()
 
+    def has_lived(self, name: str, lives: int) -> bool:
+        """Whether this is the actor's n-th life."""
+        return len(self.lives[name]) == lives
+
     def _restarted(self, name: str) -> None:
         self.journal.append(f"{name} restarted")
 
@@ -123,8 +128,7 @@ async def test_each_waits_for_the_one_before_to_be_up(scene: Scene) -> None:
     scene.scripts["ledger"].setups = [lambda: scene.clock.sleep(2)]
     await scene.start()
     await scene.clock.advance(1.9)
-    assert scene.journal == ["ledger setup"]
-    assert not scene.supervisor.ready
+    assert (scene.journal, scene.supervisor.ready) == (["ledger setup"], False)
     await scene.clock.advance(0.2)
     assert scene.supervisor.ready
     assert scene.supervisor.alive() == dict.fromkeys(NAMES, 0.0)
@@ -218,8 +222,7 @@ async def test_a_crashed_actor_is_replaced_and_its_callers_are_told(scene: Scene
     scene.mailboxes["ledger"].offer(Ask("crash"))
     queued = await scene.ask("ledger")
     assert isinstance(waiting.reply.exception(), ActorCrashed)
-    assert not queued.reply.done()
-    assert not scene.supervisor.ready
+    assert (queued.reply.done(), scene.supervisor.ready) == (False, False)
     await scene.clock.advance(0.1)
     assert queued.reply.result() == "from ledger"
     assert scene.supervisor.ready
@@ -274,7 +277,7 @@ async def test_restarts_wait_longer_and_longer(scene: Scene) -> None:
     for life in range(RESTARTS_MAX):
         began_s = scene.clock.monotonic()
         await scene.ask("ledger", "crash")
-        await scene.clock.until(lambda life=life: len(scene.lives["ledger"]) == life + 2)
+        await scene.clock.until(partial(scene.has_lived, "ledger", life + 2))
         waits_ms.append(round((scene.clock.monotonic() - began_s) * 1_000))
     assert waits_ms == [50, 225, 450, 2025, 2500]
 

@@ -102,8 +102,8 @@ class StripeWorld:
     def prepare(self, name: str = "1", lasts: timedelta = timedelta(hours=1)) -> CreateIntent:
         return CreateIntent(intent(name), self.clock.now() + lasts)
 
-    def cancel_intent(self, name: str = "1", intent_id: str | None = None, **of_intent: bool) -> CancelIntent:
-        return CancelIntent(intent(name, intent_id=intent_id, **of_intent), self.clock.now())
+    def cancel_intent(self, name: str = "1", intent_id: str | None = None) -> CancelIntent:
+        return CancelIntent(intent(name, intent_id=intent_id), self.clock.now())
 
     def release(self, *messages: StripeMessage) -> None:
         """Offer effects as the ledger does: each confirm has a position in the estimate."""

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from payment.actors.stripe.actor import CALL_STUCK_S
 from payment.actors.stripe.queues import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
-from payment.core.effects import ON_THE_WIRE
+from payment.core.effects import ON_THE_WIRE, ConfirmIntent
 from payment.core.messages import (
     ActionRequired,
     CardDeclined,
@@ -55,6 +55,7 @@ from tests.unit.actors.stripe.scripted_cards import (
     STORED,
     UNCLEAR,
     UNREACHABLE,
+    Answer,
     Stall,
 )
 from tests.unit.actors.stripe.stripe_world import (
@@ -634,15 +635,15 @@ async def test_a_stripe_that_is_away_is_probed_and_found_again(world: StripeWorl
     world.cards.away = UNREACHABLE
     world.release(*(world.confirm(str(n)) for n in range(40)), *(looking(str(n)) for n in range(40)))
     await world.clock.advance(5)
-    assert world.stripe_up
+    before = world.stripe_up
     sent = Counter(world.cards.kinds)
     await world.clock.advance(20)
-    assert not world.stripe_up
+    assert (before, world.stripe_up) == (True, False)
     assert all(count <= 21 for count in (Counter(world.cards.kinds) - sent).values())
     world.cards.away = None
-    before = world.clock.monotonic()
+    began_s = world.clock.monotonic()
     await world.until_ended(80)
-    assert world.clock.monotonic() - before < 1.0 + 40 / 25 + 1.0
+    assert world.clock.monotonic() - began_s < 1.0 + 40 / 25 + 1.0
 
 
 async def test_a_stripe_that_comes_back_is_noticed_without_traffic(world: StripeWorld) -> None:
@@ -715,14 +716,14 @@ async def test_an_entry_that_is_refused_alone_steps_aside(world: StripeWorld, re
 class NotYetFor:
     """Refuses the confirms of one intent until it is `over`."""
 
-    def __init__(self, world: StripeWorld, intent_id: str, refusal: NotYet) -> None:
+    def __init__(self, world: StripeWorld, refused_id: str, refusal: NotYet) -> None:
         self.tries = 0
         self.over = False
         plain = world.cards.confirm
 
-        async def confirm(request: Any, of: str) -> Any:
-            if of != intent_id or self.over:
-                return await plain(request, of)
+        async def confirm(request: ConfirmIntent, intent_id: str) -> Answer:
+            if intent_id != refused_id or self.over:
+                return await plain(request, intent_id)
             self.tries += 1
             return refusal
 

@@ -161,9 +161,9 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
     assert f"may not {kind}" in (bench.health.view().dependencies["stripe"].why or "")
     assert (bench.telemetry.refused_kinds, bench.telemetry.only_probes(kind)) == ([kind], True)
     bench.telemetry.observe(NotYet(Obstacle.LOCKED, "t"), kind)
-    assert not bench.telemetry.well
+    before = bench.telemetry.well
     bench.telemetry.observe(Unclear("t", stored=True), kind)
-    assert bench.telemetry.well
+    assert (before, bench.telemetry.well) == (False, True)
     lost = [line for line in bench.log.lines if line["event"] == "dependency_lost"]
     assert len(lost) == 1
 

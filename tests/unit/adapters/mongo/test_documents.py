@@ -150,7 +150,7 @@ def test_a_number_in_the_index_that_the_deadline_does_not_have_is_replaced() -> 
     assert refiled(found).due == rich("o2").due
 
 
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[object] = st.sampled_from(
     [
         *(None, True, 0, 1, 7, -1, 2**31, Int64(2**62), 0.5, float("nan"), float("inf"), Decimal128("1"), MaxKey()),
         *("", "tok_visa", "paid", "\ud7ff", "a\r\nb", b"tok_visa", Regex("a"), ObjectId(), Timestamp(1, 1)),

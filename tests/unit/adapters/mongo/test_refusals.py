@@ -209,7 +209,7 @@ class TestProbe:
     async def test_a_refusal_of_any_write_shows(self, server: ScriptedMongo, store: MongoStore, place: int) -> None:
         """F52: a role that may write one collection and not another."""
         for refused in (UNAUTHORIZED, failed((0, 13, "not authorized"))):
-            server.answers["update"] = [{"ok": 1.0, "n": 1}] * place + [refused]
+            server.answers["update"] = [*[{"ok": 1.0, "n": 1}] * place, refused]
             with pytest.raises(StoreUnavailable, match="not authorized"):
                 await store.probe()
 

@@ -1,6 +1,6 @@
 """What `MongoStore` says to the server, and what it makes of answers that no real server gives on demand."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from payment.core.order import FORMAT, Order
 from payment.core.schedule import LONGEST_DELAY
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 from tests.support.servers.scripted_mongo import ScriptedMongo
+from tests.unit.core.builders import of_kind, present
 
 WRITTEN_ANSWER = {"ok": 1.0, "n": 2, "nModified": 1}
 T0 = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -286,9 +287,9 @@ async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(
     now, later, absurd, older = (_due(T0, each) for each in (0.0, 0.4, 400 * 86_400.0, 500 * 86_400.0))
     server.answers["find"] = [_found(), _found(absurd), _found(now, later), _found(absurd, older)]
     due = await store.due(T0, None, 10)
-    assert [each.due - T0 for each in due if each.due] == [timedelta(days=days) for days in (400, 0, 500)], (
-        "each once, however it was found"
-    )
+    assert [present(of_kind(Order, each).due) - T0 for each in due] == [
+        timedelta(days=days) for days in (400, 0, 500)
+    ], "each once, however it was found"
     by_number = [find["filter"]["dueMs"] for find in server.named("find")[:2]]
     now_ms = int(T0.timestamp() * 1_000)
     assert by_number == [{"$lte": now_ms}, {"$gt": now_ms + LONGEST_DELAY // timedelta(milliseconds=1)}]
@@ -311,5 +312,5 @@ def _due(at: datetime, after_s: float) -> dict[str, object]:
     return {"_id": f"o{after_s}", "status": "cancelled", "version": 1, "rev": 1, "format": FORMAT, "due": due}
 
 
-def _found(*documents: dict[str, object]) -> dict[str, object]:
+def _found(*documents: Mapping[str, object]) -> dict[str, object]:
     return {"ok": 1.0, "cursor": {"id": 0, "ns": "payment.orders", "firstBatch": list(documents)}}

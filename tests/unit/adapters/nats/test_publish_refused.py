@@ -64,7 +64,7 @@ async def admin(url: str) -> AsyncIterator[Any]:
 
     async def ask(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = b"" if body is None else json.dumps(body).encode()
-        answer = json.loads((await client.request(f"$JS.API.{path}", data, timeout=5)).data)
+        answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{path}", data, timeout=5)).data)
         assert "error" not in answer, answer
         return answer
 

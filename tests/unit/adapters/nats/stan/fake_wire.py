@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nats.aio import client as nats_client
 from nats.aio.msg import Msg
 
 from payment.adapters.nats.stan.client import Client
@@ -98,9 +99,10 @@ class FakeWire:
         self, subject: str, data: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """What the server sends to a subject; nobody gets it where nobody listens."""
+        client = nats_client.Client()
         for ear in tuple(self.ears):
             if ear.subject == subject:
-                await ear.arrived(Msg(_client=None, subject=subject, reply=reply, data=data, headers=headers))
+                await ear.arrived(Msg(_client=client, subject=subject, reply=reply, data=data, headers=headers))
 
     @property
     def subjects(self) -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.adapters.nats.stan.codec import CodecError, Field, Kind, Message, decode, encode
+from payment.adapters.nats.stan.codec import Field, Kind, Message, decode, encode
+from payment.adapters.nats.stan.errors import CodecError
 from payment.adapters.nats.stan.messages import (
     ALL,
     Ack,
