@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cogapp import Cog
+from cogapp import Cog  # type: ignore[import-untyped]
 
 from payment.actors.http.routes import ROUTES
 from payment.core.order import TABLE, AttemptState
