@@ -99,11 +99,16 @@ simulate-coverage: $(VENV)/.for-test  ## How much of the core the simulation alo
 mutants: $(VENV)/.for-test  ## Plant small wrongs in copies of the code, and see that the tests catch each
 	$(PY) -m tests.mutants $(if $(PART),--part $(PART)) $(MUTANTS)
 
-docs: $(VENV)/.for-test  ## Write the parts of the documents that are made from the code
-	$(PY) -m tools.documents write
+# cog runs the calls of tools.generated that stand in comments of these documents.
+COG       = $(PY) -m cogapp -p "from tools import generated"
+DOCUMENTS = README.md ARCHITECTURE.md $(wildcard docs/*.md) tests/FAULTS.md
+
+docs: $(VENV)/.for-test  ## Write the parts of the documents that are generated from the code
+	$(COG) -r $(DOCUMENTS)
 
 docs-check: $(VENV)/.for-test  ## Fail where a document says something else than the code
-	$(PY) -m tools.documents check
+	$(COG) --check --check-fail-msg="Run make docs." $(DOCUMENTS)
+	$(PY) -m tools.route --check
 
 format: $(VENV)/.for-test  ## Format the code
 	$(BIN)/ruff check --fix .

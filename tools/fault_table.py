@@ -1,8 +1,8 @@
 """The table of tests/FAULTS.md: each row of the fault table, what covers it, and how often the simulation has met it.
 
 Read off the code: tests name their rows in their docstrings, the simulation's faults and the mutants in their own
-fields, and what was met stands in the report of the last full run (`make simulate`). What a row says is
-ARCHITECTURE.md's.
+fields, and what was met stands in the report of the last full run (`make simulate`). The words of a row are those of
+docs/faults.md.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests.mutants.catalogue import MUTANTS
 from tests.simulation.faults import FAULTS
 from tests.simulation.reach import ALL_ROWS, ELSEWHERE, last_report
-from tools.made import table
+from tools.markdown import table
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS_SHOWN = 3
@@ -68,8 +68,8 @@ def covers() -> list[Cover]:
 
 
 def _words() -> dict[str, str]:
-    """What ARCHITECTURE.md says of each row."""
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    """The words of docs/faults.md for each row."""
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     return {row: what for rows, what in _ROW.findall(text) for row in rows.split(", ")}
 
 

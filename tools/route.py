@@ -43,6 +43,7 @@ from tests.e2e.client import PAYMENTS, identity
 from tests.e2e.stack import Servers, ServiceStack
 from tests.support.servers.process import LOOPBACK
 from tests.support.servers.requirements import find_program
+from tools.markdown import first_sentence
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ("nats-server", "nx-27017")
@@ -256,9 +257,7 @@ def steps() -> str:
 
 def sentence(file: str, function: str) -> str:
     """Returns the first sentence of a function's docstring; "" where it has none or does not exist."""
-    text = _docstrings(file).get(function, "")
-    first = " ".join(text.split("\n\n")[0].split())
-    return first.split(". ")[0].removesuffix(".") + "." if first else ""
+    return first_sentence(_docstrings(file).get(function, ""))
 
 
 @cache

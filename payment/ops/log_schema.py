@@ -1,8 +1,8 @@
 """The words of the log: every event the service can say, and every field an event can carry.
 
-Owns both lists, each word with its meaning; README's tables and the tests are made from them. A log line never says
-anything else: a field that is not in `FIELDS` comes out masked (`payment.ops.redaction`), so nobody can log a card
-token, a header or a whole document by inventing a name for it.
+Owns both lists, each word with its meaning; docs/log-and-metrics.md and the tests are generated from them. A log line
+never says anything else: a field that is not in `FIELDS` comes out masked (`payment.ops.redaction`), so no caller can
+log a card token, a header or a whole document by inventing a name for it.
 
 Change together: a new `log.…(Event.…, field=…)` call, and the event and its fields here.
 `tests/unit/ops/test_log_schema.py` reads every such call in the package and fails for a word that is missing here.
@@ -268,15 +268,3 @@ FIELDS: dict[str, str] = {
 
 ALARMS = tuple(event for event in Event if event.meaning.startswith("ALARM"))
 """The events whose lines carry `alarm`: each is counted in `payment_alarms_total`."""
-
-
-def events_table() -> str:
-    """The events as a Markdown table, for the documents."""
-    rows = [f"| `{event.value}` | {event.meaning} |" for event in Event]
-    return "\n".join(["| event | logged when |", "|---|---|", *rows])
-
-
-def fields_table() -> str:
-    """The fields as a Markdown table, for the documents."""
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in FIELDS.items()]
-    return "\n".join(["| field | meaning |", "|---|---|", *rows])

@@ -1,8 +1,8 @@
 """Every metric of the service, in one place, on a registry of its own.
 
-Names begin with `payment_` and end in their unit. README's table is made from `table()`. Nothing outside this file
-makes a metric. It must never take a label from outside as it comes: routes are templates, subjects are the contract's,
-and every family has a bound on its label sets all the same.
+Names begin with `payment_` and end in their unit. docs/log-and-metrics.md is generated from `table()`. Nothing outside
+this file makes a metric. It must never take a label from outside as it comes: routes are templates, subjects are the
+contract's, and every family has a bound on its label sets all the same.
 
     metrics.charges("paid").inc()
     metrics.stripe_call_seconds("charge").observe(took_s)
@@ -198,12 +198,6 @@ class Metrics:
     def table(self) -> tuple[MetricDescription, ...]:
         """Every metric of ours, in the order above."""
         return tuple(self._rows)
-
-    def markdown(self) -> str:
-        """The table for the documents."""
-        head = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-        rows = [f"| `{r.name}` | {r.kind} | {', '.join(f'`{x}`' for x in r.labels)} | {r.help} |" for r in self._rows]
-        return "\n".join(head + rows)
 
     def _counter(self, name: str, text: str) -> Counter:
         self._rows.append(MetricDescription(name, "counter", (), text))

@@ -3,10 +3,10 @@
 A value is checked by making what will be made of it: an address that is listened on, a certificate, a key that signs.
 
 `VARIABLES` is the whole list: what a variable means, what it wants and how it is read stand side by side, and the
-README's table is checked against it. Each has a field of its name in `Settings`, but for `DYNO`, which ends up in
-`nats_client_id`. A message about a bad value never holds a secret.
+table in docs/configuration.md is generated from it. Each has a field of its name in `Settings`, but for `DYNO`, which
+ends up in `nats_client_id`. A message about a bad value never holds a secret.
 
-Change together: `VARIABLES`, `Settings`, the README's table, and `app.json`. What is valid and probably not meant is in
+Change together: `VARIABLES`, `Settings`, and `app.json`. What is valid and probably not meant is in
 `payment.settings.doubts`; which values may be shown, in `payment.settings.secrets`.
 """
 
@@ -347,4 +347,4 @@ VARIABLES = (
         read=values.dyno,
     ),
 )
-"""Every variable that is read, in the order of the README's table."""
+"""Every variable that is read, in the order of the table in docs/configuration.md."""

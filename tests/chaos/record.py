@@ -15,7 +15,7 @@ from bench.machine import machine, now, versions
 from tests.chaos.round import Result
 
 RECORD = Path(__file__).with_name("record.json")
-"""The record in git: ARCHITECTURE.md's table is made from it."""
+"""The record in git: the table in docs/testing.md is generated from it."""
 
 DEFAULT = Path("build/torture-record.json")
 """Where a run is recorded unless it names a file: trying the rig must not change a file in git."""

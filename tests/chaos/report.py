@@ -1,7 +1,7 @@
 """What is shown: a line while rounds are played, the sums when they are over, the table for the documents.
 
-Owns: words and forms. Must never judge. Change together with: `record`, and the part of ARCHITECTURE.md that is made
-from the record by `make docs`.
+Owns: words and forms. Must never judge. Change together with: `record`, and the part of docs/testing.md that is
+generated from the record by `make docs`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""README's move from NATS Streaming to JetStream, over one MongoDB: one after the other, and side by side."""
+"""docs/nats-streaming-migration.md, carried out over one MongoDB: one after the other, and side by side."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.support.servers.proxy import Proxy
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 SHOW, MOVE = ".venv/bin/python -m payment account", ".venv/bin/python -m payment account --move"
-"""README's commands. A test runs them with its own Python."""
+"""The commands of docs/deploy.md. A test runs them with its own Python."""
 CREATE, CONFIRM = "payment_intents.create", "payment_intents.confirm"
 UNAVAILABLE = frozenset({"unavailable"})
 AWAY_S = 6.0  # how long Stripe is away

@@ -18,7 +18,7 @@ from tests.mutants.mutant import Edit, Mutant, edited
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PARTS = ("payment", "tests", "tools", "run.py", "setup.cfg", "pyproject.toml", "README.md", "ARCHITECTURE.md")
+PARTS = ("payment", "tests", "tools", "run.py", "setup.cfg", "pyproject.toml", "README.md", "ARCHITECTURE.md", "docs")
 """What the tests need of the tree; the packages that it stands on are those of the Python that runs us."""
 
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis")

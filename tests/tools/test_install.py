@@ -4,11 +4,13 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tools.documents import ROOT
 from tools.install import NO_NETWORK, Progress, follow
+
+ROOT = Path(__file__).parents[2]
 
 WORKING = """Obtaining file:///srv/payment
   Installing build dependencies: started

@@ -42,7 +42,6 @@ def test_every_metric_is_in_the_table_and_the_exposition() -> None:
     exposed = set(re.findall(r"^# TYPE (payment_\w+)", metrics.render().decode(), re.MULTILINE))
     assert exposed == names
     assert len(names) == len(metrics.table())
-    assert metrics.markdown().count("\n") == len(names) + 1
 
 
 @pytest.mark.parametrize("row", Metrics().table(), ids=lambda row: row.name)

@@ -79,7 +79,7 @@ def test_the_contracts_example_values_work_as_they_stand() -> None:
 
 
 def test_the_tables_own_examples_are_valid() -> None:
-    """What the README shows as an example can be copied."""
+    """What the table shows as an example can be copied."""
     files = {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA"}
     found = Settings.from_environment({each.name: each.example for each in VARIABLES if each.name not in files})
     assert found.nats_client_id == "payment-service-web-1"

@@ -22,7 +22,7 @@ from tests.unit.adapters.nats.broker_world import BrokerWorld, jetstream, over, 
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 
-README = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+EVENTS_DOCUMENT = (Path(__file__).parents[4] / "docs" / "events.md").read_text(encoding="utf-8")
 SUBJECTS = ["order:created", "order:cancelled", PAYMENT_CREATED, PAYMENT_REFUNDED]
 
 
@@ -263,10 +263,10 @@ async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path:
             assert world.status is Status.DEGRADED
 
 
-async def test_the_permissions_that_readme_lists_suffice(tmp_path: Path) -> None:
-    """A user that may do no more than README says: ready, events in and out, a stream made, nothing noticed."""
+async def test_the_permissions_that_the_document_lists_suffice(tmp_path: Path) -> None:
+    """A user that may do no more than docs/events.md says: ready, events in and out, a stream made, nothing noticed."""
     allowed = re.search(
-        r"must publish to `payment:\*`'s four subjects, (.*?), and subscribe to (.*?)\.", README, re.DOTALL
+        r"must publish to `payment:\*`'s four subjects, (.*?), and subscribe to (.*?)\.", EVENTS_DOCUMENT, re.DOTALL
     )
     assert allowed is not None
     publish, subscribe = (json.dumps(re.findall(r"`(.+?)`", part)) for part in allowed.groups())

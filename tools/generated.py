@@ -1,11 +1,19 @@
-"""The texts that `tools.documents` puts into the documents: tables and a diagram, each read off the code.
+"""The generated parts of the documents: tables, lists and a diagram in Markdown, each read off the code.
 
-Nothing is said here that the code says: names, meanings, numbers and states are the code's own. Only the reasons
-beside the limits are repeated from their comments, in fewer words.
+A document calls a function of this module in a comment, and cog writes the result below it (`make docs`):
+
+    <!-- [[[cog cog.outl(generated.variables()) ]]] -->
+    ...
+    <!-- [[[end]]] -->
+
+Names, meanings, numbers and states are the code's own; only the reasons beside the limits are repeated from the
+constants' comments, in fewer words. Change together: `LIMITS`, and a constant there that is renamed or moved.
 """
 
+import ast
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 
 from payment.actors import json_text
@@ -27,17 +35,18 @@ from payment.adapters.mongo import writes as mongo_writes
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
+from payment.ops.log_schema import FIELDS, Event
+from payment.ops.metrics import Metrics
 from payment.settings import environment as settings
 from payment.settings.environment import VARIABLES
 from payment.settings.variable import Variable
 from payment.stripe_sandbox.faults import FaultKind
 from payment.stripe_sandbox.tokens import DECLINES
+from tests.chaos.report import recorded_table
+from tools import fault_table, route
+from tools.markdown import first_sentence, table
 
-
-def table(head: str, rows: Iterable[str]) -> str:
-    """A Markdown table; `head` and rows hold their cells parted by ` | `."""
-    columns = head.count(" | ") + 1
-    return "\n".join([f"| {head} |", "|" + "---|" * columns, *(f"| {row} |" for row in rows)])
+ROOT = Path(__file__).parents[1]
 
 
 def variables() -> str:
@@ -51,8 +60,8 @@ def _variable(variable: Variable) -> str:
     return f"`{variable.name}` | {variable.meaning} | `{variable.example}` | {absent}"
 
 
-def routes_table() -> str:
-    """Every address."""
+def routes_of_http() -> str:
+    """Every address that the service answers at."""
     rows = (
         f"`{route.method} {route.template}` | {route.summary} | {_statuses(route.cases)}" for route in routes.ROUTES
     )
@@ -80,21 +89,72 @@ def _headers(case: answers.Case) -> str:
 
 
 def states() -> str:
-    """The diagram of an attempt's states, in Mermaid. What leaves a state as it is has no arrow."""
+    """The diagram of an attempt's states, in Mermaid. A trigger that leaves a state as it is has no arrow."""
     arrows: dict[tuple[AttemptState, AttemptState], list[Trigger]] = {}
     for (state, trigger), after in TABLE.items():
         if after is not state:
             arrows.setdefault((state, after), []).append(trigger)
-    names = [f'    state "{state.value}" as {state.name}' for state in AttemptState]
     lines = [
-        f"    {state.name} --> {after.name}: {'<br/>'.join(trigger.value for trigger in triggers)}"
+        f"    {state.name.lower()} --> {after.name.lower()}: {'<br/>'.join(trigger.value for trigger in triggers)}"
         for (state, after), triggers in arrows.items()
     ]
     starts = [
-        f"    [*] --> {AttemptState.CONFIRMING.name}: ChargeRequested",
-        f"    [*] --> {AttemptState.CHARGING.name}: begun by release 0.1.0",
+        f"    [*] --> {AttemptState.CONFIRMING.name.lower()}: ChargeRequested",
+        f"    [*] --> {AttemptState.CHARGING.name.lower()}: begun by release 0.1.0",
     ]
-    return "\n".join(["```mermaid", "stateDiagram-v2", *names, *starts, *lines, "```"])
+    return "\n".join(["```mermaid", "stateDiagram-v2", *starts, *lines, "```"])
+
+
+def log_events() -> str:
+    """Every log event."""
+    return table("event | logged when", (f"`{event.value}` | {event.meaning}" for event in Event))
+
+
+def log_fields() -> str:
+    """Every field that a log line may have."""
+    return table("field | meaning", (f"`{name}` | {meaning}" for name, meaning in FIELDS.items()))
+
+
+def metrics() -> str:
+    """Every metric of ours."""
+    rows = (
+        f"`{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help}"
+        for metric in Metrics().table()
+    )
+    return table("metric | type | labels | meaning", rows)
+
+
+def torture() -> str:
+    """Every round of the torture rig that was recorded, in sums."""
+    return recorded_table()
+
+
+def faults() -> str:
+    """The table of faults, with what covers each of them."""
+    return fault_table.markdown()
+
+
+def tree() -> str:
+    """The packages of `payment/`, and the modules beside them, each with the first sentence of its docstring."""
+    package = ROOT / "payment"
+    modules = sorted(path for path in package.glob("*.py") if path.name != "__init__.py")
+    folders = sorted(path.parent for path in package.rglob("__init__.py") if path.parent != package)
+    rows = [f"`{_from_root(folder)}/` | {first_sentence(_docstring(folder / '__init__.py'))}" for folder in folders]
+    rows += [f"`{_from_root(module)}` | {first_sentence(_docstring(module))}" for module in modules]
+    return table("where | what", rows)
+
+
+def _from_root(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def route_of_a_charge() -> str:
+    """The main steps of a charge. `python -m tools.route --check` holds that a charge takes them."""
+    return route.steps()
 
 
 def sandbox_faults() -> str:

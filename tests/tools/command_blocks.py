@@ -1,13 +1,15 @@
-"""The command blocks of README.md, and who runs each: the comment on the line before says so.
+"""The command blocks of the documents, and the test that runs each: the comment on the line before names it.
 
-<!-- run: NAME -->         tests/tools/test_readme_commands.py runs it, under this name
+<!-- run: NAME -->         tests/tools/test_document_commands.py runs it, under this name
 <!-- run by: FILE -->      that file does, word for word
 """
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
-from tools.documents import ROOT
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<text>.*?)\n```$", re.DOTALL | re.MULTILINE)
 _RUN = re.compile(r"<!-- (?P<how>run|run by): (?P<what>.+) -->")
@@ -15,7 +17,7 @@ COMMANDS = ("sh", "bash", "console", "")
 
 
 class Block(NamedTuple):
-    """One block of commands. `how` is `run`, `run by`, or empty where nobody is named; `what` is the name after it."""
+    """One block of commands. `how` is `run`, `run by`, or empty where no test is named; `what` is the name after it."""
 
     how: str
     what: str
@@ -32,10 +34,11 @@ def command_blocks(document: str) -> list[Block]:
     return blocks
 
 
-def readme_blocks() -> list[Block]:
-    return command_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+def all_blocks() -> list[Block]:
+    """The command blocks of README and of the documents in docs/."""
+    return [each for path in DOCUMENTS for each in command_blocks(path.read_text(encoding="utf-8"))]
 
 
 def block(name: str) -> str:
     """The commands that are run under a name."""
-    return next(each.text for each in readme_blocks() if (each.how, each.what) == ("run", name))
+    return next(each.text for each in all_blocks() if (each.how, each.what) == ("run", name))

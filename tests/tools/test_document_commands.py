@@ -1,4 +1,4 @@
-"""Every command block of README.md is run: here, as it stands, or by the file that its comment names.
+"""Every command block of README and docs/ is run: here, as it stands, or by the file that its comment names.
 
 A copy of the tree stands for the clean clone: its `.venv` is the environment of the tests, its `.embedded` its own. The
 copy's run is started by `make run`, and the other blocks are run beside it, word for word, but for a port.
@@ -23,34 +23,41 @@ from payment.devstack.home import Home
 from payment.devstack.servers import ServerProgram
 from tests.support.servers.process import free_port
 from tests.support.servers.requirements import require_program
-from tests.tools.readme_blocks import block, command_blocks, readme_blocks
+from tests.tools.command_blocks import ROOT, all_blocks, block, command_blocks
 from tests.unit.devstack.devstack_world import environment, wait_until
-from tools.documents import ROOT
 
 DEADLINE_S = 60.0
-RUN_HERE = {"make run", "neighbours", "check", "dead letters look", "dead letters replay", "sandbox", "sandbox control"}
+RUN_HERE = {
+    "make run",
+    "peer services",
+    "check",
+    "dead letters look",
+    "dead letters replay",
+    "sandbox",
+    "sandbox control",
+}
 
 
-def test_every_block_of_commands_is_run_by_somebody() -> None:
-    """A block without a comment, with a name that nobody runs here, or of a file that does not hold it, is found."""
-    blocks = readme_blocks()
+def test_every_block_of_commands_is_run() -> None:
+    """A block without a comment, with a name that no test here runs, or of a file that does not hold it, is found."""
+    blocks = all_blocks()
     assert {each.what for each in blocks if each.how == "run"} == RUN_HERE
     for each in blocks:
         if each.how == "run by":
             words = (ROOT / each.what).read_text().replace(" --no-print-directory", "")
             lines = [line.partition("#")[0].strip() for line in each.text.splitlines()]
             assert all(line in words for line in lines), f"{each.what} does not run all of {lines}"
-        assert each.how, f"nobody runs:\n{each.text}"
+        assert each.how, f"no test runs:\n{each.text}"
 
 
-def test_a_block_that_nobody_runs_is_found() -> None:
+def test_a_block_that_no_test_runs_is_found() -> None:
     """A block of shell commands counts, with or without a comment; a sample of output does not."""
     text = "Do:\n```sh\nrm -rf /\n```\n<!-- run: it -->\n```sh\ntrue\n```\nIt says:\n```json\n{}\n```\n"
     assert [tuple(each) for each in command_blocks(text)] == [("", "", "rm -rf /"), ("run", "it", "true")]
 
 
 class Clone:
-    """A copy of the tree, and the processes that its README starts. `close` ends them by their ids."""
+    """A copy of the tree, and the processes that the documents start. `close` ends them by their ids."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "clone"
@@ -113,7 +120,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     one = Clone(tmp_path_factory.mktemp("readme"))
     try:
         run = one.start(block("make run") + " --old-file=.venv/.for-run")
-        wait_until(lambda: "Ctrl-C. The next run" in one.said.read_text() or run.poll() is not None, "the guide")
+        wait_until(lambda: "Ctrl-C. The next run" in one.said.read_text() or run.poll() is not None, "the tutorial")
         assert run.poll() is None, one.said.read_text()
         yield one
     finally:
@@ -127,17 +134,18 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
-    """The steps of README are the steps of the guide."""
-    shown, *_ = (ROOT / "README.md").read_text().partition("## Pay an order")
-    for step in re.findall(r"^\d\. .*?:", shown, re.MULTILINE):
-        assert step in clone.said.read_text()
+    """The steps of README are steps of the tutorial that the run prints."""
+    shown = (ROOT / "README.md").read_text().partition("## Run it")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d\. .*?:", shown, re.MULTILINE)
+    assert steps
+    assert [step for step in steps if step not in clone.said.read_text()] == []
 
 
 @pytest.mark.servers
 @pytest.mark.slow
-def test_the_neighbours_pay_and_cancel_an_order(clone: Clone) -> None:
+def test_the_peer_services_pay_and_cancel_an_order(clone: Clone) -> None:
     """Paid once, though asked for twice; its story; its refund; a token; both events."""
-    lines = json_lines(clone.shell(block("neighbours")))
+    lines = json_lines(clone.shell(block("peer services")))
     paid, again, *_ = lines
     assert paid == again
     assert paid["status"] == "paid"
