@@ -5,8 +5,9 @@ FROM python:3.13-slim AS build
 WORKDIR /build
 RUN python -m venv --without-pip /venv
 COPY requirements.txt .
-# Wheels alone: what would have to be compiled is an error here, not a compiler in the image.
-RUN pip --python /venv/bin/python install --no-cache-dir --only-binary=:all: --requirement requirements.txt
+# Wheels alone: what would have to be compiled is an error here, not a compiler in the image. And only files whose
+# hashes are pinned.
+RUN pip --python /venv/bin/python install --no-cache-dir --only-binary=:all: --require-hashes --requirement requirements.txt
 
 FROM python:3.13-slim
 RUN pip uninstall --yes pip \

@@ -5,6 +5,7 @@
     standard_streams.py   stdin, stdout and stderr, also where the parent closed them
     service.py    ports and actors put together under the supervisor
     check.py      `run.py --check`: does each server answer?
+    backoff.py    how pauses between tries grow
     core/         pure: what an order is, what a message does to it, what the world still owes it
     actors/       the four actors (HTTP, NATS, Stripe, Mongo), their mailboxes, their supervisor
     edge/         what comes in from outside is parsed here, once, into a type; what goes out is rendered here

@@ -18,7 +18,6 @@ from bench.figures import ratios, spread
 from bench.scenarios.available import contenders
 from bench.scenarios.cpu import with_spread
 from bench.table import Row
-from payment.adapters.mongo.documents import DUE_MS
 
 NAME = "replicated"
 EXPECTED_S = 80.0
@@ -73,7 +72,6 @@ def write(contender: Contender, documents: list[Document]) -> float:
     collection = contender.database[f"bare_{uuid4().hex[:8]}"].with_options(
         write_concern=WriteConcern(w="majority", j=True)
     )
-    collection.create_index([(DUE_MS, ASCENDING)], sparse=True)
     collection.create_index([("due", ASCENDING)], sparse=True)
     collection.create_index([("payment.id", ASCENDING)], sparse=True, unique=True)
     began = time.monotonic()

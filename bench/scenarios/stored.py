@@ -15,7 +15,6 @@ from bench.contender import OURS, Contender, new_orders
 from bench.figures import ratios, spread
 from bench.scenarios.cpu import CHARGES, QUICK_CHARGES, with_spread
 from bench.table import Row
-from payment.adapters.mongo.writes import due_fields
 
 NAME = "stored"
 EXPECTED_S = 180.0
@@ -66,7 +65,7 @@ def fill(contender: Contender, count: int, bench: Bench) -> None:
 
 
 def copies(paid: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    due = due_fields(datetime.now(UTC) + DUE_IN)
+    held = {"due": datetime.now(UTC) + DUE_IN, "holder": "another"}
     for place, order in enumerate(new_orders(count)):
         copy = paid | {"_id": order, "payment": paid["payment"] | {"id": f"p{order}"}}
-        yield copy | due | {"holder": "another"} if place < DUE else copy
+        yield copy | held if place < DUE else copy

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 
+from payment.backoff import Backoff
 from payment.core.messages import Context, client_id_of
 from payment.core.order import Attempt, Order, Task, TaskKind
 
@@ -70,6 +71,9 @@ LONGEST_RECHECK = RECHECKS[-1] + timedelta(days=1)
 """No recheck is ever further off. One that is was written by a clock that was wrong: it counts as due."""
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_RESENDS = Backoff(FIRST_RESEND_DELAY.total_seconds(), LONGEST_RESEND_DELAY.total_seconds())
+_BLOCKED = Backoff(FIRST_BLOCKED_DELAY.total_seconds(), LONGEST_BLOCKED_DELAY.total_seconds())
 
 
 def in_flight(kind: TaskKind, context: Context, delay: timedelta = timedelta(0)) -> Task:
@@ -157,8 +161,7 @@ def create_deadline(order: Order) -> datetime:
 
 def resend_delay(sends: int) -> timedelta:
     """The wait before the next send, after `sends` of them: it doubles up to its limit."""
-    doublings = min(sends - 1, 10)
-    return min(FIRST_RESEND_DELAY * (1 << doublings), LONGEST_RESEND_DELAY)
+    return timedelta(seconds=_RESENDS.pause_s(sends))
 
 
 def next_retrieval(order: Order, attempt: Attempt, at: datetime) -> datetime:
@@ -175,5 +178,4 @@ def next_list(attempt: Attempt, at: datetime) -> datetime:
 
 def blocked_delay(times: int) -> timedelta:
     """The wait after a refund was blocked for the n-th time."""
-    doublings = min(times - 1, 10)
-    return min(FIRST_BLOCKED_DELAY * (1 << doublings), LONGEST_BLOCKED_DELAY)
+    return timedelta(seconds=_BLOCKED.pause_s(times))

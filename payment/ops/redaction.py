@@ -1,6 +1,7 @@
-"""What may be said in a log line, and in what words.
+"""What may be said to people, and in what words: in a log line, in a message about settings, of what Stripe says.
 
-Two independent guards. The first is structure: only the fields of `payment.ops.log_schema.FIELDS` are said at all, and
+The one place that knows what secrets look like: a new shape goes in here. Log lines have two independent guards. The
+first is structure: only the fields of `payment.ops.log_schema.FIELDS` are said at all, and
 of a value only what is plain (text, numbers, times, enums, and short lists and mappings of these); bytes and objects
 are named by their type, never shown. The second looks at what is left, letter by letter, for the shapes that secrets
 have and for the very secrets this process was started with, so that one inside a library's message or an exception's
@@ -34,6 +35,9 @@ NESTING_LEVELS = 3
 SECRET_CHARS_MIN = 6
 """Shorter known secrets are not looked for: masking each `a` would tell more than it hides."""
 
+KEY_CHARS_MIN = 16
+"""A name may hold a shorter key by chance, of a developer's machine, and is then no reason to refuse the name."""
+
 INTEGER_CHARS = 40
 """Longest integer, which is said in hexadecimal where it has more than 63 bits: many readers of JSON can't hold it."""
 
@@ -43,9 +47,11 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 _SHAPES = (
     # Client secrets of Stripe's intents: the intent's own id is no secret, and stays.
-    (re.compile(r"(?<![A-Za-z0-9])((?:pi|seti)_[A-Za-z0-9]+_secret_)[A-Za-z0-9_]+"), r"\1" + MASK),
-    # Stripe's secret, restricted and webhook keys, card tokens, sources, payment methods and confirmation tokens.
-    (re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|whsec|tok|ctoken|pm|src|ek)_)[A-Za-z0-9_]+"), r"\1" + MASK),
+    (re.compile(r"(?<![A-Za-z0-9])(pi_[A-Za-z0-9]+_secret_)\w+"), r"\1" + MASK),
+    # Stripe's keys, card tokens, sources, payment methods, confirmation tokens, and what saves a card (SetupIntents),
+    # also as Stripe shows a key: with asterisks (docs.stripe.com/keys).
+    (re.compile(r"(?<![A-Za-z0-9])((?:sk|rk|pk|ek|whsec|tok|btok|ctoken|pm|src|seti)_)[\w*]+"), r"\1" + MASK),
+    (re.compile(r"\*{4,}\w+"), MASK),
     # JSON Web Tokens and base64 of a JSON object, which a session cookie is: both begin with `{"` encoded.
     (re.compile(r"eyJ[A-Za-z0-9+/_=.%-]{4,}"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9+/_=.~%-]{6,}"), r"\1\2" + MASK),
@@ -58,20 +64,35 @@ _SHAPES = (
 )
 
 _HINTS = (
-    *("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "eyj", "bearer"),
+    *("k_", "whsec_", "tok_", "ctoken_", "pm_", "src_", "seti_", "****", "eyj", "bearer"),
     *("basic", "://", "passw", "pwd", "secret", "key"),
 )
 """Lower-case words, of which a text that holds a shape holds at least one: a cheap first look."""
 
 
-class Redactor:
-    """Makes what is to be logged fit to be read by anybody.
+_CERTAIN = re.compile(
+    r"(?<![A-Za-z0-9])(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]"  # Stripe's keys
+    r"|(?<![A-Za-z0-9])whsec_[A-Za-z0-9]"  # a webhook's signing secret
+    r"|eyJ[A-Za-z0-9_-]{8,}\."  # a JSON Web Token
+    r"|(?<![A-Z2-7])S[UAO][A-Z2-7]{56}(?![A-Z2-7])"  # an nkey's seed
+    r"|://[^/@\s]*:[^/@\s]+@"  # user and password of an address
+    r"|-----BEGIN"  # PEM, and credentials of NATS
+)
+"""Narrower than `_SHAPES`: a value that holds one of these is refused, where a text is only masked."""
 
-    `secrets` are this process's own: its keys and passwords, which may have any shape.
+
+class Redactor:
+    """Makes what is to be said fit to be read by anybody.
+
+    `secrets` are this process's own: its keys and passwords, which may have any shape. `keys` are those of them that
+    make a secret of any value which holds one of them whole.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets for form in _forms(secret) if len(form) >= SECRET_CHARS_MIN}
+    def __init__(self, secrets: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
+        secrets, keys = tuple(secrets), tuple(keys)
+        self._given = frozenset(secret for secret in (*secrets, *keys) if secret)
+        self._long_keys = tuple(key for key in keys if len(key) >= KEY_CHARS_MIN)
+        known = {form for secret in self._given for form in _forms(secret) if len(form) >= SECRET_CHARS_MIN}
         # The longest first: a secret may be the beginning of another.
         self._secrets = tuple(sorted(known, key=len, reverse=True))
         self._words = tuple(form.lower() for form in self._secrets)
@@ -87,13 +108,28 @@ class Redactor:
                 return True
         return False
 
-    def scrub(self, text: str) -> str:
-        """The text with every known secret and every shape of one masked."""
-        for secret in self._secrets:
+    def scrub(self, text: str, *also: str, whole: bool = False) -> str:
+        """The text with every known secret and every shape of one masked.
+
+        `also` are secrets of this text alone, of any length and shape. `whole`: the mask stands for a shape's beginning
+        too, by which an engineer tells a token from a key: for texts that customers read.
+        """
+        for secret in (*filter(None, also), *self._secrets):
             text = text.replace(secret, MASK)
         for shape, mask in _SHAPES:
-            text = shape.sub(mask, text)
+            text = shape.sub(MASK if whole else mask, text)
         return text
+
+    def is_secret(self, value: str) -> bool:
+        """Whether a value is certainly a secret, and thus stands in the wrong place where it would be shown."""
+        return _CERTAIN.search(value) is not None or any(key in value for key in self._long_keys)
+
+    def may_be_shown(self, value: str) -> bool:
+        """Whether a bad value may be repeated in a message, in which `***@` stands for what is masked already. It errs
+        towards no."""
+        bare = value.replace("***@", "").encode("utf-8", "replace").decode()
+        as_given = {bare, bare.strip("'\"")}
+        return not self.is_secret(bare) and self._given.isdisjoint(as_given) and self.scrub(bare) == bare
 
     def short(self, text: str, limit_chars: int, *, keep_end: bool = False) -> str:
         """The text, scrubbed, cut to a length, and valid Unicode."""

@@ -20,7 +20,7 @@ from payment.ops.secret import Secret
 from payment.process import listening
 from payment.settings import values
 from payment.settings.conflicts import conflicts
-from payment.settings.variable import Problem, Variable, checked, hidden, hider_of
+from payment.settings.variable import Problem, Variable, checked, hidden, redactor_of
 
 EX_CONFIG = 78
 """The exit code of a process whose settings are wrong (sysexits.h)."""
@@ -100,8 +100,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: with all problems at once.
         """
-        hider = hider_of(VARIABLES, environ)
-        found = {variable.name.lower(): variable.value_in(environ, hider) for variable in VARIABLES}
+        redactor = redactor_of(VARIABLES, environ)
+        found = {variable.name.lower(): variable.value_in(environ, redactor) for variable in VARIABLES}
         problems = [value for value in found.values() if isinstance(value, Problem)]
         if problems:
             raise SettingsError(problems)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from payment.adapters.nats.login import shown_path
+from payment.ops.redaction import Redactor
 from payment.ops.secret import Secret
 from payment.process.listening import Unfit
 from payment.settings import values
-from payment.settings.secrets import Hider, passwords_in, plain
+from payment.settings.secrets import SHOWN_CHARS_MAX, passwords_in, plain
 from payment.settings.values import NOT_SHOWN
 
 
@@ -45,7 +46,7 @@ class Variable(Struct, frozen=True, kw_only=True):
     show: Callable[[str], str] = plain
     may_be_quoted: bool = False
 
-    def value_in(self, environ: Mapping[str, str], hider: Hider) -> object:
+    def value_in(self, environ: Mapping[str, str], redactor: Redactor) -> object:
         """The setting that an environment makes of this variable, None where there is none, or a `Problem`."""
         text = environ.get(self.name, "")
         if not text.strip():
@@ -56,21 +57,23 @@ class Variable(Struct, frozen=True, kw_only=True):
             if not self.may_be_quoted:
                 values.unquoted(text)
             value = self.read(text)
-            if self.show is not hidden and hider.is_secret(text if self.show is plain else self.show(text)):
+            if self.show is not hidden and redactor.is_secret(text if self.show is plain else self.show(text)):
                 raise Unfit("it looks like a secret, which stands in the wrong variable")
             return value
         except Unfit as unfit:
-            return self._problem(text, hider, str(unfit))
+            return self._problem(text, redactor, str(unfit))
         except ValueError:
-            return self._problem(text, hider, "")
+            return self._problem(text, redactor, "")
 
-    def _problem(self, text: str, hider: Hider, hint: str) -> Problem:
+    def _problem(self, text: str, redactor: Redactor, hint: str) -> Problem:
         if not hint:
             try:
                 values.unpadded(text)
             except Unfit as unfit:
                 hint = str(unfit)
-        return Problem(self.name, self.wants, hider.fit(self.show(text)), hint)
+        shown = self.show(text)
+        got = shown[:SHOWN_CHARS_MAX] if redactor.may_be_shown(shown) else NOT_SHOWN
+        return Problem(self.name, self.wants, got, hint)
 
 
 def hidden(_: str) -> str:
@@ -88,11 +91,11 @@ def checked(read: Callable[[str], object]) -> Callable[[str], Secret]:
     return check
 
 
-def hider_of(variables: Iterable[Variable], environ: Mapping[str, str]) -> Hider:
+def redactor_of(variables: Iterable[Variable], environ: Mapping[str, str]) -> Redactor:
     """Knows the secrets that an environment holds where they belong: no other variable may show them."""
     # What is no Unicode comes as lone surrogates, and is said with a question mark.
     set_here = [(variable, environ.get(variable.name, "").strip()) for variable in variables]
     texts = [(variable, text.encode("utf-8", "replace").decode()) for variable, text in set_here]
     keys = [text for variable, text in texts if variable.show in (hidden, shown_path)]
     passwords = [word for _, text in texts if "://" in text for word in passwords_in(text)]
-    return Hider([key for key in keys if shown_path(key) == NOT_SHOWN], passwords)
+    return Redactor(passwords, keys=[key for key in keys if shown_path(key) == NOT_SHOWN])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -15,6 +16,7 @@ from tests.support.fakes.store import FakeDatabase, FakeStore
 
 class FakeBench:
     finds_upper_case_ids = True
+    compares_dates_to = timedelta(milliseconds=1)
 
     def __init__(self) -> None:
         self._database = FakeDatabase()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import bson
@@ -93,6 +94,7 @@ async def world(request: pytest.FixtureRequest) -> QuietWorld:
 
 class StoreBench:
     finds_upper_case_ids = True
+    compares_dates_to = timedelta(milliseconds=1)
 
     def __init__(self, world: QuietWorld) -> None:
         self._world = world

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
 from tests.e2e.client import Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
@@ -45,7 +44,7 @@ def edits(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         edited = copy.deepcopy(found)
         edited["payment"] |= change.pop("payment", {})
         edited["payment"]["attempts"][0] = attempt | change.pop("attempt", {})
-        documents[name] = edited | change | due_fields(now - timedelta(hours=1))
+        documents[name] = edited | change | {"due": now - timedelta(hours=1)}
     return documents
 
 
@@ -107,7 +106,7 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
     process = await stack.start()
     due = datetime.now(UTC) - timedelta(hours=1)
     names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
-    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps", "due": due} for name in names])
     for number in range(EVENTS):
         await bus.publish(CANCELLED, order_cancelled(names[number % DUE], version=number))
     for number in range(2):
@@ -147,9 +146,9 @@ async def test_what_was_lost_is_swept_past_six_hundred_of_them(stack: ServiceSta
     assert found is not None
     now = datetime.now(UTC)
     found["payment"]["intent"]["task"]["due"] = now
-    stack.orders.replace_one({"_id": order}, found | due_fields(now))
+    stack.orders.replace_one({"_id": order}, found | {"due": now})
     names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
-    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps", "due": due} for name in names])
     await stack.start()
     await document(stack, order, "paid")
     one_charge(stack, order)

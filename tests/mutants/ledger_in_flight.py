@@ -179,7 +179,7 @@ MUTANTS = (
         wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
         endangers="L4 F30 F32",
         test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
-        edits=(Edit(BURIALS, "        while self._waiting:\n", "        while False:\n"),),
+        edits=(Edit(BURIALS, "in self._waiting.take_all():", "in ():"),),
     ),
     Mutant(
         name="poison-tried-one-by-one-in-an-outage",

@@ -89,8 +89,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "        self._in_progress.pop(delivery.identity, None)\n        self._settled.append",
-                "        self._settled.append",
+                "        self._in_progress.pop(delivery.identity, None)\n        self._settled.add",
+                "        self._settled.add",
             ),
         ),
         beyond="It is let pass again after a minute: no law knows the difference.",
@@ -246,11 +246,7 @@ MUTANTS = (
         wrong="What is not acknowledged is published again every few seconds, and NATS Streaming stores it each time.",
         endangers="F54",
         test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
-        edits=(
-            Edit(
-                OUTGOING, "REPUBLISH_LONGEST_S if answered else UNANSWERED_LONGEST_S", "min(UNANSWERED_LONGEST_S, 1.0)"
-            ),
-        ),
+        edits=(Edit(OUTGOING, "(REFUSED if answered else UNANSWERED).pause_s(self._failures)", "REPUBLISH_AFTER_S"),),
         beyond="The simulated bus knows message ids.",
     ),
     Mutant(

@@ -123,7 +123,7 @@ MUTANTS = (
         wrong="Each sweep begins at the earliest deadline: corrupt documents, past a number, hide every order.",
         endangers="L4 F50",
         test=f"{S}::test_ten_thousand_corrupt_documents_hide_no_order",
-        edits=(Edit(SWEEP, '{} if self._looked_to_ms is None else {"$gt": self._looked_to_ms}', "{}"),),
+        edits=(Edit(SWEEP, '{} if self._looked_to is None else {"$gt": self._looked_to}', "{}"),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -134,7 +134,7 @@ MUTANTS = (
         edits=(
             Edit(
                 SWEEP,
-                "[] if self._looked_to_ms is None else await self._read_again(self._looked_to_ms, limit)",
+                "[] if self._looked_to is None else await self._read_again(self._looked_to, limit)",
                 "[]",
             ),
         ),

@@ -67,7 +67,7 @@ MUTANTS = (
         wrong="A bad value is repeated, though it is another variable's secret.",
         endangers="F37",
         test="tests/unit/settings/test_environment.py::test_a_secret_in_the_wrong_variable_is_never_shown",
-        edits=(Edit("payment/settings/variable.py", "hider.fit(self.show(text)), hint)", "self.show(text), hint)"),),
+        edits=(Edit("payment/settings/variable.py", "if redactor.may_be_shown(shown) else NOT_SHOWN", ""),),
         beyond=NO_PROCESS,
     ),
     Mutant(
@@ -78,8 +78,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/settings/variable.py",
-                "if self.show is not hidden and hider",
-                "if self.show is hidden and hider",
+                "if self.show is not hidden and redactor",
+                "if self.show is hidden and redactor",
             ),
         ),
         beyond=NO_PROCESS,

@@ -87,43 +87,7 @@ MUTANTS = (
         wrong="An order is not found at the very time at which it is due.",
         endangers="L4 F05",
         test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
-        edits=(Edit(SWEEP, "each.due is not None and each.due <= now)", "each.due is not None and each.due < now)"),),
-        beyond=REAL_ONES,
-    ),
-    Mutant(
-        name="number-not-due-at-its-time",
-        wrong="Nor is it where it is looked for by the number.",
-        endangers="F05",
-        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late",
-        edits=(Edit(SWEEP, '{**since, "$lte": now_ms}', '{**since, "$lt": now_ms}'),),
-        beyond=REAL_ONES,
-    ),
-    Mutant(
-        name="due-without-its-number",
-        wrong="A deadline is written as a date alone, and found once a minute.",
-        endangers="F05",
-        test="tests/unit/adapters/mongo/test_store.py::test_what_is_due_is_written_with_its_number",
-        edits=(
-            Edit(
-                WRITES,
-                '    return {"due": due, DUE_MS: since_1970_ms(due)}',
-                '    return {"due": due}',
-            ),
-        ),
-        beyond=REAL_ONES,
-    ),
-    Mutant(
-        name="older-release-not-found",
-        wrong="What an older release wrote is looked for when the process starts, and never again.",
-        endangers="F34",
-        test="tests/unit/adapters/mongo/test_store.py::test_the_sweep_looks_by_number_and_once_a_minute_by_date",
-        edits=(
-            Edit(
-                SWEEP,
-                "now - self._swept_by_date < timedelta(seconds=SWEEP_BY_DATE_S)",
-                "now - self._swept_by_date < timedelta(days=365)",
-            ),
-        ),
+        edits=(Edit(SWEEP, '{**since, "$lte": now}', '{**since, "$lt": now}'),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -134,8 +98,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SWEEP,
-                '            found += await self._absurd_by_date.pages({"due": {"$gt": horizon}}, limit)\n',
-                "",
+                '*await self._overdue(now, limit), *await self._absurd.pages({"due": {"$gt": horizon}}, limit)',
+                "*await self._overdue(now, limit)",
             ),
         ),
         beyond=REAL_ONES,

@@ -103,7 +103,7 @@ MUTANTS = (
         wrong="A store that passes its probe is back at once after each loss, as often as it is lost.",
         endangers="F52",
         test=f"{S}::test_losses_and_returns_of_a_flapping_store_are_few",
-        edits=(Edit(STATE, "        if self._hold_s > 0 and hold_s > 0:\n", "        if self._hold_s > 9:\n"),),
+        edits=(Edit(STATE, "        if self._losses and hold_s > 0:\n", "        if self._losses > 9:\n"),),
     ),
     Mutant(
         name="idle-process-believes-for-ever",
@@ -148,7 +148,7 @@ MUTANTS = (
         wrong="The index by which a payment is found is unique: no other key than its own can shard the orders.",
         endangers="F25",
         test=f"{R}::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
-        edits=(Edit(INDEXES, '(("payment.id", DESCENDING),))', '(("payment.id", DESCENDING),), unique=True)'),),
+        edits=(Edit(INDEXES, "name=self.name, sparse=True)", "name=self.name, sparse=True, unique=True)"),),
         beyond=REAL_ONES,
     ),
     Mutant(

@@ -4,11 +4,10 @@ Owns the poison events from their arrival until they are settled. A flood of the
 the store from the orders (F30): one write is under way at a time.
 """
 
-import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from payment.actors.messages import Handling, InvalidEventReceived
+from payment.actors.runtime.work_queue import WorkQueue
 from payment.ports.clock import Clock
 from payment.ports.store import DeadLetter, OrderStore, StoreUnavailable
 
@@ -20,24 +19,20 @@ class DeadLetterWriter:
         self._store = store
         self._clock = clock
         self._failed = failed
-        self._waiting: deque[InvalidEventReceived] = deque()
-        self._some = asyncio.Event()
+        self._waiting: WorkQueue[InvalidEventReceived] = WorkQueue()
 
     def add(self, message: InvalidEventReceived) -> None:
-        self._waiting.append(message)
-        self._some.set()
+        self._waiting.add(message)
 
     async def write_all(self) -> None:
         """Keep whatever comes, for ever."""
         while True:
-            await self._some.wait()
-            # It stays in `_waiting` until it is settled: whatever ends us meanwhile, `put_off` finds it.
-            handling = await self._write(self._waiting[0])
-            self._waiting.popleft().settle(handling)
+            message = await self._waiting.first()
+            handling = await self._write(message)
+            self._waiting.done()
+            message.settle(handling)
             if handling is Handling.NOT_NOW:
                 self.put_off()
-            if not self._waiting:
-                self._some.clear()
 
     async def _write(self, message: InvalidEventReceived) -> Handling:
         poison = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
@@ -50,8 +45,8 @@ class DeadLetterWriter:
 
     def put_off(self) -> None:
         """The store is away, or the ledger ends: the broker is to deliver them again."""
-        while self._waiting:
-            self._waiting.popleft().settle(Handling.NOT_NOW)
+        for message in self._waiting.take_all():
+            message.settle(Handling.NOT_NOW)
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -5,11 +5,11 @@ the intent awaits its customer, its owner's request waits until the ledger has l
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from payment.actors.ledger.set_aside import SetAside
 from payment.actors.messages import GetPayment, PaymentReply
+from payment.actors.runtime.work_queue import WorkQueue
 from payment.core.order import Order
 from payment.core.replies import PaymentStatus, PaymentView, Unavailability, Unavailable, payment_status
 from payment.ports.cards import Handover
@@ -40,27 +40,21 @@ class Views:
         self._away = away
         self._look = look
         self._set_aside = set_aside
-        self._asked: deque[GetPayment] = deque()
+        self._asked: WorkQueue[GetPayment] = WorkQueue()
         self._looking: dict[str, list[tuple[GetPayment, PaymentView]]] = {}
         """By order: requests that wait for a look, each with what it is answered if none comes in time."""
-        self._some = asyncio.Event()
 
     def add(self, message: GetPayment) -> None:
-        self._asked.append(message)
-        self._some.set()
+        self._asked.add(message)
 
     async def answer_all(self) -> None:
         """Answer the requests that come, for ever."""
         while True:
-            await self._some.wait()
+            await self._asked.first()
             await asyncio.sleep(0)  # let the requests that come in this turn into the same read
-            # They stay in `_asked` until they are answered: whatever ends us meanwhile, `fail` finds them.
-            batch = [self._asked[place] for place in range(min(len(self._asked), VIEWS_IN_A_READ_LIMIT))]
+            batch = self._asked.oldest(VIEWS_IN_A_READ_LIMIT)
             await self._answer(batch)
-            for _ in batch:
-                self._asked.popleft()
-            if not self._asked:
-                self._some.clear()
+            self._asked.done(len(batch))
 
     async def _answer(self, batch: list[GetPayment]) -> None:
         by_payment = [message.payment_id for message in batch if message.payment_id is not None]
@@ -138,9 +132,8 @@ class Views:
     def fail(self) -> None:
         """The ledger ends: no look and no read will come for the requests that still wait."""
         looking = [message for waiting in self._looking.values() for message, _ in waiting]
-        for message in (*self._asked, *looking):
+        for message in (*self._asked.take_all(), *looking):
             show(message, Unavailable(Unavailability.CRASHED))
-        self._asked.clear()
         self._looking.clear()
 
 

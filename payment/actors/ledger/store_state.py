@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 from payment.actors.ledger.telemetry import LedgerTelemetry
+from payment.backoff import Backoff
 from payment.ports.clock import Clock
 from payment.ports.store import OrderStore, StoreUnavailable
 
@@ -20,9 +21,9 @@ STORE_PROBE_EVERY_S = 0.5
 """Between probes while the store is away, and at least between a loss and the next *up*: a store that is back is found
 within a second."""
 
-HOLD_LIMIT_S = 5.0
-"""At most between a loss and the probe that may end it. It doubles with each loss up to here, unless the store was up
-for `STEADY_S` before: a store that flaps for an hour makes 24 lines a minute."""
+HOLD = Backoff(first_s=STORE_PROBE_EVERY_S, longest_s=5.0)
+"""Between a loss and the probe that may end it. It grows with each loss, unless the store was up for `STEADY_S` before:
+a store that flaps for an hour makes 24 lines a minute."""
 
 STEADY_S = 30.0
 """A store that was up for this long is no flapping one."""
@@ -66,7 +67,8 @@ class StoreState:
         self._doubted_until = 0.0
         self._confirmed = 0
         self._proved_at = self._up_at = self._lost_at = 0.0
-        self._hold_s = 0.0
+        self._losses = 0
+        """Those in a row, each after less than `STEADY_S`."""
         self._said = ""
         self._said_at = 0.0
 
@@ -124,8 +126,8 @@ class StoreState:
 
     async def _reach(self) -> None:
         """One probe, once the hold is over; and all that waits for the store goes on if it passes."""
-        hold_s = self._lost_at + self._hold_s - self._clock.monotonic()
-        if self._hold_s > 0 and hold_s > 0:
+        hold_s = self._lost_at + HOLD.pause_s(self._losses) - self._clock.monotonic()
+        if self._losses and hold_s > 0:
             await self._clock.sleep(hold_s)
         try:
             await self._store.probe()
@@ -143,7 +145,7 @@ class StoreState:
             return
         self._lost_at = self._clock.monotonic()
         steady = self._lost_at - self._up_at >= STEADY_S
-        self._hold_s = STORE_PROBE_EVERY_S if steady else min(max(STORE_PROBE_EVERY_S, 2 * self._hold_s), HOLD_LIMIT_S)
+        self._losses = 1 if steady else self._losses + 1
         self.up.clear()
         self._said, self._said_at = reason, self._lost_at
         self._telemetry.store_down(reason)

@@ -159,7 +159,7 @@ class StuckLog:
         )
 
     def _log_settled(self, keys: set[tuple[str, str]], at: datetime) -> None:
-        for key in self._named.keys() - keys:
+        for key in [key for key in self._named if key not in keys]:
             was = self._named.pop(key)
             del self._again_at[key]
             get_logger().info(

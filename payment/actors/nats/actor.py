@@ -10,7 +10,6 @@ stays in hand until the broker takes it, or the house stops and the stored `due`
 """
 
 import asyncio
-from collections import deque
 
 from payment.actors.messages import (
     EffectCompleted,
@@ -32,6 +31,8 @@ from payment.actors.nats.publisher import Outgoing
 from payment.actors.nats.refusal_log import Refusals
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
+from payment.actors.runtime.work_queue import WorkQueue
+from payment.backoff import Backoff
 from payment.core.effects import OUTGOING_SUBJECTS, PublishEvent
 from payment.core.messages import EventPublished
 from payment.ops.health import Dependency, Health
@@ -41,9 +42,8 @@ from payment.ops.metrics import Metrics
 from payment.ports.clock import Clock
 from payment.ports.transport import Delivery, EventTransport, PublishRefused, PublishUnanswered, TransportUnavailable
 
-REDELIVERY_FIRST_S = 0.5
-REDELIVERY_LONGEST_S = 5.0
-"""Before an event that can't be written now comes again: it doubles from the one to the other (contract)."""
+REDELIVERY = Backoff(first_s=0.5, longest_s=5.0)
+"""Before an event that can't be written now comes again (contract), by how often it has come."""
 
 HANDLED_AGAIN_AFTER_S = 60.0
 """A redelivery is let pass while its event is being handled, but not for longer than this: a ledger that died may have
@@ -82,8 +82,7 @@ class NatsActor(Actor[NatsMessage]):
         self._away: str | None = "NATS: not connected yet"
         """Why the transport is not well; None where it is."""
         self._shown = ""
-        self._settled: deque[tuple[Delivery, Handling]] = deque()
-        self._settled_some = asyncio.Event()
+        self._settled: WorkQueue[tuple[Delivery, Handling]] = WorkQueue()
         self._acknowledging_since: float | None = None
         self._in_progress: dict[str, float] = {}
         """Since when, in monotonic seconds, by the event's identity: the first is the oldest."""
@@ -252,8 +251,7 @@ class NatsActor(Actor[NatsMessage]):
     ) -> None:
         """The ledger is done with an event: acknowledge it, or ask for it again later."""
         self._in_progress.pop(delivery.identity, None)
-        self._settled.append((delivery, handling))
-        self._settled_some.set()
+        self._settled.add((delivery, handling))
         if handling is Handling.NOT_NOW:
             return  # the loss of the store has been said, and the event comes again
         self._metrics.events_received(delivery.subject, handling.value).inc()
@@ -286,29 +284,21 @@ class NatsActor(Actor[NatsMessage]):
 
     async def _acknowledge_all(self) -> None:
         while True:
-            await self._settled_some.wait()
-            self._settled_some.clear()
-            while self._settled:
-                delivery, handling = self._settled.popleft()
-                self._acknowledging_since = self.clock.monotonic()
-                await self._acknowledge(delivery, handling)
-                self._acknowledging_since = None
+            delivery, handling = await self._settled.first()
+            self._acknowledging_since = self.clock.monotonic()
+            await self._acknowledge(delivery, handling)
+            self._acknowledging_since = None
+            self._settled.done()
 
     async def _acknowledge(self, delivery: Delivery, handling: Handling) -> None:
         try:
             if handling is Handling.NOT_NOW:
-                await delivery.retry(redelivery_delay_s(delivery.redelivered))
+                await delivery.retry(REDELIVERY.pause_s(1 + delivery.redelivered))
             else:
                 await delivery.ack()
         except TransportUnavailable:
             # A lost acknowledgement means redelivery, which changes nothing (F08). The transport has said why.
             return
-
-
-def redelivery_delay_s(redelivered: int) -> float:
-    """How long an event that can't be written now stays away, by how often it has come before. In seconds."""
-    doublings = min(redelivered, 10)
-    return min(REDELIVERY_LONGEST_S, REDELIVERY_FIRST_S * 2.0**doublings)
 
 
 def _level(handling: Handling) -> int:

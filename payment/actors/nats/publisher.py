@@ -11,6 +11,7 @@ from collections import deque
 
 from msgspec import Struct
 
+from payment.backoff import Backoff
 from payment.core.effects import PublishEvent
 from payment.ports.clock import Clock
 
@@ -18,15 +19,13 @@ UNDER_WAY_LIMIT = 64
 """Publishes of one subject without an acknowledgement. More than that only queues at the broker."""
 
 REPUBLISH_AFTER_S = 1.0
-"""Before a subject that the broker did not take is tried again, unless the connection comes back sooner. It doubles."""
-REPUBLISH_LONGEST_S = 5.0
-"""While the broker says no: the longest pause before the next try, and so before events go out again."""
-UNANSWERED_LONGEST_S = 30.0
+"""Before a subject that the broker did not take is tried again first, unless the connection comes back sooner."""
+REFUSED = Backoff(first_s=REPUBLISH_AFTER_S, longest_s=5.0)
+"""Between tries while the broker says no: its longest pause is the longest before events go out again."""
+UNANSWERED = Backoff(first_s=REPUBLISH_AFTER_S, longest_s=30.0)
 """While it does not answer: each try may have been stored, and NATS Streaming then stores it again."""
-ASIDE_FIRST_S = 2.0
-ASIDE_LONGEST_S = 60.0
-"""Between two tries of an event that is refused for itself: it doubles from the one to the other."""
-DOUBLINGS_MAX = 10
+ASIDE = Backoff(first_s=2.0, longest_s=60.0)
+"""Between two tries of an event that is refused for itself."""
 
 
 class Refusal(Struct):
@@ -47,7 +46,7 @@ class Outgoing:
         self._under_way: dict[str, float] = {}
         self._telling = 0
         self._refused = False
-        self._doublings = 0
+        self._failures = 0
         self._not_before = 0.0
         self._taken = 0
         self._refusals: dict[str, Refusal] = {}
@@ -89,8 +88,7 @@ class Outgoing:
         alone = before is not None and (before.alone or self._taken > before.taken_by_then)
         self._refusals[effect.id] = Refusal(times, self._taken, alone)
         if alone:
-            pause_s = min(ASIDE_LONGEST_S, ASIDE_FIRST_S * 2.0 ** min(times - 2, DOUBLINGS_MAX))
-            self._aside[effect.id] = (self._clock.monotonic() + pause_s, effect)
+            self._aside[effect.id] = (self._clock.monotonic() + ASIDE.pause_s(times - 1), effect)
         else:
             self._waiting.append(effect)
             self._close(answered)
@@ -102,9 +100,8 @@ class Outgoing:
         now = self._clock.monotonic()
         if self._refused and now < self._not_before:
             return
-        longest_s = REPUBLISH_LONGEST_S if answered else UNANSWERED_LONGEST_S
-        self._not_before = now + min(longest_s, REPUBLISH_AFTER_S * 2.0 ** min(self._doublings, DOUBLINGS_MAX))
-        self._doublings += 1
+        self._failures += 1
+        self._not_before = now + (REFUSED if answered else UNANSWERED).pause_s(self._failures)
         self._refused = True
 
     def taken(self, effect: PublishEvent) -> None:
@@ -139,7 +136,7 @@ class Outgoing:
         self._aside = {name: (min(at_s, soon), effect) for name, (at_s, effect) in self._aside.items()}
 
     def _open(self) -> None:
-        self._refused, self._not_before, self._doublings = False, 0.0, 0
+        self._refused, self._not_before, self._failures = False, 0.0, 0
         self._changed.set()
 
     def _bring_back(self) -> None:

@@ -2,14 +2,14 @@
 
 from collections import deque
 
+from payment.backoff import Backoff
+
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 """More restarts than this within the window: not one message but the process is ill. The platform starts a new one,
 and everything under way is on paper. Counted over all actors: they fail together when they share a cause."""
 
-RESTART_BACKOFF_FIRST_S = 0.1
-RESTART_BACKOFF_FACTOR = 3.0
-RESTART_BACKOFF_MAX_S = 5.0
+RESTART_BACKOFF = Backoff(first_s=0.1, longest_s=5.0, factor=3.0)
 """The first restart hardly delays anybody; the fifth leaves whatever is wrong some seconds to pass."""
 
 
@@ -25,9 +25,3 @@ class RestartWindow:
         while now_s - self._at[0] > RESTART_WINDOW_S:
             self._at.popleft()
         return len(self._at)
-
-
-def backoff_s(restarts: int, jitter: float) -> float:
-    """How long to wait before restart `restarts` (from 1) of the window: between half of its step and all of it."""
-    step_s = min(RESTART_BACKOFF_MAX_S, RESTART_BACKOFF_FIRST_S * RESTART_BACKOFF_FACTOR ** (restarts - 1))
-    return step_s * (0.5 + jitter / 2)

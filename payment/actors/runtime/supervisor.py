@@ -13,7 +13,7 @@ from typing import Any
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.deadlines import CANCEL_GRACE_S, Lingering, cancel_and_wait, done_within, first_of, within
 from payment.actors.runtime.lifecycle import ActorContext, ActorHung, ChildSpec, GaveUp, LifecycleLog, RunEnded
-from payment.actors.runtime.restarts import RESTARTS_MAX, RestartWindow, backoff_s
+from payment.actors.runtime.restarts import RESTART_BACKOFF, RESTARTS_MAX, RestartWindow
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ports.clock import Clock
@@ -179,7 +179,7 @@ class SupervisedActor:
         if self._restarts > RESTARTS_MAX:
             self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, restarts=self._restarts, reason="too many restarts")
             raise GaveUp(f"the {self.name} actor: restart number {self._restarts} within the window")
-        delay_s = backoff_s(self._restarts, self._context.ids.jitter())
+        delay_s = RESTART_BACKOFF.spread_s(self._restarts, self._context.ids.jitter())
         await first_of(self._clock.sleep(delay_s), self._leave.wait())
 
     def _report(self, error: Exception) -> None:

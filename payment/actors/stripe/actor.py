@@ -18,7 +18,6 @@ This module holds all code that awaits: turns, calls, time and the ledger's mail
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -26,6 +25,7 @@ from payment.actors.messages import CancelEffect, EffectCompleted, LedgerMessage
 from payment.actors.queue_estimate import QueueEstimate
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
+from payment.actors.runtime.work_queue import WorkQueue
 from payment.actors.stripe.key_checks import KeyMonitor
 from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome
 from payment.actors.stripe.queues import Entry, Queue, Queues
@@ -104,9 +104,8 @@ class StripeActor(Actor[StripeMessage]):
         """Held by the queue that waits for the account's rate limiter. It is fair: each queue keeps its share."""
         self._in_flight: dict[str, float] = {}
         """Since when, in monotonic seconds, by effect id: the first is the oldest."""
-        self._ends: deque[EffectCompleted] = deque()
+        self._ends: WorkQueue[EffectCompleted] = WorkQueue()
         """Messages that the ledger has yet to receive; never more than it has released effects."""
-        self._some_ended = asyncio.Event()
         self._inherited = 0
 
     # ------------------------------------------------------------------------------------------------------ lifecycle
@@ -278,17 +277,13 @@ class StripeActor(Actor[StripeMessage]):
     # ----------------------------------------------------------------------------------------------------------- ends
 
     def _send_end(self, end: EffectCompleted) -> None:
-        self._ends.append(end)
-        self._some_ended.set()
+        self._ends.add(end)
 
     async def _report_ends(self) -> None:
         """Send each end once the ledger's mailbox has room. Nothing else of the actor waits for that."""
         while True:
-            await self._some_ended.wait()
-            self._some_ended.clear()
-            while self._ends:
-                await self._ledger.put(self._ends[0])
-                self._ends.popleft()
+            await self._ledger.put(await self._ends.first())
+            self._ends.done()
 
     # ----------------------------------------------------------------------------------------------------------- time
 

@@ -29,14 +29,14 @@ from payment.actors.stripe.outcomes import (
     undone,
 )
 from payment.actors.stripe.queues import Entry, Queue, Queues
+from payment.backoff import Backoff
 from payment.core.effects import CancelIntent, ConfirmIntent, CreateIntent, IntentEffect, StripeEffect
 from payment.core.schedule import CLOCK_TOLERANCE, KEY_LIFE
 from payment.ports.cards import NotYet, Obstacle, Unclear
 from payment.ports.clock import Clock
 
-AGAIN_AFTER_S = 0.25
-LONGEST_AGAIN_AFTER_S = 5.0
-"""Before a call that did nothing, or is safe to repeat, is made again: it doubles from the one to the other."""
+AGAIN = Backoff(first_s=0.25, longest_s=5.0)
+"""Before a call that did nothing, or is safe to repeat, is made again."""
 
 OPERATOR_AGAIN_AFTER_S = 30.0
 """Before a call is repeated that fails until an operator changes something."""
@@ -44,9 +44,7 @@ OPERATOR_AGAIN_AFTER_S = 30.0
 ASIDE_AFTER_REFUSALS = 2
 """Refusals in a row after which an entry lets others go first, to see whether Stripe refuses it alone."""
 
-ALONE_AGAIN_AFTER_S = 1.0
-ALONE_AGAIN_FACTOR = 4.0
-LONGEST_ALONE_AGAIN_AFTER_S = 60.0
+ALONE_AGAIN = Backoff(first_s=1.0, longest_s=60.0, factor=4.0)
 """Before an entry that is refused alone is tried again: 1, 4, 16, then 60 s. A hundred of them then take less than two
 of the 25 requests a second of their endpoint, and a permission that is granted is noticed within a minute."""
 
@@ -190,7 +188,7 @@ class StripeScheduler:
 
     def _repeat(self, queue: Queue, entry: Entry, not_yet: NotYet | None) -> None:
         entry.tries += 1
-        delay_s = _backoff_s(entry.tries)
+        delay_s = AGAIN.pause_s(entry.tries)
         if entry.step is CallStep.CREATE and entry.progress.listed:
             # It may be made hours later: the list before it has to be as late.
             entry.progress = structs.replace(entry.progress, listed=False)
@@ -203,7 +201,7 @@ class StripeScheduler:
                 entry.progress = _maybe_sent(entry.progress)
             if not_yet.obstacle in REFUSALS:
                 entry.refusals += 1
-                delay_s = _alone_backoff_s(entry.refusals)
+                delay_s = ALONE_AGAIN.pause_s(entry.refusals)
             self._back_off(entry, max(delay_s, not_yet.retry_after_s or 0.0))
         else:
             self._wait_with_others(queue, entry, not_yet)
@@ -234,7 +232,7 @@ class StripeScheduler:
                 continue
             if entry.acquitted(self._clock.monotonic()):
                 self.rates_changed()
-            self._back_off(entry, max(_alone_backoff_s(entry.refusals), entry.retry_after_s))
+            self._back_off(entry, max(ALONE_AGAIN.pause_s(entry.refusals), entry.retry_after_s))
 
     def _back_off(self, entry: Entry, delay_s: float) -> None:
         """It waits by itself: no charge behind it waits longer for that, so the estimate counts it no more."""
@@ -289,7 +287,7 @@ class StripeScheduler:
         if entry.step not in (CallStep.LIST, CallStep.CREATE):
             self._count(entry, past_confirm=False)
         # Looked at again after a while: the clock may have jumped back, and forward again (F38).
-        delay_s = max(at_least_s, min(LONGEST_AGAIN_AFTER_S, _early_s(entry, now)))
+        delay_s = max(at_least_s, min(AGAIN.longest_s, _early_s(entry, now)))
         if delay_s > 0:
             entry.slept_from = self._clock.monotonic()
             self._wake_later(entry, entry.sleeps, delay_s)
@@ -381,12 +379,3 @@ def _answered(outcome: Outcome) -> bool:
     if isinstance(outcome, NotYet):
         return outcome.obstacle not in QUEUE_WAITS
     return not isinstance(outcome, Unclear) or outcome.stored
-
-
-def _alone_backoff_s(refusals: int) -> float:
-    return min(LONGEST_ALONE_AGAIN_AFTER_S, ALONE_AGAIN_AFTER_S * ALONE_AGAIN_FACTOR ** min(refusals - 1, 10))
-
-
-def _backoff_s(tries: int) -> float:
-    doublings = min(tries - 1, 10)
-    return min(LONGEST_AGAIN_AFTER_S, AGAIN_AFTER_S * 2.0**doublings)

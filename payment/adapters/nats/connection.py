@@ -26,14 +26,13 @@ from payment.adapters.nats.link import (
     Waiting,
 )
 from payment.adapters.nats.login import NatsLogin
+from payment.backoff import Backoff
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.transport import TransportUnavailable
 
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 2.0
-"""The longest pause between two tries: with one try's time limit it stays well under the 10 s in which we recover."""
-BACKOFF_DOUBLINGS = 10
+RECONNECT = Backoff(first_s=0.1, longest_s=2.0)
+"""Between two tries: with one try's time limit the longest stays well under the 10 s in which we recover."""
 CANCEL_AGAIN_S = 0.2
 """nats-py and Python 3.11's wait_for each swallow a cancellation in a race: it is repeated this often."""
 
@@ -197,9 +196,8 @@ class NatsConnection:
         await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), CLOSE_TIMEOUT_S)
 
     async def pause(self, failures: int) -> None:
-        """Wait before the next try: longer with each failure in a row, up to BACKOFF_MAX_S, half of it by chance."""
-        doubled = BACKOFF_FIRST_S * 2 ** min(failures - 1, BACKOFF_DOUBLINGS)
-        await self._clock.sleep(min(doubled, BACKOFF_MAX_S) * (0.5 + 0.5 * self._ids.jitter()))
+        """Wait before the next try: longer with each failure in a row, half of it by chance."""
+        await self._clock.sleep(RECONNECT.spread_s(failures, self._ids.jitter()))
 
     async def close(self) -> None:
         """Flush, close, and connect no more until `keep` is called anew."""

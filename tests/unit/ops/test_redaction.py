@@ -33,6 +33,8 @@ SECRETS = {
     "session cookie": ("session=eyJqd3QiOiJleUpoYkdjaU9pSklVekkxTmlKOSJ9", "ZXlKaGJHY|OiJleUpo"),
     "bearer": ("Authorization: Bearer dGhlIHRva2VuIG9mIGEgdXNlcg", "dGhlIHRva2Vu"),
     "bearer in capitals": ("BEARER dGhlIHRva2VuIG9mIGEgdXNlcg", "dGhlIHRva2Vu"),
+    "publishable key": ("pk_live_4eC39HqLyjWDarjtT1zdp7dc", "4eC39HqL"),
+    "a key as Stripe shows it": ("sk_live_******abcd, ********ET42", "abcd|ET42"),
     "address of MongoDB": ("mongodb://pay:hunter22@db-1,db-2/payment", "hunter22"),
     "addresses of NATS": ("nats://a:hunter22@n1:4222,nats://b:hunter23@n2:4222", "hunter2"),
     "token in an address": ("nats://hunter22token@n1:4222", "hunter22"),
@@ -162,6 +164,37 @@ def test_a_cut_never_leaves_half_a_secret(place: int, keep_end: bool) -> None:
     short = Redactor([secret]).short(text, FIELD_CHARS, keep_end=keep_end)
     assert len(short) <= FIELD_CHARS + 1
     assert not re.search("[corehsbatypl-]{4}", short.replace(MASK, ""))
+
+
+def test_nothing_of_a_shape_stays_where_customers_read() -> None:
+    """An engineer sees in the log which kind of secret stood there; a customer is not told."""
+    text = "No such token: 'tok_1N3T00Lk' of my-own"
+    assert Redactor().scrub(text) == f"No such token: 'tok_{MASK}' of my-own"
+    assert Redactor().scrub(text, "my-own", "", whole=True) == f"No such token: '{MASK}' of {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("value", "secret", "shown"),
+    [
+        ("payment-service", False, True),
+        ("nats://n1:4222", False, True),
+        ("nats://***@n1:4222", False, True),
+        ("sk_live_4eC39Hq", True, False),
+        ("nats://u:p@n1:4222", True, False),
+        ("SUA" + "A" * 55, True, False),
+        ("a-sixteen-chars-key", True, False),
+        ("x-a-sixteen-chars-key", True, False),
+        ("short", False, False),
+        ("'short'", False, False),
+        ("shorter", False, True),
+        ("a longer password", False, False),
+        ("tok_visa", False, False),
+    ],
+)
+def test_a_value_of_the_environment_is_a_secret_or_may_be_shown(value: str, secret: bool, shown: bool) -> None:
+    """A long key makes a secret of what holds it; a password, or a short key, is only not repeated."""
+    redactor = Redactor(["a longer password"], keys=["a-sixteen-chars-key", "short"])
+    assert (redactor.is_secret(value), redactor.may_be_shown(value)) == (secret, shown)
 
 
 def test_hostile_text_is_scrubbed_in_time() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bson
@@ -22,7 +22,7 @@ from payment.actors.ledger.set_aside import (
 )
 from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.actors.messages import ChargeOrder, Handling
-from payment.adapters.mongo.documents import CODEC, EPOCH
+from payment.adapters.mongo.documents import CODEC
 from payment.core.messages import OrderCancelled
 from payment.core.order import FORMAT, Order
 from payment.core.replies import PaymentView, Unavailability, Unavailable
@@ -253,7 +253,7 @@ class TestCorruptDocuments:
         due = ledger.doc("o1").due
         await ledger.end()
         corrupt(house, "o1", due=None)
-        corrupt(house, "o2", due=EPOCH)
+        corrupt(house, "o2", due=datetime(1970, 1, 1, tzinfo=UTC))
         other = await house.ledger("web-2")
         await house.clock.advance(2)
         assert ledger.doc("o2").due is None

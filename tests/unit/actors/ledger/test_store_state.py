@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from payment.actors.ledger.store_state import (
-    HOLD_LIMIT_S,
+    HOLD,
     INDEXES_AGAIN_S,
     PROVED_FOR_S,
     REASON_AGAIN_S,
@@ -108,7 +108,7 @@ async def test_losses_and_returns_of_a_flapping_store_are_few(watched: Watched) 
         await watched.state.failed("no data")
         await watched.advance(0.1)
     lost, back = watched.lines("dependency_lost"), watched.lines("dependency_back")
-    assert 10 < len(lost) <= 60 / HOLD_LIMIT_S + 4
+    assert 10 < len(lost) <= 60 / HOLD.longest_s + 4
     assert abs(len(lost) - len(back)) <= 1
 
 

@@ -17,9 +17,9 @@ from payment.actors.messages import (
     LedgerMessage,
     NatsMessage,
 )
-from payment.actors.nats.actor import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
+from payment.actors.nats.actor import HANDLED_AGAIN_AFTER_S, REDELIVERY, SAID_NOTHING_S, NatsActor
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
-from payment.actors.nats.publisher import ASIDE_LONGEST_S, REPUBLISH_LONGEST_S, UNANSWERED_LONGEST_S
+from payment.actors.nats.publisher import ASIDE, REFUSED, UNANSWERED
 from payment.actors.nats.refusal_log import ALARM_AGAIN_AFTER_S, UNANSWERED_ALARM_AFTER_S
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
@@ -255,7 +255,7 @@ async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWor
         await world.clock.until(lambda: world.ledger.depth == 1)
         waits.append(world.clock.monotonic() - began)
     assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 5.0, 5.0])
-    assert redelivery_delay_s(10_000) == 5.0
+    assert REDELIVERY.pause_s(10_000) == 5.0
 
 
 async def test_a_full_ledger_is_back_pressure() -> None:
@@ -419,7 +419,7 @@ class TestRefusedPublishes:
             "error",
         )
         world.broker.refused.clear()
-        await world.clock.advance(REPUBLISH_LONGEST_S)
+        await world.clock.advance(REFUSED.longest_s)
         assert len(world.sent()) == 3
         assert world.health.is_up(Dependency.NATS)
         assert [line["reason"] for line in lines_of(lines, "dependency_lost")] == [
@@ -452,7 +452,7 @@ class TestRefusedPublishes:
         await world.clock.advance(UNANSWERED_ALARM_AFTER_S)
         assert len(lines_of(lines, "publish_refused")) == 1
         await world.clock.advance(230)
-        assert len(world.transport.tries) <= 6 + 300 / UNANSWERED_LONGEST_S
+        assert len(world.transport.tries) <= 6 + 300 / UNANSWERED.longest_s
 
     async def test_one_event_that_is_refused_for_itself_steps_aside(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
@@ -470,7 +470,7 @@ class TestRefusedPublishes:
         assert "1 of the events on payment:created refused for themselves: message size" in self.why(world)
         assert [line["order_id"] for line in lines_of(lines, "publish_refused")] == ["obad"]
         world.broker.refused.clear()
-        await world.clock.advance(ASIDE_LONGEST_S)
+        await world.clock.advance(ASIDE.longest_s)
         assert len(world.sent()) == 111
         assert world.health.is_up(Dependency.NATS)
 

@@ -15,7 +15,7 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, given, settings
 from msgspec import structs
 
-from payment.adapters.mongo.documents import EPOCH, ORDER_BYTES_MAX, order_of, since_1970_ms
+from payment.adapters.mongo.documents import ORDER_BYTES_MAX, order_of
 from payment.core.order import FORMAT, Order
 from payment.core.pending import refiled
 from payment.ports.store import CorruptDocument
@@ -132,22 +132,6 @@ def test_entries_of_the_history_that_are_none_are_left_out() -> None:
         found = order_of(stored(history=rubbish))
         assert isinstance(found, Order)
         assert found.history == ()
-
-
-def test_a_number_in_the_index_that_the_deadline_does_not_have_is_replaced() -> None:
-    """F50: by the next write: the sweep reads the number, and people the date."""
-    assert GOOD.due is not None
-    right = since_1970_ms(GOOD.due)
-    assert order_of(stored(dueMs=right)) == GOOD
-    for wrong in (right + 1, "x", float(right), None):
-        found = order_of(stored(dueMs=wrong))
-        assert isinstance(found, Order)
-        assert found.due == EPOCH
-        assert refiled(found) == GOOD
-    at_rest = {key: value for key, value in fields(rich("o2")).items() if key != "due"}
-    found = order_of(bson.encode(at_rest | {"dueMs": 5}))
-    assert isinstance(found, Order)
-    assert refiled(found).due == rich("o2").due
 
 
 VALUES: st.SearchStrategy[object] = st.sampled_from(

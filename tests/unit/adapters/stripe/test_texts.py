@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from payment.adapters.stripe.texts import MASK, TEXT_MAX_CHARS, broken_text, redacted
+from payment.adapters.stripe.texts import TEXT_MAX_CHARS, broken_text, redacted
+from payment.ops.redaction import MASK
 from tests.unit.adapters.stripe.world import CLIENT_SECRET, CONFIRMATION_TOKEN, PAYMENT_METHOD, SECRET_KEY, TOKEN
 
 SECRETS = [
