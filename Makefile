@@ -39,8 +39,9 @@ MEASURED ?= $(filter true,$(CI))
 MEASURE   = $(if $(MEASURED),--cov --cov-branch --cov-report=)
 COVERED  := $(CURDIR)/build/coverage
 
-# Percent of the branches and statements of payment/ that core, fast and slow cover. Raise it when they cover more.
-COVERAGE_FLOOR := 90
+# Percent of the statements and branches of payment/ that core, fast and slow cover: 94.0, and 97.4 without the stack of
+# `make run`, which the tests start as processes. A run may differ by some tenths. Raise it when they cover more.
+COVERAGE_FLOOR := 93
 
 test: lint types docs-check core fast slow $(if $(MEASURED),coverage-floor)  ## All checks: lint, types, documents, tests (the fast ones first)
 
