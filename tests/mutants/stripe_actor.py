@@ -4,7 +4,6 @@ from tests.mutants.mutant import Edit, Mutant
 
 ACTOR = "payment/actors/stripe/actor.py"
 OUTCOMES = "payment/actors/stripe/outcomes.py"
-QUEUES = "payment/actors/stripe/queues.py"
 RATE_LIMITER = "payment/actors/stripe/rate_limiter.py"
 SCHEDULER = "payment/actors/stripe/scheduler.py"
 TELEMETRY = "payment/actors/stripe/telemetry.py"
@@ -69,7 +68,7 @@ MUTANTS = (
             Edit(
                 SCHEDULER,
                 "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is CallStep.CONFIRM:\n"
-                "                entry.progress = _maybe_sent(entry.progress)\n",
+                "                entry.set_progress(structs.replace(entry.progress, confirm_maybe_sent=True))\n",
                 "",
             ),
         ),
@@ -82,8 +81,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "look=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
-                "look=RetrieveReason.UNEXPECTED_STATE)",
+                "retrieve_for=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
+                "retrieve_for=RetrieveReason.UNEXPECTED_STATE)",
             ),
         ),
     ),
@@ -116,7 +115,7 @@ MUTANTS = (
                 "        case IntentAnswer():\n            # Its status",
                 "        case IntentAnswer(status=IntentStatus.CANCELED):\n"
                 "            known = structs.replace(progress, intent_id=outcome.id)\n"
-                "            return End(_seen(effect, RetrieveReason.LOOK, known, outcome))\n"
+                "            return End(_retrieved(effect, RetrieveReason.LOOK, known, outcome))\n"
                 "        case IntentAnswer():\n"
                 "            # Its status",
             ),
@@ -144,12 +143,12 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
                 "    if isinstance(outcome, UnexpectedState):\n"
                 "        number, status = effect.intent.number, IntentStatus.CANCELED\n"
                 "        return End(IntentRetrieved(effect.order_id, number, _known(progress), RetrieveReason.CANCEL, "
                 "status))\n"
-                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
             ),
         ),
     ),
@@ -159,7 +158,11 @@ MUTANTS = (
         endangers="L4 F12 F46",
         test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
         edits=(
-            Edit(OUTCOMES, "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n", "    return None\n"),
+            Edit(
+                OUTCOMES,
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
+                "    return None\n",
+            ),
         ),
     ),
     Mutant(
@@ -291,7 +294,7 @@ MUTANTS = (
         wrong="The time of a confirm is not looked at immediately before it leaves.",
         endangers="L1 F17 F34 F38",
         test="tests/unit/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
-        edits=(Edit(SCHEDULER, "return now >= effect.not_after or now <", "return now <"),),
+        edits=(Edit(SCHEDULER, "over = now >= effect.not_after or now <", "over = now <"),),
     ),
     Mutant(
         name="sent-by-a-clock-that-went-back",
@@ -309,8 +312,9 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "_out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()\n",
-                "_out_of_time(effect, now)\n",
+                "return over or self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
+                "return over or isinstance(effect, CreateIntent) and "
+                "self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
             ),
         ),
     ),
@@ -335,8 +339,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "                return now >= effect.not_after or held_s",
-                "                return held_s",
+                "            over = now >= effect.not_after\n",
+                "            over = False\n",
             ),
         ),
         beyond=NO_LAW,
@@ -350,8 +354,9 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return now >= effect.not_after or held_s >= KEY_LIFE.total_seconds()\n            case _",
-                "return now >= effect.not_after\n            case _",
+                "return over or self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
+                "return over or isinstance(effect, ConfirmIntent) and "
+                "self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
             ),
         ),
         beyond=NO_LAW,
@@ -476,7 +481,7 @@ MUTANTS = (
         wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
         endangers="F14",
         test="tests/unit/actors/stripe/test_actor.py::test_turns_are_given_in_the_order_of_the_decisions",
-        edits=(Edit(SCHEDULER, "return effect.issued_at.timestamp(), self._arrivals", "return 0.0, self._arrivals"),),
+        edits=(Edit(SCHEDULER, "decided_at = effect.issued_at.timestamp()", "decided_at = 0.0"),),
         beyond=NO_RATE,
     ),
     Mutant(
@@ -486,9 +491,9 @@ MUTANTS = (
         test="tests/unit/actors/stripe/test_rate_limiter.py::test_a_refusal_for_the_account_lowers_the_accounts_rate_alone",
         edits=(
             Edit(
-                ACTOR,
-                "(ACCOUNT, self._queues.account) if refusal.account else",
-                "(ACCOUNT, self._queues.account) if not refusal else",
+                SCHEDULER,
+                "limiter = self.account if refusal.account else",
+                "limiter = self.account if not refusal else",
             ),
         ),
         beyond=NO_RATE,
@@ -497,8 +502,14 @@ MUTANTS = (
         name="account-limit-ignored",
         wrong="All endpoints together send more than the account allows.",
         endangers="F14",
-        test="tests/unit/actors/stripe/test_queues.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
-        edits=(Edit(QUEUES, "        self.account.took(now)\n", ""),),
+        test="tests/unit/actors/stripe/test_scheduler.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self.account.took(now, more_wait=any(each.ready for each in self.queues))\n",
+                "",
+            ),
+        ),
         beyond=NO_RATE,
     ),
     Mutant(
@@ -541,9 +552,8 @@ MUTANTS = (
         edits=(
             Edit(
                 RATE_LIMITER,
-                'waits: the rate stays as it is, and time without a queue does not raise it."""\n'
-                "        self._risen_at = now\n",
-                'waits: the rate stays as it is, and time without a queue does not raise it."""\n',
+                "        self._risen_at = now\n        if more_wait:\n",
+                "        if more_wait:\n            self._risen_at = now\n",
             ),
         ),
         beyond=NO_RATE,
@@ -572,7 +582,7 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            self._checks.look()  # it may be about a few orders alone, and others wait\n",
+                "            self._checks.check_now()  # the silence may be of a few orders alone, and others wait\n",
                 "            pass\n",
             ),
         ),

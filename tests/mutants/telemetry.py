@@ -114,9 +114,9 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/actors/stripe/telemetry.py",
-                "        self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "        self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
                 "        if unsettled is not None:\n"
-                "            self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "            self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
             ),
         ),
         beyond=NO_LAW,

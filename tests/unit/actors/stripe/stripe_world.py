@@ -13,7 +13,7 @@ from payment.actors.messages import (
     LedgerMessage,
     StripeMessage,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.actor import StripeActor
 from payment.core.account import StripeAccount
@@ -48,7 +48,7 @@ class StripeWorld:
         self.cards = ScriptedCards(self.clock)
         self.mailbox: Mailbox[StripeMessage] = Mailbox("stripe", 16_000)
         self.ledger: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_limit)
-        self.estimate = QueueEstimate()
+        self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.verdict = AccountCheck(True)
@@ -106,11 +106,9 @@ class StripeWorld:
         return CancelIntent(intent(name, intent_id=intent_id, **of_intent), self.clock.now())
 
     def release(self, *messages: StripeMessage) -> None:
-        """Offer effects as the ledger does: each confirm has a position in the estimate."""
+        """Offer effects as the ledger does: the mailbox's count is the position of each in the estimate."""
         for message in messages:
             assert self.mailbox.offer(message)
-            if isinstance(message, ConfirmIntent):
-                self.estimate.enter()
 
     def cancel(self, effect: StripeEffect) -> None:
         self.release(CancelEffect(effect.id))
@@ -146,7 +144,13 @@ class StripeWorld:
     @property
     def counts(self) -> tuple[int, int]:
         """How many charges the estimate counts before their create, and before their confirm."""
-        return self.estimate.entered - self.estimate.created, self.estimate.queued
+        estimate = self.estimate.latest
+        assert estimate.received == self.mailbox.accepted - self.mailbox.depth
+        return estimate.received - estimate.created, estimate.queued
+
+    def last_wait_s(self) -> float:
+        """How long the message that was released last will wait for its confirm, in seconds, by the estimate."""
+        return self.estimate.latest.wait_s(self.mailbox.accepted)
 
     def alarms(self, event: str) -> float:
         """How often an alarm was given."""

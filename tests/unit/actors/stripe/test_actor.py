@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from payment.actors.stripe.actor import CALL_STUCK_S
-from payment.actors.stripe.queues import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
+from payment.actors.stripe.scheduler import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
 from payment.core.effects import ON_THE_WIRE
 from payment.core.messages import (
     ActionRequired,
@@ -559,7 +559,7 @@ async def test_the_estimate_is_of_the_slower_stage(world: StripeWorld) -> None:
     at_once = len(world.cards.called("create"))
     assert at_once in (5, 6)
     assert world.counts == (200 - at_once, 250 - len(world.cards.called("confirm")))
-    last = world.estimate.wait_s(world.estimate.entered)
+    last = world.last_wait_s()
     assert last == pytest.approx(244 / 30, rel=0.05)
     await world.until_ended(250)
     assert world.counts == (0, 0)
@@ -585,7 +585,7 @@ async def test_an_order_that_backs_off_by_itself_lengthens_no_estimate(world: St
     await world.clock.advance(5.0)
     assert (len(world.ended), world.counts) == (0, (0, 0))
     world.release(world.confirm("good"))
-    assert world.estimate.wait_s(world.estimate.entered) == 0.0
+    assert world.last_wait_s() == 0.0
 
 
 async def test_no_endpoint_holds_more_connections_than_its_limit(world: StripeWorld) -> None:
@@ -701,8 +701,7 @@ async def test_an_entry_that_is_refused_alone_steps_aside(world: StripeWorld, re
     world.release(world.known("bad"), *(world.known(str(n)) for n in range(40)))
     await world.until_ended(40, limit_s=8.0)
     assert world.stripe_up
-    assert world.actor._queues.confirm.limiter.per_s >= 10.0
-    assert world.actor._queues.confirm.limiter.per_s >= 25.0
+    assert world.actor._scheduler.confirm.limiter.per_s >= 25.0
     tries = bad.tries
     await world.clock.advance(60)
     assert 2 <= bad.tries - tries <= 4

@@ -93,8 +93,8 @@ RECHECK_LOST = RecheckRefund("o1", "ch_1", 1999, "du_1", charged_back=True)
 NEW, AGED = EffectProgress(), EffectProgress(must_list=True)
 KNOWN = EffectProgress("pi_1")
 MAYBE = structs.replace(KNOWN, confirm_maybe_sent=True)
-AFTER_CANCEL = structs.replace(KNOWN, look=RetrieveReason.CANCEL)
-UNEXPECTED = structs.replace(MAYBE, look=RetrieveReason.UNEXPECTED_STATE)
+AFTER_CANCEL = structs.replace(KNOWN, retrieve_for=RetrieveReason.CANCEL)
+UNEXPECTED = structs.replace(MAYBE, retrieve_for=RetrieveReason.UNEXPECTED_STATE)
 
 CHARGE, GIVEN_BACK = ChargeFacts("ch_1"), ChargeFacts("ch_0", refunded=True)
 FAILURE = Failure("card_declined", "lost_card", "lost")
@@ -340,4 +340,4 @@ def test_an_outcome_of_another_call_is_a_bug(effect: StripeEffect, progress: Eff
 def test_a_step_on_an_intent_without_an_id_is_a_bug() -> None:
     """An actor that meets it dies, before the ledger receives an intent without an id."""
     with pytest.raises(AssertionError, match="needs the intent's id"):
-        result_of(CANCEL, EffectProgress(look=RetrieveReason.CANCEL), PAID)
+        result_of(CANCEL, EffectProgress(retrieve_for=RetrieveReason.CANCEL), PAID)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from payment.actors.messages import AccountCheck
-from payment.actors.stripe.queues import Entry
+from payment.actors.stripe.scheduler import Entry
 from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, SILENT_REMEMBERED_LIMIT, StripeTelemetry
 from payment.core.effects import StripeEffect
 from payment.core.messages import Failure
@@ -144,7 +144,7 @@ def test_a_call_alone_says_nothing_about_all_charges(bench: Bench, outcome: Any,
     """F36: it may be refused alone: the check that follows it decides. Nor does silence of less than ten seconds."""
     bench.telemetry.observe(outcome, kind)
     assert bench.health.is_up(Dependency.STRIPE) is up
-    assert bench.telemetry.only_probes("confirm") is not up
+    assert bench.telemetry.suspends("confirm") is not up
 
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
@@ -159,7 +159,7 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
         bench.telemetry.permission("retrieve", None)
         assert bench.health.status is Status.UNAVAILABLE
     assert f"may not {kind}" in (bench.health.view().dependencies["stripe"].why or "")
-    assert (bench.telemetry.refused_kinds, bench.telemetry.only_probes(kind)) == ([kind], True)
+    assert (bench.telemetry.refused_kinds, bench.telemetry.suspends(kind)) == ([kind], True)
     bench.telemetry.observe(NotYet(Obstacle.LOCKED, "t"), kind)
     assert not bench.telemetry.well
     bench.telemetry.observe(Unclear("t", stored=True), kind)
