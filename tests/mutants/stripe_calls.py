@@ -118,7 +118,7 @@ MUTANTS = (
         wrong="The answer with another intent than the one asked for is taken for it.",
         endangers="L1 L2",
         test="tests/unit/adapters/stripe/test_bodies.py::test_another_intent_than_the_one_asked_for_is_an_alarm",
-        edits=(Edit(BODIES, "    other = intent_id is not None and seen_id != intent_id\n", "    other = False\n"),),
+        edits=(Edit(BODIES, "    other = intent_id is not None and given_id != intent_id\n", "    other = False\n"),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -313,8 +313,8 @@ MUTANTS = (
         edits=(
             Edit(
                 REFUNDS,
-                "return seen if isinstance(seen, Refunded | ChargedBack) else Blocked(text=ended.text)",
-                "return seen if isinstance(seen, Refunded) else Blocked(text=ended.text)",
+                "return found if isinstance(found, Refunded | ChargedBack) else Blocked(text=ended.text)",
+                "return found if isinstance(found, Refunded) else Blocked(text=ended.text)",
             ),
         ),
         beyond=REAL_ONES,
@@ -371,7 +371,7 @@ MUTANTS = (
         name="timeout-taken-as-not-sent",
         wrong="A confirm without an answer in time counts as one that never left.",
         endangers="L1 L2 F09 F10",
-        test="tests/unit/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_rule_says",
         edits=(Edit(ERRORS, "(TimeoutError,), Ending.UNCLEAR", "(TimeoutError,), Ending.UNREACHABLE"),),
         beyond=REAL_ONES,
     ),
@@ -393,7 +393,7 @@ MUTANTS = (
         name="server-error-read-as-decline",
         wrong="Stripe's 500 for a confirm is read as a decline.",
         endangers="L1 L2 F12",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -407,7 +407,7 @@ MUTANTS = (
         name="key-in-use-read-as-refused",
         wrong="409 for a key in use is read as a refusal of the confirm that is executing.",
         endangers="L1 L2 F13",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -421,7 +421,7 @@ MUTANTS = (
         name="bad-secret-key-refuses-orders",
         wrong="401 for our own key is read as a refusal of the charge, and orders are marked failed.",
         endangers="F36",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -458,7 +458,7 @@ MUTANTS = (
         wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request "
         "may have charged.",
         endangers="L1 L2 F16 F47",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -472,7 +472,7 @@ MUTANTS = (
         name="another-accounts-intent-is-the-cards-fault",
         wrong="An intent of another Stripe account is read as a fault of the customer's card.",
         endangers="F48",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
