@@ -370,8 +370,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "        if self._ends_here(entry):\n            self._give_back(entry)\n        elif (created :=",
-                "        if self._ends_here(entry) and not to_be_written(entry.effect, entry.progress):\n"
+                "        if self._ends_here(entry, now):\n            self._give_back(entry)\n        elif (created :=",
+                "        if self._ends_here(entry, now) and not to_be_written(entry.effect, entry.progress):\n"
                 "            self._give_back(entry)\n        elif (created :=",
             ),
         ),
@@ -398,8 +398,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
-                "return self.closed or self._too_late(entry, self._clock.now())\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, now)\n",
+                "return self.closed or self._too_late(entry, now)\n",
             ),
             Edit(
                 SCHEDULER,
@@ -430,8 +430,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
-                "return entry.cancelled or self._too_late(entry, self._clock.now())\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, now)\n",
+                "return entry.cancelled or self._too_late(entry, now)\n",
             ),
             Edit(
                 SCHEDULER,
@@ -506,7 +506,7 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "        self.account.took(now, more_wait=any(each.ready for each in self.queues))\n",
+                "        self.account.took(now, more_wait=bool(waiting))\n",
                 "",
             ),
         ),

@@ -96,7 +96,7 @@ class StripeActor(Actor[StripeMessage]):
             wake_later=self._wake_later,
             send_end=self._send_end,
             want_check=self._want_check,
-            away_s=self._telemetry.away_s,
+            away=self._telemetry.away,
         )
         self._account_turn = asyncio.Lock()
         """Held by the queue that waits for the account's rate limiter. It is fair: each queue keeps its share."""
@@ -144,9 +144,8 @@ class StripeActor(Actor[StripeMessage]):
         """Send the entries of a queue, each when the rate limiters and Stripe's health allow. Runs for ever."""
         account = self._scheduler.account
         while True:
-            while not queue.may_go or self._scheduler.closed:
-                queue.changed.clear()
-                await queue.changed.wait()
+            while not queue.may_go.is_set():
+                await queue.may_go.wait()
             if not self._allowed.is_set():
                 await self._allowed.wait()
                 continue
@@ -160,7 +159,7 @@ class StripeActor(Actor[StripeMessage]):
                 while (wait_s := account.wait_s(self.clock.monotonic())) > 0:
                     await self.clock.sleep(wait_s)
                 # As it is after that wait.
-                if queue.may_go and self._allowed.is_set() and self._wait_s(queue) == 0:
+                if queue.may_go.is_set() and self._allowed.is_set() and self._wait_s(queue) == 0:
                     self._send_first(queue)
 
     def _wait_s(self, queue: Queue) -> float:

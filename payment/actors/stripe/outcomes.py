@@ -58,10 +58,8 @@ from payment.core.messages import (
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
-    RefusalReason,
     RetrieveReason,
 )
-from payment.ops.log_schema import Event
 from payment.ports.cards import (
     Blocked,
     CancelOutcome,
@@ -218,22 +216,6 @@ def to_be_written(effect: StripeEffect, progress: EffectProgress) -> IntentCreat
     return IntentCreated(effect.order_id, effect.attempt, effect.send, effect.intent.number, progress.intent_id)
 
 
-def alarm_of(step: CallStep, outcome: Outcome) -> Event | None:
-    """Returns the alarm that an outcome gives, if any: it can't happen by our rules, or an operator has to act."""
-    match outcome:
-        case Refused(reason=RefusalReason.REQUEST):
-            return Event.REQUEST_ALARM
-        case NotYet(alarm=True):
-            return Event.ACCOUNT_ALARM
-        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (CallStep.CREATE, CallStep.CONFIRM):
-            return Event.REQUEST_ALARM
-        case Unclear(alarm=True):
-            has_key = step in (CallStep.CREATE, CallStep.CONFIRM, CallStep.REFUND)
-            return Event.IDEMPOTENCY_ALARM if has_key else Event.REQUEST_ALARM
-        case _:
-            return None
-
-
 def _after_list(intent: IntentReference, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, Charges):
         return None
@@ -246,7 +228,7 @@ def _after_list(intent: IntentReference, progress: EffectProgress, outcome: Outc
 
 
 def _after_create(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
-    order_id, number = effect.order_id, effect.intent.number
+    order_id, number = effect.intent.order_id, effect.intent.number
     match outcome:
         case IntentAnswer() if isinstance(effect, CreateIntent):
             return End(IntentPrepared(order_id, number, outcome.id))
@@ -264,7 +246,7 @@ def _after_create(effect: IntentEffect, progress: EffectProgress, outcome: Outco
 
 
 def _after_confirm(effect: ConfirmIntent, progress: EffectProgress, outcome: Outcome) -> Result:
-    order_id, attempt, number = effect.order_id, effect.attempt, effect.intent.number
+    order_id, attempt, number = effect.intent.order_id, effect.attempt, effect.intent.number
     intent_id = _known(progress)
     match outcome:
         case IntentAnswer(status=IntentStatus.SUCCEEDED, charge=ChargeFacts() as charge):

@@ -157,8 +157,10 @@ class Entry:
     """The same effect, released again meanwhile: done after this one, unless this one settles it."""
 
     def __post_init__(self) -> None:
-        self.id, self.order_id = self.effect.id, self.effect.order_id
-        self.set_progress(first_progress(self.effect))
+        effect = self.effect
+        self.id, self.order_id = effect.id, effect.order_id
+        self.progress = first_progress(effect)
+        self.step = step_of(effect, self.progress)
 
     def set_progress(self, progress: EffectProgress) -> None:
         """The effect has come this far."""
@@ -193,6 +195,27 @@ class Entry:
         return any(risen)
 
 
+class AwayTime:
+    """For how long no charge could be made at Stripe, since the actor's start. Times are monotonic seconds.
+
+    `payment.actors.stripe.telemetry` writes it; the scheduler reads it, to tell an entry's wait for Stripe from its
+    wait for its turn.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.since: float | None = now
+        """When Stripe went, or the actor's start; None while charges can be made."""
+        self._ended_s = 0.0
+
+    def total_s(self, now: float) -> float:
+        """Returns the time in all until now, in seconds."""
+        return self._ended_s if self.since is None else self._ended_s + now - self.since
+
+    def end(self, now: float) -> None:
+        """Charges can be made again."""
+        self._ended_s, self.since = self.total_s(now), None
+
+
 class Queue:
     """The entries of one endpoint that are ready, in the order of their priorities, and the rate at which they go.
 
@@ -204,7 +227,8 @@ class Queue:
         self.limiter = limiter
         self.in_flight_limit = in_flight_limit
         self.in_flight = 0
-        self.changed = asyncio.Event()
+        self.may_go = asyncio.Event()
+        """Set exactly while an entry is ready and one more call may be in flight."""
         self.last_taken_at = limiter.started_at
         self.aside: list[tuple[Entry, int]] = []
         """Entries refused repeatedly, until another call is answered or a check shows if Stripe refuses all, and their
@@ -219,27 +243,36 @@ class Queue:
         """The entry may have its turn from now on."""
         self.ready[entry.priority] = entry
         heapq.heappush(self._heap, entry.priority)
-        self.changed.set()
+        self._update()
 
     def take(self) -> Entry:
-        """Take the first entry out. There must be one."""
+        """The first entry has its turn: a call of it is in flight from now on. There must be one."""
         entry = None
         while entry is None:
             entry = self.ready.pop(heapq.heappop(self._heap), None)
         if not self.ready:
             self._heap.clear()
+        self.in_flight += 1
+        self._update()
         return entry
+
+    def returned(self) -> None:
+        """A call has ended."""
+        self.in_flight -= 1
+        self._update()
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out before its turn, if it is in the queue."""
         self.ready.pop(entry.priority, None)
         if len(self._heap) > 2 * len(self.ready) + GONE_PRIORITIES_KEPT:
             self._heap = sorted(self.ready)
+        self._update()
 
-    @property
-    def may_go(self) -> bool:
-        """Whether an entry is ready, and one more call may be in flight."""
-        return bool(self.ready) and self.in_flight < self.in_flight_limit
+    def _update(self) -> None:
+        if self.ready and self.in_flight < self.in_flight_limit:
+            self.may_go.set()
+        else:
+            self.may_go.clear()
 
     def __len__(self) -> int:
         return len(self.ready)
@@ -257,13 +290,13 @@ class StripeScheduler:
         wake_later: WakeLater,
         send_end: Callable[[EffectCompleted], None],
         want_check: WantCheck,
-        away_s: Callable[[], float],
+        away: AwayTime,
     ) -> None:
         """`rate_ceiling_per_s` bounds each endpoint; and the account, where it is more than every live account has.
 
         `passed` messages were received by a former instance: the ledger releases their effects again, at new positions.
         `wake_later(entry, sleep, delay_s)` is to call `wake(entry, sleep)` after the delay, `want_check(entry)` is to
-        call `checked` later. `away_s()` is for how many seconds Stripe has been away in all.
+        call `checked` later.
         """
         self.held = True
         """Nothing may leave: the database is not known to belong to our key's account (F48)."""
@@ -290,7 +323,7 @@ class StripeScheduler:
         self._wake_later = wake_later
         self._send_end = send_end
         self._want_check = want_check
-        self._away_s = away_s
+        self._away = away
         self._entries: dict[str, Entry] = {}
         self._arrivals = 0
         self._publish()
@@ -317,7 +350,7 @@ class StripeScheduler:
         else:
             self.queue_of[entry.step].remove(entry)
             self._renew(entry, effect)
-            self._enter(entry)
+            self._enter(entry, self._clock.now())
 
     def cancel(self, effect_id: str) -> None:
         """The ledger cancels an effect, which is pending no longer: a call that was not sent yet is not sent."""
@@ -336,10 +369,10 @@ class StripeScheduler:
     def take(self, queue: Queue, now: float) -> Entry:
         """The first entry of a queue has its turn, by the rate limiters of its endpoint and of the account."""
         entry = queue.take()
-        queue.in_flight += 1
         queue.last_taken_at = now
-        queue.limiter.took(now, more_wait=bool(queue.ready))
-        self.account.took(now, more_wait=any(each.ready for each in self.queues))
+        waiting = [each for each in self.queues if each.ready]
+        queue.limiter.took(now, more_wait=queue in waiting)
+        self.account.took(now, more_wait=bool(waiting))
         self.in_flight[entry.id] = entry
         entry.in_flight_since = now
         entry.sleeps += 1
@@ -364,7 +397,7 @@ class StripeScheduler:
         """An entry's call has ended after `call_s` seconds: the entry ends too, takes its next step, or is repeated."""
         self._returned(queue, entry)
         entry.call_ms += call_s * 1_000
-        entry.away_s_counted = self._away_s()
+        entry.away_s_counted = self._away.total_s(self._clock.monotonic())
         if _answered(outcome):
             for _, fall in entry.falls:  # what it was refused for before was the rate
                 fall.right = True
@@ -449,7 +482,11 @@ class StripeScheduler:
         """
         entry.refusals = entry.refusals + 1 if not_yet.obstacle in REFUSALS else 0
         entry.retry_after_s = not_yet.retry_after_s or 0.0
-        if entry.refusals < ASIDE_AFTER_REFUSALS or entry.newer is not None or self._ends_here(entry):
+        if (
+            entry.refusals < ASIDE_AFTER_REFUSALS
+            or entry.newer is not None
+            or self._ends_here(entry, self._clock.now())
+        ):
             self._go_on(entry, entry.retry_after_s)
             return
         queue.aside.append((entry, entry.sleeps))
@@ -479,15 +516,16 @@ class StripeScheduler:
         """An entry's next call, of the same step or the next, comes after a delay; unless it may not be made at all."""
         if entry.newer is not None:
             self._renew(entry, entry.newer)
-        if self._ends_here(entry):
+        now = self._clock.now()
+        if self._ends_here(entry, now):
             self._give_back(entry)
         elif (created := to_be_written(entry.effect, entry.progress)) is not None:
             self._end(entry, End(created))
         else:
-            self._enter(entry, delay_s)
+            self._enter(entry, now, delay_s)
 
-    def _ends_here(self, entry: Entry) -> bool:
-        return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())
+    def _ends_here(self, entry: Entry, now: datetime) -> bool:
+        return self.closed or entry.cancelled or self._too_late(entry, now)
 
     # ---------------------------------------------------------------------------------------------- beginning and end
 
@@ -500,22 +538,21 @@ class StripeScheduler:
                 decided_at = PREPARING_SINCE
             case _:
                 decided_at = 0.0
-        entry = Entry(effect, (decided_at, self._arrivals), self._clock.monotonic())
+        now = self._clock.monotonic()
+        entry = Entry(effect, (decided_at, self._arrivals), now, away_s_counted=self._away.total_s(now))
         self._entries[entry.id] = entry
-        entry.away_s_counted = self._away_s()
         if self.closed:
             self._give_back(entry)
         else:
-            self._enter(entry)
+            self._enter(entry, self._clock.now())
 
     def _renew(self, entry: Entry, effect: StripeEffect) -> None:
         if isinstance(entry.effect, ConfirmIntent):
             self._gets_no_turn()
         entry.becomes(effect, self._clock.monotonic())
 
-    def _enter(self, entry: Entry, at_least_s: float = 0.0) -> None:
+    def _enter(self, entry: Entry, now: datetime, at_least_s: float = 0.0) -> None:
         """Put an entry into the queue of its step, after a delay if it has to wait first."""
-        now = self._clock.now()
         entry.sleeps += 1
         if _must_list(entry, now):
             entry.set_progress(structs.replace(entry.progress, must_list=True))
@@ -548,8 +585,7 @@ class StripeScheduler:
 
     def _returned(self, queue: Queue, entry: Entry) -> None:
         """Nothing of the entry is in flight any more: its queue may send another one."""
-        queue.in_flight -= 1
-        queue.changed.set()
+        queue.returned()
         del self.in_flight[entry.id]
         entry.in_flight_since = None
 
@@ -585,11 +621,12 @@ class StripeScheduler:
 
     def _add_up_wait(self, entry: Entry) -> None:
         """It has waited until now: for Stripe while it slept, and while it was queued and Stripe was away."""
-        away_s = self._away_s()
+        now = self._clock.monotonic()
+        away_s = self._away.total_s(now)
         if entry.slept_from is None:
             entry.away_ms += (away_s - entry.away_s_counted) * 1_000
         else:
-            entry.away_ms += (self._clock.monotonic() - entry.slept_from) * 1_000
+            entry.away_ms += (now - entry.slept_from) * 1_000
         entry.slept_from, entry.away_s_counted = None, away_s
 
     def _count(self, entry: Entry, *, past_confirm: bool) -> None:

@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from payment.actors.messages import AccountCheck
-from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome, alarm_of
+from payment.actors.stripe.outcomes import REFUSALS, CallStep, Outcome
 from payment.actors.stripe.rate_limiter import RateLimiter
-from payment.actors.stripe.scheduler import Entry, Queue
+from payment.actors.stripe.scheduler import AwayTime, Entry, Queue
 from payment.core.effects import ConfirmIntent, RefundCharge, StripeEffect
+from payment.core.messages import RefusalReason
 from payment.ops.health import SILENCE_S, Dependency, Health
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ops.metrics import Metrics
-from payment.ports.cards import NotYet, Obstacle, Unclear
+from payment.ports.cards import NotYet, Obstacle, Refused, Unclear
 from payment.ports.clock import Clock
 
 ACCOUNT = "account"
@@ -92,8 +93,7 @@ class StripeTelemetry:
         self._silent_orders: dict[str, float] = {}
         """By order id: when a call of it had no answer last, in monotonic seconds."""
         self._aside: dict[str, float] = {}
-        self._away_from: float | None = clock.monotonic()
-        self._away_s = 0.0
+        self.away = AwayTime(clock.monotonic())
         self.answered_at = clock.monotonic()
         """When Stripe answered last, in monotonic seconds."""
 
@@ -120,11 +120,6 @@ class StripeTelemetry:
     def suspends(self, kind: str) -> bool:
         """Whether requests of this kind only find out if Stripe is back, or takes our key again: one a second."""
         return self._unanswered >= SILENT_FROM or CHECK in self._refused or kind in self._refused
-
-    def away_s(self) -> float:
-        """Returns for how many seconds no charge could be made at Stripe, since the actor's start."""
-        since_s = 0.0 if self._away_from is None else self._clock.monotonic() - self._away_from
-        return self._away_s + since_s
 
     def observe(self, outcome: Outcome | None, kind: str, call_s: float = 0.0, order_id: str | None = None) -> bool:
         """Note what an outcome says of Stripe itself. None: a check found that Stripe is there and takes our key.
@@ -199,8 +194,8 @@ class StripeTelemetry:
         why, blocks_charges = self._why_unwell()
         if blocks_charges:
             self._note_away()
-        elif self._away_from is not None:
-            self._away_s, self._away_from = self.away_s(), None
+        elif self.away.since is not None:
+            self.away.end(self._clock.monotonic())
         if why is None:
             self._health.mark_up(Dependency.STRIPE)
         else:
@@ -236,8 +231,8 @@ class StripeTelemetry:
             silence.of_several |= order_id != silence.order_id
 
     def _note_away(self, for_s: float = 0.0) -> None:
-        if self._away_from is None:
-            self._away_from = self._clock.monotonic() - for_s
+        if self.away.since is None:
+            self.away.since = self._clock.monotonic() - for_s
 
     def call_ended(self, kind: str, entry: Entry, outcome: Outcome, call_ms: float) -> None:
         """One call of an entry's step has ended, after `call_ms` milliseconds."""
@@ -298,6 +293,22 @@ class StripeTelemetry:
     def _alarm(self, event: Event, effect: StripeEffect, outcome: Outcome) -> None:
         self._metrics.alarms(event).inc()
         get_logger().error(event, alarm=True, reason=getattr(outcome, "text", ""), **_about(effect))
+
+
+def alarm_of(step: CallStep, outcome: Outcome) -> Event | None:
+    """Returns the alarm that an outcome gives, if any: it can't happen by our rules, or an operator has to act."""
+    match outcome:
+        case Refused(reason=RefusalReason.REQUEST):
+            return Event.REQUEST_ALARM
+        case NotYet(alarm=True):
+            return Event.ACCOUNT_ALARM
+        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (CallStep.CREATE, CallStep.CONFIRM):
+            return Event.REQUEST_ALARM
+        case Unclear(alarm=True):
+            has_key = step in (CallStep.CREATE, CallStep.CONFIRM, CallStep.REFUND)
+            return Event.IDEMPOTENCY_ALARM if has_key else Event.REQUEST_ALARM
+        case _:
+            return None
 
 
 def _about(effect: StripeEffect) -> dict[str, str | int]:

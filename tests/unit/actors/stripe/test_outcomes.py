@@ -12,7 +12,6 @@ from payment.actors.stripe.outcomes import (
     End,
     Outcome,
     Result,
-    alarm_of,
     carried_over,
     first_progress,
     result_of,
@@ -57,7 +56,6 @@ from payment.core.messages import (
     RefusalReason,
     RetrieveReason,
 )
-from payment.ops.log_schema import Event
 from payment.ports.cards import (
     Blocked,
     ChargedBack,
@@ -304,27 +302,6 @@ def test_a_newer_release_keeps_what_is_known_of_the_same_intent_alone() -> None:
     assert carried_over(MAYBE, CONFIRM, other) == EffectProgress(confirm_maybe_sent=True)
     assert carried_over(NEW, LIST, LIST) == NEW
     assert first_progress(structs.replace(CONFIRM, intent=intent(intent_id="pi_9"))) == EffectProgress("pi_9")
-
-
-@pytest.mark.parametrize(
-    ("step", "outcome", "alarm"),
-    [
-        (CallStep.CONFIRM, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
-        (CallStep.CREATE, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
-        (CallStep.CREATE, Refused(RefusalReason.AMOUNT, "t"), None),
-        (CallStep.CREATE, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
-        (CallStep.CONFIRM, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
-        (CallStep.REFUND, Unclear("t", alarm=True), Event.IDEMPOTENCY_ALARM),
-        (CallStep.LIST, Unclear("t", alarm=True), Event.REQUEST_ALARM),
-        (CallStep.RETRIEVE, Unclear("t"), None),
-        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t"), None),
-        (CallStep.CANCEL, NotYet(Obstacle.KEY_REFUSED, "t"), Event.REQUEST_ALARM),
-        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
-    ],
-)
-def test_what_an_operator_has_to_act_on_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
-    """F16, requests that Stripe finds wrong in themselves, and accounts that are."""
-    assert alarm_of(step, outcome) is alarm
 
 
 @pytest.mark.parametrize(

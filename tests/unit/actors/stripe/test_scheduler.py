@@ -20,6 +20,7 @@ from payment.actors.stripe.scheduler import (
     CREATE_IN_FLIGHT_LIMIT,
     GONE_PRIORITIES_KEPT,
     OPERATOR_AGAIN_AFTER_S,
+    AwayTime,
     Entry,
     Queue,
     StripeScheduler,
@@ -224,7 +225,8 @@ class Bench:
         self.delays_s: list[float] = []
         self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self.checks_wanted: list[str] = []
-        self.away_s = 0.0
+        self.away = AwayTime(self.clock.monotonic())
+        self.away.end(self.clock.monotonic())
         self.scheduler = StripeScheduler(
             rate_ceiling_per_s,
             self.estimate,
@@ -233,7 +235,7 @@ class Bench:
             lambda _entry, _sleep, delay_s: self.delays_s.append(delay_s),
             self.ends.append,
             lambda entry: self.checks_wanted.append(entry.step.value),
-            lambda: self.away_s,
+            self.away,
         )
         self.scheduler.held = False
 
@@ -438,9 +440,11 @@ def test_time_while_stripe_is_away_and_sleep_that_it_caused_are_its_own() -> Non
     """They are told apart from the time in our queue; what a call takes is in neither."""
     bench = Bench()
     bench.release("1")
-    bench.away_s = 2.0
+    bench.away.since = bench.clock.monotonic() - 2.0
+    bench.away.end(bench.clock.monotonic())
     entry = bench.take()
-    bench.away_s = 10.0  # during its call
+    bench.away.since = bench.clock.monotonic() - 8.0
+    bench.away.end(bench.clock.monotonic())  # during its call
     bench.ended(entry, LOCKED)
     bench.clock.oversleep(0.25)
     bench.scheduler.wake(entry, entry.sleeps)
@@ -493,7 +497,7 @@ def test_first_come_first_served_also_for_those_that_have_to_go_again() -> None:
     assert (first.priority[1], len(queue)) == (1, 3)
     queue.add(first)
     assert [queue.take().priority[1] for _ in range(4)] == [1, 2, 3, 4]
-    assert not queue.may_go
+    assert not queue.may_go.is_set()
 
 
 def test_what_was_taken_out_has_no_turn_unless_it_comes_again() -> None:
@@ -508,7 +512,7 @@ def test_what_was_taken_out_has_no_turn_unless_it_comes_again() -> None:
     queue.add(one)
     assert [queue.take().priority[1], queue.take().priority[1]] == [1, 2]
     queue.remove(two)
-    assert (queue.may_go, len(queue)) == (False, 0)
+    assert (queue.may_go.is_set(), len(queue)) == (False, 0)
 
 
 def test_no_more_than_the_limit_are_in_flight() -> None:
@@ -519,9 +523,9 @@ def test_no_more_than_the_limit_are_in_flight() -> None:
         bench.release(str(number))
     one = bench.take()
     bench.take()
-    assert not bench.scheduler.confirm.may_go
+    assert not bench.scheduler.confirm.may_go.is_set()
     bench.ended(one, created("0"))
-    assert bench.scheduler.confirm.may_go
+    assert bench.scheduler.confirm.may_go.is_set()
 
 
 def test_thousands_may_leave_a_queue_at_once() -> None:

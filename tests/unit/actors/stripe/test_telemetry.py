@@ -5,13 +5,21 @@ from typing import Any
 import pytest
 
 from payment.actors.messages import AccountCheck
+from payment.actors.stripe.outcomes import CallStep, Outcome
 from payment.actors.stripe.scheduler import Entry
-from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, SILENT_REMEMBERED_LIMIT, StripeTelemetry
+from payment.actors.stripe.telemetry import (
+    CHECK,
+    SILENT_KIND_REMEMBERED_S,
+    SILENT_REMEMBERED_LIMIT,
+    StripeTelemetry,
+    alarm_of,
+)
 from payment.core.effects import StripeEffect
-from payment.core.messages import Failure
+from payment.core.messages import Failure, RefusalReason
 from payment.ops.health import Dependency, Health, Status
+from payment.ops.log_schema import Event
 from payment.ops.metrics import Metrics
-from payment.ports.cards import Declined, NotYet, Obstacle, Unclear
+from payment.ports.cards import Declined, NotYet, Obstacle, Refused, Unclear
 from tests.support.fakes.clock import FakeClock
 from tests.unit.actors.stripe.scripted_cards import KEY_REFUSED, UNCLEAR, UNREACHABLE
 from tests.unit.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, looking, refunding
@@ -41,6 +49,9 @@ class Bench:
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
         self.clock.oversleep(60.0)
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
+
+    def away_s(self) -> float:
+        return self.telemetry.away.total_s(self.clock.monotonic())
 
     def alarms(self) -> list[Any]:
         return [line["order_id"] for line in self.log.lines if line["event"] == "request_alarm"]
@@ -249,17 +260,17 @@ def test_an_order_that_is_refused_alone_is_named_and_seldom_again(bench: Bench) 
 
 def test_the_time_without_stripe_is_added_up(bench: Bench) -> None:
     """From the beginning of the first call without an answer to the next answer; and while our key is refused."""
-    began = bench.telemetry.away_s()
+    began = bench.away_s()
     bench.clock.oversleep(8.0)
     bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
     bench.clock.oversleep(2.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    assert bench.away_s() - began == pytest.approx(10.0)
     bench.telemetry.observe(None, CHECK)
     bench.clock.oversleep(100.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    assert bench.away_s() - began == pytest.approx(10.0)
     bench.telemetry.permission("create", KEY_REFUSED)
     bench.clock.oversleep(3.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(13.0)
+    assert bench.away_s() - began == pytest.approx(13.0)
 
 
 def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Bench) -> None:
@@ -271,3 +282,24 @@ def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Benc
     assert bench.health.last_words(Dependency.STRIPE, "o1") == UNCLEAR.text
     bench.telemetry.call_ended("confirm", entry, Declined(Failure("card_declined", None, "No.")), 5.0)
     assert bench.health.last_words(Dependency.STRIPE, "o1") is None
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "alarm"),
+    [
+        (CallStep.CONFIRM, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.AMOUNT, "t"), None),
+        (CallStep.CREATE, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.CONFIRM, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.REFUND, Unclear("t", alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.LIST, Unclear("t", alarm=True), Event.REQUEST_ALARM),
+        (CallStep.RETRIEVE, Unclear("t"), None),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t"), None),
+        (CallStep.CANCEL, NotYet(Obstacle.KEY_REFUSED, "t"), Event.REQUEST_ALARM),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
+    ],
+)
+def test_what_an_operator_has_to_act_on_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
+    """F16, requests that Stripe finds wrong in themselves, and accounts that are."""
+    assert alarm_of(step, outcome) is alarm
