@@ -88,9 +88,9 @@ MUTANTS = (
     ),
     Mutant(
         name="unexpected-state-taken-as-refused",
-        wrong="A confirm that Stripe refused for the intent's state is called refused without a look.",
+        wrong="A confirm that Stripe refused for the intent's state is called refused without a retrieve.",
         endangers="L1 L2 F05 F18",
-        test="tests/unit/actors/stripe/test_actor.py::test_an_unexpected_state_is_looked_at",
+        test="tests/unit/actors/stripe/test_actor.py::test_after_an_unexpected_state_the_intent_is_retrieved",
         edits=(
             Edit(
                 OUTCOMES,
@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         name="created-status-believed",
-        wrong="What a replayed create says of its intent is taken for what the intent is now.",
+        wrong="The status in a replayed create is taken for what the intent is now.",
         endangers="L1 L2 F47",
         test="tests/unit/actors/stripe/test_actor.py::test_the_status_of_a_replayed_create_is_no_evidence",
         edits=(
@@ -139,7 +139,7 @@ MUTANTS = (
         name="cancel-error-taken-for-canceled",
         wrong="An error of a cancel is taken for the cancel of its intent.",
         endangers="L1 L2 F18 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
             Edit(
                 OUTCOMES,
@@ -153,10 +153,10 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="cancelled-again-without-a-look",
-        wrong="A cancel that does not work is repeated for ever, and its intent never looked at.",
+        name="cancelled-again-without-a-retrieve",
+        wrong="A cancel that does not work is repeated for ever, and its intent never retrieved.",
         endangers="L4 F12 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
             Edit(
                 OUTCOMES,
@@ -167,9 +167,9 @@ MUTANTS = (
     ),
     Mutant(
         name="unanswered-cancel-ends",
-        wrong="A cancel that any intent answers counts as done, whatever it says.",
+        wrong="A cancel that any intent answers counts as done, whatever its status is.",
         endangers="L1 L2 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
             Edit(
                 OUTCOMES,
@@ -254,8 +254,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="secret-of-a-cancels-look",
-        wrong="The look after a cancel hands the client secret on.",
+        name="secret-of-a-cancels-retrieve",
+        wrong="The retrieve after a cancel passes the client secret on.",
         endangers="F46",
         test="tests/unit/actors/stripe/test_outcomes.py::"
         "test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner",
@@ -280,7 +280,7 @@ MUTANTS = (
         name="replayed-success-called-fresh",
         wrong="A success that Stripe replays is reported as one of now.",
         endangers="L2 F49",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_replayed_success_says_so",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_replayed_success_is_marked_as_replayed",
         edits=(
             Edit(
                 OUTCOMES,
@@ -291,16 +291,16 @@ MUTANTS = (
     ),
     Mutant(
         name="confirmed-after-not-after",
-        wrong="The time of a confirm is not looked at immediately before it leaves.",
+        wrong="The time of a confirm is not checked immediately before it leaves.",
         endangers="L1 F17 F34 F38",
         test="tests/unit/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
         edits=(Edit(SCHEDULER, "over = now >= effect.not_after or now <", "over = now <"),),
     ),
     Mutant(
         name="sent-by-a-clock-that-went-back",
-        wrong="A confirm leaves though the clock says that it was released in the future.",
+        wrong="A confirm leaves though by the clock it was released in the future.",
         endangers="L1 F38",
-        test="tests/unit/actors/stripe/test_actor.py::test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense",
+        test="tests/unit/actors/stripe/test_actor.py::test_nothing_is_sent_when_it_is_too_late_or_the_clock_is_wrong",
         edits=(Edit(SCHEDULER, " or now < effect.issued_at - CLOCK_TOLERANCE\n", "\n"),),
     ),
     Mutant(
@@ -563,7 +563,7 @@ MUTANTS = (
         wrong="A few orders whose calls are never answered slow others down to one a second, again and again.",
         endangers="F31",
         test="tests/unit/actors/stripe/test_telemetry.py::"
-        "test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others",
+        "test_an_order_without_answers_proves_nothing_of_a_stripe_that_answers_others",
         edits=(
             Edit(
                 TELEMETRY,

@@ -48,7 +48,7 @@ MUTANTS = (
         wrong="Charges leave before the database is known to belong to the key's account.",
         endangers="L1 F48",
         test="tests/unit/actors/stripe/test_key_checks.py::"
-        "test_nothing_leaves_before_the_ledger_has_said_that_the_account_is_right",
+        "test_nothing_leaves_before_the_ledger_has_confirmed_the_account",
         edits=(
             Edit(ACTOR, "            if not self._allowed.is_set():\n", "            if self._scheduler.closed:\n"),
             Edit(SCHEDULER, "if self.closed or self.held or entry.cancelled:", "if self.closed or entry.cancelled:"),
@@ -56,7 +56,7 @@ MUTANTS = (
     ),
     Mutant(
         name="another-account-goes-on",
-        wrong="What the ledger says of the key's account stops nothing.",
+        wrong="The ledger's answer about the key's account stops nothing.",
         endangers="L1 F48",
         test="tests/unit/actors/stripe/test_key_checks.py::"
         "test_with_another_account_only_checks_are_sent_until_it_is_put_right",
@@ -101,7 +101,7 @@ MUTANTS = (
         name="one-refusal-of-our-key-is-an-outage",
         wrong="A call that is refused for our key blocks all charges, though it may be refused alone.",
         endangers="F31 F36",
-        test="tests/unit/actors/stripe/test_telemetry.py::test_a_call_alone_says_nothing_about_all_charges",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_a_call_alone_proves_nothing_about_all_charges",
         edits=(Edit(TELEMETRY, "            if kind == CHECK:\n", "            if kind:\n"),),
         beyond=NO_LAW,
     ),
@@ -176,6 +176,6 @@ MUTANTS = (
         endangers="F09",
         test="tests/unit/actors/stripe/test_telemetry.py::test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others",
         edits=(Edit(TELEMETRY, "self._silent.pop(kind, None)", "self._silent.clear()"),),
-        beyond="The simulation looks at readiness for the store alone.",
+        beyond="The simulation checks readiness for the store alone.",
     ),
 )

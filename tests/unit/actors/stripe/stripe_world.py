@@ -52,7 +52,7 @@ class StripeWorld:
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.verdict = AccountCheck(True)
-        """What the ledger says of every account."""
+        """The ledger's answer to every account."""
         self.accounts_seen: list[StripeAccount] = []
         self._ceiling_per_s = ceiling_per_s
         self._received: list[EffectCompleted] = []
@@ -114,7 +114,7 @@ class StripeWorld:
         self.release(CancelEffect(effect.id))
 
     def now_ended(self) -> list[Message]:
-        """What the ledger has received since the last look."""
+        """What the ledger has received since the last call."""
         received: list[Message] = []
         while (message := self.ledger.get_nowait()) is not None:
             if isinstance(message, AccountRead):
@@ -132,7 +132,7 @@ class StripeWorld:
         return self._received
 
     async def until_ended(self, count: int, limit_s: float = 3_600.0) -> list[Message]:
-        """Move time on until the ledger has received `count` ends in all; returns those since the last look."""
+        """Move time on until the ledger has received `count` ends in all; returns those since the last call."""
         before = len(self._received)
         await self.clock.until(lambda: len(self.ended) >= count, limit_s)
         return [each.message for each in self._received[before:]]
@@ -170,7 +170,7 @@ def paid(name: str = "1") -> IntentSucceeded:
     return IntentSucceeded(f"o{name}", 1, f"pi_{name}_1", ChargeFacts(f"ch_pi_{name}_1"))
 
 
-def looking(name: str = "1", *, intent_id: str | None = "pi_1_1", list_after: datetime = FAR) -> RetrieveIntent:
+def retrieving(name: str = "1", *, intent_id: str | None = "pi_1_1", list_after: datetime = FAR) -> RetrieveIntent:
     return RetrieveIntent(intent(name, intent_id=intent_id, list_after=list_after))
 
 

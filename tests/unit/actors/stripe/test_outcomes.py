@@ -1,4 +1,4 @@
-"""The steps of each effect, and what each outcome of a step leads to, line by line."""
+"""The steps of each effect, and what each outcome of a step leads to, as a table."""
 
 from datetime import UTC, datetime
 
@@ -103,7 +103,7 @@ OPEN = IntentAnswer("pi_1", IntentStatus.REQUIRES_PAYMENT_METHOD, failure=FAILUR
 CANCELED = IntentAnswer("pi_1", IntentStatus.CANCELED)
 
 
-def seen(reason: RetrieveReason, shown: IntentAnswer, attempt: int | None = None) -> IntentRetrieved:
+def retrieved(reason: RetrieveReason, shown: IntentAnswer, attempt: int | None = None) -> IntentRetrieved:
     return IntentRetrieved("o1", 1, "pi_1", reason, shown.status, shown.charge, shown.failure, attempt)
 
 
@@ -174,13 +174,13 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         ),
         (CONFIRM, KNOWN, Unclear("t"), ConfirmUnclear("o1", 2, 3, 1, "pi_1")),
         (CONFIRM, KNOWN, Unclear("t", stored=True), ConfirmUnclear("o1", 2, 3, 1, "pi_1", stored=True)),
-        (CONFIRM, UNEXPECTED, PAID, seen(RetrieveReason.UNEXPECTED_STATE, PAID, 2)),
-        (CONFIRM, UNEXPECTED, ASKS, seen(RetrieveReason.UNEXPECTED_STATE, ASKS, 2)),
-        (RETRIEVE, KNOWN, PAID, seen(RetrieveReason.LOOK, PAID)),
-        (RETRIEVE, KNOWN, OPEN, seen(RetrieveReason.LOOK, OPEN)),
-        (CANCEL, KNOWN, CANCELED, seen(RetrieveReason.CANCEL, CANCELED)),
-        (CANCEL, AFTER_CANCEL, PAID, seen(RetrieveReason.CANCEL, PAID)),
-        (CANCEL, AFTER_CANCEL, ASKS, seen(RetrieveReason.CANCEL, ASKS)),
+        (CONFIRM, UNEXPECTED, PAID, retrieved(RetrieveReason.UNEXPECTED_STATE, PAID, 2)),
+        (CONFIRM, UNEXPECTED, ASKS, retrieved(RetrieveReason.UNEXPECTED_STATE, ASKS, 2)),
+        (RETRIEVE, KNOWN, PAID, retrieved(RetrieveReason.LOOK, PAID)),
+        (RETRIEVE, KNOWN, OPEN, retrieved(RetrieveReason.LOOK, OPEN)),
+        (CANCEL, KNOWN, CANCELED, retrieved(RetrieveReason.CANCEL, CANCELED)),
+        (CANCEL, AFTER_CANCEL, PAID, retrieved(RetrieveReason.CANCEL, PAID)),
+        (CANCEL, AFTER_CANCEL, ASKS, retrieved(RetrieveReason.CANCEL, ASKS)),
         (LIST, NEW, Charges((ListedCharge(CHARGE, 1),)), ChargesListed("o1", 1, (ListedCharge(CHARGE, 1),))),
         (REFUND, NEW, Refunded("re_1"), ChargeRefunded("o1", "ch_1", "re_1")),
         (REFUND, NEW, Blocked("t", "re_1"), RefundBlocked("o1", "ch_1", "re_1", "t")),
@@ -257,18 +257,18 @@ def test_a_create_under_an_old_key_is_preceded_by_a_list(
 
 
 def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> None:
-    """Not with a replay, for the intent may have moved on since; nor with a look that has another reason."""
+    """Not with a replay, for the intent may have moved on since; nor with a retrieve that has another reason."""
     asked = result_of(CONFIRM, KNOWN, ASKS)
     assert asked == End(ActionRequired("o1", 2, 1, "pi_1"), HANDOVER)
     assert "secret" not in repr(asked)
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
-    assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(RetrieveReason.LOOK, ASKS), HANDOVER)
-    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(RetrieveReason.CANCEL, ASKS))
+    assert result_of(RETRIEVE, KNOWN, ASKS) == End(retrieved(RetrieveReason.LOOK, ASKS), HANDOVER)
+    assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(retrieved(RetrieveReason.CANCEL, ASKS))
 
 
 def test_a_refusal_is_no_proof_where_another_request_had_the_key() -> None:
-    """F13: a refusal of this request says nothing about the one that Stripe was executing (409)."""
+    """F13: a refusal of this request proves nothing about the one that Stripe was executing (409)."""
     refused = Refused(RefusalReason.TOKEN_USED, "t")
     assert result_of(CONFIRM, MAYBE, refused) == End(ConfirmUnclear("o1", 2, 3, 1, "pi_1"))
     first = structs.replace(CONFIRM, send=1)

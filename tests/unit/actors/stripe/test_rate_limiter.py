@@ -9,7 +9,7 @@ from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, RateLimiter
 from payment.core.messages import IntentSucceeded
 from payment.ports.cards import NotYet, Obstacle
 from tests.unit.actors.stripe.scripted_cards import LOCKED
-from tests.unit.actors.stripe.stripe_world import StripeWorld, listing, looking, refunding
+from tests.unit.actors.stripe.stripe_world import StripeWorld, listing, refunding, retrieving
 
 BURST_CHARGES = 3_000
 
@@ -145,13 +145,13 @@ def test_after_an_idle_while_a_few_may_go_at_once() -> None:
 
 def fixed_windows(limit: int) -> Callable[[str, float], bool]:
     """At most `limit` in each second of the clock, for each kind."""
-    seen: dict[tuple[str, int], int] = {}
+    admitted: dict[tuple[str, int], int] = {}
 
     def admits(kind: str, now: float) -> bool:
         window = (kind, int(now))
-        if seen.get(window, 0) >= limit:
+        if admitted.get(window, 0) >= limit:
             return False
-        seen[window] = seen.get(window, 0) + 1
+        admitted[window] = admitted.get(window, 0) + 1
         return True
 
     return admits
@@ -159,10 +159,10 @@ def fixed_windows(limit: int) -> Callable[[str, float], bool]:
 
 def sliding_windows(limit: int) -> Callable[[str, float], bool]:
     """At most `limit` in any second, for each kind."""
-    seen: dict[str, deque[float]] = {}
+    admitted: dict[str, deque[float]] = {}
 
     def admits(kind: str, now: float) -> bool:
-        times = seen.setdefault(kind, deque())
+        times = admitted.setdefault(kind, deque())
         while times and times[0] <= now - 1.0:
             times.popleft()
         if len(times) >= limit:
@@ -215,7 +215,7 @@ async def test_a_429_for_a_lock_does_not_slow_the_queue() -> None:
     await world.stop()
 
 
-async def test_looks_cancels_and_refunds_have_a_share_of_their_own() -> None:
+async def test_retrieves_cancels_and_refunds_have_a_share_of_their_own() -> None:
     """F14: a queue of charges, or their 429, holds up none of them."""
     world = await StripeWorld().start()
     refusal = NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0)
@@ -224,20 +224,20 @@ async def test_looks_cancels_and_refunds_have_a_share_of_their_own() -> None:
     world.release(*(world.confirm(str(n)) for n in range(500)), world.known("k"))
     await world.clock.advance(1)
     before = len(world.ended)
-    world.release(looking("a"), world.cancel_intent("b", "pi_b"), listing("c"), refunding(name="d"))
+    world.release(retrieving("a"), world.cancel_intent("b", "pi_b"), listing("c"), refunding(name="d"))
     await world.until_ended(before + 4, limit_s=1.0)
     await world.stop()
 
 
 async def test_at_the_accounts_limit_each_endpoint_keeps_its_share() -> None:
-    """F14: the account allows little, and 500 creates wait: a look still leaves within a few turns."""
+    """F14: the account allows little, and 500 creates wait: a retrieve still leaves within a few turns."""
     world = await StripeWorld().start()
     account = world.actor._scheduler.account
     account.per_s = account.ceiling_per_s = 4.0
     world.release(*(world.confirm(str(n)) for n in range(500)))
     await world.clock.advance(20)
     sent = len(world.cards.calls)
-    world.release(looking())
+    world.release(retrieving())
     await world.clock.until(lambda: bool(world.cards.called("retrieve")))
     assert len(world.cards.calls) - sent <= 4
     assert len(world.cards.calls) <= 1 + 4 * 21

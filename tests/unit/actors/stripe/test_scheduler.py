@@ -40,7 +40,7 @@ from tests.unit.actors.stripe.scripted_cards import (
     Stall,
     created,
 )
-from tests.unit.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, looking, paid, refunding
+from tests.unit.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, paid, refunding, retrieving
 
 ANSWERS: list[Any] = [
     None,
@@ -58,7 +58,7 @@ LISTS = [None, UNCLEAR, LOCKED, Charges((), pending=True)]
 STATES = [UnexpectedState("t"), IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION)]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["confirm", "known", "old", "later"]), st.integers(1, 4)),
-    st.tuples(st.sampled_from(["prepare", "look", "cancel", "list", "refund"]), st.integers(1, 2)),
+    st.tuples(st.sampled_from(["prepare", "retrieve", "cancel", "list", "refund"]), st.integers(1, 2)),
     st.tuples(st.just("cancelled"), st.integers(1, 4)),
     st.tuples(st.just("pass"), st.integers(1, 40)),
 )
@@ -77,8 +77,8 @@ def effect_of(world: StripeWorld, what: str, name: str, send: int) -> StripeEffe
             return world.confirm(name, send=send, not_before=world.clock.now() + timedelta(seconds=1))
         case "prepare":
             return world.prepare(name)
-        case "look":
-            return looking(name, intent_id=None)
+        case "retrieve":
+            return retrieving(name, intent_id=None)
         case "cancel":
             return world.cancel_intent(name)
         case "list":
@@ -202,13 +202,13 @@ async def test_released_again_in_flight_it_is_sent_after_that_unless_that_settle
 
 
 async def test_the_estimate_survives_a_restart() -> None:
-    """What died with the actor never passes, what was in the mailbox does; looks and cancellations don't count."""
+    """What died with the actor never passes, what was in the mailbox does; retrieves and cancellations don't count."""
     world = await StripeWorld().start()
     world.cards.script("create", Stall(asyncio.Event()))
     world.release(*(world.confirm(str(n)) for n in range(30)))
     await world.clock.settle()
     await world.stop()
-    world.release(looking("7"), world.confirm("100"), world.prepare("8"))
+    world.release(retrieving("7"), world.confirm("100"), world.prepare("8"))
     world.cancel(world.confirm("1"))
     await world.start()
     await world.clock.advance(60)
@@ -280,7 +280,7 @@ def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> Non
 
 
 def test_nothing_leaves_while_the_database_is_not_known_to_be_the_keys_account() -> None:
-    """F48: it keeps its place, and has its turn again later."""
+    """F48: it keeps its priority, and has its turn again later."""
     bench = Bench()
     bench.release("1")
     entry = bench.take()
@@ -410,7 +410,7 @@ def test_an_entry_that_was_released_again_meanwhile_is_no_longer_aside() -> None
 
 
 def test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_alone() -> None:
-    """F14, F31: nobody else is slower for an order that Stripe answers 429 always."""
+    """F14, F31: no other order is slower for one that Stripe answers 429 always."""
     bench = Bench()
     limiter = bench.scheduler.confirm.limiter
     bench.release("1")
@@ -437,7 +437,7 @@ def test_a_fall_of_the_rate_stands_where_what_was_refused_is_answered_later() ->
 
 
 def test_time_while_stripe_is_away_and_sleep_that_it_caused_are_its_own() -> None:
-    """They are told apart from the time in our queue; what a call takes is in neither."""
+    """They are kept apart from the time in our queue; what a call takes is in neither."""
     bench = Bench()
     bench.release("1")
     bench.away.since = bench.clock.monotonic() - 2.0
@@ -554,7 +554,7 @@ def test_the_connections_are_enough_for_every_queue_at_its_limit() -> None:
 
 @pytest.mark.parametrize(("ceiling_per_s", "account_ceiling_per_s"), [(25.0, 100.0), (100.0, 100.0), (400.0, 400.0)])
 def test_the_account_starts_at_what_every_live_account_has(ceiling_per_s: float, account_ceiling_per_s: float) -> None:
-    """It may rise above that only where the operator says that the endpoints may."""
+    """It may rise above that only where the operator's setting allows it to the endpoints."""
     scheduler = Bench(ceiling_per_s).scheduler
     assert (scheduler.account.per_s, scheduler.account.ceiling_per_s) == (ACCOUNT_START_PER_S, account_ceiling_per_s)
     assert {queue.limiter.per_s for queue in scheduler.queues} == {25.0}

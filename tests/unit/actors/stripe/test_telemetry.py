@@ -22,7 +22,7 @@ from payment.ops.metrics import Metrics
 from payment.ports.cards import Declined, NotYet, Obstacle, Refused, Unclear
 from tests.support.fakes.clock import FakeClock
 from tests.unit.actors.stripe.scripted_cards import KEY_REFUSED, UNCLEAR, UNREACHABLE
-from tests.unit.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, looking, refunding
+from tests.unit.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, refunding, retrieving
 from tests.unit.ops.capture import Log
 from tests.unit.ops.conftest import log_as_it_was
 
@@ -69,7 +69,7 @@ def charge(name: str, send: int = 1) -> StripeEffect:
     return StripeWorld().known(name, send=send)
 
 
-def test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others(bench: Bench) -> None:
+def test_an_order_without_answers_proves_nothing_of_a_stripe_that_answers_others(bench: Bench) -> None:
     """F31: its first silence counts, and each one without an answer to another call since."""
     for order in ("a", "b", "c", "d", "a"):
         bench.telemetry.observe(UNCLEAR, "create", 0.0, order)
@@ -96,13 +96,13 @@ def test_orders_without_answers_are_remembered_up_to_a_bound(bench: Bench) -> No
 
 
 def test_an_unclear_charge_is_logged_once_for_each_attempt(bench: Bench) -> None:
-    """F09: however often it is sent; and a look that was not answered is none."""
-    bench.unclear(charge("1"), charge("1", 2), charge("2"), charge("1", 3), looking("3"), refunding())
+    """F09: however often it is sent; and a retrieve that was not answered is none."""
+    bench.unclear(charge("1"), charge("1", 2), charge("2"), charge("1", 3), retrieving("3"), refunding())
     assert bench.logged() == [("o1", 1), ("o2", 1)]
 
 
-def test_while_stripe_is_lost_no_charge_has_a_line_of_its_own(bench: Bench) -> None:
-    """F10: one line when it goes, not a line a retry; afterwards each is news again."""
+def test_while_stripe_is_lost_no_unclear_charge_is_logged_at_info(bench: Bench) -> None:
+    """F10: one log record when it goes, not one for each retry; afterwards each is logged again."""
     bench.hang()
     bench.unclear(charge("1"), charge("2"))
     assert bench.logged() == []
@@ -120,7 +120,7 @@ def test_what_is_remembered_is_bounded(bench: Bench) -> None:
 def test_an_alarm_is_given_once_for_an_entry_and_shows_no_secret(bench: Bench) -> None:
     """F36, F16: what has to be changed, of which order; never the instrument."""
     wrong = NotYet(Obstacle.KEY_REFUSED, "an intent of another account", alarm=True)
-    for effect in (charge("1"), refunding(), looking(), listing(), finding_refund()):
+    for effect in (charge("1"), refunding(), retrieving(), listing(), finding_refund()):
         entry = Entry(effect, (0.0, 1), 0.0)
         bench.telemetry.call_ended("confirm", entry, wrong, 10.0)
         bench.telemetry.call_ended("confirm", entry, wrong, 10.0)
@@ -151,7 +151,7 @@ def test_calls_are_counted_by_endpoint_and_ending(bench: Bench) -> None:
         (Unclear("t", stored=True), "create", True),
     ],
 )
-def test_a_call_alone_says_nothing_about_all_charges(bench: Bench, outcome: Any, kind: str, up: bool) -> None:
+def test_a_call_alone_proves_nothing_about_all_charges(bench: Bench, outcome: Any, kind: str, up: bool) -> None:
     """F36: it may be refused alone: the check that follows it decides. Nor does silence of less than ten seconds."""
     bench.telemetry.observe(outcome, kind)
     assert bench.health.is_up(Dependency.STRIPE) is up
@@ -180,7 +180,7 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
 
 
 def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Bench) -> None:
-    """F09: every confirm times out, and the check answers: degraded, in words, until a confirm is answered."""
+    """F09: every confirm times out, and the check answers: degraded, with the reason, until a confirm is answered."""
     bench.telemetry.observe(None, CHECK)
     for order_id in ("o1", "o2"):
         bench.clock.oversleep(8.0)
@@ -195,7 +195,7 @@ def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Ben
     assert len([line for line in bench.log.lines if line["event"] == "dependency_lost"]) == 1
 
 
-def test_a_kind_of_call_that_is_made_no_more_is_not_said_to_be_silent(bench: Bench) -> None:
+def test_a_kind_of_call_that_is_made_no_more_is_not_reported_as_silent(bench: Bench) -> None:
     """The order has expired: nothing is known of confirms, and one lost answer is no silence."""
     bench.telemetry.observe(UNCLEAR, "confirm", 8.0, "o1")
     bench.telemetry.observe(None, CHECK)
@@ -273,8 +273,8 @@ def test_the_time_without_stripe_is_added_up(bench: Bench) -> None:
     assert bench.away_s() - began == pytest.approx(13.0)
 
 
-def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Bench) -> None:
-    """F31: the line of a stuck order has it, although Stripe is well otherwise."""
+def test_stripes_message_about_one_order_is_kept_until_that_order_is_answered(bench: Bench) -> None:
+    """F31: the log of a stuck order shows it, although Stripe is well otherwise."""
     entry = Entry(charge("1"), (0.0, 1), 0.0)
     bench.telemetry.call_ended("confirm", entry, KEY_REFUSED, 5.0)
     assert bench.health.last_words(Dependency.STRIPE, "o1") == KEY_REFUSED.text

@@ -239,7 +239,7 @@ async def test_an_answer_ends_as_its_rule_says(name: str, call: CallKind, server
 
 @pytest.mark.parametrize("name", sorted(rule.name for rule in ANSWERS if rule.ending is Ending.OPERATOR))
 async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe) -> None:
-    """It stops all charging, so the text says more than Stripe's own."""
+    """It stops all charging, so the text explains more than Stripe's own."""
     example = EXAMPLES[name]
     server.script(reply(example.status, example.body, example.headers))
     async with cards_at(server.url) as cards:
@@ -264,7 +264,7 @@ async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe
 async def test_no_client_can_stop_all_charging(
     kind: InstrumentKind, value: str, param: str, status: int, code: str | None, message: str, server: HostileStripe
 ) -> None:
-    """Whatever Stripe says of a card, such as that it is of the other mode, is one customer's matter."""
+    """Whatever Stripe answers about a card, such as that it is of the other mode, is one customer's matter."""
     server.script(reply(status, an_error(code=code, param=param, message=message)))
     async with cards_at(server.url) as cards:
         assert gist(await cards.confirm(confirm_with(value, kind), "pi_1")) is RefusalReason.TOKEN
@@ -346,7 +346,7 @@ async def test_a_broken_call_ends_as_its_rule_says(
     name: str, step: Step, call: CallKind, server: HostileStripe
 ) -> None:
     """Every rule of BREAKS gives its outcome, and its name, through the real library and real sockets (F09 to F11)."""
-    server.script(step, step)  # aiohttp repeats a look-up once by itself; a write it never does.
+    server.script(step, step)  # aiohttp repeats a GET once by itself; a write it never does.
     slow_machine_s = 5.0 if name == "the answer has no end" else 0.3
     async with cards_at(server.url, call_timeout_s=slow_machine_s) as cards:
         outcome = await make(call, cards)
@@ -441,7 +441,7 @@ async def test_an_exception_inside_the_library_is_unclear() -> None:
         ({"Original-Request": "req_1"}, False),
     ],
 )
-async def test_a_replay_is_told_from_a_first_answer(
+async def test_a_replay_is_distinguished_from_a_first_answer(
     headers: dict[str, str], replayed: bool, server: HostileStripe
 ) -> None:
     """Stripe names the original request on first answers too: only another one's name is a replay (F12)."""
