@@ -322,7 +322,7 @@ def _after_refund(effect: RefundCharge | FindRefund, outcome: Outcome) -> End | 
 
 
 def _after_recheck(effect: RecheckRefund, outcome: Outcome) -> End | None:
-    """It stands, or not. What becomes of a charge whose refund failed is found by later reads."""
+    """Whether what gave the charge back still holds. Later reads find what follows where it does not."""
     text: str | None = None
     match outcome:
         case Refunded(refund_id=effect.given_back_by):

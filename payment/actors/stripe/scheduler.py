@@ -89,6 +89,7 @@ QUEUE_WAITS = (Obstacle.RATE_LIMITED, Obstacle.KEY_REFUSED, Obstacle.UNREACHABLE
 """Obstacles that all requests meet alike: the entry is first in its queue again, and the queue itself waits."""
 
 KEY_LIFE_S = KEY_LIFE.total_seconds()
+"""How long an entry may be held here and still be sent, whatever the wall clock says (F34, F38)."""
 
 PREPARING_SINCE = math.inf
 """Priority, after all others, of a create ahead of its order's first request: it leaves when no other create waits."""

@@ -196,7 +196,7 @@ ANSWERS: tuple[Rule, ...] = (
     # A confirm: what became of the card. Card errors are 402 and come from the execution; another 402 is not known.
     Rule("402, authentication wanted", CONFIRM, S402, ANY, "authentication_required", ANY, Ending.DECLINED, DECLINES),
     Rule("402, declined", CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED, ERRORS),
-    # On an intent that is looked at this code may be of an earlier card: it is a decline only as a confirm's answer.
+    # On an intent that is retrieved this code may be of an earlier card: it is a decline only as a confirm's answer.
     Rule("authentication failed", CONFIRM, S4XX, ANY, "payment_intent_authentication_failure", ANY,
          Ending.DECLINED, CODES),
     Rule("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
