@@ -602,4 +602,26 @@ MUTANTS = (
         ),
         beyond=NO_LAW,
     ),
+    Mutant(
+        name="restart-counts-the-mailbox-as-passed",
+        wrong="After a restart of the actor what lies in its mailbox counts as past the queue, and then once more.",
+        endangers="F14 F32",
+        test="tests/unit/actors/stripe/test_scheduler.py::test_the_estimate_survives_a_restart",
+        edits=(Edit(ACTOR, "            mailbox.accepted - mailbox.depth,\n", "            mailbox.accepted,\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="cancellation-lengthens-the-estimate",
+        wrong="Each cancellation counts as one more charge in front of all that come later.",
+        endangers="F14 F20",
+        test="tests/unit/actors/stripe/test_scheduler.py::test_everything_released_ends_once",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self._received += 1\n        self._gets_no_turn()\n        self._cancel(effect_id)\n",
+                "        self._received += 1\n        self._cancel(effect_id)\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
 )

@@ -108,11 +108,6 @@ class StripeTelemetry:
         return self._unanswered > 0
 
     @property
-    def silent(self) -> bool:
-        """Whether `SILENT_FROM` calls in a row had no answer."""
-        return self._unanswered >= SILENT_FROM
-
-    @property
     def well(self) -> bool:
         """Whether charges can be made: Stripe has answered, and has not been silent for long since."""
         return self._health.is_up(Dependency.STRIPE) or (self._degraded and self._unanswered == 0)
