@@ -27,12 +27,13 @@ from payment.actors.messages import (
 )
 from payment.actors.nats.actor import NatsActor
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.lifecycle import ChildSpec
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.runtime.supervisor import Supervisor
 from payment.actors.stripe.actor import StripeActor
-from payment.actors.stripe.queues import CONNECTIONS_LIMIT
+from payment.actors.stripe.rate_limiter import START_PER_S
+from payment.actors.stripe.scheduler import CONNECTIONS_LIMIT
 from payment.adapters.mongo.store import MongoStore
 from payment.adapters.nats.jetstream.transport import JetStreamTransport
 from payment.adapters.nats.login import shown_path
@@ -162,7 +163,7 @@ class Service:
         self._stripe: Mailbox[StripeMessage] = Mailbox("stripe", limits.stripe)
         self._nats: Mailbox[NatsMessage] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
-        self._estimate = QueueEstimate()
+        self._estimate = PublishedEstimate(QueueEstimate(START_PER_S, START_PER_S))
         self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
         self._server: HttpActor | None = None
         self._telling: set[asyncio.Task[None]] = set()

@@ -1,6 +1,6 @@
-"""The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
+"""The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` implements it.
 
-Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
+Each method is one request to Stripe, tried once. Every way in which it can end is a value here, so that no actor
 reads a Stripe exception. Which call comes next is decided by the Stripe actor (`payment.actors.stripe`) alone.
 """
 
@@ -141,7 +141,7 @@ class ChargedBack(Struct, frozen=True):
 
 
 class NotRefunded(Struct, frozen=True):
-    """The charge was looked at, and it has not been given back."""
+    """The charge was read, and it has not been given back."""
 
 
 class Permission(enum.Enum):
@@ -174,7 +174,7 @@ class CardProcessor(Protocol):
         """Confirm the intent with the attempt's card, under the key `confirm-<intent id>-<attempt>`."""
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
-        """Look at the intent and its latest charge."""
+        """Read the intent and its latest charge."""
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         """Cancel the intent. One that is canceled already counts as `IntentAnswer` with that status or
@@ -188,10 +188,10 @@ class CardProcessor(Protocol):
         """Give a charge back in full under the request's idempotency key."""
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """Look whether a charge has been given back: by its refunds, or by a dispute."""
+        """Read whether a charge has been given back: by its refunds, or by a dispute."""
 
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
-        """Look again at a charge that was given back. `Refunded` names the same refund while that one stands."""
+        """Read again what gave a charge back. `Refunded` names the same refund while that one is still a success."""
 
     async def check(self) -> StripeAccount | NotYet | Unclear:
         """Ask which account our key is for: the cheapest call that shows that Stripe is there and takes our key."""

@@ -149,13 +149,13 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-stand-in-the-queue",
+        name="retrieves-have-a-position-in-the-queue",
         wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
         endangers="F14",
-        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
+        test=f"{H}::TestTime::test_only_charges_have_a_position_in_the_estimated_queue",
         edits=(
             Edit(
-                HANDS, "self._estimate.enter() if isinstance(effect, ConfirmIntent) else None", "self._estimate.enter()"
+                HANDS, "self._stripe.accepted if isinstance(effect, ConfirmIntent) else None", "self._stripe.accepted"
             ),
         ),
         beyond=NO_LAW,

@@ -110,13 +110,13 @@ MUTANTS = (
         name="last-words-for-ever",
         wrong="What Stripe said of an order once is still said after it has settled that.",
         endangers="F31",
-        test="tests/unit/actors/stripe/test_telemetry.py::test_what_stripe_says_of_one_order_is_kept_until_it_settles_that",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_stripes_message_about_one_order_is_kept_until_that_order_is_answered",
         edits=(
             Edit(
                 "payment/actors/stripe/telemetry.py",
-                "        self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "        self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
                 "        if unsettled is not None:\n"
-                "            self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "            self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
             ),
         ),
         beyond=NO_LAW,
@@ -203,7 +203,7 @@ MUTANTS = (
         name="lost-connection-without-a-reason",
         wrong="A lost connection to Stripe is named by the class of an exception.",
         endangers="F10",
-        test="tests/unit/adapters/stripe/test_texts.py::test_a_lost_connection_is_said_in_words",
+        test="tests/unit/adapters/stripe/test_texts.py::test_a_lost_connection_is_described_in_a_sentence",
         edits=(
             Edit(
                 "payment/adapters/stripe/texts.py",

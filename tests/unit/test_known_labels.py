@@ -4,7 +4,7 @@ from typing import get_args
 
 from payment.actors.http.response_bodies import ErrorCode
 from payment.actors.stripe.outcomes import Outcome
-from payment.actors.stripe.queues import Queues
+from payment.actors.stripe.scheduler import QUEUE_LIMITS
 from payment.core.order import AttemptState
 from payment.known_labels import call_endings, start_at_zero
 from payment.ops.log_schema import ALARMS
@@ -43,7 +43,7 @@ def test_every_ending_of_a_call_to_stripe_is_known_for_some_kind() -> None:
     """A new outcome in the ports wants its label here, and a kind of endpoint that there is."""
     names = {each.__name__.lower() for each in get_args(Outcome) if each is not NotYet}
     assert names <= {ending for _, ending in call_endings()}
-    assert {kind for kind, _ in call_endings()} == {queue.kind for queue in Queues(1.0, 0.0)}
+    assert {kind for kind, _ in call_endings()} == {kind for kind, _ in QUEUE_LIMITS}
 
 
 def test_no_unsettled_state_is_an_outcome() -> None:

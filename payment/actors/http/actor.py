@@ -59,7 +59,7 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import EstimateReader
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.messages import ChargeRequested
@@ -120,7 +120,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerMessage],
-        estimate: QueueEstimate,
+        estimate: EstimateReader,
         clock: Clock,
         ids: Ids,
         health: Health,

@@ -18,7 +18,7 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import EstimateReader
 from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.replies import Unavailability, Unavailable
@@ -53,7 +53,7 @@ class _Place(Struct, frozen=True):
 class PendingRequests:
     """Sends messages to the ledger and waits for its answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerMessage], estimate: QueueEstimate, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerMessage], estimate: EstimateReader, clock: Clock) -> None:
         self._ledger = ledger
         self._estimate = estimate
         self._clock = clock
@@ -81,8 +81,8 @@ class PendingRequests:
 
     def room_before_stripe(self) -> int | None:
         """How many more charges may be accepted, where requests wait for Stripe; None where they wait for us."""
-        estimate = self._estimate
-        if estimate.wait_s(estimate.entered + 1) < HELD_UP_S:
+        estimate = self._estimate.latest
+        if estimate.wait_s(estimate.received + 1) < HELD_UP_S:
             return None
         # A request that was answered with 202 is pending no more, and its charge is in Stripe's queue all the same.
         taken = max(len(self._places), estimate.queued + len(self._undecided))

@@ -16,7 +16,7 @@ from payment.actors.messages import (
     NatsMessage,
     StripeMessage,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import EstimateReader
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.effects import ConfirmIntent, CreateIntent, Effect, PendingEffect, PublishEvent, RecheckLater
 from payment.core.messages import ConfirmUnclear, EffectReturned, LeaseRenewed, Message
@@ -47,7 +47,7 @@ class InFlightEffects:
     """Releases what is pending to the Stripe and NATS actors, and knows what they have not given back yet."""
 
     def __init__(
-        self, process: str, stripe: Mailbox[StripeMessage], nats: Mailbox[NatsMessage], estimate: QueueEstimate
+        self, process: str, stripe: Mailbox[StripeMessage], nats: Mailbox[NatsMessage], estimate: EstimateReader
     ) -> None:
         self._process = process
         self._stripe = stripe
@@ -118,7 +118,7 @@ class InFlightEffects:
             case _:
                 given, actor = self._stripe.offer(effect), STRIPE
         if given:
-            position = self._estimate.enter() if isinstance(effect, ConfirmIntent) else None
+            position = self._stripe.accepted if isinstance(effect, ConfirmIntent) else None
             self._held.setdefault(order_id, {})[effect.id] = InFlightEffect(effect, actor, until, position)
             self._count += 1
             self._charges += isinstance(effect, ConfirmIntent)
@@ -136,7 +136,7 @@ class InFlightEffects:
         """How long the order's charge will wait for its turn yet. None: no charge of it is in our hands."""
         for item in self._held.get(order_id, {}).values():
             if item.position is not None:
-                return self._estimate.wait_s(item.position)
+                return self._estimate.latest.wait_s(item.position)
         return None
 
     def renewals(self, now: datetime) -> Iterator[LeaseRenewed]:

@@ -1,7 +1,7 @@
 """The bounded mailbox between actors.
 
 Owned by the wiring, not by the actor that reads it: an actor that is restarted finds everything still queued. It never
-grows past its limit (F39); who can't wait is told so at once.
+grows past its limit (F39): a writer that can't wait learns at once that it is full.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ class Mailbox(Generic[T]):
             )
         self.name = name
         self.limit = limit
+        self.accepted = 0
+        """How many items were ever put in."""
         self._queue: asyncio.Queue[T] = asyncio.Queue(limit)
 
     def offer(self, item: T) -> bool:
@@ -28,11 +30,13 @@ class Mailbox(Generic[T]):
             self._queue.put_nowait(item)
         except asyncio.QueueFull:
             return False
+        self.accepted += 1
         return True
 
     async def put(self, item: T) -> None:
         """Wait for room, then put the item in. Cancelled while it waits: the item is not in."""
         await self._queue.put(item)
+        self.accepted += 1
 
     async def get(self) -> T:
         """Wait for the oldest item and take it out. Cancelled while it waits: nothing is taken out."""

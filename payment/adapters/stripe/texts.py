@@ -18,10 +18,10 @@ _REDACTOR = Redactor()
 
 
 def broken_text(name: str, error: Exception) -> str:
-    """What is said of a call that brought no whole answer. `name` is its line's in `BREAKS`.
+    """Returns the text for a call that brought no whole answer. `name` is that of its rule in `BREAKS`.
 
-    The exception's own words may hold an address or what was sent: of them only the system's reason is passed on. Only
-    one that nothing is known of is named by its class.
+    The exception's own message may hold an address or what was sent: only the system's reason is passed on. An
+    exception that is not known is named by its class.
     """
     if isinstance(error, aiohttp.ClientConnectorError):
         # Of a refused connection asyncio's text is a tuple of Python; a resolver's has numbers of its own, below 0.

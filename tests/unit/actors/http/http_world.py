@@ -23,7 +23,7 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.ops.health import Dependency, Health
@@ -158,7 +158,7 @@ class HttpWorld:
             HttpConfig(host, port, CHARGE_WAIT_S, (Secret(JWT_KEY),), self.ops_key, self.connections_max),
             Mailbox("http", 1),
             self.mailbox,
-            QueueEstimate(25.0, 25.0),
+            PublishedEstimate(QueueEstimate(25.0, 25.0)),
             self.clock,
             FakeIds(),
             self.health,

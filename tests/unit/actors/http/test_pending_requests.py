@@ -24,7 +24,7 @@ from payment.actors.http.pending_requests import (
 from payment.actors.http.request_queue import BEHIND_S, NO_CROWD_REQUESTS
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment, PaymentReply
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.actor import ActorCrashed
 from payment.core.messages import ChargeRequested, Instrument, InstrumentKind
 from payment.core.replies import PaymentStatus, Unavailability, Unavailable
@@ -152,7 +152,7 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
 
 async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
     """F39: memory is bounded whatever the ledger does with its messages."""
-    room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
+    room = PendingRequests(world.mailbox, PublishedEstimate(QueueEstimate(25.0, 25.0)), world.clock)
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     messages = [_message(loop) for _ in range(WAITING_REQUESTS)]
@@ -169,24 +169,24 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
 
 async def test_there_is_as_much_room_as_those_who_were_taken_in_leave(world: HttpWorld) -> None:
     """F39: asked only where Stripe holds people up; who waits is counted, and who waits no more and is charged yet."""
-    estimate = QueueEstimate(25.0, 25.0)
+    estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
     room = PendingRequests(world.mailbox, estimate, world.clock)
     empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
-    before_held_up = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
-    estimate.entered = before_held_up
+    before_held_up = math.ceil(HELD_UP_S * 25.0) - 1
+    estimate.publish(QueueEstimate(25.0, 25.0, before_held_up))
     assert room.room_before_stripe() is None
-    estimate.entered += 1
-    assert room.room_before_stripe() == empty - estimate.queued
+    queued = before_held_up + 1
+    estimate.publish(QueueEstimate(25.0, 25.0, queued))
+    assert room.room_before_stripe() == empty - queued
     world.ledger.holding = True
     loop = asyncio.get_running_loop()
     waiting = [asyncio.create_task(room.charge(_message(loop), 1e9)) for _ in range(40)]
     await world.ledger.holds(40)
-    assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
+    assert room.room_before_stripe() == empty - queued - 40, "none of them is in the queue yet"
     for message in world.ledger.asked:
         assert isinstance(message, ChargeOrder)
         message.decided = True
-    estimate.created = estimate.confirmed = estimate.entered
-    estimate.entered += before_held_up + 1
+    estimate.publish(QueueEstimate(25.0, 25.0, 2 * queued, queued, queued))
     room.behind_s()
     assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
     room.dismiss(Unavailability.STOPPING)
@@ -351,7 +351,7 @@ async def test_who_stands_in_line_when_the_house_is_emptied_hears_that(world: Ht
 
 async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
     """What waits for Stripe was decided, and an answer is one too."""
-    room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
+    room = PendingRequests(world.mailbox, PublishedEstimate(QueueEstimate(25.0, 25.0)), world.clock)
     world.ledger.holding = True
     messages = [_message(asyncio.get_running_loop()) for _ in range(3)]
     assert room.behind_s() == 0.0

@@ -24,7 +24,7 @@ from payment.actors.messages import (
     PaymentReply,
     StripeMessage,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.intents import payment_id_of
 from payment.core.messages import (
@@ -76,7 +76,7 @@ class Ledger:
         self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", 10_000)
         self.stripe: Mailbox[StripeMessage] = Mailbox("stripe", stripe_room)
         self.nats: Mailbox[NatsMessage] = Mailbox("nats", 100)
-        self.estimate = QueueEstimate()
+        self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self._in_flight = in_flight
         self.health = Health(clock)
         self.metrics = Metrics()

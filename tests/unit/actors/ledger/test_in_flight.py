@@ -5,7 +5,7 @@ from typing import Any
 
 from payment.actors.ledger.in_flight import NATS, RENEW_WITHIN, STRIPE, InFlightEffects
 from payment.actors.messages import CancelEffect
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
 from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
@@ -18,7 +18,7 @@ class Bench:
     def __init__(self, process: str = A, room: int = 10) -> None:
         self.stripe: Mailbox[Any] = Mailbox("stripe", room)
         self.nats: Mailbox[Any] = Mailbox("nats", room)
-        self.estimate = QueueEstimate(10.0, 10.0)
+        self.estimate = PublishedEstimate(QueueEstimate(10.0, 10.0))
         self.in_flight = InFlightEffects(process, self.stripe, self.nats, self.estimate)
 
     def release(self, story: Story) -> bool:
@@ -94,7 +94,7 @@ class TestRelease:
         bench.stripe.offer("full")
         story = confirming()
         assert not bench.release(story)
-        assert (len(bench.in_flight), bench.estimate.entered) == (0, 0)
+        assert (len(bench.in_flight), bench.stripe.accepted) == (0, 1)
         bench.stripe.get_nowait()
         assert bench.release(story)
         assert len(bench.in_flight) == 1
@@ -212,22 +212,21 @@ class TestTime:
     def test_a_charge_knows_how_long_its_queue_is(self) -> None:
         """F14: by its own place; what is no charge has none."""
         bench = Bench()
-        for _ in range(50):
-            bench.estimate.enter()
+        bench.stripe.accepted = 50
         bench.release(confirming())
         assert bench.in_flight.wait_s(ORDER) == 5.0
-        bench.estimate.created = bench.estimate.confirmed = 50
+        bench.estimate.publish(QueueEstimate(10.0, 10.0, 51, 50, 50))
         assert bench.in_flight.wait_s(ORDER) == 0.0
         assert bench.in_flight.wait_s("other") is None
         looking = Bench()
         looking.release(confirming().later(minutes=2).due(by=A))
         assert looking.in_flight.wait_s(ORDER) in (None, 0.0)
 
-    def test_only_charges_stand_in_the_queue_that_is_estimate(self) -> None:
-        """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
+    def test_only_charges_have_a_position_in_the_estimated_queue(self) -> None:
+        """Retrieves and refunds have queues of their own, whose waits are not estimated."""
         bench = Bench(B)
         bench.release(confirming().due(by=B))
-        assert (bench.estimate.entered, bench.in_flight.wait_s(ORDER), bench.in_flight.holds(ORDER)) == (0, None, True)
+        assert (bench.in_flight.wait_s(ORDER), bench.in_flight.holds(ORDER)) == (None, True)
 
 
 class TestLost:

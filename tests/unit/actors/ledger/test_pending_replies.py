@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, PendingReplies, reject, send_reply
 from payment.actors.messages import ChargeOrder, ChargeReply
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.messages import Authentication
 from payment.core.order import Order
@@ -40,7 +40,7 @@ class Bench:
         self.clock = FakeClock(T0)
         stripe: Mailbox[Any] = Mailbox("stripe", 10)
         nats: Mailbox[Any] = Mailbox("nats", 10)
-        self.in_flight = InFlightEffects(A, stripe, nats, QueueEstimate(10.0, 10.0))
+        self.in_flight = InFlightEffects(A, stripe, nats, PublishedEstimate(QueueEstimate(10.0, 10.0)))
         self.again: list[ChargeOrder] = []
         self.pending_replies = PendingReplies(self.clock, self.in_flight, self.again.append)
 

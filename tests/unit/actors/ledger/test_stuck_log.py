@@ -12,7 +12,7 @@ from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.order_queues import OrderQueues
 from payment.actors.ledger.stuck_log import ANOTHER_S, EXAMPLES_LIMIT, NAMED_LIMIT, NOT_HELD, Reasons, Stuck, StuckLog
 from payment.actors.messages import EffectCompleted, NatsMessage, StripeMessage
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.order import Order
 from payment.core.waits import Wait, waits
@@ -49,10 +49,10 @@ class Bench:
         self.health = Health(self.clock)
         for dependency in Dependency:
             self.health.mark_up(dependency)
-        stripe: Mailbox[StripeMessage] = Mailbox("stripe", 100)
+        self.stripe: Mailbox[StripeMessage] = Mailbox("stripe", 100)
         nats: Mailbox[NatsMessage] = Mailbox("nats", 100)
-        self.estimate = QueueEstimate(1.0, 1.0)
-        self.in_flight = InFlightEffects(A, stripe, nats, self.estimate)
+        self.estimate = PublishedEstimate(QueueEstimate(1.0, 1.0))
+        self.in_flight = InFlightEffects(A, self.stripe, nats, self.estimate)
         self.order_queues = OrderQueues(self.clock)
         self.reasons = Reasons(A, self.in_flight, self.order_queues, self.health)
         self.stuck_log = StuckLog(self.reasons)
@@ -178,11 +178,10 @@ class TestReasons:
     def test_a_charge_waits_for_its_turn_and_then_for_stripe(self, bench: Bench) -> None:
         """F14: a long queue is no outage."""
         assert bench.reason(confirming().doc) == NOT_HELD
-        for _ in range(30):
-            bench.estimate.enter()
+        bench.stripe.accepted = 30
         bench.in_flight.release(confirming().doc)
         assert bench.reason(confirming().doc).startswith("its turn at Stripe, about ")
-        bench.estimate.created = bench.estimate.confirmed = bench.estimate.entered
+        bench.estimate.publish(QueueEstimate(1.0, 1.0, 31, 31, 31))
         assert bench.reason(confirming().doc) == "Stripe has not settled it yet"
 
     def test_what_stripe_says_of_one_order_alone_is_said(self, bench: Bench) -> None:
