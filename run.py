@@ -63,12 +63,12 @@ def main(arguments: list[str]) -> int:
 
 def _check(settings: Settings) -> int:
     configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
-    said = io.StringIO()
+    report = io.StringIO()
     try:
-        code = asyncio.run(check(settings, said))
+        code = asyncio.run(check(settings, report))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    show(said.getvalue().rstrip(), sys.stdout)
+    show(report.getvalue().rstrip(), sys.stdout)
     return code
 
 
@@ -87,11 +87,11 @@ async def _serve(settings: Settings, listening: list[socket.socket]) -> int:
     loop.set_exception_handler(loop_exception_handler)
     stop, abort = asyncio.Event(), asyncio.Event()
 
-    def asked_to_stop() -> None:
+    def request_stop() -> None:
         (abort if stop.is_set() else stop).set()
 
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, asked_to_stop)
+        loop.add_signal_handler(signum, request_stop)
     get_logger().info(Event.SERVICE_STARTING)
     service = Service(settings, real_ports(settings, listening))
     code = await service.run(stop, abort)

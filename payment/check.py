@@ -15,7 +15,7 @@ from payment.ops.redaction import Redactor
 from payment.ports.cards import CardProcessor, NotYet, Obstacle, Permission
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
-from payment.process.listening import CannotListen, listen, place
+from payment.process.listening import CannotListen, address_text, listen
 from payment.service import Ports, real_ports, secrets_of
 from payment.settings.doubts import doubts
 from payment.settings.environment import Settings
@@ -58,7 +58,7 @@ def check_address(host: str | None, port: int) -> tuple[int, str]:
         return error.exit_code, str(error)
     for each in sockets:
         each.close()
-    return os.EX_OK, f"can listen on {place(host, port)}"
+    return os.EX_OK, f"can listen on {address_text(host, port)}"
 
 
 async def check_ports(ports: Ports, out: TextIO, scrub: Callable[[str], str] = str) -> int:
@@ -67,16 +67,16 @@ async def check_ports(ports: Ports, out: TextIO, scrub: Callable[[str], str] = s
     `scrub` makes words fit to be printed.
     """
     transport, cards = ports.transport(), ports.cards()
-    looks = {
+    checks = {
         "mongodb": lambda: _store(ports.store),
         "nats": lambda: _transport(transport),
         "stripe": lambda: _cards(cards, ports.store),
     }
     try:
-        found = await asyncio.gather(*(_look(look) for look in looks.values()))
+        found = await asyncio.gather(*(_bounded(check_one) for check_one in checks.values()))
     finally:
         await asyncio.gather(ports.store.close(), transport.close(), cards.close())
-    for name, (outcome, words) in zip(looks, found, strict=True):
+    for name, (outcome, words) in zip(checks, found, strict=True):
         print(_line(name, outcome, scrub(words)), file=out)
     return os.EX_UNAVAILABLE if any(outcome == FAILED for outcome, _ in found) else os.EX_OK
 
@@ -85,10 +85,10 @@ def _line(name: str, outcome: str, words: str) -> str:
     return f"{name:8} {outcome:8} {words}"
 
 
-async def _look(look: Callable[[], Awaitable[str]]) -> tuple[str, str]:
+async def _bounded(check_one: Callable[[], Awaitable[str]]) -> tuple[str, str]:
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
-            return OK, await look()
+            return OK, await check_one()
     except TimeoutError:
         return FAILED, f"no answer within {REACH_TIMEOUT_S:.0f} s"
     except TransportDegraded as error:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from payment.process.listening import EVERY_INTERFACE, place, where
+from payment.process.listening import EVERY_INTERFACE, address_text, host_and_port
 from payment.process.standard_streams import open_standard_streams, show
 
 PATH = "/healthz"
@@ -37,7 +37,7 @@ def main(environ: Mapping[str, str]) -> int:
     """Ask once and say what came; the exit code."""
     open_standard_streams()
     try:
-        host, port = where(environ)
+        host, port = host_and_port(environ)
     except ValueError:
         show("HOST or PORT is malformed: run.py says how", sys.stdout)
         return 1
@@ -46,7 +46,7 @@ def main(environ: Mapping[str, str]) -> int:
         return 1
     answer = ask(host, port)
     if answer is None:
-        show(f"no answer on {place(host, port)}", sys.stdout)
+        show(f"no answer on {address_text(host, port)}", sys.stdout)
         return 1
     show(f"{answer.status} {answer.body}", sys.stdout)
     return 0 if answer.status == OK else 1

@@ -74,7 +74,7 @@ READY_WAITS_FOR_STRIPE_S = 5.0
 """The process counts as starting until its key was looked at, which takes two round trips; where Stripe or MongoDB does
 not answer, no longer than this: charges are taken while Stripe is away, and wait."""
 
-READY_LOOK_EVERY_S = 0.02
+READY_CHECK_EVERY_S = 0.02
 """Between looks whether every actor is up: start to ready is measured in tenths of a second."""
 
 
@@ -110,7 +110,7 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
     `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
-    room = connection_limit_within(file_limit(resource), CONNECTIONS_LIMIT)
+    limit = connection_limit_within(file_limit(resource), CONNECTIONS_LIMIT)
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),
@@ -118,11 +118,11 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
         clock=clock,
         ids=ids,
         open_acceptor=(
-            partial(open_acceptor, accepted_max=room.accepted)
+            partial(open_acceptor, accepted_max=limit.accepted)
             if listening is None
-            else open_acceptor_on(listening, room.accepted)
+            else open_acceptor_on(listening, limit.accepted)
         ),
-        connections_max=room.connections,
+        connections_max=limit.connections,
     )
 
 
@@ -165,7 +165,7 @@ class Service:
         self._estimate = QueueEstimate()
         self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
         self._server: HttpActor | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notifying: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(
             self._children(), ports.clock, ports.ids, on_restart=self._restarted, on_stopping=self._stopping
         )
@@ -176,7 +176,7 @@ class Service:
         try:
             return await self.supervisor.run(stop, abort)
         finally:
-            tasks = (ready, *self._telling)
+            tasks = (ready, *self._notifying)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -190,7 +190,7 @@ class Service:
     async def _ready(self) -> None:
         started = self._ports.clock.monotonic()
         while not self.supervisor.ready or self._waits_for_stripe(started):
-            await self._ports.clock.sleep(READY_LOOK_EVERY_S)
+            await self._ports.clock.sleep(READY_CHECK_EVERY_S)
         if self.health.phase is Phase.STARTING:
             self.health.ready()
             took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
@@ -281,9 +281,9 @@ class Service:
         self.metrics.actor_restarts(name).inc()
         if name in (STRIPE, NATS) and not self._ledger.offer(ActorRestarted(name)):
             # However full its mailbox is: what it is never told of it would take for in hand, and renew, for ever.
-            telling = asyncio.create_task(self._ledger.put(ActorRestarted(name)), name=f"{name} restarted")
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
+            notifying = asyncio.create_task(self._ledger.put(ActorRestarted(name)), name=f"{name} restarted")
+            self._notifying.add(notifying)
+            notifying.add_done_callback(self._notifying.discard)
 
     def _dependency_changed(self, dependency: Dependency, up: bool) -> None:
         self.metrics.dependency_up(dependency).set(1 if up else 0)

@@ -51,65 +51,67 @@ class AccountCommand:
             async with asyncio.timeout(REACH_TIMEOUT_S):
                 return await self._run(move=move, force=force)
         except TimeoutError:
-            self._say(f"no answer within {REACH_TIMEOUT_S:.0f} s")
+            self._print(f"no answer within {REACH_TIMEOUT_S:.0f} s")
         except StoreUnavailable as error:
-            self._say(f"MongoDB: {error}")
+            self._print(f"MongoDB: {error}")
         finally:
             await asyncio.gather(self._store.close(), self._cards.close())
         return os.EX_UNAVAILABLE
 
     async def _run(self, *, move: bool, force: bool) -> int:
-        bound, seen = await self._store.accounts.read(), await self._cards.check()
+        bound, of_key = await self._store.accounts.read(), await self._cards.check()
         if bound is None:
-            self._say("database:   belongs to no Stripe account yet; the first process that starts binds it to its own")
+            self._print(
+                "database:   belongs to no Stripe account yet; the first process that starts binds it to its own"
+            )
         else:
-            self._say(f"database:   belongs to the Stripe account {bound.account}")
-            self._say(f"            since {bound.since:%Y-%m-%d %H:%M:%S} UTC, kept by {bound.by}")
-        if not isinstance(seen, StripeAccount):
-            self._say(f"STRIPE_KEY: {seen.text}")
+            self._print(f"database:   belongs to the Stripe account {bound.account}")
+            self._print(f"            since {bound.since:%Y-%m-%d %H:%M:%S} UTC, kept by {bound.by}")
+        if not isinstance(of_key, StripeAccount):
+            self._print(f"STRIPE_KEY: {of_key.text}")
             return os.EX_UNAVAILABLE
-        self._say(f"STRIPE_KEY: is for the Stripe account {seen}")
+        self._print(f"STRIPE_KEY: is for the Stripe account {of_key}")
         if move:
-            return await self._move(bound, seen, force=force)
-        if bound is None or mismatch(bound.account, seen) is None:
+            return await self._move(bound, of_key, force=force)
+        if bound is None or mismatch(bound.account, of_key) is None:
             return os.EX_OK
-        self._say(f"They differ: with this key nothing is sent to Stripe. If it is meant: {MOVE_COMMAND}")
+        self._print(f"They differ: with this key nothing is sent to Stripe. If it is meant: {MOVE_COMMAND}")
         return EX_DIFFERS
 
-    async def _move(self, bound: BoundAccount | None, seen: StripeAccount, *, force: bool) -> int:
-        mine = BoundAccount(seen, self._clock.now(), self._by)
+    async def _move(self, bound: BoundAccount | None, of_key: StripeAccount, *, force: bool) -> int:
+        mine = BoundAccount(of_key, self._clock.now(), self._by)
         if bound is None:
-            return self._moved(bound, seen, await self._store.accounts.bind(mine) == mine)
-        if mismatch(bound.account, seen) is None:
-            self._say("Nothing to move: they are the same.")
+            return self._moved(bound, of_key, await self._store.accounts.bind(mine) == mine)
+        if mismatch(bound.account, of_key) is None:
+            self._print("Nothing to move: they are the same.")
             return os.EX_OK
         now = self._clock.now()
         unsettled = await self._store.due(now + AHEAD, None, UNSETTLED_SHOWN_LIMIT)
         unsettled += await self._store.rechecks(now + LONGEST_RECHECK, UNSETTLED_SHOWN_LIMIT)
         if unsettled:
             names = ", ".join(map(_name_of, unsettled[:UNSETTLED_NAMED_LIMIT]))
-            self._say(
+            self._print(
                 f"{len(unsettled)} orders or more still wait for something at Stripe or NATS, or had a refund that may "
                 f"yet fail: {names}"
             )
         if unsettled and not force:
-            self._say(
+            self._print(
                 f"Nothing was moved. What they have at {bound.account} would be neither found nor given back: run the "
                 "service with that account's key until none is left, or repeat this with --force."
             )
             return EX_DIFFERS
-        return self._moved(bound, seen, await self._store.accounts.replace(bound, mine))
+        return self._moved(bound, of_key, await self._store.accounts.replace(bound, mine))
 
-    def _moved(self, bound: BoundAccount | None, seen: StripeAccount, done: bool) -> int:
+    def _moved(self, bound: BoundAccount | None, of_key: StripeAccount, done: bool) -> int:
         if not done:
-            self._say("Nothing was moved: it was changed by another process just now. Look again.")
+            self._print("Nothing was moved: it was changed by another process just now. Look again.")
             return EX_DIFFERS
         before = "no account" if bound is None else str(bound.account)
-        get_logger().warning(Event.ACCOUNT_MOVED, account_id=seen.id, reason=f"from {before} to {seen}")
-        self._say(f"Moved from {before} to {seen}. Processes with this key go on within seconds.")
+        get_logger().warning(Event.ACCOUNT_MOVED, account_id=of_key.id, reason=f"from {before} to {of_key}")
+        self._print(f"Moved from {before} to {of_key}. Processes with this key go on within seconds.")
         return os.EX_OK
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         show(line, self._out)
 
 

@@ -37,27 +37,27 @@ class BoundAccount(Struct, frozen=True):
     by: str
 
 
-def mismatch(bound: StripeAccount, seen: StripeAccount) -> str | None:
+def mismatch(bound: StripeAccount, of_key: StripeAccount) -> str | None:
     """Returns why the key is not for the database's account, in words for an operator; None where it is.
 
     Ids decide where both are known, so a key may be rolled. Else only the same key at the same address is the same
     account: an account that is not known to be the right one counts as another.
     """
-    modes_differ = None not in (bound.live, seen.live) and bound.live is not seen.live
-    known = bound.id is not None and seen.id is not None
-    same = bound.id == seen.id if known else bound.fingerprint == seen.fingerprint
+    modes_differ = None not in (bound.live, of_key.live) and bound.live is not of_key.live
+    known = bound.id is not None and of_key.id is not None
+    same = bound.id == of_key.id if known else bound.fingerprint == of_key.fingerprint
     if same and not modes_differ:
         return None
     return (
-        f"the database belongs to the Stripe account {bound}, and STRIPE_KEY is for {seen}: nothing is sent to Stripe. "
-        f"Set the key of that account, or say that the other one is meant: {MOVE_COMMAND}"
+        f"the database belongs to the Stripe account {bound}, and STRIPE_KEY is for {of_key}: nothing is sent to "
+        f"Stripe. Set the key of that account, or move the database to the key's account: {MOVE_COMMAND}"
     )
 
 
-def learned(bound: StripeAccount, seen: StripeAccount) -> StripeAccount | None:
+def learned(bound: StripeAccount, of_key: StripeAccount) -> StripeAccount | None:
     """Returns the account with what the same key shows now and did not when it was kept; None where nothing is new."""
-    if bound.id is None and seen.id is not None and mismatch(bound, seen) is None:
-        return seen
+    if bound.id is None and of_key.id is not None and mismatch(bound, of_key) is None:
+        return of_key
     return None
 
 

@@ -48,7 +48,7 @@ from payment.core.pending import with_deadline
 from payment.core.refunds import refund_due, refund_ended
 from payment.core.replies import OutcomePending, Paid, Reply, RequiresAction, Start, instrument_hash, reply_to
 from payment.core.schedule import CONFIRM_ENDS_WITHIN, KEY_LIFE, in_flight, sooner
-from payment.core.tasks import due_taken, look_requested, published, tasks_changed
+from payment.core.tasks import due_taken, published, recheck_requested, tasks_changed
 
 
 class Step(Struct, frozen=True):
@@ -92,7 +92,7 @@ def _applied(order: Order | None, message: Fact, context: Context) -> Order | No
         case LeaseRenewed():
             return tasks_changed(order, message.effect_ids, context, renew=True)
         case RecheckRequested():
-            return look_requested(order, context)
+            return recheck_requested(order, context)
         case Due():
             return due_taken(order, context, refund_due)
         case _ if isinstance(message, RefundOutcome):
@@ -121,10 +121,10 @@ def _created(order: Order | None, message: OrderCreated, context: Context) -> Or
         amount=message.amount,
         currency=message.currency,
         expires_at=message.expires_at,
-        received=context.at,
+        received=context.now,
         history=_history(announced, "order created", context),
     )
-    return _prepared(created, context) if context.prepare and created.open_at(context.at) else created
+    return _prepared(created, context) if context.prepare and created.open_at(context.now) else created
 
 
 def _prepared(order: Order, context: Context) -> Order:
@@ -157,7 +157,7 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
             return at_rest(order, context)
         case Attempt(state=AttemptState.CONFIRMING):
             # One that began in the write that cancels it is never released: nothing else would end it but its lease.
-            return with_intent(order, task=sooner(order.intent.task, context.at + CONFIRM_ENDS_WITHIN))
+            return with_intent(order, task=sooner(order.intent.task, context.now + CONFIRM_ENDS_WITHIN))
         case _:
             return order
 
@@ -166,7 +166,7 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
 
 
 def _requested(order: Order | None, request: ChargeRequested, context: Context) -> Step:
-    reply = reply_to(order, request, context.at)
+    reply = reply_to(order, request, context.now)
     if order is None or isinstance(reply, Paid):
         return Step(order, structs.replace(reply, replayed=True) if isinstance(reply, Paid) else reply)
     after = order
@@ -181,7 +181,7 @@ def _requested(order: Order | None, request: ChargeRequested, context: Context) 
             after = moved(order, superseded, Trigger.SUPERSEDED, context)
         case OutcomePending() | RequiresAction():
             # A customer who comes back from the bank learns the outcome at once.
-            after = look_requested(order, context)
+            after = recheck_requested(order, context)
         case _:
             return Step(order, reply)
     return Step(order if after is order else _finished(order, after, context), reply)
@@ -200,9 +200,9 @@ def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) 
         api_version=context.api_version,
         token_hash=instrument_hash(request.instrument.value),
         state=AttemptState.CONFIRMING,
-        first_sent=context.at,
-        last_sent=context.at,
-        not_after=context.at + KEY_LIFE,
+        first_sent=context.now,
+        last_sent=context.now,
+        not_after=context.now + KEY_LIFE,
         intent=intent.number,
         instrument=request.instrument,
         authentication=request.authentication,
@@ -228,4 +228,4 @@ def _states(order: Order) -> dict[int, AttemptState]:
 
 
 def _history(order: Order, what: str, context: Context) -> tuple[HistoryEntry, ...]:
-    return (*order.history, HistoryEntry(context.at, what))[-HISTORY_LIMIT:]
+    return (*order.history, HistoryEntry(context.now, what))[-HISTORY_LIMIT:]

@@ -210,7 +210,7 @@ class RecheckLater(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        return f"watch:{self.order_id}:{self.what}"
+        return f"recheck-later:{self.order_id}:{self.what}"
 
 
 IntentEffect = ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent

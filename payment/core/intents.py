@@ -12,7 +12,7 @@ from payment.core.effects import IntentReference
 from payment.core.messages import Context
 from payment.core.order import Attempt, Intent, IntentState, Order, Payment, Task, TaskKind
 from payment.core.parts import with_intent
-from payment.core.schedule import AUTHENTICATION_LIFE, in_flight, list_after, next_retrieval, watch
+from payment.core.schedule import AUTHENTICATION_LIFE, in_flight, list_after, next_retrieval, recheck_later
 
 ID_CHARS = 32
 """Of a payment's id: 128 bits of a hash."""
@@ -75,12 +75,12 @@ def _task_at_rest(order: Order, intent: Intent, context: Context, delay: timedel
         return None
     if out_of_time(order, last, context):
         return in_flight(TaskKind.CANCEL, context, delay)
-    return watch(next_retrieval(order, last, context.at), context)
+    return recheck_later(next_retrieval(order, last, context.now), context)
 
 
 def out_of_time(order: Order, attempt: Attempt, context: Context) -> bool:
     """Whether the customer's time to authenticate is over: the order can't be paid any more, or 24 h have passed."""
-    return not order.open_at(context.at) or context.at >= attempt.first_sent + AUTHENTICATION_LIFE
+    return not order.open_at(context.now) or context.now >= attempt.first_sent + AUTHENTICATION_LIFE
 
 
 def _last_of(order: Order, intent: Intent) -> Attempt | None:

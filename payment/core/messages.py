@@ -25,7 +25,7 @@ class Context(Struct, frozen=True):
     `prepare`: an order's intent is created when the order comes, not at its first request.
     """
 
-    at: datetime
+    now: datetime
     process: str
     api_version: str
     queue_group: str
@@ -274,7 +274,7 @@ class ConfirmWithheld(Struct, frozen=True):
 class RetrieveReason(enum.Enum):
     """Why an intent was retrieved from Stripe."""
 
-    LOOK = "look"
+    RECHECK = "recheck"
     CANCEL = "cancel"
     """After a cancel, or as its answer."""
     UNEXPECTED_STATE = "unexpected_state"

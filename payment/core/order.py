@@ -223,15 +223,15 @@ class TaskKind(enum.Enum):
 
     CREATE = "create"
     CONFIRM = "confirm"
-    LOOK = "look"
+    RETRIEVE = "look"
     CANCEL = "cancel"
     LIST = "list"
     REFUND = "refund"
-    LOOK_REFUND = "look at the refund"
-    RECHECK = "recheck"
+    FIND_REFUND = "look at the refund"
+    RECHECK_REFUND = "recheck"
     """Look whether a charge that was given back still is."""
     PUBLISH = "publish"
-    WATCH = "watch"
+    RECHECK_LATER = "watch"
     """Nothing is in flight: the task waits for its time."""
 
 
@@ -443,7 +443,7 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
     def intent_busy(self) -> bool:
         """Whether its open intent is being looked at or cancelled for no attempt: a new one begins after that."""
         task = self.intent.task if self.intent else None
-        return task is not None and task.kind in (TaskKind.LOOK, TaskKind.CANCEL) and self.unsettled is None
+        return task is not None and task.kind in (TaskKind.RETRIEVE, TaskKind.CANCEL) and self.unsettled is None
 
     def open_at(self, at: datetime) -> bool:
         """Whether a card may be charged for it at all: it was created, not cancelled, and has not expired."""

@@ -53,8 +53,8 @@ from payment.core.schedule import (
     may_send,
     next_list,
     next_retrieval,
+    recheck_later,
     resend_delay,
-    watch,
 )
 from payment.core.tasks import next_publication
 
@@ -91,7 +91,7 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
         case IntentSucceeded():
             return _succeeded(order, message.intent, message.charge, context, replayed=message.replayed)
         case IntentRetrieved():
-            return _seen(order, message, context)
+            return _retrieved(order, message, context)
         case _:
             return _send_ended(order, message, context)
 
@@ -102,7 +102,7 @@ def _is_believed(order: Order, intent: Intent, message: IntentPrepared | IntentC
     While Stripe keeps the create's key, every create brings the same intent. Later only the create that is still asked
     for counts: another process may have begun to use another intent meanwhile.
     """
-    if intent.id is not None or context.at < list_after(order):
+    if intent.id is not None or context.now < list_after(order):
         return True
     return holds(intent, context, TaskKind.CREATE if isinstance(message, IntentPrepared) else TaskKind.CONFIRM)
 
@@ -132,7 +132,7 @@ def _send_ended(
         case IntentCreated() | ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
             # It has been sent again since: that send's answer is the one to wait for.
             return order
-        case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
+        case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.now):
             return order  # its confirm is still owed, now with the id that is in the document
         case ConfirmRefused() if attempt.sends == 1:
             if attempt.state is AttemptState.CONFIRMING:
@@ -149,12 +149,12 @@ def _send_ended(
 
 
 def _action_required(order: Order, attempt: Attempt, message: ActionRequired, context: Context) -> Order:
-    if not order.open_at(context.at):
+    if not order.open_at(context.now):
         return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
         # A replayed answer may be out of date, and a bank decides soon about a payment in processing: look at once.
-        return with_intent(after, task=in_flight(TaskKind.LOOK, context))
+        return with_intent(after, task=in_flight(TaskKind.RETRIEVE, context))
     return after
 
 
@@ -176,13 +176,13 @@ def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) 
     assert intent is not None
     if not holds(intent, context, TaskKind.CONFIRM):
         return order  # it is looked at by now, or over
-    if stored or not may_send(order, attempt, context.at):
+    if stored or not may_send(order, attempt, context.now):
         return _unclear_for_good(order, attempt, context)
     return _sent_again(moved(order, attempt, Trigger.UNCLEAR, context), attempt, context)
 
 
 def _sent_again(order: Order, attempt: Attempt, context: Context) -> Order:
-    again = structs.replace(attempt, sends=attempt.sends + 1, last_sent=context.at)
+    again = structs.replace(attempt, sends=attempt.sends + 1, last_sent=context.now)
     task = in_flight(TaskKind.CONFIRM, context, resend_delay(attempt.sends))
     return with_intent(with_attempt(order, again), task=task)
 
@@ -195,7 +195,7 @@ def _unclear_for_good(order: Order, attempt: Attempt, context: Context) -> Order
 def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
     if attempt.state is not AttemptState.CONFIRMING:
         return moved(order, attempt, Trigger.WITHHELD, context)
-    if may_send(order, attempt, context.at):
+    if may_send(order, attempt, context.now):
         intent = order.intent
         assert intent is not None
         order = moved(order, attempt, Trigger.WITHHELD, context)
@@ -222,7 +222,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
         return order
     attempt = structs.replace(attempt, intent=following.number)
     order = with_attempt(order, attempt)
-    if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
+    if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.now):
         return _sent_again(order, attempt, context)
     return _never_confirmed(order, attempt, RefusalReason.WITHHELD, None, context)
 
@@ -248,7 +248,7 @@ def _never_confirmed(
 # --------------------------------------------------------------------------------------------------------------- a look
 
 
-def _seen(order: Order, message: IntentRetrieved, context: Context) -> Order:
+def _retrieved(order: Order, message: IntentRetrieved, context: Context) -> Order:
     if message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     attempt = order.unsettled
@@ -257,28 +257,28 @@ def _seen(order: Order, message: IntentRetrieved, context: Context) -> Order:
         return order if attempt is None else _attempt_canceled(order, attempt, context)
     intent = order.intent
     assert intent is not None
-    looked = holds(intent, context, TaskKind.LOOK, TaskKind.CANCEL)
+    expected = holds(intent, context, TaskKind.RETRIEVE, TaskKind.CANCEL)
     if attempt is None:
-        return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if looked else order
+        return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if expected else order
     match attempt.state:
         case AttemptState.CONFIRMING if message.attempt == attempt.number:
             # Another card may have changed the state, and an earlier send may still land: only a cancel is conclusive.
             return _unclear_for_good(order, attempt, context)
-        case AttemptState.CONFIRMING if looked:
+        case AttemptState.CONFIRMING if expected:
             # A process that takes over has looked before it repeats.
-            if not may_send(order, attempt, context.at):
+            if not may_send(order, attempt, context.now):
                 return _unclear_for_good(order, attempt, context)
             return _sent_again(moved(order, attempt, Trigger.OPEN, context), attempt, context)
-        case AttemptState.AWAITING if looked:
-            return _seen_awaiting(order, attempt, message, context)
-        case AttemptState.CANCELLING if looked:
+        case AttemptState.AWAITING if expected:
+            return _retrieved_awaiting(order, attempt, message, context)
+        case AttemptState.CANCELLING if expected:
             order = moved(order, attempt, Trigger.OPEN, context)
             return with_intent(order, task=in_flight(TaskKind.CANCEL, context, LONGEST_RESEND_DELAY))
         case _:
             return order
 
 
-def _seen_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, context: Context) -> Order:
+def _retrieved_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, context: Context) -> Order:
     if message.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
         failure = message.failure
         failed = structs.replace(
@@ -288,16 +288,16 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, con
             text=failure.text if failure else CANCEL_TEXTS[CancelReason.AUTHENTICATION_FAILED],
         )
         return moved(order, failed, Trigger.FAILED, context)
-    if not order.open_at(context.at):
+    if not order.open_at(context.now):
         ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
         return moved(order, ended, Trigger.EXPIRED, context)
     order = moved(order, attempt, Trigger.OPEN, context)
-    return with_intent(order, task=watch(next_retrieval(order, attempt, context.at), context))
+    return with_intent(order, task=recheck_later(next_retrieval(order, attempt, context.now), context))
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
     """The attempt's intent is canceled and can never charge, so the attempt is declined or closed."""
-    if not order.open_at(context.at):
+    if not order.open_at(context.now):
         return moved(order, attempt, Trigger.CANCELED_DEAD, context)
     awaited = attempt.state is not AttemptState.CONFIRMING
     reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
@@ -327,7 +327,7 @@ def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context,
         return order
     if replayed:
         # A fact about the past: the charge may have been given back since. It is paid once it was read.
-        return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.LOOK, context))
+        return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.RETRIEVE, context))
     if intent.number == number:
         order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
     return _charged(order, attempt, charge, context)
@@ -340,7 +340,7 @@ def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
     """
     if intent.task is None or not holds(intent, context, intent.task.kind):
         return order
-    return with_intent(order, task=watch(context.at + LONGEST_RESEND_DELAY, context))
+    return with_intent(order, task=recheck_later(context.now + LONGEST_RESEND_DELAY, context))
 
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
@@ -381,8 +381,8 @@ def charges_listed(order: Order, message: ChargesListed, context: Context) -> Or
     attempt = numbered(order, message.attempt)
     if attempt is None or attempt.intent != 0 or attempt.charge_id is not None:
         return order
-    if context.at >= attempt.last_sent + CHARGE_LIFE:
+    if context.now >= attempt.last_sent + CHARGE_LIFE:
         return moved(order, attempt, Trigger.NOT_LISTED_OLD, context)
     if attempt.state is AttemptState.CHARGING:
-        attempt = structs.replace(attempt, task=watch(next_list(attempt, context.at), context))
+        attempt = structs.replace(attempt, task=recheck_later(next_list(attempt, context.now), context))
     return moved(order, attempt, Trigger.NOT_LISTED, context)

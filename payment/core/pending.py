@@ -62,7 +62,7 @@ def with_deadline(order: Order) -> Order:
     )
 
 
-def refiled(order: Order) -> Order:
+def reindexed(order: Order) -> Order:
     """The order with `due`, `holder` and `recheck` as its tasks say; the very same order where they say so already.
 
     Asked of what was read: a deadline that was edited away would keep the order's work from every sweep, and one that
@@ -96,13 +96,13 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
     A confirm whose card was taken away when the order was cancelled is owed no longer: the ledger sees that, and
     cancels the effect that is in flight.
     """
-    if task.kind is TaskKind.WATCH:
+    if task.kind is TaskKind.RECHECK_LATER:
         return RecheckLater(order.id, "intent")
     named = reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
             return CreateIntent(named, create_deadline(order))
-        case TaskKind.LOOK:
+        case TaskKind.RETRIEVE:
             return RetrieveIntent(named)
         case TaskKind.CANCEL:
             return CancelIntent(named, task.not_before or task.issued)
@@ -130,9 +130,9 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
             return ListCharges(order.id, payment.id, attempt.number)
         case TaskKind.REFUND if refund is not None and charge_id is not None:
             return RefundCharge(order.id, payment.id, attempt.number, charge_id, refund.key, attempt.api_version)
-        case TaskKind.LOOK_REFUND if refund is not None and charge_id is not None:
+        case TaskKind.FIND_REFUND if refund is not None and charge_id is not None:
             return FindRefund(order.id, charge_id, refund.key)
-        case TaskKind.RECHECK if charge_id is not None and (given_back_by := attempt.given_back_by) is not None:
+        case TaskKind.RECHECK_REFUND if charge_id is not None and (given_back_by := attempt.given_back_by) is not None:
             charged_back = attempt.state is AttemptState.CHARGED_BACK
             return RecheckRefund(order.id, charge_id, attempt.amount, given_back_by, charged_back)
         case _:
@@ -162,7 +162,7 @@ def _message_id(order: Order, payment: Payment, event: OutboxEvent) -> str:
     failed refunds and of disputes always end with the refund's or the dispute's id.
     """
     message_id = f"{event.subject}:{payment.id}"
-    before = [each for each in order.outbox[: _place(order, event)] if each.subject == event.subject]
+    before = [each for each in order.outbox[: _position(order, event)] if each.subject == event.subject]
     if event.subject in (PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED):
         message_id = f"{message_id}:{event.refund_id or event.dispute_id}"
     elif any(each.stripe_id == event.stripe_id for each in before):
@@ -173,8 +173,8 @@ def _message_id(order: Order, payment: Payment, event: OutboxEvent) -> str:
     return f"{message_id}:{same + 1}" if same else message_id
 
 
-def _place(order: Order, event: OutboxEvent) -> int:
-    return next(place for place, each in enumerate(order.outbox) if each is event)
+def _position(order: Order, event: OutboxEvent) -> int:
+    return next(position for position, each in enumerate(order.outbox) if each is event)
 
 
 def _facts(event: OutboxEvent) -> tuple[str | None, ...]:

@@ -64,7 +64,7 @@ def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Orde
             return order
         case RefundErrorStored():
             if not done:
-                attempt = structs.replace(attempt, task=in_flight(TaskKind.LOOK_REFUND, context))
+                attempt = structs.replace(attempt, task=in_flight(TaskKind.FIND_REFUND, context))
             return moved(order, attempt, Trigger.REFUND_ERROR_STORED, context)
         case RefundNotFound():
             return _not_found(order, attempt, refund, context)
@@ -76,18 +76,18 @@ def refund_due(order: Order, attempt: Attempt, context: Context) -> Order:
     """A refund's time has come. One that was being looked at is looked at again: its key can bring nothing any more."""
     if attempt.state in GIVEN_BACK:
         return _recheck_due(order, attempt, context)
-    looking = attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
-    refunding = attempt.state is AttemptState.REFUNDING and not looking
-    kind = TaskKind.REFUND if refunding else TaskKind.LOOK_REFUND
+    finding = attempt.task is not None and attempt.task.kind is TaskKind.FIND_REFUND
+    refunding = attempt.state is AttemptState.REFUNDING and not finding
+    kind = TaskKind.REFUND if refunding else TaskKind.FIND_REFUND
     return moved(order, structs.replace(attempt, task=in_flight(kind, context)), Trigger.REFUND_DUE, context)
 
 
 def _recheck_due(order: Order, attempt: Attempt, context: Context) -> Order:
     """Look again at a charge that was given back. A look made far from its time is made, and does not count."""
     assert attempt.refund is not None
-    rechecks = attempt.refund.rechecks + in_time(attempt.recheck, context.at)
+    rechecks = attempt.refund.rechecks + in_time(attempt.recheck, context.now)
     refund = structs.replace(attempt.refund, rechecks=rechecks)
-    attempt = structs.replace(attempt, refund=refund, recheck=None, task=in_flight(TaskKind.RECHECK, context))
+    attempt = structs.replace(attempt, refund=refund, recheck=None, task=in_flight(TaskKind.RECHECK_REFUND, context))
     return moved(order, attempt, Trigger.REFUND_DUE, context)
 
 
@@ -102,7 +102,7 @@ def _rechecked(order: Order, attempt: Attempt, refund: Refund, message: RefundRe
         return _refund_failed(after, attempt, context)
     if task is None or task.holder != context.process:
         return order  # the process that has taken it over has its own answer to come
-    stands = structs.replace(attempt, task=None, recheck=next_recheck(refund.rechecks, context.at))
+    stands = structs.replace(attempt, task=None, recheck=next_recheck(refund.rechecks, context.now))
     return moved(order, stands, Trigger.STANDS, context)
 
 
@@ -149,8 +149,8 @@ def _charged_back(order: Order, attempt: Attempt, refund: Refund, message: Dispu
 
 def _last_event(order: Order, attempt: Attempt) -> OutboxEvent | None:
     """The last event that says how the giving back of this charge stands."""
-    told = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
-    events = (event for event in reversed(order.outbox) if event.subject in told)
+    announcing = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
+    events = (event for event in reversed(order.outbox) if event.subject in announcing)
     return next((event for event in events if event.stripe_id == attempt.charge_id), None)
 
 

@@ -35,11 +35,11 @@ FIRST_RESEND_DELAY = timedelta(milliseconds=250)
 LONGEST_RESEND_DELAY = timedelta(seconds=5)
 """While Stripe stays unclear, and between cancels. The outcome must be known within 10 s of Stripe's return."""
 
-SHORTEST_WATCH = timedelta(seconds=5)
-LONGEST_WATCH = timedelta(seconds=60)
+SHORTEST_RETRIEVAL_DELAY = timedelta(seconds=5)
+LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
 """Between looks at an intent that awaits its customer: the wait is the attempt's age, within these bounds."""
 
-LOOKS_APART = timedelta(seconds=2)
+RETRIEVALS_APART = timedelta(seconds=2)
 """Between two looks at one order's intent that clients ask for."""
 
 AUTHENTICATION_LIFE = timedelta(hours=24)
@@ -74,13 +74,15 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 def in_flight(kind: TaskKind, context: Context, delay: timedelta = timedelta(0)) -> Task:
     """A task of the deciding process from now on, not to be sent before `delay` has passed."""
-    start = context.at + delay
-    return Task(kind, due=start + LEASE, issued=context.at, holder=context.process, not_before=start if delay else None)
+    start = context.now + delay
+    return Task(
+        kind, due=start + LEASE, issued=context.now, holder=context.process, not_before=start if delay else None
+    )
 
 
-def watch(due: datetime, context: Context) -> Task:
+def recheck_later(due: datetime, context: Context) -> Task:
     """A task that waits for its time, and is held by no process."""
-    return Task(TaskKind.WATCH, due=due, issued=context.at)
+    return Task(TaskKind.RECHECK_LATER, due=due, issued=context.now)
 
 
 def sooner(task: Task | None, due: datetime) -> Task | None:
@@ -90,14 +92,14 @@ def sooner(task: Task | None, due: datetime) -> Task | None:
 
 def takeable(task: Task, context: Context) -> bool:
     """Whether the deciding process may take a task: overdue, absurdly far off, or left by an earlier run of ours."""
-    overdue = task.due <= context.at or task.due > context.at + LONGEST_DELAY
+    overdue = task.due <= context.now or task.due > context.now + LONGEST_DELAY
     return overdue or _left_by_an_earlier_run(task, context)
 
 
 def recheck_due(attempt: Attempt, context: Context) -> bool:
     """Whether it is time to look again at a charge that was given back: overdue, or absurdly far off."""
     recheck = attempt.recheck
-    return recheck is not None and (recheck <= context.at or recheck > context.at + LONGEST_RECHECK)
+    return recheck is not None and (recheck <= context.now or recheck > context.now + LONGEST_RECHECK)
 
 
 def in_time(recheck: datetime | None, at: datetime) -> bool:
@@ -163,14 +165,14 @@ def resend_delay(sends: int) -> timedelta:
 
 def next_retrieval(order: Order, attempt: Attempt, at: datetime) -> datetime:
     """When to look again at an intent that awaits its customer: after the attempt's age, never past `expires_at`."""
-    later = at + min(max(abs(at - attempt.first_sent), SHORTEST_WATCH), LONGEST_WATCH)
+    later = at + min(max(abs(at - attempt.first_sent), SHORTEST_RETRIEVAL_DELAY), LONGEST_RETRIEVAL_DELAY)
     assert order.expires_at is not None
     return min(later, order.expires_at) if order.expires_at > at else later
 
 
 def next_list(attempt: Attempt, at: datetime) -> datetime:
     """When to list the charges for an attempt of release 0.1.0 again."""
-    return at + min(max(abs(at - attempt.last_sent), SHORTEST_WATCH), LONGEST_LIST_DELAY)
+    return at + min(max(abs(at - attempt.last_sent), SHORTEST_RETRIEVAL_DELAY), LONGEST_LIST_DELAY)
 
 
 def blocked_delay(times: int) -> timedelta:

@@ -1,6 +1,7 @@
 """What is in flight: tasks taken up when they are due, renewed, given back, and events published in their order."""
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 from msgspec import structs
 
@@ -21,7 +22,7 @@ from payment.core.order import (
 )
 from payment.core.parts import with_attempt, with_intent
 from payment.core.pending import attempt_effect, intent_effect, publication
-from payment.core.schedule import LOOKS_APART, create_deadline, in_flight, recheck_due, takeable
+from payment.core.schedule import RETRIEVALS_APART, create_deadline, in_flight, recheck_due, takeable
 
 RefundDue = Callable[[Order, Attempt, Context], Order]
 
@@ -34,11 +35,11 @@ def published(order: Order, message_id: str, context: Context) -> Order:
     assert order.payment is not None
     if publication(order, order.payment, first).message_id != message_id:
         return order
-    return next_publication(_with_event(order, first, task=None, published=context), context)
+    return next_publication(_with_event(order, first, task=None, published=context.now), context)
 
 
-def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: Context | None = None) -> Order:
-    after = structs.replace(event, task=task, published=published.at if published else event.published)
+def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: datetime | None = None) -> Order:
+    after = structs.replace(event, task=task, published=published or event.published)
     if after == event:
         return order
     return structs.replace(order, outbox=tuple(after if each is event else each for each in order.outbox))
@@ -98,19 +99,19 @@ def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> O
     """A process that takes over a confirm looks first. An attempt whose customer's time is over is cancelled."""
     attempt = order.unsettled
     if attempt is not None and attempt.state is AttemptState.AWAITING and out_of_time(order, attempt, context):
-        trigger = Trigger.TIMED_OUT if order.open_at(context.at) else Trigger.EXPIRED
+        trigger = Trigger.TIMED_OUT if order.open_at(context.now) else Trigger.EXPIRED
         attempt = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
         return moved(order, attempt, trigger, context)
     match task.kind:
         case TaskKind.CREATE:
-            still = not order.cancelled and context.at < create_deadline(order) and intent.id is None
+            still = not order.cancelled and context.now < create_deadline(order) and intent.id is None
             return with_intent(order, task=in_flight(TaskKind.CREATE, context) if still else None)
         case TaskKind.CANCEL:
             return with_intent(order, task=in_flight(TaskKind.CANCEL, context))
-        case TaskKind.WATCH if attempt is None and _ends(order, context):
+        case TaskKind.RECHECK_LATER if attempt is None and _ends(order, context):
             return at_rest(order, context)
         case _:
-            return with_intent(order, task=in_flight(TaskKind.LOOK, context))
+            return with_intent(order, task=in_flight(TaskKind.RETRIEVE, context))
 
 
 def _ends(order: Order, context: Context) -> bool:
@@ -118,12 +119,12 @@ def _ends(order: Order, context: Context) -> bool:
     return out_of_time(order, order.attempts[-1], context)
 
 
-def look_requested(order: Order, context: Context) -> Order:
+def recheck_requested(order: Order, context: Context) -> Order:
     """A client asks about an intent that awaits its customer: look at it, unless that was done less than 2 s ago."""
     intent, attempt = order.intent, order.unsettled
     if intent is None or intent.task is None or attempt is None or attempt.state is not AttemptState.AWAITING:
         return order
-    looked_lately = abs(context.at - intent.task.issued) < LOOKS_APART
-    if intent.task.kind is not TaskKind.WATCH or looked_lately:
+    retrieved_recently = abs(context.now - intent.task.issued) < RETRIEVALS_APART
+    if intent.task.kind is not TaskKind.RECHECK_LATER or retrieved_recently:
         return order
     return _intent_due(order, intent, intent.task, context)

@@ -3,7 +3,7 @@
 Anybody with access to the database can edit a document, and an order that contradicts itself would make `decide` or
 `pending` raise, or charge what it must not. `flaw` is asked of each document that is read. It is as strict as the core
 relies on, and no stricter: what nothing is decided by (texts, the history, `settled`) is not looked at, and `due` and
-`holder`, which are derived, are put right by the next write (`payment.core.pending.refiled`).
+`holder`, which are derived, are put right by the next write (`payment.core.pending.reindexed`).
 
 Change together: `payment.core.order`, its states, their tasks, and `tests/unit/core/checks.py`.
 """
@@ -43,9 +43,9 @@ _S, _K = AttemptState, TaskKind
 CHARGED = GIVING_BACK | {_S.PAID}
 
 TASKS_OF_ATTEMPTS = {
-    _S.CHARGING: frozenset({_K.LIST, _K.WATCH}),
-    _S.REFUNDING: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
-    _S.BLOCKED: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
+    _S.CHARGING: frozenset({_K.LIST, _K.RECHECK_LATER}),
+    _S.REFUNDING: frozenset({_K.REFUND, _K.FIND_REFUND, _K.RECHECK_LATER}),
+    _S.BLOCKED: frozenset({_K.REFUND, _K.FIND_REFUND, _K.RECHECK_LATER}),
 }
 """The kinds of task that an attempt of its own has, of which it must have one. In every other state it has none;
 a charge that was given back may have a recheck."""
@@ -54,13 +54,13 @@ OF_REFUNDS = frozenset({PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED})
 """The subjects whose events name a refund."""
 
 TASKS_OF_INTENTS = {
-    _S.CONFIRMING: frozenset({_K.CONFIRM, _K.LOOK, _K.WATCH}),
-    _S.AWAITING: frozenset({_K.WATCH, _K.LOOK}),
-    _S.CANCELLING: frozenset({_K.CANCEL, _K.LOOK, _K.WATCH}),
+    _S.CONFIRMING: frozenset({_K.CONFIRM, _K.RETRIEVE, _K.RECHECK_LATER}),
+    _S.AWAITING: frozenset({_K.RECHECK_LATER, _K.RETRIEVE}),
+    _S.CANCELLING: frozenset({_K.CANCEL, _K.RETRIEVE, _K.RECHECK_LATER}),
 }
 """The kinds of task of an intent whose attempt is unsettled, of which it must have one."""
 
-TASKS_AT_REST = frozenset({_K.CREATE, _K.LOOK, _K.CANCEL, _K.WATCH})
+TASKS_AT_REST = frozenset({_K.CREATE, _K.RETRIEVE, _K.CANCEL, _K.RECHECK_LATER})
 """The kinds of task of an intent that no attempt needs: it may have one."""
 
 
@@ -124,15 +124,15 @@ def _dates(order: Order) -> Iterator[tuple[str, datetime | None]]:
     yield "received", order.received
     if order.intent is not None:
         yield from _task_dates("payment.intent", order.intent.task)
-    for place, attempt in enumerate(order.attempts):
-        name = f"payment.attempts[{place}]"
+    for position, attempt in enumerate(order.attempts):
+        name = f"payment.attempts[{position}]"
         yield f"{name}.firstSent", attempt.first_sent
         yield f"{name}.lastSent", attempt.last_sent
         yield f"{name}.notAfter", attempt.not_after
         yield f"{name}.recheck", attempt.recheck
         yield from _task_dates(name, attempt.task)
-    for place, event in enumerate(order.outbox):
-        yield from _task_dates(f"outbox[{place}]", event.task)
+    for position, event in enumerate(order.outbox):
+        yield from _task_dates(f"outbox[{position}]", event.task)
 
 
 def _task_dates(name: str, task: Task | None) -> Iterator[tuple[str, datetime | None]]:
@@ -148,7 +148,7 @@ def _task_dates(name: str, task: Task | None) -> Iterator[tuple[str, datetime | 
 def _payment_flaws(order: Order, payment: Payment) -> Iterator[str]:
     if not _is_name(payment.id):
         yield "`payment.id` is no id"
-    if any(attempt.number != place for place, attempt in enumerate(payment.attempts, 1)):
+    if any(attempt.number != position for position, attempt in enumerate(payment.attempts, 1)):
         yield "the numbers of `payment.attempts` do not count from 1 on"
     if any((each.amount, each.currency) != (order.amount, order.currency) for each in payment.attempts):
         yield "an attempt's `amount` or `currency` is not the order's"
@@ -184,7 +184,7 @@ def _attempt_flaws(order: Order, payment: Payment, attempt: Attempt) -> Iterator
 def _task_flaws(name: str, attempt: Attempt) -> Iterator[str]:
     state, kinds = attempt.state, TASKS_OF_ATTEMPTS.get(attempt.state)
     if state in GIVEN_BACK:
-        if attempt.task is not None and attempt.task.kind is not _K.RECHECK:
+        if attempt.task is not None and attempt.task.kind is not _K.RECHECK_REFUND:
             yield f"`{name}.task` is of a kind that its `state` has not"
         if attempt.task is not None and attempt.recheck is not None:
             yield f"`{name}.recheck` is there, and its `task` is the recheck"
@@ -255,8 +255,8 @@ def _intent_at_rest_flaws(payment: Payment, intent: Intent) -> Iterator[str]:
 def _outbox_flaws(order: Order) -> Iterator[str]:
     """Each event waits for the one before it: the first that is not out is being published, and no other one."""
     waiting = False
-    for place, event in enumerate(order.outbox):
-        name = f"outbox[{place}]"
+    for position, event in enumerate(order.outbox):
+        name = f"outbox[{position}]"
         if event.subject not in OUTGOING_SUBJECTS:
             yield f"`{name}.subject` is none that is published"
         if event.subject in OF_REFUNDS and event.refund_id is None:

@@ -127,7 +127,7 @@ def _outcome(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wa
 
 def _idle_from(task: Task) -> datetime:
     """From when on a task is late, if it is: a watch from its time on, a call from its release on."""
-    return task.due if task.kind is TaskKind.WATCH else task.issued
+    return task.due if task.kind is TaskKind.RECHECK_LATER else task.issued
 
 
 def _refund(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wait:

@@ -80,7 +80,7 @@ class HealthView(Struct, frozen=True):
 
     def without_reasons(self) -> "HealthView":
         """The statuses alone: what is up, since when, and what that makes of the whole."""
-        shown = {name: DependencyView(seen.up, seen.since) for name, seen in self.dependencies.items()}
+        shown = {name: DependencyView(view.up, view.since) for name, view in self.dependencies.items()}
         return HealthView(self.status, self.phase, shown)
 
 
@@ -91,7 +91,7 @@ class _State(Struct):
     up: bool = False
     why: str = "not reached yet"
     blocks_charges: bool = False
-    told: bool = False
+    loss_logged: bool = False
     """Whether its loss was logged."""
     known: bool = False
     """Whether anything was found out about it yet."""
@@ -120,7 +120,7 @@ class Health:
         self.phase = Phase.STARTING
         gone_at_s = clock.monotonic()
         self._states = {name: _State(since=clock.now(), gone_at_s=gone_at_s) for name in Dependency}
-        self._words: dict[tuple[Dependency, str], str] = {}
+        self._order_notes: dict[tuple[Dependency, str], str] = {}
 
     def ready(self) -> None:
         """Every actor runs and the port is open."""
@@ -144,9 +144,9 @@ class Health:
         if state.up:
             return
         gone_ms = round((self._clock.monotonic() - state.gone_at_s) * 1_000)
-        if state.told:
+        if state.loss_logged:
             get_logger().info(Event.DEPENDENCY_BACK, dependency=dependency, gone_ms=gone_ms)
-        state.up, state.why, state.told, state.blocks_charges = True, "", False, False
+        state.up, state.why, state.loss_logged, state.blocks_charges = True, "", False, False
         state.since = self._clock.now()
         self._on_change(dependency, True)
 
@@ -165,8 +165,8 @@ class Health:
             state.gone_at_s, state.since = self._clock.monotonic(), self._clock.now()
             self._on_change(dependency, False)
         state.up, state.blocks_charges = False, blocks_charges
-        if worse or again or not state.told:
-            state.told = True
+        if worse or again or not state.loss_logged:
+            state.loss_logged = True
             get_logger().warning(
                 Event.DEPENDENCY_LOST, dependency=dependency, reason=state.why, blocks_charges=blocks_charges
             )
@@ -179,7 +179,7 @@ class Health:
         """One call had no answer, after `waited_s`. It is down once `SILENCE_S` have passed with no answer at all."""
         state = self._states[dependency]
         state.known = True
-        if not state.up and state.told:
+        if not state.up and state.loss_logged:
             self._still_down(dependency, state, why)
             return
         if state.silent_at_s is None:
@@ -215,15 +215,15 @@ class Health:
 
     def note_order(self, dependency: Dependency, order_id: str, words: str | None) -> None:
         """What a dependency has said last of one order that it does not settle; None once it does."""
-        self._words.pop((dependency, order_id), None)
+        self._order_notes.pop((dependency, order_id), None)
         if words is not None:
-            self._words[dependency, order_id] = words
-            if len(self._words) > ORDERS_REMEMBERED_LIMIT:
-                del self._words[next(iter(self._words))]
+            self._order_notes[dependency, order_id] = words
+            if len(self._order_notes) > ORDERS_REMEMBERED_LIMIT:
+                del self._order_notes[next(iter(self._order_notes))]
 
-    def last_words(self, dependency: Dependency, order_id: str) -> str | None:
+    def order_note(self, dependency: Dependency, order_id: str) -> str | None:
         """These words, fit for a log; None where there are none."""
-        words = self._words.get((dependency, order_id))
+        words = self._order_notes.get((dependency, order_id))
         return None if words is None else self._redactor.short(words, FIELD_CHARS)
 
     @property

@@ -41,18 +41,18 @@ class ByteStream(Protocol):
 class LineWriter:
     """Writes whole lines, in order, to a binary stream.
 
-    `say_lost` renders the line that tells how many lines are missing. A stream without a descriptor (a test's
+    `render_lost` renders the line that tells how many lines are missing. A stream without a descriptor (a test's
     `BytesIO`) is written to directly: it never blocks.
     """
 
-    def __init__(self, stream: ByteStream, say_lost: Callable[[int], bytes]) -> None:
+    def __init__(self, stream: ByteStream, render_lost: Callable[[int], bytes]) -> None:
         self._stream = stream
         self._descriptor = _descriptor_of(stream)
-        self._say_lost = say_lost
-        self._room = select.poll()
+        self._say_lost = render_lost
+        self._writable = select.poll()
         if self._descriptor is not None:
             stream.flush()  # What was printed before us goes out before us.
-            self._room.register(self._descriptor, select.POLLOUT)
+            self._writable.register(self._descriptor, select.POLLOUT)
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._waiting_bytes = 0
@@ -132,7 +132,7 @@ class LineWriter:
             self._stream.write(self._rest)
             self._rest = b""
             return True
-        if not self._room.poll(patience_s * 1_000):
+        if not self._writable.poll(patience_s * 1_000):
             return False
         try:
             written = os.write(self._descriptor, self._rest[:CHUNK_BYTES])

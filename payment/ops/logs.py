@@ -83,14 +83,14 @@ class Renderer:
     def __call__(self, _logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
         event = fields.pop("event", Event.LIBRARY)
         exception = _traceback(fields.pop("exc_info", None))
-        said = plain_fields({"event": str(event), **_CONTEXT.get(), **fields})
+        plain = plain_fields({"event": str(event), **_CONTEXT.get(), **fields})
         if exception is not None:
-            said["exception"] = exception
+            plain["exception"] = exception
         # The others are made here, or settings that were parsed: they hold no text from outside.
-        line = {"ts": self._timestamp(), "level": level, "event": said["event"], **self._identity, **said}
-        return self._for_console(line) if self._console else self._as_json(line, fit=self._redactor.fit(said))
+        line = {"ts": self._timestamp(), "level": level, "event": plain["event"], **self._identity, **plain}
+        return self._for_console(line) if self._console else self._as_json(line, fit=self._redactor.fit(plain))
 
-    def say_lost(self, lines: int) -> bytes:
+    def render_lost(self, lines: int) -> bytes:
         """The line that stands where so many are missing."""
         return self(None, "warning", {"event": Event.LOG_LINES_LOST, "count": lines})
 
@@ -158,14 +158,14 @@ def configure(
     structlog.configure(
         processors=[renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Sink(LineWriter(stream, renderer.say_lost)),
+        logger_factory=_Sink(LineWriter(stream, renderer.render_lost)),
         cache_logger_on_first_use=False,
     )
     get_logger.cache_clear()
-    _hear_libraries(level)
+    _route_library_logs(level)
 
 
-def _hear_libraries(level: str) -> None:
+def _route_library_logs(level: str) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
         root.removeHandler(handler)

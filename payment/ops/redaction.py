@@ -74,7 +74,7 @@ class Redactor:
         known = {form for secret in secrets for form in _forms(secret) if len(form) >= SECRET_CHARS_MIN}
         # The longest first: a secret may be the beginning of another.
         self._secrets = tuple(sorted(known, key=len, reverse=True))
-        self._words = tuple(form.lower() for form in self._secrets)
+        self._lowered = tuple(form.lower() for form in self._secrets)
 
     def suspicious(self, text: str) -> bool:
         """Whether a text may hold a secret, for some two microseconds. It errs towards yes."""
@@ -82,7 +82,7 @@ class Redactor:
         for hint in _HINTS:
             if hint in lowered:
                 return True
-        for word in self._words:  # noqa: SIM110
+        for word in self._lowered:  # noqa: SIM110
             if word in lowered:
                 return True
         return False
@@ -178,9 +178,9 @@ def _plain_collection(value: Mapping[object, object] | Iterable[object], depth: 
     return [plain_value(item, depth) for item in list(value)[:COLLECTION_ITEMS]]
 
 
-def timestamp(moment: datetime) -> str:
+def timestamp(at: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and a `Z`: `2024-05-01T12:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _forms(secret: str) -> set[str]:

@@ -54,7 +54,7 @@ class DeadLetter(Struct, frozen=True):
     """An event that can't be read, whole. `identity` is the broker's own name for it: it is kept once.
 
     Two events may have one name all the same (a broker that lost its data, another one over this database): then the
-    second is kept under `name_beside`, which it has again at each delivery.
+    second is kept under `distinct_identity`, which it has again at each delivery.
     """
 
     identity: str
@@ -64,7 +64,7 @@ class DeadLetter(Struct, frozen=True):
     at: datetime
 
     @property
-    def name_beside(self) -> str:
+    def distinct_identity(self) -> str:
         """Where it is kept if its identity is another event's: with a digest of what it says."""
         said = hashlib.sha256(b"%b\0%b" % (self.subject.encode(), self.data))
         return f"{self.identity}#{said.hexdigest()[:DIGEST_CHARS]}"

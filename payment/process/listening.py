@@ -97,13 +97,13 @@ def is_host(text: str) -> bool:
     return len(text) <= HOST_CHARS_MAX and _NAME.fullmatch(text) is not None
 
 
-def where(environ: Mapping[str, str]) -> tuple[str | None, int]:
+def host_and_port(environ: Mapping[str, str]) -> tuple[str | None, int]:
     """Host (None: every interface) and port of an environment, where blank is not set. Raises ValueError."""
     host, port = environ.get("HOST", ""), environ.get("PORT", "")
     return (read_host(host) if host.strip() else None), read_port(port if port.strip() else PORT_DEFAULT)
 
 
-def place(host: str | None, port: int) -> str:
+def address_text(host: str | None, port: int) -> str:
     """An address in words."""
     return f"port {port} of {'every interface' if host is None else host}"
 
@@ -172,7 +172,7 @@ def _unknown(host: str, why: str) -> str:
 
 
 def _refused(host: str | None, port: int, error: OSError) -> CannotListen:
-    at = f"can't listen on {place(host, port)}"
+    at = f"can't listen on {address_text(host, port)}"
     match error.errno:
         case errno.EADDRINUSE:
             text = (

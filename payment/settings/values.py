@@ -191,8 +191,8 @@ def masked_mongo(value: str) -> str:
 
 def _mongo_refusal(value: str, error: Exception) -> ValueError:
     """Why the driver refuses a connection string, in its words where these can't hold a secret."""
-    place, _, options = value.partition("?")
-    if "@" in options or not _is_well_formed(place) or _bad_options(value):
+    address, _, options = value.partition("?")
+    if "@" in options or not _is_well_formed(address) or _bad_options(value):
         return ValueError()
     if not all(_is_known_option(name) for name, _ in parse_qsl(options, keep_blank_values=True)):
         return Unfit("one of its options is none that the driver knows")
@@ -255,8 +255,8 @@ def _nats_server(server: str) -> Secret:
         raise Unfit(_ENCODE)
     unquote(credentials, errors="strict")
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    place = f"{host}:{url.port or WEBSOCKET_PORTS.get(scheme, NATS_PORT)}{url.path if websocket else ''}"
-    return Secret(f"{scheme}://{credentials}{at}{place}", f"{scheme}://{'***@' if at else ''}{place}")
+    address = f"{host}:{url.port or WEBSOCKET_PORTS.get(scheme, NATS_PORT)}{url.path if websocket else ''}"
+    return Secret(f"{scheme}://{credentials}{at}{address}", f"{scheme}://{'***@' if at else ''}{address}")
 
 
 def _address(value: str) -> SplitResult:
@@ -284,5 +284,7 @@ _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _OPS_KEY = matching(rf"[!-~]{{{OPS_KEY_CHARS_MIN},512}}")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")
 _MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
-_PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
-_SHOWABLE = re.compile(rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_PLACE}(?:,{_PLACE})*(?:/[A-Za-z0-9._~-]*)*")
+_HOST_AND_PORT = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
+_SHOWABLE = re.compile(
+    rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*(?:/[A-Za-z0-9._~-]*)*"
+)

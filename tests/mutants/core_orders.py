@@ -63,7 +63,7 @@ MUTANTS = (
         wrong="A task is still its holder's at the very time at which its lease runs out.",
         endangers="L4 F05",
         test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
-        edits=(Edit(SCHEDULE, "overdue = task.due <= context.at or", "overdue = task.due < context.at or"),),
+        edits=(Edit(SCHEDULE, "overdue = task.due <= context.now or", "overdue = task.due < context.now or"),),
         beyond="The next sweep takes it a second later: no law knows the difference.",
     ),
     Mutant(
@@ -84,8 +84,8 @@ MUTANTS = (
             Edit(
                 "payment/core/attempts.py",
                 "    if task is None or task.holder != context.process:\n        return task\n"
-                "    return structs.replace(task, due=context.at + LEASE)",
-                "    if task is None:\n        return task\n    return structs.replace(task, due=context.at + LEASE)",
+                "    return structs.replace(task, due=context.now + LEASE)",
+                "    if task is None:\n        return task\n    return structs.replace(task, due=context.now + LEASE)",
             ),
         ),
     ),
@@ -94,7 +94,7 @@ MUTANTS = (
         wrong="A deadline a year ahead, written by a clock that was wrong, is waited for.",
         endangers="L4 F38",
         test="tests/unit/core/test_schedule.py::test_task_absurdly_far_off_counts_as_due",
-        edits=(Edit(SCHEDULE, " or task.due > context.at + LONGEST_DELAY", ""),),
+        edits=(Edit(SCHEDULE, " or task.due > context.now + LONGEST_DELAY", ""),),
     ),
     Mutant(
         name="refunded-before-created",

@@ -76,8 +76,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTGOING,
-                "            self._waiting.append(effect)\n            self._close(",
-                "            self._close(",
+                "            self._waiting.append(effect)\n            self._hold(",
+                "            self._hold(",
             ),
         ),
     ),
@@ -195,7 +195,7 @@ MUTANTS = (
         wrong="What the broker refuses is tried again for ever, and nothing reports it.",
         endangers="F54",
         test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
-        edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
+        edits=(Edit(ACTOR, "            self._any_refused.set()\n", "            self._show()\n"),),
     ),
     Mutant(
         name="silence-no-refusal",
@@ -219,8 +219,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                'text = "; ".join([*away, *self._refusals.shown("; ".join(away))])',
-                'text = "; ".join([*away, *(self._refusals.shown("; ".join(away)) if away else [])])',
+                '*self._refusals.shown("; ".join(disconnected))])',
+                '*(self._refusals.shown("; ".join(disconnected)) if disconnected else [])])',
             ),
         ),
         beyond="Readiness is no part of a journal.",

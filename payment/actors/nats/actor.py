@@ -45,15 +45,15 @@ REDELIVERY_FIRST_S = 0.5
 REDELIVERY_LONGEST_S = 5.0
 """Before an event that can't be written now comes again: it doubles from the one to the other (contract)."""
 
-HANDLED_AGAIN_AFTER_S = 60.0
+HANDLE_AGAIN_AFTER_S = 60.0
 """A redelivery is let pass while its event is being handled, but not for longer than this: a ledger that died may have
 lost the message, and then nobody would ever settle it. Longer than a write with its retries; handling twice is harmless
 (F29)."""
 
-SAID_NOTHING_S = 30.0
+UNANSWERED_HANG_S = 30.0
 """A publish ends after 5 s in every transport, an acknowledgement is only written: what is older has lost its way."""
 
-REFUSALS_LOOK_EVERY_S = 1.0
+REFUSALS_CHECK_EVERY_S = 1.0
 """Between looks whether a refusal has lasted long enough to be reported. Without a refusal there are no looks."""
 
 
@@ -78,12 +78,12 @@ class NatsActor(Actor[NatsMessage]):
         self._metrics = metrics
         self._outgoing = {subject: Outgoing(clock) for subject in OUTGOING_SUBJECTS}
         self._refusals = Refusals(clock, metrics)
-        self._some_refused = asyncio.Event()
-        self._away: str | None = "NATS: not connected yet"
+        self._any_refused = asyncio.Event()
+        self._disconnected_reason: str | None = "NATS: not connected yet"
         """Why the transport is not well; None where it is."""
-        self._shown = ""
+        self._shown_reason = ""
         self._settled: deque[tuple[Delivery, Handling]] = deque()
-        self._settled_some = asyncio.Event()
+        self._settled_any = asyncio.Event()
         self._acknowledging_since: float | None = None
         self._in_progress: dict[str, float] = {}
         """Since when, in monotonic seconds, by the event's identity: the first is the oldest."""
@@ -91,12 +91,12 @@ class NatsActor(Actor[NatsMessage]):
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
-        subscriptions = {ORDER_CREATED: self._arrived, ORDER_CANCELLED: self._arrived}
+        subscriptions = {ORDER_CREATED: self._received, ORDER_CANCELLED: self._received}
         self.spawn(self._transport.run(subscriptions, self), name="transport")
         for subject, outgoing in self._outgoing.items():
             self.spawn(self._publish_all(outgoing), name=f"publish {subject}")
         self.spawn(self._acknowledge_all(), name="acknowledge")
-        self.spawn(self._watch_refusals(), name="refusals")
+        self.spawn(self._check_refusals(), name="refusals")
         for subject in self._outgoing:
             self._metrics.events_waiting(subject).set(0)
 
@@ -115,23 +115,23 @@ class NatsActor(Actor[NatsMessage]):
         ages_s = [outgoing.oldest_s for outgoing in self._outgoing.values()]
         if self._acknowledging_since is not None:
             ages_s.append(self.clock.monotonic() - self._acknowledging_since)
-        return max(super().stuck_for_s(), max(ages_s) - SAID_NOTHING_S)
+        return max(super().stuck_for_s(), max(ages_s) - UNANSWERED_HANG_S)
 
     # --------------------------------------------------------------------------------------------- how the broker is
 
     def connected(self) -> None:
-        self._away = None
+        self._disconnected_reason = None
         self._refusals.connection_back()
         for outgoing in self._outgoing.values():
             outgoing.connection_back()
         self._show()
 
     def disconnected(self, reason: str) -> None:
-        self._away = reason
-        self._show(news=True)
+        self._disconnected_reason = reason
+        self._show(log_again=True)
 
     def reason_changed(self, reason: str) -> None:
-        self._away = reason
+        self._disconnected_reason = reason
         self._show()
 
     def noticed(self, text: str, *, alarm: bool) -> None:
@@ -141,24 +141,24 @@ class NatsActor(Actor[NatsMessage]):
         else:
             get_logger().info(Event.BROKER_NOTICE, reason=text)
 
-    def _show(self, *, news: bool = False) -> None:
+    def _show(self, *, log_again: bool = False) -> None:
         """NATS is up where the transport is well and it takes what we publish. `news`: the reason is to be logged."""
-        away = [] if self._away is None else [self._away]
-        text = "; ".join([*away, *self._refusals.shown("; ".join(away))])
+        disconnected = [] if self._disconnected_reason is None else [self._disconnected_reason]
+        text = "; ".join([*disconnected, *self._refusals.shown("; ".join(disconnected))])
         if not text:
             self._health.mark_up(Dependency.NATS)
-        elif news or text != self._shown:
-            self._health.mark_down(Dependency.NATS, text, again=news)
-        self._shown = text
+        elif log_again or text != self._shown_reason:
+            self._health.mark_down(Dependency.NATS, text, again=log_again)
+        self._shown_reason = text
 
-    async def _watch_refusals(self) -> None:
+    async def _check_refusals(self) -> None:
         while True:
-            await self._some_refused.wait()
-            self._some_refused.clear()
+            await self._any_refused.wait()
+            self._any_refused.clear()
             while self._refusals:
                 self._refusals.judge({subject: len(each) for subject, each in self._outgoing.items()})
                 self._show()
-                await self.clock.sleep(REFUSALS_LOOK_EVERY_S)
+                await self.clock.sleep(REFUSALS_CHECK_EVERY_S)
 
     # ----------------------------------------------------------------------------------------------------- events out
 
@@ -183,7 +183,7 @@ class NatsActor(Actor[NatsMessage]):
         if self._refusals:
             self._refusals.taken(effect)
             self._show()
-        self._say_published(effect, self.clock.monotonic() - started)
+        self._log_published(effect, self.clock.monotonic() - started)
         await self._ledger.put(EffectCompleted(effect.id, EventPublished(effect.order_id, effect.message_id)))
         outgoing.done(effect)
         self._metrics.events_waiting(effect.subject).set(len(outgoing))
@@ -193,11 +193,11 @@ class NatsActor(Actor[NatsMessage]):
         alone = outgoing.refused(effect, answered=not isinstance(error, PublishUnanswered))
         if isinstance(error, PublishRefused | PublishUnanswered):
             self._refusals.add(effect, error, began, alone=alone)
-            self._some_refused.set()
+            self._any_refused.set()
         else:
             self._refusals.interrupted(effect.subject)
 
-    def _say_published(self, effect: PublishEvent, took_s: float) -> None:
+    def _log_published(self, effect: PublishEvent, took_s: float) -> None:
         self._metrics.events_published(effect.subject).inc()
         get_logger().info(
             Event.EVENT_PUBLISHED,
@@ -209,7 +209,7 @@ class NatsActor(Actor[NatsMessage]):
 
     # ------------------------------------------------------------------------------------------------------ events in
 
-    async def _arrived(self, delivery: Delivery) -> None:
+    async def _received(self, delivery: Delivery) -> None:
         """Parse an event, once, and wait until the ledger has room for it: that is the back pressure."""
         if self._is_in_progress(delivery.identity):
             return  # redelivered while it is being handled: the acknowledgement of the first delivery counts for both
@@ -223,7 +223,7 @@ class NatsActor(Actor[NatsMessage]):
 
     def _is_in_progress(self, identity: str) -> bool:
         """Whether the ledger has this event; what it has had for too long is forgotten, for it may be lost."""
-        long_ago = self.clock.monotonic() - HANDLED_AGAIN_AFTER_S
+        long_ago = self.clock.monotonic() - HANDLE_AGAIN_AFTER_S
         while self._in_progress and (oldest := next(iter(self._in_progress.items())))[1] <= long_ago:
             del self._in_progress[oldest[0]]
         return identity in self._in_progress
@@ -235,10 +235,10 @@ class NatsActor(Actor[NatsMessage]):
         except BadEvent as error:
             reason, order_id = str(error), order_id_in(delivery.data)
 
-            def poison_settled(handling: Handling) -> None:
+            def invalid_settled(handling: Handling) -> None:
                 self._settle(delivery, handling, started, order_id, reason)
 
-            return InvalidEventReceived(delivery.subject, delivery.identity, delivery.data, reason, poison_settled)
+            return InvalidEventReceived(delivery.subject, delivery.identity, delivery.data, reason, invalid_settled)
 
         def settled(handling: Handling) -> None:
             self._settle(delivery, handling, started, message.order_id, event.error)
@@ -253,7 +253,7 @@ class NatsActor(Actor[NatsMessage]):
         """The ledger is done with an event: acknowledge it, or ask for it again later."""
         self._in_progress.pop(delivery.identity, None)
         self._settled.append((delivery, handling))
-        self._settled_some.set()
+        self._settled_any.set()
         if handling is Handling.NOT_NOW:
             return  # the loss of the store has been said, and the event comes again
         self._metrics.events_received(delivery.subject, handling.value).inc()
@@ -286,8 +286,8 @@ class NatsActor(Actor[NatsMessage]):
 
     async def _acknowledge_all(self) -> None:
         while True:
-            await self._settled_some.wait()
-            self._settled_some.clear()
+            await self._settled_any.wait()
+            self._settled_any.clear()
             while self._settled:
                 delivery, handling = self._settled.popleft()
                 self._acknowledging_since = self.clock.monotonic()

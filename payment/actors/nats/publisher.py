@@ -43,9 +43,9 @@ class Outgoing:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: deque[PublishEvent] = deque()
-        self._in_hand: set[str] = set()
+        self._event_ids: set[str] = set()
         self._under_way: dict[str, float] = {}
-        self._telling = 0
+        self._reporting = 0
         self._refused = False
         self._doublings = 0
         self._not_before = 0.0
@@ -58,8 +58,8 @@ class Outgoing:
 
     def add(self, effect: PublishEvent) -> None:
         """An event is to go out. If it is in hand already, its end will serve for both."""
-        if effect.id not in self._in_hand:
-            self._in_hand.add(effect.id)
+        if effect.id not in self._event_ids:
+            self._event_ids.add(effect.id)
             self._waiting.append(effect)
             self._changed.set()
 
@@ -93,11 +93,11 @@ class Outgoing:
             self._aside[effect.id] = (self._clock.monotonic() + pause_s, effect)
         else:
             self._waiting.append(effect)
-            self._close(answered)
+            self._hold(answered)
         self._changed.set()
         return alone
 
-    def _close(self, answered: bool) -> None:
+    def _hold(self, answered: bool) -> None:
         """Until the next try; several that were under way together count as one."""
         now = self._clock.monotonic()
         if self._refused and now < self._not_before:
@@ -112,20 +112,20 @@ class Outgoing:
         del self._under_way[effect.id]
         if self._refusals.pop(effect.id, None) is not None:
             self._soon()
-        self._telling += 1
+        self._reporting += 1
         self._taken += 1
-        self._open()
+        self._resume()
 
     def done(self, effect: PublishEvent) -> None:
         """The ledger knows: it is in hand no longer."""
-        self._telling -= 1
-        self._in_hand.discard(effect.id)
+        self._reporting -= 1
+        self._event_ids.discard(effect.id)
         self._changed.set()
 
     def connection_back(self) -> None:
         """Whatever was refused may be taken now: at once, rather than when its time is over."""
         self._aside = {name: (0.0, effect) for name, (_, effect) in self._aside.items()}
-        self._open()
+        self._resume()
 
     @property
     def oldest_s(self) -> float:
@@ -138,7 +138,7 @@ class Outgoing:
         soon = self._clock.monotonic() + REPUBLISH_AFTER_S
         self._aside = {name: (min(at_s, soon), effect) for name, (at_s, effect) in self._aside.items()}
 
-    def _open(self) -> None:
+    def _resume(self) -> None:
         self._refused, self._not_before, self._doublings = False, 0.0, 0
         self._changed.set()
 
@@ -154,7 +154,7 @@ class Outgoing:
         now = self._clock.monotonic()
         limit = 1 if self._refused else UNDER_WAY_LIMIT
         times_s = [at_s for at_s, _ in self._aside.values()]
-        if self._waiting and len(self._under_way) + self._telling < limit:
+        if self._waiting and len(self._under_way) + self._reporting < limit:
             times_s.append(self._not_before)
         return max(0.0, min(times_s) - now) if times_s else None
 
@@ -169,4 +169,4 @@ class Outgoing:
                 each.cancel()
 
     def __len__(self) -> int:
-        return len(self._in_hand)
+        return len(self._event_ids)

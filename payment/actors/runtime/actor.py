@@ -42,7 +42,7 @@ class Actor(ABC, Generic[T]):
         self.mailbox = mailbox
         self.clock = clock
         self._busy_since: float | None = None
-        self._in_hand: T | None = None
+        self._current_item: T | None = None
         self._ending = False
         self._children: set[asyncio.Task[Any]] = set()
         self._child_failed = asyncio.Event()
@@ -72,9 +72,9 @@ class Actor(ABC, Generic[T]):
         return 0.0 if self._busy_since is None else self.clock.monotonic() - self._busy_since
 
     @property
-    def in_hand(self) -> T | None:
+    def current_item(self) -> T | None:
         """The item whose `receive` has not returned: after a crash the only one that the mailbox no longer holds."""
-        return self._in_hand
+        return self._current_item
 
     def spawn(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
         """Start a child task. Its error ends the actor; it may be cancelled through the task, and is by `close`."""
@@ -128,9 +128,9 @@ class Actor(ABC, Generic[T]):
         received = 0
         while not self._ending:  # a `receive` that swallowed its cancellation must not read on
             item = await self.mailbox.get()
-            self._in_hand, self._busy_since = item, self.clock.monotonic()
+            self._current_item, self._busy_since = item, self.clock.monotonic()
             await self.receive(item)
-            self._in_hand = self._busy_since = None
+            self._current_item = self._busy_since = None
             received += 1
             if received % BURST_ITEMS == 0:
                 await asyncio.sleep(0)

@@ -23,9 +23,9 @@ EX_OK = 0
 EX_SOFTWARE = 70
 """The exit code when the supervisor gave up: sysexits' "internal software error"."""
 
-WATCH_EVERY_S = 1.0
+HANG_CHECK_EVERY_S = 1.0
 """How often an actor is asked whether it is stuck: often against any `hang_s`, and nothing against a message's cost."""
-OVERSLEPT_S = 1.0
+OVERSLEEP_S = 1.0
 """A watch that wakes this late slept with the whole process (F34): what looks like a hang is not the actor's."""
 TEARDOWN_DEADLINE_S = 2.0
 """Teardown tells callers and closes sockets. It waits for no peer."""
@@ -54,16 +54,16 @@ class SupervisedActor:
         self.stuck = False
         self.lingering = False
         self.actor: Actor[Any] | None = None
-        self.keeper: asyncio.Task[None] | None = None
+        self.supervision: asyncio.Task[None] | None = None
         self._context = context
         self._clock = context.clock
         self._log = context.log
-        self._leave = asyncio.Event()
+        self._end_requested = asyncio.Event()
         self._retiring = False
         self._ending = CUT_OFF
         self._restarts = 0
 
-    async def keep(self) -> None:
+    async def supervise(self) -> None:
         """Let actors live here until this child leaves, or drains and dies.
 
         Raises:
@@ -71,7 +71,7 @@ class SupervisedActor:
         """
         while not self._retiring:
             try:
-                await self._live()
+                await self._run_one_actor()
             except Exception as error:
                 self._report(error)
             if self.lingering:
@@ -83,31 +83,31 @@ class SupervisedActor:
     async def drain(self) -> None:
         """Let the actor finish what is under way. It keeps receiving afterwards; from here on it is not replaced."""
         self._retiring = True
-        if self.actor is None or self.keeper is None:
-            self._leave.set()
+        if self.actor is None or self.supervision is None:
+            self._end_requested.set()
             return
         began_s = self._clock.monotonic()
         work = asyncio.create_task(self.actor.drain(), name=f"{self.name}: drain")
         timer = asyncio.create_task(self._clock.sleep(self.spec.drain_deadline_s))
         try:
-            await asyncio.wait((work, timer, self.keeper), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, timer, self.supervision), return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             if not await cancel_and_wait(self._clock, CANCEL_GRACE_S, work):
                 self.lingering = True
             self._report_drain(work, began_s)
 
-    def leave(self) -> None:
+    def request_end(self) -> None:
         """End the actor, tear it down, put no other in its place. `keeper` is done when that is done."""
         self._retiring = True
-        self._leave.set()
+        self._end_requested.set()
 
-    async def _live(self) -> None:
+    async def _run_one_actor(self) -> None:
         """One actor's life. Returns when the child leaves, or raises what the actor died of."""
         actor = self.spec.start()
         try:
-            await first_of(self._leave.wait(), self._bring_up(actor))
-            if not self._leave.is_set():
+            await first_of(self._end_requested.wait(), self._bring_up(actor))
+            if not self._end_requested.is_set():
                 await self._run(actor)
         except Lingering:
             self.lingering = True
@@ -132,32 +132,32 @@ class SupervisedActor:
 
     async def _run(self, actor: Actor[Any]) -> None:
         running = asyncio.create_task(actor.run(), name=f"{self.name}: run")
-        watching = asyncio.create_task(self._watch(actor), name=f"{self.name}: watch")
-        leaving = asyncio.create_task(self._leave.wait())
+        checking = asyncio.create_task(self._check_hang(actor), name=f"{self.name}: watch")
+        ending = asyncio.create_task(self._end_requested.wait())
         try:
-            await asyncio.wait((running, watching, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((running, checking, ending), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            watching.cancel()
-            leaving.cancel()
+            checking.cancel()
+            ending.cancel()
             if not await cancel_and_wait(self._clock, RUN_GRACE_S, running):
                 raise Lingering(f"{self.name}: run goes on after it was cancelled")
             if not running.cancelled():
                 running.result()
-        if not watching.cancelled():
-            watching.result()
-        if not self._leave.is_set():
+        if not checking.cancelled():
+            checking.result()
+        if not self._end_requested.is_set():
             raise RunEnded(f"the {self.name} actor's run ended by itself")
 
-    async def _watch(self, actor: Actor[Any]) -> None:
+    async def _check_hang(self, actor: Actor[Any]) -> None:
         """Raise ActorHung once the actor is stuck for too long, not counting time in which the whole process stood."""
-        looked_s = self._clock.monotonic()
-        judge_from_s = looked_s
+        checked_s = self._clock.monotonic()
+        judge_from_s = checked_s
         while True:
-            await self._clock.sleep(WATCH_EVERY_S)
+            await self._clock.sleep(HANG_CHECK_EVERY_S)
             now_s = self._clock.monotonic()
-            if now_s - looked_s > WATCH_EVERY_S + OVERSLEPT_S:
+            if now_s - checked_s > HANG_CHECK_EVERY_S + OVERSLEEP_S:
                 judge_from_s = now_s + self.spec.hang_s
-            looked_s = now_s
+            checked_s = now_s
             silent_s = actor.stuck_for_s()
             if silent_s > self.spec.hang_s and now_s >= judge_from_s:
                 self.stuck = True
@@ -170,7 +170,7 @@ class SupervisedActor:
         except Lingering:
             self.lingering = True
             raise
-        if self._leave.is_set():
+        if self._end_requested.is_set():
             took_ms = self._ms_since(began_s)
             self._log.info(Event.ACTOR_STOPPED, actor=self.name, outcome=self._ending, took_ms=took_ms)
 
@@ -180,7 +180,7 @@ class SupervisedActor:
             self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, restarts=self._restarts, reason="too many restarts")
             raise GaveUp(f"the {self.name} actor: restart number {self._restarts} within the window")
         delay_s = backoff_s(self._restarts, self._context.ids.jitter())
-        await first_of(self._clock.sleep(delay_s), self._leave.wait())
+        await first_of(self._clock.sleep(delay_s), self._end_requested.wait())
 
     def _report(self, error: Exception) -> None:
         if isinstance(error, ActorHung):
@@ -226,7 +226,7 @@ class Supervisor:
         context = ActorContext(clock, ids, get_logger() if log is None else log, on_restart, RestartWindow())
         self._clock = clock
         self._children = tuple(SupervisedActor(spec, context) for spec in children)
-        self._trouble = asyncio.Event()
+        self._child_ended = asyncio.Event()
         self._on_stopping = on_stopping
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
@@ -236,8 +236,8 @@ class Supervisor:
         itself, it closes the children without draining them and raises.
         """
         try:
-            await first_of(stop.wait(), self._trouble.wait(), self._start_in_order())
-            await first_of(stop.wait(), self._trouble.wait())
+            await first_of(stop.wait(), self._child_ended.wait(), self._start_in_order())
+            await first_of(stop.wait(), self._child_ended.wait())
             self._on_stopping()
             cut = asyncio.Event() if abort is None else abort
             await first_of(cut.wait(), self._clock.sleep(DRAIN_TOTAL_S), self._drain_in_reverse())
@@ -265,8 +265,8 @@ class Supervisor:
 
     async def _start_in_order(self) -> None:
         for child in self._children:
-            child.keeper = asyncio.create_task(child.keep(), name=f"{child.name}: keeper")
-            child.keeper.add_done_callback(lambda _keeper: self._trouble.set())
+            child.supervision = asyncio.create_task(child.supervise(), name=f"{child.name}: keeper")
+            child.supervision.add_done_callback(lambda _supervision: self._child_ended.set())
             await child.up.wait()
 
     async def _drain_in_reverse(self) -> None:
@@ -275,22 +275,24 @@ class Supervisor:
             await child.drain()
 
     async def _close_in_reverse(self) -> None:
-        keepers = [(child, child.keeper) for child in reversed(self._children) if child.keeper is not None]
+        supervisions = [
+            (child, child.supervision) for child in reversed(self._children) if child.supervision is not None
+        ]
         ends_s = self._clock.monotonic() + CLOSE_TOTAL_S
-        for child, keeper in keepers:
-            child.leave()
-            await done_within(self._clock, max(0.0, ends_s - self._clock.monotonic()), keeper)
-        await done_within(self._clock, CANCEL_GRACE_S, *(keeper for _, keeper in keepers))
-        for child, keeper in keepers:
-            child.lingering |= not keeper.done()
-            keeper.cancel()
+        for child, supervision in supervisions:
+            child.request_end()
+            await done_within(self._clock, max(0.0, ends_s - self._clock.monotonic()), supervision)
+        await done_within(self._clock, CANCEL_GRACE_S, *(supervision for _, supervision in supervisions))
+        for child, supervision in supervisions:
+            child.lingering |= not supervision.done()
+            supervision.cancel()
 
     def _exit_code(self) -> int:
         code = EX_SOFTWARE if self.lingering else EX_OK
         for child in self._children:
-            if child.keeper is None or not child.keeper.done() or child.keeper.cancelled():
+            if child.supervision is None or not child.supervision.done() or child.supervision.cancelled():
                 continue
-            error = child.keeper.exception()
+            error = child.supervision.exception()
             if isinstance(error, GaveUp):
                 code = EX_SOFTWARE
             elif error is not None:

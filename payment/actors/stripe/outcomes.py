@@ -301,8 +301,8 @@ def _after_cancel(effect: IntentEffect, progress: EffectProgress, outcome: Outco
 def _after_retrieve(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, IntentAnswer):
         return None
-    reason = progress.look or RetrieveReason.LOOK
-    handover = outcome.handover if reason is RetrieveReason.LOOK else None
+    reason = progress.look or RetrieveReason.RECHECK
+    handover = outcome.handover if reason is RetrieveReason.RECHECK else None
     return End(_seen(effect, reason, progress, outcome), handover)
 
 

@@ -6,7 +6,7 @@ A queue never calls Stripe. It knows which entry is next and when it may go; the
 import asyncio
 from collections.abc import Iterator
 
-from payment.actors.runtime.position_queue import Place, PositionQueue
+from payment.actors.runtime.position_queue import Position, PositionQueue
 from payment.actors.stripe.outcomes import CallStep, EffectProgress, carried_over, first_progress, step_of
 from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, Fall, RateLimiter
 from payment.core.effects import StripeEffect
@@ -54,7 +54,7 @@ class Entry:
         "tries",
     )
 
-    def __init__(self, effect: StripeEffect, place: Place, received_at: float) -> None:
+    def __init__(self, effect: StripeEffect, place: Position, received_at: float) -> None:
         self.effect = effect
         self.place = place
         self.received_at = received_at

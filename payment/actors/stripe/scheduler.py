@@ -16,7 +16,7 @@ from msgspec import structs
 
 from payment.actors.messages import EffectCompleted
 from payment.actors.queue_estimate import QueueEstimate
-from payment.actors.runtime.position_queue import Place
+from payment.actors.runtime.position_queue import Position
 from payment.actors.stripe.outcomes import (
     REFUSALS,
     SETTLING,
@@ -265,7 +265,7 @@ class StripeScheduler:
         else:
             self._enter(entry)
 
-    def _place(self, effect: StripeEffect) -> Place:
+    def _place(self, effect: StripeEffect) -> Position:
         self._arrivals += 1
         match effect:
             case ConfirmIntent():

@@ -69,8 +69,8 @@ def order_of(encoded: bytes) -> Order | CorruptDocument:
     """The order that a stored document holds, or why it is none. Raises nothing.
 
     What is derived or for readers alone is put right: `due` or `recheck`, where its index's number says otherwise, is
-    one that the next write replaces (`payment.core.pending.refiled`), and entries of the history that are none are left
-    out.
+    one that the next write replaces (`payment.core.pending.reindexed`), and entries of the history that are none are
+    left out.
     """
     if len(encoded) > ORDER_BYTES_MAX:
         return _corrupt(encoded, f"it has {len(encoded)} bytes, and no order has more than {ORDER_BYTES_MAX}")

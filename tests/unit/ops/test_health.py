@@ -227,15 +227,15 @@ def test_trouble_is_a_reason_and_a_time(health: Health, clock: HandClock) -> Non
 def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClock) -> None:
     """F31: for the line of a stuck order. The oldest are forgotten first."""
     health = Health(clock, Redactor(["hunter2222"]))
-    assert health.last_words(Dependency.STRIPE, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") is None
     health.note_order(Dependency.STRIPE, "o1", "no permission for hunter2222")
-    assert health.last_words(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
-    assert health.last_words(Dependency.NATS, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
+    assert health.order_note(Dependency.NATS, "o1") is None
     for number in range(ORDERS_REMEMBERED_LIMIT):
         health.note_order(Dependency.STRIPE, f"other {number}", "x")
-    assert health.last_words(Dependency.STRIPE, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") is None
     health.note_order(Dependency.STRIPE, "other 5", None)
-    assert health.last_words(Dependency.STRIPE, "other 5") is None
+    assert health.order_note(Dependency.STRIPE, "other 5") is None
 
 
 def test_what_was_never_looked_at_is_not_known(clock: HandClock) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from payment.process import listening
-from payment.process.listening import CannotListen, Unfit, listen, place, read_host, read_port, where
+from payment.process.listening import CannotListen, Unfit, address_text, host_and_port, listen, read_host, read_port
 
 LOOPBACK = "127.0.0.1"
 
@@ -91,7 +91,7 @@ def test_what_is_no_port_is_refused(text: str) -> None:
 )
 def test_an_environment_says_where(environ: dict[str, str], found: tuple[str | None, int]) -> None:
     """Blank counts as not set, as for the settings."""
-    assert where(environ) == found
+    assert host_and_port(environ) == found
 
 
 def test_a_port_that_is_taken_is_named_and_says_how_to_find_who_has_it(taken: tuple[str, int]) -> None:
@@ -169,5 +169,5 @@ def test_no_host_means_every_interface(host: str | None) -> None:
     port = both.getsockname()[1]
     for address in (LOOPBACK, "::1"):
         socket.create_connection((address, port)).close()
-    assert place(None, port) == f"port {port} of every interface"
+    assert address_text(None, port) == f"port {port} of every interface"
     both.close()

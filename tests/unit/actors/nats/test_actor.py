@@ -17,7 +17,7 @@ from payment.actors.messages import (
     LedgerMessage,
     NatsMessage,
 )
-from payment.actors.nats.actor import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
+from payment.actors.nats.actor import HANDLE_AGAIN_AFTER_S, UNANSWERED_HANG_S, NatsActor, redelivery_delay_s
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.actors.nats.publisher import ASIDE_LONGEST_S, REPUBLISH_LONGEST_S, UNANSWERED_LONGEST_S
 from payment.actors.nats.refusal_log import ALARM_AGAIN_AFTER_S, UNANSWERED_ALARM_AFTER_S
@@ -165,7 +165,7 @@ async def test_an_event_whose_letter_was_lost_is_handled_again(world: NatsWorld)
     """L4: a ledger that died may never settle it; redelivered later, it is a message again."""
     await world.event(cancel())
     await world.messages()
-    await world.clock.advance(HANDLED_AGAIN_AFTER_S + world.broker.ack_wait_s)
+    await world.clock.advance(HANDLE_AGAIN_AFTER_S + world.broker.ack_wait_s)
     message = await world.arrived()
     message.settle(Handling.APPLIED)
     await world.clock.settle()
@@ -178,12 +178,12 @@ async def test_an_event_cut_off_before_the_ledger_had_room_is_not_taken_for_hand
     await world.event(cancel("1"))
     await world.event(cancel("2"))
     delivery = Delivered(cancel("9"))
-    handler = asyncio.create_task(world.actor._arrived(delivery))
+    handler = asyncio.create_task(world.actor._received(delivery))
     await world.clock.settle()
     handler.cancel()
     await world.clock.settle()
     assert len(await world.messages()) == 2
-    await world.actor._arrived(delivery)
+    await world.actor._received(delivery)
     assert len(await world.messages()) == 1
     await world.stop()
 
@@ -342,7 +342,7 @@ async def test_a_publish_that_no_timeout_ends_is_a_hang(world: NatsWorld) -> Non
     """F32: a publish that was never answered; a full ledger is none."""
     world.transport.stalled[PAYMENT_CREATED] = asyncio.Event()
     await world.ask(paid())
-    await world.clock.advance(SAID_NOTHING_S + 16)
+    await world.clock.advance(UNANSWERED_HANG_S + 16)
     assert world.actor.stuck_for_s() == pytest.approx(16)
 
 

@@ -46,7 +46,7 @@ async def test_it_receives_what_is_sent(scene: Scene) -> None:
     """Items are received in turn, and between them nothing is in hand."""
     first, second = await scene.ask("answer"), await scene.ask("answer")
     assert [first.reply.result(), second.reply.result()] == ["from scripted"] * 2
-    assert scene.actor.in_hand is None
+    assert scene.actor.current_item is None
     assert scene.actor.stuck_for_s() == 0
 
 
@@ -58,7 +58,7 @@ async def test_an_error_in_receive_comes_out_of_run_with_the_item_in_hand(scene:
     await scene.clock.settle()
     with pytest.raises(Boom, match="receive"):
         await scene.running
-    assert scene.actor.in_hand is bad
+    assert scene.actor.current_item is bad
     assert scene.mailbox.depth == 1
 
 
@@ -116,7 +116,7 @@ async def test_a_receive_that_does_not_return_is_seen(scene: Scene) -> None:
     hanging = await scene.ask("hang")
     await scene.clock.advance(7)
     assert scene.actor.stuck_for_s() == 7
-    assert scene.actor.in_hand is hanging
+    assert scene.actor.current_item is hanging
 
 
 async def test_cancelling_run_leaves_no_task(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.runtime.lifecycle import ChildSpec
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.runtime.restarts import RESTART_WINDOW_S, RESTARTS_MAX
-from payment.actors.runtime.supervisor import DRAIN_TOTAL_S, STOP_TOTAL_S, WATCH_EVERY_S, Supervisor
+from payment.actors.runtime.supervisor import DRAIN_TOTAL_S, HANG_CHECK_EVERY_S, STOP_TOTAL_S, Supervisor
 from payment.ops.log_schema import FIELDS, Event
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.ids import FakeIds
@@ -368,7 +368,7 @@ async def test_a_hung_actor_is_noticed_and_replaced(scene: Scene) -> None:
     await scene.clock.advance(HANG_S)
     assert scene.supervisor.alive()["stripe"] == HANG_S
     assert scene.log.said(Event.ACTOR_HUNG) == []
-    await scene.clock.advance(2 * WATCH_EVERY_S)
+    await scene.clock.advance(2 * HANG_CHECK_EVERY_S)
     assert isinstance(caller.reply.exception(), ActorCrashed)
     assert queued.reply.result() == "from stripe"
     assert scene.supervisor.stuck() == []
@@ -413,10 +413,10 @@ async def test_a_process_that_stood_still_does_not_blame_its_actors(scene: Scene
     await scene.start()
     await scene.ask("stripe", "hang")
     scene.clock.oversleep(600)
-    await scene.clock.advance(HANG_S - WATCH_EVERY_S)
+    await scene.clock.advance(HANG_S - HANG_CHECK_EVERY_S)
     assert scene.log.said(Event.ACTOR_HUNG) == []
     assert scene.supervisor.stuck() == []
-    await scene.clock.advance(3 * WATCH_EVERY_S)
+    await scene.clock.advance(3 * HANG_CHECK_EVERY_S)
     assert len(scene.log.said(Event.ACTOR_HUNG)) == 1
 
 

@@ -429,7 +429,7 @@ async def test_a_look_retrieves_the_intent_and_passes_the_handover_on(world: Str
         "retrieve", UNCLEAR, UNREACHABLE, IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover)
     )
     world.release(looking())
-    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_ACTION)
+    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_ACTION)
     assert await world.until_ended(1) == [asked]
     assert world.ended[0].handover == handover
 
@@ -438,7 +438,7 @@ async def test_a_look_at_an_intent_whose_id_is_not_known_creates_it_first(world:
     """Its create is repeated for as long as it is not answered: it is the same intent every time."""
     world.cards.script("create", UNCLEAR, UNREACHABLE, LOCKED)
     world.release(looking(intent_id=None))
-    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_PAYMENT_METHOD)
+    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_PAYMENT_METHOD)
     assert await world.until_ended(1) == [seen]
     assert world.cards.kinds == ["create"] * 4 + ["retrieve"]
 

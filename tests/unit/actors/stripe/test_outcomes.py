@@ -178,8 +178,8 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         (CONFIRM, KNOWN, Unclear("t", stored=True), ConfirmUnclear("o1", 2, 3, 1, "pi_1", stored=True)),
         (CONFIRM, UNEXPECTED, PAID, seen(RetrieveReason.UNEXPECTED_STATE, PAID, 2)),
         (CONFIRM, UNEXPECTED, ASKS, seen(RetrieveReason.UNEXPECTED_STATE, ASKS, 2)),
-        (RETRIEVE, KNOWN, PAID, seen(RetrieveReason.LOOK, PAID)),
-        (RETRIEVE, KNOWN, OPEN, seen(RetrieveReason.LOOK, OPEN)),
+        (RETRIEVE, KNOWN, PAID, seen(RetrieveReason.RECHECK, PAID)),
+        (RETRIEVE, KNOWN, OPEN, seen(RetrieveReason.RECHECK, OPEN)),
         (CANCEL, KNOWN, CANCELED, seen(RetrieveReason.CANCEL, CANCELED)),
         (CANCEL, AFTER_CANCEL, PAID, seen(RetrieveReason.CANCEL, PAID)),
         (CANCEL, AFTER_CANCEL, ASKS, seen(RetrieveReason.CANCEL, ASKS)),
@@ -265,7 +265,7 @@ def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> N
     assert "secret" not in repr(asked)
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
-    assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(RetrieveReason.LOOK, ASKS), HANDOVER)
+    assert result_of(RETRIEVE, KNOWN, ASKS) == End(seen(RetrieveReason.RECHECK, ASKS), HANDOVER)
     assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(seen(RetrieveReason.CANCEL, ASKS))
 
 

@@ -74,7 +74,7 @@ def test_thousands_may_leave_a_queue_at_once() -> None:
         queue.remove(each)
     assert time.process_time() - began < 1.0
     assert len(queue) == 0
-    assert len(queue._ready._places) <= 64
+    assert len(queue._ready._positions) <= 64
 
 
 def test_the_connections_are_enough_for_every_queue_at_its_limit() -> None:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from payment.adapters.mongo.documents import EPOCH, ORDER_BYTES_MAX, order_of, since_1970_ms
 from payment.core.order import FORMAT, Order
-from payment.core.pending import refiled
+from payment.core.pending import reindexed
 from payment.ports.store import CorruptDocument
 from tests.contract.store_contract import T0, charging, rich
 from tests.support.fakes.store import encoded
@@ -143,11 +143,11 @@ def test_a_number_in_the_index_that_the_deadline_does_not_have_is_replaced() -> 
         found = order_of(stored(dueMs=wrong))
         assert isinstance(found, Order)
         assert found.due == EPOCH
-        assert refiled(found) == GOOD
+        assert reindexed(found) == GOOD
     at_rest = {key: value for key, value in fields(rich("o2")).items() if key != "due"}
     found = order_of(bson.encode(at_rest | {"dueMs": 5}))
     assert isinstance(found, Order)
-    assert refiled(found).due == rich("o2").due
+    assert reindexed(found).due == rich("o2").due
 
 
 VALUES = st.sampled_from(
@@ -182,8 +182,8 @@ def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> 
     if isinstance(found, CorruptDocument):
         assert "tok_visa" not in found.reason
     else:
-        assert refiled(found).rev >= 1
-        assert isinstance(order_of(encoded(structs.replace(refiled(found), format=FORMAT))), Order)
+        assert reindexed(found).rev >= 1
+        assert isinstance(order_of(encoded(structs.replace(reindexed(found), format=FORMAT))), Order)
 
 
 def test_the_library_s_words_that_are_quoted_quote_nothing() -> None:
