@@ -1,8 +1,11 @@
-"""How an attempt and its intent change: by an answer, a look, a list, or a send that was never made.
+"""How the outcome of an effect changes an attempt and its intent.
 
-A success belongs to the intent, whichever answer or look brings it. `canceled` is as final. Every other answer is
-judged by the attempt and the send that it is about, and a look's only by the task that asked for it: what comes late
-proves nothing about what has been sent since.
+An outcome is an answer, a retrieved intent, a list of charges, or a send that was never made. A success belongs to the
+intent, whichever effect finds it, and `canceled` is as final. Every other answer counts only for the attempt and the
+send that it names, and a retrieved intent only for the task that retrieved it: a late outcome proves nothing about
+later requests.
+
+Change together: `payment.core.messages.IntentOutcome`, `payment.core.order.TABLE`.
 """
 
 from typing import assert_never
@@ -68,14 +71,14 @@ CANCEL_TEXTS = {
 
 
 def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Order:
-    """The order after an outcome of its intent that the Stripe actor reports."""
+    """Returns the order after an outcome of its intent, as the Stripe actor reports it."""
     intent = order.intent
     if intent is None:
         return order
     intent_id = getattr(message, "intent_id", None)
     if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
         # An earlier intent of the order, or another one under the same key (a process that was paused for a day may
-        # have created it): only its success matters. That it is canceled says nothing about this intent.
+        # have created it): only its success matters. Its cancel proves nothing about the order's present intent.
         return _success_of_another(order, message, context)
     if isinstance(message, IntentPrepared | IntentCreated) and not _is_believed(order, intent, message, context):
         return order
@@ -97,10 +100,10 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
 
 
 def _is_believed(order: Order, intent: Intent, message: IntentPrepared | IntentCreated, context: Context) -> bool:
-    """Whether an unconfirmed intent is the one that the order's number stands for.
+    """Whether a created intent is the order's intent of this number.
 
-    While Stripe keeps the create's key, every create brings the same intent. Later only the create that is still asked
-    for counts: another process may have begun to use another intent meanwhile.
+    While Stripe keeps the create's key, every create returns the same intent. Later only a create that this process
+    still has in flight counts: another process may use another intent by then.
     """
     if intent.id is not None or context.now < list_after(order):
         return True
@@ -130,10 +133,10 @@ def _send_ended(
         case CardDeclined():
             return moved(order, _with_failure(attempt, message.failure), Trigger.DECLINED, context)
         case IntentCreated() | ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
-            # It has been sent again since: that send's answer is the one to wait for.
+            # The attempt has been sent again since: only the answer to that send counts.
             return order
         case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.now):
-            return order  # its confirm is still owed, now with the id that is in the document
+            return order  # its confirm is still pending, now with the id that the document has
         case ConfirmRefused() if attempt.sends == 1:
             if attempt.state is AttemptState.CONFIRMING:
                 attempt = structs.replace(attempt, refusal=message.reason, text=message.text)
@@ -153,7 +156,7 @@ def _action_required(order: Order, attempt: Attempt, message: ActionRequired, co
         return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
-        # A replayed answer may be out of date, and a bank decides soon about a payment in processing: look at once.
+        # A replayed answer may be out of date, and a bank soon decides about a payment in processing.
         return with_intent(after, task=in_flight(TaskKind.RETRIEVE, context))
     return after
 
@@ -175,7 +178,7 @@ def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) 
     intent = order.intent
     assert intent is not None
     if not holds(intent, context, TaskKind.CONFIRM):
-        return order  # it is looked at by now, or over
+        return order  # the confirm is no longer in flight: the intent is being retrieved, or is settled
     if stored or not may_send(order, attempt, context.now):
         return _unclear_for_good(order, attempt, context)
     return _sent_again(moved(order, attempt, Trigger.UNCLEAR, context), attempt, context)
@@ -200,7 +203,7 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
         assert intent is not None
         order = moved(order, attempt, Trigger.WITHHELD, context)
         if not holds(intent, context, TaskKind.CONFIRM):
-            return order  # it is looked at by now, as a process does that takes it over
+            return order  # a process that took the attempt over retrieves the intent first
         return with_intent(order, task=returned(intent.task, context))
     if attempt.sends > 1:
         return _unclear_for_good(order, attempt, context)
@@ -212,7 +215,7 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
 
 
 def _create_error_stored(order: Order, context: Context) -> Order:
-    """Use the next number. An intent that the create may have made was never confirmed: a confirm needs its id."""
+    """Use the intent of the next number. If the create made one, that was never confirmed: a confirm needs an id."""
     assert order.payment is not None
     assert order.payment.intent is not None
     following = numbered_intent(order, order.payment.intent.number + 1, context)
@@ -245,7 +248,7 @@ def _never_confirmed(
     return _attempt_canceled(order, attempt, context)
 
 
-# --------------------------------------------------------------------------------------------------------------- a look
+# --------------------------------------------------------------------------------------------------- a retrieved intent
 
 
 def _retrieved(order: Order, message: IntentRetrieved, context: Context) -> Order:
@@ -262,10 +265,10 @@ def _retrieved(order: Order, message: IntentRetrieved, context: Context) -> Orde
         return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if expected else order
     match attempt.state:
         case AttemptState.CONFIRMING if message.attempt == attempt.number:
-            # Another card may have changed the state, and an earlier send may still land: only a cancel is conclusive.
+            # Another card may have changed the state, and an earlier send may still charge: only a cancel proves it.
             return _unclear_for_good(order, attempt, context)
         case AttemptState.CONFIRMING if expected:
-            # A process that takes over has looked before it repeats.
+            # This process has taken the attempt over, and retrieved the intent before it sends again.
             if not may_send(order, attempt, context.now):
                 return _unclear_for_good(order, attempt, context)
             return _sent_again(moved(order, attempt, Trigger.OPEN, context), attempt, context)
@@ -309,24 +312,27 @@ def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order
 
 
 def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
-    """A success goes to the attempt of this intent that has it already, else to the unsettled one, else to the last."""
+    """Record a success with the attempt of this intent that has the charge already, else the unsettled one, else the
+    last.
+    """
     intent = order.intent
     assert intent is not None
     mine = [attempt for attempt in order.attempts if attempt.intent == number]
     known = with_charge(order, charge.charge_id)
     if not mine:
-        # Made ahead of its first request, which will find the charge itself.
+        # The intent was created before the first request to charge, and that request will find the charge itself.
         return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
     attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
     if known is not None and known is not attempt:
         return _create_stopped(order, intent, context)
     if known is not None:
-        # Settled by now: only what the bank or an operator has done to the charge is news.
+        # The attempt has this charge already: only a partial refund or a dispute can be new.
         return with_attempt(order, _with_facts(attempt, charge))
     if attempt.state in CHARGED:
         return order
     if replayed:
-        # A fact about the past: the charge may have been given back since. It is paid once it was read.
+        # The answer is about the past, and the charge may have been refunded since: the order counts as paid once the
+        # intent was retrieved.
         return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.RETRIEVE, context))
     if intent.number == number:
         order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
@@ -334,9 +340,9 @@ def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context,
 
 
 def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
-    """A list of charges before a create found one that is another attempt's: the create waits until it is given back.
+    """The list before a create found a charge of another attempt: the create waits until that charge is given back.
 
-    Without the wait the effect would be owed unchanged, and released again at once.
+    Without the wait the same effect would stay pending, and be released again at once.
     """
     if intent.task is None or not holds(intent, context, intent.task.kind):
         return order
@@ -344,7 +350,7 @@ def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
 
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
-    """The first charge that comes to an order that is not cancelled is kept; every other one is given back."""
+    """The first charge of an order that is not cancelled is kept; every other one is refunded."""
     attempt = _with_facts(structs.replace(attempt, charge_id=charge.charge_id), charge)
     if charge.refunded:
         return moved(order, attempt, Trigger.GIVEN_BACK, context)
@@ -358,8 +364,10 @@ def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Conte
 
 
 def _with_facts(attempt: Attempt, charge: ChargeFacts) -> Attempt:
-    """Note what was refunded of a charge in part, and that it is disputed. The payment stays; a cancel gives back the
-    rest. Neither is taken back: an answer that comes late may be older than what is known."""
+    """Record a partial refund or a dispute of a charge. The order stays paid; a cancel refunds the rest.
+
+    Neither fact is removed again: a late answer may be older than what is recorded.
+    """
     partly = 0 if charge.refunded else charge.amount_refunded
     return structs.replace(
         attempt,
@@ -372,7 +380,10 @@ def _with_facts(attempt: Attempt, charge: ChargeFacts) -> Attempt:
 
 
 def charges_listed(order: Order, message: ChargesListed, context: Context) -> Order:
-    """A list of charges: those in it are taken over; an attempt that has none is closed once none can land."""
+    """Returns the order after a list of its charges, for an attempt of release 0.1.0.
+
+    Listed charges are recorded. An attempt without one is closed once it can charge no more.
+    """
     for listed in message.charges:
         found = numbered(order, listed.attempt)
         known = with_charge(order, listed.charge.charge_id)

@@ -1,1 +1,1 @@
-"""What the actors need of the world, each as a Protocol. The real ones are in `payment.adapters`."""
+"""What the actors need from outside the process, each as a Protocol. `payment.adapters` has the real ones."""

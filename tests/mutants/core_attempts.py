@@ -130,8 +130,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "only a cancel is conclusive.\n            return _unclear_for_good(order, attempt, context)",
-                "only a cancel is conclusive.\n            return _sent_again(order, attempt, context)",
+                "only a cancel proves it.\n            return _unclear_for_good(order, attempt, context)",
+                "only a cancel proves it.\n            return _sent_again(order, attempt, context)",
             ),
         ),
     ),

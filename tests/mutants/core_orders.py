@@ -18,8 +18,8 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING,
-                "    owed = sorted(pending(order), key=lambda item: item.at)\n",
-                "    owed = sorted(pending(order), key=lambda item: item.at)\n"
+                "    effects = sorted(pending(order), key=lambda item: item.at)\n",
+                "    effects = sorted(pending(order), key=lambda item: item.at)\n"
                 "    owed = [item for item in owed if not isinstance(item.effect, ConfirmIntent)]\n",
             ),
         ),
@@ -32,8 +32,8 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING,
-                "        due=owed[0].at if owed else None,",
-                "        due=owed[0].at if owed and not any(event.published for event in order.outbox) else None,",
+                "due=effects[0].at if effects else None,",
+                "due=effects[0].at if effects and not any(event.published for event in order.outbox) else None,",
             ),
         ),
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
         wrong="The deadline of an order is that of its latest task, not of its earliest.",
         endangers="F06 F21",
         test="tests/unit/core/test_pending.py::test_one_effect_never_hides_another",
-        edits=(Edit(PENDING, "due=owed[0].at if owed", "due=owed[-1].at if owed"),),
+        edits=(Edit(PENDING, "due=effects[0].at if effects", "due=effects[-1].at if effects"),),
     ),
     Mutant(
         name="lease-ignored",

@@ -59,7 +59,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "        if not holds(intent, context, TaskKind.CONFIRM):\n            return order  # it",
+                "        if not holds(intent, context, TaskKind.CONFIRM):\n            return order  # a",
                 "        if intent is None:\n            return order  # it",
             ),
         ),
