@@ -1,6 +1,6 @@
-"""`python -m payment account`: which Stripe account the database belongs to, which one the key is for, and moving it.
+"""`python -m payment account`: shows the Stripe accounts of the database and of the key, and moves the database.
 
-Of the service's servers it reaches MongoDB and Stripe. It never prints a secret: ids of accounts are none.
+It reaches MongoDB and Stripe, and not NATS. It never prints a secret: account ids are none.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
 from payment.process.standard_streams import show
 
 REACH_TIMEOUT_S = 15.0
-"""For all that one command asks of MongoDB and Stripe: their own deadlines are shorter."""
+"""For all calls of one command to MongoDB and Stripe together: their own deadlines are shorter."""
 
 UNSETTLED_SHOWN_LIMIT = 500
-"""Orders that are counted: more of them need the same answer."""
+"""Orders that are counted. A higher number would not change what an operator does."""
 
 UNSETTLED_NAMED_LIMIT = 5
 """Orders that are named."""
 
 AHEAD = timedelta(days=400)
-"""Every deadline of an order lies before this."""
+"""Every deadline of an order is nearer than this."""
 
 EX_DIFFERS = 1
 """The key is for another account, or a move was refused."""
@@ -38,7 +38,7 @@ class AccountCommand:
     """One run of the command. The ports are closed at its end."""
 
     def __init__(self, store: OrderStore, cards: CardProcessor, clock: Clock, by: str, out: TextIO) -> None:
-        """`by` is kept beside the account, as who has said so."""
+        """`by` is stored with the account as the author of the move."""
         self._store = store
         self._cards = cards
         self._clock = clock
@@ -46,7 +46,10 @@ class AccountCommand:
         self._out = out
 
     async def run(self, *, move: bool = False, force: bool = False) -> int:
-        """Show both accounts, or move the database to the key's. Returns the exit code."""
+        """Show both accounts, or (`move`) make the key's account the database's. `force`: also with unsettled orders.
+
+        Returns the exit code.
+        """
         try:
             async with asyncio.timeout(REACH_TIMEOUT_S):
                 return await self._run(move=move, force=force)
@@ -75,7 +78,9 @@ class AccountCommand:
             return await self._move(bound, of_key, force=force)
         if bound is None or mismatch(bound.account, of_key) is None:
             return os.EX_OK
-        self._print(f"They differ: with this key nothing is sent to Stripe. If it is meant: {MOVE_COMMAND}")
+        self._print(
+            f"They differ: with this key nothing is sent to Stripe. To move the database to its account: {MOVE_COMMAND}"
+        )
         return EX_DIFFERS
 
     async def _move(self, bound: BoundAccount | None, of_key: StripeAccount, *, force: bool) -> int:
@@ -83,7 +88,7 @@ class AccountCommand:
         if bound is None:
             return self._moved(bound, of_key, await self._store.accounts.bind(mine) == mine)
         if mismatch(bound.account, of_key) is None:
-            self._print("Nothing to move: they are the same.")
+            self._print("Nothing to move: the accounts are the same.")
             return os.EX_OK
         now = self._clock.now()
         unsettled = await self._store.due(now + AHEAD, None, UNSETTLED_SHOWN_LIMIT)
@@ -96,7 +101,7 @@ class AccountCommand:
             )
         if unsettled and not force:
             self._print(
-                f"Nothing was moved. What they have at {bound.account} would be neither found nor given back: run the "
+                f"Nothing was moved. Their charges at {bound.account} would be neither found nor refunded: run the "
                 "service with that account's key until none is left, or repeat this with --force."
             )
             return EX_DIFFERS
@@ -104,7 +109,7 @@ class AccountCommand:
 
     def _moved(self, bound: BoundAccount | None, of_key: StripeAccount, done: bool) -> int:
         if not done:
-            self._print("Nothing was moved: it was changed by another process just now. Look again.")
+            self._print("Nothing was moved: another process changed the account just now. Run the command again.")
             return EX_DIFFERS
         before = "no account" if bound is None else str(bound.account)
         get_logger().warning(Event.ACCOUNT_MOVED, account_id=of_key.id, reason=f"from {before} to {of_key}")

@@ -50,8 +50,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            return  # redelivered while",
-                "            await delivery.ack()\n            return  # redelivered while",
+                "            return  # the",
+                "            await delivery.ack()\n            return  # the",
             ),
         ),
     ),

@@ -1,9 +1,9 @@
-"""Events on their way out, of one subject: what waits, what is under way, and when to try again after a refusal.
+"""The events of one subject that are to be published: which wait, which are being published, and when to try again.
 
-A subject that the broker does not take holds up no other one, for each has a queue and a share of its own. While it is
-refused, one event a time finds out whether it is taken again, each time another one. An event that is refused while
-others of its subject are taken is refused for itself: it steps aside, with pauses of its own, and holds up no other.
-Nothing here publishes; the NATS actor does.
+Each subject has a queue and a limit of its own, so a subject that the broker refuses delays no other. While a subject
+is refused, one event at a time tests whether the broker takes it again, each time another event. An event that is
+refused while others of its subject are taken is refused alone: it is set aside, with delays of its own, and delays no
+other. Nothing here publishes; the NATS actor does. Change together with `payment.actors.nats.refusal_log`.
 """
 
 import asyncio
@@ -15,22 +15,26 @@ from payment.core.effects import PublishEvent
 from payment.ports.clock import Clock
 
 UNDER_WAY_LIMIT = 64
-"""Publishes of one subject without an acknowledgement. More than that only queues at the broker."""
+"""Publishes of one subject without an acknowledgement. More would only queue at the broker."""
 
 REPUBLISH_AFTER_S = 1.0
-"""Before a subject that the broker did not take is tried again, unless the connection comes back sooner. It doubles."""
+"""Before a subject that the broker refused is tried again, unless the connection is back sooner. The delay doubles."""
 REPUBLISH_LONGEST_S = 5.0
-"""While the broker says no: the longest pause before the next try, and so before events go out again."""
+"""The longest delay before the next try while the broker refuses."""
 UNANSWERED_LONGEST_S = 30.0
-"""While it does not answer: each try may have been stored, and NATS Streaming then stores it again."""
+"""The longest delay while the broker does not answer: it may have stored each try, and NATS Streaming stores repeats
+again."""
 ASIDE_FIRST_S = 2.0
 ASIDE_LONGEST_S = 60.0
-"""Between two tries of an event that is refused for itself: it doubles from the one to the other."""
+"""Between two tries of an event that is refused alone: the delay doubles from the first to the longest."""
 DOUBLINGS_MAX = 10
+"""Doublings of a delay; all limits are reached before that."""
 
 
 class Refusal(Struct):
-    """What one event has met: how often, how many others had been taken by then, and whether it is only this one."""
+    """The refusals of one event: how many, how many others had been taken at the last one, and whether it is refused
+    alone.
+    """
 
     times: int
     taken_by_then: int
@@ -38,7 +42,7 @@ class Refusal(Struct):
 
 
 class Outgoing:
-    """One subject's events, each once however often it is asked for."""
+    """The events of one subject, each once, however often the ledger sends it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,20 +55,20 @@ class Outgoing:
         self._not_before = 0.0
         self._taken = 0
         self._refusals: dict[str, Refusal] = {}
-        """By the event's id; forgotten when it is taken."""
+        """By the event's id; deleted when the broker takes the event."""
         self._aside: dict[str, tuple[float, PublishEvent]] = {}
-        """Refused for themselves, each with the monotonic second of its next try."""
+        """Events that are refused alone, each with the monotonic second of its next try."""
         self._changed = asyncio.Event()
 
     def add(self, effect: PublishEvent) -> None:
-        """An event is to go out. If it is in hand already, its end will serve for both."""
+        """Queue an event. One that is queued already is published once for both."""
         if effect.id not in self._event_ids:
             self._event_ids.add(effect.id)
             self._waiting.append(effect)
             self._changed.set()
 
     async def next(self) -> PublishEvent:
-        """The next event that may leave, once it may. It counts as under way from then on."""
+        """Returns the next event, once it may be published. From then on it counts as being published."""
         while True:
             self._bring_back()
             wait_s = self._wait_s()
@@ -79,9 +83,9 @@ class Outgoing:
                 return effect
 
     def refused(self, effect: PublishEvent, *, answered: bool) -> bool:
-        """The broker did not take it: it is tried again, after the others. Returns whether it is refused for itself.
+        """The broker did not take an event: it is tried again, after the others. Returns whether it is refused alone.
 
-        `answered`: the broker said so; else it said nothing.
+        `answered`: the broker refused it; else it did not answer.
         """
         del self._under_way[effect.id]
         before = self._refusals.get(effect.id)
@@ -98,7 +102,7 @@ class Outgoing:
         return alone
 
     def _hold(self, answered: bool) -> None:
-        """Until the next try; several that were under way together count as one."""
+        """Hold the subject until the next try. Events that were being published together count as one try."""
         now = self._clock.monotonic()
         if self._refused and now < self._not_before:
             return
@@ -108,7 +112,9 @@ class Outgoing:
         self._refused = True
 
     def taken(self, effect: PublishEvent) -> None:
-        """The broker has stored it: whatever waits may go. It keeps its place until the ledger has been told."""
+        """The broker has stored an event, so the waiting ones may be published. It counts until the ledger has received
+        that.
+        """
         del self._under_way[effect.id]
         if self._refusals.pop(effect.id, None) is not None:
             self._soon()
@@ -117,24 +123,24 @@ class Outgoing:
         self._resume()
 
     def done(self, effect: PublishEvent) -> None:
-        """The ledger knows: it is in hand no longer."""
+        """The ledger has received that the event is published."""
         self._reporting -= 1
         self._event_ids.discard(effect.id)
         self._changed.set()
 
     def connection_back(self) -> None:
-        """Whatever was refused may be taken now: at once, rather than when its time is over."""
+        """Try every refused event at once: the new connection may take them."""
         self._aside = {name: (0.0, effect) for name, (_, effect) in self._aside.items()}
         self._resume()
 
     @property
     def oldest_s(self) -> float:
-        """For how long the oldest publish has been under way, in seconds; 0 if there is none."""
+        """For how many seconds the oldest publish has been waiting for its acknowledgement; 0 if there is none."""
         since = next(iter(self._under_way.values()), None)
         return 0.0 if since is None else self._clock.monotonic() - since
 
     def _soon(self) -> None:
-        """An event that was refused is taken: so may be those that stepped aside."""
+        """A refused event was taken: try the events that were set aside soon."""
         soon = self._clock.monotonic() + REPUBLISH_AFTER_S
         self._aside = {name: (min(at_s, soon), effect) for name, (at_s, effect) in self._aside.items()}
 
@@ -150,7 +156,7 @@ class Outgoing:
                 self._waiting.append(effect)
 
     def _wait_s(self) -> float | None:
-        """How long until an event may leave; 0: one may leave now. None: not before something changes."""
+        """Returns the seconds until an event may be published; 0: now. None: not before something changes."""
         now = self._clock.monotonic()
         limit = 1 if self._refused else UNDER_WAY_LIMIT
         times_s = [at_s for at_s, _ in self._aside.values()]
@@ -159,7 +165,7 @@ class Outgoing:
         return max(0.0, min(times_s) - now) if times_s else None
 
     async def _pause(self, wait_s: float) -> None:
-        """Until the time is over, or something changes: the connection may be back."""
+        """Wait until the time is over or something changes: the connection may be back."""
         self._changed.clear()
         waits = [asyncio.ensure_future(self._clock.sleep(wait_s)), asyncio.ensure_future(self._changed.wait())]
         try:

@@ -1,1 +1,3 @@
-"""What every actor is made of, and who starts, replaces and stops actors. Nothing here knows a message of payments."""
+"""The parts of every actor, and the supervisor that starts, replaces and stops actors. No module here knows a message
+of payments.
+"""

@@ -1,9 +1,9 @@
-"""The supervisor: starts the actors in order, replaces those that crash or hang, stops them in reverse.
+"""The supervisor: starts the actors in order, replaces those that crash or hang, and stops them in reverse.
 
-Owns every actor's life and nothing that actors talk about: it knows no message but lifecycle. It reads no clock but the
-one passed in, keeps nothing outside its instances and installs no signal handler, so that a simulation can run several
-in one loop. `except Exception` is right here: an error that nobody expected ends the actor, is logged with its
-traceback, and a new actor takes over the same mailbox. Change the order of an actor's hooks together with `actor.py`.
+Owns the life of every actor, and knows no message of theirs. It reads no clock but the one that was passed in, has no
+state outside its instances and installs no signal handler, so a simulation can run several in one loop. `except
+Exception` is right here: an unexpected error ends the actor, is logged with its traceback, and a new actor reads the
+same mailbox. Change the order of an actor's hooks together with `actor.py`.
 """
 
 import asyncio
@@ -21,23 +21,23 @@ from payment.ports.ids import Ids
 
 EX_OK = 0
 EX_SOFTWARE = 70
-"""The exit code when the supervisor gave up: sysexits' "internal software error"."""
+"""The exit code after the supervisor gave up: sysexits' "internal software error"."""
 
 HANG_CHECK_EVERY_S = 1.0
-"""How often an actor is asked whether it is stuck: often against any `hang_s`, and nothing against a message's cost."""
+"""Between checks whether an actor is stuck: short against any `hang_s`, and rare against the messages."""
 OVERSLEEP_S = 1.0
-"""A watch that wakes this late slept with the whole process (F34): what looks like a hang is not the actor's."""
+"""A check that is this late slept with the whole process (F34): the actor did not hang."""
 TEARDOWN_DEADLINE_S = 2.0
-"""Teardown tells callers and closes sockets. It waits for no peer."""
+"""Teardown fails pending requests and closes sockets. It waits for no server."""
 RUN_GRACE_S = 2 * CANCEL_GRACE_S
-"""`Actor.run` itself gives `receive` one grace to end after a cancellation."""
+"""`Actor.run` itself gives `receive` one grace period after a cancellation."""
 
 DRAIN_TOTAL_S = 15.0
-"""What all drains together may take, for the whole stop to fit into the promised 25 s (platforms kill at 30)."""
+"""For all drains together, so that the whole stop takes at most the promised 25 s (platforms kill after 30 s)."""
 CLOSE_TOTAL_S = 3.0
-"""What closing one after another may take; then the rest is closed at once, within one grace."""
+"""For closing the actors one after another; then the rest is closed at once, within one grace period."""
 STOP_TOTAL_S = DRAIN_TOTAL_S + CANCEL_GRACE_S + CLOSE_TOTAL_S + CANCEL_GRACE_S
-"""The longest that a stop can take, from the request to the exit code."""
+"""The longest stop, from the request to the exit code."""
 
 
 DRAINED, CUT_OFF = "drained", "cut_off"
@@ -45,7 +45,7 @@ DRAINED, CUT_OFF = "drained", "cut_off"
 
 
 class SupervisedActor:
-    """One place in the house: one actor after another lives in it, until it is told to leave."""
+    """One of the supervisor's actors, with its successors: after a crash a new actor runs in its place."""
 
     def __init__(self, spec: ChildSpec, context: ActorContext) -> None:
         self.spec = spec
@@ -64,7 +64,7 @@ class SupervisedActor:
         self._restarts = 0
 
     async def supervise(self) -> None:
-        """Let actors live here until this child leaves, or drains and dies.
+        """Run one actor after another until this one is ended, or crashes after its drain.
 
         Raises:
             GaveUp: too many restarts, or an actor that does not end.
@@ -81,7 +81,7 @@ class SupervisedActor:
                 await self._back_off()
 
     async def drain(self) -> None:
-        """Let the actor finish what is under way. It keeps receiving afterwards; from here on it is not replaced."""
+        """Let the actor finish its pending work. It still receives afterwards, and is not replaced any more."""
         self._retiring = True
         if self.actor is None or self.supervision is None:
             self._end_requested.set()
@@ -98,12 +98,12 @@ class SupervisedActor:
             self._report_drain(work, began_s)
 
     def request_end(self) -> None:
-        """End the actor, tear it down, put no other in its place. `keeper` is done when that is done."""
+        """End the actor, tear it down, and start no other. `supervision` is done when that is done."""
         self._retiring = True
         self._end_requested.set()
 
     async def _run_one_actor(self) -> None:
-        """One actor's life. Returns when the child leaves, or raises what the actor died of."""
+        """Run one actor. Returns when its end was requested; raises the error that ended it."""
         actor = self.spec.start()
         try:
             await first_of(self._end_requested.wait(), self._bring_up(actor))
@@ -132,7 +132,7 @@ class SupervisedActor:
 
     async def _run(self, actor: Actor[Any]) -> None:
         running = asyncio.create_task(actor.run(), name=f"{self.name}: run")
-        checking = asyncio.create_task(self._check_hang(actor), name=f"{self.name}: watch")
+        checking = asyncio.create_task(self._check_hang(actor), name=f"{self.name}: hang check")
         ending = asyncio.create_task(self._end_requested.wait())
         try:
             await asyncio.wait((running, checking, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +149,9 @@ class SupervisedActor:
             raise RunEnded(f"the {self.name} actor's run ended by itself")
 
     async def _check_hang(self, actor: Actor[Any]) -> None:
-        """Raise ActorHung once the actor is stuck for too long, not counting time in which the whole process stood."""
+        """Raise ActorHung once the actor has been stuck for too long. Time in which the whole process stood does not
+        count.
+        """
         checked_s = self._clock.monotonic()
         judge_from_s = checked_s
         while True:
@@ -203,7 +205,7 @@ class SupervisedActor:
 
 
 class Supervisor:
-    """Runs its children from their start to an exit code. One supervisor runs once."""
+    """Runs its actors from their start to an exit code. One supervisor runs once."""
 
     def __init__(
         self,
@@ -214,8 +216,8 @@ class Supervisor:
         log: LifecycleLog | None = None,
         on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_restart` is told a name when that actor is up again, before it receives anything; `on_stopping`, once,
-        that the house is about to be emptied, whether somebody asked for it or it gave up.
+        """`on_restart` is called with an actor's name when its successor is up, before that receives anything;
+        `on_stopping` is called once, before the actors are stopped, after a request or after the supervisor gave up.
 
         Raises:
             ValueError: the drain deadlines together exceed DRAIN_TOTAL_S, so that the last would be cut short.
@@ -230,10 +232,11 @@ class Supervisor:
         self._on_stopping = on_stopping
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
-        """Start, watch, and after `stop` drain and close all. `abort`, the second request, cuts the drains short.
+        """Start and supervise the actors; after `stop` drain and close them all. `abort`, the second request, ends the
+        drains.
 
-        Returns the exit code: 0 after `stop`, 70 when it gave up or something is `lingering`. Cancelled, or failing
-        itself, it closes the children without draining them and raises.
+        Returns the exit code: 0 after `stop`, 70 when it gave up or a task is `lingering`. Cancelled, or after an error
+        of its own, it closes the actors without draining them and raises.
         """
         try:
             await first_of(stop.wait(), self._child_ended.wait(), self._start_in_order())
@@ -247,30 +250,30 @@ class Supervisor:
 
     @property
     def lingering(self) -> bool:
-        """Something goes on after it was cancelled: only the end of the process can end it."""
+        """Whether a task goes on after it was cancelled: only the end of the process can end it."""
         return any(child.lingering for child in self._children)
 
     @property
     def ready(self) -> bool:
-        """Every actor is up."""
+        """Whether every actor is up."""
         return all(child.up.is_set() for child in self._children)
 
     def alive(self) -> dict[str, float]:
-        """For each actor that is up, by name: for how many seconds it has been stuck, 0 for most."""
+        """Returns by name, for each actor that is up, for how many seconds it has been stuck; 0 for most."""
         return {child.name: child.actor.stuck_for_s() for child in self._children if child.actor is not None}
 
     def stuck(self) -> list[str]:
-        """The actors found hanging that no working one has replaced yet."""
+        """Returns the actors that hang and have no working successor yet."""
         return [child.name for child in self._children if child.stuck or child.lingering]
 
     async def _start_in_order(self) -> None:
         for child in self._children:
-            child.supervision = asyncio.create_task(child.supervise(), name=f"{child.name}: keeper")
+            child.supervision = asyncio.create_task(child.supervise(), name=f"{child.name}: supervision")
             child.supervision.add_done_callback(lambda _supervision: self._child_ended.set())
             await child.up.wait()
 
     async def _drain_in_reverse(self) -> None:
-        """One after the other, while those that drain later still work for those that drain now."""
+        """One after another: those that drain later still work for those that drain now."""
         for child in reversed(self._children):
             await child.drain()
 

@@ -92,7 +92,7 @@ async def test_a_move_that_another_process_has_overtaken_is_none() -> None:
     world.store.database.rebind = lambda _old, _new: False  # type: ignore[method-assign]
     world.store.go_on()
     assert await world.run(move=True) == EX_DIFFERS
-    assert ("Look again" in world.said, world.moves) == (True, 0)
+    assert ("Run the command again" in world.said, world.moves) == (True, 0)
 
 
 async def test_what_can_not_be_reached_is_said() -> None:

@@ -27,9 +27,9 @@ def test_a_good_key_is_in_no_doubt() -> None:
         (f"\ufeff{LONG}", "an invisible character"),
         (f"{LONG}\u200b", "an invisible character"),
         (f"{LONG}\\n", "a backslash and a letter"),
-        (f"${{{LONG}}}", "nothing has replaced"),
-        (f"<{LONG}>", "nothing has replaced"),
-        (f"-----BEGIN PUBLIC KEY-----{LONG}", "in PEM"),
+        (f"${{{LONG}}}", "not replaced"),
+        (f"<{LONG}>", "not replaced"),
+        (f"-----BEGIN PUBLIC KEY-----{LONG}", "a PEM file"),
         ("your-jwt-secret", "has 15 bytes"),
         ("é" * 15, "has 30 bytes"),
     ],
@@ -50,7 +50,7 @@ def test_several_doubts_are_all_said() -> None:
 
 def test_a_key_that_is_another_variables_value() -> None:
     found = doubts(settings_with(JWT_KEY=LONG, JWT_KEY_PREVIOUS=LONG, STRIPE_KEY=f"sk_test_{LONG}"))
-    assert found == ["JWT_KEY_PREVIOUS is the same as JWT_KEY: it is for the key of before"]
+    assert found == ["JWT_KEY_PREVIOUS is the same as JWT_KEY: it is for the former key"]
     assert doubts(settings_with(JWT_KEY=f"sk_test_{LONG}", STRIPE_KEY=f"sk_test_{LONG}")) == [
         "JWT_KEY holds the value of STRIPE_KEY"
     ]

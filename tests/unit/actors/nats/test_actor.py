@@ -467,7 +467,7 @@ class TestRefusedPublishes:
         for number in range(100, 110):
             await world.ask(paid(str(number)))
         assert len(world.sent()) == 110
-        assert "1 of the events on payment:created refused for themselves: message size" in self.why(world)
+        assert "1 of the events on payment:created are refused alone: message size" in self.why(world)
         assert [line["order_id"] for line in lines_of(lines, "publish_refused")] == ["obad"]
         world.broker.refused.clear()
         await world.clock.advance(ASIDE_LONGEST_S)
