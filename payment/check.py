@@ -112,7 +112,7 @@ async def _transport(transport: EventTransport) -> str:
 
 
 async def _cards(cards: CardProcessor, store: OrderStore) -> str:
-    """What a charge needs: Stripe answers, the database is the key's account's, and the key may make all our calls."""
+    """Check that Stripe answers, the database is the key's account's, and the key may make all our calls."""
     account = await cards.check()
     if not isinstance(account, StripeAccount):
         raise DependencyUnreachable(account.text)

@@ -89,7 +89,7 @@ class MailboxLimits:
 
 @dataclass(frozen=True)
 class Ports:
-    """What the service needs from outside; a simulation passes fakes.
+    """The ports of the service; a simulation passes fakes.
 
     Each new actor gets a new transport or card processor: connections do not outlive the actor that owns them.
     """
@@ -201,8 +201,8 @@ class Service:
     def _waits_for_stripe(self, started: float) -> bool:
         """Whether the check of our key is still expected: without its result "ready" would be a guess (F36, F48)."""
         health = self.health
-        store_away = health.is_known(Dependency.MONGODB) and not health.is_up(Dependency.MONGODB)
-        if health.is_known(Dependency.STRIPE) or store_away:
+        store_down = health.is_known(Dependency.MONGODB) and not health.is_up(Dependency.MONGODB)
+        if health.is_known(Dependency.STRIPE) or store_down:
             return False
         return self._ports.clock.monotonic() - started < READY_WAITS_FOR_STRIPE_S
 

@@ -42,7 +42,7 @@ def client_id_of(process: str) -> str:
 
 
 class InstrumentKind(enum.Enum):
-    """What a request pays with. The value is the field of the request's body."""
+    """The kind of an instrument. The value is the field of the request's body."""
 
     TOKEN = "token"
     """A card token, `tok_…`, which the platform's present clients send."""
@@ -53,7 +53,7 @@ class InstrumentKind(enum.Enum):
 
 
 class Instrument(Struct, frozen=True, rename="camel"):
-    """What an attempt pays with. Its value is the customer's secret: no repr shows it."""
+    """The card token, payment method or confirmation token of an attempt. The value is secret: no repr shows it."""
 
     kind: InstrumentKind
     value: str

@@ -24,8 +24,7 @@ FORMAT = 3
 """The newest format of documents, used where a document holds what format 2 can't hold (`payment.core.formats`)."""
 
 HISTORY_LIMIT = 24
-"""Entries of a document's history. Enough for the whole life of an ordinary order; retries must not make a document
-grow."""
+"""Entries of a document's history. Enough for an ordinary order's life; retries must not make a document grow."""
 
 ATTEMPTS_LIMIT = 20
 """Attempts of one order. More of them are card testing, and a document must stay small."""
@@ -39,7 +38,7 @@ class OrderStatus(enum.Enum):
 
 
 class ByIdentity(enum.Enum):
-    """An enumeration whose members hash by identity. `Enum` hashes a member's name at each look-up, which is slower."""
+    """An enumeration whose members hash by identity. `Enum` hashes a member's name at each look-up: that is slower."""
 
     __hash__ = object.__hash__
 
@@ -73,22 +72,22 @@ class AttemptState(ByIdentity):
 
 
 class Trigger(ByIdentity):
-    """What can happen to an attempt: the messages of `payment.core.messages`, by what they mean for it."""
+    """The events that change an attempt: the messages of `payment.core.messages`, by what they mean for it."""
 
     SUCCEEDED = "succeeded"
     UNWANTED = "succeeded, on an order that is cancelled or keeps another charge"
     GIVEN_BACK = "succeeded, and already refunded in full"
-    REPLAYED = "succeeded, as Stripe replays"
+    REPLAYED = "succeeded, by a replayed answer"
     ACTION = "requires action, or processing"
-    ACTION_DEAD = "requires action, or processing, on a dead order"
+    ACTION_UNPAYABLE = "requires action, or processing, order unpayable"
     DECLINED = "declined"
     REFUSED = "refused at its only send"
     UNCLEAR = "unclear, and may be sent again"
     UNCLEAR_FOR_GOOD = "unclear, and can't be sent again"
-    WITHHELD = "not sent, order alive"
-    WITHHELD_DEAD = "never sent, order dead"
+    WITHHELD = "not sent, order payable"
+    WITHHELD_UNPAYABLE = "never sent, order unpayable"
     CANCELED = "intent canceled"
-    CANCELED_DEAD = "intent canceled, order dead"
+    CANCELED_UNPAYABLE = "intent canceled, order unpayable"
     OPEN = "retrieved, not settled"
     FAILED = "retrieved, requires payment method"
     SUPERSEDED = "another card requested"
@@ -114,13 +113,13 @@ Table = dict[tuple[AttemptState, Trigger], AttemptState]
 ANSWERS = (
     _T.REPLAYED,
     _T.ACTION,
-    _T.ACTION_DEAD,
+    _T.ACTION_UNPAYABLE,
     _T.DECLINED,
     _T.REFUSED,
     _T.UNCLEAR,
     _T.UNCLEAR_FOR_GOOD,
     _T.WITHHELD,
-    _T.WITHHELD_DEAD,
+    _T.WITHHELD_UNPAYABLE,
 )
 """The answers to a send other than a charge. A late one does not change an attempt that has left CONFIRMING."""
 
@@ -151,18 +150,18 @@ TABLE: Table = {
     **_charged(_S.CONFIRMING),
     **_stays(_S.CONFIRMING, _T.REPLAYED, _T.UNCLEAR, _T.WITHHELD, _T.OPEN, _T.CANCELLED),
     (_S.CONFIRMING, _T.ACTION): _S.AWAITING,
-    (_S.CONFIRMING, _T.ACTION_DEAD): _S.CANCELLING,
+    (_S.CONFIRMING, _T.ACTION_UNPAYABLE): _S.CANCELLING,
     (_S.CONFIRMING, _T.DECLINED): _S.DECLINED,
     (_S.CONFIRMING, _T.REFUSED): _S.REFUSED,
     (_S.CONFIRMING, _T.UNCLEAR_FOR_GOOD): _S.CANCELLING,
-    (_S.CONFIRMING, _T.WITHHELD_DEAD): _S.REFUSED,
+    (_S.CONFIRMING, _T.WITHHELD_UNPAYABLE): _S.REFUSED,
     (_S.CONFIRMING, _T.CANCELED): _S.DECLINED,
-    (_S.CONFIRMING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.CONFIRMING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     **_charged(_S.AWAITING),
     **_stays(_S.AWAITING, *ANSWERS, _T.OPEN),
     (_S.AWAITING, _T.FAILED): _S.DECLINED,
     (_S.AWAITING, _T.CANCELED): _S.DECLINED,
-    (_S.AWAITING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.AWAITING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     (_S.AWAITING, _T.SUPERSEDED): _S.CANCELLING,
     (_S.AWAITING, _T.TIMED_OUT): _S.CANCELLING,
     (_S.AWAITING, _T.EXPIRED): _S.CANCELLING,
@@ -170,7 +169,7 @@ TABLE: Table = {
     **_charged(_S.CANCELLING),
     **_stays(_S.CANCELLING, *ANSWERS, _T.OPEN, _T.CANCELLED),
     (_S.CANCELLING, _T.CANCELED): _S.DECLINED,
-    (_S.CANCELLING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.CANCELLING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     **_charged(_S.CHARGING),
     **_stays(_S.CHARGING, _T.NOT_LISTED, _T.CANCELLED),
     (_S.CHARGING, _T.NOT_LISTED_OLD): _S.CLOSED,

@@ -153,7 +153,9 @@ def _send_ended(
 
 def _action_required(order: Order, attempt: Attempt, message: ActionRequired, context: Context) -> Order:
     if not order.open_at(context.now):
-        return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
+        return moved(
+            order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_UNPAYABLE, context
+        )
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
         # A replayed answer may be out of date, and a bank soon decides about a payment in processing.
@@ -208,7 +210,7 @@ def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
     if attempt.sends > 1:
         return _unclear_for_good(order, attempt, context)
     refused = structs.replace(attempt, refusal=RefusalReason.WITHHELD)
-    return moved(order, refused, Trigger.WITHHELD_DEAD, context)
+    return moved(order, refused, Trigger.WITHHELD_UNPAYABLE, context)
 
 
 # ------------------------------------------------------------------------------------------------------------- a create
@@ -301,7 +303,7 @@ def _retrieved_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
     """The attempt's intent is canceled and can never charge, so the attempt is declined or closed."""
     if not order.open_at(context.now):
-        return moved(order, attempt, Trigger.CANCELED_DEAD, context)
+        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE, context)
     awaited = attempt.state is not AttemptState.CONFIRMING
     reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
     declined = structs.replace(attempt, code=reason.value, decline_code=reason.value, text=CANCEL_TEXTS[reason])

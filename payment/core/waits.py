@@ -1,4 +1,4 @@
-"""What is not settled about an order, and since when: for logs and metrics. Pure; no decision uses it.
+"""The unsettled matters of an order, and their ages: for logs and metrics. Pure; no decision uses them.
 
 `payment.core.pending` returns an order's effects; this module describes them to an operator: the outcome of a charge, a
 refund, an event that is not published. Each task of an order is a `Wait`, and nothing else is. Times are read off the
@@ -31,7 +31,7 @@ STUCK_AFTER = timedelta(seconds=60)
 
 
 class Matter(enum.Enum):
-    """What is not settled. The value is the metrics' label."""
+    """The kind of an unsettled matter. The value is the metrics' label."""
 
     OUTCOME = "outcome"
     """Whether a card is charged is not known yet."""

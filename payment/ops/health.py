@@ -27,7 +27,7 @@ SILENCE_S = 10.0
 
 
 class Dependency(enum.StrEnum):
-    """What the service needs to work."""
+    """A server, or the HTTP port, that the service needs to work."""
 
     HTTP = "http"
     MONGODB = "mongodb"

@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Event(enum.StrEnum):
-    """What happened. The value is the `event` of the line; `meaning` says when the line is logged."""
+    """An event of the log. Its value is the `event` of the line; `meaning` says when the line is logged."""
 
     meaning: str
 
@@ -131,7 +131,7 @@ class Event(enum.StrEnum):
         "How many dead letters are in the database, new or old. Logged at start and once a day while there are any.",
     )
 
-    # What is not settled.
+    # Unsettled orders.
     ORDER_STUCK = (
         "order_stuck",
         "A charge, refund or event of an order has not been settled for a minute: since when, and on what it waits. "
@@ -222,7 +222,7 @@ FIELDS: dict[str, str] = {
     "event": "One of the events above",
     "service": "The service's name",
     "client_id": "The process: `NATS_CLIENT_ID`, with the dyno's name where there is one",
-    # What it is about.
+    # The subject of the line.
     "request_id": "The HTTP request's `X-Request-ID`, on the request's own lines and on `charge_finished`",
     "order_id": "The order",
     "user_id": "The user's id in the platform's token",

@@ -49,7 +49,7 @@ class LineWriter:
     def __init__(self, stream: ByteStream, render_lost: Callable[[int], bytes]) -> None:
         self._stream = stream
         self._descriptor = _descriptor_of(stream)
-        self._say_lost = render_lost
+        self._render_lost = render_lost
         self._writable = select.poll()
         if self._descriptor is not None:
             stream.flush()  # Earlier output of this process precedes the log.
@@ -109,7 +109,7 @@ class LineWriter:
             return
         if self._lost:
             lost, self._lost = self._lost, 0
-            self._append(self._say_lost(lost))
+            self._append(self._render_lost(lost))
         self._append(line)
 
     def _append(self, line: bytes) -> None:

@@ -1,1 +1,1 @@
-"""What the actors need from outside the process, each as a Protocol. `payment.adapters` has the real ones."""
+"""The Protocols by which actors reach everything outside the process. `payment.adapters` has the real ones."""

@@ -15,7 +15,7 @@ from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedChar
 
 
 class NextAction(Struct, frozen=True):
-    """What the customer's browser has to do. `url` is set exactly for a redirect to the bank's page."""
+    """The customer's next step in the browser. `url` is set exactly for a redirect to the bank's page."""
 
     url: str | None = None
 
@@ -24,7 +24,7 @@ class NextAction(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True):
-    """What the owner's browser needs to authenticate. It is never stored or logged; only the owner receives it."""
+    """The data with which the owner's browser authenticates: never stored, never logged, sent to the owner alone."""
 
     client_secret: str
     next_action: NextAction

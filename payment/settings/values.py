@@ -17,7 +17,7 @@ from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from payment.adapters.mongo.options import fit_words as mongo_words
+from payment.adapters.mongo.options import fit_words as mongo_text
 from payment.adapters.mongo.options import problem_of as mongo_problem
 from payment.core.money import is_currency
 from payment.ops.secret import Secret
@@ -198,7 +198,7 @@ def _mongo_refusal(value: str, error: Exception) -> ValueError:
         return ValueError()
     if not all(_is_known_option(name) for name, _ in parse_qsl(options, keep_blank_values=True)):
         return Unfit("one of its options is none that the driver knows")
-    return Unfit(mongo_words(str(error), value))
+    return Unfit(mongo_text(str(error), value))
 
 
 def _silenced() -> AbstractContextManager[object]:

@@ -164,8 +164,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if not order.open_at(context.now):\n        return moved(order, _cancelled_for(attempt, Cancel",
-                "    if order.cancelled:\n        return moved(order, _cancelled_for(attempt, Cancel",
+                "    if not order.open_at(context.now):\n        return moved(\n            order, _cancelled_for(",
+                "    if order.cancelled:\n        return moved(\n            order, _cancelled_for(",
             ),
         ),
     ),
@@ -265,8 +265,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if not order.open_at(context.now):\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
-                "    if order.cancelled:\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
+                "if not order.open_at(context.now):\n        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE",
+                "if order.cancelled:\n        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE",
             ),
         ),
     ),

@@ -69,7 +69,7 @@ class Actor(ABC, Generic[T]):
         return
 
     def stuck_for_s(self) -> float:
-        """Returns the seconds that `receive` has been at one item; 0 between items. A subclass may add its own measure."""
+        """Returns the seconds that `receive` has been at one item; 0 between items. Subclasses may extend it."""
         return 0.0 if self._busy_since is None else self.clock.monotonic() - self._busy_since
 
     @property

@@ -51,7 +51,7 @@ class ChildSpec:
 
 @dataclass(frozen=True)
 class ActorContext:
-    """What all children of one supervisor share."""
+    """The objects that all actors of one supervisor share."""
 
     clock: Clock
     ids: Ids

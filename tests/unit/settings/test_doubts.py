@@ -1,4 +1,4 @@
-"""Settings that are valid and probably not meant."""
+"""Settings that are valid and probably a mistake."""
 
 import pytest
 
@@ -35,8 +35,8 @@ def test_a_good_key_is_in_no_doubt() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["JWT_KEY", "JWT_KEY_PREVIOUS"])
-def test_what_is_hardly_meant_is_said_without_the_key(name: str, key: str, words: str) -> None:
-    """It may be meant: the platform's tokens say so, and nobody else can know."""
+def test_a_doubtful_key_is_reported_without_its_value(name: str, key: str, words: str) -> None:
+    """It is only a warning: the key may be right, and only the platform's tokens can show that."""
     other = {"JWT_KEY": LONG} if name == "JWT_KEY_PREVIOUS" else {}
     [doubt] = doubts(settings_with(**other, **{name: key}))
     assert doubt.startswith(f"{name} ")
@@ -44,7 +44,7 @@ def test_what_is_hardly_meant_is_said_without_the_key(name: str, key: str, words
     assert key.strip("\"' \r\n\t") not in doubt
 
 
-def test_several_doubts_are_all_said() -> None:
+def test_several_doubts_are_all_reported() -> None:
     assert len(doubts(settings_with(JWT_KEY='"short"\n'))) == 3
 
 
