@@ -278,9 +278,7 @@ class Service:
         return self._server
 
     def _restarted(self, name: str) -> None:
-        """Let the ledger release again what the dead actor had in flight. A restarted ledger is a new incarnation
-        itself.
-        """
+        """Let the ledger release the dead actor's effects again. A restarted ledger is a new incarnation itself."""
         self.metrics.actor_restarts(name).inc()
         if name in (STRIPE, NATS) and not self._ledger.offer(ActorRestarted(name)):
             # Wait for room in a full mailbox: without this message the ledger would renew the leases of the lost

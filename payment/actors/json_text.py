@@ -10,8 +10,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 ID_BYTES_MAX = 255
-"""Longest id, in UTF-8. The platform's ids have 24 characters; MongoDB, Stripe's metadata and headers hold this
-many."""
+"""Longest id, in UTF-8. The platform's ids have 24 characters; MongoDB, Stripe's metadata and headers hold 255."""
 
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, NUL among them, and halves of surrogate pairs, which UTF-8 can't encode."""

@@ -31,9 +31,7 @@ class StripeAccount(Struct, frozen=True):
 
 
 class BoundAccount(Struct, frozen=True):
-    """The account that the database belongs to. `since` is UTC; `by` is the client id of the process or command that
-    wrote it.
-    """
+    """The account that the database belongs to, since when (UTC), and the client id that bound it."""
 
     account: StripeAccount
     since: datetime

@@ -17,8 +17,7 @@ from payment.core.parts import with_attempt, with_intent
 from payment.core.schedule import LEASE, blocked_delay, in_flight, next_recheck, next_retrieval, recheck_later
 
 IMMEDIATE_REFUND_KEYS = 2
-"""Refund keys that are used without a wait. While Stripe stores an error for each, a third key at once does not
-help."""
+"""Refund keys that are used without a wait. Where Stripe stores an error for each, a third one does not help."""
 
 
 def moved(order: Order, attempt: Attempt, trigger: Trigger, context: Context) -> Order:
@@ -94,9 +93,7 @@ def _find_refund(context: Context) -> Task:
 
 
 def returned(task: Task | None, context: Context) -> Task | None:
-    """Returns a task that the deciding process gives back undone: it is due at once. Another process's task is
-    unchanged.
-    """
+    """Returns a task that the deciding process gives back, due at once. Another process's task is unchanged."""
     if task is None or task.holder != context.process:
         return task
     return structs.replace(task, due=context.now, holder=None)

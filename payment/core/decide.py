@@ -193,9 +193,7 @@ def _requested(order: Order | None, request: ChargeRequested, context: Context) 
 
 
 def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) -> Order:
-    """Returns the order with a new attempt, its instrument and its intent: the document has them before a request
-    leaves.
-    """
+    """Returns the order with a new attempt, its instrument and its intent: stored before any request leaves."""
     assert order.amount is not None
     assert order.currency is not None
     payment = order.payment or Payment(id=payment_id_of(context.queue_group, order.id))

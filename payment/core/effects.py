@@ -114,8 +114,9 @@ class RetrieveIntent(Struct, frozen=True):
 
 
 class CancelIntent(Struct, frozen=True):
-    """Cancel an intent, so that it can never charge. The request has no idempotency key. It may not leave before
-    `not_before` (UTC).
+    """Cancel an intent, so that it can never charge.
+
+    The request has no idempotency key, and may not leave before `not_before` (UTC).
     """
 
     intent: IntentReference

@@ -64,7 +64,7 @@ def holds(intent: Intent, context: Context, *kinds: TaskKind) -> bool:
 
 
 def at_rest(order: Order, context: Context, *, delay: timedelta = timedelta(0)) -> Order:
-    """Returns the order with the task of an intent that no attempt needs.
+    """Returns the order with the next task of its intent, for an intent that no attempt needs.
 
     An open intent whose client secret was handed out is retrieved from time to time, and cancelled in the end. `delay`
     is the wait before a cancel that follows another.

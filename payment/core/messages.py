@@ -119,7 +119,7 @@ class ChargeFacts(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """Why a card was not charged, in Stripe's codes and words."""
+    """The reason why a card was not charged, in Stripe's codes and words."""
 
     code: str
     decline_code: str | None
@@ -185,9 +185,7 @@ class IntentCreated(Struct, frozen=True):
 
 
 class CreateErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the key of an intent's create. If that create made an intent, it was never
-    confirmed.
-    """
+    """Stripe replayed an error for the key of an intent's create. An intent that it made was never confirmed."""
 
     order_id: str
     intent: int
@@ -284,10 +282,10 @@ class RetrieveReason(enum.Enum):
 
 
 class IntentRetrieved(Struct, frozen=True):
-    """An intent as Stripe shows it now. `charge` is set exactly where it succeeded; `failure` is its last payment
-    error.
+    """An intent as Stripe shows it now.
 
-    `attempt` is the attempt whose confirm met an unexpected state, and None otherwise.
+    `charge` is set exactly where it succeeded; `failure` is its last payment error. `attempt` is the attempt whose
+    confirm met an unexpected state, and None otherwise.
     """
 
     order_id: str
@@ -354,10 +352,10 @@ class DisputeLost(Struct, frozen=True):
 
 
 class RefundRechecked(Struct, frozen=True):
-    """A charge that was given back was rechecked. `given_back_by` is the id of the refund or dispute that was
-    rechecked.
+    """A charge that was given back was rechecked.
 
-    `stands`: by that one the charge is still given back in full. Otherwise `text` says why not.
+    `given_back_by` is the id of the refund or dispute that was rechecked. `stands`: by that one the charge is still
+    given back in full. Otherwise `text` says why not.
     """
 
     order_id: str

@@ -16,8 +16,7 @@ class BadPrice(Exception):
 
 
 LARGEST_AMOUNT_MINOR = 2**53 - 1
-"""The largest whole number that a double holds exactly: a peer service that keeps numbers as doubles can't send a
-larger exact amount."""
+"""The largest whole number that a double holds exactly: peer services in JavaScript can't send larger exact amounts."""
 
 TOLERANCE_MINOR = Decimal("0.000001")
 """Minor units. The rounding error of a peer service's double (19.989999999999998 for 19.99) stays below it; a real

@@ -47,15 +47,13 @@ class AttemptState(ByIdentity):
     """The state of one attempt to charge an order."""
 
     CONFIRMING = "confirming"
-    """The document has it. Its create or confirm may be on the wire, executing at Stripe, or answered with the answer
-    lost."""
+    """The document has it. Its create or confirm may be on the wire, executing, or answered with the answer lost."""
     AWAITING = "awaiting"
     """The customer may authenticate at any instant, or the bank has not decided yet."""
     CANCELLING = "cancelling"
     """Its intent is being cancelled, and may have succeeded before that."""
     CHARGING = "charging"
-    """An attempt of release 0.1.0 whose outcome is not known: its charge is searched for, and it is never sent
-    again."""
+    """An attempt of release 0.1.0 with an unknown outcome: its charge is searched for, and it is never sent again."""
     DECLINED = "declined"
     REFUSED = "refused"
     CLOSED = "closed"
@@ -67,8 +65,7 @@ class AttemptState(ByIdentity):
     REFUNDED = "refunded"
     """A refund has given the charge back. Banks return refunds for up to 30 days, so it is rechecked for that time."""
     CHARGED_BACK = "charged back"
-    """The bank has given the charge back after a lost dispute; Stripe then makes no refund. It is rechecked
-    likewise."""
+    """The bank has given the charge back after a lost dispute; Stripe then makes no refund. It is rechecked too."""
 
 
 class Trigger(ByIdentity):
@@ -252,12 +249,12 @@ class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Refund(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The refund of one charge. `number` counts its idempotency keys from 1: after an error is stored for one, the next
-    is used.
+    """The refund of one charge.
 
-    `id` is the refund's at Stripe, `dispute_id` that of a lost dispute. `blocked` counts how often the refund was
-    blocked. `undone` counts how often the charge had been given back and later was no longer; `rechecks` counts the
-    rechecks that were made at their times since it was given back.
+    `number` counts its idempotency keys from 1: after an error is stored for one, the next is used. `id` is the
+    refund's at Stripe, `dispute_id` that of a lost dispute. `blocked` counts how often the refund was blocked. `undone`
+    counts how often the charge had been given back and later was no longer; `rechecks` counts the rechecks that were
+    made at their times since it was given back.
     """
 
     key: str
@@ -452,9 +449,7 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def intent_busy(self) -> bool:
-        """Whether its open intent is being retrieved or cancelled while no attempt needs it: a new attempt begins after
-        that.
-        """
+        """Whether its open intent is being retrieved or cancelled for no attempt: a new attempt begins after that."""
         task = self.intent.task if self.intent else None
         return task is not None and task.kind in (TaskKind.RETRIEVE, TaskKind.CANCEL) and self.unsettled is None
 

@@ -314,9 +314,7 @@ def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order
 
 
 def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
-    """Record a success with the attempt of this intent that has the charge already, else the unsettled one, else the
-    last.
-    """
+    """Record a success with the intent's attempt that has the charge, else the unsettled one, else the last."""
     intent = order.intent
     assert intent is not None
     mine = [attempt for attempt in order.attempts if attempt.intent == number]

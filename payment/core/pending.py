@@ -65,8 +65,7 @@ def with_deadline(order: Order) -> Order:
 
 
 def reindexed(order: Order) -> Order:
-    """Returns the order with `due`, `holder` and `recheck` as its tasks say; the very same order where they agree
-    already.
+    """Returns the order with `due`, `holder` and `recheck` derived anew; the same object where they were right.
 
     For orders that were read: an operator may have edited these fields. Without a deadline no sweep would find the
     order's tasks, and with a wrong one every sweep would find the order.

@@ -136,9 +136,7 @@ class Unavailability(enum.Enum):
 
 
 class Unavailable(Struct, frozen=True):
-    """The request was not accepted, or its outcome is unknown. `retry_after_s`: seconds until the client should try
-    again.
-    """
+    """The request was not accepted, or its outcome is unknown. `retry_after_s`: when to try again, in seconds."""
 
     reason: Unavailability
     retry_after_s: int = 1
@@ -175,8 +173,9 @@ for a customer who did not come back."""
 
 
 def instrument_hash(value: str) -> str:
-    """Returns the SHA-256 of an instrument's value, in hexadecimal digits. The value begins with its kind, so the hash
-    covers both.
+    """Returns the SHA-256 of an instrument's value, in hexadecimal digits.
+
+    The value begins with its kind, so the hash covers both.
     """
     return hashlib.sha256(value.encode()).hexdigest()
 
@@ -231,8 +230,9 @@ def _attempt_with(order: Order, request: ChargeRequested) -> Attempt | None:
 
 
 def _why_not(order: Order, at: datetime) -> Reply | None:
-    """Returns why another instrument is refused, or None. An attempt that awaits its customer is no reason: it is
-    superseded.
+    """Returns why another instrument is refused, or None.
+
+    An attempt that awaits its customer is no reason: it is superseded.
     """
     if order.kept is not None:
         return Conflict.PAID
@@ -258,9 +258,7 @@ def _start(order: Order) -> Start:
 
 
 def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeRequested, at: datetime) -> Reply:
-    """Returns the reply to an instrument that was used for the order before: the stored outcome, without a request to
-    Stripe.
-    """
+    """Returns the stored outcome of an instrument that was used for the order before, without a request to Stripe."""
     if attempt.state is AttemptState.AWAITING and request.authentication.possible and order.open_at(at):
         return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:

@@ -13,12 +13,11 @@ from payment.core.messages import Context, client_id_of
 from payment.core.order import Attempt, Order, Task, TaskKind
 
 LEASE = timedelta(seconds=60)
-"""How long a task belongs to one process. Longer than a call to Stripe (8 s) and its wait in a queue between
-renewals."""
+"""How long a task belongs to one process. Longer than a call to Stripe (8 s) and a wait between lease renewals."""
 
 CONFIRM_ENDS_WITHIN = timedelta(seconds=10)
-"""After its order is cancelled. A request that was sent ends within a call's timeout (8 s); one that was not sent is
-cancelled."""
+"""How long a confirm may last after its order was cancelled. One that was sent ends within a call's timeout (8 s); one
+that was not sent is cancelled."""
 
 KEY_LIFE = timedelta(hours=12)
 """How long a confirm's key may be sent. Stripe keeps keys for 24 h: the other half is a margin for wrong clocks."""
@@ -32,12 +31,11 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clocks of two processes may differ before a time counts as wrong."""
 
 FIRST_RESEND_DELAY = timedelta(milliseconds=250)
-"""Between an unclear send and the next one. Short: Stripe has most likely stored the lost answer under the key by
-then."""
+"""Between an unclear send and the next. Short: by then Stripe has most likely stored the lost answer under the key."""
 
 LONGEST_RESEND_DELAY = timedelta(seconds=5)
-"""Between sends while Stripe stays unclear, and between cancels. The outcome must be known within 10 s of Stripe's
-return."""
+"""The longest delay between unclear sends, and the delay between cancels. The outcome must be known within 10 s after
+Stripe is back."""
 
 SHORTEST_RETRIEVAL_DELAY = timedelta(seconds=5)
 LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
@@ -78,9 +76,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def in_flight(kind: TaskKind, context: Context, delay: timedelta = timedelta(0)) -> Task:
-    """Returns a task that the deciding process has in flight from now on. Its request may not leave before `delay` is
-    over.
-    """
+    """Returns a task that the deciding process has in flight. Its request may not leave before `delay` is over."""
     start = context.now + delay
     return Task(
         kind, due=start + LEASE, issued=context.now, holder=context.process, not_before=start if delay else None
@@ -98,8 +94,9 @@ def sooner(task: Task | None, due: datetime) -> Task | None:
 
 
 def takeable(task: Task, context: Context) -> bool:
-    """Whether the deciding process may take a task: it is overdue, due absurdly late, or left by an earlier run of
-    ours.
+    """Whether the deciding process may take a task.
+
+    It may if the task is overdue, due absurdly late, or held by an earlier run under its client id.
     """
     overdue = task.due <= context.now or task.due > context.now + LONGEST_DELAY
     return overdue or _left_by_an_earlier_run(task, context)
@@ -117,11 +114,10 @@ def in_time(recheck: datetime | None, at: datetime) -> bool:
 
 
 def next_recheck(rechecks: int, at: datetime) -> datetime | None:
-    """Returns when to recheck after `rechecks` of them, the last of which (or the refund itself) is made now. None:
-    never.
+    """Returns when to recheck after `rechecks` of them. None: never again.
 
-    Each interval counts from the recheck before it, not from the refund: a clock that was wrong once must not make all
-    of them due at once.
+    The last of them (or the refund itself) is made now. Each interval counts from the recheck before it, not from the
+    refund: a clock that was wrong once must not make all of them due at once.
     """
     if rechecks >= len(RECHECKS):
         return None
@@ -135,8 +131,9 @@ def _left_by_an_earlier_run(task: Task, context: Context) -> bool:
 
 
 def may_send(order: Order, attempt: Attempt, at: datetime) -> bool:
-    """Whether an attempt's confirm may be sent (again): the order can be paid, the key is young, and the clock has not
-    gone back.
+    """Whether an attempt's confirm may be sent (again).
+
+    It may while the order can be paid and the key is young, unless the clock has gone back.
     """
     clock_went_back = at < attempt.last_sent - CLOCK_TOLERANCE
     return order.open_at(at) and attempt.instrument is not None and at < attempt.not_after and not clock_went_back
@@ -177,9 +174,7 @@ def resend_delay(sends: int) -> timedelta:
 
 
 def next_retrieval(order: Order, attempt: Attempt, at: datetime) -> datetime:
-    """Returns when to retrieve again an intent that awaits its customer: after the attempt's age, never past
-    `expires_at`.
-    """
+    """Returns when to retrieve an intent that awaits its customer: after the attempt's age, never past `expires_at`."""
     later = at + min(max(abs(at - attempt.first_sent), SHORTEST_RETRIEVAL_DELAY), LONGEST_RETRIEVAL_DELAY)
     assert order.expires_at is not None
     return min(later, order.expires_at) if order.expires_at > at else later

@@ -1,5 +1,4 @@
-"""The tasks of an order: taken over when they are due, renewed and given back; and its events, published in their
-order.
+"""The tasks of an order: taken over when due, renewed and given back; and its events, published in their order.
 
 Change together: `payment.core.order.TaskKind`, `payment.core.schedule`.
 """
@@ -29,8 +28,7 @@ from payment.core.pending import attempt_effect, intent_effect, publication
 from payment.core.schedule import RETRIEVALS_APART, create_deadline, in_flight, recheck_due, takeable
 
 RefundDue = Callable[[Order, Attempt, Context], Order]
-"""Puts the overdue refund of an attempt in flight: `payment.core.refunds.refund_due`, passed in because it imports this
-module."""
+"""The type of `payment.core.refunds.refund_due`, which is passed in because that module imports this one."""
 
 
 def published(order: Order, message_id: str, context: Context) -> Order:
@@ -68,8 +66,9 @@ def next_publication(order: Order, context: Context) -> Order:
 
 
 def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *, renew: bool) -> Order:
-    """Returns the order with the deciding process's tasks of these effects renewed; or (`renew` false) given back, due
-    at once.
+    """Returns the order with the deciding process's tasks of these effects renewed, or given back (`renew` false).
+
+    A task that is given back is due at once.
     """
     payment = order.payment
     if payment is None:
@@ -107,8 +106,10 @@ def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
 
 
 def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> Order:
-    """A process that takes over a confirm retrieves the intent first. An attempt whose customer can no longer
-    authenticate is cancelled.
+    """Put an intent's overdue task in flight.
+
+    A process that takes over a confirm retrieves the intent first. An attempt whose customer can no longer authenticate
+    is cancelled.
     """
     attempt = order.unsettled
     if attempt is not None and attempt.state is AttemptState.AWAITING and out_of_time(order, attempt, context):

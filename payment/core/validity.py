@@ -31,7 +31,7 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 """Bounds of every date that the core adds to, far from the bounds of the type: no sum overflows."""
 
 NAME_CHARS_MAX = 255
-"""Characters of an id or a key, printable ASCII: Stripe takes no longer idempotency keys, and all of them go into
+"""Characters of an id or a key, in printable ASCII: Stripe's limit for idempotency keys. All of them go into
 headers."""
 
 LARGEST_NUMBER = LARGEST_AMOUNT_MINOR
@@ -66,10 +66,9 @@ TASKS_AT_REST = frozenset({_K.CREATE, _K.RETRIEVE, _K.CANCEL, _K.RECHECK_LATER})
 
 
 def flaw(order: Order) -> str | None:
-    """Returns the first rule that a document breaks: the field and what it should be, never a value. None: it breaks
-    none.
+    """Returns the first rule that a document breaks: the field and what it should be, never a value.
 
-    It raises for no order that could be decoded.
+    None: it breaks none. It raises for no order that could be decoded.
     """
     return next(_flaws(order), None)
 

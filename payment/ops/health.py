@@ -20,7 +20,7 @@ from payment.ops.redaction import FIELD_CHARS, Redactor, timestamp
 from payment.ports.clock import Clock
 
 ORDERS_REMEMBERED_LIMIT = 1_000
-"""Orders whose last reasons are kept, the newest ones. When there are more they have one cause, which `why` names."""
+"""Orders whose last reasons are kept, the newest. More orders than that have one common cause, which `why` names."""
 
 SILENCE_S = 10.0
 """How long Stripe may answer no call before it counts as down: the contract's number."""
@@ -173,9 +173,7 @@ class Health:
             )
 
     def note(self, dependency: Dependency, reason: str | None) -> None:
-        """Set the reason why something waits although the dependency is up: the service is degraded. None: nothing
-        waits.
-        """
+        """Set the reason why something waits although the dependency is up (degraded). None: nothing waits."""
         self._states[dependency].note = None if reason is None else self._redactor.short(reason, FIELD_CHARS)
 
     def mark_silent(self, dependency: Dependency, why: str, waited_s: float = 0.0) -> None:

@@ -49,7 +49,7 @@ _CONTEXT: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=M
 """The fields that `log_context` adds to each line of a task."""
 
 _LINE_BREAKS = tuple((mark.encode(), b"\\u%04x" % ord(mark)) for mark in "\u0085\u2028\u2029")
-"""Line breaks of Unicode beyond ASCII, and their escapes. JSON allows them in text, and some readers would split a line
+"""Line breaks of Unicode beyond ASCII, and their escapes. JSON allows them, and some readers would split a line
 there."""
 
 ExcInfo = bool | BaseException | tuple[type[BaseException] | None, BaseException | None, TracebackType | None] | None
@@ -96,8 +96,9 @@ class Renderer:
         return self(None, "warning", {"event": Event.LOG_LINES_LOST, "count": lines})
 
     def _timestamp(self) -> str:
-        """Returns the time now, UTC, ISO 8601 with milliseconds. The part before the milliseconds is formatted once a
-        second.
+        """Returns the time now, UTC, ISO 8601 with milliseconds.
+
+        The part before the milliseconds is formatted once a second, which makes lines cheap.
         """
         seconds, milliseconds = divmod(int(self._now_s() * 1_000), 1_000)
         second, text = self._second

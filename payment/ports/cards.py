@@ -180,8 +180,9 @@ class CardProcessor(Protocol):
         """Retrieve the intent with its latest charge."""
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
-        """Cancel the intent. One that is canceled already counts as `IntentAnswer` with that status or
-        `UnexpectedState`.
+        """Cancel the intent.
+
+        One that is canceled already is an `IntentAnswer` with that status, or an `UnexpectedState`.
         """
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
@@ -197,9 +198,7 @@ class CardProcessor(Protocol):
         """Recheck a charge that was given back. `Refunded` names the same refund while that one stands."""
 
     async def check(self) -> StripeAccount | NotYet | Unclear:
-        """Return the account that our key is for, by the cheapest call that shows that Stripe answers and accepts our
-        key.
-        """
+        """Return our key's account, by the cheapest call that shows that Stripe answers and accepts the key."""
 
     async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
         """Make a call of this kind that can't change anything. None: our key may make such calls.

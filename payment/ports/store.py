@@ -52,11 +52,11 @@ class CorruptDocument(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """An event that can't be read or applied, with all its bytes. It is kept once under `identity`, the broker's name
-    for it.
+    """An event that can't be read or applied, with all its bytes.
 
-    Two events may have one identity all the same (a broker lost its data and counts anew, or two brokers feed this
-    database): the second is kept under `distinct_identity`, which it has again at each delivery. `at` is UTC.
+    It is kept once under `identity`, the broker's name for it. Two events may have one identity all the same (a broker
+    lost its data and counts anew, or two brokers feed this database): the second is kept under `distinct_identity`,
+    which it has again at each delivery. `at` is UTC.
     """
 
     identity: str
@@ -88,8 +88,8 @@ class AccountStore(Protocol):
 class OrderStore(Protocol):
     """Stores orders, one document each. Reads go to the primary, and return only what a majority of the servers has.
 
-    A stored document that is not a valid order (an operator edited it) comes as a `CorruptDocument`, and fails no other
-    read. No write that was decided on an earlier revision replaces it.
+    A stored document that is not a valid order (an operator edited it) is returned as a `CorruptDocument`, and makes no
+    other read fail. No write that was decided on an earlier revision replaces it.
     """
 
     @property
@@ -98,7 +98,7 @@ class OrderStore(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why a document of a commit was `UNKNOWN` or `REFUSED` last, in the database's own words."""
+        """The database's own reason for the last `UNKNOWN` or `REFUSED` result of a commit."""
 
     async def probe(self) -> None:
         """Read what a charge reads, and write what a charge needs to write: evidence that the store can be used.
@@ -113,9 +113,7 @@ class OrderStore(Protocol):
         """Make the indexes that are missing. It may take minutes; no charge needs them. Raises StoreUnavailable."""
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
-        """Return the stored documents by order id. An id without a document is missing in the result. Raises
-        StoreUnavailable.
-        """
+        """Return the stored documents by order id; ids without a document are missing. Raises StoreUnavailable."""
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         """Return the documents whose payments have these ids, by payment id. Raises StoreUnavailable."""

@@ -1,5 +1,6 @@
-"""The event transport port: JetStream (`payment.adapters.nats.jetstream.transport`) or NATS Streaming behind one
-Protocol.
+"""The event transport port: one Protocol for JetStream and NATS Streaming.
+
+The real ones are `payment.adapters.nats.jetstream.transport` and `payment.adapters.nats.streaming.transport`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,7 +47,7 @@ class Delivery(Protocol):
         """Acknowledge it to the broker. A lost acknowledgement causes a redelivery, which changes nothing."""
 
     async def retry(self, delay_s: float) -> None:
-        """Ask for redelivery no sooner than in `delay_s`. NATS Streaming has only its ack wait for that."""
+        """Request a redelivery after at least `delay_s` seconds. NATS Streaming waits for its ack wait instead."""
 
 
 DeliveryHandler = Callable[[Delivery], Awaitable[None]]
@@ -66,14 +67,10 @@ class TransportListener(Protocol):
         """
 
     def reason_changed(self, reason: str) -> None:
-        """The connection is still lost, for another reason than the last. `/readyz` shows it, and no log line is
-        written.
-        """
+        """The connection is still lost, for another reason. `/readyz` shows it, and no log line is written."""
 
     def noticed(self, text: str, *, alarm: bool) -> None:
-        """The broker reports something that does not change the connection's state. `alarm`: an operator has to act on
-        it.
-        """
+        """The broker reports something that leaves the connection as it is. `alarm`: an operator has to act on it."""
 
 
 class EventTransport(Protocol):

@@ -14,12 +14,11 @@ from payment.settings.values import NOT_SHOWN
 SHOWN_CHARS_MAX = 80
 """Characters of a bad value that a message repeats, at most."""
 PLAIN_CHARS_MAX = 24
-"""Longest value that a message repeats, for a variable that is no address: names, numbers and words are short, keys are
-not."""
+"""Longest value that a message repeats, except for addresses: names, numbers and words are short, keys are not."""
 MIXED_CHARS_MIN = 8
 """A text of at least this length with digits and letters in both cases is taken for a password, not for a name."""
 KNOWN_CHARS_MIN = 16
-"""A name may contain a shorter key by chance, on a developer's machine, and is not refused for that."""
+"""Shortest key that is searched for in the values of other variables: a name may contain a shorter one by chance."""
 
 _SECRET = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]"  # Stripe's keys

@@ -44,8 +44,7 @@ from payment.ports.transport import Delivery, EventTransport, PublishRefused, Pu
 
 REDELIVERY_FIRST_S = 0.5
 REDELIVERY_LONGEST_S = 5.0
-"""Between deliveries of an event that can't be written now: the delay doubles from the first to the longest
-(contract)."""
+"""Between deliveries of an event that can't be written now: the delay doubles up to the longest (contract)."""
 
 HANDLE_AGAIN_AFTER_S = 60.0
 """A redelivery is ignored while its event is being handled, but not for longer than this: a ledger that crashed may

@@ -66,8 +66,8 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
 
 
 def order_id_in(data: bytes) -> str | None:
-    """Returns the order's id in an event that can't be applied, where it has one: for an operator who searches the
-    order.
+    """Returns the order's id in an event that can't be applied, for an operator who searches the order; None without
+    one.
 
     It is the `id` at the top level. In text that is not JSON (an event that was cut off) it is only a guess.
     """
@@ -179,9 +179,7 @@ def _agreed(name: str, in_ticket: _Value | None, at_top: _Value | None) -> _Valu
 
 
 def _time(event: _Fields, key: str) -> datetime:
-    """A time in UTC, cut to whole milliseconds: MongoDB stores no more, and a document must read back as it was
-    written.
-    """
+    """A time in UTC, cut to whole milliseconds: MongoDB stores no more, and a stored order must read back unchanged."""
     value = event.get(key)
     found = _TIME.fullmatch(value) if isinstance(value, str) and len(value) <= EXPIRES_AT_CHARS_MAX else None
     if found is None:

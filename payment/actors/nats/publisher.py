@@ -22,7 +22,7 @@ REPUBLISH_AFTER_S = 1.0
 REPUBLISH_LONGEST_S = 5.0
 """The longest delay before the next try while the broker refuses."""
 UNANSWERED_LONGEST_S = 30.0
-"""The longest delay while the broker does not answer: it may have stored each try, and NATS Streaming stores repeats
+"""The longest delay while the broker does not answer: NATS Streaming may have stored each try, and would store it
 again."""
 ASIDE_FIRST_S = 2.0
 ASIDE_LONGEST_S = 60.0
@@ -32,8 +32,10 @@ DOUBLINGS_MAX = 10
 
 
 class Refusal(Struct):
-    """The refusals of one event: how many, how many others had been taken at the last one, and whether it is refused
-    alone.
+    """The refusals of one event.
+
+    `times` counts them, `taken_by_then` the other events that had been taken at the last one. `alone`: the broker takes
+    the others of its subject.
     """
 
     times: int
@@ -112,8 +114,9 @@ class Outgoing:
         self._refused = True
 
     def taken(self, effect: PublishEvent) -> None:
-        """The broker has stored an event, so the waiting ones may be published. It counts until the ledger has received
-        that.
+        """The broker has stored an event, so the waiting ones may be published.
+
+        It counts as being published until `done`.
         """
         del self._under_way[effect.id]
         if self._refusals.pop(effect.id, None) is not None:

@@ -63,8 +63,9 @@ class Refusals:
         """By subject, and by the event's id where only that event is refused."""
 
     def add(self, effect: PublishEvent, error: TransportUnavailable, began: float, *, alone: bool) -> None:
-        """The broker did not take a publish that began at the monotonic second `began`. `alone`: only this event is
-        refused.
+        """The broker did not take a publish.
+
+        It began at the monotonic second `began`. `alone`: the broker takes other events of the subject.
         """
         key = (effect.subject, effect.id if alone else "")
         answered = isinstance(error, PublishRefused)
@@ -112,7 +113,7 @@ class Refusals:
         self._refused = {key: each for key, each in self._refused.items() if each.answered}
 
     def shown(self, besides: str) -> list[str]:
-        """Returns the sentences for `/readyz`: one for each refused subject, and one for its events that are refused
+        """Returns the sentences for `/readyz`: for each refused subject, and for each subject's events that are refused
         alone.
 
         `besides` is what `/readyz` shows in any case: a reason that is in it is not repeated.

@@ -1,3 +1,1 @@
-"""The parts of every actor, and the supervisor that starts, replaces and stops actors. No module here knows a message
-of payments.
-"""
+"""The base of every actor, and the supervisor of actors. No module here knows a message of payments."""

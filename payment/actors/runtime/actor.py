@@ -19,8 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BURST_ITEMS = 64
-"""Items received in a row before the loop yields to other tasks: reading a mailbox that is never empty does not
-yield."""
+"""Items received in a row before the loop yields to other tasks: a mailbox that is never empty does not yield."""
 
 
 class ActorCrashed(Exception):

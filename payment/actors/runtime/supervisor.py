@@ -24,7 +24,7 @@ EX_SOFTWARE = 70
 """The exit code after the supervisor gave up: sysexits' "internal software error"."""
 
 HANG_CHECK_EVERY_S = 1.0
-"""Between checks whether an actor is stuck: short against any `hang_s`, and rare against the messages."""
+"""Between checks whether an actor hangs: short against any `hang_s`, and cheap against its messages."""
 OVERSLEEP_S = 1.0
 """A check that is this late slept with the whole process (F34): the actor did not hang."""
 TEARDOWN_DEADLINE_S = 2.0
@@ -149,9 +149,7 @@ class SupervisedActor:
             raise RunEnded(f"the {self.name} actor's run ended by itself")
 
     async def _check_hang(self, actor: Actor[Any]) -> None:
-        """Raise ActorHung once the actor has been stuck for too long. Time in which the whole process stood does not
-        count.
-        """
+        """Raise ActorHung once the actor has been stuck for too long. A pause of the whole process does not count."""
         checked_s = self._clock.monotonic()
         judge_from_s = checked_s
         while True:
@@ -232,11 +230,11 @@ class Supervisor:
         self._on_stopping = on_stopping
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
-        """Start and supervise the actors; after `stop` drain and close them all. `abort`, the second request, ends the
-        drains.
+        """Start and supervise the actors; after `stop` drain and close them all.
 
-        Returns the exit code: 0 after `stop`, 70 when it gave up or a task is `lingering`. Cancelled, or after an error
-        of its own, it closes the actors without draining them and raises.
+        `abort`, the second request, ends the drains. Returns the exit code: 0 after `stop`, 70 when it gave up or a
+        task is `lingering`. Cancelled, or after an error of its own, it closes the actors without draining them and
+        raises.
         """
         try:
             await first_of(stop.wait(), self._child_ended.wait(), self._start_in_order())

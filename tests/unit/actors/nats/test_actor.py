@@ -1,6 +1,4 @@
-"""The NATS actor, as transcripts: what the broker delivers, the ledger settles, and the actor acknowledges and
-publishes.
-"""
+"""The NATS actor, as transcripts: events are delivered, settled and acknowledged; effects are published."""
 
 import asyncio
 import json
@@ -397,9 +395,7 @@ def lines() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 class TestRefusedPublishes:
-    """F54: the broker works and takes no event of a subject: shown, alarmed, tried again, and published when it takes
-    them.
-    """
+    """F54: the broker works and takes no event of a subject: `/readyz`, the alarm, the tries, and the end."""
 
     def why(self, world: NatsWorld) -> str:
         return world.health.view().dependencies["nats"].why or ""
