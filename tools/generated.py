@@ -239,7 +239,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     ),
     (
         schedule,
-        "LOOKS_APART",
+        "RETRIEVALS_APART",
         "{} between two looks at one order's intent that clients ask for",
         "However many processes are asked.",
     ),

@@ -1,6 +1,10 @@
-"""What is in flight: tasks taken up when they are due, renewed, given back, and events published in their order."""
+"""The tasks of an order: taken over when due, renewed and given back; and its events, published in their order.
+
+Change together: `payment.core.order.TaskKind`, `payment.core.schedule`.
+"""
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 from msgspec import structs
 
@@ -21,44 +25,51 @@ from payment.core.order import (
 )
 from payment.core.parts import with_attempt, with_intent
 from payment.core.pending import attempt_effect, intent_effect, publication
-from payment.core.schedule import LOOKS_APART, create_deadline, in_flight, recheck_due, takeable
+from payment.core.schedule import RETRIEVALS_APART, create_deadline, in_flight, recheck_due, takeable
 
 RefundDue = Callable[[Order, Attempt, Context], Order]
+"""The type of `payment.core.refunds.refund_due`, which is passed in because that module imports this one."""
 
 
 def published(order: Order, message_id: str, context: Context) -> Order:
-    """The broker has an event. Only the first that is not out was asked for: word of a later one changes nothing."""
-    first = _not_out(order)
+    """Returns the order after the broker stored an event.
+
+    Only the first unpublished event is in flight: a late message about another one changes nothing.
+    """
+    first = _first_unpublished(order)
     if first is None:
         return order
     assert order.payment is not None
     if publication(order, order.payment, first).message_id != message_id:
         return order
-    return next_publication(_with_event(order, first, task=None, published=context), context)
+    return next_publication(_with_event(order, first, task=None, published=context.now), context)
 
 
-def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: Context | None = None) -> Order:
-    after = structs.replace(event, task=task, published=published.at if published else event.published)
+def _with_event(order: Order, event: OutboxEvent, task: Task | None, published: datetime | None = None) -> Order:
+    after = structs.replace(event, task=task, published=published or event.published)
     if after == event:
         return order
     return structs.replace(order, outbox=tuple(after if each is event else each for each in order.outbox))
 
 
-def _not_out(order: Order) -> OutboxEvent | None:
-    """The first event that is not out yet."""
+def _first_unpublished(order: Order) -> OutboxEvent | None:
+    """Returns the first event that is not published yet."""
     return next((event for event in order.outbox if event.published is None), None)
 
 
 def next_publication(order: Order, context: Context) -> Order:
-    """The first event that is not out yet is the one to publish: refunded waits until created is out."""
-    first = _not_out(order)
+    """Returns the order with its first unpublished event in flight: `payment:refunded` waits for `payment:created`."""
+    first = _first_unpublished(order)
     if first is None or first.task is not None:
         return order
     return _with_event(order, first, in_flight(TaskKind.PUBLISH, context))
 
 
 def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *, renew: bool) -> Order:
-    """Renew the deciding process's tasks of these effects; or give them back undone (`renew` false), due at once."""
+    """Returns the order with the deciding process's tasks of these effects renewed, or given back (`renew` false).
+
+    A task that is given back is due at once.
+    """
     payment = order.payment
     if payment is None:
         return order
@@ -76,7 +87,7 @@ def tasks_changed(order: Order, effect_ids: Collection[str], context: Context, *
 
 
 def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
-    """Everything that is overdue is in flight from now on, held by the deciding process."""
+    """Returns the order with every overdue task in flight, held by the deciding process."""
     intent = order.intent
     if intent is not None and intent.task is not None and takeable(intent.task, context):
         order = _intent_due(order, intent, intent.task, context)
@@ -95,35 +106,42 @@ def due_taken(order: Order, context: Context, refund_due: RefundDue) -> Order:
 
 
 def _intent_due(order: Order, intent: Intent, task: Task, context: Context) -> Order:
-    """A process that takes over a confirm looks first. An attempt whose customer's time is over is cancelled."""
+    """Put an intent's overdue task in flight.
+
+    A process that takes over a confirm retrieves the intent first. An attempt whose customer can no longer authenticate
+    is cancelled.
+    """
     attempt = order.unsettled
     if attempt is not None and attempt.state is AttemptState.AWAITING and out_of_time(order, attempt, context):
-        trigger = Trigger.TIMED_OUT if order.open_at(context.at) else Trigger.EXPIRED
+        trigger = Trigger.TIMED_OUT if order.open_at(context.now) else Trigger.EXPIRED
         attempt = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
         return moved(order, attempt, trigger, context)
     match task.kind:
         case TaskKind.CREATE:
-            still = not order.cancelled and context.at < create_deadline(order) and intent.id is None
+            still = not order.cancelled and context.now < create_deadline(order) and intent.id is None
             return with_intent(order, task=in_flight(TaskKind.CREATE, context) if still else None)
         case TaskKind.CANCEL:
             return with_intent(order, task=in_flight(TaskKind.CANCEL, context))
-        case TaskKind.WATCH if attempt is None and _ends(order, context):
+        case TaskKind.RECHECK_LATER if attempt is None and _ends(order, context):
             return at_rest(order, context)
         case _:
-            return with_intent(order, task=in_flight(TaskKind.LOOK, context))
+            return with_intent(order, task=in_flight(TaskKind.RETRIEVE, context))
 
 
 def _ends(order: Order, context: Context) -> bool:
-    """Whether an exposed intent without an unsettled attempt has been watched long enough."""
+    """Whether an exposed intent without an unsettled attempt is to be cancelled now."""
     return out_of_time(order, order.attempts[-1], context)
 
 
-def look_requested(order: Order, context: Context) -> Order:
-    """A client asks about an intent that awaits its customer: look at it, unless that was done less than 2 s ago."""
+def recheck_requested(order: Order, context: Context) -> Order:
+    """Returns the order with an intent that awaits its customer in retrieval, for a client's request.
+
+    The very same order where the intent was retrieved less than `RETRIEVALS_APART` ago.
+    """
     intent, attempt = order.intent, order.unsettled
     if intent is None or intent.task is None or attempt is None or attempt.state is not AttemptState.AWAITING:
         return order
-    looked_lately = abs(context.at - intent.task.issued) < LOOKS_APART
-    if intent.task.kind is not TaskKind.WATCH or looked_lately:
+    retrieved_recently = abs(context.now - intent.task.issued) < RETRIEVALS_APART
+    if intent.task.kind is not TaskKind.RECHECK_LATER or retrieved_recently:
         return order
     return _intent_due(order, intent, intent.task, context)

@@ -29,7 +29,7 @@ from payment.devstack.peer_services import connected, new_order_id, signed_token
 from payment.devstack.plan import NAME, SERVICE, given, nats_login
 from payment.devstack.servers import ServerProgram
 from payment.devstack.tutorial import DIM, GOOD_CARD, Console, Shell, Tutorial, pay_line, payment_line
-from payment.process.listening import where
+from payment.process.listening import host_and_port
 
 TAKEN_IN_S = 5.0
 """How long to wait for the service to take an event in: milliseconds, or it is not up."""
@@ -74,7 +74,7 @@ class Access(Struct, frozen=True):
             )
         host = state.host if state else probe.LOOPBACK
         try:
-            port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
+            port = state.ports[SERVICE] if state else host_and_port({"PORT": environ.get("PORT", "")})[1]
         except ValueError:
             raise PeerServiceError("PORT wants a whole number from 0 to 65535") from None
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)

@@ -1,4 +1,4 @@
-"""One environment variable: how it is read, and what is said where it is missing or malformed. For `settings.py`."""
+"""One environment variable: how it is read, and the problem where it is bad or missing. For `payment.settings`."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,7 +16,7 @@ from payment.settings.values import NOT_SHOWN
 class Problem(Struct, frozen=True):
     """One variable that is missing or malformed. `got` is fit to be shown; None where the variable is missing.
 
-    `hint` says what to change, where that is known.
+    `hint` is how to fix it, where that is known.
     """
 
     variable: str
@@ -30,10 +30,11 @@ class Problem(Struct, frozen=True):
 
 
 class Variable(Struct, frozen=True, kw_only=True):
-    """One environment variable. `wants` ends the sentence "NAME wants …"; `default` is what it is where it is not set.
+    """One environment variable. `wants` ends the sentence "NAME wants …"; `default` is its text where it is not set.
 
-    `read` gives the setting, or raises ValueError; an `Unfit` says in its text what to change. `show` gives what may be
-    shown of a bad value that is no other variable's secret.
+    `read` returns the setting, or raises ValueError; the text of an `Unfit` says how to fix the value. `show` returns
+    what may be shown of a bad value, unless that is another variable's secret. `may_be_quoted`: quotes around the value
+    are no error, for a secret may contain them.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Variable(Struct, frozen=True, kw_only=True):
     may_be_quoted: bool = False
 
     def value_in(self, environ: Mapping[str, str], redactor: Redactor) -> object:
-        """The setting that an environment makes of this variable, None where there is none, or a `Problem`."""
+        """Returns the setting that an environment gives this variable, None where it gives none, or a `Problem`."""
         text = environ.get(self.name, "")
         if not text.strip():
             if self.required:
@@ -77,12 +78,12 @@ class Variable(Struct, frozen=True, kw_only=True):
 
 
 def hidden(_: str) -> str:
-    """What is shown of a secret."""
+    """Returns the text that is shown for a secret."""
     return NOT_SHOWN
 
 
 def checked(read: Callable[[str], object]) -> Callable[[str], Secret]:
-    """A reader of a secret that is read anew at each use: this time to see whether that works."""
+    """Returns a reader for a secret that is read from its file again at each use: it checks that `read` works now."""
 
     def check(text: str) -> Secret:
         read(text)
@@ -93,7 +94,7 @@ def checked(read: Callable[[str], object]) -> Callable[[str], Secret]:
 
 def redactor_of(variables: Iterable[Variable], environ: Mapping[str, str]) -> Redactor:
     """Knows the secrets that an environment holds where they belong: no other variable may show them."""
-    # What is no Unicode comes as lone surrogates, and is said with a question mark.
+    # Bytes that are no Unicode come as lone surrogates, and are shown as question marks.
     set_here = [(variable, environ.get(variable.name, "").strip()) for variable in variables]
     texts = [(variable, text.encode("utf-8", "replace").decode()) for variable, text in set_here]
     keys = [text for variable, text in texts if variable.show in (hidden, shown_path)]

@@ -69,7 +69,7 @@ def order(order_id: str, *messages: Message, at: datetime = T0, rev: int = 1) ->
     created = OrderCreated(order_id, 3, "user-1", at + timedelta(days=1), 1999, "usd")
     made: Order | None = None
     for message in (created, *messages):
-        made = decide(made, message, structs.replace(CONTEXT, at=at)).order
+        made = decide(made, message, structs.replace(CONTEXT, now=at)).order
     assert made is not None
     return structs.replace(made, rev=rev, writer=Writer("web-1#run1", rev))
 

@@ -497,7 +497,7 @@ MUTANTS = (
         wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_those_who_have_left_take_no_memory",
-        edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
+        edits=(Edit(QUEUE, "if len(self._positions) > 2 * len(self._members) + STALE_POSITIONS_MAX:", "if False:"),),
         beyond=NO_BURST,
     ),
     Mutant(

@@ -356,7 +356,7 @@ MUTANTS = (
         name="restart-under-the-same-name",
         wrong="A ledger that was restarted takes what its predecessor had in hand for its own.",
         endangers="L1 F32",
-        test="tests/unit/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
+        test="tests/unit/test_service.py::test_a_replaced_ledger_is_another_incarnation_of_its_process",
         edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
     ),
     Mutant(

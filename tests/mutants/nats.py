@@ -46,12 +46,12 @@ MUTANTS = (
         name="redelivery-acknowledged-in-progress",
         wrong="A redelivery is acknowledged while its event is still being handled.",
         endangers="L4 F29",
-        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_letter_was_lost_is_handled_again",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_message_was_lost_is_handled_again",
         edits=(
             Edit(
                 ACTOR,
-                "            return  # redelivered while",
-                "            await delivery.ack()\n            return  # redelivered while",
+                "            return  # the acknowledgement",
+                "            await delivery.ack()\n            return  # the acknowledgement",
             ),
         ),
     ),
@@ -76,8 +76,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTGOING,
-                "            self._waiting.append(effect)\n            self._close(",
-                "            self._close(",
+                "            self._waiting.append(effect)\n            self._hold(",
+                "            self._hold(",
             ),
         ),
     ),
@@ -194,14 +194,14 @@ MUTANTS = (
         name="refusal-not-said",
         wrong="What the broker refuses is tried again for ever, and nothing reports it.",
         endangers="F54",
-        test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
-        edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
+        test=REFUSED + "test_it_is_shown_after_four_seconds_with_its_reason",
+        edits=(Edit(ACTOR, "            self._any_refused.set()\n", "            self._show()\n"),),
     ),
     Mutant(
         name="silence-no-refusal",
         wrong="A broker that never acknowledges is taken for a lost connection: nothing reports it.",
         endangers="F54",
-        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
+        test=REFUSED + "test_missing_acknowledgements_are_shown_within_ten_seconds",
         edits=(
             Edit(
                 ACTOR,
@@ -219,8 +219,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                'text = "; ".join([*away, *self._refusals.shown("; ".join(away))])',
-                'text = "; ".join([*away, *(self._refusals.shown("; ".join(away)) if away else [])])',
+                '*self._refusals.shown("; ".join(disconnected))])',
+                '*(self._refusals.shown("; ".join(disconnected)) if disconnected else [])])',
             ),
         ),
         beyond="Readiness is no part of a journal.",
@@ -229,7 +229,7 @@ MUTANTS = (
         name="refused-alone-refuses-all",
         wrong="An event that is refused for itself makes its whole subject wait, each time.",
         endangers="F54",
-        test=REFUSED + "test_one_event_that_is_refused_for_itself_steps_aside",
+        test=REFUSED + "test_an_event_that_is_refused_alone_is_set_aside",
         edits=(Edit(OUTGOING, "alone = before is not None and (", "alone = before is None and bool("),),
         beyond=TIME_ONLY,
     ),
@@ -245,7 +245,7 @@ MUTANTS = (
         name="silence-tried-as-often-as-a-refusal",
         wrong="What is not acknowledged is published again every few seconds, and NATS Streaming stores it each time.",
         endangers="F54",
-        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
+        test=REFUSED + "test_missing_acknowledgements_are_shown_within_ten_seconds",
         edits=(Edit(OUTGOING, "(REFUSED if answered else UNANSWERED).pause_s(self._failures)", "REPUBLISH_AFTER_S"),),
         beyond="The simulated bus knows message ids.",
     ),

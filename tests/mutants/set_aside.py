@@ -107,7 +107,7 @@ MUTANTS = (
         wrong="A deadline that was edited away stays away: no sweep finds the order.",
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
-        edits=(Edit(COMMIT, "refiled(item.before) if item.before is not None else None", "item.before"),),
+        edits=(Edit(COMMIT, "reindexed(item.before) if item.before is not None else None", "item.before"),),
         beyond="Nobody edits a deadline alone in a world: where no message comes afterwards, nothing finds it.",
     ),
     Mutant(

@@ -22,7 +22,7 @@ MUTANTS = (
         name="a-name-without-an-address-crashes",
         wrong="What the resolver says of a host is no refusal in words.",
         endangers="L4",
-        test="tests/unit/process/test_listening.py::test_a_host_that_has_no_address_may_be_the_shells",
+        test="tests/unit/process/test_listening.py::test_a_host_without_an_address_may_come_from_the_shell",
         edits=(Edit(LISTENING, "except socket.gaierror as error:", "except ConnectionError as error:"),),
         beyond=NO_PROCESS,
     ),
@@ -88,7 +88,7 @@ MUTANTS = (
         name="a-live-key-to-a-sandbox-on-loopback",
         wrong="A live key may go to http:// on this machine, where a sandbox says of each order that it is paid.",
         endangers="L2",
-        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
+        test="tests/unit/settings/test_environment.py::test_a_live_key_is_never_sent_unencrypted",
         edits=(
             Edit(
                 "payment/settings/conflicts.py",
@@ -142,7 +142,7 @@ MUTANTS = (
         name="a-live-key-by-an-address-in-capitals",
         wrong="A live key is sent unencrypted where the address begins with HTTP:// in capitals.",
         endangers="L1",
-        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
+        test="tests/unit/settings/test_environment.py::test_a_live_key_is_never_sent_unencrypted",
         edits=(Edit("payment/settings/values.py", "{url.scheme}://", "{value.partition('://')[0]}://"),),
         beyond=NO_PROCESS,
     ),

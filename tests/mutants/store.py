@@ -172,7 +172,9 @@ MUTANTS = (
         endangers="L4 F30",
         test="tests/unit/adapters/mongo/test_store.py::test_another_event_of_the_same_name_is_kept_under_a_second_one",
         edits=(
-            Edit(STORE, "            await self._insert(letter, letter.name_beside)\n", "            return True\n"),
+            Edit(
+                STORE, "            await self._insert(letter, letter.distinct_identity)\n", "            return True\n"
+            ),
         ),
         beyond=REAL_ONES,
     ),

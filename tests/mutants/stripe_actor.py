@@ -115,7 +115,7 @@ MUTANTS = (
                 "        case IntentAnswer():\n            # Its status",
                 "        case IntentAnswer(status=IntentStatus.CANCELED):\n"
                 "            known = structs.replace(progress, intent_id=outcome.id)\n"
-                "            return End(_retrieved(effect, RetrieveReason.LOOK, known, outcome))\n"
+                "            return End(_retrieved(effect, RetrieveReason.RECHECK, known, outcome))\n"
                 "        case IntentAnswer():\n"
                 "            # Its status",
             ),
@@ -262,7 +262,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    handover = outcome.handover if reason is RetrieveReason.LOOK else None\n",
+                "    handover = outcome.handover if reason is RetrieveReason.RECHECK else None\n",
                 "    handover = outcome.handover\n",
             ),
         ),

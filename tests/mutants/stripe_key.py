@@ -19,7 +19,7 @@ MUTANTS = (
         wrong="A key of another account counts as one of the database's.",
         endangers="L1 F48",
         test="tests/unit/core/test_account.py::test_a_key_is_for_the_account_by_its_id_or_as_the_same_key",
-        edits=(Edit(ACCOUNT, "same = bound.id == seen.id if known else", "same = True if known else"),),
+        edits=(Edit(ACCOUNT, "same = bound.id == of_key.id if known else", "same = True if known else"),),
     ),
     Mutant(
         name="modes-do-not-count",

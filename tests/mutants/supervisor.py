@@ -10,14 +10,14 @@ MUTANTS = (
         name="restart-not-told",
         wrong="The ledger is not told that an actor was replaced: what the dead one had in hand stays in its hands.",
         endangers="L4 F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_callers_are_told",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_pending_requests_fail",
         edits=(Edit(SUPERVISOR, "            self._context.on_restart(self.name)\n", ""),),
     ),
     Mutant(
         name="restart-told-if-there-is-room",
         wrong="With the ledger's mailbox full, nobody tells it that an actor was replaced.",
         endangers="L4 F32 F39",
-        test="tests/unit/test_service.py::test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is",
+        test="tests/unit/test_service.py::test_a_restart_reaches_the_ledger_through_a_full_mailbox",
         edits=(Edit(SERVICE, "self._ledger.put(ActorRestarted(name)), name", "asyncio.sleep(0), name"),),
         beyond="No simulated load fills the ledger's mailbox of 4,000.",
     ),
@@ -25,7 +25,7 @@ MUTANTS = (
         name="never-gives-up",
         wrong="An actor that dies again and again is replaced for ever.",
         endangers="F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_above_0",
         edits=(Edit(SUPERVISOR, "if self._restarts > RESTARTS_MAX:", "if self._restarts > 100 * RESTARTS_MAX:"),),
         beyond="A process that does not exit breaks no law.",
     ),
@@ -41,7 +41,7 @@ MUTANTS = (
         name="pause-taken-for-a-hang",
         wrong="After the whole process was paused its actors are taken for hung, and replaced.",
         endangers="F34",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_a_process_that_stood_still_does_not_blame_its_actors",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_a_process_that_stood_still_does_not_replace_its_actors",
         edits=(Edit(SUPERVISOR, "judge_from_s = now_s + self.spec.hang_s", "judge_from_s = now_s"),),
         beyond="A restart too many breaks no law.",
     ),
@@ -76,7 +76,7 @@ MUTANTS = (
         name="gave-up-and-said-all-is-well",
         wrong="A process that gave up exits with 0, and nobody starts it again.",
         endangers="L4 F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_above_0",
         edits=(
             Edit(
                 SUPERVISOR,
@@ -90,7 +90,7 @@ MUTANTS = (
         name="dead-mailbox",
         wrong="A new ledger begins with an empty mailbox: what waited in the old one is lost.",
         endangers="L4 F32",
-        test="tests/unit/test_service.py::test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one",
+        test="tests/unit/test_service.py::test_messages_wait_while_the_ledger_is_replaced",
         edits=(
             Edit(
                 SERVICE,

@@ -35,7 +35,7 @@ FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_se
 OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
 OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
 """States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
-LONGEST_WATCH = timedelta(seconds=60)
+LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
 REFUSAL_SAID_WITHIN_S = 10.0
 """An operator can act only on what `/readyz` and the log say."""
 COMMIT_S = 45.0
@@ -149,9 +149,14 @@ def exposed_intents_are_watched(entry: Wrote, _books: Accounts) -> Iterator[Brea
 def awaiting_intents_are_looked_at(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order, attempt = entry.order, entry.order.unsettled
     task = order.intent.task if order.intent is not None else None
-    if attempt is None or attempt.state is not AttemptState.AWAITING or task is None or task.kind is not TaskKind.WATCH:
+    if (
+        attempt is None
+        or attempt.state is not AttemptState.AWAITING
+        or task is None
+        or task.kind is not TaskKind.RECHECK_LATER
+    ):
         return
-    if task.due > task.issued + LONGEST_WATCH:
+    if task.due > task.issued + LONGEST_RETRIEVAL_DELAY:
         yield order.id, f"it is looked at {(task.due - task.issued).total_seconds():.0f} s later"
     if order.expires_at is not None and task.issued < order.expires_at < task.due:
         yield order.id, f"it expires at {order.expires_at}, and is looked at {task.due}"

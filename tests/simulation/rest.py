@@ -192,4 +192,4 @@ def awaits_a_customer(order: Order) -> bool:
     """Whether all that is due of an order is a look at an intent that a customer may pay by."""
     tasks = tasks_of(order)
     intent = order.intent
-    return intent is not None and tasks == [intent.task] and tasks[0].kind is TaskKind.WATCH
+    return intent is not None and tasks == [intent.task] and tasks[0].kind is TaskKind.RECHECK_LATER

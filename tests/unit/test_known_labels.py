@@ -1,4 +1,4 @@
-"""Counters that stand at 0 from the start, for every label that is known."""
+"""Counters are 0 from the start, for every label value that is known."""
 
 from typing import get_args
 
@@ -20,7 +20,7 @@ def started() -> dict[tuple[str, ...], float]:
 
 
 def test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero() -> None:
-    """`increase()` sees the first one only where 0 came before it."""
+    """`increase()` counts the first one only after a 0."""
     found = started()
     wanted: list[tuple[str, ...]] = [("payment_alarms_total", event.value) for event in ALARMS]
     wanted += [("payment_dead_letters_total", subject) for subject in ("order:created", "order:cancelled")]
@@ -34,13 +34,13 @@ def test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero() -> None:
 
 
 def test_no_family_is_filled_before_it_is_used() -> None:
-    """What comes after its bound would count as `other`."""
+    """Label sets beyond the limit would count as `other`."""
     families = [name[0] for name in started()]
     assert max(families.count(name) for name in set(families)) < LABEL_SETS / 2
 
 
 def test_every_ending_of_a_call_to_stripe_is_known_for_some_kind() -> None:
-    """A new outcome in the ports wants its label here, and a kind of endpoint that there is."""
+    """A new outcome in the ports needs its label here, with an existing kind of endpoint."""
     names = {each.__name__.lower() for each in get_args(Outcome) if each is not NotYet}
     assert names <= {ending for _, ending in call_endings()}
     assert {kind for kind, _ in call_endings()} == {kind for kind, _ in QUEUE_LIMITS}

@@ -63,7 +63,7 @@ class OpsPages:
             return error(Case.NO_OPS_KEY, "The ops key is wanted as a bearer token", headers=challenge)
         now = self._clock.monotonic()
         if now - self._rendered_at >= METRICS_EVERY_S:
-            self._metrics.requests_in_line.set(self._requests_in_line())
+            self._metrics.requests_queued.set(self._requests_in_line())
             self._exposition, self._rendered_at = self._metrics.render(), now
         return plain(Case.METRICS, self._exposition)
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from payment.actors.runtime.position_queue import Place, PositionQueue
+from payment.actors.runtime.position_queue import Position, PositionQueue
 from payment.ports.clock import Clock
 
 NO_CROWD_REQUESTS = 64
@@ -83,7 +83,7 @@ class RequestQueue:
         self._room_before_stripe = room_before_stripe
         self._unheard_since = unheard_since
         self._listened_at = listened_at
-        self._waiting: dict[RequestConnection, Place] = {}
+        self._waiting: dict[RequestConnection, Position] = {}
         self._queue: PositionQueue[QueuedRequest] = PositionQueue()
         self._came = 0
         self._looked_at = 0

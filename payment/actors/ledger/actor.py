@@ -196,8 +196,8 @@ class MongoActor(Actor[LedgerMessage]):
     async def teardown(self) -> None:
         messages: list[LedgerMessage | QueuedMessage] = [*self._order_queues.waiting(), *self.desk.messages_in_flight()]
         messages += self._declines.held()
-        if self.in_hand is not None and not any(message is self.in_hand for message in messages):
-            messages.append(self.in_hand)
+        if self.current_item is not None and not any(message is self.current_item for message in messages):
+            messages.append(self.current_item)
         for message in messages:
             self._interrupted(message)
         self._pending_replies.fail()

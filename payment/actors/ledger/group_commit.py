@@ -35,7 +35,7 @@ from payment.core.messages import (
     RecheckRequested,
 )
 from payment.core.order import Order, Writer
-from payment.core.pending import refiled
+from payment.core.pending import reindexed
 from payment.core.replies import Reply, Start
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
@@ -295,7 +295,7 @@ class GroupCommit:
 
     def _fold_read(self, item: BatchItem) -> None:
         """As `_fold`, on what was just read: a deadline in it that its tasks do not have is written as they have it."""
-        self._fold_on(item, refiled(item.before) if item.before is not None else None)
+        self._fold_on(item, reindexed(item.before) if item.before is not None else None)
 
     def _fold(self, item: BatchItem) -> None:
         """The order's messages, one after another, each decided on what the one before it left."""
@@ -310,7 +310,7 @@ class GroupCommit:
         for message in item.messages:
             if isinstance(message, ChargeOrder):
                 message.decided = True
-                if not self._desk.may_begin(order, message, context.at):
+                if not self._desk.may_begin(order, message, context.now):
                     gone.add(id(message))
                     continue
             step = decide(order, _message(message), context)

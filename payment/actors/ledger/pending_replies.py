@@ -23,7 +23,7 @@ from payment.core.replies import (
     Unavailable,
     reply_to,
 )
-from payment.core.schedule import LOOKS_APART
+from payment.core.schedule import RETRIEVALS_APART
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 
@@ -110,7 +110,7 @@ class PendingReplies:
                     message,
                     reply,
                     retry_after_s=max(
-                        1, math.ceil(known_in_s if known_in_s < math.inf else LOOKS_APART.total_seconds())
+                        1, math.ceil(known_in_s if known_in_s < math.inf else RETRIEVALS_APART.total_seconds())
                     ),
                 )
             case _:
@@ -128,7 +128,7 @@ class PendingReplies:
             return queued_s
         attempt = order.unsettled
         task = attempt.task if attempt and attempt.task else order.intent.task if order.intent else None
-        if task is None or task.kind is not TaskKind.WATCH:
+        if task is None or task.kind is not TaskKind.RECHECK_LATER:
             return 0.0
         if attempt is not None and attempt.state is AttemptState.AWAITING:
             return math.inf

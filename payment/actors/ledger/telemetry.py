@@ -348,7 +348,7 @@ def _refusal(attempt: Attempt) -> str | None:
 
 def _given_back_by_hand(attempt: Attempt) -> bool:
     """Whether its charge was refunded at Stripe before it was known here: the refund is looked at, not made."""
-    return attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
+    return attempt.task is not None and attempt.task.kind is TaskKind.FIND_REFUND
 
 
 def _intent_id(order: Order, attempt: Attempt) -> str | None:

@@ -279,8 +279,8 @@ def _after_cancel(effect: IntentEffect, progress: EffectProgress, outcome: Outco
 def _after_retrieve(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, IntentAnswer):
         return None
-    reason = progress.retrieve_for or RetrieveReason.LOOK
-    handover = outcome.handover if reason is RetrieveReason.LOOK else None
+    reason = progress.retrieve_for or RetrieveReason.RECHECK
+    handover = outcome.handover if reason is RetrieveReason.RECHECK else None
     return End(_retrieved(effect, reason, progress, outcome), handover)
 
 

@@ -192,7 +192,7 @@ class MongoStore:
     async def add_dead_letter(self, letter: DeadLetter) -> bool:
         if not await self._insert(letter, letter.identity) and not await self._has(letter):
             # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
-            await self._insert(letter, letter.name_beside)
+            await self._insert(letter, letter.distinct_identity)
         return True
 
     async def _insert(self, letter: DeadLetter, name: str) -> bool:

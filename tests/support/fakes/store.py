@@ -106,7 +106,11 @@ class FakeDatabase:
             return letter.identity
         if (at_its_name.subject, at_its_name.data) == (letter.subject, letter.data):
             return None
-        return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
+        return (
+            letter.distinct_identity
+            if self.dead_letters.setdefault(letter.distinct_identity, letter) is letter
+            else None
+        )
 
     def bind(self, bound: BoundAccount) -> BoundAccount:
         """Keep an account, unless one is kept."""

@@ -55,7 +55,7 @@ from payment.core.messages import (
 from payment.core.order import Attempt, AttemptState, Intent, Order, TaskKind
 from payment.core.pending import pending
 from payment.core.replies import Reply, Start
-from payment.core.schedule import LOOKS_APART
+from payment.core.schedule import RETRIEVALS_APART
 from tests.unit.core.checks import check_step
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -164,7 +164,7 @@ def withheld(send: int = 1, attempt: int = 1, intent: int = 1) -> ConfirmWithhel
 
 def seen(
     status: IntentStatus,
-    reason: RetrieveReason = RetrieveReason.LOOK,
+    reason: RetrieveReason = RetrieveReason.RECHECK,
     *,
     intent: int = 1,
     id: str | None = None,
@@ -175,7 +175,7 @@ def seen(
 
 
 def seen_charged(
-    charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.LOOK, *, intent: int = 1, refunded: bool = False
+    charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.RECHECK, *, intent: int = 1, refunded: bool = False
 ) -> IntentRetrieved:
     return IntentRetrieved(
         ORDER, intent, f"pi_{intent}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge, refunded), attempt=None
@@ -276,7 +276,7 @@ class Story:
 
     def looking(self, by: str = A) -> "Story":
         """A client asks for a look at an intent that awaits its customer, after the least time between two."""
-        self.now += LOOKS_APART
+        self.now += RETRIEVALS_APART
         return self.tell(LOOK, by=by)
 
     def dead(self) -> "Story":

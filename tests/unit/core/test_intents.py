@@ -201,7 +201,7 @@ def test_list_that_finds_another_attempts_charge_lets_the_create_wait() -> None:
     assert story.owed(ConfirmIntent)[0].attempt == 2
     for _ in range(3):
         story.tell(charge_listed("ch_late"))
-        assert (story.state(2), story.kind) == (S.CONFIRMING, TaskKind.WATCH)
+        assert (story.state(2), story.kind) == (S.CONFIRMING, TaskKind.RECHECK_LATER)
         assert present(story.intent.task).due == story.now + LONGEST_RESEND_DELAY
         assert story.later(seconds=5).tell(DUE).owed(RetrieveIntent)[0].intent.number == 1
     assert story.tell(seen(REQUIRES_CARD)).owed(ConfirmIntent)[0].send == 2
@@ -369,7 +369,7 @@ def test_created_intent_of_a_send_that_is_over_is_no_send() -> None:
     story = old_order().due(by=A)
     before = story.doc
     assert story.tell(intent_created(), by=B).doc is before
-    assert story.kind is TaskKind.LOOK
+    assert story.kind is TaskKind.RETRIEVE
     story = old_order().tell(unclear(id=None), by=B)
     assert (story.attempt().sends, story.tell(intent_created(), by=B).one(ConfirmIntent).send) == (2, 2)
 
@@ -403,7 +403,7 @@ def test_at_rest_look_that_was_taken_over_is_judged_by_its_holder() -> None:
     story = looked_at().tell(seen(REQUIRES_CARD)).due(by=A).due(by=B)
     before = story.doc
     assert story.tell(seen(REQUIRES_ACTION), by=A).doc is before
-    assert story.tell(seen(REQUIRES_ACTION), by=B).kind is TaskKind.WATCH
+    assert story.tell(seen(REQUIRES_ACTION), by=B).kind is TaskKind.RECHECK_LATER
 
 
 def test_canceled_exposed_intent_is_believed_whoever_says_so() -> None:

@@ -32,7 +32,7 @@ from payment.core.replies import (
     instrument_hash,
     payment_status,
 )
-from payment.core.schedule import CHARGE_LIFE, LEASE, LONGEST_LIST_DELAY, SHORTEST_WATCH
+from payment.core.schedule import CHARGE_LIFE, LEASE, LONGEST_LIST_DELAY, SHORTEST_RETRIEVAL_DELAY
 from tests.unit.core.builders import (
     DOCUMENTS,
     DUE,
@@ -258,7 +258,7 @@ def test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent(name: str) -> N
 def test_lists_come_soon_while_a_charge_may_land_soon_and_every_hour_at_last() -> None:
     """As long as the attempt is old, within bounds."""
     story = of_0_1_0("charging").tell(listed())
-    assert story.doc.due == story.now + SHORTEST_WATCH
+    assert story.doc.due == story.now + SHORTEST_RETRIEVAL_DELAY
     story.later(hours=5).tell(DUE, listed())
     assert story.doc.due == story.now + LONGEST_LIST_DELAY
 

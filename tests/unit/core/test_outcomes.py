@@ -33,8 +33,8 @@ from payment.core.schedule import (
     CONFIRM_ENDS_WITHIN,
     KEY_LIFE,
     LONGEST_RESEND_DELAY,
-    LONGEST_WATCH,
-    SHORTEST_WATCH,
+    LONGEST_RETRIEVAL_DELAY,
+    SHORTEST_RETRIEVAL_DELAY,
 )
 from tests.unit.core.builders import (
     A_AGAIN,
@@ -154,7 +154,7 @@ def test_action_on_a_living_order_awaits_the_customer() -> None:
     story = confirming().tell(action())
     assert (story.state(), story.intent.exposed, story.intent.id) == (S.AWAITING, True, "pi_1")
     assert story.one(RecheckLater).what == "intent"
-    assert story.doc.due == T0 + SHORTEST_WATCH
+    assert story.doc.due == T0 + SHORTEST_RETRIEVAL_DELAY
     assert story.attempt().instrument is None
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
 
@@ -423,8 +423,8 @@ def test_awaiting_attempt_is_cancelled(how: str) -> None:
 def test_awaiting_attempt_is_not_cancelled_before_its_day_is_over() -> None:
     """Awaiting: 24 h in all, and not a minute less."""
     story = awaiting()
-    story.now = T0 + AUTHENTICATION_LIFE - LONGEST_WATCH
-    assert story.tell(DUE).kind is TaskKind.LOOK
+    story.now = T0 + AUTHENTICATION_LIFE - LONGEST_RETRIEVAL_DELAY
+    assert story.tell(DUE).kind is TaskKind.RETRIEVE
 
 
 @pytest.mark.parametrize("message", LATE_ANSWERS, ids=lambda message: type(message).__name__)
@@ -444,7 +444,7 @@ def test_late_success_of_the_confirm_counts(story: Callable[[], Story]) -> None:
     """Awaiting, cancelling, succeeded: paid."""
     assert story().tell(succeeded()).state() is S.PAID
     replayed = story().tell(succeeded(replayed=True))
-    assert replayed.kind is TaskKind.LOOK
+    assert replayed.kind is TaskKind.RETRIEVE
     assert replayed.tell(seen_charged()).state() is S.PAID
 
 
@@ -666,7 +666,7 @@ def test_exposed_intent_is_cancelled_before_the_order_is_at_rest(how: str) -> No
 def test_exposed_intents_day_begins_with_its_last_attempt() -> None:
     """24 h have passed since its last attempt, not since its first."""
     story = exposed().later(hours=20).tell(request("tok_2"), declined(attempt=2)).later(hours=5).tell(DUE)
-    assert story.kind is TaskKind.LOOK
+    assert story.kind is TaskKind.RETRIEVE
     assert story.tell(seen(REQUIRES_CARD)).later(hours=20).tell(DUE).kind is TaskKind.CANCEL
 
 
@@ -692,14 +692,14 @@ def test_new_attempt_confirms_the_same_exposed_intent() -> None:
     assert story.tell(unexpected(REQUIRES_ACTION, attempt=2)).state(2) is S.CANCELLING
 
 
-@pytest.mark.parametrize("kind", [TaskKind.LOOK, TaskKind.CANCEL])
+@pytest.mark.parametrize("kind", [TaskKind.RETRIEVE, TaskKind.CANCEL])
 def test_new_attempt_begins_after_the_look_or_cancel_of_an_exposed_intent(kind: TaskKind) -> None:
     """What comes of them must not be taken for word of the new attempt."""
-    story = exposed().due() if kind is TaskKind.LOOK else exposed().later(hours=24).tell(DUE)
+    story = exposed().due() if kind is TaskKind.RETRIEVE else exposed().later(hours=24).tell(DUE)
     assert (story.kind, story.ask("tok_2")) == (kind, Start.AFTER_CANCEL)
-    story.tell(seen(REQUIRES_CARD) if kind is TaskKind.LOOK else now_canceled())
+    story.tell(seen(REQUIRES_CARD) if kind is TaskKind.RETRIEVE else now_canceled())
     assert isinstance(story.ask("tok_2"), OutcomePending)
-    assert story.one(ConfirmIntent).intent.number == (1 if kind is TaskKind.LOOK else 2)
+    assert story.one(ConfirmIntent).intent.number == (1 if kind is TaskKind.RETRIEVE else 2)
 
 
 def test_stale_look_after_a_new_attempt_began_changes_nothing() -> None:
@@ -893,7 +893,7 @@ def test_watch_written_by_a_clock_that_was_ahead_is_taken() -> None:
     """F38: no due work is lost to a clock that was wrong."""
     story = awaiting().later(hours=20).tell(LOOK, seen(REQUIRES_ACTION)).later(hours=-20)
     assert story.doc.due == story.now + timedelta(hours=20, seconds=60)
-    assert story.tell(DUE).kind is TaskKind.LOOK
+    assert story.tell(DUE).kind is TaskKind.RETRIEVE
 
 
 def test_key_is_old_from_the_instant_at_which_it_is_young_no_more() -> None:

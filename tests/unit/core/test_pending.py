@@ -76,14 +76,14 @@ FIRST_OWED = {
 BY_TASK: dict[TaskKind, tuple[Callable[[], Story], type[Effect]]] = {
     TaskKind.CREATE: (lambda: Story(created(), prepare=True), CreateIntent),
     TaskKind.CONFIRM: (sent_twice, ConfirmIntent),
-    TaskKind.LOOK: (taken_over, RetrieveIntent),
+    TaskKind.RETRIEVE: (taken_over, RetrieveIntent),
     TaskKind.CANCEL: (cancelling, CancelIntent),
     TaskKind.LIST: (lambda: of_0_1_0("charging"), ListCharges),
     TaskKind.REFUND: (refunding, RefundCharge),
-    TaskKind.LOOK_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
-    TaskKind.RECHECK: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
+    TaskKind.FIND_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
+    TaskKind.RECHECK_REFUND: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
     TaskKind.PUBLISH: (paid, PublishEvent),
-    TaskKind.WATCH: (refund_blocked, RecheckLater),
+    TaskKind.RECHECK_LATER: (refund_blocked, RecheckLater),
 }
 
 
@@ -151,8 +151,8 @@ def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight()
     story = confirming().tell(cancelled())
     (item,) = pending(story.doc)
     assert (item.effect, item.holder, item.at) == (RecheckLater(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
-    assert item.effect.id == f"watch:{ORDER}:intent"
-    assert refund_blocked().one(RecheckLater).id == f"watch:{ORDER}:attempt 1"
+    assert item.effect.id == f"recheck-later:{ORDER}:intent"
+    assert refund_blocked().one(RecheckLater).id == f"recheck-later:{ORDER}:attempt 1"
 
 
 def test_refund_and_its_look_are_of_one_key() -> None:

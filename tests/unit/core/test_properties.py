@@ -226,11 +226,11 @@ def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps: lis
         if isinstance(step.reply, OutcomePending | RequiresAction):
             assert present(step.order).unsettled is not None
         if isinstance(step.reply, RequiresAction):
-            assert present(step.order).open_at(context.at)
+            assert present(step.order).open_at(context.now)
         if isinstance(step.reply, Start):
             assert present(step.order).due is not None, "what it waits for will come"
         if step.order is not None:
-            payment_status(step.order, context.at)
+            payment_status(step.order, context.now)
 
 
 @given(STEPS)
@@ -254,8 +254,8 @@ def test_any_sequence_counts_a_send_only_while_its_key_is_young(steps: list[Turn
         sends = {attempt.number: attempt.sends for attempt in before.attempts} if before else {}
         for attempt in step.order.attempts if step.order else ():
             if attempt.sends > sends.get(attempt.number, 0):
-                assert context.at < attempt.not_after <= attempt.first_sent + KEY_LIFE
-                assert present(step.order).open_at(context.at)
+                assert context.now < attempt.not_after <= attempt.first_sent + KEY_LIFE
+                assert present(step.order).open_at(context.now)
 
 
 @given(STEPS)
@@ -266,13 +266,13 @@ def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(ste
     for _, context, before, step in walk(PAYABLE + steps):
         old = {item.at for item in pending(before)} if before else set()
         for item in pending(step.order) if step.order else ():
-            assert item.at in old or item.at <= context.at + latest
-        if step.order and step.order.due and step.order.due > context.at + LONGEST_DELAY:
+            assert item.at in old or item.at <= context.now + latest
+        if step.order and step.order.due and step.order.due > context.now + LONGEST_DELAY:
             after = present(decide(step.order, Due(ORDER), context).order)
-            assert after.due is None or after.due <= context.at + latest
+            assert after.due is None or after.due <= context.now + latest
         for attempt in step.order.attempts if step.order else ():
             if attempt.recheck is not None and (before is None or attempt not in before.attempts):
-                assert attempt.recheck <= context.at + LONGEST_RECHECK
+                assert attempt.recheck <= context.now + LONGEST_RECHECK
 
 
 @given(STEPS)
@@ -292,7 +292,7 @@ def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps: list[Tu
     *_, (_, context, _, step) = walk(PAYABLE + steps)
     order = present(step.order)
     intent = present(order.intent)
-    late = Context(max(context.at, present(order.expires_at)), B, VERSION, GROUP)
+    late = Context(max(context.now, present(order.expires_at)), B, VERSION, GROUP)
     canceled = IntentRetrieved(ORDER, intent.number, intent.id or "pi_9", RetrieveReason.CANCEL, IntentStatus.CANCELED)
     order = present(decide(order, canceled, late).order)
     assert order.unsettled is None

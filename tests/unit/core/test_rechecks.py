@@ -108,7 +108,7 @@ def test_recheck_burdens_no_sweep_over_what_is_due_soon() -> None:
     assert pending(story.doc) == ()
     (waiting,) = rechecks(story.doc)
     assert (waiting.at, waiting.holder) == (story.doc.recheck, None)
-    assert waiting.effect.id == f"watch:{ORDER}:recheck 1"
+    assert waiting.effect.id == f"recheck-later:{ORDER}:recheck 1"
     before = story.doc
     assert story.later(minutes=59).tell(DUE).doc is before
 

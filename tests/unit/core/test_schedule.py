@@ -20,18 +20,18 @@ from payment.core.schedule import (
     LONGEST_DELAY,
     LONGEST_LIST_DELAY,
     LONGEST_RESEND_DELAY,
-    LONGEST_WATCH,
-    LOOKS_APART,
-    SHORTEST_WATCH,
+    LONGEST_RETRIEVAL_DELAY,
+    RETRIEVALS_APART,
+    SHORTEST_RETRIEVAL_DELAY,
     blocked_delay,
     in_flight,
     may_send,
     next_list,
     next_retrieval,
+    recheck_later,
     resend_delay,
     send_deadline,
     takeable,
-    watch,
 )
 from tests.unit.core.builders import (
     A_AGAIN,
@@ -63,7 +63,11 @@ def test_times_that_proofs_rest_on_are_those_of_the_protocol() -> None:
 def test_times_that_clients_wait_for_are_short() -> None:
     """Stripe, or a customer who is back from the bank, is noticed within seconds."""
     assert timedelta(milliseconds=250) == FIRST_RESEND_DELAY
-    assert (2 * SECOND, 5 * SECOND, 60 * SECOND) == (LOOKS_APART, SHORTEST_WATCH, LONGEST_WATCH)
+    assert (2 * SECOND, 5 * SECOND, 60 * SECOND) == (
+        RETRIEVALS_APART,
+        SHORTEST_RETRIEVAL_DELAY,
+        LONGEST_RETRIEVAL_DELAY,
+    )
     assert (timedelta(minutes=1), timedelta(hours=1)) == (FIRST_BLOCKED_DELAY, LONGEST_BLOCKED_DELAY)
 
 
@@ -89,19 +93,19 @@ def test_task_of_an_earlier_run_of_this_client_is_takeable_at_once() -> None:
     """A process that starts takes its own client id's work; a watch is no process's."""
     story = confirming()
     assert takeable(present(story.intent.task), story.context(A_AGAIN))
-    assert not takeable(watch(T0 + SECOND, story.context()), story.context(A_AGAIN))
+    assert not takeable(recheck_later(T0 + SECOND, story.context()), story.context(A_AGAIN))
 
 
 def test_task_absurdly_far_off_counts_as_due() -> None:
     """F38: a clock was wrong when it was written; no due work is lost."""
     context = confirming().context()
-    assert not takeable(watch(T0 + LONGEST_DELAY, context), context)
-    assert takeable(watch(T0 + LONGEST_DELAY + SECOND, context), context)
+    assert not takeable(recheck_later(T0 + LONGEST_DELAY, context), context)
+    assert takeable(recheck_later(T0 + LONGEST_DELAY + SECOND, context), context)
 
 
 def test_longest_delay_is_longer_than_every_other() -> None:
     """Else honest work would be taken for a wrong clock's."""
-    honest = (LEASE + LONGEST_RESEND_DELAY, LONGEST_WATCH, LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY)
+    honest = (LEASE + LONGEST_RESEND_DELAY, LONGEST_RETRIEVAL_DELAY, LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY)
     assert max(honest) < LONGEST_DELAY
 
 
@@ -148,9 +152,9 @@ def test_next_look_at_an_awaiting_intent_comes_soon_and_never_past_the_orders_en
     story = awaiting()
     at = T0 + age
     look = next_retrieval(story.doc, story.attempt(), at)
-    assert at < look <= at + LONGEST_WATCH
+    assert at < look <= at + LONGEST_RETRIEVAL_DELAY
     assert not at < EXPIRES < look
-    assert look == EXPIRES or look - at >= SHORTEST_WATCH
+    assert look == EXPIRES or look - at >= SHORTEST_RETRIEVAL_DELAY
 
 
 @given(st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=4)))
@@ -158,4 +162,4 @@ def test_next_list_comes_soon_while_a_charge_may_land_soon(age: timedelta) -> No
     """As long as the attempt is old, within bounds, whatever the clock says."""
     attempt = of_0_1_0("charging").attempt()
     at = attempt.last_sent + age
-    assert next_list(attempt, at) - at == min(max(abs(age), SHORTEST_WATCH), LONGEST_LIST_DELAY)
+    assert next_list(attempt, at) - at == min(max(abs(age), SHORTEST_RETRIEVAL_DELAY), LONGEST_LIST_DELAY)

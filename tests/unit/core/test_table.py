@@ -66,13 +66,13 @@ def test_awaiting_is_left_by_looks_successes_and_ends_alone() -> None:
     answers = {
         Trigger.REPLAYED,
         Trigger.ACTION,
-        Trigger.ACTION_DEAD,
+        Trigger.ACTION_UNPAYABLE,
         Trigger.DECLINED,
         Trigger.REFUSED,
         Trigger.UNCLEAR,
         Trigger.UNCLEAR_FOR_GOOD,
         Trigger.WITHHELD,
-        Trigger.WITHHELD_DEAD,
+        Trigger.WITHHELD_UNPAYABLE,
     }
     for state in set(S) - BEGINNINGS:
         assert all(TABLE[state, trigger] is state for trigger in answers)

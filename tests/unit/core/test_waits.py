@@ -113,7 +113,7 @@ def test_a_look_without_an_answer_is_late_a_minute_after_it_left() -> None:
     """Its task is in flight, and no watch."""
     story = looked_at()
     wait = the(story)
-    assert (wait.matter, wait.task.kind, wait.idle_from) == (M.CUSTOMER, TaskKind.LOOK, story.now)
+    assert (wait.matter, wait.task.kind, wait.idle_from) == (M.CUSTOMER, TaskKind.RETRIEVE, story.now)
 
 
 def test_a_cancel_waits_since_it_began_where_the_customer_was_awaited() -> None:

@@ -324,7 +324,7 @@ class World:
                 else:
                     yield made if isinstance(made, Message) else IntentPrepared(ORDER, effect.intent.number, made)
             case RetrieveIntent():
-                yield from self._look(effect, RetrieveReason.LOOK, will, answer)
+                yield from self._look(effect, RetrieveReason.RECHECK, will, answer)
             case CancelIntent():
                 yield from self._look(effect, RetrieveReason.CANCEL, will, answer)
             case RefundCharge():

@@ -17,7 +17,7 @@ from payment.actors.http.request_queue import (
     SHORTEST_LINE_REQUESTS,
     RequestQueue,
 )
-from payment.actors.runtime.position_queue import GONE_PLACES_KEPT
+from payment.actors.runtime.position_queue import STALE_POSITIONS_MAX
 from tests.support.fakes.clock import FakeClock
 
 
@@ -167,11 +167,11 @@ async def test_those_who_have_left_take_no_memory(acceptor: Acceptor) -> None:
         acceptor.come(50)
         for person in acceptor.people[-50:]:
             acceptor.line.leave(person)
-    assert (len(acceptor.line), len(acceptor.line._queue._places) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
+    assert (len(acceptor.line), len(acceptor.line._queue._positions) < 20 + 2 * STALE_POSITIONS_MAX) == (10, True)
     acceptor.behind_s = 0.0
     await acceptor.look_again()
     assert acceptor.numbers("looked at") == list(range(NO_CROWD_REQUESTS, NO_CROWD_REQUESTS + 10))
-    assert acceptor.line._queue._places == []
+    assert acceptor.line._queue._positions == []
 
 
 async def test_nobody_is_looked_at_while_the_ledger_is_behind(acceptor: Acceptor) -> None:

@@ -239,7 +239,7 @@ def seen(
     order_id: str = "o1",
     status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD,
     charge_id: str | None = None,
-    reason: RetrieveReason = RetrieveReason.LOOK,
+    reason: RetrieveReason = RetrieveReason.RECHECK,
 ) -> IntentRetrieved:
     """An intent as a look shows it; with a charge it has succeeded."""
     if charge_id is not None:

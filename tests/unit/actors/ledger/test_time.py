@@ -99,7 +99,7 @@ class TestDeadline:
         assert doc.intent is not None
         assert doc.intent.task is not None
         due = house.clock.now() + timedelta(hours=1)
-        task = replace(doc.intent.task, kind=TaskKind.WATCH, due=due, holder=None)
+        task = replace(doc.intent.task, kind=TaskKind.RECHECK_LATER, due=due, holder=None)
         intent = replace(doc.intent, task=task)
         other = await house.ledger("web-2", own_store=True)
         house.store.database.put(

@@ -428,7 +428,7 @@ async def test_a_retrieve_reads_the_intent_and_passes_the_handover_on(world: Str
         "retrieve", UNCLEAR, UNREACHABLE, IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover)
     )
     world.release(retrieving())
-    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_ACTION)
+    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_ACTION)
     assert await world.until_ended(1) == [asked]
     assert world.ended[0].handover == handover
 
@@ -437,7 +437,7 @@ async def test_an_intent_whose_id_is_not_known_is_created_before_it_is_retrieved
     """Its create is repeated for as long as it is not answered: it is the same intent every time."""
     world.cards.script("create", UNCLEAR, UNREACHABLE, LOCKED)
     world.release(retrieving(intent_id=None))
-    retrieved = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_PAYMENT_METHOD)
+    retrieved = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_PAYMENT_METHOD)
     assert await world.until_ended(1) == [retrieved]
     assert world.cards.kinds == ["create"] * 4 + ["retrieve"]
 

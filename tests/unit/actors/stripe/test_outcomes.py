@@ -176,8 +176,8 @@ def test_the_next_step_follows_from_the_effect_and_its_progress(
         (CONFIRM, KNOWN, Unclear("t", stored=True), ConfirmUnclear("o1", 2, 3, 1, "pi_1", stored=True)),
         (CONFIRM, UNEXPECTED, PAID, retrieved(RetrieveReason.UNEXPECTED_STATE, PAID, 2)),
         (CONFIRM, UNEXPECTED, ASKS, retrieved(RetrieveReason.UNEXPECTED_STATE, ASKS, 2)),
-        (RETRIEVE, KNOWN, PAID, retrieved(RetrieveReason.LOOK, PAID)),
-        (RETRIEVE, KNOWN, OPEN, retrieved(RetrieveReason.LOOK, OPEN)),
+        (RETRIEVE, KNOWN, PAID, retrieved(RetrieveReason.RECHECK, PAID)),
+        (RETRIEVE, KNOWN, OPEN, retrieved(RetrieveReason.RECHECK, OPEN)),
         (CANCEL, KNOWN, CANCELED, retrieved(RetrieveReason.CANCEL, CANCELED)),
         (CANCEL, AFTER_CANCEL, PAID, retrieved(RetrieveReason.CANCEL, PAID)),
         (CANCEL, AFTER_CANCEL, ASKS, retrieved(RetrieveReason.CANCEL, ASKS)),
@@ -263,7 +263,7 @@ def test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner() -> N
     assert "secret" not in repr(asked)
     replayed = result_of(CONFIRM, KNOWN, structs.replace(ASKS, replayed=True))
     assert replayed == End(ActionRequired("o1", 2, 1, "pi_1", replayed=True))
-    assert result_of(RETRIEVE, KNOWN, ASKS) == End(retrieved(RetrieveReason.LOOK, ASKS), HANDOVER)
+    assert result_of(RETRIEVE, KNOWN, ASKS) == End(retrieved(RetrieveReason.RECHECK, ASKS), HANDOVER)
     assert result_of(CANCEL, AFTER_CANCEL, ASKS) == End(retrieved(RetrieveReason.CANCEL, ASKS))
 
 

@@ -277,11 +277,11 @@ def test_stripes_message_about_one_order_is_kept_until_that_order_is_answered(be
     """F31: the log of a stuck order shows it, although Stripe is well otherwise."""
     entry = Entry(charge("1"), (0.0, 1), 0.0)
     bench.telemetry.call_ended("confirm", entry, KEY_REFUSED, 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") == KEY_REFUSED.text
+    assert bench.health.order_note(Dependency.STRIPE, "o1") == KEY_REFUSED.text
     bench.telemetry.call_ended("confirm", entry, UNCLEAR, 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") == UNCLEAR.text
+    assert bench.health.order_note(Dependency.STRIPE, "o1") == UNCLEAR.text
     bench.telemetry.call_ended("confirm", entry, Declined(Failure("card_declined", None, "No.")), 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") is None
+    assert bench.health.order_note(Dependency.STRIPE, "o1") is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from payment.adapters.mongo.documents import ORDER_BYTES_MAX, order_of
 from payment.core.order import FORMAT, Order
-from payment.core.pending import refiled
+from payment.core.pending import reindexed
 from payment.ports.store import CorruptDocument
 from tests.contract.store_contract import T0, charging, rich
 from tests.support.fakes.store import encoded
@@ -166,8 +166,8 @@ def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> 
     if isinstance(found, CorruptDocument):
         assert "tok_visa" not in found.reason
     else:
-        assert refiled(found).rev >= 1
-        assert isinstance(order_of(encoded(structs.replace(refiled(found), format=FORMAT))), Order)
+        assert reindexed(found).rev >= 1
+        assert isinstance(order_of(encoded(structs.replace(reindexed(found), format=FORMAT))), Order)
 
 
 def test_the_library_s_words_that_are_quoted_quote_nothing() -> None:

@@ -201,7 +201,7 @@ async def test_another_event_of_the_same_name_is_kept_under_a_second_one(
     server.answers["find"] = [_found(kept)]
     assert await store.add_dead_letter(letter())
     names = [each["documents"][0]["_id"] for each in server.named("insert")]
-    assert names == ["stream:1", letter().name_beside]
+    assert names == ["stream:1", letter().distinct_identity]
     assert names[1].startswith("stream:1#")
 
 
@@ -209,8 +209,8 @@ async def test_a_second_name_tells_events_apart_by_what_they_say() -> None:
     """F30: and is the same at each delivery of one."""
     one = letter()
     others = [structs.replace(one, data=b"{}"), structs.replace(one, subject="order:cancelled")]
-    assert len({one.name_beside, *(each.name_beside for each in others)}) == 3
-    assert structs.replace(one, error="worse", at=T0 + timedelta(days=1)).name_beside == one.name_beside
+    assert len({one.distinct_identity, *(each.distinct_identity for each in others)}) == 3
+    assert structs.replace(one, error="worse", at=T0 + timedelta(days=1)).distinct_identity == one.distinct_identity
 
 
 async def test_what_is_no_order_is_brought_as_what_it_is(server: ScriptedMongo, store: MongoStore) -> None:

@@ -190,7 +190,7 @@ async def test_one_event_that_is_too_large_holds_up_no_other(tmp_path: Path) -> 
             await world.until(world.alarms, "the first alarm")
             world.ask(*(paid(str(number)) for number in range(20)))
             await world.until(lambda: world.published == 20, "the others are out")
-            await world.degraded("refused for themselves")
+            await world.degraded("are refused alone")
             await world.until(lambda: len(world.alarms()) == 2, "the order is named")
             assert world.alarms()[1]["order_id"] == f"o{'x' * 200}"
             world.ask(paid("later"))
