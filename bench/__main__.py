@@ -50,26 +50,31 @@ def chosen(only: str) -> list[str]:
 
 
 def main() -> None:
-    told = options()
-    names = chosen(told.only)
-    scale = QUICKER if told.quick else 1.0
+    chosen_options = options()
+    names = chosen(chosen_options.only)
+    scale = QUICKER if chosen_options.quick else 1.0
     progress = Progress({name: SCENARIOS[name].EXPECTED_S * scale for name in names})
     head = {"at": now(), "machine": machine(), "versions": versions()}
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder, _bench(told, folder, progress) as bench:
+    with tempfile.TemporaryDirectory() as folder, _bench(chosen_options, folder, progress) as bench:
         for name in names:
             progress.scenario(name)
             rows += SCENARIOS[name].run(bench)
             progress.clear()
     print(table(rows))
-    whole = not told.only and not told.quick
-    path = write(told.results, head | {"rows": rows}, whole=whole)
-    written = [path, *(() if told.quick else draw(rows, told.results))]
+    whole = not chosen_options.only and not chosen_options.quick
+    path = write(chosen_options.results, head | {"rows": rows}, whole=whole)
+    written = [path, *(() if chosen_options.quick else draw(rows, chosen_options.results))]
     print(f"written to {', '.join(map(str, written))}")
 
 
-def _bench(told: argparse.Namespace, folder: str, progress: Progress) -> Bench:
-    return Bench(Path(folder), progress, quick=told.quick, before=told.before and told.before.resolve())
+def _bench(chosen_options: argparse.Namespace, folder: str, progress: Progress) -> Bench:
+    return Bench(
+        Path(folder),
+        progress,
+        quick=chosen_options.quick,
+        before=chosen_options.before and chosen_options.before.resolve(),
+    )
 
 
 def write(folder: Path, result: dict[str, object], *, whole: bool) -> Path:

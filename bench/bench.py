@@ -127,7 +127,7 @@ class Bench:
         limits = {"endpoint_per_s": endpoint_per_s, "account_per_s": account_per_s}
         self._control("settings", {"latency_ms": latency_ms} | limits)
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         return self._control("books")
 
     def load(self, job: Job) -> Result:
@@ -165,5 +165,5 @@ class Bench:
     def _control(self, what: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(f"{self.stripe_url}/_bench/{what}", data, CONTROL_TIMEOUT_S) as response:
-            said: dict[str, Any] = json.load(response)
-        return said
+            document: dict[str, Any] = json.load(response)
+        return document

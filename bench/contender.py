@@ -25,7 +25,7 @@ import nats
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from bench.load import JWT_KEY, person_of
+from bench.load import JWT_KEY, user_of
 from bench.store_count import StoreCount
 from bench.streaming import Connected, ended, transport
 from tests.e2e.stack import ROOT, procfile_command
@@ -54,7 +54,7 @@ FREE_RATE_PER_S = 10_000
 PUBLISHES_UNDER_WAY = 256
 INSERTED_AT_ONCE = 1_000
 TAKEN_DEADLINE_S = 180.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 READY_TIMEOUT_S = 5.0
 STREAM_OF_OTHERS = "ticketing"
 Document = dict[str, Any]
@@ -68,7 +68,7 @@ class Place(Protocol):
     @property
     def stripe_url(self) -> str: ...
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         """What was done at Stripe (`bench.stripe_stand_in`)."""
 
 
@@ -87,7 +87,7 @@ def new_orders(count: int) -> list[str]:
 
 def order_created(order: str) -> bytes:
     expires = datetime.now(UTC) + timedelta(hours=1)
-    event = {"id": order, "version": 0, "status": "created", "userId": person_of(order)}
+    event = {"id": order, "version": 0, "status": "created", "userId": user_of(order)}
     event |= {"expiresAt": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
     return msgspec.json.encode(event | {"ticket": {"id": "ticket-1", "price": PRICE}})
 
@@ -172,14 +172,14 @@ class Contender:
         Where the contender prepares, returns when each of them has its PaymentIntent.
         """
         if self.is_ours:
-            intents = self._place.books()["intents"] if self.prepares else 0
+            intents = self._place.audit()["intents"] if self.prepares else 0
             self.publish(orders)
             self.wait_until_taken(len(orders))
             if self.prepares:
                 self._wait_until_prepared(intents + len(orders))
         elif self.name != LIMIT:
             documents = [
-                {"_id": order, "userId": person_of(order), "amount": AMOUNT, "status": "created"} for order in orders
+                {"_id": order, "userId": user_of(order), "amount": AMOUNT, "status": "created"} for order in orders
             ]
             self.insert(documents)
 
@@ -200,15 +200,15 @@ class Contender:
         while self.database["orders"].estimated_document_count() < self._orders:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} has not taken in {more} orders within {TAKEN_DEADLINE_S:g} s")
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         return time.monotonic()
 
     def _wait_until_prepared(self, intents: int) -> None:
         deadline = time.monotonic() + TAKEN_DEADLINE_S
-        while (there := self._place.books()["intents"]) < intents:
+        while (there := self._place.audit()["intents"]) < intents:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} has created only {there} of {intents} intents")
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
 
     async def _publish(self, orders: list[str]) -> None:
         left = iter(orders)

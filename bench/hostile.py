@@ -139,7 +139,7 @@ async def measured(
     hostile = multiprocessing.get_context("spawn").Process(
         target=flooding, args=(service.port, request, connections, kind), daemon=True
     )
-    before = len(service.said("dependency_lost"))
+    before = len(service.logged("dependency_lost"))
     async with Client(service.port) as client:
         quiet = await all_charged(client, orders[:count])
         hostile.start()
@@ -149,7 +149,7 @@ async def measured(
         finally:
             hostile.kill()
             hostile.join()
-    lost = len(service.said("dependency_lost")) - before
+    lost = len(service.logged("dependency_lost")) - before
     return row(f"{about}, {connections} {kind}", quiet, busy, lost)
 
 

@@ -66,14 +66,14 @@ class Result(msgspec.Struct, kw_only=True):
     cpu_s: float = 0.0
 
 
-def person_of(order: str) -> str:
+def user_of(order: str) -> str:
     """The user to whom an order belongs."""
     return f"person-{order}"
 
 
 def identity(order: str) -> str:
     """The JWT of the person to whom an order belongs (HS256)."""
-    claims = {"id": person_of(order), "email": f"{order}@example.com", "iat": 1_700_000_000}
+    claims = {"id": user_of(order), "email": f"{order}@example.com", "iat": 1_700_000_000}
     signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
     digest = hmac.new(JWT_KEY.encode(), signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"

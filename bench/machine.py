@@ -45,7 +45,7 @@ def machine() -> dict[str, object]:
 def versions() -> dict[str, str]:
     """Of the service and of what it is made of."""
     return {
-        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "commit": _output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "python": platform.python_version(),
     } | {name: version(name) for name in PACKAGES}
 
@@ -54,9 +54,9 @@ def streaming_versions(server: Path) -> dict[str, str]:
     """Of everything that takes part in the bench of NATS Streaming."""
     installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
     return versions() | {
-        "node": _said("node", "--version"),
+        "node": _output_of("node", "--version"),
         NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
-        server.name: re.findall(r"\d+\.\d+\.\d+", _said(str(server), "--version"))[0],
+        server.name: re.findall(r"\d+\.\d+\.\d+", _output_of(str(server), "--version"))[0],
     }
 
 
@@ -66,5 +66,5 @@ def _field(path: Path, name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -22,16 +22,16 @@ def memory_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) * 1_024 / 1e6
 
 
-class MemoryWatch:
+class MemoryPeak:
     """`with MemoryWatch(pid) as watch: …`: the most that a process held meanwhile is `watch.most_mb`."""
 
     def __init__(self, pid: int) -> None:
         self.most_mb = 0.0
         self._pid = pid
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
-    def __enter__(self) -> MemoryWatch:
+    def __enter__(self) -> MemoryPeak:
         self._thread.start()
         return self
 
@@ -39,6 +39,6 @@ class MemoryWatch:
         self._over.set()
         self._thread.join()
 
-    def _watch(self) -> None:
+    def _sample(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
             self.most_mb = max(self.most_mb, memory_mb(self._pid))

@@ -115,8 +115,8 @@ async def node(server: NatsStreamingServer, name: str, messages: int) -> Times:
     child = await asyncio.create_subprocess_exec(
         "node", program, *words, *map(str, numbers), stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await child.communicate()
-    times: Times = json.loads(said)
+    output, _ = await child.communicate()
+    times: Times = json.loads(output)
     return times
 
 

@@ -9,7 +9,7 @@ which orders were charged, how often and when. It is the same for all contenders
     POST /v1/payment_intents[/ID/confirm | /ID/cancel], GET /v1/payment_intents/ID
     POST /v1/charges, GET /v1/charges, GET /v1/balance, GET /v1/account
     POST /_bench/settings   {"latency_ms", "endpoint_per_s", "account_per_s"} (0: no limit); forgets all that was done
-    GET  /_bench/books      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
+    GET  /_bench/audit      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
 
 As at Stripe (docs.stripe.com/rate-limits), each endpoint has a limit of its own and the account has one for all of them
 together; a request past either is answered 429 and not executed. A limit is a bucket that holds one second's worth.
@@ -155,7 +155,7 @@ class Account:
             self._stored[request.key] = reply
         return reply
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         return {
             "charges": self.charges,
             "intents": len(self._intents),
@@ -254,8 +254,8 @@ class Client(asyncio.Protocol):
         account = self._account
         if path in (b"/v1/balance", b"/v1/account"):
             self._transport.write(answer(200, BALANCE if path == b"/v1/balance" else ACCOUNT))
-        elif path == b"/_bench/books":
-            self._transport.write(answer(200, json.dumps(account.books()).encode()))
+        elif path == b"/_bench/audit":
+            self._transport.write(answer(200, json.dumps(account.audit()).encode()))
         elif path == b"/_bench/settings":
             account.settle(**json.loads(body))
             self._transport.write(answer(200, b"{}"))

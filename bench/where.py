@@ -26,18 +26,18 @@ from bench.progress import Progress
 CHARGES = 4_000
 FUNCTIONS_SHOWN = 40
 WRITTEN_DEADLINE_S = 10.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.where", description="Where the service's time goes.")
     parser.add_argument("--charges", type=int, default=CHARGES)
     parser.add_argument("--dump", type=Path, help="keep the folded stacks here")
-    told = parser.parse_args()
+    chosen_options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Bench(Path(folder), Progress({}), quick=True) as bench:
-        path = (told.dump or Path(folder) / "service.folded").absolute()
+        path = (chosen_options.dump or Path(folder) / "service.folded").absolute()
         path.unlink(missing_ok=True)
-        print(profiled(bench, path, told.charges))
+        print(profiled(bench, path, chosen_options.charges))
 
 
 def profiled(bench: Bench, path: Path, charges: int) -> str:
@@ -54,7 +54,7 @@ def profiled(bench: Bench, path: Path, charges: int) -> str:
     while not path.exists():
         if time.monotonic() > deadline:
             raise TimeoutError("the service has written no profile")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     head = f"{found.charged} charges, {found.per_s:.0f}/s, {found.cpu_ms:.2f} ms of CPU each"
     layers, own, whole = shares(parsed(path.read_text().splitlines()))
     parts = [listed("layer", layers, found.cpu_ms), listed("function, by itself", own, found.cpu_ms)]

@@ -106,11 +106,17 @@ def _row_of_others(rounds: Rounds) -> Row:
     others = [name for name in rounds if name in (LIMIT, OBVIOUS, INTENTS, BEFORE)]
     costs = {name: spread(cpu_ms(rounds, name)) for name in others}
     rates = {name: spread(per_s(rounds, name)) for name in others}
-    said = "; ".join(f"{name} {with_spread(costs[name])} ms, {with_spread(rates[name])}/s" for name in costs)
+    measured_text = "; ".join(f"{name} {with_spread(costs[name])} ms, {with_spread(rates[name])}/s" for name in costs)
     load = spread([each.result.cpu_s * 1_000 / each.charged for all_of in rounds.values() for each in all_of])
     detail = {"cpu_ms": costs, "per_s": rates, "load_cpu_ms": load}
     return Row(
-        scenario=NAME, what="beside it", goal="", measured=said, met=None, rounds=len(load.rounds), detail=detail
+        scenario=NAME,
+        what="beside it",
+        goal="",
+        measured=measured_text,
+        met=None,
+        rounds=len(load.rounds),
+        detail=detail,
     )
 
 
@@ -121,7 +127,7 @@ def store_writes(bench: Bench, names: list[str]) -> Row:
 
 def row_of_writes(found: dict[str, Counted]) -> Row:
     """For each contender what an order's coming in and its charge asked of MongoDB."""
-    said = [
+    measured_text = [
         f"{name} {shown(each[PAYING].get(DOCUMENTS, 0.0))} in {shown(sum_of(each[PAYING]))} commands "
         f"(an order {shown(each[COMING_IN].get(DOCUMENTS, 0.0))})"
         for name, each in found.items()
@@ -131,7 +137,7 @@ def row_of_writes(found: dict[str, Counted]) -> Row:
         scenario=NAME,
         what="documents written a charge, 32 at once",
         goal=f"{DOCUMENTS_A_CHARGE}",
-        measured="; ".join(said),
+        measured="; ".join(measured_text),
         met=max(ours) <= DOCUMENTS_A_CHARGE + SPARE_DOCUMENTS,
         rounds=1,
         detail={"a_charge": found},

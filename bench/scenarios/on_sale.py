@@ -55,7 +55,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         return self.customers / min(self.endpoint_per_s, self.account_per_s / calls_a_charge)
 
 
-class Books(msgspec.Struct, frozen=True, kw_only=True):
+class StripeCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What Stripe counted during one sale: when each order was charged, requests and refusals by endpoint."""
 
     charges: dict[str, list[float]]
@@ -118,7 +118,7 @@ def sale(bench: Bench, contender: Contender, terms: Terms, how: str) -> Sale:
     bench.stripe(LATENCY_MS, terms.endpoint_per_s, terms.account_per_s)
     bench.progress.step(f"{name}: orders come in")
     contender.take_in(orders)
-    before = bench.books()
+    before = bench.audit()
     bench.progress.step(f"{name}: {terms.customers} customers pay")
     result = bench.load(
         Job(port=contender.port, orders=orders, at=coming(terms.customers), deadline_s=TURNED_AWAY_DEADLINE_S)
@@ -126,19 +126,21 @@ def sale(bench: Bench, contender: Contender, terms: Terms, how: str) -> Sale:
     at_best_s = terms.at_best_s(contender.calls_a_charge)
     if contender.is_ours:
         all_charged(bench, terms.customers, LONGEST_TIMES * at_best_s)
-    after = bench.books()
+    after = bench.audit()
     asked = sorted(result.places)
     # The limits are Stripe's, not ours: a customer who waited may ask as soon as there is room.
-    looked = Job(port=contender.port, orders=asked, paths=[result.places[each] for each in asked])
-    found = bench.load(msgspec.structs.replace(looked, clients=ASKING_AT_ONCE)).paid if asked else 0
+    queries = Job(port=contender.port, orders=asked, paths=[result.places[each] for each in asked])
+    found = bench.load(msgspec.structs.replace(queries, clients=ASKING_AT_ONCE)).paid if asked else 0
     requests, refused = (Counter(after[what]) - Counter(before[what]) for what in ("requests", "refused"))
-    books = Books(charges=after["charges"], requests=requests, refused=refused)
-    return summed_up(name, orders, result, books, at_best_s, found)
+    counts = StripeCounts(charges=after["charges"], requests=requests, refused=refused)
+    return summed_up(name, orders, result, counts, at_best_s, found)
 
 
-def summed_up(name: str, orders: list[str], result: Result, books: Books, at_best_s: float, found_paid: int) -> Sale:
+def summed_up(
+    name: str, orders: list[str], result: Result, counts: StripeCounts, at_best_s: float, found_paid: int
+) -> Sale:
     """What the load generator and Stripe saw of one sale."""
-    began, times = min(result.sent_at), books.charges
+    began, times = min(result.sent_at), counts.charges
     pairs = charged(result, orders, times)
     ended = [at + took for at, took in zip(result.sent_at, result.took_s, strict=True)]
     turned_away = [at - began for at, status in zip(ended, result.status, strict=True) if status not in ANSWERED]
@@ -150,8 +152,8 @@ def summed_up(name: str, orders: list[str], result: Result, books: Books, at_bes
         refused_at_s=sorted(round(at, 3) for at in turned_away),
         done_s=max(at for _, at in pairs) - began,
         once=sum(len(at) == 1 for at in times.values()),
-        requests_to_stripe=dict(books.requests),
-        refused_by_stripe=books.refused.total() / books.requests.total(),
+        requests_to_stripe=dict(counts.requests),
+        refused_by_stripe=counts.refused.total() / counts.requests.total(),
         overtaken_most_s=percentile(overtaken_s(pairs), 100),
         statuses={str(status): result.status.count(status) for status in sorted(set(result.status))},
         found_paid=found_paid,

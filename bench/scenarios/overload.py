@@ -10,7 +10,7 @@ from bench.bench import Bench
 from bench.contender import OURS, new_orders
 from bench.figures import percentile, shown
 from bench.load import UNAVAILABLE, Job, Result
-from bench.process import MemoryWatch, memory_mb
+from bench.process import MemoryPeak, memory_mb
 from bench.table import Row
 
 NAME = "overload"
@@ -34,16 +34,16 @@ def run(bench: Bench) -> list[Row]:
     before_mb, offered = memory_mb(contender.pid), round(capacity_per_s * TIMES * LONG_S)
     bench.progress.step(f"{capacity_per_s * TIMES:.0f} charges a second for {LONG_S:g} s")
     at = [LONG_S * place / offered for place in range(offered)]
-    with MemoryWatch(contender.pid) as watch:
+    with MemoryPeak(contender.pid) as peak:
         result = bench.load(Job(port=contender.port, orders=orders, at=at, again=True, deadline_s=LONG_S))
         after = bench.load(
             Job(port=contender.port, orders=probes, at=[PROBE_EVERY_S * place for place in range(PROBES)])
         )
-    charges = bench.books()["charges"]
+    charges = bench.audit()["charges"]
     served_per_s = sum(at[0] <= result.began_at + LONG_S for at in charges.values()) / LONG_S
     twice = sum(len(at) > 1 for at in charges.values())
     bench.dismiss(contender)
-    return [_row(capacity_per_s, served_per_s, result, after, watch.most_mb, before_mb, twice)]
+    return [_row(capacity_per_s, served_per_s, result, after, peak.most_mb, before_mb, twice)]
 
 
 def _row(

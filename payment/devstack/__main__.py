@@ -82,19 +82,19 @@ def main() -> int:
             return asyncio.run(run(home, os.environ, console, options.broker))
         return _command(options, home)
     except (HomeInUseError, ParentGoneError) as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EXIT_IN_USE
     except commands.UnknownOrderError as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return os.EX_DATAERR
     except LiveKeyError as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EX_CONFIG
     except CannotListen as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return error.exit_code
     except (PeerServiceError, ProgramMissingError, OSError) as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EX_UNAVAILABLE
 
 

@@ -34,7 +34,9 @@ async def provide(home: Home, environ: Mapping[str, str], console: Console, aske
             f"BROKER=streaming needs {STREAMING_PROGRAM}, or Go (https://go.dev/doc/install) to install it: neither is "
             f"on PATH. Without it, `make run` carries events over JetStream"
         )
-    console.say(f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once")
+    console.inform(
+        f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once"
+    )
     code = await _install(go, home, environ, asked)
     if code != 0 and not asked.is_set():
         raise ProgramMissingError(

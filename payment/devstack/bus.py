@@ -18,7 +18,7 @@ CONNECT_S = 2.0
 BROKER_S = 8.0
 """How long to wait for a broker that is not complete yet: the stream that the service makes while it starts, or the
 NATS Streaming that comes up a moment after its NATS."""
-AGAIN_S = 0.2
+POLL_EVERY_S = 0.2
 """Between two looks for something that nobody announces: quick for a person, nothing for a server."""
 TICKET_CHARS = 24
 """Of a ticket's id, and of an order's: what the platform's ids have."""

@@ -21,7 +21,7 @@ from payment.adapters.nats.error_texts import describe
 from payment.adapters.nats.jetstream.api import durable_name
 from payment.adapters.nats.link import ServerAddress, prepared
 from payment.adapters.nats.login import LoginError, NatsLogin
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
 
 ANSWER_S = 3.0
 """For JetStream to answer one request."""
@@ -66,7 +66,7 @@ class JetStreamBus(Bus):
             "connect_timeout": CONNECT_S,
             "allow_reconnect": False,
             "max_reconnect_attempts": SECOND_TRIES,
-            "reconnect_time_wait": AGAIN_S,
+            "reconnect_time_wait": POLL_EVERY_S,
         }
         for server in servers:
             try:
@@ -98,9 +98,9 @@ class JetStreamBus(Bus):
                     raise PeerServiceError(
                         f"no stream holds {subject}, so it would be lost: the service makes one when it is up"
                     ) from None
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(POLL_EVERY_S)
             except nats.errors.Error as error:
-                raise _said(error) from None
+                raise _broker_error(error) from None
             else:
                 return Stored(subject, ack.stream, ack.seq, event)
 
@@ -132,7 +132,7 @@ class JetStreamBus(Bus):
         try:
             return (await self._jetstream.stream_info(stream)).state.last_seq
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
     async def _note(self, message: Msg) -> None:
         mark = acknowledged(message.subject)
@@ -147,7 +147,7 @@ class JetStreamBus(Bus):
         except nats.js.errors.NotFoundError:
             return None
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
     async def _next(self, stream: str, subject: str, after: int) -> RawStreamMsg | None:
         try:
@@ -155,7 +155,7 @@ class JetStreamBus(Bus):
         except nats.js.errors.NotFoundError:
             return None
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
 
 def acknowledged(subject: str) -> Mark | None:
@@ -168,7 +168,7 @@ def acknowledged(subject: str) -> Mark | None:
     return Mark(parts[0], parts[1], int(parts[3]))
 
 
-def _said(error: nats.errors.Error) -> PeerServiceError:
+def _broker_error(error: nats.errors.Error) -> PeerServiceError:
     if isinstance(error, nats.js.errors.APIError):
         return PeerServiceError(f"JetStream says {error.code} {error.description}")
     return PeerServiceError(f"NATS does not answer: {describe(error)}")

@@ -22,7 +22,7 @@ from payment.adapters.nats.stan.messages import Ack
 from payment.adapters.nats.stan.subscription import Durable, Subscription
 from payment.adapters.nats.streaming.wire import ConnectionWire
 from payment.adapters.system import RandomIds, SystemClock
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
 from payment.ports.transport import TransportUnavailable
 
 QUIET_S = 0.25
@@ -95,7 +95,7 @@ class StreamingBus(Bus):
                 await connection.close()
                 if not isinstance(error, NotStreaming) or time.monotonic() > deadline:
                     raise PeerServiceError(str(error) or "no answer") from None
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(POLL_EVERY_S)
 
     async def close(self) -> None:
         for reading in self._readings.values():

@@ -22,8 +22,8 @@ from payment.actors.http.responses import PAYMENTS_PATH
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED, BadEvent, parse_event
 from payment.adapters.nats.login import NatsLogin
 from payment.core.effects import OUTGOING_SUBJECTS
-from payment.devstack import ready_checks as probe
-from payment.devstack.bus import AGAIN_S, Bus, HeldEvent, PeerServiceError, PlacedOrder, Stored
+from payment.devstack import ready_checks
+from payment.devstack.bus import POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, PlacedOrder, Stored
 from payment.devstack.home import Home
 from payment.devstack.peer_services import connected, new_order_id, signed_token
 from payment.devstack.plan import NAME, SERVICE, given, nats_login
@@ -65,14 +65,14 @@ class Access(Struct, frozen=True):
         nats_url, key = given(environ, "NATS_URL"), given(environ, "JWT_KEY")
         cluster_id = (given(environ, "NATS_CLUSTER_ID") if nats_url else None) or (state.cluster_id if state else "")
         if state is not None and state.own_nats and nats_url is None:
-            nats_url = f"nats://{probe.LOOPBACK}:{state.ports[ServerProgram.NATS]}"
+            nats_url = f"nats://{ready_checks.LOOPBACK}:{state.ports[ServerProgram.NATS]}"
         if key is None and (state is None or state.own_key):
             key = home.read_key()
         if nats_url is None or key is None:
             raise PeerServiceError(
                 _unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None)
             )
-        host = state.host if state else probe.LOOPBACK
+        host = state.host if state else ready_checks.LOOPBACK
         try:
             port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
         except ValueError:
@@ -98,9 +98,9 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            console.complain("the bus has the order; the service has not taken it in yet")
-    if (wrong := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
-        console.complain(f"a bad event, which goes to dead_letters: {wrong}. There is no order to pay")
+            console.warn("the bus has the order; the service has not taken it in yet")
+    if (reason := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
+        console.warn(f"a bad event, which goes to dead_letters: {reason}. There is no order to pay")
         return os.EX_DATAERR
     print(what.order_id)
     print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
@@ -116,16 +116,14 @@ async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            console.complain("the bus has the event; the service has not taken it in yet")
+            console.warn("the bus has the event; the service has not taken it in yet")
         paid = await _about(bus, OUTGOING_SUBJECTS[0], options.id)
         if not paid:
-            console.say("the order was not paid: nothing to give back")
+            console.inform("the order was not paid: nothing to give back")
             return 0
         refunds = await _wait_for(bus, OUTGOING_SUBJECTS[1], options.id)
         if not refunds:
-            console.complain(
-                f"no refund was announced within {REFUND_S:g} s; see {Shell.here(home.path).python} … status"
-            )
+            console.warn(f"no refund was announced within {REFUND_S:g} s; see {Shell.here(home.path).python} … status")
         await _show(bus, access, options.id, console)
     return 0
 
@@ -161,7 +159,7 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
                     read[subject], shown = event.seq, shown + 1
                     if shown == options.count:
                         return 0
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(POLL_EVERY_S)
     return 0 if options.count is None else EXIT_TIMED_OUT
 
 
@@ -193,22 +191,22 @@ async def _show(bus: Bus, access: Access, order_id: str, console: Console) -> No
     """Show the payment of an order: what its owner's GET is answered, and how to ask so, or how to pay, by hand."""
     created = await _about(bus, ORDER_CREATED, order_id)
     if not created:
-        console.say("only a cancel of this order was published: nobody owns it, and it can't be paid")
+        console.inform("only a cancel of this order was published: nobody owns it, and it can't be paid")
         return
     signed = signed_token(access.key, str(_fields(created[0].payload).get("userId")))
     path = f"{PAYMENTS_PATH}?{urlencode({'orderId': order_id})}"
-    answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
+    answer = await ready_checks.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
     if answer is None:
         raise PeerServiceError(f"no answer at {access.base_url}: is `make run` running?")
     payment = _fields(answer[1].encode())
     pay = pay_line(access.base_url, signed, order_id, GOOD_CARD)
     if "id" not in payment:
-        console.say("no card was tried on this order yet")
+        console.inform("no card was tried on this order yet")
         console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
     print(msgspec.json.encode(payment).decode(), flush=True)
     if payment.get("status") == "declined":
-        console.say("its last card was declined; another one can pay it")
+        console.inform("its last card was declined; another one can pay it")
         console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
     console.show(f"{console.paint('again:', DIM)} {payment_line(access.base_url, signed, str(payment['id']))}")
@@ -225,7 +223,7 @@ async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[HeldEvent]:
     """The events of an order on a subject, once there is one; none when patience ends."""
     found, deadline = await _about(bus, subject, order_id), time.monotonic() + REFUND_S
     while not found and time.monotonic() < deadline:
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(POLL_EVERY_S)
         found = await _about(bus, subject, order_id)
     for event in found:
         _print(subject, event.payload)

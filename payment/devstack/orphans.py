@@ -20,7 +20,7 @@ TERM_S = 5.0
 """How long a survivor has to end by itself."""
 KILL_S = 2.0
 """How long the system may take to end one that was killed."""
-LOOK_S = 0.02
+POLL_EVERY_S = 0.02
 """How often to look: nobody is told of the end of a process that is not its child."""
 PS_S = 5.0
 """How long `ps` may take, where there is no /proc."""
@@ -80,7 +80,7 @@ async def _end(note: Note) -> None:
         while time.monotonic() < deadline:
             if began(note.pid) != note.began:
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_EVERY_S)
 
 
 def _began_linux(pid: int) -> str | None:

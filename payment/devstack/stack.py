@@ -17,8 +17,7 @@ from typing import Any
 import msgspec
 
 import payment
-from payment.devstack import broker_program, plan
-from payment.devstack import ready_checks as probe
+from payment.devstack import broker_program, plan, ready_checks
 from payment.devstack.bus import PeerServiceError, PlacedOrder
 from payment.devstack.child import ChildProcess, start_log_anew
 from payment.devstack.home import Home, State
@@ -39,7 +38,7 @@ RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 RESTART_DELAY_S = 0.3
 """Before a server is started again: its port must be free, and a loop must not burn."""
-LOOK_S = 0.03
+PORT_CHECK_EVERY_S = 0.03
 """How often a port is looked at while its server starts: a fraction of the shortest start."""
 PATIENCE_S = 10.0
 """How often a person is told why the service is not ready yet."""
@@ -83,7 +82,7 @@ async def run(home: Home, environ: Mapping[str, str], console: Console, broker: 
     async with _signals(stop):
         with home.locked():
             for name in await end_orphans(home.pids):
-                console.say(f"ended the {name} that an earlier run had left behind")
+                console.inform(f"ended the {name} that an earlier run had left behind")
             wanted = plan.servers_wanted(environ)
             if ServerProgram.NATS in wanted and broker is Broker.STREAMING:
                 await broker_program.provide(home, plan.server_environ(environ), console, stop.asked)
@@ -117,7 +116,9 @@ class Stack:
         self._ports = plan.choose_ports(environ, wanted, state.ports)
         self._key = plan.given(environ, "JWT_KEY") or home.key()
         if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
-            console.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
+            console.inform(
+                f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}"
+            )
         self._shown = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
             State(
@@ -145,7 +146,7 @@ class Stack:
         finally:
             await _end(*work, asked)
             if self._service.running:
-                self._console.say("stopping (again: at once)")
+                self._console.inform("stopping (again: at once)")
             await self._service.stop(SERVICE_STOP_S, stop.hurry)
             await asyncio.gather(*(child.stop(SERVER_STOP_S, stop.hurry) for child in self._servers.values()))
 
@@ -160,20 +161,20 @@ class Stack:
         label = server.label(self._broker)
         while True:
             await child.start()
-            code = await self._watch(server, child)
+            code = await self._until_ended(server, child)
             ends.append(time.monotonic())
             if len(ends) > RESTARTS_MAX and ends[-1] - ends[0] < RESTART_WINDOW_S:
-                self._console.complain(f"{label} does not stay up; its last words stand in {child.log}")
+                self._console.warn(f"{label} does not stay up; its last words stand in {child.log}")
                 return EX_UNAVAILABLE
-            self._console.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
+            self._console.warn(f"{label} ended with code {code}; starting it again (log: {child.log})")
             await asyncio.sleep(RESTART_DELAY_S)
 
-    async def _watch(self, server: ServerProgram, child: ChildProcess) -> int:
+    async def _until_ended(self, server: ServerProgram, child: ChildProcess) -> int:
         """Note when a server is up; returns its exit code when it has ended."""
         ended = asyncio.create_task(child.wait())
         try:
-            while not ended.done() and not await probe.accepts(self._ports[server]):
-                await asyncio.wait({ended}, timeout=LOOK_S)
+            while not ended.done() and not await ready_checks.accepts(self._ports[server]):
+                await asyncio.wait({ended}, timeout=PORT_CHECK_EVERY_S)
             if not ended.done():
                 self._up[server].set()
             return await ended
@@ -194,7 +195,7 @@ class Stack:
             code = await ended
         finally:
             await _end(tutorial, ended)
-        self._console.complain(f"the service ended with code {code}")
+        self._console.warn(f"the service ended with code {code}")
         return code
 
     async def _show_tutorial(self) -> None:
@@ -202,7 +203,7 @@ class Stack:
         try:
             orders = await self._place_orders()
         except PeerServiceError as error:
-            self._console.complain(f"no order could be published: {error}")
+            self._console.warn(f"no order could be published: {error}")
             orders = None
         tutorial = Tutorial(
             base_url=self._base_url,
@@ -223,24 +224,22 @@ class Stack:
     async def _until_ready(self) -> None:
         """Until the service that answers is ready, and is the one that this run has started."""
         host, port = plan.reached_at(self._shown), self._ports[plan.SERVICE]
-        next_word_s = time.monotonic() + PATIENCE_S
-        told_account = False
+        next_notice_s = time.monotonic() + PATIENCE_S
+        account_explained = False
         while True:
-            answer = await probe.get(host, port, "/readyz")
+            answer = await ready_checks.get(host, port, "/readyz")
             why = answer[1][:SHOWN_CHARS] if answer else "no answer"
             if answer is not None and answer[0] == READY:
                 if self._service.running and await takes_tokens_of(host, port, self._key):
                     return
                 why = f"another program answers on port {port}"
-            elif plan.OTHER_ACCOUNT in why and not told_account:
-                told_account = True
-                self._console.complain(
-                    plan.other_account(self._home.path, own_data=ServerProgram.MONGO in self._servers)
-                )
-            if time.monotonic() > next_word_s:
-                self._console.complain(f"the service is not ready yet: {why}")
-                next_word_s += PATIENCE_S
-            await asyncio.sleep(LOOK_S)
+            elif plan.OTHER_ACCOUNT in why and not account_explained:
+                account_explained = True
+                self._console.warn(plan.other_account(self._home.path, own_data=ServerProgram.MONGO in self._servers))
+            if time.monotonic() > next_notice_s:
+                self._console.warn(f"the service is not ready yet: {why}")
+                next_notice_s += PATIENCE_S
+            await asyncio.sleep(PORT_CHECK_EVERY_S)
 
     async def _place_orders(self) -> tuple[str, str, str]:
         """Publish three orders, and wait until the service has taken them in."""
@@ -270,7 +269,7 @@ class Stack:
     def _page(self) -> str | None:
         """The address of the shop's page; None where Stripe is not the sandbox."""
         return (
-            f"http://{probe.LOOPBACK}:{self._ports[ServerProgram.SHOP]}/"
+            f"http://{ready_checks.LOOPBACK}:{self._ports[ServerProgram.SHOP]}/"
             if ServerProgram.SHOP in self._servers
             else None
         )

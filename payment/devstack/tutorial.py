@@ -38,7 +38,7 @@ class Console:
     def paint(self, text: str, *codes: str) -> str:
         return f"{''.join(codes)}{text}{PLAIN}" if self._coloured else text
 
-    def say(self, text: str) -> None:
+    def inform(self, text: str) -> None:
         """Say a line about the run."""
         self.show(f"{self.paint('embedded:', DIM)} {text}")
 
@@ -48,7 +48,7 @@ class Console:
         size = os.get_terminal_size(self._stream.fileno()) if self._stream.isatty() else None
         return size if size and size.columns and size.lines else None
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         self.show(f"{self.paint('embedded:', RED)} {text}")
 
     def show(self, text: str) -> None:

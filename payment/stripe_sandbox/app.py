@@ -132,8 +132,8 @@ class Sandbox:
 
     async def _handle(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         request_id = new_id("req")
-        words = await self._words(endpoint, request) if self.faults.by_words else ""
-        struck = self.faults.strike(endpoint.name, words)
+        text = await self._text_of(endpoint, request) if self.faults.any_about else ""
+        struck = self.faults.strike(endpoint.name, text)
         fault = struck.fault if struck else None
         delay_ms = struck.delay_ms if struck else 0
         if fault is FaultKind.LATE:
@@ -150,11 +150,11 @@ class Sandbox:
         self._count(endpoint.name, answer, fault)
         return await send(request, _signed(answer, request, request_id, endpoint.public), fault, self.closing)
 
-    async def _words(self, endpoint: Endpoint, request: web.Request) -> str:
+    async def _text_of(self, endpoint: Endpoint, request: web.Request) -> str:
         """All that a request names, for the faults that are about something."""
-        words = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
+        text = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
         intent = self.database.intents.get(request.match_info.get("id", ""))
-        return words if intent is None else f"{words} {intent.transfer_group}"
+        return text if intent is None else f"{text} {intent.transfer_group}"
 
     def _land_later(self, endpoint: Endpoint, request: web.Request, request_id: str, delay_ms: int) -> None:
         """Act on a request after its delay. Its key is free until then, and its client never learns the answer."""

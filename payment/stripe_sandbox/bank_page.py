@@ -18,7 +18,7 @@ from aiohttp import web
 
 from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.confirming import BANK_PATH
-from payment.stripe_sandbox.currencies import in_words
+from payment.stripe_sandbox.currencies import formatted_amount
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 
 REDIRECT_STATUS = {"succeeded": "succeeded", "processing": "pending"}
@@ -51,7 +51,7 @@ class BankPage:
         if intent is None:
             return _no_longer_open()
         base = escape(f"{BANK_PATH}/{request.match_info['id']}")
-        amount = escape(in_words(intent.amount, intent.currency))
+        amount = escape(formatted_amount(intent.amount, intent.currency))
         body = (
             f"<h1>Test bank</h1><p>A payment of <strong>{amount}</strong> wants your confirmation.</p>"
             f'<form method="post" action="{base}/complete"><button class="yes" id="complete">Complete</button></form>'

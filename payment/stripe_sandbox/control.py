@@ -73,7 +73,7 @@ class Control:
         return [web.route(method, f"/_sandbox/{name}", _guarded(handler)) for method, name, handler in table]
 
     async def show_faults(self, _: web.Request) -> web.Response:
-        return _shown({"faults": self._sandbox.faults.waiting})
+        return _shown({"faults": self._sandbox.faults.pending})
 
     async def add_fault(self, request: web.Request) -> web.Response:
         fault = await _body(request, Fault)

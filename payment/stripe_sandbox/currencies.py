@@ -71,17 +71,17 @@ def check_amount(amount: int, currency: str) -> None:
     """Refuse what can't be charged: too little, too much, or a fraction that the currency does not have."""
     least = MINIMUM.get(currency, 1)
     if amount < least:
-        shown = in_words(least, currency)
+        shown = formatted_amount(least, currency)
         raise ApiError(f"Amount must be at least {shown}", code="amount_too_small", param="amount")
     if amount > MAXIMUM:
-        shown = in_words(MAXIMUM, currency)
+        shown = formatted_amount(MAXIMUM, currency)
         raise ApiError(f"Amount must be no more than {shown}", code="amount_too_large", param="amount")
     if amount % STEP.get(currency, 1):
         message = f"Invalid amount. In {currency}, it must be divisible by {STEP[currency]}."
         raise ApiError(message, code="invalid_charge_amount", param="amount")
 
 
-def in_words(amount: int, currency: str) -> str:
+def formatted_amount(amount: int, currency: str) -> str:
     """`$0.50 usd`, `50 jpy`: an amount in minor units, for a message."""
     if currency in ZERO_DECIMAL:
         return f"{amount} {currency}"

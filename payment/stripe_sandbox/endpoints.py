@@ -20,7 +20,7 @@ from payment.stripe_sandbox.calls import (
     selected,
 )
 from payment.stripe_sandbox.charging import Charging, Purchase
-from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
+from payment.stripe_sandbox.currencies import check_amount, check_currency, formatted_amount
 from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import (
     ApiError,
@@ -160,7 +160,7 @@ class Endpoints:
         refund = _new_refund(charge, amount, begins, int(self._database.now()), metadata, reason)
         settles_at = self._database.now() + self._refund_delay_s if begins != ends else None
         self._database.add_refund(refund, settles_at, ends if begins != ends else None)
-        self._book_back(charge, amount)
+        self._restore_refundable(charge, amount)
         self._events.record("refund.created", refund, call)
         self._events.record("charge.refunded", charge, call)
         return refund
@@ -221,13 +221,13 @@ class Endpoints:
         if status == "failed":
             refund.failure_reason = "expired_or_canceled_card"
             refund.failure_balance_transaction = new_id("txn")
-            self._book_back(self._charge(refund.charge), -refund.amount)
+            self._restore_refundable(self._charge(refund.charge), -refund.amount)
         self._database.settle_refund(refund)
         self._events.record("refund.updated", refund, None)
         if status == "failed":
             self._events.record("refund.failed", refund, None)
 
-    def _book_back(self, charge: Charge, amount: int) -> None:
+    def _restore_refundable(self, charge: Charge, amount: int) -> None:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
         self._database.change_charge(charge)
@@ -335,7 +335,7 @@ def _refund_amount(charge: Charge, asked: int | None) -> int:
     if asked is None:
         return left
     if asked > left:
-        whole, rest = in_words(asked, charge.currency), in_words(left, charge.currency)
+        whole, rest = formatted_amount(asked, charge.currency), formatted_amount(left, charge.currency)
         message = f"RefundObject amount ({whole}) is greater than unrefunded amount on charge ({rest})"
         raise ExecutionError(message, param="amount")
     return asked

@@ -66,8 +66,8 @@ class Fault(Struct, forbid_unknown_fields=True):
     delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MAX_MS)] = 0
     about: str | None = None
 
-    def is_for(self, endpoint: str, words: str) -> bool:
-        if self.about is not None and self.about not in words:
+    def is_for(self, endpoint: str, text: str) -> bool:
+        if self.about is not None and self.about not in text:
             return False
         if self.endpoint == ANY_ENDPOINT:
             return endpoint != CHECKED_ENDPOINT or self.times is None
@@ -79,33 +79,33 @@ class Faults:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._waiting: list[Fault] = []
+        self._pending: list[Fault] = []
 
     @property
-    def waiting(self) -> list[Fault]:
-        return list(self._waiting)
+    def pending(self) -> list[Fault]:
+        return list(self._pending)
 
     def add(self, fault: Fault) -> bool:
         """Add a fault; False if there are too many."""
-        if len(self._waiting) >= FAULTS:
+        if len(self._pending) >= FAULTS:
             return False
-        self._waiting.append(fault)
+        self._pending.append(fault)
         return True
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self._pending.clear()
 
     @property
-    def by_words(self) -> bool:
+    def any_about(self) -> bool:
         """Whether it matters what requests are about."""
-        return any(fault.about is not None for fault in self._waiting)
+        return any(fault.about is not None for fault in self._pending)
 
-    def strike(self, endpoint: str, words: str = "") -> Fault | None:
+    def strike(self, endpoint: str, text: str = "") -> Fault | None:
         """The fault that this request meets, if any. It is used up by meeting it. `words`: all that it names."""
-        for fault in self._waiting:
-            if fault.is_for(endpoint, words) and self._random.random() < fault.probability:
+        for fault in self._pending:
+            if fault.is_for(endpoint, text) and self._random.random() < fault.probability:
                 if fault.times is not None:
                     fault.times -= 1
-                    self._waiting = [other for other in self._waiting if other.times != 0]
+                    self._pending = [other for other in self._pending if other.times != 0]
                 return fault
         return None

@@ -12,7 +12,7 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
-LOOK_S = 1.0
+PARENT_CHECK_EVERY_S = 1.0
 """How often to look for the parent where the kernel sends no signal: soon enough for a person at a terminal."""
 
 
@@ -37,4 +37,4 @@ def tie_to_parent(parent_pid: int) -> None:
 async def parent_gone(parent_pid: int) -> None:
     """Return once the parent has gone."""
     while os.getppid() == parent_pid:  # noqa: ASYNC110 (no event marks a parent's end where the kernel sends no signal)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(PARENT_CHECK_EVERY_S)

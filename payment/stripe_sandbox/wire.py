@@ -12,7 +12,7 @@ from aiohttp import web
 from payment.stripe_sandbox.errors import SandboxAnswer
 from payment.stripe_sandbox.faults import FaultKind
 
-HANG_LOOK_S = 0.5
+HANG_CHECK_EVERY_S = 0.5
 """How often a hanging request looks whether its client is still there: soon enough not to pile up."""
 RESET_AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: closing sends a reset and not an end."""
@@ -60,7 +60,7 @@ async def _hang(request: web.Request, closing: asyncio.Event) -> web.Response:
     """Say nothing until the client has gone away, or the sandbox ends."""
     while request.transport is not None and not closing.is_set():
         try:
-            await asyncio.wait_for(closing.wait(), HANG_LOOK_S)
+            await asyncio.wait_for(closing.wait(), HANG_CHECK_EVERY_S)
         except TimeoutError:
             continue
     return _reset(request)

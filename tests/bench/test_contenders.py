@@ -37,12 +37,12 @@ def test_a_contender_charges_each_order_once(bench: Bench, name: str, endpoints:
     bench.stripe()
     orders = new_orders(ORDERS)
     contender.take_in(orders)
-    before = bench.books()
+    before = bench.audit()
     found = bench.load(Job(port=contender.port, orders=orders, clients=1))
-    books = bench.books()
+    after = bench.audit()
     bench.dismiss(contender)
     assert found.status == [201] * ORDERS
-    assert sum(len(each) for each in books["charges"].values()) == ORDERS
-    assert set(books["requests"]) == endpoints
-    calls = sum(books["requests"].values()) - sum(before["requests"].values())
+    assert sum(len(each) for each in after["charges"].values()) == ORDERS
+    assert set(after["requests"]) == endpoints
+    calls = sum(after["requests"].values()) - sum(before["requests"].values())
     assert calls == ORDERS * contender.calls_a_charge

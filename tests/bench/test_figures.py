@@ -36,7 +36,7 @@ def test_a_percentile_is_a_value_that_was_measured(percent: float, value: int) -
     assert percentile([float(number) for number in range(100, 0, -1)], percent) == value
 
 
-def test_who_came_first_and_was_served_first_was_not_overtaken() -> None:
+def test_customers_served_in_the_order_of_arrival_are_not_overtaken() -> None:
     """Served in the order of coming: nobody waited for a later one."""
     assert overtaken_s([(0.0, 5.0), (1.0, 6.0), (2.0, 7.0)]) == [0.0, 0.0, 0.0]
 

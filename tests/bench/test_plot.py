@@ -53,7 +53,7 @@ def sale(charged: int, refused: int) -> dict[str, object]:
     }
 
 
-def test_the_picture_of_a_sale_shows_ours_and_who_the_other_turns_away() -> None:
+def test_the_picture_of_a_sale_shows_charges_and_rejections_of_both_services() -> None:
     """All four curves, in a file small enough for a README."""
     drawn = picture(sale(3_000, 0), sale(2_900, 0), sale(900, 2_100))
     assert drawn.count("<polyline") == 8

@@ -10,7 +10,7 @@ from bench.contender import INTENTS, OBVIOUS, OURS, PREPARED
 from bench.load import Result
 from bench.pictures import PICTURE, draw
 from bench.scenarios.cpu import COMING_IN, PAYING, row_of_writes
-from bench.scenarios.on_sale import LEARNED, Books, Terms, coming, details, name_of, row_of_sale, summed_up
+from bench.scenarios.on_sale import LEARNED, StripeCounts, Terms, coming, details, name_of, row_of_sale, summed_up
 from bench.store_count import DOCUMENTS
 from bench.table import Row
 
@@ -45,8 +45,10 @@ def sale_row(times: dict[str, list[float]], status: list[int], found_paid: int =
         status=status,
         places={"o3": "/api/v1/payments/p3"},
     )
-    books = Books(charges=times, requests=Counter(create=4, confirm=4 + refused), refused=Counter(confirm=refused))
-    return row_of_sale(summed_up("ours", ORDERS, result, books, 30.0, found_paid), 1.3)
+    counts = StripeCounts(
+        charges=times, requests=Counter(create=4, confirm=4 + refused), refused=Counter(confirm=refused)
+    )
+    return row_of_sale(summed_up("ours", ORDERS, result, counts, 30.0, found_paid), 1.3)
 
 
 PAID = {order: [101.0 + place] for place, order in enumerate(ORDERS)}
@@ -104,7 +106,7 @@ def test_each_of_our_forms_may_write_three_documents_a_charge(ours: float, prepa
     assert "(an order 2)" in row.measured
 
 
-def test_the_results_of_release_0_1_0_say_what_a_charge_cost_then() -> None:
+def test_the_results_of_release_0_1_0_hold_the_cost_of_a_charge() -> None:
     """Five rounds of its own bench, each beside the limit."""
     found = before.to_limit()
     assert len(found.rounds) == 5

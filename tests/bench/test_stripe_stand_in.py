@@ -61,8 +61,8 @@ def test_an_intent_is_charged_when_it_is_confirmed() -> None:
     account = Account()
     intent_id = created(account)
     assert account.charges == {}
-    looked = performed(account, asked("retrieve", intent_id=intent_id))
-    assert (looked["status"], looked["latest_charge"], looked["amount_received"]) == (
+    retrieved = performed(account, asked("retrieve", intent_id=intent_id))
+    assert (retrieved["status"], retrieved["latest_charge"], retrieved["amount_received"]) == (
         "requires_payment_method",
         None,
         0,
@@ -133,7 +133,7 @@ def test_each_endpoint_has_a_limit_of_its_own() -> None:
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=0.0)
     assert reasons(account, "create", 12) == {b"": 10, b"endpoint-rate": 2}
     assert reasons(account, "confirm", 12) == {b"": 10, b"endpoint-rate": 2}
-    assert account.books()["refused"] == {"create": 2, "confirm": 2}
+    assert account.audit()["refused"] == {"create": 2, "confirm": 2}
 
 
 def test_the_account_has_a_limit_for_all_endpoints_together() -> None:
@@ -142,7 +142,7 @@ def test_the_account_has_a_limit_for_all_endpoints_together() -> None:
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=12.0)
     assert reasons(account, "create", 10) == {b"": 10}
     assert reasons(account, "confirm", 10) == {b"": 2, b"global-rate": 8}
-    assert account.books()["requests"] == {"create": 10, "confirm": 10}
+    assert account.audit()["requests"] == {"create": 10, "confirm": 10}
 
 
 def test_no_rate_is_no_limit() -> None:
@@ -173,8 +173,8 @@ async def test_the_stripe_library_creates_confirms_retrieves_and_cancels() -> No
         paid = await intents.confirm_async(made.id, {"payment_method": "pm_card_visa", "expand": ["latest_charge"]})
         assert isinstance(paid.latest_charge, stripe.Charge)
         assert (paid.status, paid.latest_charge.transfer_group) == ("succeeded", "o1")
-        seen = await intents.retrieve_async(made.id)
-        assert seen.latest_charge == paid.latest_charge.id
+        retrieved = await intents.retrieve_async(made.id)
+        assert retrieved.latest_charge == paid.latest_charge.id
         with pytest.raises(stripe.InvalidRequestError, match="succeeded"):
             await intents.cancel_async(made.id)
 
@@ -210,4 +210,4 @@ async def test_the_stripe_library_raises_where_a_limit_is_passed() -> None:
     account = Account()
     account.settle(0.0, endpoint_per_s=2.0, account_per_s=0.0)
     await with_library(account, calls)
-    assert (account.books()["intents"], account.refused["create"]) == (2, 1)
+    assert (account.audit()["intents"], account.refused["create"]) == (2, 1)

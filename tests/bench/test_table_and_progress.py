@@ -13,7 +13,7 @@ def row(what: str, met: bool | None) -> Row:
     return Row(scenario="s", what=what, goal="<= 1", measured="2", met=met, rounds=1)
 
 
-def test_the_table_has_a_line_for_each_row_and_says_what_was_met() -> None:
+def test_the_table_has_a_line_for_each_row_and_shows_which_goals_were_met() -> None:
     """Columns line up, and a goal that was missed can't be overlooked."""
     lines = table([row("short", True), row("much longer", False), row("no goal", None)]).splitlines()
     assert lines[0].startswith("what         goal  measured")
@@ -49,7 +49,7 @@ def test_nothing_is_shown_where_there_is_no_terminal() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (59.7, "1 min 00 s"), (125, "2 min 05 s")])
-def test_a_duration_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_in_minutes_and_seconds(seconds: float, text: str) -> None:
     """Minutes only where there are some."""
     assert left(seconds) == text
 

@@ -19,8 +19,8 @@ from tests.e2e.streaming import StreamingServers
 
 STORED_TIMEOUT_S = 1.5  # of one publish: the broker answers within milliseconds, or is away
 READY_TIMEOUT_S = 3.0  # of a new neighbour: it connects at once, or the broker is away
-LOOK_S = 0.02
-HEARD_TIMEOUT_S = 20.0  # until a new listener has heard a whole channel: a second, on a busy machine some
+POLL_EVERY_S = 0.02
+RECEIVE_TIMEOUT_S = 20.0  # until a new listener has heard a whole channel: a second, on a busy machine some
 
 
 class TortureBus(Protocol):
@@ -70,7 +70,7 @@ class StreamingBus:
     def __init__(self, servers: StreamingServers, folder: Path) -> None:
         self._servers = servers
         self._folder = folder
-        self._neighbours = 0
+        self._peers_made = 0
         self._publisher: NodePeerService | None = None
         self._turn = asyncio.Lock()
 
@@ -90,13 +90,13 @@ class StreamingBus:
         listener = await self._new("listener", PAID, REFUNDED)
         assert listener is not None, "NATS Streaming takes no new listener"
         try:
-            end = time.monotonic() + HEARD_TIMEOUT_S
-            while len(heard := self._heard(listener)) < await asyncio.to_thread(self._on_the_bus):
-                assert time.monotonic() < end, f"a new listener has heard {len(heard)} events only"
-                await asyncio.sleep(LOOK_S)
+            end = time.monotonic() + RECEIVE_TIMEOUT_S
+            while len(received := self._received(listener)) < await asyncio.to_thread(self._on_the_bus):
+                assert time.monotonic() < end, f"a new listener has heard {len(received)} events only"
+                await asyncio.sleep(POLL_EVERY_S)
         finally:
             await asyncio.to_thread(listener.stop)
-        ordered = sorted(heard.values(), key=lambda line: int(line["time"]))
+        ordered = sorted(received.values(), key=lambda line: int(line["time"]))
         return [Published(line["got"], line["data"].encode()) for line in ordered]
 
     async def unacknowledged(self, group: str) -> int:
@@ -116,7 +116,7 @@ class StreamingBus:
         return sum(self._servers.channel(name).get("last_seq", 0) for name in (PAID, REFUNDED))
 
     @staticmethod
-    def _heard(listener: NodePeerService) -> dict[tuple[str, int], dict[str, Any]]:
+    def _received(listener: NodePeerService) -> dict[tuple[str, int], dict[str, Any]]:
         """Each event once, by its channel and number, however often it was delivered."""
         return {(line["got"], line["sequence"]): line for line in listener.lines() if "got" in line}
 
@@ -134,24 +134,24 @@ class StreamingBus:
             return False
         end = time.monotonic() + STORED_TIMEOUT_S
         while time.monotonic() < end:
-            said = [line for line in self._publisher.lines() if "published" in line]
-            if len(said) > len(lines):
-                return "error" not in said[-1]
-            await asyncio.sleep(LOOK_S)
+            published = [line for line in self._publisher.lines() if "published" in line]
+            if len(published) > len(lines):
+                return "error" not in published[-1]
+            await asyncio.sleep(POLL_EVERY_S)
         return False
 
     async def _new(self, role: str, *subjects: str) -> NodePeerService | None:
         """A neighbour under a name and a group that nobody had before; None where the server does not take it."""
-        self._neighbours += 1
-        name = f"{role}-{self._neighbours}"
-        neighbour = NodePeerService(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
-        neighbour.start()
+        self._peers_made += 1
+        name = f"{role}-{self._peers_made}"
+        peer = NodePeerService(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
+        peer.start()
         end = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < end:
-            if neighbour.ready:
-                return neighbour
-            await asyncio.sleep(LOOK_S)
-        await asyncio.to_thread(neighbour.stop)
+            if peer.ready:
+                return peer
+            await asyncio.sleep(POLL_EVERY_S)
+        await asyncio.to_thread(peer.stop)
         return None
 
     async def _dismiss(self) -> None:

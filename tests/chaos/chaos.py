@@ -25,7 +25,7 @@ class Chaos:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.done: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.unexplained: list[str] = []
         self.diary: list[tuple[float, str]] = []
         self._locks = {name: asyncio.Lock() for name in site.all}
 
@@ -80,13 +80,13 @@ class Chaos:
     async def _terminate(self, name: str) -> None:
         code = await asyncio.to_thread(self.site.all[name].stop, STOP_DEADLINE_S)
         if code == KILLED:
-            self.wrong.append(f"{name} did not end within {STOP_DEADLINE_S:g} s of SIGTERM")
+            self.unexplained.append(f"{name} did not end within {STOP_DEADLINE_S:g} s of SIGTERM")
 
     def _note_death(self, name: str) -> None:
         """A process that is not there before its strike has ended by itself."""
         target = self.site.all[name]
         if not target.running:
-            self.wrong.append(f"{name} had ended by itself\n{target.log_tail()}")
+            self.unexplained.append(f"{name} had ended by itself\n{target.log_tail()}")
 
 
 def kinds(targets: tuple[str, ...]) -> str:

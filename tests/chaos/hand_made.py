@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.chaos.judge import Books
-from tests.chaos.load import ASKS_TOKEN, DECLINED_TOKEN, Asked, Story
+from tests.chaos.judge import RoundRecords
+from tests.chaos.load import ASKS_TOKEN, DECLINED_TOKEN, Asked, OrderHistory
 from tests.e2e.bus import PAID, REFUNDED, Published
 from tests.e2e.client import PAYMENTS, Answer
 from tests.faults.laws import Document, Evidence
@@ -21,7 +21,7 @@ POISON = b'{"id": "cut off'
 CARD = "tok_visa"
 
 
-def books() -> Books:
+def records() -> RoundRecords:
     """A round without a wrong. Everything in it may be changed."""
     charges = [charge(PAID_ORDER), charge(CANCELLED_ORDER, refunded=True), charge(DECLINED_ORDER, status="failed")]
     keys = {"kept": 4, "reused_late": 0, "parameter_sets": {}}
@@ -36,21 +36,21 @@ def books() -> Books:
         "requests": {},
     }
     events = [paid_event(PAID_ORDER), paid_event(CANCELLED_ORDER), refunded_event(CANCELLED_ORDER)]
-    stories = {
-        PAID_ORDER: story(asked(CARD, paid(PAID_ORDER)), sees="paid"),
-        CANCELLED_ORDER: story(asked(CARD, paid(CANCELLED_ORDER)), sees="refunded", cancelled=True),
-        DECLINED_ORDER: story(asked(DECLINED_TOKEN, declined(DECLINED_ORDER)), sees="declined"),
-        AWAITED_ORDER: story(asked(ASKS_TOKEN, requires_action(AWAITED_ORDER)), sees="requires_action"),
+    histories = {
+        PAID_ORDER: history(asked(CARD, paid(PAID_ORDER)), sees="paid"),
+        CANCELLED_ORDER: history(asked(CARD, paid(CANCELLED_ORDER)), sees="refunded", cancelled=True),
+        DECLINED_ORDER: history(asked(DECLINED_TOKEN, declined(DECLINED_ORDER)), sees="declined"),
+        AWAITED_ORDER: history(asked(ASKS_TOKEN, requires_action(AWAITED_ORDER)), sees="requires_action"),
     }
-    stories[AWAITED_ORDER].walked_away = True
+    histories[AWAITED_ORDER].walked_away = True
     orders = {
         PAID_ORDER: document(PAID_ORDER, "paid", PAID),
         CANCELLED_ORDER: document(CANCELLED_ORDER, "refunded", PAID, REFUNDED) | {"status": "cancelled"},
         DECLINED_ORDER: document(DECLINED_ORDER, "declined"),
         AWAITED_ORDER: document(AWAITED_ORDER, "awaiting"),
     }
-    evidence = Evidence(stripe, events, orders, dict(stories))
-    return Books(evidence, stories, dead_letters=[POISON], poison=[POISON], log=[said("service_ready")])
+    evidence = Evidence(stripe, events, orders, dict(histories))
+    return RoundRecords(evidence, histories, dead_letters=[POISON], poison=[POISON], log=[log_line("service_ready")])
 
 
 def charge(order: str, number: int = 1, **other: Any) -> Document:
@@ -101,10 +101,10 @@ def refunded_event(order: str, **other: Any) -> Published:
     return Published(REFUNDED, json.dumps(payload).encode())
 
 
-def story(*requests: Asked, sees: str, cancelled: bool = False) -> Story:
+def history(*requests: Asked, sees: str, cancelled: bool = False) -> OrderHistory:
     answers = [each.answer for each in requests if each.answer is not None]
     view = Answer(200, {"status": sees}, {}, 0.1)
-    return Story(
+    return OrderHistory(
         created=True,
         cancelled=cancelled,
         answers=answers,
@@ -152,5 +152,5 @@ def document(order: str, state: str, *published: str) -> Document:
     return shown | {"payment": payment, "outbox": outbox}
 
 
-def said(event: str, **fields: Any) -> str:
+def log_line(event: str, **fields: Any) -> str:
     return json.dumps({"event": event} | fields)

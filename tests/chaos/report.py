@@ -63,14 +63,14 @@ def _minutes(seconds: float) -> str:
 def line_of(result: Result) -> str:
     """One round in a line; of a failed one also what broke, and where its logs are."""
     counts = Counter(result.counts)
-    said = f"seed {result.seed} {result.broker}/{result.store} x{result.processes}: {counts['charges']} charges, "
-    said += f"{counts['refunds']} refunds, {counts['unknown outcomes settled']} unknown outcomes settled, "
-    said += f"{sum(result.strikes.values())} strikes, settled in {result.settled_s:.1f} s, {result.took_s:.0f} s"
+    text = f"seed {result.seed} {result.broker}/{result.store} x{result.processes}: {counts['charges']} charges, "
+    text += f"{counts['refunds']} refunds, {counts['unknown outcomes settled']} unknown outcomes settled, "
+    text += f"{sum(result.strikes.values())} strikes, settled in {result.settled_s:.1f} s, {result.took_s:.0f} s"
     if not result.breaches:
-        return f"{said}: ok"
+        return f"{text}: ok"
     broken = "\n".join(f"    {breach}" for breach in result.breaches)
-    again = f"see {result.folder}/account.txt; again: make torture ROUNDS=1 SEED={result.seed}"
-    return f"{said}: FAILED\n{broken}\n    {again}"
+    again = f"see {result.folder}/incident.txt; again: make torture ROUNDS=1 SEED={result.seed}"
+    return f"{text}: FAILED\n{broken}\n    {again}"
 
 
 def kills(rounds: list[Round]) -> int:

@@ -16,43 +16,45 @@ from pymongo.errors import PyMongoError
 
 from tests.chaos.buses import TortureBus
 from tests.chaos.chaos import Chaos
-from tests.chaos.judge import Books, breaches
-from tests.chaos.load import Crowd
+from tests.chaos.judge import RoundRecords, breaches
+from tests.chaos.load import CustomerLoad
 from tests.chaos.site import Site
 from tests.e2e.client import Client
 from tests.faults.laws import Evidence, attempts
 from tests.faults.test_laws import restless
 
 REST_DEADLINE_S = 150.0  # two leases, and a machine that is busy with other things
-REST_LOOK_S = 0.5
-BROKEN_LOOK_S = 2.0  # where something is found broken, and may yet be put right: a watch, a late landing
+REST_CHECK_S = 0.5
+BROKEN_CHECK_S = 2.0  # where something is found broken, and may yet be put right: a watch, a late landing
 SHOWN = 5  # orders, where more may be waited for
 STILL_S = 1.5  # after the first moment of rest: what were to come of itself would come now
 
 
-async def settle(site: Site, bus: TortureBus, crowd: Crowd, chaos: Chaos, customers: asyncio.Task[None]) -> str:
+async def settle(
+    site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos, customers: asyncio.Task[None]
+) -> str:
     """Return at rest, or after the deadline, what was waited for last. `customers` are given up at the deadline."""
     end = time.monotonic() + REST_DEADLINE_S
     left = ""
     while time.monotonic() < end:
-        waited_for, left = left, await _left_to_do(site, bus, crowd, customers)
+        waited_for, left = left, await _left_to_do(site, bus, customer_load, customers)
         if not left:
-            found = breaches(await gather(site, bus, crowd, chaos))
+            found = breaches(await gather(site, bus, customer_load, chaos))
             if not found:
                 return waited_for
             left = found[0]
-            await asyncio.sleep(BROKEN_LOOK_S)
-        await asyncio.sleep(REST_LOOK_S)
+            await asyncio.sleep(BROKEN_CHECK_S)
+        await asyncio.sleep(REST_CHECK_S)
     customers.cancel()
     await asyncio.gather(customers, return_exceptions=True)
-    chaos.wrong.append(f"no rest within {REST_DEADLINE_S:g} s: {left}")
+    chaos.unexplained.append(f"no rest within {REST_DEADLINE_S:g} s: {left}")
     return left
 
 
-async def _left_to_do(site: Site, bus: TortureBus, crowd: Crowd, customers: asyncio.Task[None]) -> str:
+async def _left_to_do(site: Site, bus: TortureBus, customer_load: CustomerLoad, customers: asyncio.Task[None]) -> str:
     """What somebody still has to do, in words; empty at rest."""
     if not customers.done():
-        waiting = [order for order, story in crowd.stories.items() if not story.done]
+        waiting = [order for order, history in customer_load.histories.items() if not history.done]
         return f"customers are waiting for an answer about {', '.join(waiting[:SHOWN])}"
     customers.result()  # one who failed is the rig's own bug, and spoils the round
     try:
@@ -74,29 +76,34 @@ def _owed(document: dict[str, Any]) -> str:
     return "; ".join(tasks) or "an event to publish"
 
 
-async def gather(site: Site, bus: TortureBus, crowd: Crowd, chaos: Chaos) -> Books:
+async def gather(site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos) -> RoundRecords:
     """Everybody's books as they are now, and what customers see who look once more."""
     orders = await asyncio.to_thread(lambda: {document["_id"]: document for document in site.stack.orders.find()})
-    letters = await asyncio.to_thread(lambda: [bytes(letter["data"]) for letter in site.stack.dead_letters.find()])
-    await _look_at_payments(site, crowd, orders)
-    books = await asyncio.to_thread(site.servers.stripe.books)
+    dead_letters = await asyncio.to_thread(
+        lambda: [bytes(dead_letter["data"]) for dead_letter in site.stack.dead_letters.find()]
+    )
+    await _read_payments(site, customer_load, orders)
+    records = await asyncio.to_thread(site.servers.stripe.audit)
     dead = [name for name, target in site.all.items() if not target.running]
-    return Books(
-        evidence=Evidence(books, list(await bus.events()), orders, dict(crowd.stories)),
-        stories=crowd.stories,
-        dead_letters=letters,
-        poison=[data.encode() for _, data in crowd.poison],
+    return RoundRecords(
+        evidence=Evidence(records, list(await bus.events()), orders, dict(customer_load.histories)),
+        histories=customer_load.histories,
+        dead_letters=dead_letters,
+        poison=[data.encode() for _, data in customer_load.poison],
         log=[line for process in site.services for line in lines_of(process.log)],
-        wrong=[*chaos.wrong, *(f"{name} has ended by itself\n{site.all[name].log_tail()}" for name in dead)],
+        unexplained=[
+            *chaos.unexplained,
+            *(f"{name} has ended by itself\n{site.all[name].log_tail()}" for name in dead),
+        ],
     )
 
 
-async def _look_at_payments(site: Site, crowd: Crowd, orders: dict[str, dict[str, object]]) -> None:
+async def _read_payments(site: Site, customer_load: CustomerLoad, orders: dict[str, dict[str, object]]) -> None:
     async with Client(site.services[-1].port) as client:
-        for order, story in crowd.stories.items():
+        for order, history in customer_load.histories.items():
             payment = orders.get(order, {}).get("payment")
             if isinstance(payment, dict):
-                story.views = [await client.payment(payment["id"], story.user)]
+                history.views = [await client.payment(payment["id"], history.user)]
 
 
 def lines_of(log: Path) -> list[str]:

@@ -13,11 +13,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.chaos.account import ACCOUNT, keep
 from tests.chaos.buses import TortureBus, bus_of
 from tests.chaos.chaos import BLOW, Chaos
-from tests.chaos.judge import UNKNOWN, Books, breaches
-from tests.chaos.load import Crowd, wants_customer
+from tests.chaos.incident import INCIDENT, keep
+from tests.chaos.judge import UNKNOWN, RoundRecords, breaches
+from tests.chaos.load import CustomerLoad, wants_customer
 from tests.chaos.plan import Plan
 from tests.chaos.rest import STILL_S, gather, settle
 from tests.chaos.site import Site
@@ -64,35 +64,37 @@ async def play(plan: Plan, folder: Path) -> Result:
 
 
 async def _play(site: Site, bus: TortureBus, folder: Path, began: float) -> Result:
-    crowd, chaos = Crowd(site, bus), Chaos(site)
+    customer_load, chaos = CustomerLoad(site, bus), Chaos(site)
     await site.turn_faults_on()
-    customers = asyncio.create_task(crowd.play())
+    customers = asyncio.create_task(customer_load.play())
     await chaos.run()
     if site.plan.final_blow:
         await chaos.blow()
     await site.turn_faults_off()
     calm = time.monotonic()
-    crowd.hurry()
+    customer_load.hurry()
     await site.all_ready()
     await asyncio.sleep(site.plan.latest_landing_s)
-    waited_for = await settle(site, bus, crowd, chaos, customers)
+    waited_for = await settle(site, bus, customer_load, chaos, customers)
     settled_s = time.monotonic() - calm
     await asyncio.sleep(STILL_S)
-    books = await gather(site, bus, crowd, chaos)
-    books.wrong.extend(_codes(await site.drain()))
-    found = breaches(books)
-    told = [*found, f"settled after {settled_s:.1f} s: {waited_for}"]
+    records = await gather(site, bus, customer_load, chaos)
+    records.unexplained.extend(_codes(await site.drain()))
+    found = breaches(records)
+    report_lines = [*found, f"settled after {settled_s:.1f} s: {waited_for}"]
     worth_keeping = bool(found) or settled_s > SLOW_S
     if worth_keeping:
-        keep(folder, books, told, chaos.diary, f"seed {site.plan.seed}, {site.plan.broker}, {site.plan.store}")
-    result = _result(site, chaos, books, found, time.monotonic() - began, settled_s)
+        keep(
+            folder, records, report_lines, chaos.diary, f"seed {site.plan.seed}, {site.plan.broker}, {site.plan.store}"
+        )
+    result = _result(site, chaos, records, found, time.monotonic() - began, settled_s)
     return replace(result, waited_for=waited_for, folder=str(folder) if worth_keeping else None)
 
 
 def spoilt(plan: Plan, folder: Path, error: Exception) -> Result:
     """A round that came to no end. It counts as failed: nobody knows whether the laws held."""
-    story = "".join(traceback.format_exception(error))
-    (folder / ACCOUNT).write_text(story)
+    trace = "".join(traceback.format_exception(error))
+    (folder / INCIDENT).write_text(trace)
     return Result(
         seed=plan.seed,
         broker=plan.broker,
@@ -107,10 +109,12 @@ def _codes(codes: list[int | None]) -> list[str]:
     return [f"SIGTERM at rest ended a process with {code}" for code in codes if code != EXPECTED_CODE]
 
 
-def _result(site: Site, chaos: Chaos, books: Books, found: list[str], took_s: float, settled_s: float) -> Result:
+def _result(
+    site: Site, chaos: Chaos, records: RoundRecords, found: list[str], took_s: float, settled_s: float
+) -> Result:
     plan = site.plan
-    answers = Counter(str(answer.status) for story in books.stories.values() for answer in story.answers)
-    broken = sum(story.broken for story in books.stories.values())
+    answers = Counter(str(answer.status) for history in records.histories.values() for answer in history.answers)
+    broken = sum(history.broken for history in records.histories.values())
     return Result(
         seed=plan.seed,
         broker=plan.broker,
@@ -120,41 +124,41 @@ def _result(site: Site, chaos: Chaos, books: Books, found: list[str], took_s: fl
         settled_s=round(settled_s, 1),
         settled_after_restart_s=round(settled_s, 1) if plan.final_blow else None,
         ready_s=round(max(site.ready_s, default=0.0), 1),
-        counts=counts_of(books),
+        counts=counts_of(records),
         strikes=dict(chaos.done),
         answers=dict(answers) | {"none": broken},
         breaches=found,
     )
 
 
-def counts_of(books: Books) -> dict[str, int]:
+def counts_of(records: RoundRecords) -> dict[str, int]:
     """The figures of one round."""
-    charges = [charge for order in books.stories for charge in books.succeeded(order)]
-    tried = [each for document in books.evidence.orders.values() for each in attempts(document)]
-    unclear = _unclear(books)
-    settled = [each for order, each in _attempts(books) if _unknown(order, each, unclear)]
+    charges = [charge for order in records.histories for charge in records.succeeded(order)]
+    tried = [each for document in records.evidence.orders.values() for each in attempts(document)]
+    unclear = _unclear(records)
+    settled = [each for order, each in _attempts(records) if _unknown(order, each, unclear)]
     return {
-        "orders": len(books.stories),
-        "cancelled": sum(story.cancelled for story in books.stories.values()),
+        "orders": len(records.histories),
+        "cancelled": sum(history.cancelled for history in records.histories.values()),
         "charges": len(charges),
-        "declined": sum(charge["status"] == "failed" for charge in books.evidence.books["charges"]),
-        "refunds": len(books.refunds),
-        "asked by the bank": sum(any(map(wants_customer, story.answers)) for story in books.stories.values()),
+        "declined": sum(charge["status"] == "failed" for charge in records.evidence.audit["charges"]),
+        "refunds": len(records.refunds),
+        "asked by the bank": sum(any(map(wants_customer, history.answers)) for history in records.histories.values()),
         "awaiting at rest": sum(each["state"] == "awaiting" for each in tried),
-        "intents canceled": sum(intent["status"] == "canceled" for intent in books.evidence.books["intents"]),
+        "intents canceled": sum(intent["status"] == "canceled" for intent in records.evidence.audit["intents"]),
         "unknown outcomes settled": sum(each["state"] not in UNKNOWN for each in settled),
-        "events announced twice": sum(len(each) - len(set(map(str, each))) for each in books.events.values()),
+        "events announced twice": sum(len(each) - len(set(map(str, each))) for each in records.events.values()),
     }
 
 
-def _attempts(books: Books) -> list[tuple[str, dict[str, object]]]:
-    return [(order, each) for order, document in books.evidence.orders.items() for each in attempts(document)]
+def _attempts(records: RoundRecords) -> list[tuple[str, dict[str, object]]]:
+    return [(order, each) for order, document in records.evidence.orders.items() for each in attempts(document)]
 
 
-def _unclear(books: Books) -> set[tuple[object, object]]:
+def _unclear(records: RoundRecords) -> set[tuple[object, object]]:
     """Order and attempt of each charge that somebody said nobody knows the outcome of."""
-    said = [json.loads(line) for line in books.log if '"charge_unclear"' in line and line.endswith("}")]
-    return {(line.get("order_id"), line.get("attempt")) for line in said}
+    entries = [json.loads(line) for line in records.log if '"charge_unclear"' in line and line.endswith("}")]
+    return {(line.get("order_id"), line.get("attempt")) for line in entries}
 
 
 def _unknown(order: str, attempt: dict[str, object], unclear: set[tuple[object, object]]) -> bool:

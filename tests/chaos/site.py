@@ -21,7 +21,7 @@ from tests.support.servers.process import ServerFailedError, ServerProcess
 STORES = {"nx": NxServer, "java": MongoJavaServer}
 START_TRIES = 5  # another program of the machine may have the port for a moment, for a connection of its own
 START_AGAIN_S = 0.5
-READY_LOOK_S = 0.1
+READY_CHECK_S = 0.1
 READY_WORDS = frozenset({"ready", "degraded"})
 STOP_DEADLINE_S = 35.0  # a platform kills after 30 s; the rest is for a busy machine
 
@@ -50,7 +50,7 @@ class Site:
         self.services = [self._service() for _ in range(plan.processes)]
         self.ready_s: list[float] = []
         self.faults_on = False
-        self._watches: set[asyncio.Task[None]] = set()
+        self._measurements: set[asyncio.Task[None]] = set()
 
     @property
     def all(self) -> Mapping[str, ServerProcess]:
@@ -78,7 +78,7 @@ class Site:
                     raise
                 await asyncio.sleep(START_AGAIN_S)
         if isinstance(server, Victim):
-            self._watch(server)
+            self._measure_start(server)
         elif name == "stripe" and self.faults_on:
             await self.turn_faults_on()
 
@@ -93,8 +93,8 @@ class Site:
 
     async def all_ready(self) -> None:
         """Return when every start so far has come to readiness."""
-        if self._watches:
-            await asyncio.gather(*self._watches)
+        if self._measurements:
+            await asyncio.gather(*self._measurements)
 
     async def drain(self) -> list[int | None]:
         """SIGTERM to every process of the service, at rest; their exit codes."""
@@ -103,8 +103,8 @@ class Site:
 
     def stop(self) -> None:
         """Everything, however it is, and without ceremony."""
-        for watch in self._watches:
-            watch.cancel()
+        for measurement in self._measurements:
+            measurement.cancel()
         self.stack.stop()
         for server in self.all.values():
             server.kill()
@@ -123,10 +123,10 @@ class Site:
         for fault in self.plan.faults:
             stripe.fault(fault.name, fault.endpoint, None, probability=fault.probability, delay_ms=fault.delay_ms)
 
-    def _watch(self, process: Victim) -> None:
+    def _measure_start(self, process: Victim) -> None:
         # Its pid now: the next strike may have ended it before the task takes its first step.
-        watch = asyncio.create_task(self._until_ready(process, process.pid))
-        self._watches.add(watch)
+        measurement = asyncio.create_task(self._until_ready(process, process.pid))
+        self._measurements.add(measurement)
 
     async def _until_ready(self, process: Victim, pid: int) -> None:
         """Note how long the start that made `pid` took; one that is struck again meanwhile is not counted."""
@@ -135,4 +135,4 @@ class Site:
             if await asyncio.to_thread(lambda: process.answers):
                 self.ready_s.append(time.monotonic() - began)
                 return
-            await asyncio.sleep(READY_LOOK_S)
+            await asyncio.sleep(READY_CHECK_S)

@@ -130,7 +130,7 @@ class CardsContract:
         assert outcome.handover is not None
         return intent_id, outcome.handover
 
-    async def seen(self, bench: Bench, intent_id: str) -> IntentAnswer:
+    async def retrieved(self, bench: Bench, intent_id: str) -> IntentAnswer:
         outcome = await bench.run(bench.cards.retrieve(intent_id))
         assert isinstance(outcome, IntentAnswer)
         assert outcome.id == intent_id
@@ -213,8 +213,8 @@ class CardsContract:
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_amex"), attempt=2), intent_id))
         assert isinstance(outcome, UnexpectedState)
         assert await self.listed(bench) == [charge_id]
-        seen = await self.seen(bench, intent_id)
-        assert (seen.status, seen.charge and seen.charge.charge_id) == (IntentStatus.SUCCEEDED, charge_id)
+        intent = await self.retrieved(bench, intent_id)
+        assert (intent.status, intent.charge and intent.charge.charge_id) == (IntentStatus.SUCCEEDED, charge_id)
 
     async def test_a_decline_is_stored_and_the_intent_serves_the_next_attempt(self, bench: Bench) -> None:
         """F15: declined stays declined for its key; the next attempt's card is charged by the same intent."""
@@ -224,10 +224,10 @@ class CardsContract:
             outcome = await bench.run(bench.cards.confirm(poor, intent_id))
             assert isinstance(outcome, Declined)
             assert (outcome.failure.code, outcome.failure.decline_code) == ("card_declined", "insufficient_funds")
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.decline_code == "insufficient_funds"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.decline_code == "insufficient_funds"
         assert await self.listed(bench) == []
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(outcome, IntentAnswer)
@@ -279,7 +279,7 @@ class CardsContract:
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_threeDSecureRequired")), intent_id))
         assert isinstance(outcome, Declined)
         assert outcome.failure.code == "authentication_required"
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.REQUIRES_PAYMENT_METHOD
 
     async def test_a_card_that_need_not_ask_is_charged_at_once(self, bench: Bench) -> None:
         """3-D Secure is optional for it."""
@@ -296,7 +296,7 @@ class CardsContract:
         """The client secret and what the browser has to do come with it, at every look too; nothing is charged yet."""
         intent_id = await self.made(bench)
         asked = confirming(token("tok_threeDSecureRequired"), authentication=authentication)
-        answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.seen(bench, intent_id)]
+        answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.retrieved(bench, intent_id)]
         for answer in answers:
             assert isinstance(answer, IntentAnswer)
             assert answer.status is IntentStatus.REQUIRES_ACTION
@@ -312,10 +312,10 @@ class CardsContract:
         """The intent has succeeded, and shows its charge."""
         intent_id, _ = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.SUCCEEDED
-        assert seen.charge is not None
-        assert await self.listed(bench) == [seen.charge.charge_id]
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.SUCCEEDED
+        assert intent.charge is not None
+        assert await self.listed(bench) == [intent.charge.charge_id]
 
     async def test_the_stored_answer_of_a_confirm_is_a_fact_about_the_past(self, bench: Bench) -> None:
         """After the customer has paid, the confirm's key still says that the bank asks: replayed."""
@@ -330,10 +330,10 @@ class CardsContract:
         """The intent asks for another card, and serves the next attempt."""
         intent_id, _ = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=False)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.code == "payment_intent_authentication_failure"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.code == "payment_intent_authentication_failure"
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
@@ -342,10 +342,10 @@ class CardsContract:
         """The bank wanted the customer, and has no money all the same."""
         intent_id, _ = await self.awaiting(bench, "threeDSecureRequiredChargeDeclined")
         await bench.authenticate(intent_id, completes=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.code == "card_declined"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.code == "card_declined"
         assert await self.listed(bench) == []
 
     async def test_a_browser_confirms_by_the_secret_with_another_card(self, bench: Bench) -> None:
@@ -353,8 +353,8 @@ class CardsContract:
         intent_id, handover = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=False)
         await bench.browser_confirm(handover, "visa")
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.SUCCEEDED
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.SUCCEEDED
         assert len(await self.listed(bench)) == 1
 
     # ---------------------------------------------------------------------------------------------------------- cancel
@@ -368,7 +368,7 @@ class CardsContract:
         await bench.authenticate(intent_id, completes=True)
         late = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(late, UnexpectedState)
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
         assert await self.listed(bench) == []
 
     async def test_a_second_cancel_finds_it_canceled(self, bench: Bench) -> None:
@@ -379,7 +379,7 @@ class CardsContract:
         assert isinstance(again, UnexpectedState) or (
             isinstance(again, IntentAnswer) and again.status is IntentStatus.CANCELED
         )
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
 
     async def test_what_has_succeeded_can_not_be_canceled(self, bench: Bench) -> None:
         """The error of a cancel is no answer: a look is."""
@@ -391,7 +391,7 @@ class CardsContract:
         """In the dashboard, while its customer was asked."""
         intent_id, _ = await self.awaiting(bench)
         await bench.cancel_by_hand(intent_id)
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
 
     # ---------------------------------------------------------------------------------------------------------- faults
 
@@ -419,10 +419,10 @@ class CardsContract:
         intent_id = await self.made(bench)
         await bench.fault("cancel", fault)
         assert isinstance(await bench.run(bench.cards.cancel(intent_id)), Unclear)
-        assert ((await self.seen(bench, intent_id)).status is IntentStatus.CANCELED) is happened
+        assert ((await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED) is happened
 
     @pytest.mark.parametrize(("fault", "happened"), [("error_before", False), ("error_after", True)])
-    async def test_a_stored_500_is_told_from_a_first_one(self, bench: Bench, fault: str, happened: bool) -> None:
+    async def test_a_stored_500_differs_from_a_first_one(self, bench: Bench, fault: str, happened: bool) -> None:
         """F12: the first proves nothing, the replay says that it is stored, whatever has happened."""
         await bench.fault("create", fault)
         outcomes = [await bench.run(bench.cards.create(making())) for _ in range(3)]
@@ -432,7 +432,7 @@ class CardsContract:
         asked = confirming(token("tok_visa"))
         answers = [await bench.run(bench.cards.confirm(asked, intent_id)) for _ in range(3)]
         assert [isinstance(each, Unclear) and each.stored for each in answers] == [False, True, True]
-        assert ((await self.seen(bench, intent_id)).status is IntentStatus.SUCCEEDED) is happened
+        assert ((await self.retrieved(bench, intent_id)).status is IntentStatus.SUCCEEDED) is happened
 
     @pytest.mark.parametrize(
         ("fault", "obstacle"),
@@ -443,7 +443,7 @@ class CardsContract:
         ],
     )
     @pytest.mark.parametrize("kind", ["create", "confirm", "retrieve", "cancel", "list", "refund"])
-    async def test_an_obstacle_says_that_nothing_happened(
+    async def test_an_obstacle_reports_that_nothing_happened(
         self, bench: Bench, fault: str, obstacle: Obstacle, kind: str
     ) -> None:
         """F14, F36: which obstacle it was; the same call may be made again."""
@@ -513,9 +513,9 @@ class CardsContract:
         outcomes.append(await bench.run(bench.cards.find_refund(charge_id)))
         assert isinstance(outcomes[0], Refunded)
         assert outcomes == [outcomes[0]] * 4
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.refunded
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.refunded
 
     async def test_the_stored_answer_of_a_confirm_does_not_know_of_the_refund(self, bench: Bench) -> None:
         """Which is why a replayed success is believed only after the charge was read."""
@@ -532,9 +532,9 @@ class CardsContract:
         intent_id, charge_id = await self.charged(bench)
         await bench.refund_by_hand(charge_id)
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), Refunded)
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.refunded
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.refunded
 
     async def test_a_lost_refund_is_made_once(self, bench: Bench) -> None:
         """F23: unclear, and the same key brings it."""
@@ -546,9 +546,9 @@ class CardsContract:
     async def test_a_refund_that_waits_is_blocked_until_it_is_done(self, bench: Bench) -> None:
         """F44: a dispute blocks; what fails later was never a refund."""
         intent_id, disputed = await self.charged(bench, "createDispute")
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.disputed
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.disputed
         assert isinstance(await bench.run(bench.cards.refund(giving_back(disputed, "r2"))), Blocked)
         assert isinstance(await bench.run(bench.cards.find_refund(disputed)), Blocked)
         _, failing = await self.charged(bench, "refundFail", "o2")
@@ -592,9 +592,9 @@ class CardsContract:
         intent_id, charge_id = await self.charged(bench)
         await bench.dispute(charge_id)
         await bench.decide(charge_id, won=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.disputed, "it has been"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.disputed, "it has been"
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 

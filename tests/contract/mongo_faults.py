@@ -61,7 +61,7 @@ class MongoBench:
 
     def dead_letters(self) -> list[bytes]:
         with MongoClient[dict[str, Any]](self.url()) as client:
-            return [letter["data"] for letter in client[self.name]["dead_letters"].find()]
+            return [dead_letter["data"] for dead_letter in client[self.name]["dead_letters"].find()]
 
 
 class MongoStoreContract(StoreContract):
@@ -123,15 +123,17 @@ class MongoStoreContract(StoreContract):
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
         database = client.get_default_database()
         document = await database["orders"].find_one({"_id": "o1"})
-        letters = await database["dead_letters"].find({}).to_list(length=10)
+        dead_letters = await database["dead_letters"].find({}).to_list(length=10)
         client.close()
         assert document is not None
         assert document["writer"] == {"process": "web-1#run1", "number": 1}
         assert (document["rev"], document["userId"], document["amount"]) == (1, "user-1", 1999)
         assert document["payment"]["attempts"][0]["instrument"] == {"kind": "token", "value": "tok_1"}
-        assert [(letter["_id"], bytes(letter["data"])) for letter in letters] == [("orders:1", data)]
+        assert [(dead_letter["_id"], bytes(dead_letter["data"])) for dead_letter in dead_letters] == [
+            ("orders:1", data)
+        ]
 
-    async def test_it_says_which_server_it_is(self, store: MongoStore, bench: MongoBench) -> None:
+    async def test_ping_describes_the_server(self, store: MongoStore, bench: MongoBench) -> None:
         """F27: a standalone, by its version and the database's name; no address, no credential."""
         assert (await store.ping()).startswith("MongoDB ")
         assert bench.name in await store.ping()
@@ -198,7 +200,7 @@ class MongoFaults:
         revision = stored.rev
         assert await store.commit([order("o1", rev=revision + 1)]) == [Committed.WRITTEN]
 
-    async def test_nobody_listens(self, store: MongoStore, proxy: Proxy) -> None:
+    async def test_a_server_that_does_not_listen_is_unavailable(self, store: MongoStore, proxy: Proxy) -> None:
         """F25: reads unavailable, writes unknown, dead letters unavailable, all within 4 s; then it is back."""
         proxy.stop_listening()
         proxy.cut()
@@ -231,9 +233,9 @@ class MongoFaults:
         store = MongoStore(f"mongodb://user:s3cret@{LOOPBACK}:{free_port()}/payment?authSource=admin", "contract")
         with pytest.raises(StoreUnavailable) as raised:
             await store.prepare()
-        said = [str(raised.value), repr(raised.value), repr(store), str(raised.value.__cause__)]
+        texts = [str(raised.value), repr(raised.value), repr(store), str(raised.value.__cause__)]
         assert raised.value.__cause__ is None
-        assert not any("s3cret" in text or "user:" in text for text in said)
+        assert not any("s3cret" in text or "user:" in text for text in texts)
         await store.close()
 
 

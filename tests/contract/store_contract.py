@@ -142,7 +142,7 @@ class StoreContract:
         await other.prepare()
         assert await store.commit([order("o1")]) == [WRITTEN]
 
-    async def test_it_says_what_it_is(self, store: OrderStore) -> None:
+    async def test_ping_describes_the_store(self, store: OrderStore) -> None:
         """For --check."""
         assert len(await store.ping()) > 5
 
@@ -172,12 +172,12 @@ class StoreContract:
         assert {results[0], results[2], results[4]} <= {WRITTEN, CONFLICT}
         assert set(await store.load([made.id for made in batch])) == {"a", "b", "c", "d", "e"}
 
-    async def test_two_orders_may_say_that_their_payment_has_one_id(self, store: OrderStore) -> None:
+    async def test_two_orders_may_hold_the_same_payment_id(self, store: OrderStore) -> None:
         """A unique index would forbid to shard `orders`; an id is a function of its order's, so nothing rests on it."""
         made = charging("o1")
         assert await store.commit([made, structs.replace(made, id="o2")]) == [WRITTEN, WRITTEN]
 
-    async def test_what_is_written_is_read_by_all(self, store: OrderStore, other: OrderStore) -> None:
+    async def test_an_order_written_by_one_process_is_read_by_all(self, store: OrderStore, other: OrderStore) -> None:
         """Every field comes back equal: times, unicode, nested attempts, 53-bit versions, revision and writer."""
         made = rich("o1")
         assert await store.commit([made, charging("o2")]) == [WRITTEN, WRITTEN]
@@ -202,7 +202,7 @@ class StoreContract:
             assert await other.commit([stale]) == [CONFLICT]
         assert await other.load(["o1"]) == {"o1": second}
 
-    async def test_each_conflict_is_told_at_its_index(self, store: OrderStore) -> None:
+    async def test_each_conflict_is_returned_at_its_index(self, store: OrderStore) -> None:
         """The others of the batch are written. (A conflict with this very write counts as written: `writer` tells.)"""
         await store.commit([order("o2"), order("o4")])
         batch = [order("o1"), charging("o2"), charging("o3"), charging("o4"), order("o5")]
@@ -215,7 +215,7 @@ class StoreContract:
             assert results[place] in (WRITTEN, CONFLICT)
         assert WRITTEN in results
 
-    async def test_of_two_who_insert_at_once_one_wins(self, store: OrderStore, other: OrderStore) -> None:
+    async def test_one_of_two_concurrent_inserts_wins(self, store: OrderStore, other: OrderStore) -> None:
         """F01, F02: for each of twenty orders exactly one."""
         ids = [f"race{number}" for number in range(20)]
         for order_id in ids:
@@ -225,7 +225,7 @@ class StoreContract:
             winner = mine if results[0] == [WRITTEN] else theirs
             assert await store.load([order_id]) == {order_id: winner}
 
-    async def test_of_two_who_change_at_once_one_wins(self, store: OrderStore, other: OrderStore) -> None:
+    async def test_one_of_two_concurrent_replacements_wins(self, store: OrderStore, other: OrderStore) -> None:
         """F02: both have read revision 1."""
         await store.commit([order(f"o{number}") for number in range(10)])
         mine = [charging(f"o{number}", rev=2) for number in range(10)]
@@ -266,7 +266,7 @@ class StoreContract:
             "x" * 255,
         ],
     )
-    async def test_an_id_is_text_whatever_it_looks_like(self, bench: Bench, store: OrderStore, order_id: str) -> None:
+    async def test_an_id_is_always_text(self, bench: Bench, store: OrderStore, order_id: str) -> None:
         """Written, read, changed and refused like any other."""
         if len(order_id) == 24 and order_id != order_id.lower() and not bench.finds_upper_case_ids:
             pytest.xfail("the server does not find such an id")
@@ -330,7 +330,7 @@ class StoreContract:
         )
         assert set(names(await store.due(T0, None, 10))) == {"next year", "beyond"}
 
-    async def test_what_is_to_be_rechecked_is_found_by_a_look_of_its_own(self, store: OrderStore) -> None:
+    async def test_orders_to_recheck_are_found_by_a_query_of_their_own(self, store: OrderStore) -> None:
         """F44: earliest first, no more than asked, to the millisecond; and by no sweep over what is due."""
         times = {"late": 0, "later": -60_000, "now": 250, "not yet": 251, "in a month": 30 * 86_400_000}
         second = T0.replace(microsecond=0)
@@ -354,7 +354,7 @@ class StoreContract:
         )
         assert {made.id for made in await store.rechecks(T0, 10)} == {"next year", "beyond"}
 
-    async def test_a_holder_finds_all_that_it_has_in_hand(self, store: OrderStore) -> None:
+    async def test_a_holder_finds_every_order_that_it_holds(self, store: OrderStore) -> None:
         """F04: by its client id, due or not; nobody else's."""
         lease = T0 + timedelta(minutes=1)
         await store.commit(
@@ -376,7 +376,7 @@ class StoreContract:
         await store.commit([order("o1", rev=2)])
         assert await store.due(T0 + timedelta(minutes=2), None, 10) == []
 
-    async def test_the_backlog_is_whatever_has_something_pending(self, store: OrderStore, other: OrderStore) -> None:
+    async def test_the_backlog_holds_orders_with_something_pending(self, store: OrderStore, other: OrderStore) -> None:
         """Due or not, and whoever holds it; each page is small, and there are no more than asked for."""
         far = due_at(charging("far"), T0 + timedelta(minutes=55), "web-2")
         many = [charging(f"o{number:03d}") for number in range(250)]
@@ -391,18 +391,18 @@ class StoreContract:
     async def test_dead_letters_are_counted(self, store: OrderStore) -> None:
         """For a gauge: what lies there, whoever has put it there."""
         assert await store.dead_letters_kept() == 0
-        letter = DeadLetter("orders:1", "order:created", b"x", "not JSON", T0)
-        assert await store.add_dead_letter(letter)
-        assert await store.add_dead_letter(structs.replace(letter, identity="orders:2"))
+        dead_letter = DeadLetter("orders:1", "order:created", b"x", "not JSON", T0)
+        assert await store.add_dead_letter(dead_letter)
+        assert await store.add_dead_letter(structs.replace(dead_letter, identity="orders:2"))
         assert await store.dead_letters_kept() == 2
 
     async def test_a_dead_letter_is_kept_once_and_whole(self, store: OrderStore, other: OrderStore) -> None:
         """F30: however often it is delivered, to whichever process."""
         data = bytes(range(256)) * 40
-        letter = DeadLetter("orders:1", "order:created", data, "not JSON: \u2713", T0)
-        assert await store.add_dead_letter(letter)
-        assert await other.add_dead_letter(letter)
-        assert await store.add_dead_letter(structs.replace(letter, identity="orders:2", data=b'{"$date": 1}'))
+        dead_letter = DeadLetter("orders:1", "order:created", data, "not JSON: \u2713", T0)
+        assert await store.add_dead_letter(dead_letter)
+        assert await other.add_dead_letter(dead_letter)
+        assert await store.add_dead_letter(structs.replace(dead_letter, identity="orders:2", data=b'{"$date": 1}'))
 
     async def test_another_event_with_the_identity_of_a_kept_one_is_kept_beside_it(
         self, store: OrderStore, other: OrderStore, bench: Bench
@@ -411,12 +411,12 @@ class StoreContract:
         first = DeadLetter("orders:1", "order:created", b"first", "not JSON", T0)
         second = structs.replace(first, data=b"second")
         cancelled = structs.replace(first, subject="order:cancelled")
-        for letter in (first, second, cancelled, second, cancelled, first):
-            assert await store.add_dead_letter(letter)
-            assert await other.add_dead_letter(letter)
+        for dead_letter in (first, second, cancelled, second, cancelled, first):
+            assert await store.add_dead_letter(dead_letter)
+            assert await other.add_dead_letter(dead_letter)
         assert sorted(bench.dead_letters()) == [b"first", b"first", b"second"]
 
-    async def test_what_is_no_order_is_told_from_what_is_not_there(self, bench: Bench, store: OrderStore) -> None:
+    async def test_a_corrupt_document_is_no_missing_one(self, bench: Bench, store: OrderStore) -> None:
         """F50: by each way of reading; the orders beside it are read, and no commit of a new order writes over it."""
         good = charging("good")
         await store.commit([good])

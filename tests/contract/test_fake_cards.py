@@ -55,8 +55,8 @@ class FakeBench:
         self.clock.oversleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = RateLimits(per_s, self.clock.monotonic)
-        self.stripe.admits = lambda kind, _now: pace.admits(kind)
+        limits = RateLimits(per_s, self.clock.monotonic)
+        self.stripe.admits = lambda kind, _now: limits.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
         return Instrument(kind, f"{PREFIXES[kind]}{card}")

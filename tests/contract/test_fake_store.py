@@ -29,7 +29,7 @@ class FakeBench:
         del self._database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
-        return [letter.data for letter in self._database.dead_letters.values()]
+        return [dead_letter.data for dead_letter in self._database.dead_letters.values()]
 
 
 class TestFakeStore(StoreContract):

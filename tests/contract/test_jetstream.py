@@ -152,7 +152,7 @@ class TestStreams:
         assert sorted(await admin.subjects("ticketing") or ()) == sorted(SUBJECTS)
         assert (await admin.ask("STREAM.INFO.ticketing"))["config"]["max_msgs"] == 50_000
 
-    async def test_a_stream_that_is_full_refuses_in_words(self, members: Members, admin: Admin) -> None:
+    async def test_a_full_stream_refuses_with_its_reason(self, members: Members, admin: Admin) -> None:
         """F54: the stream is there, and takes nothing; the transport itself is well, and events in go on."""
         await admin.make_stream("ticketing", *SUBJECTS, discard="new")
         one = await members.join(CREATED, CANCELLED)
@@ -163,7 +163,7 @@ class TestStreams:
             await one.publish(PAID, b"2")
         await admin.ask("STREAM.UPDATE.ticketing", {"name": "ticketing", "subjects": SUBJECTS, "discard": "new"})
         await one.publish(PAID, b"2")
-        assert one.told[0] == "connected"
+        assert one.reported[0] == "connected"
 
     async def test_a_consumer_that_is_there_is_used_as_it_is(self, members: Members, admin: Admin) -> None:
         """A durable of our name with other settings, limits on pulls among them, is neither changed nor refused."""
@@ -189,7 +189,7 @@ class TestStreams:
         await admin.ask("CONSUMER.DELETE.ticketing.payment-service-order:created")
         await one.publish(CREATED, b"1")
         await one.got_data(b"1")
-        assert one.told == ["connected"]
+        assert one.reported == ["connected"]
 
     async def test_a_deleted_stream_is_made_again(self, members: Members, admin: Admin) -> None:
         """A publish says that it came to nothing; the stream is looked for again, and the next one passes."""
@@ -227,10 +227,10 @@ class TestWithoutPermission:
         one = Member(bench.transport("one"))
         await one.start(CREATED, CANCELLED)
         try:
-            await one.until(lambda: len(one.told) == 1)
-            assert "payment:created: " in one.told[0]
-            assert "permission denied" in one.told[0]
-            assert "pay-pass" not in one.told[0]
+            await one.until(lambda: len(one.reported) == 1)
+            assert "payment:created: " in one.reported[0]
+            assert "permission denied" in one.reported[0]
+            assert "pay-pass" not in one.reported[0]
             await one.publish(CREATED, b"1")
             await one.publish(REFUNDED, b"2")
             await one.got_data(b"1")
@@ -239,11 +239,11 @@ class TestWithoutPermission:
             await admin.make_stream("payments", PAID)
             await one.up()
             await one.publish(PAID, b"3")
-            assert len(one.told) == 2
+            assert len(one.reported) == 2
         finally:
             await one.stop()
 
-    async def test_a_wrong_password_is_told_without_it(self, server: NatsServer, bench: JetStreamBench) -> None:
+    async def test_a_wrong_password_is_not_shown(self, server: NatsServer, bench: JetStreamBench) -> None:
         """The reason has the address and the server's own words."""
         bench.url = server.url_for("pay", "wr0ng-pass")
         with pytest.raises(TransportUnavailable) as refused:
@@ -257,10 +257,10 @@ class TestWithoutPermission:
 class TestConnection:
     async def test_check_names_server_and_version(self, server: NatsServer, bench: JetStreamBench) -> None:
         """The words of --check."""
-        said = await bench.transport("one").check()
-        assert said.startswith(f"JetStream at 127.0.0.1:{server.port}, server 2.")
+        found = await bench.transport("one").check()
+        assert found.startswith(f"JetStream at 127.0.0.1:{server.port}, server 2.")
 
-    async def test_an_unreachable_server_is_named_without_credentials_and_said_once(self) -> None:
+    async def test_an_unreachable_server_is_reported_once_without_credentials(self) -> None:
         """F28: nobody listens there: one call, the address, no password, and run goes on trying."""
         port = free_port()
         server = f"nats://user:s3cret@127.0.0.1:{port}"
@@ -278,7 +278,7 @@ class TestConnection:
         with pytest.raises(TransportUnavailable) as refused:
             await transport.check()
         await one.stop()
-        assert one.told == [f"disconnected: NATS at 127.0.0.1:{port}: Connection refused"]
+        assert one.reported == [f"disconnected: NATS at 127.0.0.1:{port}: Connection refused"]
         assert str(refused.value) == f"NATS at 127.0.0.1:{port}: Connection refused"
 
     @pytest.mark.parametrize("address", ["nats://user:s3/cret@127.0.0.1:4222", "nats://user:s3cret@:4222"])
@@ -290,7 +290,7 @@ class TestConnection:
         assert "s3" not in str(refused.value)
         assert "cret" not in str(refused.value)
 
-    async def test_a_server_without_jetstream_is_told_and_waited_for(self, tmp_path: Path) -> None:
+    async def test_a_server_without_jetstream_is_reported_and_waited_for(self, tmp_path: Path) -> None:
         """A NATS server that has no JetStream yet: said once; when it has it, all is well."""
         plain = NatsServer(tmp_path, jetstream=False)
         await asyncio.to_thread(plain.start)
@@ -298,9 +298,9 @@ class TestConnection:
         one = Member(bench.transport("one"))
         await one.start(CREATED)
         try:
-            await one.until(lambda: len(one.told) == 1)
-            assert one.told[0].startswith("disconnected: ")
-            assert "JetStream is not enabled" in one.told[0]
+            await one.until(lambda: len(one.reported) == 1)
+            assert one.reported[0].startswith("disconnected: ")
+            assert "JetStream is not enabled" in one.reported[0]
             with pytest.raises(TransportUnavailable, match="JetStream is not enabled"):
                 await bench.transport("two").check()
             await asyncio.to_thread(plain.stop)
@@ -320,7 +320,7 @@ class TestConnection:
         try:
             waiting = asyncio.create_task(one.publish(PAID, b"held"))
             waiting.add_done_callback(lambda task: task.exception())
-            await one.until(lambda: len(one.told) == 2, deadline_s=10)
+            await one.until(lambda: len(one.reported) == 2, deadline_s=10)
             # SIGSTOP takes a moment to reach every thread, so this one may have been stored: it is over in any case.
             await asyncio.wait([waiting], timeout=1)
             assert waiting.done()

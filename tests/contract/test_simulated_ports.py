@@ -107,7 +107,7 @@ class StoreBench:
         del self._world.database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
-        return [letter.data for letter in self._world.database.dead_letters.values()]
+        return [dead_letter.data for dead_letter in self._world.database.dead_letters.values()]
 
 
 class TestSimStore(StoreContract):
@@ -137,8 +137,8 @@ class CardsBench:
         await asyncio.sleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = RateLimits(per_s, self._world.clock.monotonic)
-        self._world.stripe.accounts.admits = lambda kind, _now: pace.admits(kind)
+        limits = RateLimits(per_s, self._world.clock.monotonic)
+        self._world.stripe.accounts.admits = lambda kind, _now: limits.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
         return Instrument(kind, f"{PREFIXES[kind]}{card}")

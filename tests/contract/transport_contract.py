@@ -42,7 +42,7 @@ class Member:
     def __init__(self, transport: EventTransport, handle: Callable[[Delivery], Awaitable[None]] | None = None) -> None:
         self.transport = transport
         self.got: list[Delivery] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.shown = ""
         """The reason of the last `reason_changed`."""
         self.notices: list[str] = []
@@ -51,11 +51,11 @@ class Member:
         self._task: asyncio.Task[None] | None = None
 
     def connected(self) -> None:
-        self.told.append("connected")
+        self.reported.append("connected")
         self._changed.set()
 
     def disconnected(self, reason: str) -> None:
-        self.told.append(f"disconnected: {reason}")
+        self.reported.append(f"disconnected: {reason}")
         self._changed.set()
 
     def reason_changed(self, reason: str) -> None:
@@ -82,7 +82,7 @@ class Member:
                 await self._changed.wait()
 
     async def up(self) -> Member:
-        await self.until(lambda: bool(self.told) and self.told[-1] == "connected")
+        await self.until(lambda: bool(self.reported) and self.reported[-1] == "connected")
         return self
 
     async def got_data(self, *data: bytes) -> None:
@@ -229,20 +229,20 @@ class TransportContract:
 
     async def test_a_handler_is_awaited_before_the_next_event_of_its_subject(self, members: Members) -> None:
         """F39: what waits in a handler is the back pressure; the other subject goes on."""
-        room = asyncio.Event()
+        released = asyncio.Event()
 
-        async def wait_for_room(delivery: Delivery) -> None:
+        async def wait_for_release(delivery: Delivery) -> None:
             if delivery.subject == CREATED:
-                await room.wait()
+                await released.wait()
             await delivery.ack()
 
-        one = await members.join(CREATED, CANCELLED, handle=wait_for_room)
+        one = await members.join(CREATED, CANCELLED, handle=wait_for_release)
         await one.publish(CREATED, b"1", b"2")
         await one.got_data(b"1")
         await one.publish(CANCELLED, b"c1", b"c2", b"c3")
         await one.got_data(b"c1", b"c2", b"c3")
         assert b"2" not in one.data
-        room.set()
+        released.set()
         await one.got_data(b"2")
 
     async def test_the_same_message_id_is_delivered_once(self, members: Members, bench: Bench) -> None:
@@ -288,13 +288,13 @@ class TransportContract:
         await one.got_data(b"before")
         await bench.kill()
         for member in (one, publisher):
-            await member.until(lambda member=member: len(member.told) == 2)  # type: ignore[misc]
+            await member.until(lambda member=member: len(member.reported) == 2)  # type: ignore[misc]
         with pytest.raises(TransportUnavailable):
             await publisher.publish(PAID, b"not now")
         await bench.start()
         for member in (one, publisher):
             await member.up()
-            assert [each.split(":")[0] for each in member.told] == ["connected", "disconnected", "connected"]
+            assert [each.split(":")[0] for each in member.reported] == ["connected", "disconnected", "connected"]
         await publisher.publish(CREATED, b"after")
         await one.got_data(b"after")
 
@@ -304,14 +304,14 @@ class TransportContract:
         await one.publish(CREATED, b"held")
         await one.got_data(b"held")
         await bench.kill()
-        await one.until(lambda: len(one.told) == 2)
+        await one.until(lambda: len(one.reported) == 2)
         await one.got[0].ack()
         await one.got[0].retry(0.1)
         await bench.start()
         await one.until(lambda: len(one.got) == 2)
         assert one.got[1].identity == one.got[0].identity
 
-    async def test_check_says_what_is_there(self, bench: Bench) -> None:
+    async def test_check_names_the_broker(self, bench: Bench) -> None:
         """A check names the broker, and a broker that is away is a TransportUnavailable."""
         transport = bench.transport("checker")
         assert await transport.check()

@@ -67,11 +67,11 @@ class Bus:
     _events: list[Published] = field(default_factory=list)
 
     async def __aenter__(self) -> Bus:
-        async def hear(_: Exception) -> None:
+        async def ignore_error(_: Exception) -> None:
             """A server that goes away is part of the tests, and nats-py would print it."""
 
         self._nats: NatsClient = await nats.connect(
-            self.url, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, error_cb=hear
+            self.url, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, error_cb=ignore_error
         )
         self._jetstream = self._nats.jetstream(timeout=2)
         return self
@@ -119,7 +119,7 @@ class Bus:
         """Our events about one order, oldest first."""
         return [event for event in await self.events() if event.payload["orderId"] == order]
 
-    async def told(self, order: str, *subjects: str, deadline_s: float = 10.0) -> list[dict[str, Any]]:
+    async def announced(self, order: str, *subjects: str, deadline_s: float = 10.0) -> list[dict[str, Any]]:
         """The payloads of an order's events, once they are exactly `subjects` in this order."""
 
         async def all_there() -> list[Published]:

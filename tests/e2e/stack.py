@@ -60,8 +60,8 @@ class StripeSandbox(ServerProcess):
 
     def faults(self) -> list[dict[str, Any]]:
         """The faults that have struck nobody yet."""
-        waiting: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
-        return waiting
+        pending: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
+        return pending
 
     def well(self) -> None:
         """No fault from now on, and no waiting."""
@@ -71,16 +71,16 @@ class StripeSandbox(ServerProcess):
     def settings(self, **change: float) -> None:
         self._control("POST", "settings", change)
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         return self._control("GET", "books")
 
     def charges(self, order: str) -> list[dict[str, Any]]:
         """All charges of one order, failed ones included, oldest first."""
-        return [charge for charge in self.books()["charges"] if charge["transfer_group"] == order]
+        return [charge for charge in self.audit()["charges"] if charge["transfer_group"] == order]
 
     def intents(self, order: str) -> list[dict[str, Any]]:
         """All intents of one order, oldest first."""
-        return [intent for intent in self.books()["intents"] if intent["transfer_group"] == order]
+        return [intent for intent in self.audit()["intents"] if intent["transfer_group"] == order]
 
     def customer(self, intent: str, *, authenticates: bool) -> None:
         """The customer at the bank's page of an intent: completes, or fails."""
@@ -113,7 +113,7 @@ class StripeSandbox(ServerProcess):
 
     def requests(self, endpoint: str = CHARGE) -> int:
         """Requests to an endpoint since the sandbox started, by the sandbox's own count."""
-        return int(self.books()["requests"].get(endpoint, {}).get("requests", 0))
+        return int(self.audit()["requests"].get(endpoint, {}).get("requests", 0))
 
     def _control(self, method: str, name: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -148,13 +148,13 @@ class ServiceProcess(ServerProcess):
     def lines(self) -> list[dict[str, Any]]:
         """Every line that the process has said, in all its runs. A line that is no JSON object fails the test."""
         raw = self.log.read_text().splitlines() if self.log.exists() else []
-        said = []
+        lines = []
         for line in raw:
             assert line.startswith("{"), f"no JSON object on a line: {line!r}"
-            said.append(json.loads(line))
-        return said
+            lines.append(json.loads(line))
+        return lines
 
-    def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
+    def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The lines of one event whose fields are as given."""
         return [line for line in self.lines() if line["event"] == event and fields.items() <= line.items()]
 

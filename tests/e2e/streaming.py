@@ -52,23 +52,23 @@ class NodeBus:
     def __init__(self, servers: StreamingServers, folder: Path) -> None:
         self._servers = servers
         self._asked = 0
-        self.neighbour = NodePeerService(folder, servers.nats.url, servers.nats.cluster_id)
+        self.peer = NodePeerService(folder, servers.nats.url, servers.nats.cluster_id)
 
     async def __aenter__(self) -> NodeBus:
-        self.neighbour.start()
+        self.peer.start()
 
         async def ready() -> bool:
-            return self.neighbour.ready
+            return self.peer.ready
 
         try:
             await eventually(ready, "the neighbour is ready")
         except AssertionError:
-            self.neighbour.stop()
+            self.peer.stop()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.neighbour.stop()
+        self.peer.stop()
 
     async def create(self, order: str) -> None:
         self._publish(CREATED, order_created(order))
@@ -78,12 +78,14 @@ class NodeBus:
 
     async def events(self) -> list[Published]:
         """What the neighbour has heard, in the order in which the server stored it."""
-        heard = [line for line in self.neighbour.lines() if "got" in line]
-        return [Published(line["got"], line["data"].encode()) for line in sorted(heard, key=lambda line: line["time"])]
+        received = [line for line in self.peer.lines() if "got" in line]
+        return [
+            Published(line["got"], line["data"].encode()) for line in sorted(received, key=lambda line: line["time"])
+        ]
 
     async def unacknowledged(self, _: str = "") -> int:
         """Events that are not stored yet, and events that any durable has not acknowledged yet."""
-        left = self._asked - self.neighbour.published
+        left = self._asked - self.peer.published
         for name in (CREATED, CANCELLED, PAID, REFUNDED):
             channel = self._servers.channel(name)
             for durable in channel.get("subscriptions") or []:
@@ -92,4 +94,4 @@ class NodeBus:
 
     def _publish(self, subject: str, event: object) -> None:
         self._asked += 1
-        self.neighbour.publish(subject, event)
+        self.peer.publish(subject, event)

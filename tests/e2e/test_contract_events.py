@@ -25,12 +25,12 @@ async def settled(stack: ServiceStack, order: str, **fields: object) -> dict[str
     return await eventually(there, f"{order} has {fields}")
 
 
-async def buried(stack: ServiceStack, data: bytes) -> dict[str, Any]:
+async def dead_letter_of(stack: ServiceStack, data: bytes) -> dict[str, Any]:
     """The one dead letter with these bytes."""
 
     async def there() -> list[dict[str, Any]]:
         # Compared here: nx-27017 finds no document by bytes.
-        return [letter for letter in stack.dead_letters.find() if letter["data"] == data]
+        return [dead_letter for dead_letter in stack.dead_letters.find() if dead_letter["data"] == data]
 
     found = await eventually(there, f"a dead letter of {data[:60]!r}")
     assert len(found) == 1
@@ -89,10 +89,10 @@ async def test_created_twice_is_one_order_and_the_second_changes_nothing(
     await bus.create(order, 1.00, user="u2", version=7)
 
     async def all_handled() -> bool:
-        return len(service.said("event_received", order_id=order)) == 3
+        return len(service.logged("event_received", order_id=order)) == 3
 
     await eventually(all_handled, "three events are handled")
-    outcomes = [line["outcome"] for line in service.said("event_received", order_id=order)]
+    outcomes = [line["outcome"] for line in service.logged("event_received", order_id=order)]
     assert outcomes == ["applied", "stale", "stale"]
     assert (await client.pay(order)).status == 201
     assert [charge["amount"] for charge in stack.stripe.charges(order)] == [820]
@@ -127,9 +127,9 @@ async def test_a_cancel_after_the_payment_gives_the_money_back_once(
     paid = await client.pay(order)
     await bus.cancel(order)
     await bus.cancel(order, 4)
-    created, refunded = await bus.told(order, PAID, REFUNDED)
+    created, refunded = await bus.announced(order, PAID, REFUNDED)
     [charge] = stack.stripe.charges(order)
-    [refund] = [each for each in stack.stripe.books()["refunds"] if each["charge"] == charge["id"]]
+    [refund] = [each for each in stack.stripe.audit()["refunds"] if each["charge"] == charge["id"]]
     assert created == {"id": paid.body["id"], "orderId": order, "stripeId": charge["id"]}
     assert refunded == created | {"refundId": refund["id"]}
     assert (charge["refunded"], refund["amount"]) == (True, 435)
@@ -187,15 +187,15 @@ POISONS = poisons()
 
 
 @pytest.mark.parametrize("name", POISONS)
-async def test_a_bad_event_is_kept_whole_and_those_behind_it_go_on(name: str, stack: ServiceStack, bus: Bus) -> None:
+async def test_a_bad_event_is_kept_whole_and_later_events_go_on(name: str, stack: ServiceStack, bus: Bus) -> None:
     """F30: it must be in `dead_letters` byte for byte, with an error in plain words, and hold up nothing."""
     subject, data = POISONS[name]
     await bus.publish(subject, data)
     behind = stack.new_order()
     await bus.publish(subject, order_created(behind) if subject == CREATED else order_cancelled(behind))
-    letter = await buried(stack, data)
-    assert letter["subject"] == subject
-    assert letter["error"]
+    dead_letter = await dead_letter_of(stack, data)
+    assert dead_letter["subject"] == subject
+    assert dead_letter["error"]
     await settled(stack, behind)
 
 
@@ -217,6 +217,6 @@ async def test_everything_was_acknowledged_and_nothing_crashed(
 
     await eventually(all_acknowledged, "no delivery is left")
     assert [line for line in service.lines() if "exception" in line or line["event"] == "actor_crashed"] == []
-    lines = service.said("event_received")
+    lines = service.logged("event_received")
     assert max(line["redelivered"] for line in lines) == 0
     assert len([line for line in lines if line["outcome"] == "dead_letter"]) == stack.dead_letters.count_documents({})

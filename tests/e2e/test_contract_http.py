@@ -68,8 +68,8 @@ async def test_a_charge_is_201_with_its_payment_and_where_to_find_it(
     headers = {"Authorization": f"Bearer {identity()}"}
     shown = await client.send("GET", paid.headers["Location"], headers=headers)
     assert (shown.status, shown.body) == (200, paid.body)
-    told = await bus.told(order, PAID)
-    assert told == [{"id": paid.body["id"], "orderId": order, "stripeId": paid.body["stripeId"]}]
+    announced = await bus.announced(order, PAID)
+    assert announced == [{"id": paid.body["id"], "orderId": order, "stripeId": paid.body["stripeId"]}]
 
 
 async def test_a_repeated_request_is_200_and_charges_nothing(stack: ServiceStack, bus: Bus, client: Client) -> None:
@@ -246,7 +246,7 @@ async def test_an_unknown_or_used_token_is_400_and_the_order_stays_payable(
     assert (await client.pay(order)).status == 201
 
 
-async def test_somebody_elses_order_is_403_and_an_unknown_one_404(
+async def test_an_order_of_another_user_is_403_and_an_unknown_one_404(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """Only the owner may pay an order, or see its payment."""
@@ -326,7 +326,7 @@ async def test_a_payment_shows_each_status_of_its_life(stack: ServiceStack, bus:
     paid = await client.pay(order)
     assert paid.body["id"] == payment_id
     await cancelled(stack, bus, order)
-    await bus.told(order, PAID, REFUNDED)
+    await bus.announced(order, PAID, REFUNDED)
     assert (await client.payment(payment_id)).body["status"] == "refunded"
     waiting = await client.pay(held, "tok_pendingRefund")
     await cancelled(stack, bus, held)
@@ -368,7 +368,7 @@ async def test_a_request_id_is_taken_returned_and_logged(
     headers = {"Authorization": f"Bearer {identity()}", "X-Request-ID": f"web-{order}"}
     answer = await client.send("POST", PAYMENTS, {"orderId": order, "token": "tok_visa"}, headers)
     assert answer.headers["X-Request-ID"] == f"web-{order}"
-    [line] = service.said("charge_finished", order_id=order)
+    [line] = service.logged("charge_finished", order_id=order)
     assert line["request_id"] == f"web-{order}"
     bad = await client.send("GET", "/healthz", headers={"X-Request-ID": "x" * 500})
     assert bad.headers["X-Request-ID"] != "x" * 500

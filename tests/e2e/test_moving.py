@@ -81,10 +81,10 @@ async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
     assert await asyncio.to_thread(process.stop, 15.0) == 0
     moved = stack.service(NATS_URL=jetstream.url, NATS_CLIENT_ID=f"{stack.name}-0")
     await asyncio.to_thread(moved.start)
-    [paid] = await new.told(order, PAID)
+    [paid] = await new.announced(order, PAID)
     assert paid["orderId"] == order
     await new.cancel(order)
-    await new.told(order, PAID, REFUNDED)
+    await new.announced(order, PAID, REFUNDED)
 
 
 async def test_side_by_side_each_announces_what_it_has_charged(
@@ -100,14 +100,14 @@ async def test_side_by_side_each_announces_what_it_has_charged(
     assert await status_of(before, first) == 201
     assert await status_of(after, second) == 201
     assert await status_of(after, first) == 200
-    await new.told(second, PAID)
+    await new.announced(second, PAID)
 
-    async def heard(subject: str, order: str) -> bool:
-        return bool(old.neighbour.got(subject, order))
+    async def received(subject: str, order: str) -> bool:
+        return bool(old.peer.got(subject, order))
 
-    await eventually(lambda: heard(PAID, first), "the first is announced where it was charged")
+    await eventually(lambda: received(PAID, first), "the first is announced where it was charged")
     await new.cancel(first)
-    await new.told(first, REFUNDED)
-    assert not old.neighbour.got(PAID, second)
+    await new.announced(first, REFUNDED)
+    assert not old.peer.got(PAID, second)
     [charge] = stack.stripe.charges(first)
     assert charge["refunded"]

@@ -24,7 +24,7 @@ async def lines_of(service: ServiceProcess, order: str, event: str) -> list[dict
     """What a search for an order's id finds of one event: written by the time that its answer is there."""
 
     async def there() -> list[dict[str, Any]]:
-        return service.said(event, order_id=order)
+        return service.logged(event, order_id=order)
 
     return await eventually(there, f"{event} of {order}")
 
@@ -102,7 +102,7 @@ class TestWhyCantIPay:
         assert found[0]["decline_code"] == "stolen_card"
         [amount] = await lines_of(service, small, "charge_refused")
         assert amount["code"] == "amount_not_chargeable"
-        refused = [line for line in service.said("charge_finished", order_id=order) if line["outcome"] == "refused"]
+        refused = [line for line in service.logged("charge_finished", order_id=order) if line["outcome"] == "refused"]
         assert [line["reason"].partition(":")[0] for line in refused] == ["token"]
         assert "tok_neverMade" not in str(service.lines())
 
@@ -152,12 +152,12 @@ async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path:
         process.kill()
         await asyncio.to_thread(process.start)
         await reads(process, "refunds_blocked", 1)
-        assert [line["alarm"] for line in process.said("refund_blocked", order_id=order)] == [True, True]
+        assert [line["alarm"] for line in process.logged("refund_blocked", order_id=order)] == [True, True]
     finally:
         stack.stop()
 
 
-async def test_an_order_that_is_stuck_is_in_a_line_with_the_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
+async def test_a_stuck_order_is_logged_with_its_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
     """Stripe hangs; the attempt's first send is put back by two minutes, as if the test had waited."""
     stack = ServiceStack(servers, tmp_path)
     try:
@@ -187,6 +187,6 @@ def made_older(stack: ServiceStack, order: str, by: timedelta) -> None:
 
 async def eventually_stuck(process: ServiceProcess, order: str) -> list[dict[str, Any]]:
     async def there() -> list[dict[str, Any]]:
-        return process.said("order_stuck", order_id=order)
+        return process.logged("order_stuck", order_id=order)
 
     return await eventually(there, f"{order} is said to be stuck", deadline_s=READ_WITHIN_S)

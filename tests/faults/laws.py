@@ -1,4 +1,4 @@
-"""The four laws, read off Stripe's and the bus's own books and off what clients were told.
+"""The four laws, read off Stripe's and the bus's own audit and off what clients were record.
 
 Owns: the judgement, once things have come to rest. Must never ask the service, and never count what the service says of
 itself as evidence, but for L4: what became of each event stands in its documents. Change together with: faults.md.
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 
 
 @dataclass
-class Told:
+class OrderRecord:
     """What the world was told of one order, and what we told the service."""
 
     created: bool = False
@@ -34,16 +34,16 @@ class Told:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everybody's books at rest: Stripe's, the stream's, the documents, and what clients were told, by order id."""
+    """Everybody's audit at rest: Stripe's, the stream's, the documents, and what clients were record, by order id."""
 
-    books: Document
+    audit: Document
     events: list[Published]
     orders: dict[str, Document]
-    told: dict[str, Told]
+    records: dict[str, OrderRecord]
 
     def charges(self, order: str) -> list[Document]:
         """The order's succeeded charges."""
-        charges: list[Document] = self.books["charges"]
+        charges: list[Document] = self.audit["charges"]
         return [each for each in charges if each["transfer_group"] == order and each["status"] == "succeeded"]
 
     def events_of(self, order: str) -> list[Published]:
@@ -52,21 +52,21 @@ class Evidence:
 
 def broken_laws(evidence: Evidence) -> list[str]:
     """Every breach of a law, in words; none is what should come back."""
-    breaches = _key_breaches(evidence.books)
-    for order, told in evidence.told.items():
+    breaches = _key_breaches(evidence.audit)
+    for order, record in evidence.records.items():
         for law in (_charged_once, _announced, _cancelled_keeps_nothing, _nothing_lost):
-            breaches += [f"{law.__name__}: order {order}: {words}" for words in law(order, told, evidence)]
+            breaches += [f"{law.__name__}: order {order}: {words}" for words in law(order, record, evidence)]
     return breaches
 
 
-def _key_breaches(books: Document) -> list[str]:
+def _key_breaches(audit: Document) -> list[str]:
     """No key was ever sent with two sets of parameters, nor after its life."""
-    keys = books["keys"]
+    keys = audit["keys"]
     breaches = [f"key {key} has {sets} parameter sets" for key, sets in keys["parameter_sets"].items()]
     return breaches + ([f"{keys['reused_late']} keys were sent after their life"] if keys["reused_late"] else [])
 
 
-def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
+def _charged_once(order: str, _: OrderRecord, evidence: Evidence) -> list[str]:
     """L1: no second charge of an order, ever, but after a full refund; and no refund of more than was charged."""
     charges = evidence.charges(order)
     too_much = [charge for charge in charges if charge["amount_refunded"] > charge["amount"]]
@@ -75,7 +75,7 @@ def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
     ]
 
 
-def _announced(order: str, _: Told, evidence: Evidence) -> list[str]:
+def _announced(order: str, _: OrderRecord, evidence: Evidence) -> list[str]:
     """L2: a kept charge has its PaymentCreated; a PaymentCreated has its charge; repeats are the same event."""
     ids = {charge["id"] for charge in evidence.charges(order)}
     created = [event for event in evidence.events_of(order) if event.subject == PAID]
@@ -90,44 +90,44 @@ def _announced(order: str, _: Told, evidence: Evidence) -> list[str]:
     return breaches
 
 
-def _cancelled_keeps_nothing(order: str, told: Told, evidence: Evidence) -> list[str]:
+def _cancelled_keeps_nothing(order: str, record: OrderRecord, evidence: Evidence) -> list[str]:
     """L3: a cancelled order keeps no money; its refund is announced, after its payment and never before."""
     events = evidence.events_of(order)
     subjects = [event.subject for event in events]
     charges = evidence.charges(order)
-    if not told.cancelled:
+    if not record.cancelled:
         return ["a refund is announced of an order that nobody cancelled"] if REFUNDED in subjects else []
     breaches = [f"kept by a cancelled order: {charge['id']}" for charge in charges if not charge["refunded"]]
     if charges and REFUNDED not in subjects:
         breaches.append("given back and not announced")
     if PAID in subjects and REFUNDED in subjects and subjects.index(REFUNDED) < subjects.index(PAID):
         breaches.append("the refund is announced before the payment")
-    refunds = {refund["id"] for refund in evidence.books["refunds"]}
+    refunds = {refund["id"] for refund in evidence.audit["refunds"]}
     done = [event.payload["refundId"] for event in events if event.subject == REFUNDED]
     return breaches + [f"no such refund: {refund}" for refund in done if refund not in refunds]
 
 
-def _nothing_lost(order: str, told: Told, evidence: Evidence) -> list[str]:
+def _nothing_lost(order: str, record: OrderRecord, evidence: Evidence) -> list[str]:
     """L4: each event is in the documents; each 201 is true; each 202 resolves; "nothing was charged" was true."""
     document = evidence.orders.get(order)
     if document is None:
-        return ["its events are lost"] if told.created or told.cancelled else []
-    breaches = ["its creation is lost"] if told.created and "userId" not in document else []
-    if told.cancelled and document["status"] != "cancelled":
+        return ["its events are lost"] if record.created or record.cancelled else []
+    breaches = ["its creation is lost"] if record.created and "userId" not in document else []
+    if record.cancelled and document["status"] != "cancelled":
         breaches.append("its cancel is lost")
     ids = {charge["id"] for charge in evidence.charges(order)}
-    said = [answer.body["stripeId"] for answer in told.answers if answer.status in (200, 201)]
-    breaches += [f"said to be paid by {charge}, which is none" for charge in said if charge not in ids]
-    awaited = told.walked_away and not told.cancelled
+    reported = [answer.body["stripeId"] for answer in record.answers if answer.status in (200, 201)]
+    breaches += [f"said to be paid by {charge}, which is none" for charge in reported if charge not in ids]
+    awaited = record.walked_away and not record.cancelled
     resolved = {"awaiting"} if awaited else set()
     unresolved = [
         each["number"] for each in attempts(document) if each["state"] in UNRESOLVED and each["state"] not in resolved
     ]
     breaches += [f"attempt {number} never resolved" for number in unresolved]
-    if ids and told.answers and not told.broken and all(_denies(answer) for answer in told.answers):
+    if ids and record.answers and not record.broken and all(_denies(answer) for answer in record.answers):
         breaches.append("charged, though every answer said that nothing was")
-    wrong = [answer.status for answer in told.answers if answer.status == 500]
-    return breaches + [f"answered {status}" for status in wrong]
+    errors = [answer.status for answer in record.answers if answer.status == 500]
+    return breaches + [f"answered {status}" for status in errors]
 
 
 def _denies(answer: Answer) -> bool:
@@ -141,8 +141,8 @@ def attempts(document: Document) -> list[Document]:
 
 def tally(evidence: Evidence) -> str:
     """How much there was to judge, for whoever reads the test's output."""
-    statuses = Counter(answer.status for told in evidence.told.values() for answer in told.answers)
+    statuses = Counter(answer.status for record in evidence.records.values() for answer in record.answers)
     states = Counter(each["state"] for document in evidence.orders.values() for each in attempts(document))
-    requests = evidence.books["requests"].get("payment_intents.confirm", {})
-    broken = sum(told.broken for told in evidence.told.values())
+    requests = evidence.audit["requests"].get("payment_intents.confirm", {})
+    broken = sum(record.broken for record in evidence.records.values())
     return f"answers {dict(statuses)}, broken off {broken}, attempts {dict(states)}, payment_intents.confirm {requests}"

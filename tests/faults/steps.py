@@ -66,7 +66,7 @@ def one_charge(stack: ServiceStack, order: str) -> dict[str, Any]:
 
 
 def refunds_of(stack: ServiceStack, charge: dict[str, Any]) -> list[dict[str, Any]]:
-    return [refund for refund in stack.stripe.books()["refunds"] if refund["charge"] == charge["id"]]
+    return [refund for refund in stack.stripe.audit()["refunds"] if refund["charge"] == charge["id"]]
 
 
 async def dependency(process: ServiceProcess, name: str, *, up: bool) -> None:

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.servers]
 
 ASKS = "tok_threeDSecure2Required"
 SDK = {"useStripeSdk": True}
-LOOKS_APART_S = 2.2  # a look at one order's intent is made at most every 2 s
+RECHECK_EVERY_S = 2.2  # a look at one order's intent is made at most every 2 s
 
 
 async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
@@ -76,13 +76,13 @@ async def test_a_customer_who_authenticates_has_paid(stack: ServiceStack, bus: B
         answer = await asked(client, order)
         assert answer.body["nextAction"] == {"type": "use_stripe_sdk"}
         stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
-        await asyncio.sleep(LOOKS_APART_S)
+        await asyncio.sleep(RECHECK_EVERY_S)
         paid = await client.pay(order, ASKS, **SDK)
         assert (paid.status, paid.body["status"]) == (201, "paid")
         view = await client.payment_of(order)
         assert (view.status, view.body["status"], view.body["stripeId"]) == (200, "paid", paid.body["stripeId"])
     assert succeeded(stack, order) == [paid.body["stripeId"]]
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
 
 
 async def test_a_redirect_leads_to_the_banks_page(stack: ServiceStack, bus: Bus, process: ServiceProcess) -> None:
@@ -195,7 +195,7 @@ async def test_a_cancel_that_meets_a_success_gives_the_money_back(
         await asked(client, order)
         stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
         await bus.cancel(order)
-        await bus.told(order, REFUNDED)
+        await bus.announced(order, REFUNDED)
     [charge] = stack.stripe.charges(order)
     assert charge["refunded"]
 
@@ -210,7 +210,7 @@ async def test_a_killed_process_leaves_an_awaiting_order_to_the_next(
     process.kill()
     stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
     await asyncio.to_thread(process.start)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
     assert len(succeeded(stack, order)) == 1
 
 
@@ -245,11 +245,11 @@ async def test_a_charge_refunded_by_hand_before_its_outcome_was_known_is_never_a
     [charge] = succeeded(stack, order)
     stack.stripe.ask("POST", "/v1/refunds", charge=charge)
     await asyncio.to_thread(process.start)
-    await bus.told(order, REFUNDED)
+    await bus.announced(order, REFUNDED)
     assert [event.subject for event in await bus.events_of(order)] == [REFUNDED]
     async with Client(process.port) as client:
         assert (await client.pay(order, "tok_mastercard")).status == 201
-    await bus.told(order, REFUNDED, PAID)
+    await bus.announced(order, REFUNDED, PAID)
     assert len(succeeded(stack, order)) == 2
 
 
@@ -263,7 +263,7 @@ async def test_a_database_restored_to_before_a_payment_charges_nothing_twice(
     async with Client(process.port) as client:
         first = await client.pay(order)
         assert first.status == 201
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         process.kill()
         stack.orders.replace_one({"_id": order}, before)
         await asyncio.to_thread(process.start)
@@ -298,7 +298,7 @@ async def test_no_secret_reaches_a_log_or_the_database(stack: ServiceStack, bus:
     async with Client(process.port) as client:
         answer = await asked(client, order, returnUrl="https://shop.example/back?session=s3cr3t-of-the-shop")
         secret = answer.body["clientSecret"]
-        await asyncio.sleep(LOOKS_APART_S)
+        await asyncio.sleep(RECHECK_EVERY_S)
         view = await client.payment(answer.body["id"])
         assert view.body["clientSecret"] == secret
         assert "clientSecret" not in (await client.payment(answer.body["id"], "u2")).body

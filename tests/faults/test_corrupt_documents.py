@@ -56,7 +56,7 @@ def payment_of(order: str) -> str:
 
 def lives(process: ServiceProcess) -> None:
     assert process.running
-    assert process.said("actor_crashed") == []
+    assert process.logged("actor_crashed") == []
 
 
 async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing(stack: ServiceStack, bus: Bus) -> None:
@@ -65,7 +65,7 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     paid = await placed(stack, bus)
     answer = await pay(process, paid)
     found = await document(stack, paid, "paid")
-    await bus.told(paid, PAID)
+    await bus.announced(paid, PAID)
     bad = {}
     for name, edited in edits(found).items():
         order = bad[name] = stack.new_order()
@@ -77,8 +77,8 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
             await asyncio.to_thread(process.start)
         async with Client(process.port) as client:
             for name, order in bad.items():
-                told = await client.pay(order, f"tok_visa_{number}")
-                assert (told.status, told.body["errors"][0]["code"]) == (503, "unavailable"), name
+                answer = await client.pay(order, f"tok_visa_{number}")
+                assert (answer.status, answer.body["errors"][0]["code"]) == (503, "unavailable"), name
                 assert (await client.payment(payment_of(order))).status == 503, name
         for order in bad.values():
             await bus.cancel(order)
@@ -90,8 +90,8 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
         return stack.dead_letters.count_documents({"subject": CANCELLED}) >= 2 * len(bad)
 
     await eventually(kept, "the cancels are dead letters")
-    said = {line["order_id"] for line in process.said("document_unreadable", alarm=True)}
-    assert set(bad.values()) <= said
+    named = {line["order_id"] for line in process.logged("document_unreadable", alarm=True)}
+    assert set(bad.values()) <= named
     assert "tok_never_to_be_logged" not in process.log.read_text()
     # An operator corrects one, and publishes its event again.
     order = bad["kept 7"]
@@ -117,7 +117,7 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
         order = await placed(stack, bus)
         assert (await pay(process, order)).status == 201
         await bus.cancel(order)
-        await bus.told(order, PAID, REFUNDED, deadline_s=20.0)
+        await bus.announced(order, PAID, REFUNDED, deadline_s=20.0)
         one_charge(stack, order)
     lives(process)
 

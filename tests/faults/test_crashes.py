@@ -36,9 +36,9 @@ async def test_two_processes_asked_at_once_charge_once(stack: ServiceStack, bus:
     answers = await asyncio.gather(*(pay(each, order) for order in orders for each in (first, second)))
     assert {answer.status for answer in answers} <= {200, 201}
     for order in orders:
-        told = {answer.body["stripeId"] for answer in answers if answer.body["orderId"] == order}
-        assert told == {one_charge(stack, order)["id"]}
-        await bus.told(order, PAID)
+        named = {answer.body["stripeId"] for answer in answers if answer.body["orderId"] == order}
+        assert named == {one_charge(stack, order)["id"]}
+        await bus.announced(order, PAID)
 
 
 async def test_a_crash_after_the_intent_is_resumed_with_the_same_key(stack: ServiceStack, bus: Bus) -> None:
@@ -57,9 +57,9 @@ async def test_a_crash_after_the_intent_is_resumed_with_the_same_key(stack: Serv
         done = await document(stack, order, "paid")
         assert time.monotonic() - ready < RESUMED_WITHIN_S
     assert done["payment"]["intent"]["key"] == intent["payment"]["intent"]["key"]
-    assert stack.stripe.books()["keys"]["parameter_sets"] == {}
-    [told] = await bus.told(order, PAID)
-    assert told["stripeId"] == one_charge(stack, order)["id"]
+    assert stack.stripe.audit()["keys"]["parameter_sets"] == {}
+    [named] = await bus.announced(order, PAID)
+    assert named["stripeId"] == one_charge(stack, order)["id"]
 
 
 @pytest.mark.parametrize("fault", ["hang_after", "delay"])
@@ -106,7 +106,7 @@ async def test_what_was_charged_while_nats_was_away_is_announced_after_a_crash(s
         assert await bus.events_of(order) == []
         await way.start()
         await restarted(process)
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
 
 
 async def test_a_crash_after_the_publish_announces_nothing_twice(stack: ServiceStack, bus: Bus) -> None:
@@ -116,7 +116,7 @@ async def test_a_crash_after_the_publish_announces_nothing_twice(stack: ServiceS
         order = await placed(stack, bus)
         way.drop_answers()
         assert (await pay(process, order)).status == 201
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         assert "task" in stack.order(order)["outbox"][0]  # type: ignore[index]
         process.kill()
         way.resume()
@@ -126,10 +126,10 @@ async def test_a_crash_after_the_publish_announces_nothing_twice(stack: ServiceS
             return "published" in stack.order(order)["outbox"][0]  # type: ignore[index]
 
         await eventually(marked, "the event is marked as published")
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
 
 
-async def test_an_event_in_hand_at_a_crash_comes_again(stack: ServiceStack, bus: Bus) -> None:
+async def test_an_unacknowledged_event_comes_again_after_a_crash(stack: ServiceStack, bus: Bus) -> None:
     """F08: what was delivered and not acknowledged must be applied by the next process, and then change nothing."""
     process = await stack.start()
     await bus.shorten_ack_wait(stack.name, 5.0)
@@ -173,7 +173,7 @@ async def test_sigterm_while_a_charge_is_under_way_ends_well(fault: str, stack: 
     await document(stack, order, "paid")
     assert time.monotonic() - ready < RESUMED_WITHIN_S
     one_charge(stack, order)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
 
 
 async def test_a_process_that_wakes_after_its_work_was_taken_over_changes_nothing(
@@ -195,5 +195,5 @@ async def test_a_process_that_wakes_after_its_work_was_taken_over_changes_nothin
         sleeper.resume()
         assert (await request).body["stripeId"] == one_charge(stack, order)["id"]
         assert (await pay(other, order)).status == 200
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         sleeper.kill()

@@ -54,7 +54,7 @@ async def test_it_is_ready_soon_and_small(stack: ServiceStack) -> None:
     print(f"start to ready {took_s:.2f} s, resident {process.memory_kb() / 1024:.1f} MB")
     assert took_s < READY_WITHIN_S
     assert process.memory_kb() < MEMORY_KB
-    [line] = process.said("service_ready")
+    [line] = process.logged("service_ready")
     assert line["port"] == process.port
 
 
@@ -85,7 +85,7 @@ async def test_sigterm_makes_it_unready_then_ends_it_with_0(stack: ServiceStack,
         assert await stopped == 0
     print(f"SIGTERM with a charge under way: exit 0 after {time.monotonic() - began:.2f} s")
     assert stack.stripe.charges(second) == []
-    assert process.said("service_stopped", exit_code=0)
+    assert process.logged("service_stopped", exit_code=0)
 
 
 async def _known(stack: ServiceStack, order: str) -> bool:
@@ -121,11 +121,11 @@ async def test_a_second_sigterm_cuts_the_drain_short(stack: ServiceStack, bus: B
     assert code is not None
     assert code >= 0
     await asyncio.to_thread(process.start)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
     assert len(stack.stripe.charges(order)) == 1
 
 
-def test_bad_settings_are_all_told_at_once_and_exit_78(stack: ServiceStack) -> None:
+def test_all_bad_settings_are_reported_at_once_with_exit_code_78(stack: ServiceStack) -> None:
     """No port may open, no secret be shown, and every problem be in the one line."""
     bad = {
         "NATS_URL": "",
@@ -144,7 +144,7 @@ def test_bad_settings_are_all_told_at_once_and_exit_78(stack: ServiceStack) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_check_says_what_it_found(stack: ServiceStack) -> None:
+def test_check_reports_what_it_found(stack: ServiceStack) -> None:
     """`--check` exits 0 where all is well, 69 where a server is away and says which, 78 where settings are wrong."""
     well = run(stack, "--check")
     assert (well.returncode, well.stderr) == (0, "")
@@ -238,17 +238,17 @@ async def test_a_changed_key_takes_the_former_ones_tokens(stack: ServiceStack) -
             headers = {"Authorization": f"Bearer {identity(key=key)}"}
             assert (await client.send("GET", f"{PAYMENTS}/{'0' * 32}", None, headers)).status == 404
     other = await stack.start(JWT_KEY=f'"{JWT_KEY}"', NATS_CLIENT_ID=f"{stack.name}-other")
-    [doubtful] = other.said("settings_doubtful")
+    [doubtful] = other.logged("settings_doubtful")
     assert "stands in quotes" in doubtful["problems"][0]
     async with Client(other.port) as client:
         for _ in range(12):
             assert (await client.payment("0" * 32)).status == 401
-    [warning] = other.said("signatures_wrong")
+    [warning] = other.logged("signatures_wrong")
     assert warning["level"] == "warning"
     assert JWT_KEY not in other.log.read_text()
 
 
-async def test_it_starts_without_its_servers_and_says_which_are_away(stack: ServiceStack) -> None:
+async def test_it_starts_without_its_servers_and_names_those_that_are_away(stack: ServiceStack) -> None:
     """A host that starts everything at once: the port opens, `/readyz` is 503 and names what is missing."""
     down = f"user:hush@{LOOPBACK}:1"
     stripe = f"http://{LOOPBACK}:1"

@@ -58,7 +58,7 @@ async def test_customers_pay_while_one_client_floods(stack: ServiceStack, bus: B
         each.cancel()
     await asyncio.wait(floods)
     assert [answer.status for answer in answers] == [201] * CHARGES
-    assert process.said("dependency_lost") == []
+    assert process.logged("dependency_lost") == []
 
 
 def with_descriptors(process: ServiceProcess, files: int) -> None:
@@ -82,8 +82,8 @@ async def test_held_connections_leave_descriptors_for_stripe_and_the_store(stack
         for each in held:
             each.close()
     assert [answer.status for answer in answers] == [201] * CHARGES
-    assert process.said("dependency_lost") == []
-    assert process.said("connections_wait") == []
+    assert process.logged("dependency_lost") == []
+    assert process.logged("connections_wait") == []
 
 
 async def test_a_process_with_few_descriptors_starts_and_charges(stack: ServiceStack, bus: Bus) -> None:
@@ -114,9 +114,9 @@ async def test_a_card_tester_is_refused(stack: ServiceStack, bus: Bus) -> None:
     assert (refused.status, refused.body["errors"][0]["code"]) == (429, "too_many_declines")
     assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
     assert paid.status == 201
-    said = process.said("request_refused", status=429)
-    assert {line["order_id"] for line in said} == set(orders)
-    assert all(line["reason"] for line in said)
+    refusals = process.logged("request_refused", status=429)
+    assert {line["order_id"] for line in refusals} == set(orders)
+    assert all(line["reason"] for line in refusals)
 
 
 async def test_many_orders_of_one_customer_are_paid_at_once(stack: ServiceStack, bus: Bus) -> None:

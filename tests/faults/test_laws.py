@@ -15,7 +15,7 @@ from tests.e2e.bus import Bus
 from tests.e2e.client import Answer, Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus
-from tests.faults.laws import Evidence, Told, attempts, broken_laws, tally
+from tests.faults.laws import Evidence, OrderRecord, attempts, broken_laws, tally
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -24,7 +24,7 @@ KILL_AFTER_S = (0.05, 1.2)  # after the first request: from the first intent to 
 ASK_AGAIN_S = 0.15  # after a 202, a 503 or a broken connection: an eager client
 PATIENCE_S = 3.0  # of one client in one round
 REST_DEADLINE_S = 45.0  # a hanging call takes 8 s to be given up, and a stored error is looked for at once
-REST_LOOK_S = 0.25  # all documents that are due are read each time
+REST_CHECK_S = 0.25  # all documents that are due are read each time
 ACK_WAIT_S = 5.0  # what a killed process left is delivered again after that, instead of the service's own 8 s
 FAULTS = {
     "drop_before": 0.05,
@@ -42,51 +42,53 @@ DELAY_MS = 300
 LATE, LATE_MS = 0.05, 1_500  # of confirms land so long after their connection broke
 
 
-class Crowd:
+class Traffic:
     """The neighbours and clients of one round, who do at random what all of them may do."""
 
-    def __init__(self, stack: ServiceStack, bus: Bus | NodeBus, random: Random, told: dict[str, Told]) -> None:
-        self.stack, self.bus, self.random, self.told = stack, bus, random, told
+    def __init__(
+        self, stack: ServiceStack, bus: Bus | NodeBus, random: Random, records: dict[str, OrderRecord]
+    ) -> None:
+        self.stack, self.bus, self.random, self.records = stack, bus, random, records
         self.processes: list[ServiceProcess] = []
 
     async def one(self) -> None:
         """An order, from its creation to an answer that ends it; some cancelled at some point, some declined first."""
         order = self.stack.new_order()
-        told = self.told[order] = Told(created=True)
+        record = self.records[order] = OrderRecord(created=True)
         await self.bus.create(order)
         cancel_in_s = self.random.uniform(0, 0.8) if self.random.random() < 0.25 else None
         tokens = ["tok_chargeDeclined"] if self.random.random() < 0.15 else []
         cancel = asyncio.create_task(self._cancel(order, cancel_in_s))
         for token in [*tokens, "tok_visa"]:
-            await self._pay(order, token, told)
+            await self._pay(order, token, record)
         await cancel
 
     async def _cancel(self, order: str, in_s: float | None) -> None:
         if in_s is None:
             return
         await asyncio.sleep(in_s)
-        self.told[order].cancelled = True
+        self.records[order].cancelled = True
         await self.bus.cancel(order)
 
-    async def _pay(self, order: str, token: str, told: Told) -> None:
+    async def _pay(self, order: str, token: str, record: OrderRecord) -> None:
         """The same request again and again, by any process, until an answer ends it."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            answer = await self._ask(self.random.choice(self.processes), order, token, told)
+            answer = await self._ask(self.random.choice(self.processes), order, token, record)
             if answer is not None and answer.status not in (202, 404, 503):
                 return
             await asyncio.sleep(ASK_AGAIN_S)
 
-    async def _ask(self, process: ServiceProcess, order: str, token: str, told: Told) -> Answer | None:
+    async def _ask(self, process: ServiceProcess, order: str, token: str, record: OrderRecord) -> Answer | None:
         try:
             async with Client(process.port) as client:
                 answer = await client.pay(order, token)
         except aiohttp.ClientConnectorError:
             return None  # nobody listens: nothing was asked
         except aiohttp.ClientError:
-            told.broken += 1
+            record.broken += 1
             return None
-        told.answers.append(answer)
+        record.answers.append(answer)
         return answer
 
 
@@ -99,16 +101,16 @@ def turn_faults_on(stack: ServiceStack) -> None:
     stack.stripe.fault("late", "payment_intents.confirm", None, probability=LATE, delay_ms=LATE_MS)
 
 
-async def a_round(crowd: Crowd, victims: int, random: Random) -> None:
+async def a_round(traffic: Traffic, victims: int, random: Random) -> None:
     """A crowd, a kill -9 at a random instant, and a start at once on the same client id."""
-    turn_faults_on(crowd.stack)
-    rush = asyncio.gather(*(crowd.one() for _ in range(ORDERS_IN_A_ROUND)))
-    for victim in random.sample(crowd.processes, victims):
+    turn_faults_on(traffic.stack)
+    rush = asyncio.gather(*(traffic.one() for _ in range(ORDERS_IN_A_ROUND)))
+    for victim in random.sample(traffic.processes, victims):
         await asyncio.sleep(random.uniform(*KILL_AFTER_S))
         victim.kill()
         await asyncio.to_thread(victim.start)
     await rush
-    crowd.stack.stripe.well()
+    traffic.stack.stripe.well()
 
 
 def restless(document: dict[str, Any]) -> bool:
@@ -131,12 +133,12 @@ async def at_rest(stack: ServiceStack, bus: Bus | NodeBus) -> None:
         if not left and not events:
             return
         assert time.monotonic() < end, f"no rest: {events} events and {left}"
-        await asyncio.sleep(REST_LOOK_S)
+        await asyncio.sleep(REST_CHECK_S)
 
 
-async def evidence_of(stack: ServiceStack, bus: Bus | NodeBus, told: dict[str, Told]) -> Evidence:
+async def evidence_of(stack: ServiceStack, bus: Bus | NodeBus, records: dict[str, OrderRecord]) -> Evidence:
     orders = {document["_id"]: document for document in stack.orders.find()}
-    return Evidence(stack.stripe.books(), await bus.events(), orders, told)
+    return Evidence(stack.stripe.audit(), await bus.events(), orders, records)
 
 
 @pytest.mark.parametrize(("processes", "seeds"), [(1, (1, 2, 3)), (2, (4, 5, 6))], ids=["one process", "two processes"])
@@ -144,18 +146,18 @@ async def test_the_four_laws_hold_over_kill_9_at_random_instants(
     processes: int, seeds: tuple[int, ...], stack: ServiceStack, bus: Bus
 ) -> None:
     """F03 to F13, F15, F20 to F24: whatever instant a process dies at, the books must show all four laws at rest."""
-    told: dict[str, Told] = {}
+    records: dict[str, OrderRecord] = {}
     running = [stack.service(CHARGE_WAIT_S="3") for _ in range(processes)]
     await asyncio.gather(*(asyncio.to_thread(process.start) for process in running))
     await bus.shorten_ack_wait(stack.name, ACK_WAIT_S)
     for seed in seeds:
-        crowd = Crowd(stack, bus, Random(seed), told)
-        crowd.processes = running
-        await a_round(crowd, processes, Random(seed))
+        traffic = Traffic(stack, bus, Random(seed), records)
+        traffic.processes = running
+        await a_round(traffic, processes, Random(seed))
     await at_rest(stack, bus)
-    evidence = await evidence_of(stack, bus, told)
+    evidence = await evidence_of(stack, bus, records)
     print(tally(evidence))
     assert broken_laws(evidence) == []
-    assert sum(len(evidence.charges(order)) for order in told) > ORDERS_IN_A_ROUND
+    assert sum(len(evidence.charges(order)) for order in records) > ORDERS_IN_A_ROUND
     crashes = [line for each in running for line in each.lines() if line["event"] == "actor_crashed"]
     assert crashes == []

@@ -14,9 +14,9 @@ from tests.e2e.client import Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus, StreamingServers
 from tests.e2e.waiting import eventually
-from tests.faults.laws import Told, broken_laws, tally
+from tests.faults.laws import OrderRecord, broken_laws, tally
 from tests.faults.steps import WELL_WITHIN_S
-from tests.faults.test_laws import Crowd, a_round, at_rest, evidence_of
+from tests.faults.test_laws import Traffic, a_round, at_rest, evidence_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -42,18 +42,18 @@ async def bus(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBu
 
 async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(stack: ServiceStack, bus: NodeBus) -> None:
     """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets what it had left at once."""
-    told: dict[str, Told] = {}
+    records: dict[str, OrderRecord] = {}
     process = await stack.start(**CLUSTER)
     for seed in SEEDS:
-        crowd = Crowd(stack, bus, Random(seed), told)
-        crowd.processes = [process]
-        await a_round(crowd, 1, Random(seed))
+        traffic = Traffic(stack, bus, Random(seed), records)
+        traffic.processes = [process]
+        await a_round(traffic, 1, Random(seed))
     await at_rest(stack, bus)
-    evidence = await evidence_of(stack, bus, told)
+    evidence = await evidence_of(stack, bus, records)
     print(tally(evidence))
     assert broken_laws(evidence) == []
-    assert sum(len(evidence.charges(order)) for order in told) > len(told) // 2
-    assert process.said("actor_crashed") == []
+    assert sum(len(evidence.charges(order)) for order in records) > len(records) // 2
+    assert process.logged("actor_crashed") == []
 
 
 async def test_the_server_restarted_under_load_loses_nothing(
@@ -69,7 +69,7 @@ async def test_the_server_restarted_under_load_loses_nothing(
         await bus.create(order)
 
     async def stored() -> bool:
-        return bus.neighbour.published == PAYING + WAITING
+        return bus.peer.published == PAYING + WAITING
 
     async with asyncio.TaskGroup() as group:
         for order in paying:
@@ -82,12 +82,12 @@ async def test_the_server_restarted_under_load_loses_nothing(
         print(f"NATS Streaming back: ready after {time.monotonic() - back:.2f} s")
     await eventually(lambda: known(stack, waiting), "all orders are known", 20.0)
     before = await bus.events()
-    bus.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
-    bus.neighbour.start()
+    bus.peer.stop()  # its own client gives no word on how it is after such a loss: it starts anew
+    bus.peer.start()
 
     async def announced() -> bool:
-        heard = [event.payload["orderId"] for event in [*before, *await bus.events()]]
-        return set(paying) <= set(heard)
+        received = [event.payload["orderId"] for event in [*before, *await bus.events()]]
+        return set(paying) <= set(received)
 
     await eventually(announced, "every payment is announced")
 

@@ -46,7 +46,7 @@ def why(process: ServiceProcess) -> str:
     [(READ_ONLY, "not authorized on payment to execute command (Unauthorized, 13)"), (FULL, "disk space is too small")],
     ids=["a role without write", "a full disk"],
 )
-async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
+async def test_refused_writes_are_answered_503_fast_and_readiness_has_the_reason(
     refusal: dict[str, Any], words: str, stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
     """F52: while idle too; nothing was charged; a few lines, with an order and the server's words; then all is well."""
@@ -68,14 +68,14 @@ async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
     await document(stack, later)
     assert (await pay(process, order)).status == 201
     one_charge(stack, order)
-    lost, refused = process.said("dependency_lost", dependency="mongodb"), process.said("commit_refused")
+    lost, refused = process.logged("dependency_lost", dependency="mongodb"), process.logged("commit_refused")
     assert (len(lost), words in lost[0]["reason"]) == (1, True)
     assert len(refused) <= 1
     assert all(words in line["reason"] and line["order_id"] for line in refused)
-    assert process.said("commit_unknown") == []
+    assert process.logged("commit_unknown") == []
 
 
-async def test_a_process_without_traffic_says_within_ten_seconds_that_writes_are_refused(
+async def test_a_process_without_traffic_reports_refused_writes_within_ten_seconds(
     stack: ServiceStack, between: MongoBetween
 ) -> None:
     """F52: `dependency` waits for ten."""
@@ -99,8 +99,8 @@ async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
     between.answers = {}
     await dependency(process, "mongodb", up=True)
     assert (await pay(process, order)).status == 201
-    assert len(process.said("dependency_lost", dependency="mongodb")) == 1
-    assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
+    assert len(process.logged("dependency_lost", dependency="mongodb")) == 1
+    assert len(process.logged("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
 
 
 async def test_a_server_that_fails_orders_and_passes_probes_makes_few_lines(
@@ -112,11 +112,11 @@ async def test_a_server_that_fails_orders_and_passes_probes_makes_few_lines(
     between.answers = {"insert": READ_ONLY}
     for _ in range(30):
         await bus.create(stack.new_order())
-    await eventually(lambda: _some(process.said("commit_refused")), "refused orders are logged")
+    await eventually(lambda: _some(process.logged("commit_refused")), "refused orders are logged")
     assert (await pay(process, order)).status in (201, 503)
     between.answers = {}
     await dependency(process, "mongodb", up=True)
-    assert len(process.said("dependency_lost", dependency="mongodb")) <= 6
+    assert len(process.logged("dependency_lost", dependency="mongodb")) <= 6
 
 
 async def _some(lines: list[dict[str, Any]]) -> bool:
@@ -130,7 +130,7 @@ async def test_charges_are_taken_while_indexes_are_made(stack: ServiceStack, bus
     order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
     status, shown = process.readyz() or (0, {})
-    if between.seen["createIndexes"]:  # an earlier test may have made them
+    if between.counts["createIndexes"]:  # an earlier test may have made them
         assert (status, shown["status"]) == (200, "degraded")
         assert "indexes are being made" in why(process)
     held.set()

@@ -58,16 +58,16 @@ async def start(stack: ServiceStack, ready_when: frozenset[str], **env: str) -> 
     return process
 
 
-async def says(process: ServiceProcess, words: str) -> None:
-    async def said() -> bool:
+async def shows(process: ServiceProcess, words: str) -> None:
+    async def shown() -> bool:
         return words in why(process)
 
-    await eventually(said, f"/readyz says: {words}")
+    await eventually(shown, f"/readyz says: {words}")
 
 
 def changes(stripe: StripeSandbox) -> int:
     """Requests that were sent to it, but those for its account."""
-    counts = stripe.books()["requests"]
+    counts = stripe.audit()["requests"]
     return sum(int(each["requests"]) for name, each in counts.items() if name != "account.retrieve")
 
 
@@ -85,19 +85,19 @@ async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
     stack.stripe.well()
     env = {"STRIPE_API_BASE": other.url, "NATS_CLIENT_ID": f"{stack.name}-0", "CHARGE_WAIT_S": "1"}
     stranger = await start(stack, UNAVAILABLE, **env)
-    await says(stranger, f"the database belongs to the Stripe account {stack.stripe.account()} (test mode)")
-    await says(stranger, f"STRIPE_KEY is for {other.account()} (test mode)")
+    await shows(stranger, f"the database belongs to the Stripe account {stack.stripe.account()} (test mode)")
+    await shows(stranger, f"STRIPE_KEY is for {other.account()} (test mode)")
 
     async def nothing() -> bool:
         answer = await pay(stranger, new)
         state = (stack.order(under_way) or {})["payment"]["attempts"][-1]["state"]
-        told = (stranger.readyz() or (0, {}))[0]
-        return (answer.status, NOTHING_CHARGED in answer.message, state, told) == (503, True, "confirming", 503)
+        ready_status = (stranger.readyz() or (0, {}))[0]
+        return (answer.status, NOTHING_CHARGED in answer.message, state, ready_status) == (503, True, "confirming", 503)
 
     await always(nothing, "nothing happens", STEADY_S)
     assert changes(other) == 0
-    assert len(stranger.said("account_mismatch", alarm=True)) == 1
-    assert len(stranger.said("dependency_lost", dependency="stripe")) == 1
+    assert len(stranger.logged("account_mismatch", alarm=True)) == 1
+    assert len(stranger.logged("dependency_lost", dependency="stripe")) == 1
     stranger.kill()
     right = await stack.start(NATS_CLIENT_ID=f"{stack.name}-0")
     await document(stack, under_way, "paid")
@@ -106,7 +106,7 @@ async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
         one_charge(stack, order)
 
 
-async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_meant(
+async def test_an_operator_sees_both_accounts_and_moves_the_database_to_the_other(
     stack: ServiceStack, bus: Bus, other: StripeSandbox
 ) -> None:
     """F48: `account`, `--check` and `account --move`, refused while orders wait; processes go on by themselves."""
@@ -136,7 +136,7 @@ async def test_an_operator_sees_both_accounts_and_says_that_the_other_one_is_mea
     await given_up(request)
     process.kill()
     stranger = await start(stack, UNAVAILABLE, **there)
-    await says(stranger, "payment account --move")
+    await shows(stranger, "payment account --move")
     moved = await asyncio.to_thread(lambda: stack.run(*MOVE.split()[1:], "--force", **there))
     assert (moved.returncode, '"event":"account_moved"' in moved.stdout.replace(" ", "")) == (os.EX_OK, True)
     await dependency(stranger, "stripe", up=True)
@@ -186,14 +186,14 @@ async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(
     answers = await asyncio.gather(pay(process, short), pay(process, long))
     assert {answer.status for answer in answers} <= {202, 503}
     what = "create" if endpoint == CREATE else "confirm"
-    await says(process, f"STRIPE_KEY may not {what}")
+    await shows(process, f"STRIPE_KEY may not {what}")
 
     async def not_ready() -> bool:
         return (process.readyz() or (0, {}))[0] == 503
 
     await always(not_ready, "it is not ready", STEADY_S)
-    assert len(process.said("dependency_lost", dependency="stripe")) == 1
-    assert process.said("dependency_back", dependency="stripe") == []
+    assert len(process.logged("dependency_lost", dependency="stripe")) == 1
+    assert process.logged("dependency_back", dependency="stripe") == []
     check = await asyncio.to_thread(stack.run, "run.py", "--check")
     assert (check.returncode, f"may not {what}" in check.stdout) == (os.EX_UNAVAILABLE, True)
     if endpoint == CREATE:
@@ -210,12 +210,12 @@ async def test_a_key_that_may_not_charge_is_never_ready_from_its_start(stack: Se
     """F36: "ready" rests on what Stripe said of the key, not on nothing having failed yet."""
     stack.stripe.fault("forbidden", CREATE, None)
     process = await start(stack, UNAVAILABLE)
-    await says(process, "STRIPE_KEY may not create")
+    await shows(process, "STRIPE_KEY may not create")
     assert all(line["event"] != "dependency_back" for line in process.lines())
 
 
 @pytest.mark.parametrize("how", ["stopped", "hangs"])
-async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(stack: ServiceStack, how: str) -> None:
+async def test_an_outage_of_stripe_is_noticed_while_nothing_is_paid(stack: ServiceStack, how: str) -> None:
     """F10: within ten seconds, in `/readyz`, in the log and in the metric; and so is its return."""
     process = await stack.start()
     await asyncio.sleep(6.0)  # a pause of real time: the first idle check is made in it
@@ -234,7 +234,7 @@ async def test_a_stripe_that_is_lost_while_nothing_is_paid_is_noticed(stack: Ser
     took_s = time.monotonic() - lost
     print(f"Stripe {how} while idle: noticed after {took_s:.1f} s")
     assert took_s <= 11.0
-    assert len(process.said("dependency_lost", dependency="stripe", blocks_charges=False)) == 1
+    assert len(process.logged("dependency_lost", dependency="stripe", blocks_charges=False)) == 1
     if how == "stopped":
         await asyncio.to_thread(stack.stripe.start)
     await dependency(process, "stripe", up=True)
@@ -251,7 +251,7 @@ async def test_time_that_an_outage_of_stripe_took_is_stripes_in_the_charges_line
         await asyncio.sleep(AWAY_S)
         await way.start()
         await document(stack, order, "paid")
-    [line] = process.said("charge_finished", order_id=order)
+    [line] = process.logged("charge_finished", order_id=order)
     print({name: line[name] for name in line if name.endswith("_ms")})
     assert line["stripe_away_ms"] + line["stripe_ms"] >= AWAY_S * 1_000 - 500
     assert line["waiting_ms"] <= 1_000

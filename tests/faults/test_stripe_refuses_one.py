@@ -21,7 +21,7 @@ RATE_PER_S = 25  # of one endpoint, as every account of Stripe's has it
 ALARMED_WITHIN_S = 15.0  # a refusal for the rate is said once it was met three times
 
 
-async def crowd(
+async def pay_beside_refused(
     stack: ServiceStack, bus: Bus, process: ServiceProcess, good: int, bad: int, fault: str, at: str
 ) -> float:
     """`bad` orders are refused always, every other one of the crowd at first; returns when the good ones are paid, in
@@ -63,18 +63,18 @@ async def test_the_others_pay_at_their_rate(stack: ServiceStack, bus: Bus, fault
     """F31: one such order, ten, or as many as there are others: they are tried again slowly, each with its alarm."""
     stack.stripe.settings(rate_per_s=RATE_PER_S)
     process = await stack.start(CHARGE_WAIT_S="1")
-    took_s = await crowd(stack, bus, process, GOOD, bad, fault, at)
+    took_s = await pay_beside_refused(stack, bus, process, GOOD, bad, fault, at)
     print(f"{GOOD} paid beside {bad} that get {fault} at {at}: {took_s:.1f} s")
     # Each of the refused takes two turns and, meanwhile, a few more.
     assert took_s <= 4.0 + (GOOD + 4 * bad) / RATE_PER_S * 1.3
     assert (process.readyz() or (0, {}))[1]["status"] == "ready"
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
     async def alarmed() -> bool:
-        return len({line["order_id"] for line in process.said("request_alarm", alarm=True)}) == bad
+        return len({line["order_id"] for line in process.logged("request_alarm", alarm=True)}) == bad
 
     await eventually(alarmed, "each refused order is named", deadline_s=ALARMED_WITHIN_S)
-    assert len(process.said("request_alarm")) == bad
+    assert len(process.logged("request_alarm")) == bad
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden", "rate_limit"])
@@ -84,7 +84,7 @@ async def test_a_refusal_of_one_call_alone_is_no_outage(stack: ServiceStack, bus
     for at in (CREATE, CONFIRM):
         stack.stripe.fault(fault, at, 1)
         assert (await pay(process, await placed(stack, bus))).status == 201
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
 
 async def test_an_order_that_is_never_answered_holds_up_no_other(stack: ServiceStack, bus: Bus) -> None:
@@ -98,8 +98,8 @@ async def test_an_order_that_is_never_answered_holds_up_no_other(stack: ServiceS
             answer = await client.pay(await placed(stack, bus))
             assert (answer.status, answer.took_s < 1.0) == (201, True)
             await asyncio.sleep(1.0)  # over more than one of its timeouts
-    assert process.said("dependency_lost", dependency="stripe") == []
-    assert process.said("charge_unclear", order_id=lost)
+    assert process.logged("dependency_lost", dependency="stripe") == []
+    assert process.logged("charge_unclear", order_id=lost)
 
 
 async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, bus: Bus) -> None:
@@ -113,7 +113,7 @@ async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, b
         assert (process.readyz() or (0, {}))[1]["status"] == "ready"
         answer = await client.pay(await placed(stack, bus))
         assert (answer.status, answer.took_s < 1.5) == (201, True)
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
 
 @pytest.mark.parametrize("at", ["refunds.create", CANCEL])

@@ -42,7 +42,7 @@ def main() -> int:
             return 2
         results = _hunt(mutants, copies, arguments.seeds)
     report.write((report.known() if arguments.names else {}) | results, arguments.seeds)
-    return _said(results)
+    return _print_survivors(results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,7 +86,7 @@ def _progress(result: Result, done: int, count: int, spent_s: float) -> None:
         print(f"{done}/{count} mutants, about {left_s / 60:.0f} min left", file=sys.stderr, flush=True)
 
 
-def _said(results: dict[str, Result]) -> int:
+def _print_survivors(results: dict[str, Result]) -> int:
     """Say which survived; the exit code."""
     unsound = [result for result in results.values() if not result.sound]
     for result in unsound:

@@ -25,7 +25,7 @@ from tests.mutants import (
 )
 from tests.mutants.mutant import Mutant
 
-ROOMS: dict[str, tuple[Mutant, ...]] = {
+AREAS: dict[str, tuple[Mutant, ...]] = {
     "how an attempt ends": core_attempts.MUTANTS,
     "the one open intent of an order": core_intents.MUTANTS,
     "what an order is owed and told": core_orders.MUTANTS,
@@ -49,4 +49,4 @@ ROOMS: dict[str, tuple[Mutant, ...]] = {
     "settings, address and login": settings.MUTANTS,
 }
 
-MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)
+MUTANTS = tuple(mutant for mutants in AREAS.values() for mutant in mutants)

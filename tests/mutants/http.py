@@ -5,12 +5,12 @@ from tests.mutants.mutant import Edit, Mutant
 ANSWERS = "payment/actors/http/responses.py"
 IDENTITY = "payment/actors/http/auth.py"
 REQUESTS = "payment/actors/http/requests.py"
-WAITING = "payment/actors/http/pending_requests.py"
+PENDING_REQUESTS = "payment/actors/http/pending_requests.py"
 
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
 HTTP = "payment/actors/http/actor.py"
-LINE = "payment/actors/http/request_queue.py"
-DOOR = "payment/actors/http/acceptor.py"
+REQUEST_QUEUE = "payment/actors/http/request_queue.py"
+ACCEPTOR = "payment/actors/http/acceptor.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
 BYTES = "payment/actors/http/raw_bytes.py"
@@ -111,7 +111,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_actor.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
         edits=(
             Edit(
-                WAITING,
+                PENDING_REQUESTS,
                 "answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))",
                 "answer.set_result(ChargeReply(Unavailable(reason)))",
             ),
@@ -129,7 +129,7 @@ MUTANTS = (
         wrong="Requests take the room in the ledger's mailbox that outcomes and events need.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events",
-        edits=(Edit(WAITING, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
+        edits=(Edit(PENDING_REQUESTS, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
         beyond="No simulated crowd is ten times the load that we bear.",
     ),
     Mutant(
@@ -196,7 +196,7 @@ MUTANTS = (
         wrong="Once the ledger was busy, every charge is told so from then on.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
-        edits=(Edit(LINE, "now < self._closed_until or", "self._closed_until or"),),
+        edits=(Edit(REQUEST_QUEUE, "now < self._closed_until or", "self._closed_until or"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                LINE,
+                REQUEST_QUEUE,
                 "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS and",
                 "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
             ),
@@ -235,7 +235,11 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
-            Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and", "while self._waiting and"),
+            Edit(
+                REQUEST_QUEUE,
+                "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and",
+                "while self._waiting and",
+            ),
         ),
         beyond=NO_BURST,
     ),
@@ -246,7 +250,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                LINE,
+                REQUEST_QUEUE,
                 "        self._moved += self._looked_at\n        self._turn_soon()\n",
                 "        self._moved += self._looked_at\n",
             ),
@@ -258,7 +262,7 @@ MUTANTS = (
         wrong="The line grows without bound.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
-        edits=(Edit(LINE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
+        edits=(Edit(REQUEST_QUEUE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -266,7 +270,11 @@ MUTANTS = (
         wrong="However slowly it moves, the line is as long as it may be.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_line_is_as_long_as_it_moves_fast",
-        edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
+        edits=(
+            Edit(
+                REQUEST_QUEUE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -274,7 +282,7 @@ MUTANTS = (
         wrong="A crowd that will wait for Stripe is refused because the line before it moves slowly.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_request_queue.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
-        edits=(Edit(LINE, "return self._limit if room is None else room", "return self._limit"),),
+        edits=(Edit(REQUEST_QUEUE, "return self._limit if room is None else room", "return self._limit"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -283,7 +291,7 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::"
         "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
-        edits=(Edit(LINE, "if room is None else room", "if room is None else max(room, self._limit)"),),
+        edits=(Edit(REQUEST_QUEUE, "if room is None else room", "if room is None else max(room, self._limit)"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -293,7 +301,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_those_who_were_taken_in_leave",
         edits=(
             Edit(
-                WAITING,
+                PENDING_REQUESTS,
                 "max(len(self._places), estimate.queued + len(self._undecided))",
                 "len(self._places)",
             ),
@@ -305,7 +313,7 @@ MUTANTS = (
         wrong="Who stands in line is looked at however far behind the ledger is.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
-        edits=(Edit(LINE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
+        edits=(Edit(REQUEST_QUEUE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -313,7 +321,9 @@ MUTANTS = (
         wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
         endangers="L4 F32",
         test="tests/unit/actors/http/test_request_queue.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),),
+        edits=(
+            Edit(REQUEST_QUEUE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -346,7 +356,11 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
         edits=(
-            Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
+            Edit(
+                PENDING_REQUESTS,
+                "if not message.decided and not message.answer.done():",
+                "if not message.answer.done():",
+            ),
         ),
         beyond=NO_BURST,
     ),
@@ -373,7 +387,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_closes_lets_in_whoever_was_accepted",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "        while self._outside:\n            self._let_in()\n",
                 "        while False:\n            self._let_in()\n",
             ),
@@ -387,7 +401,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))",
                 "LET_IN_IN_A_TURN - len(self._outside)",
             ),
@@ -399,7 +413,7 @@ MUTANTS = (
         wrong="All who stand outside are let in in one turn of the loop.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(Edit(DOOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
+        edits=(Edit(ACCEPTOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -409,7 +423,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_waits_for_resources_can_be_closed",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "        self._pause()\n        self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)\n",
                 "",
             ),
@@ -422,7 +436,11 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
         edits=(
-            Edit(LINE, "self._waiting[caller] = (came_at, self._came)", "self._waiting[caller] = (now, self._came)"),
+            Edit(
+                REQUEST_QUEUE,
+                "self._waiting[caller] = (came_at, self._came)",
+                "self._waiting[caller] = (now, self._came)",
+            ),
         ),
         beyond=NO_BURST,
     ),
@@ -431,7 +449,7 @@ MUTANTS = (
         wrong="Who stands first in line is looked at, though somebody came earlier and is about to be heard.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
-        edits=(Edit(LINE, " and self._first_came_at() <= unheard_since:", ":"),),
+        edits=(Edit(REQUEST_QUEUE, " and self._first_came_at() <= unheard_since:", ":"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -439,7 +457,7 @@ MUTANTS = (
         wrong="Whoever has been let in is taken for heard.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
-        edits=(Edit(DOOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
+        edits=(Edit(ACCEPTOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -485,7 +503,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_acceptor.py::test_what_is_read_in_a_crowd_was_said_before_the_others_came",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()",
                 "return self._clock.monotonic()",
             ),

@@ -4,14 +4,14 @@ from tests.mutants.mutant import Edit, Mutant
 
 TURNS = "payment/actors/http/turns.py"
 WIRE = "payment/actors/http/connections.py"
-DOOR = "payment/actors/http/acceptor.py"
+ACCEPTOR = "payment/actors/http/acceptor.py"
 BYTES = "payment/actors/http/raw_bytes.py"
-ROOM = "payment/actors/http/connection_limit.py"
+CONNECTION_LIMIT = "payment/actors/http/connection_limit.py"
 OPS = "payment/actors/http/operations.py"
 REFUSALS = "payment/actors/http/rejection_log.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
 MONGO = "payment/actors/ledger/actor.py"
 FILES = "payment/process/file_limit.py"
 
@@ -165,7 +165,7 @@ MUTANTS = (
         wrong="Clients' connections may take the descriptors that Stripe and MongoDB need.",
         endangers="F51",
         test="tests/unit/actors/http/test_connection_limit.py::test_what_stripe_and_the_store_need_is_left",
-        edits=(Edit(ROOM, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
+        edits=(Edit(CONNECTION_LIMIT, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -173,7 +173,9 @@ MUTANTS = (
         wrong="Clients that wait for their connection are accepted without bound.",
         endangers="F39 F51",
         test="tests/unit/actors/http/test_acceptor.py::test_no_more_than_the_limit_wait_for_their_connection",
-        edits=(Edit(DOOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),),
+        edits=(
+            Edit(ACCEPTOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -232,7 +234,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_connection_limit.py::test_one_that_asks_again_is_last",
         edits=(
             Edit(
-                ROOM,
+                CONNECTION_LIMIT,
                 "next(iter(idle.items()), (None, 0.0))",
                 "next(reversed(idle.items()), (None, 0.0))",
             ),
@@ -411,7 +413,13 @@ MUTANTS = (
         wrong="A request that begins nothing is refused for its user's declines.",
         endangers="L4",
         test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
-        edits=(Edit(DESK, "begins = isinstance(reply_to(order, request.request, at), Start)", "begins = True or at"),),
+        edits=(
+            Edit(
+                COMMIT_RESULTS,
+                "begins = isinstance(reply_to(order, request.request, at), Start)",
+                "begins = True or at",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -419,7 +427,7 @@ MUTANTS = (
         wrong="An attempt that was never written, since the store was away, counts as in flight.",
         endangers="L4 F25",
         test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
-        edits=(Edit(DESK, "        self._declines.given_up(order_id)\n", ""),),
+        edits=(Edit(COMMIT_RESULTS, "        self._declines.given_up(order_id)\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(

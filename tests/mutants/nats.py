@@ -297,7 +297,7 @@ MUTANTS = (
         name="discard-new-taken-for-a-limit-of-subjects",
         wrong="A stream that drops all but the last event of a subject, with `discard: new`, is taken for a fit one.",
         endangers="L4 F53",
-        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_forgets_is_said_for_both_directions",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_drops_events_is_reported_for_both_directions",
         edits=(Edit(SETTINGS, 'new and bool(config.get("discard_new_per_subject"))', "new"),),
         beyond=BELOW,
     ),
@@ -305,7 +305,7 @@ MUTANTS = (
         name="settings-read-once",
         wrong="A consumer's settings are judged when it is found, and what is changed afterwards is not seen.",
         endangers="L4 F53",
-        test=OTHERS + "test_a_setting_that_is_changed_under_our_feet_is_seen",
+        test=OTHERS + "test_a_changed_consumer_setting_is_detected",
         edits=(
             Edit(
                 JETSTREAM,
@@ -323,9 +323,9 @@ MUTANTS = (
         edits=(
             Edit(
                 JETSTREAM,
-                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        self._judge(subject, (await settings_checks.reading(subject, stream)).verdict, health)\n"
                 "        return consumer",
-                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        self._judge(subject, (await settings_checks.reading(subject, stream)).verdict, health)\n"
                 "        health.well(subject)\n        return consumer",
             ),
         ),
@@ -357,7 +357,7 @@ MUTANTS = (
         name="second-process-not-seen",
         wrong="Two living processes with one client id take over one another's work, and nothing reports it.",
         endangers="F34",
-        test="tests/unit/adapters/nats/test_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
+        test="tests/unit/adapters/nats/test_presence.py::test_both_processes_report_the_clash_and_the_remaining_one_recovers",
         edits=(
             Edit(
                 "payment/adapters/nats/presence.py",
@@ -375,8 +375,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/adapters/nats/streaming/transport.py",
-                "                return PublishRefused(self._in_words(error, self._connection))",
-                "                return TransportUnavailable(self._in_words(error, self._connection))",
+                "                return PublishRefused(self._describe(error, self._connection))",
+                "                return TransportUnavailable(self._describe(error, self._connection))",
             ),
         ),
         beyond=BELOW,

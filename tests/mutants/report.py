@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.mutants.catalogue import ROOMS
+from tests.mutants.catalogue import AREAS
 from tests.mutants.hunt import Result, Verdict
 from tests.mutants.mutant import Mutant
 
@@ -30,7 +30,7 @@ def known() -> dict[str, Result]:
 
 def write(results: dict[str, Result], seeds: int) -> None:
     """Write both files. What is no mutant any more is left out."""
-    kept = [results[mutant.name] for mutants in ROOMS.values() for mutant in mutants if mutant.name in results]
+    kept = [results[mutant.name] for mutants in AREAS.values() for mutant in mutants if mutant.name in results]
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
     TABLE.write_text(table(results, seeds))
 
@@ -41,8 +41,8 @@ def table(results: dict[str, Result], seeds: int) -> str:
     by_seeds = [result for result in results.values() if result.simulation is Verdict.CAUGHT]
     count = f"{len(caught)} of {len(results)} caught; {len(by_seeds)} by the simulation within {seeds:,} seeds."
     lines = [HEAD, count, ""]
-    for room, mutants in ROOMS.items():
-        lines += [f"## {room[0].upper()}{room[1:]}", ""]
+    for area, mutants in AREAS.items():
+        lines += [f"## {area[0].upper()}{area[1:]}", ""]
         lines += ["| mutant | wrong | endangers | seeds | test |", "|---|---|---|---|---|"]
         lines += [_row(mutant, results[mutant.name]) for mutant in mutants if mutant.name in results]
         lines.append("")

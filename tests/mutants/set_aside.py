@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Edit, Mutant
 
 COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
 DOCUMENTS = "payment/adapters/mongo/documents.py"
 MONGO = "payment/actors/ledger/actor.py"
 SET_ASIDE = "payment/actors/ledger/set_aside.py"
@@ -59,7 +59,7 @@ MUTANTS = (
         wrong="An event for a corrupt document is delivered again for minutes, and fills its subject.",
         endangers="F50",
         test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
-        edits=(Edit(DESK, "put_off=document.newer,", "put_off=True,"),),
+        edits=(Edit(COMMIT_RESULTS, "put_off=document.newer,", "put_off=True,"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -67,7 +67,7 @@ MUTANTS = (
         wrong="An event for a document of a newer release, which runs beside this one, is a dead letter at once.",
         endangers="F33 F50",
         test=f"{A}::TestCorruptDocuments::test_an_event_for_a_newer_release_is_put_off_for_a_while",
-        edits=(Edit(DESK, "put_off=document.newer,", "put_off=False,"),),
+        edits=(Edit(COMMIT_RESULTS, "put_off=document.newer,", "put_off=False,"),),
         beyond="In a world all processes are of one release.",
     ),
     Mutant(

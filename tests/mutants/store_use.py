@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Edit, Mutant
 
 COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
 LINES = "payment/actors/ledger/commit_log.py"
 STATE = "payment/actors/ledger/store_state.py"
 ERRORS = "payment/adapters/mongo/errors.py"
@@ -16,7 +16,7 @@ VALUES = "payment/settings/values.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 S = "tests/unit/actors/ledger/test_store_state.py"
 R = "tests/unit/adapters/mongo/test_refusals.py"
-SAYS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
+LOGS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
 MUTANTS = (
@@ -83,7 +83,7 @@ MUTANTS = (
         wrong="Work that was due and is refused waits for the lease of a holder who is dead.",
         endangers="L4 F05 F52",
         test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
-        edits=(Edit(DESK, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
+        edits=(Edit(COMMIT_RESULTS, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(
         name="back-by-ping",
@@ -93,8 +93,8 @@ MUTANTS = (
         edits=(
             Edit(
                 STATE,
-                f"            await self._store.probe()\n{SAYS_WHY}",
-                f"            await self._store.ping()\n{SAYS_WHY}",
+                f"            await self._store.probe()\n{LOGS_WHY}",
+                f"            await self._store.ping()\n{LOGS_WHY}",
             ),
         ),
     ),

@@ -22,7 +22,7 @@ def test_a_mutant_applies_changes_the_code_and_still_compiles(mutant: Mutant) ->
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_names_a_test_that_there_is(mutant: Mutant) -> None:
+def test_a_mutant_names_an_existing_test(mutant: Mutant) -> None:
     """Its node id leads to a file, and to a function in it or in the contract that it inherits."""
     file, _, name = mutant.test.partition("::")
     classes, _, function = name.rpartition("::")
@@ -31,14 +31,14 @@ def test_a_mutant_names_a_test_that_there_is(mutant: Mutant) -> None:
     assert any(f"def {function}(" in text for text in texts)
 
 
-def test_each_mutant_has_a_name_of_its_own_and_says_what_it_is() -> None:
+def test_each_mutant_has_a_name_and_a_description_of_its_own() -> None:
     """The table and the command line know them by their names."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     assert all(re.fullmatch(r"[a-z0-9-]+", mutant.name) for mutant in MUTANTS)
     assert all(mutant.wrong.endswith(".") and NAMES_OF_FAULTS.fullmatch(mutant.endangers) for mutant in MUTANTS)
 
 
-def test_an_edit_that_is_not_exactly_once_there_is_refused() -> None:
+def test_an_edit_whose_text_is_not_there_exactly_once_is_refused() -> None:
     """The code has changed since: the mutant must be thought of anew, not planted somewhere."""
     assert edited("a = 1\n", Edit("x.py", "1", "2")) == "a = 2\n"
     for text in ("b\n", "1 1\n"):

@@ -47,7 +47,7 @@ def test_a_part_is_made_anew_and_the_rest_is_left() -> None:
     assert made(FRESH, COLOURS) == FRESH
 
 
-def test_a_stale_part_is_found_and_mended(root: Path) -> None:
+def test_a_stale_part_is_found_and_rewritten(root: Path) -> None:
     """`make docs-check` fails until `make docs` was run."""
     assert problems(root, COLOURS) == ["README.md: stale; run make docs"]
     write(root, COLOURS)
@@ -59,7 +59,7 @@ def test_a_part_without_a_maker_and_a_maker_without_a_part_are_found(root: Path)
     assert problems(root, {"shapes": lambda: ""}) == ["README.md: nobody makes colours", "no document shows shapes"]
 
 
-def test_the_documents_say_what_the_code_says() -> None:
+def test_the_generated_parts_of_the_documents_match_the_code() -> None:
     """No made part of README.md or ARCHITECTURE.md is stale, unknown or missing."""
     assert problems(ROOT, MAKERS) == []
 
@@ -91,7 +91,7 @@ def test_a_table_of_readme_lists_exactly_what_there_is(name: str, words: list[st
     assert first_cells(name) == words
 
 
-def test_every_alarm_says_what_to_do() -> None:
+def test_every_alarm_has_an_action_in_the_readme() -> None:
     """README's table of alarms has a row for each that the vocabulary calls one, and no other."""
     table = document("README.md").split("### Alarms\n", 1)[1].split("\n#", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)

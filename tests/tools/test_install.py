@@ -51,7 +51,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     assert last[-1].startswith("Successfully installed")
 
 
-def test_elsewhere_a_line_comes_now_and_then() -> None:
+def test_without_a_terminal_progress_is_written_at_intervals() -> None:
     """A log of CI is not filled with a line for each package."""
     log = io.StringIO()
     follow(WORKING, Progress(log, Clock()))
@@ -67,7 +67,7 @@ def test_a_missing_network_is_named(lines: list[str], cause: str | None) -> None
 
 
 @pytest.mark.slow
-def test_an_index_that_does_not_answer_ends_with_words_and_code_69() -> None:
+def test_an_index_that_does_not_answer_ends_with_a_sentence_and_code_69() -> None:
     """pip's last lines stand above what they mean."""
     line = [sys.executable, "tools/install.py", "--index-url", "http://127.0.0.1:9/simple", "no-such-package"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)

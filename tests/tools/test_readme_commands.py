@@ -31,7 +31,7 @@ DEADLINE_S = 60.0
 RUN_HERE = {"make run", "neighbours", "check", "dead letters look", "dead letters replay", "sandbox", "sandbox control"}
 
 
-def test_every_block_of_commands_is_run_by_somebody() -> None:
+def test_every_block_of_commands_is_run_by_a_test_or_a_script() -> None:
     """A block without a comment, with a name that nobody runs here, or of a file that does not hold it, is found."""
     blocks = readme_blocks()
     assert {each.what for each in blocks if each.how == "run"} == RUN_HERE
@@ -43,7 +43,7 @@ def test_every_block_of_commands_is_run_by_somebody() -> None:
         assert each.how, f"nobody runs:\n{each.text}"
 
 
-def test_a_block_that_nobody_runs_is_found() -> None:
+def test_a_block_that_is_not_run_is_found() -> None:
     """A block of shell commands counts, with or without a comment; a sample of output does not."""
     text = "Do:\n```sh\nrm -rf /\n```\n<!-- run: it -->\n```sh\ntrue\n```\nIt says:\n```json\n{}\n```\n"
     assert [tuple(each) for each in command_blocks(text)] == [("", "", "rm -rf /"), ("run", "it", "true")]
@@ -54,7 +54,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "clone"
-        self.said = folder / "stderr"
+        self.stderr_file = folder / "stderr"
         self._started: list[subprocess.Popen[bytes]] = []
         shutil.copytree(ROOT / "payment", self.path / "payment", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Makefile", "run.py", "README.md", "setup.cfg", "pyproject.toml"):
@@ -62,12 +62,12 @@ class Clone:
         (self.path / ".venv").symlink_to(sys.prefix)
 
     def start(self, line: str) -> subprocess.Popen[bytes]:
-        with self.said.open("wb") as said:
+        with self.stderr_file.open("wb") as stderr_file:
             process = subprocess.Popen(
                 ["sh", "-c", f"exec {line}"],
                 cwd=self.path,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=stderr_file,
                 env=environment(),
             )
         self._started.append(process)
@@ -113,8 +113,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     one = Clone(tmp_path_factory.mktemp("readme"))
     try:
         run = one.start(block("make run") + " --old-file=.venv/.for-run")
-        wait_until(lambda: "Ctrl-C. The next run" in one.said.read_text() or run.poll() is not None, "the guide")
-        assert run.poll() is None, one.said.read_text()
+        wait_until(lambda: "Ctrl-C. The next run" in one.stderr_file.read_text() or run.poll() is not None, "the guide")
+        assert run.poll() is None, one.stderr_file.read_text()
         yield one
     finally:
         one.close()
@@ -130,12 +130,12 @@ def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
     """The steps of README are the steps of the guide."""
     shown, *_ = (ROOT / "README.md").read_text().partition("## Pay an order")
     for step in re.findall(r"^\d\. .*?:", shown, re.MULTILINE):
-        assert step in clone.said.read_text()
+        assert step in clone.stderr_file.read_text()
 
 
 @pytest.mark.servers
 @pytest.mark.slow
-def test_the_neighbours_pay_and_cancel_an_order(clone: Clone) -> None:
+def test_the_devstack_commands_pay_and_cancel_an_order(clone: Clone) -> None:
     """Paid once, though asked for twice; its story; its refund; a token; both events."""
     lines = json_lines(clone.shell(block("neighbours")))
     paid, again, *_ = lines
@@ -149,8 +149,8 @@ def test_the_neighbours_pay_and_cancel_an_order(clone: Clone) -> None:
 @pytest.mark.slow
 def test_check_reaches_every_server(clone: Clone) -> None:
     """One line for each, and exit code 0."""
-    told = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
-    assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **told), re.MULTILINE) == [
+    settings = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
+    assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **settings), re.MULTILINE) == [
         "http",
         "mongodb",
         "nats",
@@ -160,7 +160,7 @@ def test_check_reaches_every_server(clone: Clone) -> None:
 
 @pytest.mark.servers
 @pytest.mark.slow
-async def test_a_dead_letter_is_looked_at_and_replayed(clone: Clone) -> None:
+async def test_a_dead_letter_is_shown_and_replayed(clone: Clone) -> None:
     """The bad event is shown whole, with why it is bad; the corrected one is taken by the stream."""
     client = await nats.connect(clone.servers["NATS_URL"])
     await client.jetstream().publish("order:cancelled", b'{"id": 7}')

@@ -22,8 +22,8 @@ from payment.adapters.nats.link import (
     PUBLISH,
     SUBSCRIPTION,
     Link,
+    PendingRequest,
     ServerAddress,
-    Waiting,
 )
 from payment.adapters.nats.login import NatsLogin
 from payment.ports.clock import Clock
@@ -126,17 +126,17 @@ class NatsConnection:
             TransportUnavailable: any other way to come to nothing; the request may have arrived all the same.
         """
         link = self._open_link()
-        waiting: Waiting | None = None
+        pending: PendingRequest | None = None
         try:
             async with asyncio.timeout(timeout_s) as scope:
-                waiting = Waiting(subject, scope)
-                link.waiting.add(waiting)
+                pending = PendingRequest(subject, scope)
+                link.pending_requests.add(pending)
                 return await link.client.request(subject, data, timeout=2 * timeout_s, headers=headers)
         except nats.errors.NoRespondersError:
             raise NoResponders(f"NATS at {link.address}: nobody answers on {subject}") from None
         except TimeoutError:
-            if waiting is not None and waiting.reason is not None:
-                raise (PermissionDenied if waiting.denied else TransportUnavailable)(waiting.reason) from None
+            if pending is not None and pending.reason is not None:
+                raise (PermissionDenied if pending.denied else TransportUnavailable)(pending.reason) from None
             if link.denied(SUBSCRIPTION, INBOX):
                 raise PermissionDenied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
             raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
@@ -145,8 +145,8 @@ class NatsConnection:
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
         finally:
-            if waiting is not None:
-                link.waiting.discard(waiting)
+            if pending is not None:
+                link.pending_requests.discard(pending)
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send and don't wait; raises TooLarge, or TransportUnavailable where there is no connection now."""
@@ -230,7 +230,7 @@ class NatsConnection:
         return known[(self._dialled - 1) % len(known)]
 
     async def _work_on(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
-        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.watch())}
+        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.until_lost())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -15,7 +15,7 @@ from aiohttp import ClientConnectorCertificateError, ClientConnectorError, WSSer
 
 from payment.adapters.nats.login import LoginError
 
-SERVER_WORDS = (
+SERVER_ERRORS = (
     ("authorization violation", "the server does not take our user, password, token or key (authorization violation)"),
     ("authentication timeout", "the server waited too long for our credentials (authentication timeout)"),
     ("authentication expired", "our credentials have expired (authentication expired)"),
@@ -54,7 +54,7 @@ def describe(error: BaseException) -> str:
         case nats.errors.StaleConnectionError():
             return "the server missed our answers to its pings (stale connection)"
         case nats.errors.AuthorizationError():
-            return SERVER_WORDS[0][1]
+            return SERVER_ERRORS[0][1]
         case nats.errors.MaxPayloadError():
             return "the message is larger than the server takes (max_payload)"
         case nats.errors.ConnectionClosedError() | nats.errors.ConnectionDrainingError():
@@ -66,7 +66,7 @@ def describe(error: BaseException) -> str:
         case TimeoutError():
             return "no answer in time"
         case nats.errors.Error():
-            return _server_words(str(error))
+            return _server_error(str(error))
         case ssl.SSLCertVerificationError():
             why = error.verify_message or "it can not be verified"
             return f"TLS: the server's certificate is not accepted: {why} (NATS_TLS_CA takes a CA of your own)"
@@ -86,13 +86,13 @@ def describe(error: BaseException) -> str:
             return "an error that has no description"
 
 
-def _server_words(text: str) -> str:
-    said = text.removeprefix("nats: ").strip("'\" \r\n")
-    lowered = said.lower()
-    for beginning, meaning in SERVER_WORDS:
+def _server_error(text: str) -> str:
+    sentence = text.removeprefix("nats: ").strip("'\" \r\n")
+    lowered = sentence.lower()
+    for beginning, meaning in SERVER_ERRORS:
         if lowered.startswith(beginning):
             return meaning
-    return said or "the server reported an error without a text"
+    return sentence or "the server reported an error without a text"
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

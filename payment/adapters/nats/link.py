@@ -88,7 +88,7 @@ class CautiousClient(Client):
             await transport.wait_closed()  # type: ignore[no-untyped-call]
 
 
-class Waiting:
+class PendingRequest:
     """A request under way: it can be ended early, with a reason."""
 
     def __init__(self, subject: str, scope: asyncio.Timeout) -> None:
@@ -114,7 +114,7 @@ class Link:
         self.address = address_of(server.url)
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"
-        self.waiting: set[Waiting] = set()
+        self.pending_requests: set[PendingRequest] = set()
         self.denials: dict[tuple[str, str], float] = {}
         """When the server last denied us a `publish` or `subscription`, and its subject in lower case: loop time."""
         self._server = server
@@ -162,7 +162,7 @@ class Link:
             for found in self.client.discovered_servers
         ]
 
-    async def watch(self) -> None:
+    async def until_lost(self) -> None:
         """Return when the connection is lost; it is asked for a sign of life every PING_EVERY_S."""
         while not self.lost.is_set():
             try:
@@ -220,9 +220,9 @@ class Link:
         self.denials[what, subject] = asyncio.get_running_loop().time()
         if len(self.denials) > DENIALS_MAX:
             del self.denials[next(iter(self.denials))]
-        for waiting in tuple(self.waiting):
-            if waiting.subject.lower() == subject:
-                waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}", denied=True)
+        for pending in tuple(self.pending_requests):
+            if pending.subject.lower() == subject:
+                pending.end(f"NATS at {self.address}: permission denied for {pending.subject}", denied=True)
 
     def denied(self, what: str, beginning: str, within_s: float | None = None) -> str | None:
         """A subject of this beginning whose `publish` or `subscription` the server denied us; of late, or ever."""
@@ -237,8 +237,8 @@ class Link:
         if not self.lost.is_set():
             self.reason = reason
             self.lost.set()
-        for waiting in tuple(self.waiting):
-            waiting.end(self.reason)
+        for pending in tuple(self.pending_requests):
+            pending.end(self.reason)
 
 
 def prepared(server: ServerAddress, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:

@@ -36,11 +36,11 @@ class Presence:
         self._subject = f"{PRESENCE}.{re.sub(r'[^A-Za-z0-9_-]', '_', client_id)}"
         self._instance = instance.encode()
         self._clock = clock
-        self._seen: dict[bytes, tuple[float, float]] = {}
+        self._announced_at: dict[bytes, tuple[float, float]] = {}
         """When each other process was seen first and last, in monotonic seconds."""
         self._noticed = False
 
-    async def watch(self, health: TransportHealth) -> None:
+    async def announce(self, health: TransportHealth) -> None:
         """Show this process and look for others, for as long as the connection lives.
 
         Where permissions forbid it, that is noticed once, and this returns. Raises TransportUnavailable.
@@ -62,15 +62,17 @@ class Presence:
         name, now = message.data, self._clock.monotonic()
         if name == self._instance or not 0 < len(name) <= NAME_BYTES_MAX:
             return
-        if name not in self._seen and len(self._seen) >= INSTANCES_MAX:
+        if name not in self._announced_at and len(self._announced_at) >= INSTANCES_MAX:
             return
-        first, last = self._seen.get(name, (now, now))
-        self._seen[name] = (now if now - last > GONE_AFTER_S else first, now)
+        first, last = self._announced_at.get(name, (now, now))
+        self._announced_at[name] = (now if now - last > GONE_AFTER_S else first, now)
 
     def _judge(self, health: TransportHealth) -> None:
         now = self._clock.monotonic()
-        self._seen = {name: times for name, times in self._seen.items() if now - times[1] <= GONE_AFTER_S}
-        if any(last - first >= BOTH_ALIVE_S for first, last in self._seen.values()):
+        self._announced_at = {
+            name: times for name, times in self._announced_at.items() if now - times[1] <= GONE_AFTER_S
+        }
+        if any(last - first >= BOTH_ALIVE_S for first, last in self._announced_at.values()):
             health.failed(
                 ABOUT,
                 f"another living process has the client id '{self._client_id}': each would take over the other's work. "

@@ -33,7 +33,7 @@ class ListenerStatus(enum.Enum):
     NOTHING = "nothing"
     WELL = "well"
     LOST = "lost"
-    AILING = "ailing"
+    TROUBLED = "troubled"
 
 
 class Trouble(Struct):
@@ -100,23 +100,23 @@ class TransportHealth:
         before = self._clock.monotonic() - GRACE_S
         lasting = {key: each for key, each in self._troubles.items() if each.since <= before}
         if lasting:
-            self._ails({(subject, each.reason) for (subject, _), each in lasting.items()})
+            self._report_trouble({(subject, each.reason) for (subject, _), each in lasting.items()})
         elif not self._troubles and not self._untried and self._status is not ListenerStatus.WELL:
             self._status = ListenerStatus.WELL
             self._notified_reasons.clear()
             self._listener.connected()
 
-    def _ails(self, reasons: set[tuple[str, str]]) -> None:
+    def _report_trouble(self, reasons: set[tuple[str, str]]) -> None:
         text = in_one_sentence(reasons)
         if self._status is ListenerStatus.LOST:
             self._listener.connected()
         soon = self._clock.monotonic() - self._notified_at < NOTIFY_AGAIN_AFTER_S
-        if self._status is ListenerStatus.AILING and (soon or reasons <= self._notified_reasons):
+        if self._status is ListenerStatus.TROUBLED and (soon or reasons <= self._notified_reasons):
             self._show(text)
             return
         if len(self._notified_reasons) >= REASONS_MAX:
             self._notified_reasons.clear()
-        self._status, self._notified_at = ListenerStatus.AILING, self._clock.monotonic()
+        self._status, self._notified_at = ListenerStatus.TROUBLED, self._clock.monotonic()
         self._notified_reasons |= reasons
         self._notify(text)
 

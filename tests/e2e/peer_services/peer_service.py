@@ -70,8 +70,8 @@ class NodePeerService:
 
     def got(self, subject: str, order: str) -> list[dict[str, Any]]:
         """The payloads that it heard under a subject about one order, in this run, duplicates included."""
-        heard = [json.loads(line["data"]) for line in self.lines() if line.get("got") == subject]
-        return [payload for payload in heard if payload["orderId"] == order]
+        received = [json.loads(line["data"]) for line in self.lines() if line.get("got") == subject]
+        return [payload for payload in received if payload["orderId"] == order]
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has said in this run, whole lines only."""

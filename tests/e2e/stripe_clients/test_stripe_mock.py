@@ -67,9 +67,9 @@ class StripeMock(ServerProcess):
 
     def answered(self) -> list[tuple[str, int]]:
         """Each request, as method and path without its query, and the status it was answered with, in order."""
-        said = self.log.read_text()
-        requests = re.findall(r"^Request: (\w+ [^\s?]+)", said, re.MULTILINE)
-        statuses = re.findall(r"^Response: .*status=(\d+)", said, re.MULTILINE)
+        log = self.log.read_text()
+        requests = re.findall(r"^Request: (\w+ [^\s?]+)", log, re.MULTILINE)
+        statuses = re.findall(r"^Response: .*status=(\d+)", log, re.MULTILINE)
         return [(request, int(status)) for request, status in zip(requests, statuses, strict=True)]
 
 

@@ -103,13 +103,13 @@ class Late:
 
 
 @dataclass(frozen=True)
-class Wish:
+class RetryAfter:
     """429 with a Retry-After."""
 
     retry_after_s: float
 
 
-AnyFate = Fate | Stall | Late | Wish
+AnyFate = Fate | Stall | Late | RetryAfter
 
 
 class Card(Struct, frozen=True):
@@ -354,7 +354,7 @@ class FakeStripe:
                 return NotYet(Obstacle.KEY_REFUSED, "Invalid API Key provided")
             case Fate.LOCKED:
                 return NotYet(Obstacle.LOCKED, "lock_timeout")
-            case Wish():
+            case RetryAfter():
                 return NotYet(Obstacle.RATE_LIMITED, "rate limit", fate.retry_after_s)
         if fate is Fate.RATE_LIMITED or (fate is not Fate.LOSE_REQUEST and not self.admits(kind, self._now_s)):
             self.refused_429[kind] += 1
@@ -639,11 +639,11 @@ class FakeStripe:
             if charge is None or not charge.succeeded:
                 return Blocked("it can't be refunded")
             if self.is_disputed(charge):
-                seen = self.find_refund(charge.id)
-                return seen if isinstance(seen, Refunded | ChargedBack) else Blocked("it is disputed")
+                found = self.find_refund(charge.id)
+                return found if isinstance(found, Refunded | ChargedBack) else Blocked("it is disputed")
             if self.is_refunded(charge):
-                seen = self.find_refund(charge.id)
-                return Unclear("refunded, and not listed") if isinstance(seen, NotRefunded) else seen
+                found = self.find_refund(charge.id)
+                return Unclear("refunded, and not listed") if isinstance(found, NotRefunded) else found
             made = self._refund(charge)
         self._keep(request.key, asked, None if fails_after else made)
         return Unclear("a 500") if fails_after or made is None else self._as_it_began(made)
@@ -661,9 +661,9 @@ class FakeStripe:
         return Refunded(refund.id) if refund.begins == "succeeded" else self._replayed(refund)
 
     def _replayed(self, refund: Refund) -> RefundOutcome:
-        seen = self.find_refund(refund.charge_id)
-        if isinstance(seen, Refunded | ChargedBack):
-            return seen
+        found = self.find_refund(refund.charge_id)
+        if isinstance(found, Refunded | ChargedBack):
+            return found
         return Blocked(f"the refund is {self.status_of(refund)}", refund.id)
 
     def find_refund(self, charge_id: str, known: str | None = None) -> FindRefundOutcome:
@@ -774,19 +774,19 @@ class FakeCards:
         return await self._without_key("check", lambda: self._stripe.account)
 
     async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
-        def look() -> NotYet | None:
+        def read() -> NotYet | None:
             text = self._stripe.forbidden.get(permission)
             return None if text is None else NotYet(Obstacle.KEY_REFUSED, text)
 
-        return await self._without_key("permission", look)
+        return await self._without_key("permission", read)
 
     async def close(self) -> None:
         self.closed = True
 
-    async def _without_key(self, kind: str, look: Callable[[], R]) -> R | NotYet | Unclear:
+    async def _without_key(self, kind: str, read: Callable[[], R]) -> R | NotYet | Unclear:
         """A look-up has no key: a 500 is only a 500."""
 
         def act(fails_before: bool, fails_after: bool) -> R | Unclear:
-            return Unclear("a 500") if fails_before or fails_after else look()
+            return Unclear("a 500") if fails_before or fails_after else read()
 
         return await self._stripe.meet(kind, None, act)

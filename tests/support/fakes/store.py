@@ -99,14 +99,18 @@ class FakeDatabase:
         self.revisions.append(order)
         return True
 
-    def keep(self, letter: DeadLetter) -> str | None:
+    def keep(self, dead_letter: DeadLetter) -> str | None:
         """Keep a dead letter and return under which name; None where this very event lies there already."""
-        at_its_name = self.dead_letters.setdefault(letter.identity, letter)
-        if at_its_name is letter:
-            return letter.identity
-        if (at_its_name.subject, at_its_name.data) == (letter.subject, letter.data):
+        at_its_name = self.dead_letters.setdefault(dead_letter.identity, dead_letter)
+        if at_its_name is dead_letter:
+            return dead_letter.identity
+        if (at_its_name.subject, at_its_name.data) == (dead_letter.subject, dead_letter.data):
             return None
-        return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
+        return (
+            dead_letter.name_beside
+            if self.dead_letters.setdefault(dead_letter.name_beside, dead_letter) is dead_letter
+            else None
+        )
 
     def bind(self, bound: BoundAccount) -> BoundAccount:
         """Keep an account, unless one is kept."""
@@ -267,10 +271,10 @@ class FakeStore:
         await self._counted("dead_letters_kept")
         return len(self.database.dead_letters)
 
-    async def add_dead_letter(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, dead_letter: DeadLetter) -> bool:
         await self._called("bury")
-        self.database.keep(letter)
-        self.log.append(f"buried {letter.identity}")
+        self.database.keep(dead_letter)
+        self.log.append(f"buried {dead_letter.identity}")
         return True
 
     async def ping(self) -> str:

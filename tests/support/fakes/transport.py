@@ -86,7 +86,7 @@ class FakeBroker:
             return
         self._ever_stored += 1
         log.append(Stored(subject, len(log), data, message_id, now_s, self._ever_stored))
-        self.tell_all()
+        self.notify_all()
 
     def events(self, subject: str) -> list[Stored]:
         """All that was ever stored under a subject."""
@@ -110,17 +110,17 @@ class FakeBroker:
 
     def go_away(self, reason: str = "the broker is away") -> None:
         self.away = reason
-        self.tell_all()
+        self.notify_all()
 
     def begin_anew(self) -> None:
         """Lose everything, and count from 1 again."""
         self._logs.clear()
         self._groups.clear()
-        self.tell_all()
+        self.notify_all()
 
     def come_back(self) -> None:
         self.away = None
-        self.tell_all()
+        self.notify_all()
 
     def take(self, group: str, subject: str) -> Stored | None:
         if self.away is not None:
@@ -137,19 +137,19 @@ class FakeBroker:
         due = self._group(group, event.subject).due
         if self.away is None and event.sequence in due:
             due[event.sequence] = self.clock.monotonic() + max(delay_s, 0.0)
-            self.tell_all()
+            self.notify_all()
 
     def delivered_before(self, group: str, event: Stored) -> int:
         return self._group(group, event.subject).deliveries[event.sequence] - 1
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         self.changes += 1
         for changed in self._changed:
             changed.set()
 
-    async def wait(self, seen: int, group: str = "", subjects: Iterable[str] = ()) -> None:
+    async def wait(self, since: int, group: str = "", subjects: Iterable[str] = ()) -> None:
         """Return when there was a change since `changes` was `seen`, or when an event of the group falls due."""
-        if seen != self.changes:
+        if since != self.changes:
             return
         changed = asyncio.Event()
         self._changed.add(changed)
@@ -212,19 +212,19 @@ class FakeTransport:
 
     async def run(self, subscriptions: Mapping[str, DeliveryHandler], listener: TransportListener) -> None:
         self._consuming, self._closed = True, False
-        told: bool | None = None
+        reported: bool | None = None
         consuming = [asyncio.ensure_future(self._consume(*each)) for each in subscriptions.items()]
         try:
             while True:
-                seen = self._broker.changes
+                since = self._broker.changes
                 self._connected = self._broker.away is None and not self._closed
-                if self._connected is not told and not self._closed:
-                    told = self._connected
+                if self._connected is not reported and not self._closed:
+                    reported = self._connected
                     if self._broker.away is None:
                         listener.connected()
                     else:
                         listener.disconnected(self._broker.away)
-                await self._changed_or_failed(seen, consuming)
+                await self._changed_or_failed(since, consuming)
         finally:
             for task in consuming:
                 task.cancel()
@@ -245,12 +245,12 @@ class FakeTransport:
 
     async def stop_consuming(self) -> None:
         self._consuming = False
-        self._broker.tell_all()
+        self._broker.notify_all()
 
     async def close(self) -> None:
         self._consuming = self._connected = False
         self._closed = True
-        self._broker.tell_all()
+        self._broker.notify_all()
 
     async def check(self) -> str:
         if self._broker.away is not None:
@@ -261,15 +261,15 @@ class FakeTransport:
 
     async def _consume(self, subject: str, handler: DeliveryHandler) -> None:
         while True:
-            seen = self._broker.changes
+            since = self._broker.changes
             event = self._broker.take(self._group, subject) if self._consuming else None
             if event is None:
-                await self._broker.wait(seen, self._group, [subject] if self._consuming else ())
+                await self._broker.wait(since, self._group, [subject] if self._consuming else ())
             else:
                 await handler(FakeDelivery(event, self._broker, self._group))
 
-    async def _changed_or_failed(self, seen: int, consuming: Sequence[asyncio.Future[None]]) -> None:
-        change = asyncio.ensure_future(self._broker.wait(seen))
+    async def _changed_or_failed(self, since: int, consuming: Sequence[asyncio.Future[None]]) -> None:
+        change = asyncio.ensure_future(self._broker.wait(since))
         try:
             await asyncio.wait([change, *consuming], return_when=asyncio.FIRST_COMPLETED)
         finally:

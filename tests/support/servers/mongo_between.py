@@ -33,7 +33,7 @@ class MongoBetween:
         self.target_port = target_port
         self.answers: dict[str, Command] = {}
         self.holds: dict[str, asyncio.Event] = {}
-        self.seen: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +72,7 @@ class MongoBetween:
                     message = await _message(reader)
                     _, number, _, code = HEADER.unpack_from(message)
                     name, command = command_of(code, message[HEADER.size :])
-                    self.seen[name] += 1
+                    self.counts[name] += 1
                     if held := self.holds.get(name):
                         await held.wait()
                     if name in self.answers and command.get("$db") != "admin":

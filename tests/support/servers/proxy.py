@@ -145,7 +145,7 @@ class Proxy:
                 if side is not None:
                     self._writers.discard(side)
                     side.close()
-            await self._tell()
+            await self._notify()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
@@ -156,14 +156,14 @@ class Proxy:
                 writer.write(chunk)
                 await writer.drain()
                 self._count(len(chunk), answers)
-            await self._tell()
+            await self._notify()
 
     async def _hold(self, size_bytes: int) -> None:
         if self._moving.is_set():
             return
         self.held_bytes += size_bytes
         try:
-            await self._tell()
+            await self._notify()
             await self._moving.wait()
         finally:
             self.held_bytes -= size_bytes
@@ -174,7 +174,7 @@ class Proxy:
         else:
             self.requested_bytes += size_bytes
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 

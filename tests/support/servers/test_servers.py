@@ -81,7 +81,7 @@ def test_a_paused_server_can_be_stopped(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
-def test_a_server_that_ends_at_once_is_said_with_its_own_words(tmp_path: Path) -> None:
+def test_a_start_that_fails_reports_what_the_server_printed(tmp_path: Path) -> None:
     """A start that fails must tell the exit code and what the program printed."""
     command = [sys.executable, "-c", "import sys; sys.exit('no such data')"]
     server = ServerProcess(command, port=free_port(), log=tmp_path / "log")

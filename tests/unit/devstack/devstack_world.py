@@ -19,7 +19,7 @@ from payment.devstack.orphans import Note, began
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 30.0
-LOOK_S = 0.02
+POLL_EVERY_S = 0.02
 OURS = {"NATS_URL", "NATS_CLUSTER_ID", "NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"}
 OURS |= {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA", "JWT_KEY_PREVIOUS"}
 OURS |= {"STRIPE_API_BASE", "PORT", "HOST", "DYNO", "NATS_STREAM", "CURRENCY", "LOG_LEVEL", "MAKELEVEL"}
@@ -34,7 +34,7 @@ def wait_until(met: Callable[[], object], what: str, deadline_s: float = DEADLIN
     end = time.monotonic() + deadline_s
     while not met():
         assert time.monotonic() < end, f"{what}: not within {deadline_s:g} s"
-        time.sleep(LOOK_S)
+        time.sleep(POLL_EVERY_S)
 
 
 def program(*words: str, home: Path) -> list[str]:
@@ -63,12 +63,12 @@ class EmbeddedRun:
                 program(*self.RUN, home=self.home), stdout=out, stderr=err, env=self.environ, cwd=ROOT
             )
         if ready:
-            wait_until(lambda: "Ctrl-C. The next run" in self.said or self.process.poll() is not None, "the guide")
-            assert self.process.poll() is None, self.said
+            wait_until(lambda: "Ctrl-C. The next run" in self.printed or self.process.poll() is not None, "the guide")
+            assert self.process.poll() is None, self.printed
         return self
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.err.read_text()
 
     @property
@@ -80,16 +80,18 @@ class EmbeddedRun:
 
     @property
     def curl_lines(self) -> list[str]:
-        return [line for line in self.said.splitlines() if line.startswith("curl ")]
+        return [line for line in self.printed.splitlines() if line.startswith("curl ")]
 
     @property
     def shop_page(self) -> str:
         """The printed address of the shop's page."""
-        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
+        return next(line.split()[-1] for line in self.printed.splitlines() if line.startswith("pay in a browser"))
 
     def line_with(self, text: str) -> str:
         """The printed command that holds a text."""
-        return next(line.strip() for line in self.said.splitlines() if text in line and "-m payment.devstack" in line)
+        return next(
+            line.strip() for line in self.printed.splitlines() if text in line and "-m payment.devstack" in line
+        )
 
     def note(self, name: str) -> Note:
         return Note(**json.loads((self.home / "pids" / f"{name}.json").read_bytes()))

@@ -12,7 +12,7 @@ from tests.unit.devstack.devstack_world import EmbeddedRun, wait_until
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
-def test_another_account_than_the_last_runs_is_explained_with_the_way_out(tmp_path: Path) -> None:
+def test_a_database_of_another_account_is_explained_with_what_to_do(tmp_path: Path) -> None:
     """F48: first the sandbox, then a key of Stripe: nothing is paid, and it says how to begin anew."""
     first = EmbeddedRun(tmp_path).start()
     first.close()
@@ -21,7 +21,7 @@ def test_another_account_than_the_last_runs_is_explained_with_the_way_out(tmp_pa
     second = EmbeddedRun(tmp_path, STRIPE_API_BASE=stripe.url, STRIPE_KEY="sk_test_mine")
     try:
         second.start(ready=False)
-        wait_until(lambda: f"begin anew with rm -r {second.home}" in second.said, "the way out")
+        wait_until(lambda: f"begin anew with rm -r {second.home}" in second.printed, "the way out")
     finally:
         second.close()
         stripe.stop()

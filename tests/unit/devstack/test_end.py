@@ -51,7 +51,7 @@ def test_a_signal_stops_everything_in_order(run: EmbeddedRun, number: signal.Sig
     assert len(running(notes)) == CHILDREN
     assert run.end(number) == 0
     assert running(notes) == run.notes() == []
-    assert "Traceback" not in run.said
+    assert "Traceback" not in run.printed
     assert (run.log[-1]["event"], run.log[-1]["exit_code"]) == ("service_stopped", 0)
 
 
@@ -62,7 +62,7 @@ def test_a_signal_during_the_start_stops_what_there_is(run: EmbeddedRun) -> None
     notes = run.notes()
     assert run.end(signal.SIGTERM) == 0
     assert running(notes) == run.notes() == []
-    assert "Traceback" not in run.said
+    assert "Traceback" not in run.printed
 
 
 def test_ctrl_c_at_a_terminal_leaves_no_process_and_no_traceback(run: EmbeddedRun) -> None:
@@ -95,19 +95,19 @@ def test_ctrl_c_at_a_terminal_leaves_no_process_and_no_traceback(run: EmbeddedRu
 def test_a_killed_run_takes_its_children_with_it(run: EmbeddedRun) -> None:
     """kill -9 of the run alone: the kernel ends every child, and the next run starts on the same data and ports."""
     run.start()
-    paid, ports = shell(run.curl_lines[0]), re.findall(r"on port (\d+)", run.said)
+    paid, ports = shell(run.curl_lines[0]), re.findall(r"on port (\d+)", run.printed)
     notes = run.notes()
     assert run.end(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not running(notes), "the end of all children", GONE_S)
     cancel = run.line_with(" cancel ")
     run.start()
-    assert re.findall(r"on port (\d+)", run.said) == ports
+    assert re.findall(r"on port (\d+)", run.printed) == ports
     done = subprocess.run(cancel, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)
     assert f'"id":"{paid["id"]}"' in done.stdout, done.stderr
     assert '"payment:refunded"' in done.stdout
 
 
-def test_a_run_that_is_told_to_ends_with_its_parent(run: EmbeddedRun, tmp_path: Path) -> None:
+def test_a_run_with_die_with_parent_ends_with_its_parent(run: EmbeddedRun, tmp_path: Path) -> None:
     """`--die-with-parent`, for make: whoever kills make with -9 leaves no run behind."""
     line = shlex.join(program("run", "--die-with-parent", home=run.home))
     with (tmp_path / "shown").open("wb") as shown:
@@ -126,7 +126,7 @@ def test_a_server_that_dies_is_started_again_on_its_port(run: EmbeddedRun) -> No
         before = run.note(name)
         os.kill(before.pid, signal.SIGKILL)
         wait_until(lambda name=name, before=before: _restarted(run, name, before.pid), f"{name} again")
-    assert run.said.count("starting it again") == 3
+    assert run.printed.count("starting it again") == 3
     wait_until(lambda: shell(run.curl_lines[0]).get("status") == "paid", "a payment")
 
 
@@ -136,7 +136,7 @@ def test_a_service_that_dies_ends_the_run_with_its_code(run: EmbeddedRun) -> Non
     os.kill(run.note("service").pid, signal.SIGKILL)
     assert run.process.wait(DEADLINE_S) == 128 + signal.SIGKILL
     assert running(notes) == []
-    assert "Traceback" not in run.said
+    assert "Traceback" not in run.printed
 
 
 def test_settings_that_the_service_refuses_are_its_exit_code(run: EmbeddedRun) -> None:

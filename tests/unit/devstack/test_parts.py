@@ -109,7 +109,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("status", "ours"), [(404, True), (401, False), (503, False)])
-async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: bool) -> None:
+async def test_only_a_service_that_accepts_our_tokens_is_ours(status: int, ours: bool) -> None:
     """Another run's service has a key of its own, and answers 401."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -124,7 +124,7 @@ async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: b
     assert not await takes_tokens_of(probe.LOOPBACK, server.port, "a key of 32 bytes, or a few more")
 
 
-def test_a_low_terminal_gets_the_start_of_the_guide_with_the_line_that_pays_last() -> None:
+def test_a_low_terminal_gets_the_start_of_the_tutorial_with_the_pay_command_last() -> None:
     """Of 24 rows none is needed for what is not the first step; the rest is a command away, and a file gets all."""
     tutorial = Tutorial(
         base_url="http://127.0.0.1:8080",
@@ -184,15 +184,15 @@ def test_a_home_remembers_its_state_and_its_key(tmp_path: Path) -> None:
     assert home.read_state() is None
 
 
-async def test_a_survivor_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None:
+async def test_an_orphan_is_ended_and_an_unrelated_process_is_not(tmp_path: Path) -> None:
     """Of two noted processes one began when its note says and is ended; the other only has the pid, and lives on."""
-    survivor, stranger = await _sleeper(), await _sleeper()
+    orphan, stranger = await _sleeper(), await _sleeper()
     try:
-        write_note(tmp_path / "nats.json", survivor.pid)
+        write_note(tmp_path / "nats.json", orphan.pid)
         (tmp_path / "mongo.json").write_text(f'{{"pid":{stranger.pid},"began":"another moment"}}')
         (tmp_path / "stripe.json").write_text("half a no")
         assert await end_orphans(tmp_path) == ["nats"]
-        assert await survivor.wait() < 0
+        assert await orphan.wait() < 0
         assert stranger.returncode is None
         assert not any(os.listdir(tmp_path))
     finally:
@@ -220,7 +220,7 @@ async def test_a_process_that_has_ended_began_at_no_time(tmp_path: Path) -> None
         (None, ["true"], 0),
     ],
 )
-def test_the_lifeline_becomes_the_program_or_says_why_not(parent: int | None, command: list[str], code: int) -> None:
+def test_parent_death_becomes_the_program_or_exits(parent: int | None, command: list[str], code: int) -> None:
     """A program whose parent had gone before the tie was made is never started."""
     parent_pid = os.getpid() if parent is None else parent
     line = [sys.executable, "-I", "-S", parent_death.__file__, str(parent_pid), *command]
@@ -269,7 +269,7 @@ def test_a_price_is_a_number_that_json_can_hold(price: str, capsys: pytest.Captu
         ("$JS.ACK.ticketing", None),
     ],
 )
-def test_an_acknowledgement_says_which_event_it_is_of(subject: str, mark: int | None) -> None:
+def test_an_acknowledgement_subject_names_its_event(subject: str, mark: int | None) -> None:
     """Both forms of NATS' acknowledgement subjects are understood; a third one is nobody's acknowledgement."""
     expected = None if mark is None else ("ticketing", "payment-service-order:created", mark)
     assert acknowledged(subject) == expected

@@ -31,8 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRun]:
 def test_stdout_holds_the_services_json_lines_and_nothing_else(run: EmbeddedRun) -> None:
     """Where stdout is no terminal every line of it is a JSON object; the guide stands on stderr, without colours."""
     assert {"service_ready", "event_received"} <= {line["event"] for line in run.log}
-    assert "Ready after" in run.said
-    assert "\x1b" not in run.said
+    assert "Ready after" in run.printed
+    assert "\x1b" not in run.printed
 
 
 def test_the_printed_curl_lines_pay_and_are_declined(run: EmbeddedRun) -> None:
@@ -74,7 +74,7 @@ def test_the_printed_cancel_line_gives_the_money_back(run: EmbeddedRun) -> None:
     assert payment["status"] == "refunded"
 
 
-def test_a_neighbours_order_is_paid_by_the_line_it_prints(run: EmbeddedRun) -> None:
+def test_an_order_is_paid_by_the_command_that_it_prints(run: EmbeddedRun) -> None:
     """`order` prints the id and a curl line that pays it; `status` tells the order's whole story."""
     done = run.command("order", "--price", "5", "--user", "it's me", "--currency", "eur", "--id", "order with 'quotes'")
     order_id, pay = done.stdout.splitlines()
@@ -87,7 +87,7 @@ def test_a_neighbours_order_is_paid_by_the_line_it_prints(run: EmbeddedRun) -> N
     assert payment == paid
 
 
-def test_an_order_that_the_service_refuses_has_no_line_to_pay_it(run: EmbeddedRun) -> None:
+def test_an_order_that_the_service_refuses_prints_no_pay_command(run: EmbeddedRun) -> None:
     """A price between two cents is a bad event: whoever placed it hears so, and waits for no payment."""
     refused = run.command("order", "--price", "19.999", "--user", "u9")
     assert (refused.returncode, refused.stdout) == (os.EX_DATAERR, "")
@@ -98,9 +98,9 @@ def test_events_follows_what_is_published(run: EmbeddedRun) -> None:
     """`events --all` begins with what was published before; `--timeout-s` ends a wait for more, with exit code 1."""
     pay = run.command("order", "--price", "1.10", "--user", "u2").stdout.splitlines()[1]
     paid = shell(pay)
-    seen = run.command("events", "--all", "--count", "1", "--timeout-s", "10")
-    assert seen.returncode == 0
-    assert json.loads(seen.stdout)["subject"] == "payment:created"
+    result = run.command("events", "--all", "--count", "1", "--timeout-s", "10")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["subject"] == "payment:created"
     everything = run.command("events", "--all", "--count", "1000", "--timeout-s", "1")
     assert everything.returncode == 1
     assert paid["orderId"] in {json.loads(line)["orderId"] for line in everything.stdout.splitlines()}
@@ -133,7 +133,7 @@ def test_the_status_of_a_declined_order_shows_its_payment_and_how_to_pay_it(run:
     assert shell(line[line.index("curl ") :])["status"] == "paid"
 
 
-def test_the_guide_can_be_shown_again(run: EmbeddedRun) -> None:
+def test_the_tutorial_can_be_shown_again(run: EmbeddedRun) -> None:
     """In full, from another terminal: the first one is full of log lines by then."""
     again = run.command("guide")
     assert again.returncode == 0
@@ -190,7 +190,7 @@ def test_a_live_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("order", "--price", "1", "--user", "u"), ("events",), ("token", "--user", "u")])
-def test_without_a_run_the_commands_say_so(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_without_a_run_the_commands_fail_with_the_reason(tmp_path: Path, words: tuple[str, ...]) -> None:
     """No traceback: exit 69, and what to do first."""
     line = program(*words, home=tmp_path / "nothing")
     done = subprocess.run(line, capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)

@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingRun]:
         one.close()
 
 
-def test_the_service_is_told_what_carries_its_events() -> None:
+def test_the_service_environment_names_the_broker() -> None:
     """Our NATS Streaming has the contract's cluster id; a NATS that was given keeps what its own variables say."""
     ports = {plan.SERVICE: 8080, ServerProgram.NATS: 1001, ServerProgram.MONGO: 1002, ServerProgram.STRIPE: 1003}
     shown = plan.service_environ({}, ports, "key", Broker.STREAMING)
@@ -60,7 +60,7 @@ def test_the_commands_know_which_broker_the_run_has(tmp_path: Path) -> None:
     assert Access.of(home, {"NATS_URL": "nats://elsewhere", "NATS_CLUSTER_ID": "other"}).cluster_id == "other"
 
 
-def test_without_the_server_and_without_go_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_the_server_and_without_go_the_run_names_what_is_missing(tmp_path: Path) -> None:
     """Exit 69 before anything is started, and no traceback."""
     environ = environment(PATH="/nowhere", HOME=str(tmp_path))
     line = program("run", "--broker", "streaming", home=tmp_path / "home")
@@ -91,9 +91,9 @@ class TestARun:
 
     pytestmark = with_servers
 
-    def test_the_guide_pays_declines_and_cancels(self, run: StreamingRun) -> None:
+    def test_the_tutorial_pays_declines_and_cancels(self, run: StreamingRun) -> None:
         """Its orders came over NATS Streaming, and its lines do what they say."""
-        assert "nats-streaming-server (cluster id ticketing) on port" in run.said
+        assert "nats-streaming-server (cluster id ticketing) on port" in run.printed
         pay, decline = run.curl_lines[:2]
         paid = shell(pay)
         assert paid["status"] == "paid"
@@ -105,7 +105,7 @@ class TestARun:
         assert refunded["id"] == payment["id"] == paid["id"]
         assert payment["status"] == "refunded"
 
-    def test_a_neighbours_order_has_its_story(self, run: StreamingRun) -> None:
+    def test_status_shows_the_events_of_an_order(self, run: StreamingRun) -> None:
         """`order` prints a line that pays it, `status` its events in the order in which they were stored."""
         order_id, pay = run.command("order", "--price", "5", "--user", "u2").stdout.splitlines()
         paid = shell(pay)
@@ -127,8 +127,8 @@ class TestARun:
         finally:
             following.kill()
             following.wait()
-        seen = [json.loads(line) for line in followed.read_text().splitlines()]
-        assert [(event["subject"], event["orderId"]) for event in seen] == [
+        published = [json.loads(line) for line in followed.read_text().splitlines()]
+        assert [(event["subject"], event["orderId"]) for event in published] == [
             ("payment:created", order_id),
             ("payment:refunded", order_id),
         ]

@@ -166,7 +166,7 @@ async def test_a_page_of_the_bank_is_good_for_one_answer(world: World) -> None:
     assert (await world.audit())["succeeded_by_intent"] == {intent.id: 1}
 
 
-async def test_a_page_without_a_return_url_tells_the_one_that_opened_it(world: World) -> None:
+async def test_a_page_without_a_return_url_messages_its_opener(world: World) -> None:
     """Stripe.js shows it in a frame: the answer is a message, or JSON where that is asked for."""
     for accept, expected in (("text/html", "3DS-authentication-complete"), ("application/json", '"succeeded"')):
         intent = await world.intent(confirm=True, payment_method=THREE_D_SECURE, use_stripe_sdk=True)

@@ -102,8 +102,8 @@ async def test_the_library_pages_through_a_long_list(world: World) -> None:
     made = [await world.charge(transfer_group="o1") for _ in range(7)]
     page = await world.stripe.v1.charges.list_async({"transfer_group": "o1", "limit": 3})
     assert page.has_more is True
-    seen = [charge.id async for charge in page.auto_paging_iter()]
-    assert seen == [charge.id for charge in reversed(made)]
+    ids = [charge.id async for charge in page.auto_paging_iter()]
+    assert ids == [charge.id for charge in reversed(made)]
 
 
 async def test_ids_of_every_kind_select_their_own(world: World) -> None:
@@ -124,7 +124,7 @@ async def test_ending_before_goes_towards_newer_charges(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("created", "seen"),
+    ("created", "places"),
     [
         ({"gte": 60}, [2, 1]),
         ({"gt": 60}, [2]),
@@ -133,7 +133,7 @@ async def test_ending_before_goes_towards_newer_charges(world: World) -> None:
         (60, [1]),
     ],
 )
-async def test_charges_are_listed_by_when_they_were_made(world: World, created: object, seen: list[int]) -> None:
+async def test_charges_are_listed_by_when_they_were_made(world: World, created: object, places: list[int]) -> None:
     """Bounds in seconds since 1970, with the rest of a list's parameters."""
     began, made = int(world.clock()), []
     for _ in range(3):
@@ -141,7 +141,7 @@ async def test_charges_are_listed_by_when_they_were_made(world: World, created: 
         world.clock.now += 60
     since = {name: began + at_s for name, at_s in created.items()} if isinstance(created, dict) else began + 60
     page = await world.stripe.v1.charges.list_async({"transfer_group": "o1", "created": since})  # type: ignore[typeddict-item]
-    assert [charge.id for charge in page.data] == [made[place].id for place in seen]
+    assert [charge.id for charge in page.data] == [made[place].id for place in places]
 
 
 async def test_a_list_of_a_customers_charges_finds_no_such_customer(world: World) -> None:

@@ -87,7 +87,7 @@ async def test_inquiry_can_be_refunded_until_it_becomes_a_chargeback(world: Worl
     assert await refund(world, other) == "succeeded"
 
 
-async def test_bank_decides_when_it_is_told_to_also_anew(world: World) -> None:
+async def test_the_control_route_makes_the_bank_decide_also_anew(world: World) -> None:
     """The control: a charge is disputed at any time, lost, and decided anew for the merchant."""
     charge = await world.charge()
     opened = await world.control(f"charges/{charge.id}/dispute")

@@ -24,7 +24,7 @@ AS_SEEN: list[tuple[str, type[Exception], int]] = [
 
 
 @pytest.mark.parametrize(("fault", "error", "charges"), AS_SEEN)
-async def test_a_fault_is_seen_as_asked(world: World, fault: str, error: type[Exception], charges: int) -> None:
+async def test_a_fault_strikes_as_asked(world: World, fault: str, error: type[Exception], charges: int) -> None:
     """Each fault raises its error in the library, and has charged or not; the next request is whole (F09 to F14)."""
     await world.control("faults", fault=fault, endpoint="charges.create")
     with pytest.raises(error):
@@ -135,7 +135,7 @@ async def test_a_payment_can_stay_in_processing(world: World, token: str, status
     assert (ended.latest_charge.id, ended.latest_charge.status) == (waiting.latest_charge.id, charge)
 
 
-async def test_a_fault_strikes_its_endpoint_so_many_times(world: World) -> None:
+async def test_a_fault_strikes_its_endpoint_as_often_as_asked(world: World) -> None:
     """Other endpoints are not touched; after `times` requests it is over; DELETE ends those that wait."""
     await world.control("faults", fault="error_before", endpoint="charges.create", times=2)
     await world.stripe.v1.charges.list_async()
@@ -153,7 +153,7 @@ async def test_an_improbable_fault_does_not_strike(world: World) -> None:
     """A probability of nothing lets every request through, and waits."""
     await world.control("faults", fault="drop_before", probability=0)
     await world.charge()
-    assert len(world.sandbox.faults.waiting) == 1
+    assert len(world.sandbox.faults.pending) == 1
 
 
 @pytest.mark.parametrize(
@@ -173,10 +173,10 @@ async def test_a_fault_that_there_is_not_is_refused(world: World, body: Any) -> 
     async with world.raw.post("/_sandbox/faults", json=body) as response:
         assert response.status == 400
         assert (await response.json())["error"]["message"]
-    assert world.sandbox.faults.waiting == []
+    assert world.sandbox.faults.pending == []
 
 
-async def test_the_books_count_every_request(world: World) -> None:
+async def test_the_audit_counts_every_request(world: World) -> None:
     """Requests, statuses, replays and faults, by endpoint."""
     await world.charge(key="k")
     await world.charge(key="k")
@@ -193,7 +193,7 @@ def test_every_fault_is_tested() -> None:
     assert {kind.value for kind in FaultKind} == {fault for fault, *_ in AS_SEEN} | by_itself
 
 
-async def test_a_restricted_key_is_told_what_it_lacks_and_whose_it_is(world: World) -> None:
+async def test_a_restricted_key_gets_its_missing_permission_and_its_account(world: World) -> None:
     """As Stripe says it: the account and the permission; no part of the key but its ends."""
     account = await world.stripe.v1.accounts.retrieve_current_async()
     await world.control("faults", fault="forbidden", endpoint="charges.create")
@@ -219,7 +219,7 @@ async def test_a_fault_about_an_order_strikes_no_other(world: World) -> None:
     assert status == 403
 
 
-async def test_a_counted_fault_for_any_endpoint_is_not_used_up_by_a_look_at_the_account(world: World) -> None:
+async def test_a_counted_fault_for_any_endpoint_is_not_used_up_by_health_checks(world: World) -> None:
     """Clients look whether the sandbox is there, now and then: a test means the requests after that."""
     await world.control("faults", fault="rate_limit", endpoint="*", times=1)
     await world.stripe.v1.accounts.retrieve_current_async()

@@ -177,7 +177,7 @@ async def test_a_confirmation_token_expires(world: World) -> None:
         ({"return_url": "https://shop.example", "use_stripe_sdk": True}, "use_stripe_sdk"),
     ],
 )
-async def test_a_confirmation_token_brings_what_the_browser_said(
+async def test_a_confirmation_token_brings_what_the_browser_sent(
     world: World, params: dict[str, Any], kind: str
 ) -> None:
     """Its Stripe.js handles the next action, where the confirm says nothing else."""

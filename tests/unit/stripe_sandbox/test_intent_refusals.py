@@ -131,7 +131,7 @@ async def test_a_decline_is_kept_for_its_key_with_its_intent(world: World) -> No
 @pytest.mark.parametrize(
     ("fault", "status"), [("error_before", "requires_payment_method"), ("error_after", "succeeded")]
 )
-async def test_a_500_of_a_confirm_is_kept_and_the_intent_tells(world: World, fault: str, status: str) -> None:
+async def test_a_500_of_a_confirm_is_kept_beside_its_outcome(world: World, fault: str, status: str) -> None:
     """The key gets the same 500 for ever; only a look at the intent says whether it charged."""
     intent = await world.intent()
     await world.control("faults", fault=fault, endpoint="payment_intents.confirm")

@@ -272,7 +272,7 @@ def _sdk_url(intent: stripe.PaymentIntent) -> str:
 
 
 @pytest.mark.parametrize("answer", ["complete", "fail"])
-async def test_the_bank_has_nothing_to_say_to_an_intent_that_does_not_wait(world: World, answer: str) -> None:
+async def test_the_bank_can_not_answer_for_an_intent_that_does_not_wait(world: World, answer: str) -> None:
     """409, and 404 for an intent that there is not; nothing is charged."""
     intent = await waiting(world)
     await world.stripe.v1.payment_intents.cancel_async(intent.id)

@@ -185,7 +185,7 @@ async def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert await parent.silent() == b""
 
 
-async def test_two_on_the_same_books_are_one_too_many(tmp_path: Path) -> None:
+async def test_a_second_sandbox_on_the_same_data_is_refused(tmp_path: Path) -> None:
     """The second says what is wrong in one line and exits 69."""
     async with program(*PROGRAM, "--data", tmp_path) as first:
         await first.line()
@@ -210,10 +210,10 @@ async def account_of(line: str) -> str:
 
 async def test_an_account_has_the_same_id_for_as_long_as_its_data_are_kept(tmp_path: Path) -> None:
     """F48: over a restart; other data are another account, and `--account` names it."""
-    seen = []
+    accounts = []
     for folder, more in (("a", ()), ("a", ()), ("b", ()), ("b", ("--account", "acct_mine")), ("b", ())):
         async with program(*PROGRAM, "--data", tmp_path / folder, *more) as sandbox:
-            seen.append(await account_of(await sandbox.line()))
-    assert seen[0] == seen[1] != seen[2]
-    assert seen[0].startswith("acct_")
-    assert seen[3:] == ["acct_mine", "acct_mine"]
+            accounts.append(await account_of(await sandbox.line()))
+    assert accounts[0] == accounts[1] != accounts[2]
+    assert accounts[0].startswith("acct_")
+    assert accounts[3:] == ["acct_mine", "acct_mine"]

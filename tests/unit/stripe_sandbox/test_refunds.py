@@ -171,7 +171,7 @@ async def test_a_list_of_an_unknown_intent_is_refused(world: World, path: str) -
             assert (await response.json())["error"]["param"] == next(iter(params))
 
 
-async def test_a_bank_returns_a_refund_when_it_is_told_to(world: World) -> None:
+async def test_the_control_route_makes_the_bank_return_a_refund(world: World) -> None:
     """F44: at any time, days after it succeeded; once."""
     charge = await world.charge()
     given = await refund(world, charge.id)

@@ -164,9 +164,7 @@ async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("rate_per_s", "limit"), [(0, 0), (25, 100), (200, 100)])
-async def test_the_accounts_limit_is_stripes_where_nothing_is_said(
-    tmp_path: Path, rate_per_s: float, limit: float
-) -> None:
+async def test_the_accounts_default_limit_is_stripes(tmp_path: Path, rate_per_s: float, limit: float) -> None:
     """100 a second, or none where the endpoints have none."""
     settings = SandboxSettings(rate_per_s=rate_per_s)
     async with World(tmp_path, settings) as world, world.raw.get("/_sandbox/settings") as response:

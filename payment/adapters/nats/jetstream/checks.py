@@ -22,7 +22,7 @@ from payment.adapters.nats.jetstream.settings import (
 from payment.ports.clock import Clock
 from payment.ports.transport import TransportUnavailable
 
-LOOK_EVERY_S = 3.0
+CHECK_EVERY_S = 3.0
 """Between two looks at one subject: what others change under us is seen within it."""
 STUCK_AFTER_S = 6.0
 """A consumer that has events to deliver and delivers none for so long is stuck: with the looks before it, 10 s or so.
@@ -38,7 +38,7 @@ class ConsumerCheck(Struct, frozen=True):
     verdict: SettingsVerdict
 
 
-class Looks:
+class SettingsChecks:
     """The looks of one transport over one connection."""
 
     def __init__(self, api: JetStreamApi, queue_group: str, ack_wait_s: float) -> None:
@@ -57,8 +57,8 @@ class Looks:
         refused: tuple[str, ...] = ()
         weak = self._blind_to(stream)
         if info is not None:
-            seen = read_stream_verdict(config, subject)
-            refused, weak = seen.refused, weak + seen.weak
+            stream_verdict = read_stream_verdict(config, subject)
+            refused, weak = stream_verdict.refused, weak + stream_verdict.weak
         if consumer is not None:
             judged = consumer_verdict(name, consumer.config, config, subject, self._ack_wait_s)
             paused = (f"consumer {name}: it is paused: no event comes",) if consumer.paused else ()
@@ -98,7 +98,7 @@ class ConsumerProgress:
         self._last: Consumer | None = None
         self._still_since: float | None = None
         self._removed = 0
-        self._removed_said_at: float | None = None
+        self._removed_reported_at: float | None = None
 
     def note(self, now: Consumer) -> None:
         """What the next look found."""
@@ -118,10 +118,10 @@ class ConsumerProgress:
 
     def removed(self) -> int:
         """How many events at least left the stream without being delivered, where that is to be said now; else 0."""
-        now, said_at = self._clock.monotonic(), self._removed_said_at
-        if not self._removed or (said_at is not None and now - said_at < REMOVED_AGAIN_AFTER_S):
+        now, reported_at = self._clock.monotonic(), self._removed_reported_at
+        if not self._removed or (reported_at is not None and now - reported_at < REMOVED_AGAIN_AFTER_S):
             return 0
-        removed, self._removed, self._removed_said_at = self._removed, 0, now
+        removed, self._removed, self._removed_reported_at = self._removed, 0, now
         return removed
 
     def stuck(self) -> str | None:

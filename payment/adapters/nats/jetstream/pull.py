@@ -54,17 +54,17 @@ class JetStreamDelivery:
 
     async def ack(self) -> None:
         """Tell the broker, over whatever connection there is now. Without one the event comes again; nothing raises."""
-        await self._say(b"+ACK")
+        await self._send_reply(b"+ACK")
 
     async def retry(self, delay_s: float) -> None:
         """Ask for it again in `delay_s`. Without a connection it comes again after the ack wait; nothing raises."""
         delay = b' {"delay": %d}' % round(delay_s * NS_PER_S) if delay_s > 0 else b""
-        await self._say(b"-NAK" + delay)
+        await self._send_reply(b"-NAK" + delay)
 
-    async def _say(self, word: bytes) -> None:
+    async def _send_reply(self, payload: bytes) -> None:
         # The port promises no more: what can't be said means redelivery, which changes nothing.
         with contextlib.suppress(TransportUnavailable):
-            await self._connection.send(self._reply, word)
+            await self._connection.send(self._reply, payload)
 
 
 class Pull:

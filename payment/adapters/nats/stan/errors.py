@@ -45,10 +45,10 @@ class InvalidName(StanError):
 class RefusedByServer(StanError):
     """The server said no. `said` are its own words."""
 
-    def __init__(self, said: str) -> None:
-        verdict, meaning = SAYINGS.get(said, (ErrorVerdict.LATER, ""))
-        super().__init__(f"NATS Streaming says '{said}'" + (f": {meaning}" if meaning else ""))
-        self.said = said
+    def __init__(self, server_text: str) -> None:
+        verdict, meaning = SERVER_ERRORS.get(server_text, (ErrorVerdict.LATER, ""))
+        super().__init__(f"NATS Streaming says '{server_text}'" + (f": {meaning}" if meaning else ""))
+        self.server_text = server_text
         self.verdict = verdict
 
 
@@ -67,16 +67,16 @@ class ErrorVerdict(enum.Enum):
     """Ours, or in the configuration of either side: it won't pass by itself."""
 
 
-def refused(said: str) -> RefusedByServer:
+def refused(server_text: str) -> RefusedByServer:
     """The exception for an error string of the server."""
-    return ClientIdTaken(said) if said == CLIENT_ID_TAKEN else RefusedByServer(said)
+    return ClientIdTaken(server_text) if server_text == CLIENT_ID_TAKEN else RefusedByServer(server_text)
 
 
 CLIENT_ID_TAKEN = "stan: clientID already registered"
 NO_CONNECT_REQUEST = "stan: invalid connection request"
 """The answer to an empty request: it registers nothing, and so serves to ask whether NATS Streaming is there."""
 
-SAYINGS: dict[str, tuple[ErrorVerdict, str]] = {
+SERVER_ERRORS: dict[str, tuple[ErrorVerdict, str]] = {
     CLIENT_ID_TAKEN: (ErrorVerdict.LATER, "another living client has this client id"),
     "stan: unknown clientID": (ErrorVerdict.SESSION_GONE, "the server doesn't know this session any more"),
     "client has been replaced or is no longer registered": (

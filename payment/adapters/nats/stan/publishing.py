@@ -48,12 +48,12 @@ class Publisher:
         self._places = asyncio.Semaphore(window)
         self._guids = session.conn_id.decode()
         self._numbers = itertools.count(1)
-        self._waiting: dict[str, asyncio.Future[StanError | None]] = {}
+        self._pending: dict[str, asyncio.Future[StanError | None]] = {}
 
     @property
     def under_way(self) -> int:
         """How many have been sent and not been answered."""
-        return len(self._waiting)
+        return len(self._pending)
 
     async def publish(self, channel: str, data: bytes) -> None:
         """Return once the server has stored it. After any error but InvalidName it may be stored all the same.
@@ -87,7 +87,7 @@ class Publisher:
             ack = decode(PubAck, message.data)
         except CodecError:
             return  # it can't be told whose it is: its publish comes to its time limit
-        stored = self._waiting.get(ack.guid)
+        stored = self._pending.get(ack.guid)
         if stored is None or stored.done():
             return
         if not ack.error:
@@ -100,7 +100,7 @@ class Publisher:
 
     def end(self, reason: str) -> None:
         """The session is over: so is all waiting."""
-        for stored in self._waiting.values():
+        for stored in self._pending.values():
             if not stored.done():
                 stored.set_result(SessionLost(reason))
 
@@ -111,10 +111,10 @@ class Publisher:
         guid = f"{self._guids}.{next(self._numbers)}"
         message = PubMsg(client_id=session.client_id, guid=guid, subject=channel, data=data, conn_id=session.conn_id)
         # Before it is sent: the acknowledgement may be here before the sending has returned.
-        stored = self._waiting[guid] = asyncio.get_running_loop().create_future()
+        stored = self._pending[guid] = asyncio.get_running_loop().create_future()
         try:
             await session.wire.send(self.subject(channel), encode(message), session.acks)
             outcome: StanError | None = await stored
             return outcome
         finally:
-            del self._waiting[guid]
+            del self._pending[guid]

@@ -114,8 +114,8 @@ class Session:
         self.lost.set()
         if self._pinging is not None and self._pinging is not asyncio.current_task():
             self._pinging.cancel()
-        for tell in self.when_over:
-            tell(reason)
+        for callback in self.when_over:
+            callback(reason)
 
     async def leave(self) -> None:
         """Take all inboxes back, the heartbeats' first. Where the connection is gone, they went with it."""

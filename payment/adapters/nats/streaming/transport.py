@@ -58,9 +58,9 @@ LEAVE_TIMEOUT_S = 0.5
 """How long stopping waits for the server's word that an idle member has left; after that it goes on in the background.
 Nothing is handed over from the beginning on."""
 CHECK_TIMEOUT_S = 10.0
-DENIED_LOOK_EVERY_S = 3.0
+DENIED_CHECK_EVERY_S = 3.0
 """Between two looks at what NATS denied us: an acknowledgement, a heartbeat, a ping. They have no other answer."""
-DENIED_OF_LATE_S = 30.0
+DENIED_RECENTLY_S = 30.0
 """A denial counts for so long. Each of those is sent again within it."""
 PERMISSIONS = "permissions"
 SESSION = "session"
@@ -151,13 +151,13 @@ class StreamingTransport:
         try:
             await client.publish(subject, data)
         except StanError as error:
-            raise self._of_a_publish(error, client.publish_subject(subject)) from error
+            raise self._publish_error(error, client.publish_subject(subject)) from error
 
-    def _of_a_publish(self, error: StanError, subject: str) -> TransportUnavailable:
+    def _publish_error(self, error: StanError, subject: str) -> TransportUnavailable:
         """What an error says of a publish: refused, unanswered, or without a session."""
         match error:
             case RefusedByServer() if error.verdict is not ErrorVerdict.SESSION_GONE:
-                return PublishRefused(self._in_words(error, self._connection))
+                return PublishRefused(self._describe(error, self._connection))
             case MessageTooLarge() | InvalidName():
                 return PublishRefused(str(error))
             case Unacknowledged() if self._connection.denied(subject):
@@ -205,7 +205,7 @@ class StreamingTransport:
         except TimeoutError:
             raise TransportUnavailable(f"NATS: no answer within {CHECK_TIMEOUT_S:g} s") from None
         except StanError as error:
-            raise TransportUnavailable(self._in_words(error, connection)) from error
+            raise TransportUnavailable(self._describe(error, connection)) from error
         finally:
             await connection.close()
 
@@ -217,7 +217,7 @@ class StreamingTransport:
                 client = await self._open()
             except StanError as error:
                 failures += 1
-                self._reason = self._in_words(error, self._connection)
+                self._reason = self._describe(error, self._connection)
                 health.lost(self._reason)
                 if self._clock.monotonic() - since >= PERSISTENT_S and not isinstance(error, ServerUnreachable):
                     health.persists(self._reason)
@@ -249,17 +249,17 @@ class StreamingTransport:
         """Return when the session is lost; raises what a handler raises."""
         health.well(SESSION)
         consuming = [asyncio.ensure_future(self._consume(client, *each, health)) for each in subscriptions.items()]
-        waiting = {asyncio.ensure_future(self._watch(client, health)), *consuming}
-        tasks = tuple(waiting)
+        pending = {asyncio.ensure_future(self._report_denials_until_lost(client, health)), *consuming}
+        tasks = tuple(pending)
         try:
             while not client.lost.is_set():
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
         finally:
             await cancel_all(tasks)
 
-    async def _watch(self, client: Client, health: TransportHealth) -> None:
+    async def _report_denials_until_lost(self, client: Client, health: TransportHealth) -> None:
         """Return when the session is lost. Until then say what NATS denies us that nothing else shows."""
         while not client.lost.is_set():
             denied = self._denied()
@@ -269,7 +269,7 @@ class StreamingTransport:
                 health.failed(SESSION, f"NATS{_place(self._connection)}: permission denied for {denied}", PERMISSIONS)
             waits = [
                 asyncio.ensure_future(client.lost.wait()),
-                asyncio.ensure_future(self._clock.sleep(DENIED_LOOK_EVERY_S)),
+                asyncio.ensure_future(self._clock.sleep(DENIED_CHECK_EVERY_S)),
             ]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -278,7 +278,7 @@ class StreamingTransport:
                     each.cancel()
 
     def _denied(self) -> str | None:
-        found = (self._connection.denied(each, DENIED_OF_LATE_S) for each in (INBOX, DISCOVER))
+        found = (self._connection.denied(each, DENIED_RECENTLY_S) for each in (INBOX, DISCOVER))
         return next((each for each in found if each), None)
 
     async def _consume(self, client: Client, subject: str, handler: DeliveryHandler, health: TransportHealth) -> None:
@@ -292,7 +292,7 @@ class StreamingTransport:
                 if isinstance(error, RefusedByServer) and error.verdict is ErrorVerdict.SESSION_GONE:
                     client.end(str(error))
                     return
-                health.failed(subject, self._in_words(error, self._connection))
+                health.failed(subject, self._describe(error, self._connection))
                 await self._connection.pause(failures)
             else:
                 health.well(subject)
@@ -312,19 +312,19 @@ class StreamingTransport:
                 self._subscriptions.discard(subscription)
 
     async def _leave_group(self, subscription: Subscription) -> None:
-        waiting = {
+        pending = {
             asyncio.ensure_future(subscription.buffer.settled.wait()),
             asyncio.ensure_future(self._clock.sleep(STOP_GRACE_S)),
         }
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waiting:
+            for each in pending:
                 each.cancel()
         await subscription.close()
         self._subscriptions.discard(subscription)
 
-    def _in_words(self, error: StanError, connection: NatsConnection) -> str:
+    def _describe(self, error: StanError, connection: NatsConnection) -> str:
         """What an operator reads: what is wrong, where, and which setting says so."""
         match error:
             case ServerUnreachable() | SessionLost():

@@ -23,11 +23,11 @@ class ConnectionWire:
         self._connection = connection
 
     def new_inbox(self) -> str:
-        with _in_its_words():
+        with _stan_errors():
             return self._connection.client.new_inbox()
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        with _in_its_words():
+        with _stan_errors():
             return (await self._connection.request(subject, data, timeout_s)).data
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
@@ -39,20 +39,20 @@ class ConnectionWire:
             raise ServerUnreachable(str(error)) from error
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        with _in_its_words():
+        with _stan_errors():
             return await self._connection.subscribe(subject, arrived)
 
     async def unlisten(self, subscription: Subscription) -> None:
-        with _in_its_words():
+        with _stan_errors():
             await self._connection.unsubscribe(subscription)
 
     async def flush(self) -> None:
-        with _in_its_words():
+        with _stan_errors():
             await self._connection.flush()
 
 
 @contextmanager
-def _in_its_words() -> Iterator[None]:
+def _stan_errors() -> Iterator[None]:
     try:
         yield
     except NoResponders as error:

@@ -80,11 +80,11 @@ class BrokerWorld:
         )
 
     async def until(self, met: Any, what: str, deadline_s: float = WITHIN_S) -> None:
-        async def look() -> bool:
+        async def holds() -> bool:
             return bool(met())
 
         try:
-            await eventually(look, what, deadline_s)
+            await eventually(holds, what, deadline_s)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.why!r}, {self.lines[-5:]}") from None
 

@@ -59,23 +59,23 @@ HANDSHAKE.reason = "WRONG_VERSION_NUMBER"
     ],
     ids=repr,
 )
-def test_each_error_has_words(error: Exception, words: str) -> None:
+def test_each_error_is_described(error: Exception, words: str) -> None:
     """No class, no URL, no empty text."""
-    said = describe(error)
-    assert words in said
+    sentence = describe(error)
+    assert words in sentence
     classes = {name for name in (*vars(builtins), *vars(nats.errors)) if name.endswith("Error")}
-    assert not classes & set(re.findall(r"\w+", said))
-    assert "secret" not in said
+    assert not classes & set(re.findall(r"\w+", sentence))
+    assert "secret" not in sentence
 
 
 @pytest.mark.servers
-async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path: Path) -> None:
+async def test_a_killed_server_and_a_missing_one_have_different_reasons(tmp_path: Path) -> None:
     """The address stands before the reason."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
-    watching = asyncio.create_task(link.watch())
+    watching = asyncio.create_task(link.until_lost())
     server.kill()
     async with asyncio.timeout(5):
         await watching
@@ -87,13 +87,13 @@ async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path
 
 
 @pytest.mark.servers
-async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None:
+async def test_the_reason_of_an_orderly_stop_is_the_servers_own(tmp_path: Path) -> None:
     """Its own word, which nats-py hands over in the background."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
-    watching = asyncio.create_task(link.watch())
+    watching = asyncio.create_task(link.until_lost())
     await asyncio.to_thread(server.stop)
     async with asyncio.timeout(5):
         await watching
@@ -102,7 +102,7 @@ async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None
 
 
 @pytest.mark.servers
-async def test_a_name_that_can_not_be_resolved_is_said(tmp_path: Path) -> None:
+async def test_a_name_that_can_not_be_resolved_is_reported(tmp_path: Path) -> None:
     """As what it is, with the name."""
     with pytest.raises(TransportUnavailable, match=r"NATS at nats\.invalid:4222: its name can't be resolved"):
         await Link(ServerAddress("nats://nats.invalid:4222"), "one", NatsLogin()).open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from payment.adapters.nats.jetstream.api import Consumer, Delivered
-from payment.adapters.nats.jetstream.checks import LOOK_EVERY_S, REMOVED_AGAIN_AFTER_S, STUCK_AFTER_S, ConsumerProgress
+from payment.adapters.nats.jetstream.checks import CHECK_EVERY_S, REMOVED_AGAIN_AFTER_S, STUCK_AFTER_S, ConsumerProgress
 from tests.support.fakes.clock import FakeClock
 
 
@@ -26,15 +26,15 @@ def progress(clock: FakeClock) -> ConsumerProgress:
     return ConsumerProgress(clock)
 
 
-async def looks(progress: ConsumerProgress, clock: FakeClock, *states: Consumer) -> None:
+async def note_states(progress: ConsumerProgress, clock: FakeClock, *states: Consumer) -> None:
     for each in states:
         progress.note(each)
-        await clock.advance(LOOK_EVERY_S)
+        await clock.advance(CHECK_EVERY_S)
 
 
 async def test_events_that_are_delivered_are_not_missed(progress: ConsumerProgress, clock: FakeClock) -> None:
     """Ten wait, four are delivered, one comes: nothing is gone, and all moves."""
-    await looks(progress, clock, state(10), state(7, delivered=4), state(0, delivered=11), state(0, delivered=14))
+    await note_states(progress, clock, state(10), state(7, delivered=4), state(0, delivered=11), state(0, delivered=14))
     assert (progress.removed(), progress.stuck()) == (0, None)
 
 
@@ -42,9 +42,9 @@ async def test_events_that_leave_without_being_delivered_are_counted(
     progress: ConsumerProgress, clock: FakeClock
 ) -> None:
     """L4: counted from below; reported at once, then together after a minute."""
-    await looks(progress, clock, state(10), state(2, delivered=3))
+    await note_states(progress, clock, state(10), state(2, delivered=3))
     assert progress.removed() == 5
-    await looks(progress, clock, state(0, delivered=3))
+    await note_states(progress, clock, state(0, delivered=3))
     assert progress.removed() == 0
     await clock.advance(REMOVED_AGAIN_AFTER_S)
     assert progress.removed() == 2
@@ -53,17 +53,17 @@ async def test_events_that_leave_without_being_delivered_are_counted(
 
 async def test_a_consumer_that_was_made_again_counts_anew(progress: ConsumerProgress, clock: FakeClock) -> None:
     """Its counts begin at 0: nothing left the stream for that."""
-    await looks(progress, clock, state(10, delivered=50), state(0, created="later"))
+    await note_states(progress, clock, state(10, delivered=50), state(0, created="later"))
     assert progress.removed() == 0
 
 
-async def test_events_that_wait_while_none_comes_are_said(progress: ConsumerProgress, clock: FakeClock) -> None:
+async def test_events_that_wait_undelivered_are_reported(progress: ConsumerProgress, clock: FakeClock) -> None:
     """F54: heartbeats prove that it answers, not that it delivers; it is over with the next delivery."""
     while progress.stuck() is None:
-        await looks(progress, clock, state(3, delivered=7))
+        await note_states(progress, clock, state(3, delivered=7))
         assert clock.monotonic() < FakeClock().monotonic() + 4 * STUCK_AFTER_S
     assert "events wait, and its consumer has delivered none" in str(progress.stuck())
-    await looks(progress, clock, state(3, delivered=8))
+    await note_states(progress, clock, state(3, delivered=8))
     assert progress.stuck() is None
 
 
@@ -72,14 +72,14 @@ async def test_redeliveries_alone_are_no_progress_of_a_full_consumer(
 ) -> None:
     """F30: events that can't be applied fill it and come again and again; those behind them wait."""
     for number in range(5):
-        await looks(progress, clock, state(3, delivered=100 + 50 * number, unacknowledged=100))
+        await note_states(progress, clock, state(3, delivered=100 + 50 * number, unacknowledged=100))
     assert "no more comes before one of 100 events is acknowledged" in str(progress.stuck())
-    await looks(progress, clock, state(3, delivered=400, unacknowledged=100, floor=1))
+    await note_states(progress, clock, state(3, delivered=400, unacknowledged=100, floor=1))
     assert progress.stuck() is None
 
 
 async def test_an_idle_consumer_is_not_stuck(progress: ConsumerProgress, clock: FakeClock) -> None:
     """Nothing waits."""
     for _ in range(10):
-        await looks(progress, clock, state(0, delivered=7, unacknowledged=2))
+        await note_states(progress, clock, state(0, delivered=7, unacknowledged=2))
     assert progress.stuck() is None

@@ -63,18 +63,18 @@ async def arrives(world: BrokerWorld, deadline_s: float = 10.0) -> None:
     letter.settle(Handling.APPLIED)
 
 
-async def looked_at(url: str, consumer: str) -> None:
+async def two_checks_made(url: str, consumer: str) -> None:
     """Return when the service has asked for a consumer's state twice: the first request may be older than this."""
-    client, looks = Client(), asyncio.Semaphore(0)
+    client, settings_checks = Client(), asyncio.Semaphore(0)
     await client.connect(servers=[url])
 
     async def note(_: Msg) -> None:
-        looks.release()
+        settings_checks.release()
 
     await client.subscribe(f"$JS.API.CONSUMER.INFO.*.{consumer}", cb=note)
     async with asyncio.timeout(WITHIN_S):
-        await looks.acquire()
-        await looks.acquire()
+        await settings_checks.acquire()
+        await settings_checks.acquire()
     await client.close()
 
 
@@ -124,7 +124,7 @@ async def test_a_consumer_that_would_lose_a_cancel_is_not_read(
 
 
 @pytest.mark.parametrize(("config", "stream", "words"), WEAK, ids=str)
-async def test_one_that_promises_less_is_read_and_said(
+async def test_a_consumer_that_promises_less_is_read_and_reported(
     server: NatsServer, ask: Any, config: dict[str, Any], stream: dict[str, Any], words: str
 ) -> None:
     """F53: `/readyz` is degraded and `--check` says so; events are read all the same."""
@@ -139,7 +139,7 @@ async def test_one_that_promises_less_is_read_and_said(
         assert world.status is Status.DEGRADED
 
 
-async def test_one_that_is_paused_is_said_and_resumes(server: NatsServer, ask: Any) -> None:
+async def test_a_paused_consumer_is_reported_and_resumes(server: NatsServer, ask: Any) -> None:
     """F53: an operator may pause it at any time: nothing comes, and `/readyz` says so within 10 s."""
     await make(ask)
     async with over(jetstream(server.url)) as world:
@@ -153,9 +153,7 @@ async def test_one_that_is_paused_is_said_and_resumes(server: NatsServer, ask: A
 
 
 @pytest.mark.parametrize("change", [{"max_deliver": 5}, {"headers_only": True}], ids=str)
-async def test_a_setting_that_is_changed_under_our_feet_is_seen(
-    server: NatsServer, ask: Any, change: dict[str, Any]
-) -> None:
+async def test_a_changed_consumer_setting_is_detected(server: NatsServer, ask: Any, change: dict[str, Any]) -> None:
     """F53: within 10 s the consumer is left; changed back, it is read again."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
@@ -169,7 +167,7 @@ async def test_a_setting_that_is_changed_under_our_feet_is_seen(
         await world.ready()
 
 
-async def test_a_stream_that_is_changed_under_our_feet_is_seen(server: NatsServer, ask: Any) -> None:
+async def test_a_changed_stream_setting_is_detected(server: NatsServer, ask: Any) -> None:
     """F53: an edit that forgets events."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
@@ -204,7 +202,7 @@ async def test_events_purged_before_they_were_read_are_an_alarm(server: NatsServ
         await world.degraded("it is paused")
         for _ in range(5):
             await cancel(ask, world)
-        await looked_at(server.url, NAME)
+        await two_checks_made(server.url, NAME)
         await ask("STREAM.PURGE.ticketing", {"filter": ORDER_CANCELLED})
         await world.until(lambda: world.alarms("broker_alarm"), "the alarm")
         assert "5 or more order:cancelled left the stream ticketing before they were read" in str(world.lines)

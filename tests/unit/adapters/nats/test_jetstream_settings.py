@@ -116,7 +116,7 @@ def test_a_consumer_that_would_lose_events_is_refused(
 
 
 @pytest.mark.parametrize(("config", "stream", "words"), WEAK_CONSUMERS, ids=str)
-def test_a_consumer_that_promises_less_is_used_and_said(
+def test_a_consumer_that_promises_less_is_used_and_reported(
     config: dict[str, Any], stream: dict[str, Any], words: str
 ) -> None:
     """F53: no event is lost that comes, so reading goes on."""
@@ -156,7 +156,7 @@ FIT_STREAMS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("config", "words"), LOSSY_STREAMS, ids=str)
-def test_a_stream_that_forgets_is_said_for_both_directions(config: dict[str, Any], words: str) -> None:
+def test_a_stream_that_drops_events_is_reported_for_both_directions(config: dict[str, Any], words: str) -> None:
     """F53: not to read or not to publish would lose more."""
     for verdict in (
         read_stream_verdict({**STREAM, **config}, SUBJECT),
@@ -209,7 +209,7 @@ def test_a_stream_that_can_not_take_our_events_is_not_published_to(config: dict[
     ],
     ids=str,
 )
-def test_a_stream_that_promises_our_readers_less_is_said(config: dict[str, Any], words: str) -> None:
+def test_a_stream_that_promises_our_readers_less_is_reported(config: dict[str, Any], words: str) -> None:
     """F53: publishing goes on."""
     verdict = published_stream_verdict({**STREAM, **config}, SUBJECT, 0)
     assert verdict.refused == ()

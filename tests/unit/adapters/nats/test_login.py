@@ -39,7 +39,7 @@ def test_a_seed_of_another_kind_is_refused(kind: str) -> None:
         read_nkey_seed(NKey(kind).seed)
 
 
-def test_a_seed_with_a_wrong_letter_is_refused_without_being_shown() -> None:
+def test_a_seed_with_a_wrong_character_is_refused_without_being_shown() -> None:
     seed = NKey("U").seed
     wrong = seed[:20] + ("A" if seed[20] != "A" else "B") + seed[21:]
     for text in (wrong, seed[:-2] + "!!", seed[:54]):

@@ -165,7 +165,7 @@ async def test_a_websocket_carries_events_and_is_found_again(tmp_path: Path) -> 
             await member.publish(CREATED, b"1")
             await member.got_data(b"1")
             server.kill()
-            await member.until(lambda: member.told[-1].startswith("disconnected"))
+            await member.until(lambda: member.reported[-1].startswith("disconnected"))
             await asyncio.to_thread(server.start)
             await member.up()
             await member.publish(CREATED, b"2")

@@ -26,7 +26,7 @@ class Fast(SystemClock):
         await super().sleep(seconds / TIMES)
 
 
-async def test_both_say_it_and_the_one_that_stays_is_well_again(tmp_path: Path) -> None:
+async def test_both_processes_report_the_clash_and_the_remaining_one_recovers(tmp_path: Path) -> None:
     """F34: each would take over what the other is doing."""
     async with nats_server(tmp_path) as server, over(jetstream(server.url, "payment.1", clock=Fast())) as one:
         await one.ready()
@@ -61,7 +61,7 @@ async def test_processes_that_follow_one_another_are_no_clash(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("direction", ["publish", "subscribe"])
-async def test_where_it_may_not_be_asked_that_is_noticed_once(tmp_path: Path, direction: str) -> None:
+async def test_a_denied_presence_subject_is_noticed_once(tmp_path: Path, direction: str) -> None:
     """Nothing else suffers: ready, and one line."""
     async with (
         nats_server(tmp_path, guarded("_payment.>", direction)) as server,

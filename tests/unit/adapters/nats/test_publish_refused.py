@@ -159,7 +159,7 @@ async def test_a_stream_that_takes_no_more(tmp_path: Path, config: dict[str, Any
             await goes_out(world)
 
 
-async def test_an_account_without_room(tmp_path: Path) -> None:
+async def test_an_account_without_space(tmp_path: Path) -> None:
     """F54: the limit is the account's, not the stream's."""
     config = "jetstream { max_file_store: 200 }\n"
     async with nats_server(tmp_path, config) as server, over(jetstream(server.url)) as world:
@@ -210,7 +210,7 @@ async def test_a_stream_without_acknowledgements_is_not_published_to(tmp_path: P
         assert (await ask("STREAM.INFO.held"))["state"]["messages"] == 1
 
 
-async def test_acknowledgements_that_are_denied_are_said(tmp_path: Path) -> None:
+async def test_denied_acknowledgements_are_reported(tmp_path: Path) -> None:
     """Each event would come again for ever, and nothing else would show it."""
     async with (
         nats_server(tmp_path, guarded("$JS.ACK.>")) as server,
@@ -240,7 +240,7 @@ async def test_a_consumer_that_may_not_be_read_is_never_called_well(tmp_path: Pa
         assert True not in world.up
 
 
-async def test_inboxes_that_are_denied_are_said_as_such(tmp_path: Path) -> None:
+async def test_denied_inboxes_are_reported_as_such(tmp_path: Path) -> None:
     """F54: no answer could ever come: that is the reason, not silence."""
     async with (
         nats_server(tmp_path, guarded("_INBOX.>", "subscribe")) as server,
@@ -249,7 +249,7 @@ async def test_inboxes_that_are_denied_are_said_as_such(tmp_path: Path) -> None:
         await world.degraded("permission denied to subscribe to _INBOX.>")
 
 
-async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path: Path) -> None:
+async def test_settings_that_may_not_be_read_are_reported_and_events_go_on(tmp_path: Path) -> None:
     """F53: a user without `STREAM.INFO` worked with earlier releases: it still does, degraded."""
     async with (
         nats_server(tmp_path, guarded("$JS.API.STREAM.INFO.orders")) as server,

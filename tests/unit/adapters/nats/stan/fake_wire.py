@@ -33,7 +33,7 @@ WELCOME = ConnectResponse(
 
 
 @dataclass
-class Ear:
+class FakeSubscription:
     """Stands for nats-py's subscription."""
 
     subject: str
@@ -56,7 +56,7 @@ class FakeWire:
         self.done: list[str] = []
         """Listening, flushing, asking and leaving, in their order."""
         self.gone = False
-        self.ears: list[Ear] = []
+        self.ears: list[FakeSubscription] = []
         self._inboxes = 0
 
     def new_inbox(self) -> str:
@@ -80,10 +80,10 @@ class FakeWire:
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Any:
         self._check()
-        ear = Ear(subject, arrived)
-        self.ears.append(ear)
+        subscription = FakeSubscription(subject, arrived)
+        self.ears.append(subscription)
         self.done.append(f"listen {subject}")
-        return ear
+        return subscription
 
     async def unlisten(self, subscription: Any) -> None:
         self._check()
@@ -98,14 +98,14 @@ class FakeWire:
         self, subject: str, data: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """What the server sends to a subject; nobody gets it where nobody listens."""
-        for ear in tuple(self.ears):
-            if ear.subject == subject:
-                await ear.arrived(Msg(_client=None, subject=subject, reply=reply, data=data, headers=headers))
+        for subscription in tuple(self.ears):
+            if subscription.subject == subject:
+                await subscription.arrived(Msg(_client=None, subject=subject, reply=reply, data=data, headers=headers))
 
     @property
     def subjects(self) -> list[str]:
         """Where somebody listens."""
-        return [ear.subject for ear in self.ears]
+        return [subscription.subject for subscription in self.ears]
 
     def published(self) -> list[PubMsg]:
         return [decode(PubMsg, data) for subject, data, _ in self.sent if subject.startswith("pub.")]

@@ -167,7 +167,7 @@ async def test_a_lost_session_that_was_not_left_locks_us_out_and_one_that_was_do
     await again.publish("order:created", b"back")
 
 
-async def test_a_replaced_session_hears_of_it_at_its_next_ping(party: Party) -> None:
+async def test_a_replaced_session_ends_at_its_next_ping(party: Party) -> None:
     """F40: while its process was stopped, say, another took the id over; what it then publishes is refused."""
     one = await party.client("shared", conn_id="one")
     heartbeats = one._session._listening[0]
@@ -181,7 +181,7 @@ async def test_a_replaced_session_hears_of_it_at_its_next_ping(party: Party) -> 
     assert not other.lost.is_set()
 
 
-async def test_a_publish_in_a_forgotten_session_says_so(party: Party) -> None:
+async def test_a_publish_in_a_forgotten_session_fails_with_the_reason(party: Party) -> None:
     """F40: before any ping could have told it."""
     one = await party.client("shared")
     await one._session._listening[0].unsubscribe()
@@ -191,7 +191,7 @@ async def test_a_publish_in_a_forgotten_session_says_so(party: Party) -> None:
     assert one.lost.is_set()
 
 
-async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_who_answers(
+async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_sessions_that_answer(
     party: Party, server: NatsStreamingServer
 ) -> None:
     """F40: its own pause is nobody's failure: afterwards the session still stands."""
@@ -207,7 +207,7 @@ async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_who_a
     assert not client.lost.is_set()
 
 
-async def test_everything_unacknowledged_comes_at_once_to_the_first_who_returns(party: Party) -> None:
+async def test_everything_unacknowledged_comes_at_once_to_the_first_member_that_returns(party: Party) -> None:
     """2,000 at once, whatever limit it asks for: within the buffer's bound, and nothing is lost."""
     one = await party.client("one")
     # The same ack wait for both: what was sent under the first one's runs to its end before the second's counts.
@@ -265,8 +265,8 @@ async def test_a_server_that_lost_its_data_counts_from_1_again(party: Party, ser
     assert new.timestamp > old.timestamp
 
 
-class TestWhoIsThere:
-    async def test_a_wrong_cluster_id_is_said_at_once(self, party: Party) -> None:
+class TestCheck:
+    async def test_a_wrong_cluster_id_is_reported_at_once(self, party: Party) -> None:
         """Not as a time-out."""
         with pytest.raises(NotStreaming, match="'staging'"):
             await party.client("one", cluster_id="staging")

@@ -6,7 +6,7 @@ import pytest
 
 from payment.adapters.nats.stan.codec import Message, decode, encode
 from payment.adapters.nats.stan.errors import (
-    SAYINGS,
+    SERVER_ERRORS,
     ClientIdTaken,
     ErrorVerdict,
     InvalidName,
@@ -109,16 +109,16 @@ class TestStaying:
         assert client.lost.is_set()
         assert client.reason == "NATS Streaming, cluster id 'ticketing', has not answered a ping for 8 s"
 
-    @pytest.mark.parametrize("said", [REPLACED, "stan: unknown clientID"])
-    async def test_a_ping_that_says_that_we_are_gone_is_believed_at_once(
-        self, said: str, wire: FakeWire, clock: FakeClock
+    @pytest.mark.parametrize("server_text", [REPLACED, "stan: unknown clientID"])
+    async def test_a_ping_answer_that_the_session_is_gone_ends_it_at_once(
+        self, server_text: str, wire: FakeWire, clock: FakeClock
     ) -> None:
         """F40: replaced, or forgotten by a memory store."""
         client = await connect(wire, clock)
         await clock.advance(PING_EVERY_S)
-        await wire.deliver(PONGS, encode(PingResponse(error=said)))
+        await wire.deliver(PONGS, encode(PingResponse(error=server_text)))
         assert client.lost.is_set()
-        assert said in client.reason
+        assert server_text in client.reason
 
     async def test_another_error_of_a_ping_is_no_answer_and_no_end(self, wire: FakeWire, clock: FakeClock) -> None:
         """Only what says that the session is gone ends it at once."""
@@ -148,7 +148,7 @@ class TestLeaving:
         assert (wire.sent, wire.subjects, client.reason) == ([], [], "replaced")
         assert "ask close" not in wire.done
 
-    async def test_closing_tells_the_server_and_never_unsubscribes(self, wire: FakeWire, clock: FakeClock) -> None:
+    async def test_closing_sends_a_close_request_and_never_unsubscribes(self, wire: FakeWire, clock: FakeClock) -> None:
         """The durable must be there when somebody comes back."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
@@ -169,9 +169,9 @@ class TestLeaving:
         assert wire.sent == []
 
 
-def test_a_servers_words_are_shown_with_what_they_mean() -> None:
+def test_a_servers_error_text_is_shown_with_its_meaning() -> None:
     """Known ones with a verdict, unknown ones as they are; the session is gone for three of them only."""
     assert str(refused("stan: unknown clientID")).endswith("the server doesn't know this session any more")
     assert str(refused("what?")) == "NATS Streaming says 'what?'"
-    gone = {said for said, (verdict, _) in SAYINGS.items() if verdict is ErrorVerdict.SESSION_GONE}
+    gone = {server_text for server_text, (verdict, _) in SERVER_ERRORS.items() if verdict is ErrorVerdict.SESSION_GONE}
     assert gone == {REPLACED, "stan: unknown clientID", "stan: invalid publish request"}

@@ -93,7 +93,7 @@ class TestSubscribing:
         assert len(wire.asked) == 1
         await client.close()
 
-    async def test_strangers_in_the_inbox_are_no_messages(self, wire: FakeWire, clock: FakeClock) -> None:
+    async def test_foreign_messages_in_the_inbox_are_ignored(self, wire: FakeWire, clock: FakeClock) -> None:
         """Garbage, another channel, no sequence: none of them is the server's."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
