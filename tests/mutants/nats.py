@@ -160,7 +160,7 @@ MUTANTS = (
             ),
             Edit(
                 LINK,
-                '            info["tls_required"] = True  # by us',
+                '            info["tls_required"] = True  # required by us',
                 '            info["tls_verify"] = False  # by us',
             ),
         ),
@@ -175,7 +175,7 @@ MUTANTS = (
         edits=(
             Edit(
                 LINK,
-                '            info["tls_required"] = True  # by us',
+                '            info["tls_required"] = True  # required by us',
                 '            info["tls_verify"] = False  # by us',
             ),
         ),

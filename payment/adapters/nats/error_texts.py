@@ -1,9 +1,9 @@
-"""Why a connection to NATS failed or was lost, in plain words: what an operator reads in `/readyz`, the log, `--check`.
+"""The reasons for a failed or lost connection to NATS that an operator reads in `/readyz`, the log and `--check`.
 
-Owns: the words for each error of nats-py, of TLS and of the socket. Must never: quote a URL, a credential, or the name
-of a Python class. Change together with: `payment.adapters.nats.link`, which puts the server's address before them.
+Owns: the sentence for each error of nats-py, of TLS and of the socket. Must never: quote a URL, a credential, or the
+name of a Python class. Change together with: `payment.adapters.nats.link`, which puts the server's address before them.
 
-What the server says of its own accord comes as text (`-ERR '…'`); the sentences are those of nats-server 2.15.
+The server's own errors come as text (`-ERR '…'`); the sentences here match nats-server 2.15.
 """
 
 import os
@@ -33,11 +33,11 @@ SERVER_ERRORS = (
     ("server shutdown", "the server is shutting down"),
     ("stale connection", "the server missed our answers to its pings (stale connection)"),
 )
-"""How a sentence of the server begins, in lower case, and what it means."""
+"""The beginning of each error text of the server, in lower case, and its meaning."""
 
 
 def describe(error: BaseException) -> str:
-    """An error in words that hold no URL, no credential and no class's name."""
+    """Returns a sentence for an error. It holds no URL, no credential and no name of a Python class."""
     match error:
         case LoginError():
             return f"{error.variable}: {error}"
@@ -50,7 +50,7 @@ def describe(error: BaseException) -> str:
         case nats.errors.NoServersError():
             return "no server can be reached"
         case nats.errors.UnexpectedEOF() | EOFError():
-            return "the server closed the connection without a word"
+            return "the server closed the connection without a reason"
         case nats.errors.StaleConnectionError():
             return "the server missed our answers to its pings (stale connection)"
         case nats.errors.AuthorizationError():

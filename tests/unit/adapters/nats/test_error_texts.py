@@ -28,8 +28,8 @@ HANDSHAKE.reason = "WRONG_VERSION_NUMBER"
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (nats.errors.UnexpectedEOF(), "the server closed the connection without a word"),
-        (asyncio.IncompleteReadError(b"", 1), "the server closed the connection without a word"),
+        (nats.errors.UnexpectedEOF(), "the server closed the connection without a reason"),
+        (asyncio.IncompleteReadError(b"", 1), "the server closed the connection without a reason"),
         (nats.errors.StaleConnectionError(), "the server missed our answers to its pings (stale connection)"),
         (
             nats.errors.Error("nats: 'Stale Connection'"),
@@ -79,7 +79,7 @@ async def test_a_killed_server_and_a_missing_one_have_different_reasons(tmp_path
     server.kill()
     async with asyncio.timeout(5):
         await watching
-    assert link.reason == f"NATS at 127.0.0.1:{server.port}: the server closed the connection without a word"
+    assert link.reason == f"NATS at 127.0.0.1:{server.port}: the server closed the connection without a reason"
     port = free_port()
     with pytest.raises(TransportUnavailable) as refused:
         await Link(ServerAddress(f"nats://127.0.0.1:{port}"), "one", NatsLogin()).open()

@@ -72,7 +72,7 @@ REFUSED_CONSUMERS = [
     ({"filter_subject": "", "filter_subjects": [SUBJECT, "x"]}, WORK_QUEUE | ALL, "from a work queue"),
     ({"priority_groups": ["a"]}, {}, "priority_groups"),
     ({"max_expires": NS_PER_S // 100}, {}, "max_expires is 0.01 s"),
-    ({"inactive_threshold": 60 * NS_PER_S}, INTEREST, "its stream then drops what comes"),
+    ({"inactive_threshold": 60 * NS_PER_S}, INTEREST, "its stream then drops new events"),
 ]
 WEAK_CONSUMERS = [
     ({"deliver_policy": "new"}, {}, "deliver_policy is new"),

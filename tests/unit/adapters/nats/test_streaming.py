@@ -65,7 +65,7 @@ class TestOneSubjectInTrouble:
         one = await stack.member("one", CREATED, CANCELLED, up=False)
         await one.until(lambda: len(one.reported) == 1)
         assert one.reported[0].startswith("disconnected: order:cancelled: NATS Streaming at 127.0.0.1:")
-        assert "says 'too many channels': its limit max_channels is reached" in one.reported[0]
+        assert "answers 'too many channels': its limit max_channels is reached" in one.reported[0]
         sent = [b"%d" % number for number in range(10)]
         await one.publish(CREATED, *sent)
         await until(lambda: {*first.data, *one.data} == set(sent), "the first subject's events arrive")

@@ -172,6 +172,6 @@ class TestLeaving:
 def test_a_servers_error_text_is_shown_with_its_meaning() -> None:
     """Known ones with a verdict, unknown ones as they are; the session is gone for three of them only."""
     assert str(refused("stan: unknown clientID")).endswith("the server doesn't know this session any more")
-    assert str(refused("what?")) == "NATS Streaming says 'what?'"
+    assert str(refused("what?")) == "NATS Streaming answers 'what?'"
     gone = {server_text for server_text, (verdict, _) in SERVER_ERRORS.items() if verdict is ErrorVerdict.SESSION_GONE}
     assert gone == {REPLACED, "stan: unknown clientID", "stan: invalid publish request"}
