@@ -113,7 +113,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     one = Clone(tmp_path_factory.mktemp("readme"))
     try:
         run = one.start(block("make run") + " --old-file=.venv/.for-run")
-        wait_until(lambda: "Ctrl-C. The next run" in one.stderr_file.read_text() or run.poll() is not None, "the guide")
+        wait_until(
+            lambda: "Ctrl-C. The next run" in one.stderr_file.read_text() or run.poll() is not None, "the tutorial"
+        )
         assert run.poll() is None, one.stderr_file.read_text()
         yield one
     finally:

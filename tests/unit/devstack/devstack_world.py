@@ -63,7 +63,9 @@ class EmbeddedRun:
                 program(*self.RUN, home=self.home), stdout=out, stderr=err, env=self.environ, cwd=ROOT
             )
         if ready:
-            wait_until(lambda: "Ctrl-C. The next run" in self.printed or self.process.poll() is not None, "the guide")
+            wait_until(
+                lambda: "Ctrl-C. The next run" in self.printed or self.process.poll() is not None, "the tutorial"
+            )
             assert self.process.poll() is None, self.printed
         return self
 

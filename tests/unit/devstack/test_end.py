@@ -112,7 +112,7 @@ def test_a_run_with_die_with_parent_ends_with_its_parent(run: EmbeddedRun, tmp_p
     line = shlex.join(program("run", "--die-with-parent", home=run.home))
     with (tmp_path / "shown").open("wb") as shown:
         parent = subprocess.Popen(["sh", "-c", f"{line} & wait"], stdout=shown, stderr=shown, env=run.environ, cwd=ROOT)
-    wait_until(lambda: b"The next run finds" in (tmp_path / "shown").read_bytes(), "the guide")
+    wait_until(lambda: b"The next run finds" in (tmp_path / "shown").read_bytes(), "the tutorial")
     notes = run.notes()
     parent.kill()
     parent.wait(DEADLINE_S)

@@ -175,7 +175,7 @@ def test_a_second_run_in_the_same_folder_is_refused(run: EmbeddedRun) -> None:
         program("run", home=run.home), capture_output=True, text=True, env=environment(), cwd=ROOT, check=False
     )
     assert second.returncode == 1
-    assert f"another run is at work in {run.home} (process {run.process.pid})" in second.stderr
+    assert f"another run uses {run.home} (process {run.process.pid})" in second.stderr
     assert run.command("order", "--price", "3", "--user", "u4").returncode == 0
 
 
