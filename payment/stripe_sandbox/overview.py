@@ -1,4 +1,4 @@
-"""`/`: a page of what the account holds, newest first. It asks no other host for anything, and runs no script."""
+"""`/`: a page of the account's objects, newest first. It loads nothing from other hosts, and runs no script."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -110,13 +110,13 @@ class Overview:
 
 
 class _Link(str):
-    """A path of the sandbox, shown as a link."""
+    """A path of the sandbox that is rendered as a link."""
 
     __slots__ = ()
 
 
 def _bank_path(intent: PaymentIntent) -> str | None:
-    """The path of the bank's page that an intent waits at."""
+    """Returns the path of the bank's page that an intent waits at; None if it waits for no customer."""
     action = intent.next_action
     if action is None:
         return None
