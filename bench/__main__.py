@@ -1,8 +1,8 @@
-"""`make bench`: every scenario, or some of them, one table, and all of it as JSON below build/bench/.
+"""`make bench`: runs all or some scenarios, prints one table, and writes the results as JSON below build/bench/.
 
     python -m bench [--only cpu,lone] [--quick] [--before CHECKOUT]
 
-See README.md here for what is measured and how.
+README.md here describes the measurements.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from bench.scenarios import cpu, half, lone, on_sale, overload, replicated, star
 from bench.table import Row, table
 
 RESULTS = Path("build/bench")
-"""Where results go unless a folder is named: `--results bench/results` replaces those in git."""
+"""The default folder of results: `--results bench/results` replaces those in git."""
 SCENARIOS: dict[str, ModuleType] = {
     module.NAME: module for module in (cpu, lone, half, replicated, waiting, stored, overload, on_sale, start)
 }
 QUICKER = 0.5
-"""How much of its time a quick scenario takes, more or less."""
+"""The share of its usual time that a quick scenario takes, roughly."""
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description="Our service beside others, on the same servers.")
+    parser = argparse.ArgumentParser(prog="bench", description="Measure our service and others on the same servers.")
     parser.add_argument("--only", default="", help=f"scenarios, parted by commas: {','.join(SCENARIOS)}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; results are kept apart")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for results (%(default)s)")
@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
 
 
 def chosen(only: str) -> list[str]:
-    """The scenarios that were named; all where none was. Exits where there is no such scenario."""
+    """Returns the named scenarios; all where none was named. Exits where there is no such scenario."""
     names = [name.strip() for name in only.split(",") if name.strip()]
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
@@ -78,7 +78,7 @@ def _bench(chosen_options: argparse.Namespace, folder: str, progress: Progress) 
 
 
 def write(folder: Path, result: dict[str, object], *, whole: bool) -> Path:
-    """Write the results. A part of a run, or a quick one, lies beside a whole one."""
+    """Write the results and return their path. A partial or quick run gets another file than a whole one."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("bench.json" if whole else "bench.part.json")
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")

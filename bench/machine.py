@@ -1,4 +1,4 @@
-"""Where a measurement was made: the machine and the versions of what was measured."""
+"""The machine of a measurement, and the versions of the measured programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def now() -> str:
 
 
 def machine() -> dict[str, object]:
-    """The processor, its cores, the memory, and how busy all of it was at the beginning."""
+    """Returns the processor, its cores, the memory, and the load at the beginning."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor(),
         "cores": os.cpu_count(),
@@ -43,7 +43,7 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of the service and of what it is made of."""
+    """Returns the versions of the service and of its libraries."""
     return {
         "commit": _output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "python": platform.python_version(),
@@ -51,8 +51,8 @@ def versions() -> dict[str, str]:
 
 
 def streaming_versions(server: Path) -> dict[str, str]:
-    """Of everything that takes part in the bench of NATS Streaming."""
-    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+    """Returns the versions of all programs in the bench of NATS Streaming."""
+    installed = json.loads((ROOT / "tests" / "e2e" / "peer_services" / "package-lock.json").read_text())
     return versions() | {
         "node": _output_of("node", "--version"),
         NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
@@ -61,7 +61,7 @@ def streaming_versions(server: Path) -> dict[str, str]:
 
 
 def _field(path: Path, name: str) -> str:
-    """The first value of a name in a file of /proc; empty where there is none."""
+    """Returns the first value of a name in a file of /proc; empty where there is none."""
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 

@@ -1,4 +1,4 @@
-"""One row for each goal, and the table that a terminal shows. Pure."""
+"""One row for each goal, and the table for a terminal. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADS = ("what", "goal", "measured", "")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for and what was found. `met` is None where nothing was asked; `detail` holds all rounds."""
+    """A goal and its measurement. `met` is None where there is no goal; `detail` has all rounds."""
 
     scenario: str
     what: str
@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in columns, as wide as they need to be."""
+    """Returns the rows in aligned columns."""
     cells = [HEADS, *((row.what, row.goal, row.measured, MET[row.met]) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]

@@ -1,4 +1,4 @@
-"""10,000 charges that wait at a Stripe of 400 ms: what they hold of memory, and whether each is charged once."""
+"""10,000 charges that wait for a Stripe with 400 ms latency: their memory, and whether each is charged once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "waiting"
 EXPECTED_S = 80.0
 CHARGES, COMING_S = 10_000, 12.0
 RATE_PER_S = "200"
-"""The most that is asked of Stripe: slow enough that nearly all of them wait at once, quick enough for a bench."""
+"""Requests a second that Stripe allows: slow enough that nearly all charges wait at once, fast enough for a bench."""
 LATENCY_MS = 400.0
 MOST_MB = 300.0
 DONE_DEADLINE_S = 120.0
@@ -29,7 +29,7 @@ def run(bench: Bench) -> list[Row]:
     contender.take_in(orders)
     before_mb = memory_mb(contender.pid)
     bench.stripe(LATENCY_MS)
-    bench.progress.step(f"{CHARGES} people pay")
+    bench.progress.step(f"{CHARGES} customers pay")
     at = [COMING_S * place / CHARGES for place in range(CHARGES)]
     with MemoryPeak(contender.pid) as peak:
         result = bench.load(Job(port=contender.port, orders=orders, at=at, deadline_s=COMING_S + 40))
@@ -54,7 +54,7 @@ def run(bench: Bench) -> list[Row]:
 
 
 def all_charged(bench: Bench, count: int, deadline_s: float = DONE_DEADLINE_S) -> dict[str, list[float]]:
-    """When each order was charged, once so many are, or once the deadline is past."""
+    """Wait until `count` orders are charged, or until the deadline; returns when each order was charged."""
     deadline = time.monotonic() + deadline_s
     while True:
         charges: dict[str, list[float]] = bench.audit()["charges"]

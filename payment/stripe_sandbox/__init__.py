@@ -25,7 +25,7 @@ keeps its answers over a restart and over a kill -9. `/` is a page that shows th
     idempotency.py      one answer for a key: replayed, refused, or under way
     faults.py           which request gets a fault, and its effect
     wire.py             sends an answer, whole or broken
-    rate_limits.py             rate limits
+    rate_limits.py      rate limits
     database.py         the data that survive a restart, in one SQLite file
     intent_records.py   the tables of intents; event_records.py: of events; pages.py: a page of rows
     objects.py          the JSON of Stripe's objects; intent_objects.py: of an intent and its instruments
@@ -34,7 +34,7 @@ keeps its answers over a restart and over a kill -9. `/` is a page that shows th
     tokens.py           the test cards: names, numbers and results
     errors.py           Stripe's error bodies
     server.py           the routes on a socket
-    parent_death.py         ends this process when its parent has ended
+    parent_death.py     ends this process when its parent has ended
     __main__.py         the command line
 
 Production code must never import it. It must never send an answer before that is stored: a charge and the answer kept
