@@ -1,11 +1,12 @@
-"""`make mutants`: plant each mutant in a copy of the tree, run what should catch it, and say which survive.
+"""`make mutants`: plants each mutant in a copy of the tree, runs the tests that should catch it, and reports the
+survivors.
 
     python -m tests.mutants                      all of them
     python -m tests.mutants NAME NAME            these only
     python -m tests.mutants --seeds 0            by their named tests alone
 
-Exits with 1 when one survives, or when something that should have run did not; with 2 when the tests fail without a
-mutant, so that nothing can be said.
+Exits with 1 when a mutant survives, or when a test or the simulation did not run; with 2 when the tests fail without a
+mutant, which makes the result meaningless.
 """
 
 import argparse
@@ -23,10 +24,10 @@ from tests.mutants.hunt import Result, hunted, passes_unchanged
 from tests.mutants.mutant import Mutant
 
 SEEDS = 5_000
-"""Within which the simulation must find a wrong."""
+"""The number of seeds within which the simulation should catch a mutant."""
 
 WORKERS = 2
-"""Mutants under way at once, each in a copy of its own: one for each core of a small machine."""
+"""Mutants tested at once, each in its own copy: one for each core of a small machine."""
 
 
 def main() -> int:
@@ -46,15 +47,17 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make mutants", description="Plant wrongs, and see that they are caught.")
+    parser = argparse.ArgumentParser(
+        prog="make mutants", description="Plant mutants, and check that the tests catch them."
+    )
     parser.add_argument("names", nargs="*", help="mutants by name; all of them if none is named")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="most seeds of the simulation for each; 0 for none")
-    parser.add_argument("--workers", type=int, default=WORKERS, help="mutants under way at once")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="mutants tested at once")
     return parser.parse_args()
 
 
 def _hunt(mutants: list[Mutant], copies: list[Path], seeds: int) -> dict[str, Result]:
-    """Each mutant in whichever copy is free."""
+    """Test each mutant in a free copy; returns the results by name."""
     free: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for copy in copies:
         free.put(copy)
@@ -87,7 +90,7 @@ def _progress(result: Result, done: int, count: int, spent_s: float) -> None:
 
 
 def _print_survivors(results: dict[str, Result]) -> int:
-    """Say which survived; the exit code."""
+    """Print the survivors; returns the exit code."""
     unsound = [result for result in results.values() if not result.sound]
     for result in unsound:
         print(f"{result.name}: test {result.test.value}, simulation {result.simulation.value}\n{result.detail}")
