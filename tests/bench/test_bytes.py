@@ -1,4 +1,4 @@
-"""What is cut out of bytes by hand: HTTP messages, MongoDB's commands, folded stacks."""
+"""Parsing of bytes: HTTP messages, MongoDB's commands, folded stacks."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ from payment.adapters.system import SystemClock
 
 @pytest.mark.parametrize("pieces", [1, 7, 1_000])
 def test_messages_are_found_however_the_bytes_are_cut(pieces: int) -> None:
-    """TCP cuts where it likes."""
+    """TCP may split a message anywhere."""
     stream, messages = answer(201, b"first") + answer(503, b"") + answer(200, b"third"), Messages()
     found = [each for start in range(0, len(stream), pieces) for each in messages.fed(stream[start : start + pieces])]
     assert [(status_of(head), body) for head, body in found] == [(201, b"first"), (503, b""), (200, b"third")]
@@ -31,7 +31,7 @@ def test_a_header_is_found_whatever_its_case() -> None:
 
 
 def test_a_request_is_signed_as_the_service_wants_it() -> None:
-    """Else the bench would measure how quickly 401 is answered."""
+    """Otherwise the bench would measure the speed of 401."""
     head, _, body = request_of("order-1").partition(b"\r\n\r\n")
     who = authenticate(header(head, b"authorization").decode(), None, (JWT_KEY,), SystemClock().now())
     assert who.user_id == user_of("order-1")
@@ -48,7 +48,7 @@ def message(command: dict[str, object], *documents: dict[str, object]) -> bytes:
 
 
 def test_commands_and_the_documents_they_carry_are_counted() -> None:
-    """A bulk write is one command with many documents; what the driver asks for itself doesn't count."""
+    """A bulk write is one command with many documents; the driver's own commands don't count."""
     count: Counter[str] = Counter()
     commands = Commands(count)
     stream = message({"find": "orders"}) + message({"hello": 1}) + message({"update": "orders"}, {"q": 1}, {"q": 2})

@@ -1,4 +1,4 @@
-"""The contenders: each pays an order of its own by the stand-in, as the bench lets it."""
+"""Each contender pays orders through the stand-in for Stripe."""
 
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def bench() -> Iterator[Bench]:
     ],
 )
 def test_a_contender_charges_each_order_once(bench: Bench, name: str, endpoints: set[str]) -> None:
-    """In as many calls to Stripe as the bench says of it."""
+    """It makes as many calls to Stripe as the bench declares for it."""
     contender = bench.contender(name)
     bench.stripe()
     orders = new_orders(ORDERS)

@@ -26,7 +26,7 @@ def test_a_count_begins_at_nothing_and_ends_with_all_of_them() -> None:
 
 
 def test_a_count_of_nothing_is_a_line_at_the_bottom() -> None:
-    """Nobody was turned away: that is a result too."""
+    """No rejection is a result too."""
     assert counted([], until_s=10.0) == [(0.0, 0.0), (10.0, 0.0)]
 
 

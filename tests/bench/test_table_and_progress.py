@@ -1,4 +1,4 @@
-"""The table, what is left of a run, and which scenarios were asked for."""
+"""The table, the remaining time of a run, and the choice of scenarios."""
 
 import io
 
@@ -14,7 +14,7 @@ def row(what: str, met: bool | None) -> Row:
 
 
 def test_the_table_has_a_line_for_each_row_and_shows_which_goals_were_met() -> None:
-    """Columns line up, and a goal that was missed can't be overlooked."""
+    """Columns are aligned, and a missed goal is marked."""
     lines = table([row("short", True), row("much longer", False), row("no goal", None)]).splitlines()
     assert lines[0].startswith("what         goal  measured")
     assert lines[2] == "short        <= 1  2         met"
@@ -61,6 +61,6 @@ def test_scenarios_are_chosen_by_name() -> None:
 
 
 def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
-    """A misspelt name must not measure nothing."""
+    """A misspelt name must be an error, not an empty run."""
     with pytest.raises(SystemExit, match="no scenario speed"):
         chosen("speed")

@@ -1,7 +1,7 @@
-"""Hand-made books of a small round in which all laws hold, for the tests of the judge: each test plants one wrong.
+"""Hand-made records of a small round in which all laws hold, for the tests of the judge: each test plants one breach.
 
-Owns: four orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and given back; `DECLINED_ORDER` was
-declined; the customer of `AWAITED_ORDER` has walked away from the bank. Change together with: `judge.Books`.
+Owns: four orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and refunded; `DECLINED_ORDER` was
+declined; the customer of `AWAITED_ORDER` has left the bank's page. Change together with: `judge.RoundRecords`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CARD = "tok_visa"
 
 
 def records() -> RoundRecords:
-    """A round without a wrong. Everything in it may be changed."""
+    """Returns the records of a round without a breach. A test may change all of it."""
     charges = [charge(PAID_ORDER), charge(CANCELLED_ORDER, refunded=True), charge(DECLINED_ORDER, status="failed")]
     keys = {"kept": 4, "reused_late": 0, "parameter_sets": {}}
     intents = [intent(PAID_ORDER), intent(CANCELLED_ORDER)]
@@ -54,7 +54,7 @@ def records() -> RoundRecords:
 
 
 def charge(order: str, number: int = 1, **other: Any) -> Document:
-    """A charge of an order as Stripe's books show it; the id has its number."""
+    """Returns a charge of an order as Stripe's records show it; the id contains `number`."""
     refunded = bool(other.get("refunded"))
     return {
         "id": f"ch_{order}_{number}",
@@ -71,7 +71,7 @@ def charge(order: str, number: int = 1, **other: Any) -> Document:
 
 
 def intent(order: str, number: int = 1, **other: Any) -> Document:
-    """An intent of an order as Stripe's books show it, succeeded unless it is said otherwise."""
+    """Returns an intent of an order as Stripe's records show it, succeeded unless `other` changes the status."""
     return {
         "id": f"pi_{order}_{number}",
         "transfer_group": order,
@@ -130,7 +130,9 @@ def pending(order: str) -> Answer:
 
 
 def requires_action(order: str) -> Answer:
-    """The bank wants the customer. The client secret is that of the order's first intent."""
+    """Returns the answer of a payment that requires its customer, with the client secret of the order's first
+    intent.
+    """
     answer = pending(order)
     secret = {"clientSecret": f"pi_{order}_1_secret_shown", "nextAction": {"type": "use_stripe_sdk"}}
     return Answer(202, answer.body | secret | {"status": "requires_action"}, answer.headers, 0.1)

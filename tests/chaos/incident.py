@@ -1,6 +1,6 @@
-"""A broken order's story, for whoever has to find out: who did and entry what, in the order of time.
+"""The report of a broken order: all actions and answers about it in the order of time.
 
-Owns: the form of that story, and the folder of a round that failed. Must never judge. Change together with: `judge`,
+Owns: the form of that report, and the folder of a round that failed. Must never judge. Change together with: `judge`,
 whose breaches name the order.
 """
 
@@ -22,12 +22,12 @@ LINE_CHARS = 400
 
 
 def orders_in(found: Iterable[str], records: RoundRecords) -> list[str]:
-    """The orders that breaches are about, each once."""
+    """Returns the orders that breaches are about, each once."""
     return [order for order in records.histories if any(order in breach for breach in found)]
 
 
 def incident_report(order: str, records: RoundRecords, diary: Iterable[tuple[float, str]] = ()) -> str:
-    """Everything about one order: what was planned, what happened when, and how the books are."""
+    """Returns everything about one order: its plan, its events in time, and all records of it."""
     history = records.histories[order]
     lines = sorted([*_deeds(history), *_requests(history), *_stripe(order, records), *_log(order, records), *diary])
     text = [f"order {order}: {history.customer}", ""]
@@ -35,13 +35,13 @@ def incident_report(order: str, records: RoundRecords, diary: Iterable[tuple[flo
     shown = [(each["id"], each["status"], each["latest_charge"]) for each in records.intents.get(order, [])]
     text += ["", "its intents at Stripe:", *(f"  {' '.join(map(str, each))}" for each in shown)]
     text += ["", "on the bus:", *(f"  {subject} {payload}" for subject, payload in records.events.get(order, []))]
-    text += ["", "GET says:", *(f"  {view.status} {view.body}" for view in history.views)]
+    text += ["", "GET returns:", *(f"  {view.status} {view.body}" for view in history.views)]
     text += ["", "the document:", pformat(records.evidence.orders.get(order), width=120), ""]
     return "\n".join(text)
 
 
 def keep(folder: Path, records: RoundRecords, found: list[str], diary: list[tuple[float, str]], heading: str) -> Path:
-    """Write the round's account beside its logs; its path is returned."""
+    """Write the round's report beside its logs; returns its path."""
     accounts = [incident_report(order, records, diary) for order in orders_in(found, records)]
     strikes = [f"{_clock(at)}  {what}" for at, what in diary]
     text = "\n".join([heading, "", *found, "", "strikes:", *strikes, "", *accounts])
@@ -68,7 +68,7 @@ def _requests(history: OrderHistory) -> Iterable[tuple[float, str]]:
     for asked in history.asked:
         yield asked.began, f"customer asks service-{asked.process} with {asked.token}"
         answer = "no answer" if asked.answer is None else f"{asked.answer.status} {asked.answer.body}"
-        yield asked.ended, f"customer is told by service-{asked.process}, asked with {asked.token}: {answer}"
+        yield asked.ended, f"customer is answered by service-{asked.process}, request with {asked.token}: {answer}"
 
 
 def _stripe(order: str, records: RoundRecords) -> Iterable[tuple[float, str]]:

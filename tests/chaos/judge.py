@@ -1,9 +1,9 @@
-"""What was broken in a round, by everybody's own books.
+"""The breaches of a round, by the records of all servers and customers.
 
-Owns: the judgement of a round. The four laws themselves are `tests.faults.laws`; here stands what a round can show
-beyond them: that money, events and answers fit each other one by one, that nothing is left in hand, and that the log
-raises no alarm and tells no secret. Must never ask the service or wait: it is a function of `Books`. Change together
-with: `planted.py`, which plants each wrong that is looked for here.
+Owns: the judgement of a round. The four laws themselves are in `tests.faults.laws`; this module checks what a round can
+show beyond them: that money, events and answers fit each other one by one, that no effect is left in flight, and that
+the log has no alarm and no secret. Must never query the service or wait: it is a function of `RoundRecords`. Change
+together with: `planted.py`, which plants each breach that is checked here.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from tests.faults.laws import Document, Evidence, attempts, broken_laws
 BRANDS = dict(zip(CARDS, ("visa", "mastercard", "amex", "discover"), strict=True)) | {ASKS_TOKEN: "visa"}
 FIELDS = {PAID: {"id", "orderId", "stripeId"}, REFUNDED: {"id", "orderId", "stripeId", "refundId"}}
 STATUSES = frozenset({200, 201, 202, 400, 402, 404, 409, 503})
-"""All that this crowd can be told: its identities are good, its orders its own, its amounts possible."""
+"""All statuses that these customers can get: their tokens are valid, their orders their own, their amounts possible."""
 ALARMS = frozenset(
     {"idempotency_alarm", "request_alarm", "actor_crashed", "actor_gave_up", "document_unwritable"}
     | {"document_unreadable", "uncaught_exception", "log_lines_lost"}
 )
-"""What no strike and no fault of a round explains."""
+"""Log events that no strike and no fault of a round explains."""
 SECRETS = (JWT_KEY, STRIPE_KEY, *CARDS, DECLINED_TOKEN, UNKNOWN_TOKEN, ASKS_TOKEN, '"eyJ', " eyJ")
 CLIENT_SECRET = "_secret_"  # a line that holds none of these holds no client secret
-NOT_COMPLETED = "could not be completed"  # of a 402 where Stripe failed for good and no charge was found
+NOT_COMPLETED = "could not be completed"  # message of a 402 where Stripe failed for good and no charge was found
 UNKNOWN = frozenset({"confirming", "cancelling"})
-"""States of an attempt whose outcome is not known yet: at rest there is none."""
+"""States of an attempt whose outcome is not known yet: at rest no attempt has one."""
 OVER = frozenset({"canceled", "succeeded"})
-"""Statuses of an intent that can charge nothing any more."""
+"""Statuses of an intent that can't charge any more."""
 HANGING = frozenset({"refunding", "blocked"})
 
 
 @dataclass(frozen=True)
 class RoundRecords:
-    """Everybody's books of one round, at rest."""
+    """The records of one round at rest: Stripe's, the bus's, the documents', the logs' and the customers'."""
 
     evidence: Evidence
     histories: dict[str, OrderHistory]
@@ -58,11 +58,11 @@ class RoundRecords:
     poison: list[bytes] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
-    """What the rig itself saw: a process that ended by itself, a customer without an answer."""
+    """What the rig itself observed: a process that ended by itself, a customer without an answer."""
 
     @cached_property
     def charges(self) -> dict[str, list[Document]]:
-        """Succeeded and failed ones, by order."""
+        """Succeeded and failed charges, by order."""
         found: dict[str, list[Document]] = {}
         for charge in self.evidence.audit["charges"]:
             found.setdefault(charge["transfer_group"], []).append(charge)
@@ -74,7 +74,7 @@ class RoundRecords:
 
     @cached_property
     def events(self) -> dict[str, list[tuple[str, Document]]]:
-        """Subject and payload of each event of ours, by order, oldest first."""
+        """Subject and payload of each event of the service, by order, oldest first."""
         found: dict[str, list[tuple[str, Document]]] = {}
         for event in self.evidence.events:
             found.setdefault(event.payload.get("orderId", ""), []).append((event.subject, event.payload))
@@ -90,7 +90,7 @@ class RoundRecords:
 
     @cached_property
     def client_secrets(self) -> set[str]:
-        """All that customers were given."""
+        """All client secrets that customers got."""
         answers = [answer for history in self.histories.values() for answer in (*history.answers, *history.views)]
         bodies = [answer.body for answer in answers if answer.status in (200, 202)]
         return {body["clientSecret"] for body in bodies if "clientSecret" in body}
@@ -103,7 +103,9 @@ class RoundRecords:
 
 
 def breaches(records: RoundRecords) -> list[str]:
-    """Every breach in words, the order's id in each that is about one; none is what should come back."""
+    """Returns every breach as a sentence, with the order's id where it is about one. An empty list means that all laws
+    held.
+    """
     found = [
         *records.unexplained,
         *broken_laws(records.evidence),
@@ -120,21 +122,21 @@ def breaches(records: RoundRecords) -> list[str]:
 
 
 def _strangers(records: RoundRecords) -> Iterator[str]:
-    """L2: there are no charges and no events about orders that nobody placed."""
+    """L2: there are no charges and no events about orders that were never placed."""
     for order in (records.charges.keys() | records.events.keys()) - records.histories.keys():
-        yield f"strangers: {order!r} has a charge or an event, and nobody placed it"
+        yield f"strangers: {order!r} has a charge or an event, and was never placed"
 
 
 def _dead_letters(records: RoundRecords) -> Iterator[str]:
-    """L4, F30: each poisonous event is a dead letter, whole, and nothing else is."""
+    """L4, F30: each invalid event is a dead letter, whole, and nothing else is."""
     for data in set(records.poison) - set(records.dead_letters):
         yield f"dead letters: lost: {data!r}"
     for data in set(records.dead_letters) - set(records.poison):
-        yield f"dead letters: buried alive: {data!r}"
+        yield f"dead letters: a valid event: {data!r}"
 
 
 def _log(records: RoundRecords) -> Iterator[str]:
-    """No alarm, no secret. A line that a kill -9 cut short is no JSON, and is none of ours."""
+    """The log has no alarm and no secret. A line that a kill -9 cut short is no JSON, and is ignored."""
     alarms: Counter[str] = Counter()
     for line in records.log:
         of_this_round = records.client_secrets if CLIENT_SECRET in line else ()
@@ -149,7 +151,7 @@ def _log(records: RoundRecords) -> Iterator[str]:
 
 
 def _alarm(entry: dict[str, Any]) -> str:
-    """All that a line says of its cause: the machine on which a round failed may be gone when somebody asks."""
+    """Returns all fields of a line about its cause: the machine on which a round failed may be gone at the analysis."""
     causes = [str(entry[name]) for name in ("reason", "error", "message", "exception") if entry.get(name)]
     return ": ".join([entry["event"], *causes])
 
@@ -175,7 +177,7 @@ def _money(order: str, history: OrderHistory, records: RoundRecords) -> Iterator
 
 
 def _one_intent(order: str, history: OrderHistory, records: RoundRecords) -> Iterator[str]:
-    """L1, F46: one intent that was confirmed is open at most; on a dead order none whose secret is out."""
+    """L1, F46: at most one confirmed intent is open; on a dead order no intent whose secret a customer has."""
     open_ones = [each for each in records.intents.get(order, []) if each["status"] not in OVER]
     confirmed = [each["id"] for each in open_ones if _was_confirmed(each)]
     if len(confirmed) > 1 or (confirmed and records.kept(order)):
@@ -183,11 +185,16 @@ def _one_intent(order: str, history: OrderHistory, records: RoundRecords) -> Ite
     out = {secret.partition(CLIENT_SECRET)[0] for secret in records.client_secrets}
     for intent in open_ones:
         if history.cancelled and (intent["id"] in out or intent["status"] == "requires_action"):
-            yield f"its secret is out, and it is left open on a cancelled order: {intent['id']} {intent['status']}"
+            yield (
+                f"a customer has its secret, and it is left open on a cancelled order: {intent['id']} "
+                f"{intent['status']}"
+            )
 
 
 def _was_confirmed(intent: Document) -> bool:
-    """One whose create was lost is open as well, and nobody knows its id."""
+    """Whether an intent was confirmed. One whose create was lost is open as well, and the service doesn't know its
+    id.
+    """
     asked = intent["status"] in ("requires_action", "processing")
     return asked or intent["latest_charge"] is not None or intent["last_payment_error"] is not None
 
@@ -206,7 +213,7 @@ def _one_payment(order: str, history: OrderHistory, records: RoundRecords) -> It
         if payload.keys() != FIELDS.get(subject):
             yield f"{subject} with the fields {sorted(payload)}"
         elif subject == PAID and not history.cancelled and payload["stripeId"] in given_back:
-            yield f"announced, and given back though nobody cancelled: {payload['stripeId']}"
+            yield f"announced, and refunded though it was not cancelled: {payload['stripeId']}"
         elif subject == REFUNDED and not _fits(payload, records):
             yield f"a refund is announced that Stripe has otherwise: {payload}"
     if len({json.dumps(payload) for subject, payload in events if subject == REFUNDED}) > 1:
@@ -219,7 +226,7 @@ def _fits(payload: Document, records: RoundRecords) -> bool:
 
 
 def _answers(order: str, history: OrderHistory, records: RoundRecords) -> Iterator[str]:
-    """L4: each answer was true, of its token and of its order, and as the contract has it."""
+    """L4: each answer was true for its token and its order, and in the contract's form."""
     for asked in history.asked:
         if asked.answer is not None:
             for words in (*_form(asked.answer), *_truth(asked.answer, asked.token, order, history, records)):
@@ -229,7 +236,7 @@ def _answers(order: str, history: OrderHistory, records: RoundRecords) -> Iterat
 
 def _form(answer: Answer) -> Iterator[str]:
     if answer.status not in STATUSES:
-        yield f"nobody asked for that: {answer.body}"
+        yield f"not a possible answer: {answer.body}"
     if answer.status in (202, 503) and not answer.headers.get("Retry-After", "").isdigit():
         yield "no Retry-After"
     if answer.status in (201, 202, 402) and not answer.headers.get("Location", "").endswith(f"/{_named(answer)}"):
@@ -263,14 +270,14 @@ def _truth(answer: Answer, token: str, order: str, history: OrderHistory, record
             yield from _paid_truly(answer, order, [charge["id"] for charge in with_token], records)
         case 402 if token == ASKS_TOKEN and not history.by_secret:
             if any(not charge["refunded"] and charge["status"] == "succeeded" for charge in with_token):
-                yield "told as failed, and the money is kept"
+                yield "answered as failed, and the money is kept"
         case 402 if token == ASKS_TOKEN:
-            return  # what the browser did by itself came after that
+            return  # the browser's own confirm came after that
         case 402 if NOT_COMPLETED not in answer.message:
             if token != DECLINED_TOKEN or not _was_declined(order, records):
                 yield f"Stripe has declined no such card: {answer.message}"
         case 402 if any(not charge["refunded"] and charge["status"] == "succeeded" for charge in with_token):
-            yield "told as failed, and the money is kept"
+            yield "answered as failed, and the money is kept"
         case 400 if token != UNKNOWN_TOKEN:
             yield f"Stripe knows this token: {answer.message}"
         case 409 if "cancelled" in answer.message and not history.cancelled:
@@ -299,7 +306,9 @@ def _was_declined(order: str, records: RoundRecords) -> bool:
 
 
 def _taken_back(history: OrderHistory) -> Iterator[str]:
-    """What was entry to be paid stays so for this token, but for a cancel; no known order becomes unknown."""
+    """A payment that was answered as paid stays paid for this token, except after a cancel; no known order becomes
+    unknown.
+    """
     answered = [each for each in history.asked if each.answer is not None]
     for before in answered:
         for after in answered:
@@ -314,13 +323,13 @@ def _taken_back(history: OrderHistory) -> Iterator[str]:
 
 
 def _resolved(order: str, history: OrderHistory, records: RoundRecords) -> Iterator[str]:
-    """L4: whoever looks at rest sees how the payment ended, as Stripe has it."""
+    """L4: a GET at rest shows the payment's result, as Stripe has it."""
     if not history.done:
         yield "its customer has no answer that ends it"
     for view in history.views:
         expected = _statuses_of(order, history, records)
         if view.status != 200 or view.body["status"] not in expected:
-            yield f"GET says {view.status} {view.body}, and Stripe's books mean {' or '.join(sorted(expected))}"
+            yield f"GET returns {view.status} {view.body}, and Stripe's records mean {' or '.join(sorted(expected))}"
 
 
 def _statuses_of(order: str, history: OrderHistory, records: RoundRecords) -> set[str]:
@@ -333,7 +342,7 @@ def _statuses_of(order: str, history: OrderHistory, records: RoundRecords) -> se
 
 
 def _in_flight(order: str, history: OrderHistory, records: RoundRecords) -> Iterator[str]:
-    """At rest nothing is owed any more: no refund, no event, no look that could still find a charge."""
+    """At rest nothing is pending: no refund, no event, no recheck that could still find a charge."""
     document = records.evidence.orders.get(order) or {}
     states = [(each["number"], each["state"]) for each in attempts(document)]
     for number, state in states:

@@ -1,7 +1,8 @@
-"""The crowd of one round: orders placed, paid, repeated, declined, cancelled, and paid twice with other cards.
+"""The customers of one round: orders placed, paid, repeated, declined, cancelled, and paid twice with other cards.
 
-Owns: what customers and the orders service do, and what they were told (`Story`). Must never judge. Each customer draws
-from a seed of its own, so that one who waits longer changes nobody else's choices. Change together with: `plan`.
+Owns: the actions of customers and of the orders service, and the answers that they got (`OrderHistory`). Must never
+judge. Each customer draws from a seed of its own, so that a longer wait of one does not change another's choices.
+Change together with: `plan`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from tests.e2e.bus import CANCELLED, CREATED, order_cancelled, order_created
 from tests.e2e.client import Answer, Client
 from tests.faults.laws import OrderRecord
 
-PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 12.0)  # of one request; then the client closes and repeats it
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 12.0)  # time limit of one request; then the client closes and repeats it
 ASK_AGAIN_S = (0.1, 0.8)  # after a 202, a 404, a 503 or a broken connection
-THINK_S = 3.0  # the most before a second card is tried beside the first, or a paid order is cancelled
-SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 in these words ends a request
-CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # told apart by the brand on the charge
+THINK_S = 3.0  # the longest time before a second card is tried beside the first, or a paid order is cancelled
+SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 with one of these texts ends a request
+CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # distinguished by the brand on the charge
 DECLINED_TOKEN = "tok_chargeDeclinedInsufficientFunds"
 UNKNOWN_TOKEN = "tok_nobody_has_this"
-ASKS_TOKEN = "tok_threeDSecure2Required"  # its bank wants the customer; a Visa, as the charge says
-SECOND_CARDS = CARDS[1:]  # beside that one: told apart from it by the brand
-SECRET_CARD = "pm_card_mastercard"  # what a browser confirms with that uses the client secret by itself
+ASKS_TOKEN = "tok_threeDSecure2Required"  # its bank requires authentication; a Visa, as the charge shows
+SECOND_CARDS = CARDS[1:]  # beside that one: distinguished from it by the brand
+SECRET_CARD = "pm_card_mastercard"  # the card of a browser that confirms by the client secret itself
 SECRET_BRAND_TOKEN = "tok_mastercard"
 PUBLISHABLE_KEY = "pk_test_torture"
 BROWSER_TIMEOUT_S = 10.0  # of a request of the browser to Stripe
@@ -41,12 +42,14 @@ POISON = (
      '"ticket":{"id":"t","price":19.999}}'),
     (CANCELLED, '{"id":{"$ne":null},"version":1,"ticket":{"id":"t"}}'),
 )  # fmt: skip
-"""Events that can never be applied: each belongs into `dead_letters`, whole."""
+"""Events that can never be applied: each must be in `dead_letters`, whole."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request to pay. `answer` is None where the connection broke or patience ended. Times are the wall clock's."""
+    """One request to pay. `answer` is None where the connection broke or the time limit ended. Times are of the wall
+    clock.
+    """
 
     token: str
     process: int
@@ -57,7 +60,7 @@ class Asked:
 
 @dataclass
 class OrderHistory(OrderRecord):
-    """What the world was told of one order, with times. `connected` is False for a request that reached nobody."""
+    """The history of one order, with times: its customer's actions and answers."""
 
     customer: Customer | None = None
     user: str = "u1"
@@ -66,16 +69,16 @@ class OrderHistory(OrderRecord):
     deeds: list[tuple[float, str]] = field(default_factory=list)
     done: bool = False
     by_secret: bool = False
-    """The browser has confirmed with another card than the one that was asked with."""
+    """Whether the browser has confirmed with another card than that of the request."""
     views: list[Answer] = field(default_factory=list)
-    """What `GET /api/v1/payments/{id}` said at rest."""
+    """The answers of `GET /api/v1/payments/{id}` at rest."""
 
     def did(self, what: str) -> None:
         self.deeds.append((time.time(), what))
 
 
 class CustomerLoad:
-    """All customers of a round. `stories` is what they have to tell, by order."""
+    """All customers of a round. `histories` are their histories, by order."""
 
     def __init__(self, site: Site, bus: TortureBus) -> None:
         self.site = site
@@ -85,7 +88,7 @@ class CustomerLoad:
         self._hurry = asyncio.Event()
 
     async def play(self) -> None:
-        """Return when every customer has an answer that ends its business."""
+        """Run all customers; returns when every one has a final answer."""
         async with asyncio.TaskGroup() as group:
             for subject, data in self.poison:
                 group.create_task(self.bus.publish(subject, data.encode()))
@@ -93,7 +96,7 @@ class CustomerLoad:
                 group.create_task(self._customer(customer))
 
     def hurry(self) -> None:
-        """The faults are over: who asks for the first time does it now."""
+        """The faults are over: customers that have not begun begin now."""
         self._hurry.set()
 
     async def _customer(self, customer: Customer) -> None:
@@ -135,7 +138,7 @@ class CustomerLoad:
         history.did("order:cancelled is on the bus")
 
     async def _buy(self, order: str, history: OrderHistory, random: Random) -> str:
-        """Everything one customer does to pay; the last token is returned."""
+        """Do everything that one customer does to pay; returns the last token."""
         card, other = random.sample(CARDS, 2)
         assert history.customer is not None
         match history.customer.style:
@@ -158,7 +161,7 @@ class CustomerLoad:
         return card
 
     async def _buy_at_bank(self, order: str, history: OrderHistory, customer: Customer, random: Random) -> str:
-        """Pay with a card whose bank wants the customer. The last token is returned."""
+        """Pay with a card whose bank requires authentication. Returns the last token."""
         other = random.choice(SECOND_CARDS)
         await self._insist(order, history, ASKS_TOKEN, random)
         if customer.style is Style.WALKS_AWAY:
@@ -169,7 +172,7 @@ class CustomerLoad:
         return ASKS_TOKEN
 
     async def _at_bank(self, history: OrderHistory, answer: Answer) -> bool:
-        """The customer goes to the bank. Returns whether the request is repeated after that."""
+        """Visit the bank's page. Returns whether the request is repeated after that."""
         customer = history.customer
         assert customer is not None
         secret = answer.body["clientSecret"]
@@ -194,14 +197,14 @@ class CustomerLoad:
         return True
 
     async def _answer_bank(self, intent: str, authenticates: bool) -> None:
-        """Press a button of the bank's page. Where that comes to nothing, the customer asks the shop again."""
+        """Press a button of the bank's page. If that fails, the customer repeats the request to the shop."""
         try:
             await asyncio.to_thread(lambda: self.site.servers.stripe.customer(intent, authenticates=authenticates))
         except (OSError, HTTPException):
             return
 
     async def _confirm_by_secret(self, intent: str, secret: str) -> None:
-        """As a browser may that holds the client secret, whatever the shop's page means to do."""
+        """Confirm the intent by its client secret, as a browser can without the shop's page."""
         form = {"client_secret": secret, "payment_method": SECRET_CARD}
         url = f"{self.site.servers.stripe.url}/v1/payment_intents/{intent}/confirm"
         headers = {"Authorization": f"Bearer {PUBLISHABLE_KEY}"}
@@ -218,7 +221,7 @@ class CustomerLoad:
     async def _both(
         self, order: str, history: OrderHistory, card: str, other: str, after_s: float, random: Random
     ) -> None:
-        """Two requests beside one another, each insisted upon."""
+        """Send two concurrent requests, each repeated until it is answered."""
         second = Random(random.getrandbits(32))
 
         async def later() -> None:
@@ -228,7 +231,7 @@ class CustomerLoad:
         await asyncio.gather(self._insist(order, history, card, random), later())
 
     async def _insist(self, order: str, history: OrderHistory, token: str, random: Random) -> None:
-        """The same request again and again, by any process, until an answer ends it."""
+        """Repeat a request, to any process, until an answer is final."""
         while True:
             answer = await self._ask(order, history, token, random)
             if answer is not None and ends(answer):
@@ -246,7 +249,7 @@ class CustomerLoad:
             async with asyncio.timeout(patience_s), Client(self.site.services[number].port) as client:
                 answer = await client.pay(order, token, history.user, **_authentication(history, token))
         except aiohttp.ClientConnectorError:
-            return None  # nobody listens: nothing was asked
+            return None  # the connection was refused: no request was sent
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             history.broken += 1
         else:
@@ -262,19 +265,19 @@ class CustomerLoad:
 
 
 def _authentication(history: OrderHistory, token: str) -> dict[str, object]:
-    """How the browser can let the customer authenticate: a part of each request with a card that may need it."""
+    """Returns the request's fields for authentication, with a card that may need it."""
     if token != ASKS_TOKEN or history.customer is None:
         return {}
     return {"returnUrl": RETURN_URL} if history.customer.redirected else {"useStripeSdk": True}
 
 
 def wants_customer(answer: Answer) -> bool:
-    """Whether the customer has to go to the bank."""
+    """Whether the answer requires the customer to authenticate."""
     return answer.status == 202 and answer.body["status"] == "requires_action"
 
 
 def ends(answer: Answer) -> bool:
-    """Whether a customer need not repeat the request to know how it ended."""
+    """Whether the answer is final, so that the request need not be repeated."""
     if answer.status == 409:
         return any(words in answer.message for words in SETTLED_CONFLICTS)
     return answer.status not in (202, 404, 503)

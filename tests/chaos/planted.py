@@ -1,6 +1,6 @@
-"""The wrongs that are planted in hand-made books, by law. Each decorator says what the judge must find.
+"""The breaches that are planted in hand-made records, by law. Each decorator names the text that the judge must find.
 
-Owns: the list. Change together with: `judge`; what it looks for and nobody plants is not tested.
+Owns: the list. Change together with: `judge`; a check without a planted breach is not tested.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.e2e.bus import Published
 from tests.e2e.client import JWT_KEY, Answer
 
 PLANTED: dict[str, list[tuple[str, Callable[[RoundRecords], object], str]]] = {}
-"""By law: what is planted, and a word of what must come back."""
+"""By law: name, planted breach, and a part of the text that the judge must find."""
 Plant = Callable[[RoundRecords], object]
 
 
@@ -56,7 +56,7 @@ def the_charge(found: RoundRecords, order: str) -> dict[str, Any]:
 
 
 def answer_also(found: RoundRecords, order: str, answer: Answer, token: str = CARD, began: float = 200.0) -> None:
-    """One more request on an order, and what came back."""
+    """Add one more request on an order, and its answer."""
     found.histories[order].asked.append(asked(token, answer, began))
     found.histories[order].answers.append(answer)
 
@@ -146,18 +146,18 @@ def an_event_with_a_field_too_many(found: RoundRecords) -> None:
     found.evidence.events.append(paid_event(PAID_ORDER, amount=1999))
 
 
-@planted("L2", "given back though nobody cancelled")
+@planted("L2", "refunded though it was not cancelled")
 def announced_and_given_back(found: RoundRecords) -> None:
     the_charge(found, PAID_ORDER).update(refunded=True, amount_refunded=1999)
     charges(found).append(charge(PAID_ORDER, 2))
 
 
-@planted("L2", "nobody placed it")
+@planted("L2", "was never placed")
 def a_charge_of_an_unknown_order(found: RoundRecords) -> None:
     charges(found).append(charge("stranger"))
 
 
-@planted("L2", "nobody placed it")
+@planted("L2", "was never placed")
 def an_event_of_an_unknown_order(found: RoundRecords) -> None:
     found.evidence.events.append(paid_event("stranger"))
 
@@ -247,7 +247,7 @@ def a_dead_letter_lost(found: RoundRecords) -> None:
     found.dead_letters.remove(POISON)
 
 
-@planted("L4", "buried alive")
+@planted("L4", "a valid event")
 def a_good_event_in_the_dead_letters(found: RoundRecords) -> None:
     found.dead_letters.append(b'{"id": "good"}')
 
@@ -292,23 +292,23 @@ def a_customer_awaited_on_a_cancelled_order(found: RoundRecords) -> None:
     found.histories[AWAITED_ORDER].cancelled = True
 
 
-@planted("L4", "Stripe's books mean requires_action")
+@planted("L4", "Stripe's records mean requires_action")
 def a_customer_who_walked_away_is_not_awaited(found: RoundRecords) -> None:
     found.histories[AWAITED_ORDER].views[0].body["status"] = "declined"
 
 
-@planted("L4", "GET says 200")
+@planted("L4", "GET returns 200")
 def a_202_that_stays_pending(found: RoundRecords) -> None:
     answer_also(found, DECLINED_ORDER, pending(DECLINED_ORDER), DECLINED_TOKEN)
     found.histories[DECLINED_ORDER].views[0].body["status"] = "pending"
 
 
-@planted("L4", "Stripe's books mean refunded")
+@planted("L4", "Stripe's records mean refunded")
 def a_view_that_still_says_paid(found: RoundRecords) -> None:
     found.histories[CANCELLED_ORDER].views[0].body["status"] = "paid"
 
 
-@planted("L4", "GET says 404")
+@planted("L4", "GET returns 404")
 def a_payment_that_get_does_not_show(found: RoundRecords) -> None:
     found.histories[PAID_ORDER].views[0] = refused(404, "No such payment")
 
@@ -364,7 +364,7 @@ def a_conflict_without_a_payment(found: RoundRecords) -> None:
     answer_also(found, DECLINED_ORDER, refused(409, "The order has already been paid"), "tok_amex")
 
 
-@planted("HTTP", "nobody asked for that")
+@planted("HTTP", "not a possible answer")
 def an_answer_of_500(found: RoundRecords) -> None:
     answer_also(found, DECLINED_ORDER, refused(500, "Something went wrong"), DECLINED_TOKEN)
 

@@ -1,8 +1,8 @@
-"""Waiting until a round has come to rest, and gathering everybody's books then.
+"""Waits until a round is at rest, and collects its records.
 
-Owns: how long one waits, and for what. Rest is when nobody has anything to do and nothing is found broken: what is
-broken for a moment only, on the way there, is not. After the deadline the books are what they are. Must never judge.
-Change together with: `judge`, and `tests.faults.test_laws.restless`.
+Owns: what a round waits for, and how long. Rest means that no work is left and the judge finds no breach: a breach that
+is only temporary is none. After the deadline the records are taken as they are. Must never judge. Change together with:
+`judge`, and `tests.faults.test_laws.restless`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from tests.faults.test_laws import restless
 
 REST_DEADLINE_S = 150.0  # two leases, and a machine that is busy with other things
 REST_CHECK_S = 0.5
-BROKEN_CHECK_S = 2.0  # where something is found broken, and may yet be put right: a watch, a late landing
-SHOWN = 5  # orders, where more may be waited for
-STILL_S = 1.5  # after the first moment of rest: what were to come of itself would come now
+BROKEN_CHECK_S = 2.0  # after a breach that may still be resolved: by a recheck, or a late request at Stripe
+SHOWN = 5  # orders that are named, of those that are waited for
+STILL_S = 1.5  # after the first moment of rest: late events would come within it
 
 
 async def settle(
     site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos, customers: asyncio.Task[None]
 ) -> str:
-    """Return at rest, or after the deadline, what was waited for last. `customers` are given up at the deadline."""
+    """Wait for rest; returns what was waited for last, after the deadline at the latest. `customers` are cancelled at
+    the deadline.
+    """
     end = time.monotonic() + REST_DEADLINE_S
     left = ""
     while time.monotonic() < end:
@@ -52,24 +54,24 @@ async def settle(
 
 
 async def _left_to_do(site: Site, bus: TortureBus, customer_load: CustomerLoad, customers: asyncio.Task[None]) -> str:
-    """What somebody still has to do, in words; empty at rest."""
+    """Returns the work that is left, as a sentence; empty at rest."""
     if not customers.done():
         waiting = [order for order, history in customer_load.histories.items() if not history.done]
         return f"customers are waiting for an answer about {', '.join(waiting[:SHOWN])}"
-    customers.result()  # one who failed is the rig's own bug, and spoils the round
+    customers.result()  # an exception here is the rig's own bug, and spoils the round
     try:
         due = await asyncio.to_thread(lambda: list(site.stack.orders.find({"due": {"$exists": True}})))
         unacknowledged = await bus.unacknowledged(site.stack.name)
     except (PyMongoError, OSError, AssertionError) as error:
-        return f"the books can't be read: {error}"
+        return f"the records can't be read: {error}"
     owed = [f"{document['_id']} ({_owed(document)})" for document in due if restless(document)]
     if owed:
-        return f"there is something to do for {', '.join(owed[:SHOWN])}"
+        return f"work is left for {', '.join(owed[:SHOWN])}"
     return f"{unacknowledged} events are not acknowledged" if unacknowledged else ""
 
 
 def _owed(document: dict[str, Any]) -> str:
-    """What is in flight for an order: `attempt refunding: refund`, `intent open: cancel`."""
+    """Returns what is in flight for an order: `attempt refunding: refund`, `intent open: cancel`."""
     tasks = [f"attempt {each['state']}: {each['task']['kind']}" for each in attempts(document) if "task" in each]
     intent = document.get("payment", {}).get("intent", {})
     tasks += [f"intent {intent.get('state', 'open')}: {intent['task']['kind']}"] if "task" in intent else []
@@ -77,7 +79,7 @@ def _owed(document: dict[str, Any]) -> str:
 
 
 async def gather(site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos) -> RoundRecords:
-    """Everybody's books as they are now, and what customers see who look once more."""
+    """Collect the records of all servers and customers, and one more GET of each payment."""
     orders = await asyncio.to_thread(lambda: {document["_id"]: document for document in site.stack.orders.find()})
     dead_letters = await asyncio.to_thread(
         lambda: [bytes(dead_letter["data"]) for dead_letter in site.stack.dead_letters.find()]

@@ -1,6 +1,6 @@
 """One round, from the start of its servers to its result.
 
-Owns: the order in which things are done. Must never judge or decide what is done: see `judge` and `plan`.
+Owns: the order of steps. Must never judge or decide what is done: see `judge` and `plan`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.chaos.rest import STILL_S, gather, settle
 from tests.chaos.site import Site
 from tests.faults.laws import attempts
 
-SLOW_S = 40.0  # a round that took longer to rest keeps its folder: somebody may want to know what it waited for
-EXPECTED_CODE = 0  # of a process that is told to stop when all is well
+SLOW_S = 40.0  # a round that took longer to rest keeps its folder, for an analysis of what it waited for
+EXPECTED_CODE = 0  # exit code of a process that is stopped when all is well
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a round. Times in seconds; `counts` are the figures that are summed up over rounds."""
+    """The result of a round. Times are in seconds; `counts` are the figures that are summed up over rounds."""
 
     seed: int
     broker: str
@@ -41,18 +41,18 @@ class Result:
     settled_after_restart_s: float | None = None
     """The same where the round ended with a kill -9 of every process of the service."""
     ready_s: float = 0.0
-    """The longest start of a process of the service, until it took charges. What it stands on may have been away."""
+    """The longest start of a process of the service, until it accepted charges. Its servers may have been away."""
     counts: dict[str, int] = field(default_factory=dict)
     strikes: dict[str, int] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
     waited_for: str = ""
-    """What was last to come to rest."""
+    """What the round waited for last."""
     folder: str | None = None
 
 
 async def play(plan: Plan, folder: Path) -> Result:
-    """A whole round below `folder`. What it starts has ended when this returns, or raises."""
+    """Play a whole round below `folder`. Its processes have ended when this returns or raises."""
     site = Site(plan, folder)
     began = time.monotonic()
     try:
@@ -92,7 +92,7 @@ async def _play(site: Site, bus: TortureBus, folder: Path, began: float) -> Resu
 
 
 def spoilt(plan: Plan, folder: Path, error: Exception) -> Result:
-    """A round that came to no end. It counts as failed: nobody knows whether the laws held."""
+    """Returns the result of a round that did not finish. It counts as failed, because the laws could not be checked."""
     trace = "".join(traceback.format_exception(error))
     (folder / INCIDENT).write_text(trace)
     return Result(
@@ -100,7 +100,7 @@ def spoilt(plan: Plan, folder: Path, error: Exception) -> Result:
         broker=plan.broker,
         store=plan.store,
         processes=plan.processes,
-        breaches=[f"the rig came to no end: {type(error).__name__}: {error}"],
+        breaches=[f"the rig did not finish: {type(error).__name__}: {error}"],
         folder=str(folder),
     )
 
@@ -132,7 +132,7 @@ def _result(
 
 
 def counts_of(records: RoundRecords) -> dict[str, int]:
-    """The figures of one round."""
+    """Returns the figures of one round."""
     charges = [charge for order in records.histories for charge in records.succeeded(order)]
     tried = [each for document in records.evidence.orders.values() for each in attempts(document)]
     unclear = _unclear(records)
@@ -156,16 +156,16 @@ def _attempts(records: RoundRecords) -> list[tuple[str, dict[str, object]]]:
 
 
 def _unclear(records: RoundRecords) -> set[tuple[object, object]]:
-    """Order and attempt of each charge that somebody said nobody knows the outcome of."""
+    """Returns order and attempt of each charge that was logged as unclear."""
     entries = [json.loads(line) for line in records.log if '"charge_unclear"' in line and line.endswith("}")]
     return {(line.get("order_id"), line.get("attempt")) for line in entries}
 
 
 def _unknown(order: str, attempt: dict[str, object], unclear: set[tuple[object, object]]) -> bool:
-    """Whether there was a time at which nobody knew how this attempt ended."""
+    """Whether the outcome of this attempt was unknown at some time."""
     sends = attempt.get("sends", 1)
     return (order, attempt["number"]) in unclear or (isinstance(sends, int) and sends > 1)
 
 
 KILLS = ("kill -9", BLOW)
-"""Of the words that `Result.strikes` begin with, those that end a process without a word."""
+"""The beginnings of `Result.strikes` that end a process without a warning."""

@@ -1,7 +1,7 @@
-"""The servers and processes of one round: each by a name, to be struck, and all with their data in the round's folder.
+"""The servers and processes of one round: each has a name by which it is struck, and its data in the round's folder.
 
-Owns: what is started for a round, by its own pids. Must never leave one of them behind. Change together with:
-`tests.e2e.stack` and `tests.support.servers`, whose parts it puts together.
+Owns: the processes of a round, by their pids. Must never leave one of them behind. Change together with:
+`tests.e2e.stack` and `tests.support.servers`, which it combines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.servers.nats_streaming import CLUSTER_ID
 from tests.support.servers.process import ServerFailedError, ServerProcess
 
 STORES = {"nx": NxServer, "java": MongoJavaServer}
-START_TRIES = 5  # another program of the machine may have the port for a moment, for a connection of its own
+START_TRIES = 5  # another program may use the port for a moment, for a connection of its own
 START_AGAIN_S = 0.5
 READY_CHECK_S = 0.1
 READY_WORDS = frozenset({"ready", "degraded"})
@@ -27,20 +27,22 @@ STOP_DEADLINE_S = 35.0  # a platform kills after 30 s; the rest is for a busy ma
 
 
 class Victim(ServiceProcess):
-    """A process of the service that counts as started at once: in a round, what it stands on may be away."""
+    """A process of the service that counts as started at once: in a round its servers may be away."""
 
     def _is_ready(self) -> bool:
         return True
 
     @property
     def answers(self) -> bool:
-        """Whether `/readyz` says that charges are taken."""
+        """Whether `/readyz` reports that charges are accepted."""
         found = self.readyz()
         return found is not None and found[1]["status"] in READY_WORDS
 
 
 class Site:
-    """`start`, strike, `stop`. `restarts` has how long each start of a service's process took until it was ready."""
+    """`start`, strike, `stop`. `restarts` has the time until readiness of each start of a service's process, in
+    seconds.
+    """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         kind = StreamingServers if plan.broker == "streaming" else Servers
@@ -54,12 +56,12 @@ class Site:
 
     @property
     def all(self) -> Mapping[str, ServerProcess]:
-        """Everything that can be struck, by the names of a plan."""
+        """Returns everything that can be struck, by the names of a plan."""
         services = {f"service-{number}": process for number, process in enumerate(self.services)}
         return {"nats": self.servers.nats, "mongo": self.servers.mongo, "stripe": self.servers.stripe} | services
 
     async def start(self) -> None:
-        """All servers, then all processes of the service, ready."""
+        """Start all servers, then all processes of the service, until they are ready."""
         servers = (self.servers.nats, self.servers.mongo, self.servers.stripe)
         await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
         for process in self.services:
@@ -67,7 +69,7 @@ class Site:
         await asyncio.gather(*(self._until_ready(process, process.pid) for process in self.services))
 
     async def start_again(self, name: str) -> None:
-        """What was struck, on its port and its data. ServerFailedError where it does not start at all."""
+        """Start a struck target again, on its port and its data. Raises ServerFailedError where it does not start."""
         server = self.all[name]
         for tries_left in reversed(range(START_TRIES)):
             try:
@@ -83,7 +85,7 @@ class Site:
             await self.turn_faults_on()
 
     async def turn_faults_on(self) -> None:
-        """The plan's faults and limits; those of the sandbox end with its process."""
+        """Set the plan's faults and limits; those of the sandbox end with its process."""
         self.faults_on = True
         await asyncio.to_thread(self._ask_for_faults)
 
@@ -92,17 +94,17 @@ class Site:
         await asyncio.to_thread(self.servers.stripe.well)
 
     async def all_ready(self) -> None:
-        """Return when every start so far has come to readiness."""
+        """Return when every started process is ready."""
         if self._measurements:
             await asyncio.gather(*self._measurements)
 
     async def drain(self) -> list[int | None]:
-        """SIGTERM to every process of the service, at rest; their exit codes."""
+        """Send SIGTERM to every process of the service, at rest; returns their exit codes."""
         stops = (asyncio.to_thread(process.stop, STOP_DEADLINE_S) for process in self.services)
         return list(await asyncio.gather(*stops))
 
     def stop(self) -> None:
-        """Everything, however it is, and without ceremony."""
+        """Kill all processes of the round."""
         for measurement in self._measurements:
             measurement.cancel()
         self.stack.stop()
@@ -124,12 +126,12 @@ class Site:
             stripe.fault(fault.name, fault.endpoint, None, probability=fault.probability, delay_ms=fault.delay_ms)
 
     def _measure_start(self, process: Victim) -> None:
-        # Its pid now: the next strike may have ended it before the task takes its first step.
+        # The pid is read now: the next strike may have ended the process before the task takes its first step.
         measurement = asyncio.create_task(self._until_ready(process, process.pid))
         self._measurements.add(measurement)
 
     async def _until_ready(self, process: Victim, pid: int) -> None:
-        """Note how long the start that made `pid` took; one that is struck again meanwhile is not counted."""
+        """Note how long the start of `pid` took; a process that is struck again before it is ready is not counted."""
         began = time.monotonic()
         while process.runs_as(pid):
             if await asyncio.to_thread(lambda: process.answers):

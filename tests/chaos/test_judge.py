@@ -1,4 +1,4 @@
-"""The judge of the torture rig finds every wrong that is planted in good books, and nothing in good ones."""
+"""The judge of the torture rig finds every planted breach, and none in good records."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ CASES = [pytest.param(plant, word, id=f"{law}-{name}") for law, some in PLANTED.
 
 
 def test_no_breach_is_found_in_good_records() -> None:
-    """The books that all plants are made in must be good, or a plant would prove nothing."""
+    """The records without a planted breach must be good, or a planted one would prove nothing."""
     assert breaches(records()) == []
 
 
 @pytest.mark.parametrize(("plant", "word"), CASES)
 def test_a_planted_breach_is_found(plant: Plant, word: str) -> None:
-    """Each wrong must come back in words that name it; L1 to L4, the contract's answers, the log."""
+    """Each breach must be reported by name; L1 to L4, the contract's answers, the log."""
     found = records()
     plant(found)
     assert [breach for breach in breaches(found) if word in breach], breaches(found)
 
 
 def test_allowed_duplicates_and_broken_connections_are_no_breach() -> None:
-    """Duplicates with one id, a broken connection, a card tried beside, a line cut by kill -9 are nobody's wrong."""
+    """Duplicates with one id, a broken connection, a concurrent card, a line cut by kill -9 are no breach."""
     found = records()
     found.evidence.events.append(paid_event(PAID_ORDER))
     found.evidence.events.append(refunded_event(CANCELLED_ORDER))
@@ -56,14 +56,14 @@ def test_allowed_duplicates_and_broken_connections_are_no_breach() -> None:
 
 
 def test_the_incident_report_of_a_broken_order_holds_all_that_is_known() -> None:
-    """Whoever reads of a breach must find the requests, the charges, the events and the document in one place."""
+    """The report of a breach must have the requests, the charges, the events and the document in one place."""
     found = records()
     charged_twice(found)
     [order] = orders_in(breaches(found), found)
     account = incident_report(order, found, [(1_800_000_000.5, "kill -9 of service-0")])
     wanted = (
         "asks service-0 with tok_visa",
-        "told by service-0",
+        "answered by service-0",
         "ch_paid0_1",
         "ch_paid0_2",
         "payment:created",

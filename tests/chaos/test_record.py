@@ -1,4 +1,4 @@
-"""The record grows by a round at a time, keeps failed ones, and is summed up without forgetting any."""
+"""The record grows by a round at a time, keeps failed ones, and its sums include all of them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_table_sums_all_rounds_up(tmp_path: Path) -> None:
 
 
 def test_a_failed_round_shows_the_command_that_repeats_it() -> None:
-    """Seed, what broke, and where the logs are must stand on the screen."""
+    """The line must have the seed, the breach, and the place of the logs."""
     line = line_of(result(4711, "L1: order x: 2 charges are kept"))
     assert "order x: 2 charges are kept" in line
     assert "make torture ROUNDS=1 SEED=4711" in line
@@ -90,7 +90,7 @@ def test_a_terminal_shows_a_bar_and_how_long_it_will_take() -> None:
 
 
 def test_by_default_a_run_writes_nothing_that_git_tracks() -> None:
-    """What the documents show grows when a person names it."""
+    """The record of the documents grows only where it is named."""
     assert DEFAULT != RECORD
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert f"/{DEFAULT.parts[0]}/" in ignored
