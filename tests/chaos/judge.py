@@ -281,15 +281,15 @@ def _truth(answer: Answer, token: str, order: str, history: OrderHistory, record
         case 400 if token != UNKNOWN_TOKEN:
             yield f"Stripe knows this token: {answer.message}"
         case 409 if "cancelled" in answer.message and not history.cancelled:
-            yield "nobody cancelled it"
+            yield "it was not cancelled"
         case 409 if "been paid" in answer.message and not records.succeeded(order):
-            yield "nobody paid it"
+            yield "it was not paid"
 
 
 def _paid_truly(answer: Answer, order: str, with_token: list[str], records: RoundRecords) -> Iterator[str]:
     body = answer.body
     if (body["orderId"], body["status"]) != (order, "paid"):
-        yield f"says {body}"
+        yield f"unexpected body {body}"
     if body["stripeId"] not in with_token:
         yield f"{body['stripeId']} is no charge with this card"
     announced = {payload["stripeId"] for subject, payload in records.events.get(order, []) if subject == PAID}

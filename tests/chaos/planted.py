@@ -212,7 +212,7 @@ def given_back_more_than_charged(found: RoundRecords) -> None:
     the_charge(found, CANCELLED_ORDER)["amount_refunded"] = 2 * 1999
 
 
-@planted("L3", "a refund is announced of an order that nobody cancelled")
+@planted("L3", "a refund is announced of an order that was not cancelled")
 def a_refund_announced_for_a_paid_order(found: RoundRecords) -> None:
     found.histories[CANCELLED_ORDER].cancelled = False
 
@@ -262,7 +262,7 @@ def a_201_for_another_card(found: RoundRecords) -> None:
     answer_also(found, PAID_ORDER, paid(PAID_ORDER), "tok_amex")
 
 
-@planted("L4", "says")
+@planted("L4", "unexpected body")
 def a_201_for_another_order(found: RoundRecords) -> None:
     answer_also(found, PAID_ORDER, paid(PAID_ORDER, orderId="other"))
 
@@ -318,7 +318,7 @@ def a_customer_who_still_waits(found: RoundRecords) -> None:
     found.histories[PAID_ORDER].done = False
 
 
-@planted("L4", "said that nothing was")
+@planted("L4", "claimed that nothing was")
 def nothing_was_charged_and_something_was(found: RoundRecords) -> None:
     answer = refused(503, "Away; nothing was charged by this request", **{"Retry-After": "1"})
     only_answer(found, PAID_ORDER, answer)
@@ -354,12 +354,12 @@ def a_good_token_refused(found: RoundRecords) -> None:
     answer_also(found, DECLINED_ORDER, refused(400, "No such token"))
 
 
-@planted("L4", "nobody cancelled it")
+@planted("L4", "it was not cancelled")
 def a_conflict_without_a_cancel(found: RoundRecords) -> None:
     answer_also(found, PAID_ORDER, refused(409, "The order has been cancelled"), "tok_amex")
 
 
-@planted("L4", "nobody paid it")
+@planted("L4", "it was not paid")
 def a_conflict_without_a_payment(found: RoundRecords) -> None:
     answer_also(found, DECLINED_ORDER, refused(409, "The order has already been paid"), "tok_amex")
 

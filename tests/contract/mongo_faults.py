@@ -1,4 +1,4 @@
-"""What `MongoStore` makes of a server that goes away, stalls, or loses its answers: run on each real server.
+"""The behaviour of `MongoStore` with a server that goes away, stalls, or loses its answers: run on each real server.
 
 A subclass gives the fixtures `bench` and `server`. These tests wait for the driver's own deadlines, a few seconds each.
 """
@@ -26,7 +26,7 @@ from tests.support.servers.process import LOOPBACK, free_port
 from tests.support.servers.proxy import Proxy
 
 READ_DEADLINE_S = 17.0
-"""The socket's 7 s, once more for the driver's own repetition of a read, and the selection's 2 s."""
+"""In seconds: the socket's 7 s, once more for the driver's own repetition of a read, and the selection's 2 s."""
 BACK_DEADLINE_S = 5.0
 
 
@@ -42,7 +42,7 @@ class MongoBench:
         return f"mongodb://{LOOPBACK}:{port or self._server.port}/{self.name}"
 
     def emptied(self) -> MongoBench:
-        """Without what an earlier test left: nx-27017 keeps databases of all names in one."""
+        """Remove what an earlier test left: nx-27017 keeps databases of all names in one."""
         with MongoClient[dict[str, Any]](self.url()) as client:
             for collection in ("orders", "dead_letters", "probes", "account"):
                 client[self.name][collection].delete_many({})
@@ -65,10 +65,10 @@ class MongoBench:
 
 
 class MongoStoreContract(StoreContract):
-    """What only a real server shows."""
+    """The tests that need a real server."""
 
     async def test_the_indexes_are_there(self, bench: MongoBench, store: MongoStore) -> None:
-        """The sweep reads the first, once a minute the second, and a payment is found by the third."""
+        """The sweep uses the first, once a minute the second, and the third finds a payment."""
         assert {("dueMs",), ("due",), ("payment.id",)} <= await indexed(bench)
 
     async def test_the_unique_index_of_an_older_release_goes(self, bench: MongoBench, store: MongoStore) -> None:
@@ -87,7 +87,7 @@ class MongoStoreContract(StoreContract):
         client.close()
 
     async def test_a_probe_leaves_one_small_document(self, bench: MongoBench, store: MongoStore) -> None:
-        """F52: for each client id; none among the orders and the dead letters."""
+        """F52: one for each client id; none among the orders and the dead letters."""
         await store.probe()
         await store.probe()
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
@@ -149,7 +149,7 @@ async def indexed(bench: MongoBench) -> set[tuple[str, ...]]:
 
 
 class MongoFaults:
-    """Through a proxy that breaks the connection."""
+    """The tests with a proxy that breaks the connection."""
 
     @pytest.fixture
     async def proxy(self, server: MongoServer) -> AsyncIterator[Proxy]:
@@ -165,7 +165,7 @@ class MongoFaults:
 
     @pytest.fixture
     async def beside(self, bench: MongoBench) -> AsyncIterator[MongoStore]:
-        """A second store that does not go through the proxy."""
+        """A second store without the proxy."""
         store = bench.store()
         yield store
         await store.close()
@@ -173,8 +173,10 @@ class MongoFaults:
     async def test_a_write_whose_answer_is_lost_is_unknown_and_was_applied(
         self, store: MongoStore, beside: MongoStore, proxy: Proxy
     ) -> None:
-        """F26: unknown within the driver's deadline; reads are unavailable; then all is well by itself."""
-        assert await store.load(["o1"]) == {}  # a write leaves only on a connection that is there
+        """F26: the write is unknown within the driver's deadline, and reads are unavailable; then the store recovers by
+        itself.
+        """
+        assert await store.load(["o1"]) == {}  # a write is sent only on an open connection
         proxy.drop_answers()
         async with asyncio.timeout(READ_DEADLINE_S):
             assert await store.commit([order("o1"), order("o2")]) == [Committed.UNKNOWN] * 2
@@ -201,7 +203,7 @@ class MongoFaults:
         assert await store.commit([order("o1", rev=revision + 1)]) == [Committed.WRITTEN]
 
     async def test_a_server_that_does_not_listen_is_unavailable(self, store: MongoStore, proxy: Proxy) -> None:
-        """F25: reads unavailable, writes unknown, dead letters unavailable, all within 4 s; then it is back."""
+        """F25: reads unavailable, writes unknown, dead letters unavailable, all within 4 s; then the store recovers."""
         proxy.stop_listening()
         proxy.cut()
         async with asyncio.timeout(4.0):
@@ -219,7 +221,7 @@ class MongoFaults:
         assert {type(result) for result in results} == {StoreUnavailable}
         async with asyncio.timeout(4.0):
             results = await store.commit([order("o1")])
-        # With the first connections lost a write may have left; once the driver knows of no server it has not.
+        # With the first connections lost a write may have been sent; once the driver knows of no server it is not sent.
         assert results in ([Committed.UNKNOWN], [Committed.REFUSED])
         async with asyncio.timeout(4.0):
             assert await store.commit([order("o1")]) == [Committed.REFUSED]
@@ -229,7 +231,7 @@ class MongoFaults:
         assert await store.load(["o1"]) == {}
 
     async def test_errors_hold_no_document_and_no_credential(self) -> None:
-        """Neither what is raised nor what the store looks like has the password of the URL."""
+        """Neither an exception nor the store's repr has the password of the URL."""
         store = MongoStore(f"mongodb://user:s3cret@{LOOPBACK}:{free_port()}/payment?authSource=admin", "contract")
         with pytest.raises(StoreUnavailable) as raised:
             await store.prepare()

@@ -35,10 +35,10 @@ class TestMongoJavaServer(MongoStoreContract):
     """F27: a standalone server, without transactions."""
 
     async def test_the_fence_has_an_index_of_its_own(self, bench: MongoBench, store: MongoStore) -> None:
-        """This server finds by the very keys of an index: each write would read every order."""
+        """This server uses an index only for exactly its keys: without one each write would read every order."""
         assert ("_id", "rev") in await indexed(bench)
 
 
 @pytest.mark.slow
 class TestMongoJavaServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

@@ -35,10 +35,10 @@ class TestNxServer(MongoStoreContract):
     """F27: a standalone server, without transactions."""
 
     async def test_the_fence_needs_no_index_of_its_own(self, bench: MongoBench, store: MongoStore) -> None:
-        """Each write would pay for it, as on MongoDB itself."""
+        """Each write would have to update it, as on MongoDB itself."""
         assert ("_id", "rev") not in await indexed(bench)
 
 
 @pytest.mark.slow
 class TestNxServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

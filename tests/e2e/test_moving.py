@@ -71,7 +71,7 @@ async def known(stack: ServiceStack, order: str) -> None:
 async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
     servers: StreamingServers, stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
-    """One after the other: the same client id takes its own unfinished work at once, whatever carries it then."""
+    """One after the other: the same client id takes over its own unfinished work at once, over the new broker."""
     process = await stack.start(**CLUSTER)
     order = stack.new_order()
     await old.create(order)
@@ -90,7 +90,9 @@ async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
 async def test_side_by_side_each_announces_what_it_has_charged(
     stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
-    """An order of the old broker is paid and cancelled over either; whoever charges announces, over its own broker."""
+    """An order of the old broker is paid and cancelled over either; the process that charges publishes over its own
+    broker.
+    """
     before = await stack.start(**CLUSTER)
     after = await stack.start(NATS_URL=jetstream.url)
     first, second = stack.new_order(), stack.new_order()

@@ -1,4 +1,4 @@
-"""The whole service over NATS Streaming, with a neighbour written in Node: orders in, payments out, deaths between."""
+"""The whole service over NATS Streaming, with a peer service in Node: orders in, payments out, and kills in between."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHARGE_WAIT_S = "2"
 
 
 class Platform:
-    """The service and its Node neighbour, over one NATS Streaming."""
+    """The service and its Node peer, over one NATS Streaming."""
 
     def __init__(self, stack: ServiceStack, peer: NodePeerService) -> None:
         self.stack = stack
@@ -30,7 +30,7 @@ class Platform:
         self.service: ServiceProcess = stack.service(NATS_CLUSTER_ID="ticketing", CHARGE_WAIT_S=CHARGE_WAIT_S)
 
     async def publish(self, subject: str, event: object) -> None:
-        """Have the neighbour publish, and wait for the server's word."""
+        """Let the peer publish, and wait for the server's acknowledgement."""
         before = self.peer.published
         self.peer.publish(subject, event)
 
@@ -40,7 +40,7 @@ class Platform:
         await eventually(acknowledged, f"{subject} is published")
 
     async def order(self) -> str:
-        """A new order that the service knows of."""
+        """Publish a new order; returns its id once the service has stored it."""
         order = self.stack.new_order()
         await self.publish(CREATED, order_created(order))
         await self.known(order)
@@ -60,7 +60,7 @@ class Platform:
         return dict(answer.body)
 
     async def received(self, subject: str, order: str, deadline_s: float = 15.0) -> dict[str, Any]:
-        """The one payload that the neighbour heard of an order; a duplicate has the same ids in it."""
+        """Returns the one payload that the peer received about an order; a duplicate has the same ids."""
 
         async def there() -> list[dict[str, Any]]:
             return self.peer.got(subject, order)
@@ -86,7 +86,7 @@ async def platform(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[P
     async def ready() -> bool:
         return peer.ready
 
-    await eventually(ready, "the neighbour is ready")
+    await eventually(ready, "the peer is ready")
     stack = ServiceStack(servers, tmp_path)
     platform = Platform(stack, peer)
     await asyncio.to_thread(platform.service.start)
@@ -96,7 +96,9 @@ async def platform(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[P
 
 
 async def test_an_order_is_paid_and_its_payment_announced(platform: Platform) -> None:
-    """Node's order:created comes in, payment:created goes out as the contract has it, and a cancel gives it back."""
+    """The service receives Node's order:created and publishes payment:created in the contract's form, and a cancel
+    refunds it.
+    """
     order = await platform.order()
     paid = await platform.pay(order)
     assert await platform.received(PAID, order) == {"id": paid["id"], "orderId": order, "stripeId": paid["stripeId"]}
@@ -108,7 +110,7 @@ async def test_an_order_is_paid_and_its_payment_announced(platform: Platform) ->
 
 
 async def test_a_bad_event_becomes_a_dead_letter_and_later_events_go_on(platform: Platform) -> None:
-    """F30: once, whole, under an identity of the channel's."""
+    """F30: there is one dead letter, whole, with the channel's identity."""
     await platform.publish(CREATED, "no JSON")
     order = await platform.order()
     [dead_letter] = list(platform.stack.dead_letters.find())
@@ -118,7 +120,7 @@ async def test_a_bad_event_becomes_a_dead_letter_and_later_events_go_on(platform
 
 
 async def test_the_service_killed_and_started_again_misses_nothing(platform: Platform) -> None:
-    """F40: what is published while it is dead is there when it is back, under the same client id."""
+    """F40: events that are published while it is dead are handled when it is back, under the same client id."""
     await platform.pay(await platform.order())
     platform.service.kill()
     order = platform.stack.new_order()
@@ -130,7 +132,9 @@ async def test_the_service_killed_and_started_again_misses_nothing(platform: Pla
 
 
 async def test_the_server_killed_and_started_again_misses_nothing(platform: Platform) -> None:
-    """F28, F40: charges are taken while it is away; payment:created goes out when it is back; ready within 10 s."""
+    """F28, F40: charges are accepted while it is away; payment:created is published when it is back; ready within
+    10 s.
+    """
     order = await platform.order()
     platform.stack.servers.nats.kill()
 
@@ -142,7 +146,7 @@ async def test_the_server_killed_and_started_again_misses_nothing(platform: Plat
     await platform.pay(order)
     await asyncio.to_thread(platform.stack.servers.nats.start)
     await eventually(lambda: status("ready"), "it is back", 10.0)
-    platform.peer.stop()  # its own client gives no word on how it is after such a loss: it starts anew
+    platform.peer.stop()  # its own client does not report its state after such a loss, so it is started again
     platform.peer.start()
     await platform.received(PAID, order)
     for event in ("dependency_lost", "dependency_back"):
@@ -150,7 +154,7 @@ async def test_the_server_killed_and_started_again_misses_nothing(platform: Plat
 
 
 async def test_an_orderly_stop_leaves_the_durable_as_it_is(platform: Platform) -> None:
-    """F33: SIGTERM closes and never unsubscribes: nothing old comes again, what came meanwhile does."""
+    """F33: SIGTERM closes and never unsubscribes: no old event comes again, and events of the time in between do."""
     order = await platform.order()
     await platform.pay(order)
     assert await asyncio.to_thread(platform.service.stop, 15.0) == 0

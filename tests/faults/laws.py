@@ -1,7 +1,7 @@
-"""The four laws, read off Stripe's and the bus's own audit and off what clients were record.
+"""The four laws, checked against Stripe's audit, the bus, and the answers that clients got.
 
-Owns: the judgement, once things have come to rest. Must never ask the service, and never count what the service says of
-itself as evidence, but for L4: what became of each event stands in its documents. Change together with: faults.md.
+Owns: the judgement, once all is at rest. Must never query the service, nor use the service's own statements as
+evidence, except for L4: its documents show the result of each event. Change together with: faults.md.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.e2e.client import Answer
 
 NOTHING_CHARGED = "nothing was charged"
 UNRESOLVED = ("confirming", "awaiting", "cancelling", "charging")
-"""States of an attempt that may still charge: at rest there is none."""
+"""States of an attempt that may still charge: at rest no attempt has one."""
 Document = dict[str, Any]
 
 
 @dataclass
 class OrderRecord:
-    """What the world was told of one order, and what we told the service."""
+    """One order: the events that were published about it, and the answers that its customer got."""
 
     created: bool = False
     cancelled: bool = False
@@ -29,12 +29,14 @@ class OrderRecord:
     broken: int = 0
     """Requests whose connection ended without an answer."""
     walked_away: bool = False
-    """Its customer has left the bank's page for good: an attempt may await them while the order is open."""
+    """Whether its customer has left the bank's page for good: an attempt may await them while the order is open."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everybody's audit at rest: Stripe's, the stream's, the documents, and what clients were record, by order id."""
+    """The evidence at rest: Stripe's audit, the stream's events, the documents, and the clients' answers, by order
+    id.
+    """
 
     audit: Document
     events: list[Published]
@@ -51,7 +53,7 @@ class Evidence:
 
 
 def broken_laws(evidence: Evidence) -> list[str]:
-    """Every breach of a law, in words; none is what should come back."""
+    """Returns every breach of a law as a sentence. An empty list means that all laws held."""
     breaches = _key_breaches(evidence.audit)
     for order, record in evidence.records.items():
         for law in (_charged_once, _announced, _cancelled_keeps_nothing, _nothing_lost):
@@ -60,7 +62,7 @@ def broken_laws(evidence: Evidence) -> list[str]:
 
 
 def _key_breaches(audit: Document) -> list[str]:
-    """No key was ever sent with two sets of parameters, nor after its life."""
+    """No key was sent with two sets of parameters, nor after its life."""
     keys = audit["keys"]
     breaches = [f"key {key} has {sets} parameter sets" for key, sets in keys["parameter_sets"].items()]
     return breaches + ([f"{keys['reused_late']} keys were sent after their life"] if keys["reused_late"] else [])
@@ -96,7 +98,7 @@ def _cancelled_keeps_nothing(order: str, record: OrderRecord, evidence: Evidence
     subjects = [event.subject for event in events]
     charges = evidence.charges(order)
     if not record.cancelled:
-        return ["a refund is announced of an order that nobody cancelled"] if REFUNDED in subjects else []
+        return ["a refund is announced of an order that was not cancelled"] if REFUNDED in subjects else []
     breaches = [f"kept by a cancelled order: {charge['id']}" for charge in charges if not charge["refunded"]]
     if charges and REFUNDED not in subjects:
         breaches.append("given back and not announced")
@@ -108,7 +110,7 @@ def _cancelled_keeps_nothing(order: str, record: OrderRecord, evidence: Evidence
 
 
 def _nothing_lost(order: str, record: OrderRecord, evidence: Evidence) -> list[str]:
-    """L4: each event is in the documents; each 201 is true; each 202 resolves; "nothing was charged" was true."""
+    """L4: each event is in the documents; each 201 is true; each 202 is resolved; "nothing was charged" was true."""
     document = evidence.orders.get(order)
     if document is None:
         return ["its events are lost"] if record.created or record.cancelled else []
@@ -117,7 +119,9 @@ def _nothing_lost(order: str, record: OrderRecord, evidence: Evidence) -> list[s
         breaches.append("its cancel is lost")
     ids = {charge["id"] for charge in evidence.charges(order)}
     reported = [answer.body["stripeId"] for answer in record.answers if answer.status in (200, 201)]
-    breaches += [f"said to be paid by {charge}, which is none" for charge in reported if charge not in ids]
+    breaches += [
+        f"answered as paid by {charge}, which is no charge of the order" for charge in reported if charge not in ids
+    ]
     awaited = record.walked_away and not record.cancelled
     resolved = {"awaiting"} if awaited else set()
     unresolved = [
@@ -125,7 +129,7 @@ def _nothing_lost(order: str, record: OrderRecord, evidence: Evidence) -> list[s
     ]
     breaches += [f"attempt {number} never resolved" for number in unresolved]
     if ids and record.answers and not record.broken and all(_denies(answer) for answer in record.answers):
-        breaches.append("charged, though every answer said that nothing was")
+        breaches.append("charged, though every answer claimed that nothing was")
     errors = [answer.status for answer in record.answers if answer.status == 500]
     return breaches + [f"answered {status}" for status in errors]
 
@@ -140,7 +144,7 @@ def attempts(document: Document) -> list[Document]:
 
 
 def tally(evidence: Evidence) -> str:
-    """How much there was to judge, for whoever reads the test's output."""
+    """Returns the size of the evidence, for the test's output."""
     statuses = Counter(answer.status for record in evidence.records.values() for answer in record.answers)
     states = Counter(each["state"] for document in evidence.orders.values() for each in attempts(document))
     requests = evidence.audit["requests"].get("payment_intents.confirm", {})

@@ -1,4 +1,6 @@
-"""The four laws over NATS Streaming, with a neighbour written in Node: kill -9 of us, and of the server under load."""
+"""The four laws over NATS Streaming, with a peer service in Node: kill -9 of the service, and of the server under
+load.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ async def bus(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBu
 
 
 async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(stack: ServiceStack, bus: NodeBus) -> None:
-    """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets what it had left at once."""
+    """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets its unacknowledged events at
+    once.
+    """
     records: dict[str, OrderRecord] = {}
     process = await stack.start(**CLUSTER)
     for seed in SEEDS:
@@ -59,7 +63,7 @@ async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(stack: Service
 async def test_the_server_restarted_under_load_loses_nothing(
     servers: StreamingServers, stack: ServiceStack, bus: NodeBus
 ) -> None:
-    """F28, F40: killed while events come in and charges go on, it is back within 10 s, and so are all events."""
+    """F28, F40: it is killed while events come in and charges go on; within 10 s it is back, and no event is lost."""
     process = await stack.start(**CLUSTER)
     paying, waiting = [[stack.new_order() for _ in range(count)] for count in (PAYING, WAITING)]
     for order in paying:
@@ -82,7 +86,7 @@ async def test_the_server_restarted_under_load_loses_nothing(
         print(f"NATS Streaming back: ready after {time.monotonic() - back:.2f} s")
     await eventually(lambda: known(stack, waiting), "all orders are known", 20.0)
     before = await bus.events()
-    bus.peer.stop()  # its own client gives no word on how it is after such a loss: it starts anew
+    bus.peer.stop()  # its own client does not report its state after such a loss, so it is started again
     bus.peer.start()
 
     async def announced() -> bool:
@@ -102,6 +106,6 @@ async def ready(process: ServiceProcess) -> bool:
 
 
 async def paid(process: ServiceProcess, order: str) -> None:
-    """Paid at the first request: without NATS the payment's announcement waits, and nobody else does."""
+    """The order is paid at the first request: without NATS only the payment's event waits."""
     async with Client(process.port) as client:
         assert (await client.pay(order)).status == 201

@@ -1,4 +1,4 @@
-"""Ends that are none: a refund that fails after it succeeded, a dispute that the bank decides (F44, F49)."""
+"""Final states that change: a refund that fails after it succeeded, a dispute that the bank decides (F44, F49)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.servers]
 
 
 async def later(stack: ServiceStack, process: ServiceProcess, order: str) -> None:
-    """What an hour would do: whatever the order waits for is due. The process is started anew, and sweeps at once."""
+    """Make an order's next step due, as an hour would. The process is restarted, and sweeps at once."""
     process.kill()
     found = stack.order(order)
     assert found is not None
@@ -42,7 +42,9 @@ async def status(process: ServiceProcess, order: str) -> Any:
 
 
 async def test_a_refund_that_fails_later_is_detected_published_and_made_again(stack: ServiceStack, bus: Bus) -> None:
-    """F44: pay with `tok_refundFail`, cancel, refunded; it fails, which is published. A refund by hand ends it."""
+    """F44: an order paid with `tok_refundFail` is cancelled and refunded; the refund fails, which is published. A
+    refund by hand ends it.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order, "tok_refundFail")).status == 201
@@ -68,11 +70,13 @@ async def test_a_refund_that_fails_later_is_detected_published_and_made_again(st
     again = (await bus.announced(order, PAID, REFUNDED, REFUND_FAILED, REFUNDED))[-1]
     assert again["refundId"] not in (first["id"], None)
     ids = [event.message_id for event in await bus.events_of(order)]
-    assert len(set(ids)) == 4, "the stream drops none of them"
+    assert len(set(ids)) == 4, "the stream drops none of the events"
 
 
 async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack, bus: Bus) -> None:
-    """F44: open, the refund waits; lost, the bank has given the money back, and no refund is asked for any more."""
+    """F44: while it is open the refund waits; once lost, the bank has returned the money, and no refund is tried any
+    more.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
@@ -92,7 +96,7 @@ async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack,
 
 
 async def test_a_won_dispute_lets_the_refund_go_on(stack: ServiceStack, bus: Bus) -> None:
-    """L3: the order is cancelled, and the money is ours again: it is given back."""
+    """L3: the order is cancelled, and the merchant has the money again: it is refunded."""
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order, "tok_createDispute")).status == 201
@@ -110,7 +114,9 @@ async def test_a_won_dispute_lets_the_refund_go_on(stack: ServiceStack, bus: Bus
 
 @pytest.mark.parametrize("won", [False, True])
 async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(stack: ServiceStack, bus: Bus, won: bool) -> None:
-    """F44, F49: kill -9 while Stripe charges, a dispute, its end, a restart. A lost one is never announced as paid."""
+    """F44, F49: kill -9 while Stripe charges, then a dispute, its end, and a restart. A lost one is never published as
+    paid.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     stack.stripe.fault("hang_after")
@@ -137,7 +143,9 @@ async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(stack: Ser
 async def test_a_charge_refunded_in_part_while_its_outcome_was_unknown_is_paid_and_refunded_whole(
     stack: ServiceStack, bus: Bus
 ) -> None:
-    """F49: kill -9 while Stripe charges, a refund of 5.00 by hand, a restart: paid. A cancel gives back the rest."""
+    """F49: after kill -9 while Stripe charges, a refund of 5.00 by hand, and a restart it is paid. A cancel refunds the
+    rest.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     stack.stripe.fault("hang_after")

@@ -1,4 +1,6 @@
-"""The database belongs to one Stripe account: another one's key, or a key that may not do what we need (F36, F48)."""
+"""The database belongs to one Stripe account: a key of another account, or a key without a needed permission (F36,
+F48).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ SHOW, MOVE = ".venv/bin/python -m payment account", ".venv/bin/python -m payment
 CREATE, CONFIRM = "payment_intents.create", "payment_intents.confirm"
 UNAVAILABLE = frozenset({"unavailable"})
 AWAY_S = 6.0  # how long Stripe is away
-STEADY_S = 6.0  # long enough for a readiness that flaps once a second, or with each check
+STEADY_S = 6.0  # in seconds: enough to detect a readiness that changes once a second, or with each check
 
 
 @pytest.fixture
@@ -39,14 +41,14 @@ def other(tmp_path: Path) -> Iterator[StripeSandbox]:
 
 @pytest.fixture(autouse=True)
 def unbound(stack: ServiceStack) -> Iterator[None]:
-    """nx-27017 keeps one database under all names: no test finds the account of another one."""
+    """Remove the stored account: nx-27017 keeps one database under all names, so another test would find it."""
     stack.account.delete_many({})
     yield
     stack.account.delete_many({})
 
 
 def why(process: ServiceProcess) -> str:
-    """Why Stripe is down, as `/readyz` says it."""
+    """Returns the reason why Stripe is down, from `/readyz`."""
     found = process.readyz()
     assert found is not None
     return str(found[1]["dependencies"]["stripe"].get("why", ""))
@@ -62,11 +64,11 @@ async def shows(process: ServiceProcess, words: str) -> None:
     async def shown() -> bool:
         return words in why(process)
 
-    await eventually(shown, f"/readyz says: {words}")
+    await eventually(shown, f"/readyz shows: {words}")
 
 
 def changes(stripe: StripeSandbox) -> int:
-    """Requests that were sent to it, but those for its account."""
+    """Returns the number of requests that it received, except those for its account."""
     counts = stripe.audit()["requests"]
     return sum(int(each["requests"]) for name, each in counts.items() if name != "account.retrieve")
 
@@ -74,7 +76,7 @@ def changes(stripe: StripeSandbox) -> int:
 async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
     stack: ServiceStack, bus: Bus, other: StripeSandbox
 ) -> None:
-    """F48: a charge that was under way stays as it is, and is made once when the right key is back."""
+    """F48: a charge in flight stays as it is, and is made once when the right key is back."""
     process = await stack.start(CHARGE_WAIT_S="1")
     new, under_way = await placed(stack, bus), await placed(stack, bus)
     stack.stripe.fault("hang", CONFIRM, None)
@@ -109,7 +111,9 @@ async def test_with_the_key_of_another_account_nothing_is_sent_or_concluded(
 async def test_an_operator_sees_both_accounts_and_moves_the_database_to_the_other(
     stack: ServiceStack, bus: Bus, other: StripeSandbox
 ) -> None:
-    """F48: `account`, `--check` and `account --move`, refused while orders wait; processes go on by themselves."""
+    """F48: `account`, `--check` and `account --move`, which is refused while orders wait; processes recover by
+    themselves.
+    """
     process = await stack.start(CHARGE_WAIT_S="1")
     paid, waiting = await placed(stack, bus), await placed(stack, bus)
     assert (await pay(process, paid)).status == 201
@@ -151,7 +155,7 @@ async def test_an_operator_sees_both_accounts_and_moves_the_database_to_the_othe
 async def test_of_two_accounts_that_come_first_at_once_one_has_the_database(
     stack: ServiceStack, other: StripeSandbox
 ) -> None:
-    """F48: the first that keeps its account wins; the other one is refused, however close they were."""
+    """F48: the first process that stores its account wins; the other one is refused, however close they were."""
     either = frozenset({"ready", "unavailable"})
     processes = [stack.service(either), stack.service(either, STRIPE_API_BASE=other.url)]
     await asyncio.gather(*(asyncio.to_thread(process.start) for process in processes))
@@ -165,7 +169,9 @@ async def test_of_two_accounts_that_come_first_at_once_one_has_the_database(
 
 
 async def test_another_key_of_the_same_account_goes_on(stack: ServiceStack, bus: Bus) -> None:
-    """F48: a key is rolled; and a restricted key, which may not read its account, is told it by the refusal."""
+    """F48: for a rolled key, and for a restricted key, which may not read its account and gets its id from the
+    refusal.
+    """
     await stack.start()
     stack.processes[0].kill()
     account = stack.stripe.account()
@@ -179,7 +185,9 @@ async def test_another_key_of_the_same_account_goes_on(stack: ServiceStack, bus:
 async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(
     stack: ServiceStack, bus: Bus, endpoint: str
 ) -> None:
-    """F36: successes of other calls don't clear it, what was taken in ends, `--check` says it, and it comes back."""
+    """F36: successes of other calls don't clear it, accepted charges end, `--check` reports it, and the process
+    recovers.
+    """
     process = await stack.start(CHARGE_WAIT_S="1")
     short, long = await placed(stack, bus, expiresAt=in_seconds(6.0)), await placed(stack, bus)
     stack.stripe.fault("forbidden", endpoint, None)
@@ -207,7 +215,7 @@ async def test_a_key_that_may_not_charge_is_not_ready_and_does_not_flap(
 
 
 async def test_a_key_that_may_not_charge_is_never_ready_from_its_start(stack: ServiceStack) -> None:
-    """F36: "ready" rests on what Stripe said of the key, not on nothing having failed yet."""
+    """F36: "ready" requires Stripe's confirmation of the key's permissions, not only the absence of a failure."""
     stack.stripe.fault("forbidden", CREATE, None)
     process = await start(stack, UNAVAILABLE)
     await shows(process, "STRIPE_KEY may not create")
@@ -241,7 +249,7 @@ async def test_an_outage_of_stripe_is_noticed_while_nothing_is_paid(stack: Servi
 
 
 async def test_time_that_an_outage_of_stripe_took_is_stripes_in_the_charges_line(stack: ServiceStack, bus: Bus) -> None:
-    """F10: neither a call that could not be made nor the wait for its return is our own queues' time."""
+    """F10: neither a failed call nor the wait for Stripe's return counts as queueing time."""
     async with Proxy(stack.stripe.port) as way:
         process = await stack.start(STRIPE_API_BASE=f"http://{LOOPBACK}:{way.port}", CHARGE_WAIT_S="1")
         order = await placed(stack, bus)

@@ -1,4 +1,4 @@
-"""The command blocks of README.md, and who runs each: the comment on the line before says so.
+"""The command blocks of README.md, and the test or script that runs each, named in the comment before it.
 
 <!-- run: NAME -->         tests/tools/test_readme_commands.py runs it, under this name
 <!-- run by: FILE -->      that file does, word for word
@@ -15,7 +15,9 @@ COMMANDS = ("sh", "bash", "console", "")
 
 
 class Block(NamedTuple):
-    """One block of commands. `how` is `run`, `run by`, or empty where nobody is named; `what` is the name after it."""
+    """One block of commands. `how` is `run`, `run by`, or empty where the comment is missing; `what` is the name after
+    it.
+    """
 
     how: str
     what: str
@@ -23,7 +25,7 @@ class Block(NamedTuple):
 
 
 def command_blocks(document: str) -> list[Block]:
-    """Every block of a document that is not a sample of something else (JSON, text)."""
+    """Returns every block of shell commands of a document."""
     blocks = []
     for found in _BLOCK.finditer(document):
         if found["language"] in COMMANDS:
@@ -37,5 +39,5 @@ def readme_blocks() -> list[Block]:
 
 
 def block(name: str) -> str:
-    """The commands that are run under a name."""
+    """Returns the commands that are run under a name."""
     return next(each.text for each in readme_blocks() if (each.how, each.what) == ("run", name))

@@ -1,7 +1,7 @@
-"""The parts of the documents that are made from the code, and what the documents say by hand of the tree beside it.
+"""The generated parts of the documents, and the hand-written statements about the tree.
 
-The last tests read the real documents: a table of README is compared with the code once more here, by names alone, so
-that a maker that leaves something out is found too.
+The last tests read the real documents: they compare README's tables with the code once more, by names only, so that a
+generator that omits something is found too.
 """
 
 import re
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_part_is_made_anew_and_the_rest_is_left() -> None:
-    """Only what stands between the marks changes, and making twice changes nothing."""
+    """Only the text between the marks changes, and generating twice changes nothing."""
     assert made(STALE, COLOURS) == FRESH
     assert made(FRESH, COLOURS) == FRESH
 
@@ -55,23 +55,23 @@ def test_a_stale_part_is_found_and_rewritten(root: Path) -> None:
 
 
 def test_a_part_without_a_maker_and_a_maker_without_a_part_are_found(root: Path) -> None:
-    """Nothing goes stale unseen."""
+    """No part becomes stale unnoticed."""
     assert problems(root, {"shapes": lambda: ""}) == ["README.md: nobody makes colours", "no document shows shapes"]
 
 
 def test_the_generated_parts_of_the_documents_match_the_code() -> None:
-    """No made part of README.md or ARCHITECTURE.md is stale, unknown or missing."""
+    """No generated part of README.md or ARCHITECTURE.md is stale, unknown or missing."""
     assert problems(ROOT, MAKERS) == []
 
 
 def part(document: str, name: str) -> str:
-    """A made part of a real document."""
+    """Returns a generated part of a real document."""
     text = (ROOT / document).read_text(encoding="utf-8")
     return text.split(f"<!-- made: {name} -->\n", 1)[1].split("<!-- /made -->", 1)[0]
 
 
 def first_cells(name: str) -> list[str]:
-    """What stands in the first column of one of README's made tables."""
+    """Returns the first column of one of README's generated tables."""
     rows = part("README.md", name).strip().splitlines()[2:]
     return [row.split(" | ")[0].strip("| `") for row in rows]
 
@@ -87,12 +87,12 @@ def first_cells(name: str) -> list[str]:
     ],
 )
 def test_a_table_of_readme_lists_exactly_what_there_is(name: str, words: list[str]) -> None:
-    """Variables, routes, metrics, log events and fields: nothing is left out, nothing is made up."""
+    """Variables, routes, metrics, log events and fields: no entry is missing, none is superfluous."""
     assert first_cells(name) == words
 
 
 def test_every_alarm_has_an_action_in_the_readme() -> None:
-    """README's table of alarms has a row for each that the vocabulary calls one, and no other."""
+    """README's table of alarms has a row for each alarm of the log schema, and no other."""
     table = document("README.md").split("### Alarms\n", 1)[1].split("\n#", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert sorted(rows) == sorted(event.value for event in Event if event.meaning.startswith("ALARM"))
@@ -122,7 +122,7 @@ def sources(*folders: str) -> Iterator[Path]:
 
 
 def slug(heading: str) -> str:
-    """The anchor that a heading gets."""
+    """Returns the anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -139,7 +139,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_files_that_are_named_exist(name: str) -> None:
-    """A path is one from the root; a bare file name is that of some file."""
+    """A path is relative to the root; a bare file name is that of some file."""
     names = {path.name for path in sources(*FOLDERS)} | {path.name for path in ROOT.iterdir()}
     for path in set(re.findall(r"(?<![\w/.:-])[\w.][\w./-]*\.(?:py|sh|md|txt|cfg)\b", document(name))):
         there = (ROOT / path).exists() or ((ROOT / name).parent / path).exists()
@@ -173,7 +173,7 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_every_fault_that_a_test_names_is_explained() -> None:
-    """F07 in a docstring means the row of ARCHITECTURE.md's table."""
+    """F07 in a docstring is a row of ARCHITECTURE.md's table."""
     named = {fault for path in sources("payment", "tests") for fault in re.findall(r"\bF\d\d\b", path.read_text())}
     rows = re.findall(r"^\| (F\d\d(?:, F\d\d)*) \|", document("ARCHITECTURE.md"), re.MULTILINE)
     assert named <= {fault for row in rows for fault in row.split(", ")}

@@ -1,7 +1,7 @@
-"""Every command block of README.md is run: here, as it stands, or by the file that its comment names.
+"""Every command block of README.md is run: here, unchanged, or by the file that its comment names.
 
-A copy of the tree stands for the clean clone: its `.venv` is the environment of the tests, its `.embedded` its own. The
-copy's run is started by `make run`, and the other blocks are run beside it, word for word, but for a port.
+A copy of the tree replaces the clean clone: its `.venv` is the environment of the tests, its `.embedded` its own. `make
+run` starts the copy's run, and the other blocks run beside it unchanged, except for a port.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ RUN_HERE = {"make run", "neighbours", "check", "dead letters look", "dead letter
 
 
 def test_every_block_of_commands_is_run_by_a_test_or_a_script() -> None:
-    """A block without a comment, with a name that nobody runs here, or of a file that does not hold it, is found."""
+    """A block without a comment, with an unknown name, or of a file that does not contain it, is found."""
     blocks = readme_blocks()
     assert {each.what for each in blocks if each.how == "run"} == RUN_HERE
     for each in blocks:
@@ -74,7 +74,7 @@ class Clone:
         return process
 
     def shell(self, text: str, **environ: str) -> str:
-        """What a block prints. Any of its commands that fails, fails the test."""
+        """Run a block; returns its output. A failing command fails the test."""
         done = subprocess.run(
             ["sh", "-e", "-c", text],
             cwd=self.path,
@@ -89,7 +89,7 @@ class Clone:
 
     @property
     def servers(self) -> dict[str, str]:
-        """The variables that name the servers of the run."""
+        """Returns the variables that name the servers of the run."""
         state = Home(self.path / ".embedded").read_state()
         assert state is not None
         return {
@@ -107,7 +107,9 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """The clone with its `make run`. What make would install is here already, and must not be installed from a copy."""
+    """The clone with its `make run`. The packages of the installation are here already, and must not be installed from
+    a copy.
+    """
     for name in ("make", "curl", "nats-server", "nx-27017"):
         require_program(name)
     one = Clone(tmp_path_factory.mktemp("readme"))
@@ -129,7 +131,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
-    """The steps of README are the steps of the guide."""
+    """The steps of README are the steps of the tutorial."""
     shown, *_ = (ROOT / "README.md").read_text().partition("## Pay an order")
     for step in re.findall(r"^\d\. .*?:", shown, re.MULTILINE):
         assert step in clone.stderr_file.read_text()
@@ -138,7 +140,7 @@ def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_the_devstack_commands_pay_and_cancel_an_order(clone: Clone) -> None:
-    """Paid once, though asked for twice; its story; its refund; a token; both events."""
+    """The order is paid once by two requests; its events, its refund, a token and both events are shown."""
     lines = json_lines(clone.shell(block("neighbours")))
     paid, again, *_ = lines
     assert paid == again
@@ -150,7 +152,7 @@ def test_the_devstack_commands_pay_and_cancel_an_order(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_check_reaches_every_server(clone: Clone) -> None:
-    """One line for each, and exit code 0."""
+    """There is one line for each, and exit code 0."""
     settings = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
     assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **settings), re.MULTILINE) == [
         "http",
@@ -163,7 +165,7 @@ def test_check_reaches_every_server(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 async def test_a_dead_letter_is_shown_and_replayed(clone: Clone) -> None:
-    """The bad event is shown whole, with why it is bad; the corrected one is taken by the stream."""
+    """The invalid event is shown whole, with its error; the stream stores the corrected one."""
     client = await nats.connect(clone.servers["NATS_URL"])
     await client.jetstream().publish("order:cancelled", b'{"id": 7}')
     await client.close()
@@ -179,7 +181,7 @@ async def test_a_dead_letter_is_shown_and_replayed(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_the_sandbox_answers_and_breaks_as_asked(clone: Clone) -> None:
-    """It pays an intent, takes a fault, a setting and a new time, and shows its books."""
+    """It pays an intent, accepts a fault, a setting and a new time, and returns its audit."""
     port = str(free_port())
     sandbox = clone.start(block("sandbox").replace("12111", port))
     control = block("sandbox control").replace("12111", port)

@@ -1,9 +1,10 @@
-"""What Stripe's own client for Python sees of a payment's life, as story.js and story.go: one JSON object a line.
+"""The life of a payment through Stripe's own client for Python, one JSON object a line; story.js and story.go do the
+same.
 
     python story.py STRIPE_URL SECRET_KEY
 
 Uses the typed services of `StripeClient` as an application does. Change together with: story.js, story.go, and
-test_stripe_clients.py, which says what each line must hold.
+test_stripe_clients.py, which checks each line.
 """
 
 import json
@@ -19,7 +20,7 @@ BROWSER = {"return_url": "https://shop.example/back"}
 
 
 class Story:
-    """The steps of the story, each with a PaymentIntent of its own where it needs one."""
+    """The steps of the story, each with its own PaymentIntent where it needs one."""
 
     def __init__(self, url: str, key: str) -> None:
         self._client = stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0).v1
@@ -143,7 +144,7 @@ class Story:
 
 
 def refusal(kind: type[stripe.StripeError], request: Callable[[], object]) -> stripe.StripeError:
-    """The error of this class that Stripe refuses a request with; any other end of the request ends the program."""
+    """Returns the error of class `kind` with which Stripe refuses a request; any other result ends the program."""
     try:
         request()
     except kind as error:
@@ -153,7 +154,7 @@ def refusal(kind: type[stripe.StripeError], request: Callable[[], object]) -> st
 
 def answer_bank(url: str, verdict: str) -> None:
     """Press a button of the bank's page: `complete` or `fail`."""
-    headers = {"Accept": "application/json"}  # a browser would be sent on to the return URL
+    headers = {"Accept": "application/json"}  # a browser would be redirected to the return URL
     urllib.request.urlopen(urllib.request.Request(f"{url}/{verdict}", headers=headers, method="POST")).close()
 
 
