@@ -252,7 +252,7 @@ def a_good_event_in_the_dead_letters(found: RoundRecords) -> None:
     found.dead_letters.append(b'{"id": "good"}')
 
 
-@planted("L4", "which is none")
+@planted("L4", "which is no charge of the order")
 def a_201_without_a_charge(found: RoundRecords) -> None:
     only_answer(found, PAID_ORDER, paid(PAID_ORDER, stripeId="ch_dreamt"))
 

@@ -1,4 +1,4 @@
-"""A member of a queue group in a process of its own, to be killed and stopped: prints what happens as JSON lines.
+"""A member of a queue group in its own process, to be killed and stopped: prints its events as JSON lines.
 
 python -m tests.unit.adapters.nats.streaming_member URL CLIENT_ID ACK_WAIT_S ack|keep
 """

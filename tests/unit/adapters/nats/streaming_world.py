@@ -1,4 +1,4 @@
-"""Members of one queue group over NATS Streaming, in this process or in their own; clocks that hurry or skip."""
+"""Members of one queue group over NATS Streaming, in this process or in their own; clocks that run fast or jump."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.servers.process import ServerProcess
 
 ROOT = Path(__file__).parents[4]
 NEVER_S = 600
-"""An ack wait that no test lives to see: what comes again, comes for another reason."""
+"""An ack wait in seconds that is longer than every test: a redelivery has another reason."""
 
 
 class Skipping(SystemClock):
@@ -34,14 +34,14 @@ class Skipping(SystemClock):
 
 
 class Hurried(SystemClock):
-    """The machine's clock for somebody who sleeps a tenth as long: pings and pauses, not the network's time limits."""
+    """The machine's clock with sleeps of a tenth of their length: pings and pauses, not the network's time limits."""
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds / 10)
 
 
 class MemberProcess(ServerProcess):
-    """A member in a process of its own: `lines` are its lines of all its runs."""
+    """A member in its own process: `lines` returns the output of all its runs."""
 
     def __init__(self, folder: Path, url: str, name: str, ack_wait_s: int = NEVER_S, ack_mode: str = "ack") -> None:
         command = [

@@ -1,4 +1,4 @@
-"""Why a connection failed or was lost, in words that an operator can act on: never the name of a Python class."""
+"""The reasons of failed and lost connections, on which an operator can act: never the name of a Python class."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_each_error_is_described(error: Exception, words: str) -> None:
 
 @pytest.mark.servers
 async def test_a_killed_server_and_a_missing_one_have_different_reasons(tmp_path: Path) -> None:
-    """The address stands before the reason."""
+    """The address precedes the reason."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
@@ -88,7 +88,7 @@ async def test_a_killed_server_and_a_missing_one_have_different_reasons(tmp_path
 
 @pytest.mark.servers
 async def test_the_reason_of_an_orderly_stop_is_the_servers_own(tmp_path: Path) -> None:
-    """Its own word, which nats-py hands over in the background."""
+    """The server's own reason, which nats-py reports in the background."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
@@ -103,6 +103,6 @@ async def test_the_reason_of_an_orderly_stop_is_the_servers_own(tmp_path: Path) 
 
 @pytest.mark.servers
 async def test_a_name_that_can_not_be_resolved_is_reported(tmp_path: Path) -> None:
-    """As what it is, with the name."""
+    """The reason names the host and the DNS failure."""
     with pytest.raises(TransportUnavailable, match=r"NATS at nats\.invalid:4222: its name can't be resolved"):
         await Link(ServerAddress("nats://nats.invalid:4222"), "one", NatsLogin()).open()

@@ -1,4 +1,4 @@
-"""The transport over NATS Streaming and the real server: client ids, deliveries, and the words for what is wrong."""
+"""The transport over NATS Streaming and the real server: client ids, deliveries, and error texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["server", "stack"]
 
 class TestTheClientId:
     async def test_a_taken_client_id_is_reported_with_what_to_do(self, stack: StreamingStack) -> None:
-        """F40: at once, once more after a minute, and no third time; when the other one goes, we are in."""
+        """F40: at once, once more after a minute, and no third time; when the other client goes, this one connects."""
         clock = Skipping()
         other = await stack.member("payment", CREATED)
         one = await stack.member("payment", CREATED, up=False, clock=clock)
@@ -41,7 +41,7 @@ class TestTheClientId:
         assert len(one.reported) == 3
 
     async def test_a_client_whose_session_is_taken_over_comes_back(self, stack: StreamingStack) -> None:
-        """F40: while the holder's connection is silent another takes over; the first says so and waits for its turn."""
+        """F40: while the holder's connection is silent another client takes over; the first reports it and waits."""
         one = await stack.process("payment")
         one.pause()
         other = await stack.member("payment", CREATED)
@@ -60,7 +60,9 @@ class TestOneSubjectInTrouble:
         await asyncio.to_thread(server.stop)
 
     async def test_it_is_reported_once_and_holds_up_no_other(self, stack: StreamingStack) -> None:
-        """A server that takes no second channel: events of the first go on; with room for it, all is well."""
+        """With a server that accepts no second channel events of the first go on; once it does, the transport
+        recovers.
+        """
         first = await stack.member("first", CREATED)
         one = await stack.member("one", CREATED, CANCELLED, up=False)
         await one.until(lambda: len(one.reported) == 1)
@@ -80,7 +82,9 @@ class TestOneSubjectInTrouble:
 
 class TestDelivering:
     async def test_poison_among_good_events_blocks_none_of_them(self, stack: StreamingStack) -> None:
-        """F30: 50 events that nobody ever acknowledges come again and again; each good one among them comes once."""
+        """F30: 50 events that are never acknowledged are redelivered again and again; each good one among them comes
+        once.
+        """
 
         async def never_ack_poison(delivery: Delivery) -> None:
             if not delivery.data.startswith(b"poison"):
@@ -109,7 +113,7 @@ class TestDelivering:
         await one.until(lambda: len(one.got) == 8)
 
     async def test_handling_that_outlasts_the_ack_wait_is_not_done_twice_at_once(self, stack: StreamingStack) -> None:
-        """F29: the server brings it again and again; one handler has it in work."""
+        """F29: the server redelivers it again and again; only one handler handles it."""
         at_work, most, room = 0, 0, asyncio.Event()
 
         async def be_slow(delivery: Delivery) -> None:
@@ -131,7 +135,7 @@ class TestDelivering:
         assert (one.data, most) == ([b"slow", b"next"], 1)
 
     async def test_2_000_unacknowledged_at_once_arrive_all(self, stack: StreamingStack) -> None:
-        """The first member to come back to its group gets everything that nobody acknowledged, at once."""
+        """The first member that returns to its group gets all unacknowledged events at once."""
         away = [await stack.member(f"away-{number}", CREATED, handle=keep) for number in range(4)]
         publisher = await stack.member("publisher")
         sent = [b"%d" % number for number in range(2_000)]
@@ -144,7 +148,7 @@ class TestDelivering:
         assert len(one.got) == 2_000
 
     async def test_stopping_gives_back_what_was_not_handed_over(self, stack: StreamingStack) -> None:
-        """F33: another member has it in a second or two, while our handler still hangs, long before the ack wait."""
+        """F33: another member gets them in a second or two, while the handler still hangs, long before the ack wait."""
 
         async def hold(_: Delivery) -> None:
             await asyncio.Event().wait()
@@ -158,7 +162,7 @@ class TestDelivering:
         assert one.data == [b"0"]
 
     async def test_a_handler_that_raises_ends_run(self, stack: StreamingStack) -> None:
-        """F32: our own bug is not the broker's trouble: the actor must hear of it."""
+        """F32: a bug of the service is not the broker's fault: the actor must get the exception."""
 
         async def fail(_: Delivery) -> None:
             raise ZeroDivisionError
@@ -171,7 +175,7 @@ class TestDelivering:
 
 class TestCheck:
     async def test_check_names_the_server_and_disturbs_no_session(self, stack: StreamingStack) -> None:
-        """The words of --check; a running service of the same client id keeps its session."""
+        """The text of --check; a running service of the same client id keeps its session."""
         one = await stack.member("payment", CREATED)
         found = await stack.transport("payment").check()
         assert found.startswith(
@@ -182,7 +186,7 @@ class TestCheck:
         assert one.reported == ["connected"]
 
     async def test_a_wrong_cluster_id_is_reported_as_such(self, stack: StreamingStack) -> None:
-        """By --check and while running, with the variable to mend; not as a time-out."""
+        """By --check and while running, with the variable to correct; not as a time-out."""
         with pytest.raises(TransportUnavailable, match=r"cluster id 'staging'.*NATS_CLUSTER_ID"):
             await stack.transport("one", cluster_id="staging").check()
         one = await stack.member("one", CREATED, up=False, cluster_id="staging")

@@ -1,4 +1,6 @@
-"""The transport over NATS Streaming when somebody dies: our process, the server, or the server behind a living NATS."""
+"""The transport over NATS Streaming and deaths: of the service's process, of the server, or of the server of a living
+NATS.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ __all__ = ["server", "stack"]
 
 class TestOurOwnDeath:
     async def test_kill_9_and_back_under_the_same_client_id(self, stack: StreamingStack) -> None:
-        """F40: the new process takes the id over at once and gets at once what the old one had not acknowledged."""
+        """F40: the new process takes the id over at once and gets the unacknowledged events of the old one at once."""
         one = await stack.process("payment", ack_mode="keep")
         publisher = await stack.member("publisher")
         await publisher.publish(CREATED, b"1", b"2")
@@ -31,7 +33,9 @@ class TestOurOwnDeath:
         await until(lambda: sorted(one.got()) == ["1", "1", "2", "2"], "both come again")
 
     async def test_what_a_dead_member_held_comes_to_the_others(self, stack: StreamingStack) -> None:
-        """F40: a group of two and a third that dies with a share in its hands: nothing is lost, nobody waits for it."""
+        """F40: a group of two and a third member that dies with unacknowledged events: none is lost, and the others get
+        them.
+        """
         dying = await stack.process("dying", ack_wait_s=1, ack_mode="keep")
         one, two = [await stack.member(name, CREATED, ack_wait_s=1) for name in ("one", "two")]
         publisher = await stack.member("publisher")
@@ -45,11 +49,13 @@ class TestOurOwnDeath:
     async def test_a_process_stopped_for_longer_than_its_heartbeats_allow_comes_back(
         self, stack: StreamingStack
     ) -> None:
-        """F34, F40: it wakes in a session that is gone, notices, and opens the next: nothing is lost."""
+        """F34, F40: it wakes in a lost session, detects it, and opens the next: nothing is lost."""
         one = await stack.process("payment")
         publisher = await stack.member("publisher")
         await publisher.publish(CREATED, b"before")
-        await until(lambda: one.acked() == ["before"], "it works")  # stopped before that, it would get it once more
+        await until(
+            lambda: one.acked() == ["before"], "it works"
+        )  # if it were stopped before that, it would get the event once more
         one.pause()
         await asyncio.to_thread(stack.server.wait_for_line, "Timed out on heartbeats")
         await publisher.publish(CREATED, b"meanwhile")
@@ -60,7 +66,9 @@ class TestOurOwnDeath:
 
 class TestTheServersDeath:
     async def test_a_restart_with_its_data_loses_nothing(self, stack: StreamingStack) -> None:
-        """F40: held events come again, with their identity; acknowledged ones don't; each change is told once."""
+        """F40: held events are redelivered with their identity; acknowledged ones aren't; each change is reported
+        once.
+        """
 
         async def ack_all_but_held(delivery: Delivery) -> None:
             if delivery.data != b"held" or delivery.redelivered:
@@ -80,8 +88,9 @@ class TestTheServersDeath:
 
     @pytest.mark.parametrize("server", ["memory"], indirect=True)
     async def test_a_restart_without_its_data_is_survived(self, stack: StreamingStack) -> None:
-        """F40: a memory store forgets us and counts from 1 again: a new event has an identity of its own, and an ack of
-        before does not settle it."""
+        """F40: a memory store loses the session and counts from 1 again: a new event has its own identity, and an
+        earlier ack does not settle it.
+        """
         one = await stack.member("one", CREATED, handle=keep, ack_wait_s=1)
         await one.publish(CREATED, b"old")
         await one.got_data(b"old")
@@ -96,7 +105,7 @@ class TestTheServersDeath:
         await one.until(lambda: one.data.count(b"new") == 2)
 
     async def test_what_was_acknowledged_while_the_server_died_is_there(self, stack: StreamingStack) -> None:
-        """F28: a session lost while publishing: each publish says yes, and is stored, or no, soon."""
+        """F28: when a session is lost while publishing, each publish soon succeeds and is stored, or fails."""
         publisher = await stack.member("publisher")
         stored: list[bytes] = []
         enough = asyncio.Event()
@@ -126,7 +135,7 @@ class TestTheServersDeath:
     async def test_a_server_stopped_for_longer_than_every_deadline_is_noticed_and_found_again(
         self, stack: StreamingStack
     ) -> None:
-        """F40: within 20 s; publishes fail meanwhile; afterwards all goes on."""
+        """F40: within 20 s; publishes fail in between; afterwards the transport works again."""
         one = await stack.member("one", CREATED)
         stack.server.pause()
         try:
@@ -142,7 +151,7 @@ class TestTheServersDeath:
 
 
 class TestNatsWithoutTheServer:
-    """NATS Streaming as one more client of a NATS: it dies, and our connection to NATS lives."""
+    """NATS Streaming as a client of a separate NATS: it dies, and the connection to NATS lives."""
 
     @pytest.fixture
     async def nats(self, tmp_path: Path) -> AsyncIterator[NatsServer]:
@@ -162,7 +171,7 @@ class TestNatsWithoutTheServer:
         await asyncio.to_thread(server.stop)
 
     async def test_its_death_is_noticed_by_the_pings_and_reported_as_what_it_is(self, stack: StreamingStack) -> None:
-        """F40: nobody answers the pings; when it is back, so are we, with what was held."""
+        """F40: pings get no answer; when the server is back, the session is too, with the held events."""
         one = await stack.member("one", CREATED, handle=keep, clock=Hurried())
         await one.publish(CREATED, b"held")
         await one.got_data(b"held")
@@ -177,7 +186,7 @@ class TestNatsWithoutTheServer:
 
     @pytest.mark.parametrize("server", ["memory"], indirect=True)
     async def test_a_session_that_the_server_forgot_ends_at_the_next_ping(self, stack: StreamingStack) -> None:
-        """F40: a memory store was restarted and nothing else shows it: a new session, subscribed anew."""
+        """F40: a memory store was restarted and nothing else shows it: a new session subscribes again."""
         one = await stack.member("one", CREATED, clock=Hurried())
         await stack.restart()
         await one.until(lambda: words(one) == ["connected", "disconnected", "connected"])

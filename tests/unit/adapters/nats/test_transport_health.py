@@ -1,4 +1,4 @@
-"""What a transport's listener hears, as transcripts."""
+"""The calls of a transport's listener, as transcripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def health(listener: Listener, clock: FakeClock) -> TransportHealth:
 
 
 def test_connected_is_reported_when_every_subject_works(health: TransportHealth, listener: Listener) -> None:
-    """One subject is not enough, and the second success is not told again."""
+    """One subject is not enough, and the second success is not reported again."""
     health.well("in")
     assert listener.received == []
     health.well("out")
@@ -60,7 +60,7 @@ def test_a_loss_is_reported_once_however_many_tries_fail(health: TransportHealth
 
 
 def test_a_loss_that_needs_an_operator_is_reported_once_more(health: TransportHealth, listener: Listener) -> None:
-    """F40: with what there is to do, and no third time in this loss; in the next one again."""
+    """F40: with what to do, and no third time in this loss; in the next one again."""
     health.persists("nothing is lost yet")
     for _ in range(2):
         health.lost("gone")
@@ -72,7 +72,7 @@ def test_a_loss_that_needs_an_operator_is_reported_once_more(health: TransportHe
 
 
 async def test_a_short_trouble_is_not_reported(health: TransportHealth, listener: Listener, clock: FakeClock) -> None:
-    """A consumer that was made again within the grace is nobody's news."""
+    """A consumer that was created again within GRACE_S is not reported."""
     health.well("in")
     health.well("out")
     health.failed("in", "consumer deleted")
@@ -85,7 +85,7 @@ async def test_a_short_trouble_is_not_reported(health: TransportHealth, listener
 async def test_one_subject_in_trouble_is_reported_once(
     health: TransportHealth, listener: Listener, clock: FakeClock
 ) -> None:
-    """After the grace, with its name and reason; and the end of it is told."""
+    """After GRACE_S, with its name and reason; its end is reported too."""
     health.well("in")
     for _ in range(5):
         health.failed("out", "no stream")
@@ -97,7 +97,7 @@ async def test_one_subject_in_trouble_is_reported_once(
 async def test_a_connection_that_comes_back_with_trouble_is_reported_as_back_and_troubled(
     health: TransportHealth, listener: Listener, clock: FakeClock
 ) -> None:
-    """What was held back for the connection can go, and the reason told is the one that holds now."""
+    """Events that waited for the connection can go out, and the reported reason is the current one."""
     health.lost("gone")
     health.well("in")
     health.failed("out", "no stream")
@@ -110,7 +110,7 @@ async def test_a_connection_that_comes_back_with_trouble_is_reported_as_back_and
 async def test_a_second_trouble_beside_the_first_is_reported_too(
     health: TransportHealth, listener: Listener, clock: FakeClock
 ) -> None:
-    """F53: each once; subjects with one reason stand together; what has ended is shown and not told."""
+    """F53: each once; subjects with one reason are grouped; the end of one trouble is shown and not reported."""
     health.failed("out", "full", "settings")
     for _ in range(3):
         health.failed("in", "no stream")
@@ -132,14 +132,14 @@ async def test_a_second_trouble_beside_the_first_is_reported_too(
 
 
 async def test_something_about_a_subject_does_not_make_it_tried(health: TransportHealth, listener: Listener) -> None:
-    """F53: settings that are fine are no evidence that events come."""
+    """F53: good settings are no evidence that events come."""
     health.well("in", "settings")
     health.well("out", "settings")
     assert listener.received == []
 
 
 def test_another_reason_of_one_loss_is_shown(health: TransportHealth, listener: Listener) -> None:
-    """F28: `/readyz` says why it is lost now, and the log has one line."""
+    """F28: `/readyz` has the current reason, and the log has one line."""
     for reason in ("gone", "refused", "refused", "wrong password"):
         health.lost(reason)
     assert (listener.received, listener.shown) == (["gone"], ["refused", "wrong password"])

@@ -1,4 +1,4 @@
-"""A wire without a network behind it, and a NATS Streaming server of a few lines that says what a test wants."""
+"""A wire without a network, and a minimal NATS Streaming server with scripted answers."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WELCOME = ConnectResponse(
 
 @dataclass
 class FakeSubscription:
-    """Stands for nats-py's subscription."""
+    """Replaces nats-py's subscription."""
 
     subject: str
     arrived: Callable[[Msg], Awaitable[None]]
 
 
 class FakeWire:
-    """`answers` gives, by subject, a message or an exception; `asked` and `sent` are what went out."""
+    """`answers` has, by subject, a message or an exception; `asked` and `sent` are the sent messages."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Message | bytes | Exception] = {
@@ -54,7 +54,7 @@ class FakeWire:
         self.asked: list[tuple[str, bytes]] = []
         self.sent: list[tuple[str, bytes, str]] = []
         self.done: list[str] = []
-        """Listening, flushing, asking and leaving, in their order."""
+        """The calls of subscribe, flush, request and unsubscribe, in their order."""
         self.gone = False
         self.ears: list[FakeSubscription] = []
         self._inboxes = 0
@@ -97,14 +97,14 @@ class FakeWire:
     async def deliver(
         self, subject: str, data: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """What the server sends to a subject; nobody gets it where nobody listens."""
+        """Deliver a message of the server to a subject's subscribers."""
         for subscription in tuple(self.ears):
             if subscription.subject == subject:
                 await subscription.arrived(Msg(_client=None, subject=subject, reply=reply, data=data, headers=headers))
 
     @property
     def subjects(self) -> list[str]:
-        """Where somebody listens."""
+        """Returns the subscribed subjects."""
         return [subscription.subject for subscription in self.ears]
 
     def published(self) -> list[PubMsg]:
