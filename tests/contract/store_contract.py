@@ -369,7 +369,7 @@ class StoreContract:
                 due_at(order("mine"), lease, "web-1"),
                 due_at(order("overdue"), T0 - timedelta(days=1), "web-1"),
                 due_at(order("theirs"), T0 - timedelta(days=1), "web-2"),
-                due_at(order("nobody's"), T0 - timedelta(days=1)),
+                due_at(order("without-holder"), T0 - timedelta(days=1)),
             ]
         )
         assert names(await store.due(T0, "web-1", 10)) == ["overdue", "mine"]

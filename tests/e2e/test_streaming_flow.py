@@ -65,7 +65,7 @@ class Platform:
         async def there() -> list[dict[str, Any]]:
             return self.peer.got(subject, order)
 
-        first, *others = await eventually(there, f"{subject} of {order} is heard", deadline_s)
+        first, *others = await eventually(there, f"{subject} of {order} is received", deadline_s)
         assert all(each == first for each in others)
         return first
 

@@ -58,7 +58,7 @@ async def test_a_refund_that_fails_later_is_detected_published_and_made_again(st
         return bool(refunds_of(stack, charge)[0]["status"] == "failed")
 
     await eventually(has_failed, "the refund has failed")
-    assert await status(process, order) == "refunded", "nobody knows yet"
+    assert await status(process, order) == "refunded", "the failure is not detected yet"
     await later(stack, process, order)
     failed = (await bus.announced(order, PAID, REFUNDED, REFUND_FAILED))[-1]
     assert (failed["stripeId"], failed["refundId"]) == (charge["id"], first["id"])

@@ -40,7 +40,7 @@ def test_every_block_of_commands_is_run_by_a_test_or_a_script() -> None:
             words = (ROOT / each.what).read_text().replace(" --no-print-directory", "")
             lines = [line.partition("#")[0].strip() for line in each.text.splitlines()]
             assert all(line in words for line in lines), f"{each.what} does not run all of {lines}"
-        assert each.how, f"nobody runs:\n{each.text}"
+        assert each.how, f"not run:\n{each.text}"
 
 
 def test_a_block_that_is_not_run_is_found() -> None:

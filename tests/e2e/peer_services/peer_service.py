@@ -34,7 +34,7 @@ class NodePeerService:
         self._errors = folder / f"{name}.err"
         self._command = [
             str(require_program("node")),
-            str(HERE / "neighbour.js"),
+            str(HERE / "peer_service.js"),
             url,
             cluster_id,
             name,

@@ -53,9 +53,8 @@ class TestOurOwnDeath:
         one = await stack.process("payment")
         publisher = await stack.member("publisher")
         await publisher.publish(CREATED, b"before")
-        await until(
-            lambda: one.acked() == ["before"], "it works"
-        )  # if it were stopped before that, it would get the event once more
+        # If it were stopped before that, it would get the event once more.
+        await until(lambda: one.acked() == ["before"], "it works")
         one.pause()
         await asyncio.to_thread(stack.server.wait_for_line, "Timed out on heartbeats")
         await publisher.publish(CREATED, b"meanwhile")
