@@ -22,7 +22,7 @@ SERVICE = "service"
 NAME = "payment-service"
 """The client id and the queue group of the contract's examples."""
 SERVICE_PORT = 8080
-"""Used where it is free: the service's own default, which a person expects."""
+"""The service's default port, which is used where it is free."""
 NOT_FOR_SERVERS = frozenset(("NATS_URL", "NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_KEY", "MONGO_URL", "STRIPE_KEY"))
 NOT_FOR_SERVERS |= {"JWT_KEY", "JWT_KEY_PREVIOUS"}
 """Variables that may hold secrets and that a server does not need."""

@@ -71,7 +71,7 @@ async def test_a_price_becomes_exactly_its_minor_units(
 async def test_a_price_may_stand_at_the_top_and_unknown_fields_anywhere(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """The event's other known shape must be accepted, and unknown fields of a newer service ignored."""
+    """An order:created with its price outside the ticket must be accepted, and its unknown fields ignored."""
     order = stack.new_order()
     event = order_created(order, price=4.35, ticket={"id": "t", "title": "x"}, currency="eur", trace={"id": [1]})
     del event["ticket"]["title"]

@@ -20,7 +20,7 @@ CONTROL_TIMEOUT_S = 5.0
 
 
 class BrowserRun(EmbeddedRun):
-    """A whole run on free ports."""
+    """A run of `payment.devstack` with all its servers on free ports."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, PORT=str(free_port()))
