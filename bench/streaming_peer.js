@@ -1,8 +1,8 @@
-// What bench/streaming.py measures beside our own client: the same work, by node-nats-streaming.
+// The program that bench/streaming.py compares with our own client: the same work, by node-nats-streaming.
 //
 //     node streaming_peer.js URL CLUSTER_ID NAME CHANNEL MESSAGES BYTES WINDOW IN_FLIGHT
 //
-// Publishes to the channel with WINDOW publishes under way, then consumes the channel with a durable queue group of its
+// Publishes to the channel with WINDOW concurrent publishes, then consumes the channel with a durable queue group of its
 // name, acknowledging each message. Prints {"publish_s": …, "consume_s": …}. Ends by itself.
 
 'use strict'

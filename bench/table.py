@@ -1,4 +1,4 @@
-"""One row for each goal, the table that a terminal shows, and the summary that is written. Pure."""
+"""One row for each goal, the table for a terminal, and the summary that is written. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HEADS = ("what", "goal", "measured", "")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for and what was found. `met` is None where nothing was asked.
+    """A goal and its measurement. `met` is None where there is no goal.
 
-    `detail` holds the figures behind `measured`, those of each round too; a summary leaves those of the rounds out.
+    `detail` has the figures behind `measured`, those of each round too; a summary leaves those of the rounds out.
     """
 
     scenario: str
@@ -44,7 +44,7 @@ def without_rounds(figure: Any) -> Any:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in columns, as wide as they need to be."""
+    """Returns the rows in aligned columns."""
     cells = [HEADS, *((row.what, row.goal, row.measured, MET[row.met]) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADS))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]

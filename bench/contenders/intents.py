@@ -1,7 +1,7 @@
-"""The obvious service with PaymentIntents: as `bench.contenders.obvious`, but for the call to Stripe.
+"""The obvious service with PaymentIntents: as `bench.contenders.obvious`, except for the call to Stripe.
 
 One call creates the intent and confirms it (`confirm=true`), as Stripe's documentation shows it. A card that asks for
-authentication is a declined card: the intent can't be continued, for the service keeps nothing of it.
+authentication is a declined card: the intent can't be continued, because the service stores nothing of it.
 """
 
 from typing import Any

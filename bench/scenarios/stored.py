@@ -1,7 +1,7 @@
-"""300,000 orders stored, 1,000 of them with a deadline: what a charge then costs, beside an empty store.
+"""The cost of a charge with 300,000 stored orders, 1,000 of them with a deadline, compared with an empty store.
 
-The stored ones are copies of an order that the service has written itself. 299,000 are paid; 1,000 are under a lease
-of another process, so that the index of deadlines holds them and the sweep has nothing to take over meanwhile.
+The stored orders are copies of an order that the service has written. 299,000 are paid; 1,000 are under a lease of
+another process, so that the index of deadlines holds them and the sweep takes none of them over.
 """
 
 from __future__ import annotations

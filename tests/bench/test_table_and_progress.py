@@ -1,4 +1,4 @@
-"""The table, what is left of a run, and which scenarios were asked for."""
+"""The table, the remaining time of a run, and the choice of scenarios."""
 
 import io
 import json
@@ -15,8 +15,8 @@ def row(what: str, met: bool | None) -> Row:
     return Row(scenario="s", what=what, goal="<= 1", measured="2", met=met, rounds=1)
 
 
-def test_the_table_has_a_line_for_each_row_and_says_what_was_met() -> None:
-    """Columns line up, and a goal that was missed can't be overlooked."""
+def test_the_table_has_a_line_for_each_row_and_shows_which_goals_were_met() -> None:
+    """Columns are aligned, and a missed goal is marked."""
     lines = table([row("short", True), row("much longer", False), row("no goal", None)]).splitlines()
     assert lines[0].startswith("what         goal  measured")
     assert lines[2] == "short        <= 1  2         met"
@@ -51,7 +51,7 @@ def test_nothing_is_shown_where_there_is_no_terminal() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (59.7, "1 min 00 s"), (125, "2 min 05 s")])
-def test_a_duration_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_in_minutes_and_seconds(seconds: float, text: str) -> None:
     """Minutes only where there are some."""
     assert left(seconds) == text
 
@@ -63,7 +63,7 @@ def test_scenarios_are_chosen_by_name() -> None:
 
 
 def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
-    """A misspelt name must not measure nothing."""
+    """A misspelt name must be an error, not an empty run."""
     with pytest.raises(SystemExit, match="no scenario speed"):
         chosen("speed")
 

@@ -1,4 +1,4 @@
-"""What `MongoStore` makes of a server that goes away, stalls, or loses its answers: run on each real server.
+"""The behaviour of `MongoStore` with a server that goes away, stalls, or loses its answers: run on each real server.
 
 A subclass gives the fixtures `bench` and `server`. These tests wait for the driver's own deadlines, a few seconds each.
 """
@@ -24,7 +24,7 @@ from tests.support.servers.process import LOOPBACK, free_port
 from tests.support.servers.proxy import Proxy
 
 READ_DEADLINE_S = 17.0
-"""The socket's 7 s, once more for the driver's own repetition of a read, and the selection's 2 s."""
+"""In seconds: the socket's 7 s, once more for the driver's own repetition of a read, and the selection's 2 s."""
 BACK_DEADLINE_S = 5.0
 
 
@@ -41,7 +41,7 @@ class MongoBench:
         return f"mongodb://{LOOPBACK}:{port or self._server.port}/{self.name}"
 
     def emptied(self) -> MongoBench:
-        """Without what an earlier test left: nx-27017 keeps databases of all names in one."""
+        """Remove what an earlier test left: nx-27017 keeps databases of all names in one."""
         with MongoClient[dict[str, Any]](self.url()) as client:
             for collection in ("orders", "dead_letters", "probes", "account"):
                 client[self.name][collection].delete_many({})
@@ -60,11 +60,11 @@ class MongoBench:
 
     def dead_letters(self) -> list[bytes]:
         with MongoClient[dict[str, Any]](self.url()) as client:
-            return [letter["data"] for letter in client[self.name]["dead_letters"].find()]
+            return [dead_letter["data"] for dead_letter in client[self.name]["dead_letters"].find()]
 
 
 class MongoStoreContract(StoreContract):
-    """What only a real server shows."""
+    """The tests that need a real server."""
 
     async def test_the_indexes_are_there(self, bench: MongoBench, store: MongoStore) -> None:
         """The sweep reads the first, once a minute the second, and a payment is found by the third."""
@@ -86,7 +86,7 @@ class MongoStoreContract(StoreContract):
         client.close()
 
     async def test_a_probe_leaves_one_small_document(self, bench: MongoBench, store: MongoStore) -> None:
-        """F52: for each client id; none among the orders and the dead letters."""
+        """F52: one for each client id; none among the orders and the dead letters."""
         await store.probe()
         await store.probe()
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
@@ -121,15 +121,17 @@ class MongoStoreContract(StoreContract):
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
         database = client.get_default_database()
         document = await database["orders"].find_one({"_id": "o1"})
-        letters = await database["dead_letters"].find({}).to_list(length=10)
+        dead_letters = await database["dead_letters"].find({}).to_list(length=10)
         client.close()
         assert document is not None
         assert document["writer"] == {"process": "web-1#run1", "number": 1}
         assert (document["rev"], document["userId"], document["amount"]) == (1, "user-1", 1999)
         assert document["payment"]["attempts"][0]["instrument"] == {"kind": "token", "value": "tok_1"}
-        assert [(letter["_id"], bytes(letter["data"])) for letter in letters] == [("orders:1", data)]
+        assert [(dead_letter["_id"], bytes(dead_letter["data"])) for dead_letter in dead_letters] == [
+            ("orders:1", data)
+        ]
 
-    async def test_it_says_which_server_it_is(self, store: MongoStore, bench: MongoBench) -> None:
+    async def test_ping_describes_the_server(self, store: MongoStore, bench: MongoBench) -> None:
         """F27: a standalone, by its version and the database's name; no address, no credential."""
         assert (await store.ping()).startswith("MongoDB ")
         assert bench.name in await store.ping()
@@ -144,7 +146,7 @@ async def indexed(bench: MongoBench) -> set[tuple[str, ...]]:
 
 
 class MongoFaults:
-    """Through a proxy that breaks the connection."""
+    """The tests with a proxy that breaks the connection."""
 
     @pytest.fixture
     async def proxy(self, server: MongoServer) -> AsyncIterator[Proxy]:
@@ -160,7 +162,7 @@ class MongoFaults:
 
     @pytest.fixture
     async def beside(self, bench: MongoBench) -> AsyncIterator[MongoStore]:
-        """A second store that does not go through the proxy."""
+        """A second store without the proxy."""
         store = bench.store()
         yield store
         await store.close()
@@ -168,8 +170,10 @@ class MongoFaults:
     async def test_a_write_whose_answer_is_lost_is_unknown_and_was_applied(
         self, store: MongoStore, beside: MongoStore, proxy: Proxy
     ) -> None:
-        """F26: unknown within the driver's deadline; reads are unavailable; then all is well by itself."""
-        assert await store.load(["o1"]) == {}  # a write leaves only on a connection that is there
+        """F26: the write is unknown within the driver's deadline, and reads are unavailable; then the store recovers by
+        itself.
+        """
+        assert await store.load(["o1"]) == {}  # a write is sent only on an open connection
         proxy.drop_answers()
         async with asyncio.timeout(READ_DEADLINE_S):
             assert await store.commit([order("o1"), order("o2")]) == [Committed.UNKNOWN] * 2
@@ -195,8 +199,8 @@ class MongoFaults:
         revision = stored.rev
         assert await store.commit([order("o1", rev=revision + 1)]) == [Committed.WRITTEN]
 
-    async def test_nobody_listens(self, store: MongoStore, proxy: Proxy) -> None:
-        """F25: reads unavailable, writes unknown, dead letters unavailable, all within 4 s; then it is back."""
+    async def test_a_server_that_does_not_listen_is_unavailable(self, store: MongoStore, proxy: Proxy) -> None:
+        """F25: reads unavailable, writes unknown, dead letters unavailable, all within 4 s; then the store recovers."""
         proxy.stop_listening()
         proxy.cut()
         async with asyncio.timeout(4.0):
@@ -224,13 +228,13 @@ class MongoFaults:
         assert await store.load(["o1"]) == {}
 
     async def test_errors_hold_no_document_and_no_credential(self) -> None:
-        """Neither what is raised nor what the store looks like has the password of the URL."""
+        """Neither an exception nor the store's repr has the password of the URL."""
         store = MongoStore(f"mongodb://user:s3cret@{LOOPBACK}:{free_port()}/payment?authSource=admin", "contract")
         with pytest.raises(StoreUnavailable) as raised:
             await store.prepare()
-        said = [str(raised.value), repr(raised.value), repr(store), str(raised.value.__cause__)]
+        texts = [str(raised.value), repr(raised.value), repr(store), str(raised.value.__cause__)]
         assert raised.value.__cause__ is None
-        assert not any("s3cret" in text or "user:" in text for text in said)
+        assert not any("s3cret" in text or "user:" in text for text in texts)
         await store.close()
 
 

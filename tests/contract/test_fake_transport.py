@@ -1,4 +1,4 @@
-"""The fake transport keeps what the real ones keep."""
+"""The fake transport keeps the transports' contract."""
 
 from __future__ import annotations
 

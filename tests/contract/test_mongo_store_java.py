@@ -36,4 +36,4 @@ class TestMongoJavaServer(MongoStoreContract):
 
 @pytest.mark.slow
 class TestMongoJavaServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

@@ -36,4 +36,4 @@ class TestNxServer(MongoStoreContract):
 
 @pytest.mark.slow
 class TestNxServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

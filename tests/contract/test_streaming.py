@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 
 
 class StreamingBench:
-    """`client_id` of each transport is the name it is asked for."""
+    """`client_id` of each transport is its requested name."""
 
     deduplicates = False
 
@@ -41,7 +41,7 @@ class StreamingBench:
 
     async def begin_anew(self) -> None:
         self.server.kill()
-        shutil.rmtree(self.server.data, ignore_errors=True)  # of a memory store there is none
+        shutil.rmtree(self.server.data, ignore_errors=True)  # a memory store has none
         await self.start()
 
 
@@ -59,7 +59,7 @@ class TestStreaming(TransportContract):
         return StreamingBench(server)
 
     async def test_what_is_published_again_arrives_again(self, members: Members) -> None:
-        """F07: the same message id is no reason to drop it: consumers see a duplicate with the same payment id."""
+        """F07: an event with the same message id is not dropped: consumers get a duplicate with the same payment id."""
         one = await members.join(CREATED)
         for message_id, data in (("a", b"paid"), ("a", b"paid"), ("b", b"last")):
             await one.transport.publish(CREATED, data, message_id)
@@ -70,7 +70,7 @@ class TestStreaming(TransportContract):
 
 @pytest.mark.parametrize("server", ["memory"], indirect=True)
 class TestStreamingInMemory(TestStreaming):
-    """A restart forgets everything: what the contract says of events that were there before it can't be kept."""
+    """A restart loses everything: the contract's rules about events from before a restart can't be kept."""
 
     @pytest.fixture
     def bench(self, server: NatsStreamingServer) -> StreamingBench:

@@ -1,25 +1,25 @@
-"""Wrongs at the door: who is let in, and what is said of a charge."""
+"""Mutants of the HTTP actor: identity, admission, and the answers about a charge."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 ANSWERS = "payment/actors/http/responses.py"
 IDENTITY = "payment/actors/http/auth.py"
 REQUESTS = "payment/actors/http/requests.py"
-WAITING = "payment/actors/http/pending_requests.py"
+PENDING_REQUESTS = "payment/actors/http/pending_requests.py"
 
-NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
+NO_FORGER = "The simulation's customers send valid tokens only."
 HTTP = "payment/actors/http/actor.py"
-LINE = "payment/actors/http/request_queue.py"
-DOOR = "payment/actors/http/acceptor.py"
+REQUEST_QUEUE = "payment/actors/http/request_queue.py"
+ACCEPTOR = "payment/actors/http/acceptor.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
 BYTES = "payment/actors/http/raw_bytes.py"
-NO_BURST = "No simulated crowd is ten times the load that we bear."
+NO_BURST = "No simulated load is ten times the service's capacity."
 
 MUTANTS = (
     Mutant(
         name="signature-unchecked",
-        wrong="A token is believed without its signature.",
+        wrong="A token is accepted without a check of its signature.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_no_other_algorithm_counts",
         edits=(
@@ -33,7 +33,7 @@ MUTANTS = (
     ),
     Mutant(
         name="other-algorithms-taken",
-        wrong="Tokens signed by other algorithms than HS256 are taken.",
+        wrong="Tokens signed by other algorithms than HS256 are accepted.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_no_other_algorithm_counts",
         edits=(
@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         name="expired-token-taken",
-        wrong="A token is taken after it has expired.",
+        wrong="A token is accepted after it has expired.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_a_token_ends_when_it_expires",
         edits=(Edit(IDENTITY, 'if "exp" in claims and not now_s <', 'if "exp" in claims and now_s < 0 <'),),
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         name="not-yet-valid-token-taken",
-        wrong="A token is taken before its time.",
+        wrong="A token is accepted before its `nbf`.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_a_token_begins_when_it_says",
         edits=(Edit(IDENTITY, 'if "nbf" in claims and now_s <', 'if "nbf" in claims and 0 <'),),
@@ -86,14 +86,14 @@ MUTANTS = (
     ),
     Mutant(
         name="payment-shown-to-anybody",
-        wrong="A payment is shown to somebody else than its owner.",
+        wrong="A payment is shown to another user than its owner.",
         endangers="L4",
         test="tests/unit/actors/http/test_responses.py::test_nobody_else_sees_the_payment",
         edits=(Edit(ANSWERS, "case PaymentView() if found.user_id != user_id:", "case PaymentView() if not user_id:"),),
     ),
     Mutant(
         name="nothing-charged-after-a-write",
-        wrong='"Nothing was charged" is said where a write was sent and its fate is unknown.',
+        wrong='The answer claims "nothing was charged" where a write was sent and its result is unknown.',
         endangers="L4 F26",
         test="tests/unit/actors/http/test_responses.py::test_nothing_charged_is_said_only_where_no_write_was_sent",
         edits=(
@@ -106,12 +106,12 @@ MUTANTS = (
     ),
     Mutant(
         name="nothing-charged-while-it-waits",
-        wrong='"Nothing was charged" is said to a request that the ledger still has.',
+        wrong='The answer claims "nothing was charged" for a request that the ledger still has.',
         endangers="L4 F32",
         test="tests/unit/actors/http/test_actor.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
         edits=(
             Edit(
-                WAITING,
+                PENDING_REQUESTS,
                 "answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))",
                 "answer.set_result(ChargeReply(Unavailable(reason)))",
             ),
@@ -119,22 +119,22 @@ MUTANTS = (
     ),
     Mutant(
         name="charged-said-twice",
-        wrong="A repeated request hears 201 again, as if it had charged again.",
+        wrong="A repeated request is answered 201 again, as if it had charged again.",
         endangers="L4",
         test="tests/unit/actors/http/test_responses.py::test_a_charge_that_was_made_before_is_200_with_the_same_body",
         edits=(Edit(ANSWERS, "    if reply.replayed:\n", "    if reply.replayed and not reply.stripe_id:\n"),),
     ),
     Mutant(
         name="requests-fill-the-mailbox",
-        wrong="Requests take the room in the ledger's mailbox that outcomes and events need.",
+        wrong="Requests fill the part of the ledger's mailbox that is reserved for outcomes and events.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events",
-        edits=(Edit(WAITING, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
-        beyond="No simulated crowd is ten times the load that we bear.",
+        edits=(Edit(PENDING_REQUESTS, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
+        beyond="No simulated load is ten times the service's capacity.",
     ),
     Mutant(
         name="charges-taken-while-stopping",
-        wrong="A request is taken while the house is being emptied.",
+        wrong="A request is accepted while the service drains.",
         endangers="F33",
         test="tests/unit/actors/http/test_actor.py::test_a_drain_waits_for_what_is_under_way_and_takes_no_more",
         edits=(
@@ -149,11 +149,11 @@ MUTANTS = (
                 "        if self._health.is_up(Dependency.MONGODB):\n            return None\n",
             ),
         ),
-        beyond="It may then be told less than we know, and nothing false.",
+        beyond="The answer then has less information than the service, and nothing false.",
     ),
     Mutant(
         name="shed-whatever-the-reason",
-        wrong="Whatever makes the ledger answer 503 to one request is told to all as busy.",
+        wrong="Any 503 of the ledger to one request is answered to all others as busy.",
         endangers="L4 F26 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_only_that_it_is_busy_is_told_unread",
         edits=(
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-out-of-turn",
-        wrong="A charge that is told unread to come back is answered before the one ahead of it on its connection.",
+        wrong="A charge that is rejected unread is answered before the request ahead of it on its connection.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_comes_in_its_turn",
         edits=(
@@ -177,7 +177,7 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-inside-a-head",
-        wrong="What looks like a charge is answered as one, though it is a part of another request's head.",
+        wrong="Bytes that resemble a charge are answered as one, though they are a part of another request's head.",
         endangers="F37 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
         edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and", "self._awaits_head() and"),),
@@ -185,7 +185,7 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-the-rest-along",
-        wrong="What follows a charge in one packet is taken for its body, and never answered.",
+        wrong="A request that follows a charge in one packet is treated as the charge's body, and never answered.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
         edits=(Edit(BYTES, "len(data) != head_end + int(length[1])", "len(data) < head_end + int(length[1])"),),
@@ -193,15 +193,17 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-for-ever",
-        wrong="Once the ledger was busy, every charge is told so from then on.",
+        wrong="Once the ledger was busy, every later charge is answered as busy.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
-        edits=(Edit(LINE, "now < self._closed_until or", "self._closed_until or"),),
+        edits=(Edit(REQUEST_QUEUE, "now < self._closed_until or", "self._closed_until or"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-while-stopping",
-        wrong="Who stands in line when the house is emptied is told to come back in a second, to a closed door.",
+        wrong=(
+            "Queued requests of a draining service get a Retry-After of one second, though the service will be closed."
+        ),
         endangers="F33",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_house_is_emptied_hears_that",
         edits=(Edit(HTTP, "        self._line.disband()\n", "        self._line.close_for(0.0)\n"),),
@@ -209,7 +211,7 @@ MUTANTS = (
     ),
     Mutant(
         name="line-left-without-a-word",
-        wrong="Who stands in line when the HTTP actor ends is told nothing.",
+        wrong="Queued requests get no answer when the HTTP actor ends.",
         endangers="F32",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_actor_ends_is_told",
         edits=(Edit(HTTP, "        self._line.close_for(0.0)\n", ""),),
@@ -217,12 +219,12 @@ MUTANTS = (
     ),
     Mutant(
         name="line-jumped",
-        wrong="Who comes while others stand in line is looked at before them, where there is room in the turn.",
+        wrong="A new request is handled before queued ones if the turn has capacity left.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                LINE,
+                REQUEST_QUEUE,
                 "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS and",
                 "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
             ),
@@ -231,22 +233,26 @@ MUTANTS = (
     ),
     Mutant(
         name="crowd-looked-at-in-one-turn",
-        wrong="All who stand in line are looked at in one turn of the loop.",
+        wrong="All queued requests are handled in one turn of the loop.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
-            Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and", "while self._waiting and"),
+            Edit(
+                REQUEST_QUEUE,
+                "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and",
+                "while self._waiting and",
+            ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="line-stops",
-        wrong="Once a few of a line were looked at, nobody is any more.",
+        wrong="After the first queued requests no other is handled.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                LINE,
+                REQUEST_QUEUE,
                 "        self._moved += self._looked_at\n        self._turn_soon()\n",
                 "        self._moved += self._looked_at\n",
             ),
@@ -255,45 +261,49 @@ MUTANTS = (
     ),
     Mutant(
         name="line-without-end",
-        wrong="The line grows without bound.",
+        wrong="The queue grows without bound.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
-        edits=(Edit(LINE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
+        edits=(Edit(REQUEST_QUEUE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="line-as-long-as-it-may-be",
-        wrong="However slowly it moves, the line is as long as it may be.",
+        wrong="The queue's limit does not shrink when it moves slowly.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_a_line_is_as_long_as_it_moves_fast",
-        edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
+        edits=(
+            Edit(
+                REQUEST_QUEUE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="line-short-before-stripe",
-        wrong="A crowd that will wait for Stripe is refused because the line before it moves slowly.",
+        wrong="A burst that would wait for Stripe is refused because the queue before it moves slowly.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_request_queue.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
-        edits=(Edit(LINE, "return self._limit if room is None else room", "return self._limit"),),
+        edits=(Edit(REQUEST_QUEUE, "return self._limit if room is None else room", "return self._limit"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="line-longer-than-the-room",
-        wrong="People are let into the line whom the service will have no room for.",
+        wrong="Requests are queued beyond the number that the service can accept.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::"
         "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
-        edits=(Edit(LINE, "if room is None else room", "if room is None else max(room, self._limit)"),),
+        edits=(Edit(REQUEST_QUEUE, "if room is None else room", "if room is None else max(room, self._limit)"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="room-of-those-who-were-answered",
-        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
+        wrong="Requests that were answered as pending are not counted among those in flight.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_those_who_were_taken_in_leave",
         edits=(
             Edit(
-                WAITING,
+                PENDING_REQUESTS,
                 "max(len(self._places), estimate.queued + len(self._undecided))",
                 "len(self._places)",
             ),
@@ -302,23 +312,25 @@ MUTANTS = (
     ),
     Mutant(
         name="line-ahead-of-the-ledger",
-        wrong="Who stands in line is looked at however far behind the ledger is.",
+        wrong="Queued requests are handled however late the ledger is.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
-        edits=(Edit(LINE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
+        edits=(Edit(REQUEST_QUEUE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="line-for-a-dead-ledger",
-        wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
+        wrong="Requests that are queued for a ledger that has stopped wait for ever.",
         endangers="L4 F32",
         test="tests/unit/actors/http/test_request_queue.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),),
+        edits=(
+            Edit(REQUEST_QUEUE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="gone-and-in-line",
-        wrong="Who has hung up keeps a place in the line.",
+        wrong="A request whose client has disconnected keeps its place in the queue.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
         edits=(
@@ -332,7 +344,7 @@ MUTANTS = (
     ),
     Mutant(
         name="line-not-counted-as-waiting",
-        wrong="Who has stood in line waits for its outcome as long again as others do.",
+        wrong="A queued request waits for its outcome as long as others, in addition to its time in the queue.",
         endangers="L4 F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
         edits=(
@@ -342,17 +354,21 @@ MUTANTS = (
     ),
     Mutant(
         name="behind-while-stripe-works",
-        wrong="The ledger is called behind with a charge that it has decided and that waits for Stripe.",
+        wrong="The ledger counts as late with a charge that it has decided and that waits for Stripe.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
         edits=(
-            Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
+            Edit(
+                PENDING_REQUESTS,
+                "if not message.decided and not message.answer.done():",
+                "if not message.answer.done():",
+            ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-and-not-counted",
-        wrong="The crowd that is turned away unread is in no metric.",
+        wrong="Requests that are rejected unread are in no metric.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_is_counted",
         edits=(Edit(HTTP, "        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()\n", ""),),
@@ -368,12 +384,12 @@ MUTANTS = (
     ),
     Mutant(
         name="closed-while-it-accepts",
-        wrong="The door closes while connections that it accepted have yet to be made some.",
+        wrong="The acceptor closes while accepted sockets are not connections yet.",
         endangers="F33",
         test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_closes_lets_in_whoever_was_accepted",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "        while self._outside:\n            self._let_in()\n",
                 "        while False:\n            self._let_in()\n",
             ),
@@ -382,12 +398,12 @@ MUTANTS = (
     ),
     Mutant(
         name="let-in-before-it-was-noted",
-        wrong="Connections are only taken off the kernel's queue as they are let in.",
+        wrong="Connections stay in the kernel's queue until they are admitted.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))",
                 "LET_IN_IN_A_TURN - len(self._outside)",
             ),
@@ -396,20 +412,20 @@ MUTANTS = (
     ),
     Mutant(
         name="crowd-let-in-in-one-turn",
-        wrong="All who stand outside are let in in one turn of the loop.",
+        wrong="All waiting connections are admitted in one turn of the loop.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(Edit(DOOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
+        edits=(Edit(ACCEPTOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="no-file-descriptor-and-it-spins",
-        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
+        wrong="Without a free file descriptor accepting is tried again in each turn of the loop.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_waits_for_resources_can_be_closed",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "        self._pause()\n        self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)\n",
                 "",
             ),
@@ -418,33 +434,37 @@ MUTANTS = (
     ),
     Mutant(
         name="heard-first-looked-at-first",
-        wrong="Who has an open connection passes whoever waits for one.",
+        wrong="A request on an open connection is handled before connections that wait to be admitted.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
         edits=(
-            Edit(LINE, "self._waiting[caller] = (came_at, self._came)", "self._waiting[caller] = (now, self._came)"),
+            Edit(
+                REQUEST_QUEUE,
+                "self._waiting[caller] = (came_at, self._came)",
+                "self._waiting[caller] = (now, self._came)",
+            ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="looked-at-before-the-unheard",
-        wrong="Who stands first in line is looked at, though somebody came earlier and is about to be heard.",
+        wrong="The first queued request is handled, though an earlier connection's request is about to be read.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
-        edits=(Edit(LINE, " and self._first_came_at() <= unheard_since:", ":"),),
+        edits=(Edit(REQUEST_QUEUE, " and self._first_came_at() <= unheard_since:", ":"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="unheard-forgotten",
-        wrong="Whoever has been let in is taken for heard.",
+        wrong="An admitted connection counts as if its request had been read.",
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
-        edits=(Edit(DOOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
+        edits=(Edit(ACCEPTOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="place-kept-by-a-connection",
-        wrong="Who opened a connection early passes all who came before it spoke.",
+        wrong="A connection that was opened early is handled before all that came before its first request.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
         edits=(
@@ -458,7 +478,7 @@ MUTANTS = (
     ),
     Mutant(
         name="looked-at-when-gone",
-        wrong="Who has hung up while standing in line is looked at all the same.",
+        wrong="A queued request whose client has disconnected is handled all the same.",
         endangers="F39",
         test="tests/unit/actors/http/test_connections.py::test_who_has_hung_up_is_not_looked_at",
         edits=(
@@ -472,7 +492,7 @@ MUTANTS = (
     ),
     Mutant(
         name="impatient-served-first",
-        wrong="Who asks again before aiohttp has noticed that it has its answer passes the line.",
+        wrong="A client whose next request comes before aiohttp has finished its last answer skips the queue.",
         endangers="F39",
         test="tests/unit/actors/http/test_connections.py::test_who_asks_again_at_once_stands_in_line_too",
         edits=(Edit(WIRE, "return self._answers == self._request_count", "return self._awaits_head()"),),
@@ -480,12 +500,15 @@ MUTANTS = (
     ),
     Mutant(
         name="open-connection-heard-late",
-        wrong="In a crowd, what is read on an open connection came when it is read, and not when it was listened to.",
+        wrong=(
+            "In a burst, a request's arrival is the time at which it is read, not the time at which its "
+            "socket was polled."
+        ),
         endangers="F39",
         test="tests/unit/actors/http/test_acceptor.py::test_what_is_read_in_a_crowd_was_said_before_the_others_came",
         edits=(
             Edit(
-                DOOR,
+                ACCEPTOR,
                 "return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()",
                 "return self._clock.monotonic()",
             ),
@@ -494,7 +517,7 @@ MUTANTS = (
     ),
     Mutant(
         name="gone-and-remembered",
-        wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
+        wrong="The requests of clients that left the queue are kept until the queue has moved past them.",
         endangers="F39",
         test="tests/unit/actors/http/test_request_queue.py::test_those_who_have_left_take_no_memory",
         edits=(Edit(QUEUE, "if len(self._positions) > 2 * len(self._members) + STALE_POSITIONS_MAX:", "if False:"),),
@@ -502,7 +525,7 @@ MUTANTS = (
     ),
     Mutant(
         name="secret-of-another-status",
-        wrong="A payment that wants its customer no more is shown with its client secret.",
+        wrong="A payment that no longer requires its customer is shown with its client secret.",
         endangers="F45 F46",
         test="tests/unit/actors/http/test_responses.py::test_an_owner_sees_what_the_browser_needs_while_the_bank_wants_the_customer",
         edits=(
@@ -512,7 +535,7 @@ MUTANTS = (
                 "    shown = handover\n",
             ),
         ),
-        beyond="The ledger gives no secret with another status: this is the second lock.",
+        beyond="The ledger returns no secret with another status: this is the second safeguard.",
     ),
     Mutant(
         name="secret-in-a-rendered-answer",
@@ -530,7 +553,7 @@ MUTANTS = (
     ),
     Mutant(
         name="secret-in-a-handover",
-        wrong="The repr of what a browser needs shows the client secret.",
+        wrong="The repr of the data for a browser shows the client secret.",
         endangers="F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
         edits=(
@@ -544,7 +567,7 @@ MUTANTS = (
     ),
     Mutant(
         name="card-in-an-instrument",
-        wrong="The repr of what an attempt pays with shows the card's token.",
+        wrong="The repr of an attempt's instrument shows the card's token.",
         endangers="F45",
         test="tests/unit/core/test_attempts.py::test_card_is_in_no_repr",
         edits=(
@@ -558,7 +581,7 @@ MUTANTS = (
     ),
     Mutant(
         name="secret-in-a-log-line",
-        wrong="A client secret that comes into a log line is not masked there.",
+        wrong="A client secret in a log line is not masked.",
         endangers="F45",
         test="tests/unit/ops/test_redaction.py::test_no_secret_comes_out",
         edits=(Edit("payment/ops/redaction.py", "(pi_[A-Za-z0-9]+_secret_)", "(pi_[A-Z]+_secret_)"),),
@@ -574,7 +597,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unencrypted-return-url",
-        wrong="A customer comes back from the bank over plain HTTP, wherever that leads.",
+        wrong="Any plain HTTP URL is accepted as the return URL from the bank.",
         endangers="F45",
         test="tests/unit/actors/http/test_requests.py::test_any_other_return_url_is_one_error_with_its_field",
         edits=(Edit(REQUESTS, 'rf"^(?:https://(?:{_LABEL}', 'rf"^(?:https?://(?:{_LABEL}'),),
@@ -582,7 +605,7 @@ MUTANTS = (
     ),
     Mutant(
         name="authentication-called-a-decline",
-        wrong="A card whose bank wants the customer is answered as any declined one.",
+        wrong="A card whose bank requires authentication is answered as any declined one.",
         endangers="F45",
         test="tests/unit/actors/http/test_responses.py::test_a_card_that_wants_its_customer_has_a_code_of_its_own",
         edits=(
@@ -592,21 +615,21 @@ MUTANTS = (
                 "    case = Case.DECLINED\n",
             ),
         ),
-        beyond="What a decline is called is no law.",
+        beyond="No law is about the code of a decline.",
     ),
     Mutant(
         name="stolen-card-said-so",
-        wrong="A decline says that the card was reported stolen: a thief may read it.",
+        wrong="A decline reveals that the card was reported stolen.",
         endangers="F15",
         test="tests/unit/actors/http/test_responses.py::test_a_decline_that_could_warn_a_thief_is_generic",
         edits=(
             Edit(ANSWERS, "    if decline_code in HIDDEN_DECLINE_CODES:\n", '    if decline_code == "fraudulent":\n'),
         ),
-        beyond="What a decline is called is no law.",
+        beyond="No law is about the code of a decline.",
     ),
     Mutant(
         name="decline-without-its-payment",
-        wrong="402 does not say where its payment can be read.",
+        wrong="402 has no Location of its payment.",
         endangers="F15",
         test="tests/unit/actors/http/test_responses.py::test_a_declined_card_is_402_with_stripes_code_and_message",
         edits=(
@@ -616,6 +639,6 @@ MUTANTS = (
                 "    return Rendered(case, body, (), item.message, reply.decline_code)\n",
             ),
         ),
-        beyond="What an answer's headers say is no law.",
+        beyond="No law is about the headers of an answer.",
     ),
 )

@@ -1,22 +1,22 @@
-"""Wrongs that one client could use against the others: the loop, the descriptors, the cards."""
+"""Mutants that one client could use against the others: the loop, the descriptors, the cards."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 TURNS = "payment/actors/http/turns.py"
 WIRE = "payment/actors/http/connections.py"
-DOOR = "payment/actors/http/acceptor.py"
+ACCEPTOR = "payment/actors/http/acceptor.py"
 BYTES = "payment/actors/http/raw_bytes.py"
-ROOM = "payment/actors/http/connection_limit.py"
+CONNECTION_LIMIT = "payment/actors/http/connection_limit.py"
 OPS = "payment/actors/http/operations.py"
 REFUSALS = "payment/actors/http/rejection_log.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
 MONGO = "payment/actors/ledger/actor.py"
 FILES = "payment/process/file_limit.py"
 
-NO_FLOOD = "Simulated customers send one request and wait, and read what comes."
-NO_TESTER = "No simulated user is declined as often as the limit says."
+NO_FLOOD = "Simulated customers send one request, wait, and read the answer."
+NO_TESTER = "No simulated user is declined as often as the limit allows."
 
 HOSTILE = "tests/unit/actors/http/test_hostile_clients.py"
 TURNED = "tests/unit/actors/http/test_turns.py"
@@ -33,7 +33,7 @@ MUTANTS = (
     ),
     Mutant(
         name="turns-without-a-bound",
-        wrong="All that wait for their turn pass in the next one.",
+        wrong="All waiting requests are handled in the next turn.",
         endangers="F51",
         test=f"{TURNED}::test_a_few_pass_at_once_and_the_others_in_order",
         edits=(Edit(TURNS, "while self._waiting and self._passed < self._allowed:", "while self._waiting:"),),
@@ -41,7 +41,7 @@ MUTANTS = (
     ),
     Mutant(
         name="turns-without-a-pause",
-        wrong="Cheap requests without end take the whole loop: a full turn follows another.",
+        wrong="Endless cheap requests take the whole loop: a full turn follows another.",
         endangers="F51",
         test=f"{TURNED}::test_the_loop_is_left_to_others_for_as_long_as_a_turn_took",
         edits=(Edit(TURNS, "max(took_s, PAUSE_LEAST_S), self._next", "PAUSE_LEAST_S, self._next"),),
@@ -49,7 +49,10 @@ MUTANTS = (
     ),
     Mutant(
         name="polls-of-a-sale-starve",
-        wrong="However long others' turns are, a few requests pass in each: thousands who poll wait for seconds.",
+        wrong=(
+            "However short turns are, only a few requests are handled in each: thousands of polling clients "
+            "wait for seconds."
+        ),
         endangers="F39",
         test=f"{TURNED}::test_as_many_pass_as_take_no_longer_than_others_took",
         edits=(
@@ -63,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         name="turn-out-of-order",
-        wrong="A request passes while others wait for their turn.",
+        wrong="A request is handled while others wait for their turn.",
         endangers="F51",
         test=f"{TURNED}::test_a_few_pass_at_once_and_the_others_in_order",
         edits=(Edit(TURNS, "popleft()", "pop()"),),
@@ -71,7 +74,7 @@ MUTANTS = (
     ),
     Mutant(
         name="turn-given-to-one-who-is-gone",
-        wrong="A connection that is gone ends the turn of all that wait.",
+        wrong="A closed connection ends the turn of all waiting requests.",
         endangers="F51",
         test=f"{TURNED}::test_one_whose_connection_is_gone_takes_no_place",
         edits=(Edit(TURNS, "            if not turn.done():\n", "            if True:\n"),),
@@ -87,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         name="little-left-unread-forgiven",
-        wrong="What the system does not take is noticed only once it is 64 KB.",
+        wrong="Unsent bytes are noticed only once they exceed 64 KB.",
         endangers="F51",
         test=f"{HOSTILE}::test_a_client_that_never_reads_is_cut_off",
         edits=(Edit(WIRE, "        wire.set_write_buffer_limits(high=0)\n", ""),),
@@ -95,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cut-off-though-it-reads",
-        wrong="A client that has read on is cut off all the same.",
+        wrong="A client that resumed reading is disconnected all the same.",
         endangers="L4 F51",
         test=f"{HOSTILE}::test_a_client_that_reads_again_is_answered_on",
         edits=(
@@ -109,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         name="head-as-long-as-its-parts-allow",
-        wrong="A head is kept until it is whole, 800 KB if need be.",
+        wrong="A request head is buffered until it is complete, up to 800 KB.",
         endangers="F51",
         test=f"{HOSTILE}::test_a_head_whose_parts_are_within_their_limits_has_a_limit_too",
         edits=(Edit(WIRE, "if self._head_bytes > HEAD_BYTES_MAX:", "if self._head_bytes < 0:"),),
@@ -154,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         name="forgers-in-the-customers-queue",
-        wrong="A client that was answered 401 goes on before customers who wait.",
+        wrong="A client that was answered 401 is handled before waiting customers.",
         endangers="F51",
         test=f"{HOSTILE}::test_a_client_that_was_not_identified_waits_with_other_cheap_requests",
         edits=(Edit(WIRE, "self._unidentified = resp.status == NOT_IDENTIFIED", "self._unidentified = False"),),
@@ -162,10 +165,10 @@ MUTANTS = (
     ),
     Mutant(
         name="connections-take-all-descriptors",
-        wrong="Clients' connections may take the descriptors that Stripe and MongoDB need.",
+        wrong="Clients' connections may use up the descriptors that Stripe and MongoDB need.",
         endangers="F51",
         test="tests/unit/actors/http/test_connection_limit.py::test_what_stripe_and_the_store_need_is_left",
-        edits=(Edit(ROOM, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
+        edits=(Edit(CONNECTION_LIMIT, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -173,7 +176,9 @@ MUTANTS = (
         wrong="Clients that wait for their connection are accepted without bound.",
         endangers="F39 F51",
         test="tests/unit/actors/http/test_acceptor.py::test_no_more_than_the_limit_wait_for_their_connection",
-        edits=(Edit(DOOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),),
+        edits=(
+            Edit(ACCEPTOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -232,7 +237,7 @@ MUTANTS = (
         test="tests/unit/actors/http/test_connection_limit.py::test_one_that_asks_again_is_last",
         edits=(
             Edit(
-                ROOM,
+                CONNECTION_LIMIT,
                 "next(iter(idle.items()), (None, 0.0))",
                 "next(reversed(idle.items()), (None, 0.0))",
             ),
@@ -249,7 +254,7 @@ MUTANTS = (
     ),
     Mutant(
         name="ops-key-begun-is-known",
-        wrong="A part of the ops key opens what it guards.",
+        wrong="A prefix of the ops key gives access.",
         endangers="F37",
         test="tests/unit/actors/http/test_operations.py::test_metrics_want_the_ops_key",
         edits=(
@@ -272,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         name="refusals-flood-the-log",
-        wrong="Each refusal is a line of the log.",
+        wrong="Each refusal is logged.",
         endangers="F51",
         test="tests/unit/actors/http/test_rejection_log.py::test_the_first_is_logged_at_once_and_the_others_together",
         edits=(Edit(REFUSALS, "        if counted is None:\n", "        if counted is None or not counted.count:\n"),),
@@ -280,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         name="refused-at-the-door-unseen",
-        wrong="A request without a valid identity leaves no line in the log.",
+        wrong="A request without a valid identity is not logged.",
         endangers="F37",
         test="tests/unit/actors/http/test_rejection_log.py::test_what_http_refuses_is_in_the_log",
         edits=(Edit(HTTP, "                if refused.reason is not None:\n", "                if refused.close:\n"),),
@@ -302,7 +307,7 @@ MUTANTS = (
     ),
     Mutant(
         name="file-limit-lowered",
-        wrong="A limit of files that is larger than what is wanted is lowered.",
+        wrong="A limit of open files above the wanted one is lowered.",
         endangers="F51",
         test="tests/unit/process/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
         edits=(Edit(FILES, "soft == limits.RLIM_INFINITY or soft >= most:", "soft == most:"),),
@@ -351,7 +356,7 @@ MUTANTS = (
     ),
     Mutant(
         name="customer-of-many-orders-held-up",
-        wrong="A user of whom none was declined has no more attempts in flight than may be declined.",
+        wrong="A user without declines may have no more attempts in flight than the limit of declines.",
         endangers="L4",
         test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_held_up",
         edits=(Edit(DECLINES, " if user.declined else math.inf", ""),),
@@ -392,7 +397,7 @@ MUTANTS = (
     ),
     Mutant(
         name="held-past-its-time",
-        wrong="A held request whose time is up gets no answer.",
+        wrong="A held request gets no answer at its deadline.",
         endangers="L4 F32",
         test=f"{LIMITED}::test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged",
         edits=(Edit(MONGO, "        self._declines.answer_overdue()\n", ""),),
@@ -411,15 +416,21 @@ MUTANTS = (
         wrong="A request that begins nothing is refused for its user's declines.",
         endangers="L4",
         test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
-        edits=(Edit(DESK, "begins = isinstance(reply_to(order, request.request, at), Start)", "begins = True or at"),),
+        edits=(
+            Edit(
+                COMMIT_RESULTS,
+                "begins = isinstance(reply_to(order, request.request, at), Start)",
+                "begins = True or at",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
         name="unwritten-attempts-count",
-        wrong="An attempt that was never written, since the store was away, counts as in flight.",
+        wrong="An attempt that was never written, because the store was away, counts as in flight.",
         endangers="L4 F25",
         test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
-        edits=(Edit(DESK, "        self._declines.given_up(order_id)\n", ""),),
+        edits=(Edit(COMMIT_RESULTS, "        self._declines.given_up(order_id)\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -432,7 +443,7 @@ MUTANTS = (
     ),
     Mutant(
         name="next-attempt-takes-the-place-of-the-last",
-        wrong="A card that comes with the decline of the last one on its order is tried in that one's place.",
+        wrong="A card that arrives with the decline of the order's last card is tried in that card's place.",
         endangers="L4",
         test=f"{LIMITED}::test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too",
         edits=(Edit(DECLINES, "name = (order.id, len(order.attempts) + 1)", "name = (order.id, 1)"),),

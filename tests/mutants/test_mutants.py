@@ -1,4 +1,4 @@
-"""That the mutants still say something about today's code. Whether each is caught, `make mutants` finds out."""
+"""The mutants apply to today's code. `make mutants` checks that each is caught."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NAMES_OF_FAULTS = re.compile(r"(L[1-4]|F[0-5][0-9])( (L[1-4]|F[0-5][0-9]))*")
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_applies_changes_the_code_and_still_compiles(mutant: Mutant) -> None:
-    """Each edit finds its text exactly once; what comes of it is Python, and not what stands there today."""
+    """Each edit's text occurs exactly once; the result is valid Python, and differs from today's code."""
     for file, text in texts_of(mutant, ROOT).items():
         assert text != (ROOT / file).read_text()
         compile(text, file, "exec")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_names_a_test_that_there_is(mutant: Mutant) -> None:
-    """Its node id leads to a file, and to a function in it or in the contract that it inherits."""
+def test_a_mutant_names_an_existing_test(mutant: Mutant) -> None:
+    """The node id names a file, and a function in it or in the contract that it inherits."""
     file, _, name = mutant.test.partition("::")
     classes, _, function = name.rpartition("::")
     texts = [each.read_text() for each in ((ROOT / file), *(ROOT / file).parent.glob("*_contract.py"))]
@@ -34,15 +34,15 @@ def test_a_mutant_names_a_test_that_there_is(mutant: Mutant) -> None:
     assert any(f"def {function}(" in text for text in texts)
 
 
-def test_each_mutant_has_a_name_of_its_own_and_says_what_it_is() -> None:
-    """The table and the command line know them by their names."""
+def test_each_mutant_has_a_name_and_a_description_of_its_own() -> None:
+    """The table and the command line identify mutants by name."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     assert all(re.fullmatch(r"[a-z0-9-]+", mutant.name) for mutant in MUTANTS)
     assert all(mutant.wrong.endswith(".") and NAMES_OF_FAULTS.fullmatch(mutant.endangers) for mutant in MUTANTS)
 
 
-def test_an_edit_that_is_not_exactly_once_there_is_refused() -> None:
-    """The code has changed since: the mutant must be thought of anew, not planted somewhere."""
+def test_an_edit_whose_text_is_not_there_exactly_once_is_refused() -> None:
+    """The code has changed since: the mutant must be revised, not planted in another place."""
     assert edited("a = 1\n", Edit("x.py", "1", "2")) == "a = 2\n"
     for text in ("b\n", "1 1\n"):
         with pytest.raises(DoesNotApply, match="not once"):
@@ -50,7 +50,7 @@ def test_an_edit_that_is_not_exactly_once_there_is_refused() -> None:
 
 
 def test_mutants_are_many_and_most_are_within_reach_of_the_simulation() -> None:
-    """At least forty, and what the simulation is excused from has a reason."""
+    """There are at least forty, and each one outside the simulation has a reason."""
     assert len(MUTANTS) >= 40
     assert sum(not mutant.beyond for mutant in MUTANTS) >= 40
 

@@ -25,7 +25,7 @@ class Block(NamedTuple):
 
 
 def command_blocks(document: str) -> list[Block]:
-    """Every block of a document that is not a sample of something else (JSON, text)."""
+    """Returns every block of shell commands of a document."""
     blocks = []
     for found in _BLOCK.finditer(document):
         if found["language"] in COMMANDS:

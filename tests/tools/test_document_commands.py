@@ -1,7 +1,7 @@
 """Every command block of README and docs/ is run: here, as it stands, or by the file that its comment names.
 
-A copy of the tree stands for the clean clone: its `.venv` is the environment of the tests, its `.embedded` its own. The
-copy's run is started by `make run`, and the other blocks are run beside it, word for word, but for a port.
+A copy of the tree replaces the clean clone: its `.venv` is the environment of the tests, its `.embedded` its own. `make
+run` starts the copy's run, and the other blocks run beside it unchanged, except for a port.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "clone"
-        self.said = folder / "stderr"
+        self.stderr_file = folder / "stderr"
         self._started: list[subprocess.Popen[bytes]] = []
         shutil.copytree(ROOT / "payment", self.path / "payment", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Makefile", "run.py", "README.md", "setup.cfg", "pyproject.toml"):
@@ -69,19 +69,19 @@ class Clone:
         (self.path / ".venv").symlink_to(sys.prefix)
 
     def start(self, line: str) -> subprocess.Popen[bytes]:
-        with self.said.open("wb") as said:
+        with self.stderr_file.open("wb") as stderr_file:
             process = subprocess.Popen(
                 ["sh", "-c", f"exec {line}"],
                 cwd=self.path,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=stderr_file,
                 env=environment(),
             )
         self._started.append(process)
         return process
 
     def shell(self, text: str, **environ: str) -> str:
-        """What a block prints. Any of its commands that fails, fails the test."""
+        """Run a block; returns its output. A failing command fails the test."""
         done = subprocess.run(
             ["sh", "-e", "-c", text],
             cwd=self.path,
@@ -96,7 +96,7 @@ class Clone:
 
     @property
     def servers(self) -> dict[str, str]:
-        """The variables that name the servers of the run."""
+        """Returns the variables that name the servers of the run."""
         state = Home(self.path / ".embedded").read_state()
         assert state is not None
         return {
@@ -114,14 +114,18 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """The clone with its `make run`. What make would install is here already, and must not be installed from a copy."""
+    """The clone with its `make run`. The packages of the installation are here already, and must not be installed from
+    a copy.
+    """
     for name in ("make", "curl", "nats-server", "nx-27017"):
         require_program(name)
     one = Clone(tmp_path_factory.mktemp("readme"))
     try:
         run = one.start(block("make run") + " --old-file=.venv/.for-run")
-        wait_until(lambda: "Ctrl-C. The next run" in one.said.read_text() or run.poll() is not None, "the tutorial")
-        assert run.poll() is None, one.said.read_text()
+        wait_until(
+            lambda: "Ctrl-C. The next run" in one.stderr_file.read_text() or run.poll() is not None, "the tutorial"
+        )
+        assert run.poll() is None, one.stderr_file.read_text()
         yield one
     finally:
         one.close()
@@ -138,7 +142,7 @@ def test_make_run_shows_what_readme_shows(clone: Clone) -> None:
     shown = (ROOT / "README.md").read_text().partition("## Run it")[2].partition("\n## ")[0]
     steps = re.findall(r"^\d\. .*?:", shown, re.MULTILINE)
     assert steps
-    assert [step for step in steps if step not in clone.said.read_text()] == []
+    assert [step for step in steps if step not in clone.stderr_file.read_text()] == []
 
 
 @pytest.mark.servers
@@ -156,9 +160,9 @@ def test_the_peer_services_pay_and_cancel_an_order(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_check_reaches_every_server(clone: Clone) -> None:
-    """One line for each, and exit code 0."""
-    told = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
-    assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **told), re.MULTILINE) == [
+    """There is one line for each, and exit code 0."""
+    settings = {"NATS_CLIENT_ID": "check", "QUEUE_GROUP_NAME": "q", "JWT_KEY": "a-secret", "STRIPE_KEY": "sk_test_x"}
+    assert re.findall(r"^(\w+) +ok", clone.shell(block("check"), **clone.servers, **settings), re.MULTILINE) == [
         "http",
         "mongodb",
         "nats",
@@ -168,8 +172,8 @@ def test_check_reaches_every_server(clone: Clone) -> None:
 
 @pytest.mark.servers
 @pytest.mark.slow
-async def test_a_dead_letter_is_looked_at_and_replayed(clone: Clone) -> None:
-    """The bad event is shown whole, with why it is bad; the corrected one is taken by the stream."""
+async def test_a_dead_letter_is_shown_and_replayed(clone: Clone) -> None:
+    """The invalid event is shown whole, with its error; the stream stores the corrected one."""
     client = await nats.connect(clone.servers["NATS_URL"])
     await client.jetstream().publish("order:cancelled", b'{"id": 7}')
     await client.close()
@@ -185,7 +189,7 @@ async def test_a_dead_letter_is_looked_at_and_replayed(clone: Clone) -> None:
 @pytest.mark.servers
 @pytest.mark.slow
 def test_the_sandbox_answers_and_breaks_as_asked(clone: Clone) -> None:
-    """It pays an intent, takes a fault, a setting and a new time, and shows its books."""
+    """It pays an intent, accepts a fault, a setting and a new time, and returns its audit."""
     port = str(free_port())
     sandbox = clone.start(block("sandbox").replace("12111", port))
     control = block("sandbox control").replace("12111", port)

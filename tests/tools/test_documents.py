@@ -138,7 +138,7 @@ def test_the_first_documents_are_short() -> None:
 
 
 def slug(heading: str) -> str:
-    """The anchor that a heading gets."""
+    """Returns the anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -160,7 +160,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_that_are_named_exist(name: str) -> None:
-    """A path is one from the root; a bare file name is that of some file."""
+    """A path is relative to the root; a bare file name is that of some file."""
     names = {path.name for path in sources(*FOLDERS)} | {path.name for path in ROOT.iterdir()}
     for path in set(re.findall(r"(?<![\w/.:-])[\w.][\w./-]*\.(?:py|sh|md|txt|cfg)\b", document(name))):
         there = (ROOT / path).exists() or ((ROOT / name).parent / path).exists()

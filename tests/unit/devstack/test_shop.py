@@ -1,4 +1,6 @@
-"""The shop's server: it gives its customer a session, and forwards to the service and to Stripe as one origin."""
+"""The shop's server: it sets its customer's session cookie, and forwards to the service and to Stripe from one
+origin.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ KEY = "a key that signs the tokens of the shop's customer"
 
 
 class Upstream:
-    """A server that answers everything with 402 and keeps what it was asked."""
+    """A server that answers everything with 402 and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str, dict[str, str]]] = []
@@ -81,7 +83,9 @@ async def test_the_page_finds_its_files(shop: ShopClient, name: str) -> None:
 async def test_a_request_to_the_service_passes_as_it_is(
     shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """Method, path, query, body and the headers that count; the answer's status, body and headers come back."""
+    """Method, path, query, body and the relevant headers are forwarded; the answer's status, body and headers come
+    back.
+    """
     headers = {"Content-Type": "application/json", "Cookie": "session=abc", "Origin": "http://evil.example"}
     answer = await shop.post("/api/v1/payments?a=%20b", data=b'{"orderId": "o1"}', headers=headers)
     ((method, path, body, sent),) = upstream[0].requests
@@ -97,7 +101,7 @@ async def test_a_request_to_the_service_passes_as_it_is(
 async def test_the_page_talks_to_stripe_with_its_own_key(
     shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """`/stripe/` is cut off, and the publishable key goes along."""
+    """The prefix `/stripe/` is removed, and the publishable key is forwarded."""
     await shop.get("/stripe/v1/payment_intents/pi_1?client_secret=x", headers={"Authorization": "Bearer pk_test_1"})
     ((method, path, _, sent),) = upstream[0].requests
     assert (method, path) == ("GET", "/v1/payment_intents/pi_1?client_secret=x")
@@ -107,7 +111,7 @@ async def test_the_page_talks_to_stripe_with_its_own_key(
 async def test_without_an_answer_the_page_is_not_promised_anything(
     shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """The platform's shape of an error, and never that nothing was charged."""
+    """The answer has the platform's error shape, and never claims that nothing was charged."""
     await upstream[1].close()
     answer = await shop.post("/api/v1/payments", json={})
     assert answer.status == 503
