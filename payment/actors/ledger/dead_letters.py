@@ -33,7 +33,8 @@ class DeadLetterWriter:
             await self._some.wait()
             # It stays in `_waiting` until it is settled: whatever ends us meanwhile, `put_off` finds it.
             handling = await self._write(self._waiting[0])
-            self._waiting.popleft().settle(handling)
+            message = self._waiting.popleft()
+            message.settle(handling, message.error)
             if handling is Handling.NOT_NOW:
                 self.put_off()
             if not self._waiting:

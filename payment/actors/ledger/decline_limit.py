@@ -6,7 +6,7 @@ way, begin nothing and are never refused.
 
 **Attempts in flight count too**, from the first decline on, for each may be declined: a user has at most as many as
 declines are left. A request beyond that waits until one of them ends, and is decided again then. A user of whom none
-was declined is not held up: that may be a program that pays thousands of orders at once.
+was declined is not delayed: that may be a program that pays thousands of orders at once.
 
 It must never wait for anything, and counts only what the ledger of this process has written: another process has its
 own count, and a restart begins at 0 (docs/decisions/0014).
@@ -15,14 +15,12 @@ own count, and a restart begins at 0 (docs/decisions/0014).
 import enum
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from payment.actors.ledger.pending_replies import reject, send_reply
-from payment.actors.messages import ChargeOrder
+from payment.actors.ledger.pending_charges import ChargeState, PendingCharge, PendingCharges
 from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
-from payment.core.replies import Denied, Unavailability
+from payment.core.replies import Denied
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ports.clock import Clock
@@ -56,7 +54,7 @@ class _User(Struct, eq=False):
 
     declined: deque[float] = field(default_factory=deque)
     in_flight: dict[AttemptName, float] = field(default_factory=dict)
-    held: deque[ChargeOrder] = field(default_factory=deque)
+    held: deque[PendingCharge] = field(default_factory=deque)
     logged: set[str] = field(default_factory=set)
 
 
@@ -74,7 +72,8 @@ class DeclineLimit:
         self._users_limit = users_limit
         self._window_s = window_s
         self._clock = clock
-        self._again: Callable[[ChargeOrder], None] = _undecided
+        self._charges: PendingCharges
+        """Set by `start`."""
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._holding: dict[str, _User] = {}
         """The users with requests that are held."""
@@ -85,22 +84,22 @@ class DeclineLimit:
         """Whether there is a limit."""
         return self._limit > 0
 
-    def start(self, again: Callable[[ChargeOrder], None]) -> None:
-        """A ledger begins: `again` has a request decided once more. What the last one had in flight is unknown."""
-        self._again = again
+    def start(self, charges: PendingCharges) -> None:
+        """A ledger begins, with its pending requests. Which attempts of the last one are in flight is unknown."""
+        self._charges = charges
         self._begun.clear()
         self._holding.clear()
         for user in self._users.values():
             user.in_flight.clear()
             user.held.clear()
 
-    def may_begin(self, order: Order, request: ChargeOrder) -> bool:
+    def may_begin(self, order: Order, charge: PendingCharge) -> bool:
         """Whether a request that would begin the order's next attempt may do so now.
 
         If not, it is refused, or held until it may.
         """
         name = (order.id, len(order.attempts) + 1)
-        user_id = request.request.user_id
+        user_id = charge.request.user_id
         user = self._user(user_id)
         match self._verdict(user, name):
             case _Verdict.BEGIN:
@@ -110,10 +109,12 @@ class DeclineLimit:
                     self._begun.setdefault(order.id, _Begun(user_id)).written[name[1]] = False
                 return True
             case _Verdict.WAIT:
-                user.held.append(request)
+                if charge.state is ChargeState.DECIDING:
+                    charge.state = ChargeState.HELD
+                user.held.append(charge)
                 self._holding[user_id] = user
             case _Verdict.REFUSE:
-                self._refuse(user, request)
+                self._refuse(user, charge)
         return False
 
     def settled(self, before: Order | None, after: Order) -> None:
@@ -144,22 +145,11 @@ class DeclineLimit:
             for number in [number for number, written in begun.written.items() if not written]:
                 self._ended(begun.user_id, (order_id, number))
 
-    def held(self) -> list[ChargeOrder]:
-        """The requests that wait for another attempt of their user to end."""
-        return [request for user in self._holding.values() for request in user.held]
-
-    def answer_overdue(self) -> None:
-        """Answer the held requests whose time is up: nothing was charged for them."""
-        now = self._clock.monotonic()
+    def drop_answered(self) -> None:
+        """Forget the held requests that have been answered: their time was up."""
         for user_id, user in list(self._holding.items()):
-            waiting: deque[ChargeOrder] = deque()
-            for request in user.held:
-                if now < request.deadline and not request.answer.done():
-                    waiting.append(request)
-                else:
-                    reject(request, Unavailability.OTHERS_UNDER_WAY)
-            user.held = waiting
-            if not waiting:
+            user.held = deque(charge for charge in user.held if not charge.answered)
+            if not user.held:
                 del self._holding[user_id]
 
     def _user(self, user_id: str) -> _User:
@@ -177,7 +167,7 @@ class DeclineLimit:
         for name in list(user.in_flight):
             self._drop(user, name)
         while user.held:
-            self._again(user.held.popleft())
+            self._charges.decide_again(user.held.popleft())
 
     def _verdict(self, user: _User, name: AttemptName) -> _Verdict:
         now = self._clock.monotonic()
@@ -199,11 +189,11 @@ class DeclineLimit:
         if attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
             user.declined.append(self._clock.monotonic())
 
-    def _refuse(self, user: _User, request: ChargeOrder) -> None:
+    def _refuse(self, user: _User, charge: PendingCharge) -> None:
         declines = len(user.declined)
         again_s = user.declined[declines - self._limit] + self._window_s - self._clock.monotonic()
-        send_reply(request, Denied.TOO_MANY_DECLINES, retry_after_s=max(1, math.ceil(again_s)))
-        order_id = request.request.order_id
+        self._charges.answer(charge, Denied.TOO_MANY_DECLINES, max(1, math.ceil(again_s)))
+        order_id = charge.request.order_id
         if order_id not in user.logged and len(user.logged) < LOGGED_ORDERS_LIMIT:
             user.logged.add(order_id)
             get_logger().warning(
@@ -211,7 +201,7 @@ class DeclineLimit:
                 status=429,
                 reason=Denied.TOO_MANY_DECLINES.value,
                 order_id=order_id,
-                request_id=request.request_id,
+                request_id=charge.message.request_id,
                 count=declines,
             )
 
@@ -221,7 +211,7 @@ class DeclineLimit:
         refusing = len(user.declined) >= self._limit
         places = len(user.held) if refusing else self._places(user)
         while user.held and places > 0:
-            self._again(user.held.popleft())
+            self._charges.decide_again(user.held.popleft())
             places -= 1
 
     def _drop(self, user: _User, name: AttemptName) -> None:
@@ -232,7 +222,3 @@ class DeclineLimit:
             begun.written.pop(number, None)
             if not begun.written:
                 del self._begun[order_id]
-
-
-def _undecided(_: ChargeOrder) -> None:
-    raise RuntimeError("no ledger has started")

@@ -1,11 +1,14 @@
-"""Orders that are set aside: something about one of them went wrong, and that is its trouble alone.
+"""Orders that are set aside: something about one of them went wrong, and that must not touch any other.
 
-A document that is no order, or an exception that nobody expected while one order is decided about, shown or released,
-ends no actor and fails no other order. Each is reported with its order and its reason, once and then once an hour;
-sweeps leave it alone for a minute at a time, and it is back by itself when that has passed and all is well.
+A document that is no order, or an unexpected exception while one order is decided about, shown or released, ends no
+actor and fails no other order. Each is reported with its order and its reason, once and then once an hour; sweeps leave
+it alone for a minute at a time, and it is back by itself when that has passed and all is well. An event for such an
+order may be applied later: another release may know the document, or lack the bug. It is delivered again for some
+minutes, and then it goes to the dead letters.
 
-Owns what is known of such orders, and nothing of theirs: requests, events and effects are given up by whoever holds
-them. Must never decide anything: an order is as its document says whenever that can be read.
+Owns what is known of such orders, and which of their events are postponed. It owns nothing of the orders themselves:
+requests, events and effects are given up by their owners. Must never decide anything: an order is as its document says
+whenever that can be read.
 """
 
 from collections import OrderedDict
@@ -16,6 +19,7 @@ from typing import TypeVarTuple
 from msgspec import Struct
 
 from payment.actors.ledger.telemetry import LedgerTelemetry
+from payment.actors.messages import EventReceived
 from payment.ports.clock import Clock
 from payment.ports.store import CorruptDocument
 
@@ -34,6 +38,17 @@ LOOKED_AT_LIMIT = 50
 LINES_LIMIT = 500
 LINES_WITHIN_S = 10.0
 """Alarms said within so many seconds: what is not said for this reason is said when the order is met again."""
+
+DELIVERIES_LIMIT = 60
+"""Deliveries of one event. They come 5 s apart, so that is five minutes: longer than a rolling deployment takes to
+bring a process of the newer release up."""
+
+POSTPONED_LIMIT = 200
+"""Events postponed at once, by one process. A broker delivers a bounded number of events that are not acknowledged
+(JetStream 1,000 by default): those that are postponed by several processes together must never stop their subject."""
+
+FORGOTTEN_AFTER_S = 30.0
+"""Seconds after which an event that did not come back is another process's: six times the wait between deliveries."""
 
 Args = TypeVarTuple("Args")
 
@@ -146,3 +161,22 @@ class SetAside:
     def __len__(self) -> int:
         """How many orders are set aside, as far as is known."""
         return self._count
+
+
+class PostponedEvents:
+    """Which events were postponed, and when, in monotonic seconds: the oldest first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: OrderedDict[str, float] = OrderedDict()
+
+    def allows(self, event: EventReceived) -> bool:
+        """Whether the event may be delivered once more. If so it is noted."""
+        now = self._clock.monotonic()
+        self._since.pop(event.identity, None)
+        while self._since and next(iter(self._since.values())) <= now - FORGOTTEN_AFTER_S:
+            self._since.popitem(last=False)
+        if event.redelivered >= DELIVERIES_LIMIT or len(self._since) >= POSTPONED_LIMIT:
+            return False
+        self._since[event.identity] = now
+        return True

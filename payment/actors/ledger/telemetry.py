@@ -1,8 +1,10 @@
-"""What the ledger tells people: log lines, metrics, and the health of MongoDB, all read off confirmed documents.
+"""The ledger's log lines and metrics, and the health of MongoDB, all read off confirmed documents.
 
 One line for each charge when it ends, one for each refund, an alarm for what should never be. It reads the difference
-between an order before and after, so that several messages folded into one write are told once each. A gauge that
-stands for a state of the database is not kept here: `payment.actors.ledger.backlog` reads it there.
+between an order before and after, so that of several messages decided together each is logged once. A store that
+refuses writes, or answers none, fails every commit: each kind of failure is logged at once, then added up and logged at
+most once in `LINE_EVERY_S`. A gauge that stands for a state of the database is not kept here:
+`payment.actors.ledger.backlog` reads it there.
 """
 
 import logging
@@ -10,9 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from payment.actors.ledger.commit_log import CommitLines
-from payment.actors.ledger.group_commit import BatchItem
-from payment.actors.messages import ChargeOrder, EffectCompleted
+from msgspec import Struct, field
+
+from payment.actors.ledger.batch import BatchItem
+from payment.actors.ledger.pending_charges import PendingCharge
+from payment.actors.messages import EffectCompleted
 from payment.core.order import GIVEN_BACK, UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.core.waits import Matter, Wait
 from payment.ops.health import Dependency, Health
@@ -23,8 +27,11 @@ from payment.ports.clock import Clock
 from payment.ports.store import Committed
 
 TIMED_CHARGES_LIMIT = 20_000
-"""Charges whose times are being added up: above what may be in hand. Beyond it the oldest are forgotten (another
+"""Charges whose times are being added up: above what may be in flight. Beyond it the oldest are forgotten (another
 process has ended them), and a line says 0 for what is not known."""
+
+LINE_EVERY_S = 10.0
+"""Between two lines of one kind of failure, in seconds."""
 
 FAILURES = {Committed.UNKNOWN: Event.COMMIT_UNKNOWN, Committed.REFUSED: Event.COMMIT_REFUSED}
 
@@ -47,8 +54,48 @@ class Times:
         self.request_id: str | None = None
 
 
+class _FailureKind(Struct):
+    """What was not logged yet of one kind of failure. Times are monotonic seconds."""
+
+    next_at_s: float = 0.0
+    documents: int = 0
+    example: dict[str, str] = field(default_factory=dict)
+    """The field that names the newest of them, and its value."""
+    reason: str = ""
+
+
+class FailureLog:
+    """Adds up the documents of failed writes, and logs how many, one of them, and why."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kinds: dict[Event, _FailureKind] = {}
+
+    def note(self, event: Event, order_ids: Sequence[str], reason: str) -> None:
+        """Documents of these orders have failed so."""
+        self._add(event, len(order_ids), {"order_id": order_ids[0]}, reason)
+
+    def note_dead_letter(self, identity: str, reason: str) -> None:
+        """A bad event could not be kept."""
+        self._add(Event.DEAD_LETTER_WAITS, 1, {"identity": identity}, reason)
+
+    def _add(self, event: Event, documents: int, example: dict[str, str], reason: str) -> None:
+        kind = self._kinds.setdefault(event, _FailureKind())
+        kind.documents += documents
+        kind.example, kind.reason = example, reason
+        self.flush()
+
+    def flush(self) -> None:
+        """Log what may be logged by now. To be called about once a second."""
+        now_s = self._clock.monotonic()
+        for event, kind in self._kinds.items():
+            if kind.documents and now_s >= kind.next_at_s:
+                get_logger().warning(event, documents=kind.documents, reason=kind.reason, **kind.example)
+                kind.documents, kind.next_at_s = 0, now_s + LINE_EVERY_S
+
+
 class LedgerTelemetry:
-    """The ledger's voice."""
+    """What the ledger logs, counts, and says of the health of MongoDB."""
 
     def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
         self.health = health
@@ -56,7 +103,7 @@ class LedgerTelemetry:
         self._metrics = metrics
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
-        self._commit_lines = CommitLines(clock)
+        self._failures = FailureLog(clock)
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -92,10 +139,10 @@ class LedgerTelemetry:
         for result, event in FAILURES.items():
             failed = [order_id for order_id, each in zip(order_ids, results, strict=True) if each is result]
             if failed:
-                self._commit_lines.note(event, failed, trouble)
+                self._failures.note(event, failed, trouble)
 
     def dead_letter_waits(self, identity: str, reason: str) -> None:
-        self._commit_lines.note_dead_letter(identity, reason)
+        self._failures.note_dead_letter(identity, reason)
 
     def commit_done(self, seconds: float) -> None:
         self._metrics.ledger_commit_seconds.observe(seconds)
@@ -107,7 +154,7 @@ class LedgerTelemetry:
 
     def second(self, mailbox: int) -> None:
         """Once a second: what has been added up since, and how many messages the ledger's mailbox holds."""
-        self._commit_lines.flush()
+        self._failures.flush()
         self._metrics.actor_mailbox("mongo").set(mailbox)
 
     def rejected_document(self, item: BatchItem) -> None:
@@ -159,8 +206,8 @@ class LedgerTelemetry:
             if isinstance(message, EffectCompleted):
                 times.stripe_ms += message.call_ms
                 times.away_ms += message.away_ms
-            elif isinstance(message, ChargeOrder) and times.request_id is None:
-                times.request_id, times.asked_at = message.request_id, message.asked_at
+            elif isinstance(message, PendingCharge) and times.request_id is None:
+                times.request_id, times.asked_at = message.message.request_id, message.message.asked_at
 
     def _state_entered(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:

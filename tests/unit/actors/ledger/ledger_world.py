@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import ProcessIdentity
+from payment.actors.ledger.commit import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.telemetry import LedgerTelemetry
@@ -169,15 +169,16 @@ class Ledger:
         subject = "order:created" if isinstance(message, OrderCreated) else "order:cancelled"
         name = identity or f"{subject} {message.order_id}"
 
-        def settled(handling: Handling) -> None:
+        def settled(handling: Handling, error: str | None = None) -> None:
             self.settled.append((name, handling))
 
         return EventReceived(message, subject, name, b"{}", redelivered, settled)
 
     def poison(self, identity: str = "bad:1", data: bytes = b"\xff") -> InvalidEventReceived:
-        return InvalidEventReceived(
-            "order:created", identity, data, "not JSON", lambda handling: self.settled.append((identity, handling))
-        )
+        def settled(handling: Handling, error: str | None = None) -> None:
+            self.settled.append((identity, handling))
+
+        return InvalidEventReceived("order:created", identity, data, "not JSON", settled)
 
     def created(self, order_id: str = "o1", *, days: float = 10, amount: int = 1999) -> OrderCreated:
         return OrderCreated(order_id, 0, USER, self.clock.now() + timedelta(days=days), amount, "usd")

@@ -56,7 +56,7 @@ class TestAway:
     async def test_it_goes_away_and_comes_back(self, house: World, ledger: Ledger) -> None:
         """F25: the first to notice is told, the rest at once, nothing was charged; it goes on within a second."""
         await ledger.order("o1", "o2")
-        ledger.actor.desk.forget("o1")
+        ledger.actor.commits.forget("o1")
         house.store.away = "gone"
         first = await ledger.ask("o1")
         assert reason(first) is Unavailability.STORE_AWAY
@@ -80,7 +80,7 @@ class TestAway:
     ) -> None:
         """F25: who is told that nothing was charged is charged nothing: its write is not made later."""
         await ledger.order("o1", "o2")
-        ledger.actor.desk.forget("o2")
+        ledger.actor.commits.forget("o2")
         house.store.away = "gone"
         messages = [ledger.asked("o1"), ledger.asked("o2")]
         await ledger.tell(*messages)
@@ -97,7 +97,7 @@ class TestAway:
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        ledger.actor.desk.forget("o1")
+        ledger.actor.commits.forget("o1")
         house.store.away = "gone"
         outcome = EffectCompleted(charge.id, charged("o1", "ch_1"))
         await ledger.tell(ledger.arrived(OrderCancelled("o1", 1), "cancel"), outcome)
@@ -265,7 +265,7 @@ class TestUnknown:
         await ledger.order()
         mended = structs.replace(ledger.doc(), rev=2, writer=None)
         assert house.store.database.replace(mended, encoded(mended))
-        ledger.actor.desk.forget("o1")
+        ledger.actor.commits.forget("o1")
         assert waits(await ledger.ask())
         assert ledger.one_to_stripe().send == 1
 

@@ -192,18 +192,18 @@ class TestViews:
     async def test_an_order_that_expired_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
         """F46: the document says that the customer is awaited, and the order has expired since it was written."""
         await awaiting(ledger)
-        looks: list[str] = []
+        rechecks: list[str] = []
         clock = FakeClock()
         aside = SetAside(LedgerTelemetry(ledger.health, ledger.metrics, clock), clock)
-        views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append, set_aside=aside)
+        views = Views(ledger.store, clock, away=lambda reason: None, recheck=rechecks.append, set_aside=aside)
         answering = asyncio.create_task(views.answer_all())
         view = ledger.view(payment_of("o1"))
         views.add(view)
         await ledger.clock.settle()
-        assert looks == ["o1"]
+        assert rechecks == ["o1"]
         written = ledger.doc()
         await clock.advance(timedelta(days=11).total_seconds())
-        views.written(written, HANDOVER, looked=True)
+        views.written(written, HANDOVER, retrieved=True)
         answer = view.answer.result()
         assert isinstance(answer, PaymentReply)
         assert answer.handover is None

@@ -8,6 +8,7 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from payment.actors.ledger.decline_limit import IN_FLIGHT_S, DeclineLimit
+from payment.actors.ledger.pending_charges import PendingCharge, PendingCharges
 from payment.actors.messages import ChargeOrder, ChargeReply, EffectCompleted
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import ActionRequired, IntentStatus
@@ -196,7 +197,7 @@ async def test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged(ho
     assert waits(held)
     await house.clock.advance(0.5)
     assert reply(held) == Unavailable(Unavailability.OTHERS_UNDER_WAY)
-    assert ledger.declines.held() == []
+    assert ledger.declines._holding == {}
 
 
 async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -> None:
@@ -218,7 +219,7 @@ async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -
 
 async def test_what_was_never_written_is_not_in_flight(house: World, ledger: Ledger) -> None:
     """F25: while the store is away nothing begins, and afterwards a user may begin as many as before."""
-    ledger.actor.desk.forget("o9")
+    ledger.actor.commits.forget("o9")
     house.store.away = "gone"
     # Those of known orders are decided, and then not written, since the other one can't be read.
     asked = [ledger.asked(order_id) for order_id in (*ORDERS[:LIMIT], "o9")]
@@ -264,13 +265,14 @@ async def test_without_a_limit_nothing_is_refused(house: World) -> None:
 
 async def test_users_seen_long_ago_are_forgotten(house: World) -> None:
     """Memory is bounded: the user who comes after the last that there is room for takes the oldest one's place."""
-    again: list[ChargeOrder] = []
-    limit = DeclineLimit(2, DECLINES_WINDOW_S, FakeClock(), users_limit=2)
-    limit.start(again.append)
+    again: list[PendingCharge] = []
     ledger = await house.ledger()
+    limit = DeclineLimit(2, DECLINES_WINDOW_S, FakeClock(), users_limit=2)
+    charges = PendingCharges(house.clock, ledger.in_flight, again.append)
+    limit.start(charges)
     await ledger.order("o1")
     order = ledger.doc("o1")
-    first, held = ledger.asked("o1", user="a"), ledger.asked("o2", user="a")
+    first, held = (charges.add(ledger.asked(order_id, user="a")) for order_id in ("o1", "o2"))
     await ledger.ask("o1")
     before = ledger.doc("o1")
     await ledger.ended(ledger.one_to_stripe(), declined("o1"))
@@ -278,11 +280,12 @@ async def test_users_seen_long_ago_are_forgotten(house: World) -> None:
     assert limit.may_begin(order, first)
     assert not limit.may_begin(structs.replace(order, id="o2"), held)
     for user in ("b", "c"):
-        assert limit.may_begin(structs.replace(order, id=f"of {user}"), ledger.asked("x", user=user))
+        asked = charges.add(ledger.asked("x", user=user))
+        assert limit.may_begin(structs.replace(order, id=f"of {user}"), asked)
     assert list(limit._users) == ["b", "c"]
     assert again == [held]
     assert set(limit._begun) == {"of b", "of c"}
-    limit.answer_overdue()
+    limit.drop_answered()
 
 
 async def test_a_payment_that_failed_at_the_bank_page_counts(ledger: Ledger) -> None:

@@ -136,32 +136,33 @@ class TestBehind:
         assert (order_queues.behind_s(), order_queues.ready) == (0, 1)
 
 
-class TestDrop:
-    def test_dropped_letters_leave_no_empty_lane_ready(self) -> None:
-        """Neither an order that nobody asks about any more, nor a turn for it."""
+class TestKeep:
+    """Messages are taken out wherever they wait."""
+
+    def test_a_queue_without_messages_is_not_ready(self) -> None:
+        """Neither an order without messages is left, nor a turn for it."""
         order_queues = queues_with("a", "b", "b")
         kept = order_queues.waiting()[-1]
-        gone = {id(message) for message in order_queues.waiting() if message is not kept}
-        order_queues.drop(gone)
+        order_queues.keep(lambda messages: [message for message in messages if message is kept])
         assert order_queues.waiting() == [kept]
         assert ("a" in order_queues, len(order_queues)) == (False, 1), "a drain would wait for it"
         assert ids(order_queues.take_ready(5)) == ["b"]
 
-    def test_a_lane_that_was_under_way_once_goes_with_its_letters(self) -> None:
+    def test_a_queue_that_was_under_way_once_goes_with_its_messages(self) -> None:
         """Its write is done: nothing keeps it any more."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
         order_queue.take()
         order_queues.add("a", Due("a"))
         order_queues.done(order_queue)
-        order_queues.drop({id(message) for message in order_queues.waiting()})
+        order_queues.keep(lambda _: [])
         assert (len(order_queues), order_queues.any_ready) == (0, False)
 
-    def test_a_lane_under_way_outlives_its_dropped_letters(self) -> None:
+    def test_a_queue_under_way_outlives_its_messages(self) -> None:
         """It is given back with `done` in any case."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
-        order_queues.drop({id(message) for message in order_queues.waiting()})
+        order_queues.keep(lambda _: [])
         assert (order_queue.take(), "a" in order_queues) == ([], True)
         order_queues.done(order_queue)
         assert len(order_queues) == 0

@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from payment.actors.ledger.in_flight import InFlightEffects
-from payment.actors.ledger.postponed_events import DELIVERIES_LIMIT, FORGOTTEN_AFTER_S, WAITING_LIMIT
 from payment.actors.ledger.set_aside import (
+    DELIVERIES_LIMIT,
+    FORGOTTEN_AFTER_S,
     LINES_LIMIT,
     LINES_WITHIN_S,
+    POSTPONED_LIMIT,
     REMEMBERED_LIMIT,
     REST_S,
     SAID_AGAIN_AFTER_S,
@@ -180,9 +182,9 @@ class TestCorruptDocuments:
         )
         assert sorted(ledger.settled) == [("early", Handling.NOT_NOW), ("late", Handling.DEAD_LETTER)]
         ledger.settled.clear()
-        await ledger.tell(*(ledger.arrived(cancel, f"e{number}") for number in range(WAITING_LIMIT + 1)))
+        await ledger.tell(*(ledger.arrived(cancel, f"e{number}") for number in range(POSTPONED_LIMIT + 1)))
         put_off = [handling for _, handling in ledger.settled].count(Handling.NOT_NOW)
-        assert put_off == WAITING_LIMIT - 1, "one is away already"
+        assert put_off == POSTPONED_LIMIT - 1, "one is away already"
         await house.clock.advance(FORGOTTEN_AFTER_S)
         ledger.settled.clear()
         await ledger.tell(ledger.arrived(cancel, "after"))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from payment.actors.ledger import telemetry as module
-from payment.actors.ledger.commit_log import LINE_EVERY_S
-from payment.actors.ledger.group_commit import BatchItem
-from payment.actors.ledger.telemetry import TIMED_CHARGES_LIMIT, LedgerTelemetry
+from payment.actors.ledger.batch import BatchItem
+from payment.actors.ledger.order_queues import OrderQueue
+from payment.actors.ledger.telemetry import LINE_EVERY_S, TIMED_CHARGES_LIMIT, LedgerTelemetry
 from payment.actors.messages import EffectCompleted
 from payment.core.messages import ChargeFacts, IntentSucceeded
 from payment.core.order import Order
@@ -54,7 +54,7 @@ class Bench:
         self.telemetry = LedgerTelemetry(self.health, self.metrics, self.clock)
 
     def finished(self, before: Order | None, after: Order | None, *messages: Any, store_ms: float = 2.0) -> None:
-        item = BatchItem(ORDER, list(messages), before=before, after=after, store_ms=store_ms)
+        item = BatchItem(OrderQueue(ORDER), list(messages), before=before, after=after, store_ms=store_ms)
         self.telemetry.finished(item)
 
     def story(self, story: Story, *messages: Any, call_ms: float = 0.0) -> None:
@@ -315,6 +315,6 @@ class TestStore:
 
     def test_a_document_that_can_not_be_written_is_an_alarm(self, bench: Bench) -> None:
         """F41."""
-        bench.telemetry.rejected_document(BatchItem(ORDER, []))
+        bench.telemetry.rejected_document(BatchItem(OrderQueue(ORDER), []))
         (line,) = bench.log.lines
         assert (line["event"], line["alarm"], line["order_id"]) == ("document_unwritable", True, ORDER)

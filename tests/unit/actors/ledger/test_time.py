@@ -115,7 +115,7 @@ class TestDeadline:
     ) -> None:
         """F39: told that nothing was charged, which stays true."""
         await ledger.order("o1")
-        ledger.actor.desk.forget("o1")
+        ledger.actor.commits.forget("o1")
         ledger.store.stall("load")
         message = await ledger.ask(wait_s=1)
         second = await ledger.ask(wait_s=1, token="tok_2")

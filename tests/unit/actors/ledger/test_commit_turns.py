@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from payment.actors.ledger.actor import COMMITS_UNDER_WAY_LIMIT, ORDERS_IN_A_COMMIT_LIMIT
-from payment.actors.ledger.group_commit import DECIDED_AS_OF_ITS_BEGINNING_S, WORKS_IN_A_TURN, BatchItem
-from payment.actors.ledger.order_queues import QueuedMessage
+from payment.actors.ledger.batch import BatchItem
+from payment.actors.ledger.commit import DECIDED_AS_OF_ITS_BEGINNING_S, ITEMS_IN_A_TURN
 from tests.unit.actors.ledger.ledger_world import Ledger, world
 
 DECIDING_S = 0.001
@@ -32,14 +32,14 @@ class Others:
 
 def decides_slowly(ledger: Ledger, noted: Callable[[], None] = lambda: None) -> None:
     """From now on each order that the ledger decides about takes its time, and is noted."""
-    desk, still_wanted = ledger.actor.desk, ledger.actor.desk.still_wanted
+    commits, drop_overdue = ledger.actor.commits, ledger.actor.commits._drop_overdue
 
-    def slowly_decided(item: BatchItem) -> list[QueuedMessage]:
+    def slowly_decided(item: BatchItem) -> None:
         noted()
         ledger.clock.oversleep(DECIDING_S)
-        return still_wanted(item)
+        drop_overdue(item)
 
-    desk.still_wanted = slowly_decided  # type: ignore[method-assign]
+    commits._drop_overdue = slowly_decided  # type: ignore[method-assign]
 
 
 async def others_during_a_commit(they_take_s: float, *, read_first: bool = False) -> Others:
@@ -47,23 +47,23 @@ async def others_during_a_commit(they_take_s: float, *, read_first: bool = False
     others = Others()
     async with world() as house:
         ledger = await house.ledger()
-        clock, desk = house.clock, ledger.actor.desk
-        finished = desk.finished
+        clock, commits = house.clock, ledger.actor.commits
+        finish = commits._finish
 
         def counted_finished(item: BatchItem) -> None:
             others.item()
-            finished(item)
+            finish(item)
 
         async def run() -> None:
             while True:
                 await asyncio.sleep(0)
                 others.works_since = 0
-                if desk.messages_in_flight():
+                if commits.messages_under_way():
                     others.turns += 1
                     clock.oversleep(they_take_s)
 
         decides_slowly(ledger, others.item)
-        desk.finished = counted_finished  # type: ignore[method-assign]
+        commits._finish = counted_finished  # type: ignore[method-assign]
         for number in range(ORDERS_IN_A_COMMIT_LIMIT):
             ledger.mailbox.offer(ledger.arrived(ledger.created(f"o{number}"), redelivered=read_first))
         running = asyncio.create_task(run())
@@ -83,13 +83,13 @@ async def test_others_run_after_every_few_works(*, read_first: bool) -> None:
     Two commits may be under way, and each has its turn.
     """
     others = await others_during_a_commit(0.0, read_first=read_first)
-    assert WORKS_IN_A_TURN <= others.works_most <= WORKS_IN_A_TURN * COMMITS_UNDER_WAY_LIMIT
+    assert ITEMS_IN_A_TURN <= others.works_most <= ITEMS_IN_A_TURN * COMMITS_UNDER_WAY_LIMIT
 
 
 async def test_a_commit_has_as_much_time_as_the_others_take() -> None:
     """F39: with the time of 16 works between each thousand refusals, a commit would take ten seconds."""
-    others = await others_during_a_commit(4 * WORKS_IN_A_TURN * DECIDING_S)
-    assert others.turns <= ORDERS_IN_A_COMMIT_LIMIT // WORKS_IN_A_TURN
+    others = await others_during_a_commit(4 * ITEMS_IN_A_TURN * DECIDING_S)
+    assert others.turns <= ORDERS_IN_A_COMMIT_LIMIT // ITEMS_IN_A_TURN
 
 
 def in_line(ledger: Ledger) -> list[str]:

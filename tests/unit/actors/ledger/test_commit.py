@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.ledger.commit_results import READ_FIRST_S
+from payment.actors.ledger.commit import READ_FIRST_S
 from payment.actors.messages import (
     ActorRestarted,
     CancelEffect,
