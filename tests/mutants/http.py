@@ -108,7 +108,7 @@ MUTANTS = (
         name="nothing-charged-while-it-waits",
         wrong='"Nothing was charged" is said to a request that the ledger still has.',
         endangers="L4 F32",
-        test="tests/unit/actors/http/test_actor.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
+        test="tests/unit/actors/http/test_actor.py::test_a_request_that_waits_when_the_drain_is_over_has_an_unknown_outcome",
         edits=(
             Edit(
                 WAITING,
@@ -346,7 +346,9 @@ MUTANTS = (
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
         edits=(
-            Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
+            Edit(
+                WAITING, "if not message.decided.done() and not message.answer.done():", "if not message.answer.done():"
+            ),
         ),
         beyond=NO_BURST,
     ),

@@ -11,8 +11,8 @@ OPS = "payment/actors/http/operations.py"
 REFUSALS = "payment/actors/http/rejection_log.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-MONGO = "payment/actors/ledger/actor.py"
+COMMIT = "payment/actors/ledger/commit.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 FILES = "payment/process/file_limit.py"
 
 NO_FLOOD = "Simulated customers send one request and wait, and read what comes."
@@ -395,7 +395,13 @@ MUTANTS = (
         wrong="A held request whose time is up gets no answer.",
         endangers="L4 F32",
         test=f"{LIMITED}::test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged",
-        edits=(Edit(MONGO, "        self._declines.answer_overdue()\n", ""),),
+        edits=(
+            Edit(
+                CHARGES,
+                "            if now < charge.deadline and not given_up:",
+                "            if (now < charge.deadline or charge.state is ChargeState.HELD) and not given_up:",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -403,7 +409,13 @@ MUTANTS = (
         wrong="A held request gets no answer when the ledger ends.",
         endangers="F32",
         test=f"{LIMITED}::test_held_requests_are_answered_when_the_ledger_ends",
-        edits=(Edit(MONGO, "        messages += self._declines.held()\n", ""),),
+        edits=(
+            Edit(
+                CHARGES,
+                "            self.reject(charge, Unavailability.CRASHED)\n",
+                "            if charge.state is not ChargeState.HELD:\n                self.reject(charge, Unavailability.CRASHED)\n",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -411,7 +423,13 @@ MUTANTS = (
         wrong="A request that begins nothing is refused for its user's declines.",
         endangers="L4",
         test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
-        edits=(Edit(DESK, "begins = isinstance(reply_to(order, request.request, at), Start)", "begins = True or at"),),
+        edits=(
+            Edit(
+                COMMIT,
+                "and isinstance(reply_to(order, message.request, context.at), Start)",
+                "and reply_to(order, message.request, context.at)",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -419,7 +437,7 @@ MUTANTS = (
         wrong="An attempt that was never written, since the store was away, counts as in flight.",
         endangers="L4 F25",
         test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
-        edits=(Edit(DESK, "        self._declines.given_up(order_id)\n", ""),),
+        edits=(Edit(COMMIT, "        self._declines.given_up(item.order_id)\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(

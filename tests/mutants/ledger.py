@@ -2,29 +2,20 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/ledger/dead_letters.py"
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-HANDS = "payment/actors/ledger/in_flight.py"
-LANES = "payment/actors/ledger/order_queues.py"
+DEAD_LETTERS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/commit.py"
+IN_FLIGHT = "payment/actors/ledger/in_flight.py"
+ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 MONGO = "payment/actors/ledger/actor.py"
-WAITERS = "payment/actors/ledger/pending_replies.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 
 BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
-AT_THE_DESK = (
-    "    def observed(self, items: Sequence[BatchItem], results: Sequence[Committed], trouble: str) -> None:\n"
-)
 
 
 def _early(condition: str, what: str) -> tuple[Edit, ...]:
     """Edits that do something with each document before it is written, where a condition holds of it."""
-    early = (
-        "        for document in documents:\n"
-        f"            if {condition}:\n"
-        "                self._desk.too_early(document)\n"
-    )
-    method = f"    def too_early(self, order: Order) -> None:\n        {what}\n\n"
-    return Edit(COMMIT, BEFORE_THE_WRITE, early + BEFORE_THE_WRITE), Edit(DESK, AT_THE_DESK, method + AT_THE_DESK)
+    early = f"        for document in documents:\n            if {condition}:\n                {what}\n"
+    return (Edit(COMMIT, BEFORE_THE_WRITE, early + BEFORE_THE_WRITE),)
 
 
 MUTANTS = (
@@ -32,15 +23,14 @@ MUTANTS = (
         name="ack-before-the-write",
         wrong="An event is acknowledged when its write is sent, not when it is confirmed.",
         endangers="L4 F08 F25",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=(
-            Edit(COMMIT, "    EventReceived,\n)", "    EventReceived,\n    Handling,\n)"),
             Edit(
                 COMMIT,
-                "                message.write_sent = True\n",
-                "                message.write_sent = True\n"
-                "            elif isinstance(message, EventReceived):\n"
-                "                message.settle(Handling.APPLIED)\n",
+                "                    message.state = ChargeState.WRITING\n",
+                "                    message.state = ChargeState.WRITING\n"
+                "                elif isinstance(message, EventReceived):\n"
+                "                    message.settle(Handling.APPLIED)\n",
             ),
         ),
     ),
@@ -48,22 +38,22 @@ MUTANTS = (
         name="charge-before-the-write",
         wrong="A charge is handed to Stripe's line before its intent is confirmed.",
         endangers="L1 L2 F03 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
-        edits=_early("not document.outbox", "self._hands.release(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        edits=_early("not document.outbox", "self._in_flight.release(document)"),
     ),
     Mutant(
         name="publish-before-the-write",
         wrong="payment:created goes out before the document that says so is confirmed.",
         endangers="L2 F06 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
-        edits=_early("document.outbox", "self._hands.release(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        edits=_early("document.outbox", "self._in_flight.release(document)"),
     ),
     Mutant(
         name="reply-before-the-write",
         wrong="201 is said before the document that says paid is confirmed.",
         endangers="L4 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
-        edits=_early("document.payment", "self._waiters.written(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        edits=_early("document.payment", "self._charges.written(document)"),
     ),
     Mutant(
         name="unknown-write-taken-as-written",
@@ -79,7 +69,7 @@ MUTANTS = (
         name="conflict-taken-as-written",
         wrong="What another process wrote first is taken for our own write.",
         endangers="L1 L4 F02 F34",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(
             Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.CONFLICT:"),
             Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.UNKNOWN:"),
@@ -89,7 +79,7 @@ MUTANTS = (
         name="own-write-not-recognised",
         wrong="After a lost answer nobody asks whether the stored document is this very write.",
         endangers="F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
         edits=(Edit(COMMIT, "or stored.writer.number not in item.sent:", "or item.sent:"),),
         beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
     ),
@@ -97,27 +87,27 @@ MUTANTS = (
         name="own-write-by-its-number-alone",
         wrong="A write of another process with the same number is taken for our own.",
         endangers="L1 L4 F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
     ),
     Mutant(
         name="refused-while-a-write-may-land",
         wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
         endangers="L4 F26 F36",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder"
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder"
         "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
-        edits=(Edit(COMMIT, "if item.changed or self._must_fence(item):", "if item.changed:"),),
+        edits=(Edit(COMMIT, "if item.changed or _must_fence(item):", "if item.changed:"),),
     ),
     Mutant(
         name="unwritten-outcome-released-again",
         wrong="What ended, and could not be written, is handed over again as if it had never been.",
         endangers="L1 L2 F41",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
         edits=(
             Edit(
-                DESK,
-                "self._in_flight.forfeit(order_id, culprit.effect_id)",
-                "self._in_flight.ended(order_id, culprit.effect_id)",
+                COMMIT,
+                "self._in_flight.forfeit(order_id, message.effect_id)",
+                "self._in_flight.ended(order_id, message.effect_id)  # not forfeited",
             ),
         ),
     ),
@@ -129,8 +119,8 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "begun = (*self._commits.values(), *self._slow_commits.values())",
-                "begun = tuple(self._commits.values())",
+                "begun = (*self._commits_begun.values(), *self._slow_commits_begun.values())",
+                "begun = tuple(self._commits_begun.values())",
             ),
         ),
     ),
@@ -138,12 +128,12 @@ MUTANTS = (
         name="cache-kept-after-a-conflict",
         wrong="What collided is decided again on the cached document that made it collide.",
         endangers="L4 F02 F34",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
-            Edit(COMMIT, "item.before = None if item.sent else self._desk.cached(", "item.before = self._desk.cached("),
+            Edit(COMMIT, "item.before = None if item.sent else self._cache.get(", "item.before = self._cache.get("),
             Edit(
                 COMMIT,
-                "                    self._desk.forget(item.order_id)\n                    if result is",
+                "                    self.forget(item.order_id)\n                    if result is",
                 "                    if result is",
             ),
         ),
@@ -152,15 +142,15 @@ MUTANTS = (
         name="answered-from-the-cache",
         wrong="A step that writes nothing is decided on a cached document: 200 after another process cancelled.",
         endangers="L4 F21",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
         edits=(
             Edit(
                 COMMIT,
-                "            (to_write if at_hand and item.changed else unread).append(item)\n",
+                "            (decided if at_hand and item.changed else unread).append(item)\n",
                 "            if at_hand and not item.changed:\n"
-                "                self._desk.finished(item)\n"
+                "                self._finish(item)\n"
                 "            else:\n"
-                "                (to_write if at_hand else unread).append(item)\n",
+                "                (decided if at_hand else unread).append(item)\n",
             ),
         ),
     ),
@@ -170,17 +160,19 @@ MUTANTS = (
         endangers="L4 F02",
         test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
         edits=(
-            Edit(LANES, "            order_queue.under_way = True\n", "            order_queue.under_way = False\n"),
+            Edit(
+                ORDER_QUEUES,
+                "            order_queue.under_way = True\n",
+                "            order_queue.under_way = False\n",
+            ),
         ),
     ),
     Mutant(
         name="write-not-noted-as-sent",
         wrong='"Nothing was charged" is said to a request that has entered a write.',
         endangers="L4 F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
-        edits=(
-            Edit(COMMIT, "                message.write_sent = True\n", "                message.write_sent = False\n"),
-        ),
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(COMMIT, "message.state = ChargeState.WRITING\n", "message.state = ChargeState.DECIDING\n"),),
     ),
     Mutant(
         name="sweep-ends-with-an-outage",
@@ -201,7 +193,7 @@ MUTANTS = (
         name="sweep-for-itself-alone",
         wrong="The sweep looks for the work of this client id only: a dead neighbour's is left.",
         endangers="L4 F05",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
         edits=(
             Edit(
                 MONGO,
@@ -244,7 +236,7 @@ MUTANTS = (
         wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
         endangers="L4 F39",
         test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
-        edits=(Edit(HANDS, "        if given:\n", "        if given or actor:\n"),),
+        edits=(Edit(IN_FLIGHT, "        if given:\n", "        if given or actor:\n"),),
     ),
     Mutant(
         name="full-mailbox-not-noted",
@@ -253,7 +245,7 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
         edits=(
             Edit(
-                DESK,
+                COMMIT,
                 "        if not self._in_flight.release(order):\n            self._unreleased.add(order.id)\n",
                 "        self._in_flight.release(order)\n",
             ),
@@ -265,34 +257,34 @@ MUTANTS = (
         wrong="What waits long in this process's own queue loses its lease.",
         endangers="F14 F34",
         test="tests/unit/actors/ledger/test_in_flight.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
-        edits=(Edit(HANDS, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
+        edits=(Edit(IN_FLIGHT, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
         beyond="It costs looks, and no money.",
     ),
     Mutant(
         name="lost-charge-called-never-sent",
         wrong="Of a charge that a dead actor had in its hands it is said that it was never sent.",
         endangers="L1 L2 F32",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
         edits=(
-            Edit(HANDS, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
-            Edit(HANDS, "return ConfirmUnclear(", "return ConfirmWithheld("),
+            Edit(IN_FLIGHT, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
+            Edit(IN_FLIGHT, "return ConfirmUnclear(", "return ConfirmWithheld("),
         ),
     ),
     Mutant(
         name="withdrawal-not-sent",
         wrong="What an order owes no longer is left in Stripe's line.",
         endangers="F20",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
-        edits=(Edit(HANDS, "and effect_id not in owed:", "and effect_id in owed:"),),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
+        edits=(Edit(IN_FLIGHT, "and effect_id not in owed:", "and effect_id in owed:"),),
     ),
     Mutant(
         name="cancelled-in-the-same-write-told-paid",
         wrong="A request folded into one write with the order's cancel hears that it is paid.",
         endangers="L4 F21",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
         edits=(
             Edit(
-                DESK,
+                COMMIT,
                 "elif isinstance(reply, Paid) and item.after is not None and item.after.cancelled:",
                 "elif item.after is None:",
             ),
@@ -302,8 +294,8 @@ MUTANTS = (
         name="overtaken-read-believed",
         wrong="A read that a write has overtaken answers whoever waits.",
         endangers="L4 F02",
-        test="tests/unit/actors/ledger/test_pending_replies.py::TestOutcomes::test_nor_does_it_to_those_whose_time_is_up",
-        edits=(Edit(WAITERS, "if waiting is None or order.rev < waiting.rev:", "if waiting is None:"),),
+        test="tests/unit/actors/ledger/test_pending_charges.py::TestOutcomes::test_an_overtaken_read_answers_no_overdue_request",
+        edits=(Edit(CHARGES, "if awaited is None or order.rev < awaited.rev:", "if awaited is None:"),),
     ),
     Mutant(
         name="dead-letter-not-kept",
@@ -312,7 +304,7 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
         edits=(
             Edit(
-                BURIALS,
+                DEAD_LETTERS,
                 "            self._failed(message.identity, str(error))\n            return Handling.NOT_NOW\n",
                 "            self._failed(message.identity, str(error))\n",
             ),
@@ -323,7 +315,7 @@ MUTANTS = (
         wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
         endangers="L4 F30",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
-        edits=(Edit(BURIALS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
+        edits=(Edit(DEAD_LETTERS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
@@ -332,22 +324,21 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
         edits=(
             Edit(
-                DESK,
-                "nothing was written\n        if len(item.messages) > 1:\n",
-                "nothing was written\n        if len(item.messages) > LETTERS_LOST:\n",
+                COMMIT,
+                "            _nothing_written(item)\n        if len(item.messages) > 1:\n",
+                "            _nothing_written(item)\n        if len(item.messages) > 64:\n",
             ),
-            Edit(DESK, "CACHED_ORDERS_LIMIT = 5_000\n", "CACHED_ORDERS_LIMIT = 5_000\nLETTERS_LOST = 64\n"),
         ),
     ),
     Mutant(
         name="callers-under-way-forgotten",
-        wrong="A ledger that dies answers those who wait in lanes, not those whose write was under way.",
+        wrong="A ledger that dies settles the events in its order queues, not those whose write was under way.",
         endangers="L4 F32",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_an_event_in_a_crash_is_handed_back_once",
         edits=(
             Edit(
                 MONGO,
-                "[*self._order_queues.waiting(), *self.desk.messages_in_flight()]",
+                "[*self._order_queues.waiting(), *self.commits.messages_under_way()]",
                 "[*self._order_queues.waiting()]",
             ),
         ),
@@ -368,7 +359,7 @@ MUTANTS = (
             Edit(
                 MONGO,
                 "        if not self._state.up.is_set():\n"
-                "            send_reply(message, Unavailable(Unavailability.STORE_AWAY))\n"
+                "            self._charges.reject(charge, Unavailability.STORE_AWAY)\n"
                 "        elif",
                 "        if",
             ),
@@ -383,9 +374,61 @@ MUTANTS = (
         edits=(
             Edit(
                 MONGO,
-                "        self._own_work_left = True\n        self._fail_what_can_be_repeated()\n",
-                "        self._fail_what_can_be_repeated()\n",
+                "        self._own_work_left = True\n        self._order_queues.keep(",
+                "        self._order_queues.keep(",
             ),
         ),
+    ),
+    Mutant(
+        name="requests-forgotten-when-the-ledger-ends",
+        wrong="A ledger that dies leaves its pending requests to HTTP's grace.",
+        endangers="F32",
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(MONGO, "        self._charges.fail()\n", ""),),
+        beyond="HTTP answers them a little later, and as truly.",
+    ),
+    Mutant(
+        name="nothing-charged-while-it-is-decided",
+        wrong='"Nothing was charged" is replied to an overdue request that is being decided about, and may be written.',
+        endangers="L4 F26 F39",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline"
+        "::test_a_request_that_waited_too_long_for_its_turn_starts_nothing",
+        edits=(
+            Edit(
+                CHARGES,
+                "        case ChargeState.QUEUED:\n",
+                "        case ChargeState.QUEUED | ChargeState.DECIDING:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="nothing-charged-in-a-write",
+        wrong='"Nothing was charged" is replied to a request of which a write was sent.',
+        endangers="L4 F26",
+        test="tests/unit/actors/ledger/test_pending_charges.py::TestStates"
+        "::test_nothing_charged_is_the_reply_only_before_a_write",
+        edits=(
+            Edit(
+                CHARGES,
+                "if state in (ChargeState.QUEUED, ChargeState.HELD, ChargeState.DECIDING) and why is not None:",
+                "if state is not ChargeState.CHARGING and why is not None:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="drain-does-not-bring-deadlines-forward",
+        wrong="While the service drains, requests wait until their own deadlines.",
+        endangers="F33",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline::test_a_drain_has_requests_answered_by_its_deadline",
+        edits=(Edit(MONGO, "                self._charges.answer_by(item.deadline)\n", ""),),
+        beyond="No law is about how soon a client has its answer.",
+    ),
+    Mutant(
+        name="drain-does-not-bring-views-forward",
+        wrong="While the service drains, requests to see a payment wait until their own deadlines.",
+        endangers="F33",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline::test_a_drain_has_requests_answered_by_its_deadline",
+        edits=(Edit(MONGO, "                self._views.answer_by(item.deadline)\n", ""),),
+        beyond="No law is about how soon a client has its answer.",
     ),
 )

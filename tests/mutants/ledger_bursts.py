@@ -3,15 +3,14 @@
 from tests.mutants.ledger_in_flight import NO_BURST, NO_LAW
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-LANES = "payment/actors/ledger/order_queues.py"
+COMMIT = "payment/actors/ledger/commit.py"
+ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 MONGO = "payment/actors/ledger/actor.py"
 TIME = "tests/unit/actors/ledger/test_time.py::TestDeadline"
 BESIDE = f"{TIME}::test_a_full_commit_goes_beside_another_at_once"
 BEHIND = f"{TIME}::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
-DESK = "payment/actors/ledger/commit_results.py"
-NEW = "tests/unit/actors/ledger/test_group_commit.py::TestNew"
-TURNS = "tests/unit/actors/ledger/test_group_commit_turns.py"
+NEW = "tests/unit/actors/ledger/test_commit.py::TestNew"
+TURNS = "tests/unit/actors/ledger/test_commit_turns.py"
 
 MUTANTS = (
     Mutant(
@@ -29,7 +28,7 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_order_queues.py::TestBehind::test_it_is_the_age_of_the_lane_that_is_next",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "elif order_queue.order_id not in self._ready_to_finish and order_queue.order_id not in self._ready:",
                 "elif order_queue.order_id not in self._ready_to_finish:",
             ),
@@ -81,7 +80,7 @@ MUTANTS = (
         wrong="An order that is announced for the first time is read before it is written.",
         endangers="F39",
         test=f"{NEW}::test_a_new_order_is_not_read_first",
-        edits=(Edit(COMMIT, " or (not item.sent and self._desk.presumed_new(item))", ""),),
+        edits=(Edit(COMMIT, " or (not item.sent and self._presumed_new(item))", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -90,8 +89,8 @@ MUTANTS = (
         endangers="L4 F01",
         test=f"{NEW}::test_one_that_was_known_is_read_and_left_as_it_is",
         edits=(
-            Edit(COMMIT, " or (not item.sent and self._desk.presumed_new(item))", " or self._desk.presumed_new(item)"),
-            Edit(COMMIT, "                        self._desk.was_not_new()\n", "                        pass\n"),
+            Edit(COMMIT, " or (not item.sent and self._presumed_new(item))", " or self._presumed_new(item)"),
+            Edit(COMMIT, "self._read_first_until = self._clock.monotonic() + READ_FIRST_S", "pass"),
         ),
     ),
     Mutant(
@@ -99,7 +98,7 @@ MUTANTS = (
         wrong="A queue group that hears again of all that ever was writes each unread, and collides with it.",
         endangers="F39",
         test=f"{NEW}::test_while_there_are_known_ones_all_are_read",
-        edits=(Edit(COMMIT, "                        self._desk.was_not_new()\n", "                        pass\n"),),
+        edits=(Edit(COMMIT, "self._read_first_until = self._clock.monotonic() + READ_FIRST_S", "pass"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -107,7 +106,7 @@ MUTANTS = (
         wrong="An event that was delivered before is written unread.",
         endangers="F08",
         test=f"{NEW}::test_a_redelivered_one_is_read_first",
-        edits=(Edit(DESK, " and not message.redelivered", ""),),
+        edits=(Edit(COMMIT, " and not message.redelivered", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -115,7 +114,7 @@ MUTANTS = (
         wrong="Each order of a commit is decided as of now, and two commits that decide in turns mix who asked when.",
         endangers="F39",
         test=f"{TURNS}::test_two_commits_in_turns_keep_the_order_of_asking",
-        edits=(Edit(COMMIT, "- self._context_began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._context_began >= 0.0"),),
+        edits=(Edit(COMMIT, "- self._began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._began >= 0.0"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -131,7 +130,7 @@ MUTANTS = (
         wrong="In a commit, orders that had to be read stand behind those that were at hand.",
         endangers="F39",
         test=f"{TURNS}::test_an_order_that_is_read_first_keeps_its_place",
-        edits=(Edit(COMMIT, "            to_write.sort(key=lambda item: places[id(item)])\n", ""),),
+        edits=(Edit(COMMIT, "            decided.sort(key=lambda item: places[id(item)])\n", ""),),
         beyond=NO_BURST,
     ),
 )

@@ -2,16 +2,15 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/ledger/dead_letters.py"
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-HANDS = "payment/actors/ledger/in_flight.py"
-LANES = "payment/actors/ledger/order_queues.py"
+DEAD_LETTERS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/commit.py"
+IN_FLIGHT = "payment/actors/ledger/in_flight.py"
+ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 D = "tests/unit/actors/ledger/test_time.py::TestDeadline"
 H = "tests/unit/actors/ledger/test_in_flight.py"
 L = "tests/unit/actors/ledger/test_order_queues.py"
-W = "tests/unit/actors/ledger/test_pending_replies.py"
-WAITERS = "payment/actors/ledger/pending_replies.py"
+W = "tests/unit/actors/ledger/test_pending_charges.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
@@ -19,8 +18,8 @@ NO_BURST = "Who comes first is no law; no simulated crowd is large enough to mak
 NO_LAW = "It costs time, or memory, and no law is about either."
 
 PUT_BACK = (
-    "        order_queue.put_back("
-    "each for each in _answer_not_now(item.messages) if isinstance(each, EffectCompleted))\n"
+    "        item.queue.put_back("
+    "each for each in self.answer_not_now(item.messages) if isinstance(each, EffectCompleted))\n"
 )
 
 MUTANTS = (
@@ -31,7 +30,7 @@ MUTANTS = (
         test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "chain(self._ready_to_finish.values(), self._ready.values())",
                 "chain(self._ready.values(), self._ready_to_finish.values())",
             ),
@@ -45,7 +44,7 @@ MUTANTS = (
         test=f"{L}::TestTurns::test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "finishing=any(isinstance(message, EffectCompleted) for message in order_queue.messages)\n",
                 "finishing=False\n",
             ),
@@ -59,7 +58,7 @@ MUTANTS = (
         test=f"{L}::TestTurns::test_a_lane_that_has_begun_and_ended_work_is_taken_once",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "        if finishing:\n            self._ready.pop(order_queue.order_id, None)\n",
                 "        if finishing:\n",
             ),
@@ -72,7 +71,7 @@ MUTANTS = (
         test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "        order_queue.under_way = False\n        if",
                 "        order_queue.under_way = True\n        if",
             ),
@@ -83,10 +82,10 @@ MUTANTS = (
         name="empty-lane-kept",
         wrong="A lane whose letters were all dropped is kept, and a drain waits for it.",
         endangers="F33 F39",
-        test=f"{L}::TestDrop::test_dropped_letters_leave_no_empty_lane_ready",
+        test=f"{L}::TestKeep::test_a_queue_without_messages_is_not_ready",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "                del self._order_queues[order_id]\n                self._is_not_ready",
                 "                self._is_not_ready",
             ),
@@ -98,21 +97,21 @@ MUTANTS = (
         wrong="A charge whose end can't be written is handed over again at the second look at its document.",
         endangers="L1 L2 F41",
         test=f"{H}::TestForfeit::test_it_is_not_released_again_under_the_lease_that_it_had",
-        edits=(Edit(HANDS, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
+        edits=(Edit(IN_FLIGHT, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
     ),
     Mutant(
         name="forfeited-for-ever",
         wrong="A charge whose end could once not be written is never handed over again, whoever has looked since.",
         endangers="L4 F41",
         test=f"{H}::TestForfeit::test_it_is_released_again_under_another_lease",
-        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
+        edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
     ),
     Mutant(
         name="forfeited-and-owed-no-longer",
         wrong="The ledger dies of an effect that could not be ended on paper and that nobody owes any more.",
         endangers="F32 F41",
         test=f"{H}::TestForfeit::test_it_is_forgotten_once_it_is_owed_no_longer",
-        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
+        edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
     ),
     Mutant(
         name="forfeited-without-being-held",
@@ -121,7 +120,7 @@ MUTANTS = (
         test=f"{H}::TestForfeit::test_what_is_not_held_can_not_be_forfeited",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "        item = self._held.get(order_id, {}).get(effect_id)\n        if item is not None:\n",
                 "        item = self._held[order_id][effect_id]\n        if item is not None:\n",
             ),
@@ -134,7 +133,7 @@ MUTANTS = (
         test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_hand",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "        if not held:\n            del self._held[order_id]\n",
                 "        del self._held[order_id]\n",
             ),
@@ -145,7 +144,7 @@ MUTANTS = (
         wrong="An order of which something was once in hand counts as in our hands for ever.",
         endangers="L4 F34 F39",
         test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_is_in_nobody_s_hands",
-        edits=(Edit(HANDS, "        if not held:\n            del self._held[order_id]\n", ""),),
+        edits=(Edit(IN_FLIGHT, "        if not held:\n            del self._held[order_id]\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -155,7 +154,9 @@ MUTANTS = (
         test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
         edits=(
             Edit(
-                HANDS, "self._estimate.enter() if isinstance(effect, ConfirmIntent) else None", "self._estimate.enter()"
+                IN_FLIGHT,
+                "self._estimate.enter() if isinstance(effect, ConfirmIntent) else None",
+                "self._estimate.enter()",
             ),
         ),
         beyond=NO_LAW,
@@ -167,7 +168,7 @@ MUTANTS = (
         test=f"{H}::TestCancelEffect::test_nothing_but_a_charge_is_cancelled",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "if isinstance(item.effect, CANCELLED_WHEN_OBSOLETE) and not item.cancelled and",
                 "if not item.cancelled and",
             ),
@@ -179,14 +180,14 @@ MUTANTS = (
         wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
         endangers="L4 F30 F32",
         test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
-        edits=(Edit(BURIALS, "        while self._waiting:\n", "        while False:\n"),),
+        edits=(Edit(DEAD_LETTERS, "        while self._waiting:\n", "        while False:\n"),),
     ),
     Mutant(
         name="poison-tried-one-by-one-in-an-outage",
         wrong="While the store is away each bad event is tried against it by itself.",
         endangers="F25 F30",
         test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
-        edits=(Edit(BURIALS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
+        edits=(Edit(DEAD_LETTERS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -204,8 +205,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "                    if not item.sent:\n                        self._desk.store_unavailable(item)\n",
-                "                    self._desk.store_unavailable(item)\n",
+                "                    if not item.sent:\n                        self._give_up(item)\n",
+                "                    self._give_up(item)\n",
             ),
         ),
     ),
@@ -269,7 +270,7 @@ MUTANTS = (
         wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
-        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if message.answer.done()"),),
+        edits=(Edit(COMMIT, "(now >= message.deadline or message.answered)", "message.answered"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -277,7 +278,7 @@ MUTANTS = (
         wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
         endangers="L4 F39",
         test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
-        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if now >= message.deadline"),),
+        edits=(Edit(COMMIT, "(now >= message.deadline or message.answered)", "now >= message.deadline"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -287,9 +288,9 @@ MUTANTS = (
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
         edits=(
             Edit(
-                DESK,
-                "            reject(message, Unavailability.BUSY)\n        return",
-                "            continue\n        return",
+                COMMIT,
+                "            self._charges.reject(charge, Unavailability.BUSY)\n        if overdue",
+                "            self._charges._pending.pop(charge)\n        if overdue",
             ),
         ),
         beyond=NO_LAW,
@@ -299,7 +300,7 @@ MUTANTS = (
         wrong="An outcome that comes while its order can't be read is dropped.",
         endangers="L4 F25",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, PUT_BACK, "        order_queue.put_back(())\n"),),
+        edits=(Edit(COMMIT, PUT_BACK, "        self.answer_not_now(item.messages)\n"),),
         beyond="It is found again when its lease has run out.",
     ),
     Mutant(
@@ -309,11 +310,11 @@ MUTANTS = (
         test=f"{M}::TestAway::{READ_AWAY}",
         edits=(
             Edit(
-                DESK,
-                "                reject(message, Unavailability.STORE_AWAY)\n"
-                "            case EventReceived():\n                message.settle(Handling.NOT_NOW)\n",
-                "                reject(message, Unavailability.STORE_AWAY)\n"
-                "            case EventReceived():\n                continue\n",
+                COMMIT,
+                "                    self._charges.reject(message, Unavailability.STORE_AWAY)\n"
+                "                case EventReceived():\n                    message.settle(Handling.NOT_NOW)\n",
+                "                    self._charges.reject(message, Unavailability.STORE_AWAY)\n"
+                "                case EventReceived():\n                    continue\n",
             ),
         ),
     ),
@@ -324,7 +325,7 @@ MUTANTS = (
         test=f"{M}::TestAway::{READ_AWAY}",
         edits=(
             Edit(
-                DESK, PUT_BACK, f"        messages = item.messages\n{PUT_BACK}        order_queue.put_back(messages)\n"
+                COMMIT, PUT_BACK, f"        messages = item.messages\n{PUT_BACK}        item.queue.put_back(messages)\n"
             ),
         ),
         beyond=NO_LAW,
@@ -336,7 +337,9 @@ MUTANTS = (
         test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
         edits=(
             Edit(
-                DESK, "        if not item.sent:\n            for message", "        if item:\n            for message"
+                COMMIT,
+                "        if not item.sent:\n            _nothing_written(item)\n",
+                "        _nothing_written(item)\n",
             ),
         ),
     ),
@@ -347,9 +350,9 @@ MUTANTS = (
         test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
         edits=(
             Edit(
-                DESK,
-                "nothing was written\n        if len(item.messages) > 1:\n",
-                "nothing was written\n        if len(item.messages) > 2:\n",
+                COMMIT,
+                "            _nothing_written(item)\n        if len(item.messages) > 1:\n",
+                "            _nothing_written(item)\n        if len(item.messages) > 2:\n",
             ),
         ),
     ),
@@ -357,29 +360,29 @@ MUTANTS = (
         name="read-overtaken-since-believed",
         wrong="A read is judged by the revision that the first who waits came with, not by those written since.",
         endangers="L4 F02",
-        test=f"{W}::TestOutcomes::test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait",
-        edits=(Edit(WAITERS, "        waiting.rev = order.rev\n", ""),),
+        test=f"{W}::TestOutcomes::test_a_read_is_overtaken_by_any_write_since_the_request_began_to_wait",
+        edits=(Edit(CHARGES, "        awaited.rev = order.rev\n", ""),),
     ),
     Mutant(
-        name="last-look-only-when-all-are-late",
-        wrong="Whose time is up hears nothing while somebody else waits longer for the same order.",
+        name="overdue-charge-not-read-for",
+        wrong="A request whose attempt is written, and whose time is up, is answered at the next write only.",
         endangers="F39",
-        test=f"{W}::TestDeadline::test_only_those_whose_time_is_up_are_told",
+        test=f"{W}::TestDeadline::test_only_overdue_requests_are_answered",
         edits=(
-            Edit(WAITERS, "            if any(now >= message.deadline", "            if all(now >= message.deadline"),
+            Edit(CHARGES, "                to_read[charge.request.order_id] = None\n", "                continue\n"),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looked-for-though-nobody-waits",
-        wrong="An order is read again and again for those who waited once.",
+        name="read-for-requests-that-were-answered",
+        wrong="An order is read again and again for requests that were answered.",
         endangers="F39",
-        test=f"{W}::TestDeadline::test_no_reading_at_the_deadline_is_unknown",
+        test=f"{W}::TestDeadline::test_an_order_that_can_not_be_read_at_the_deadline_is_unknown",
         edits=(
             Edit(
-                WAITERS,
-                "message in waiting.messages if not message.answer.done()]\n            if not waiting.messages:\n",
-                "message in waiting.messages if not message.answer.done()]\n            if waiting is None:\n",
+                CHARGES,
+                "        if not charges:\n            del self._awaited[order_id]\n",
+                "        if charges is None:\n            del self._awaited[order_id]\n",
             ),
         ),
         beyond=NO_LAW,

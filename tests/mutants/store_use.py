@@ -2,9 +2,9 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-LINES = "payment/actors/ledger/commit_log.py"
+COMMIT = "payment/actors/ledger/commit.py"
+COMMIT = "payment/actors/ledger/commit.py"
+LINES = "payment/actors/ledger/telemetry.py"
 STATE = "payment/actors/ledger/store_state.py"
 ERRORS = "payment/adapters/mongo/errors.py"
 INDEXES = "payment/adapters/mongo/indexes.py"
@@ -83,7 +83,7 @@ MUTANTS = (
         wrong="Work that was due and is refused waits for the lease of a holder who is dead.",
         endangers="L4 F05 F52",
         test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
-        edits=(Edit(DESK, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
+        edits=(Edit(COMMIT, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(
         name="back-by-ping",
@@ -194,8 +194,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/actors/ledger/actor.py",
-                "            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)\n",
-                "            pass\n",
+                "self._charges.answer_overdue(store_long_away=store_long_away)",
+                "self._charges.answer_overdue(store_long_away=False)",
             ),
         ),
         beyond="No law is about how soon a client has its answer.",

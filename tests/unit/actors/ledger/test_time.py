@@ -17,9 +17,11 @@ from payment.actors.ledger.actor import (
     SWEEP_JITTER_S,
     TICK_S,
 )
-from payment.actors.messages import ChargeReply, EffectCompleted, PaymentReply
+from payment.actors.messages import AnswerBy, ChargeReply, EffectCompleted, PaymentReply
 from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RecheckRefund, RetrieveIntent
 from payment.core.messages import (
+    ActionRequired,
+    Authentication,
     ChargeRefunded,
     EffectReturned,
     EventPublished,
@@ -125,6 +127,23 @@ class TestDeadline:
         await house.clock.settle()
         assert reply(message).reason is Unavailability.WRITE_UNKNOWN
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
+
+    async def test_a_drain_has_requests_answered_by_its_deadline(self, house: World, ledger: Ledger) -> None:
+        """F33: with what is known then: a charge is pending, and a payment is shown without a client secret."""
+        await ledger.order("o1", "o2")
+        charge = await ledger.ask("o1")
+        await ledger.ask("o2", authentication=Authentication(use_stripe_sdk=True))
+        confirm = next(each for each in ledger.to_stripe() if each.order_id == "o2")
+        await ledger.ended(confirm, ActionRequired("o2", 1, 1, "pi_o2"))
+        view = ledger.view(order_id="o2")
+        await ledger.tell(view)
+        await ledger.tell(AnswerBy(house.clock.monotonic() + 1.0))
+        assert (charge.answer.done(), view.answer.done()) == (False, False)
+        await house.clock.advance(1.0 + TICK_S)
+        assert reply(charge) == OutcomePending(payment_of("o1"), "o1")
+        shown = view.answer.result()
+        assert isinstance(shown, PaymentReply)
+        assert (shown.view.status, shown.handover) == (PaymentStatus.REQUIRES_ACTION, None)
 
     async def test_a_request_starts_nothing_at_its_very_deadline(self, ledger: Ledger) -> None:
         """Nor just after it, before the next tick has answered it: its turn came too late, and it is told so."""
