@@ -413,7 +413,8 @@ MUTANTS = (
             Edit(
                 CHARGES,
                 "            self.reject(charge, Unavailability.CRASHED)\n",
-                "            if charge.state is not ChargeState.HELD:\n                self.reject(charge, Unavailability.CRASHED)\n",
+                "            if charge.state is not ChargeState.HELD:\n"
+                "                self.reject(charge, Unavailability.CRASHED)\n",
             ),
         ),
         beyond=NO_TESTER,

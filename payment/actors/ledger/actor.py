@@ -248,19 +248,16 @@ class MongoActor(Actor[LedgerMessage]):
 
     def _charge_order(self, message: ChargeOrder) -> None:
         charge = self._charges.add(message)
+        taken = self._in_flight.charges + len(self._order_queues)
         if not self._state.up.is_set():
             self._charges.reject(charge, Unavailability.STORE_AWAY)
-        elif self._overloaded():
+        elif taken >= CHARGES_IN_FLIGHT_LIMIT or self._order_queues.behind_s() >= BEHIND_LIMIT_S:
             self._charges.reject(charge, Unavailability.BUSY)
         else:
             self._order_queues.add(message.request.order_id, charge)
 
-    def _overloaded(self) -> bool:
-        taken = self._in_flight.charges + len(self._order_queues)
-        return taken >= CHARGES_IN_FLIGHT_LIMIT or self._order_queues.behind_s() >= BEHIND_LIMIT_S
-
     def _queue(self, charge: PendingCharge) -> None:
-        self._order_queues.add(charge.request.order_id, charge)
+        self._order_queues.add(charge.message.request.order_id, charge)
         self._wake_dispatch()
 
     def _recheck(self, order_id: str) -> None:
@@ -418,7 +415,7 @@ class MongoActor(Actor[LedgerMessage]):
             # An outage of the store must not pile them up, one a second for each order; nor one that is set aside.
             if renewal.order_id not in self._order_queues and not self._set_aside.rests(renewal.order_id):
                 self._order_queues.add(renewal.order_id, renewal)
-        for order_id in self.commits.take_unreleased(SWEPT_ORDERS_LIMIT):
+        for order_id in self._in_flight.take_unreleased(SWEPT_ORDERS_LIMIT):
             self._order_queues.add(order_id, Due(order_id))
         self._wake_dispatch()
 

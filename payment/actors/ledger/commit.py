@@ -13,20 +13,19 @@ repeated blindly nor forgotten: the document is read again, and its `writer` say
 knowing is never reported as not written. What goes round for too long while others are written is tried again by
 itself, more slowly: one order that the store keeps failing must not delay those beside it (F31).
 
-`Commits` owns what is remembered between two writes of an order: the orders under way, those that are tried again, what
-no mailbox had room for, and a cache of documents just written. Change together: `payment.actors.ledger.batch`, and the
-messages of an order queue.
+`Commits` owns what is remembered between two writes of an order: the orders under way, those that are tried again, and
+a cache of documents just written. It must never call `_finish` before the store has confirmed a document.
 """
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
-from payment.actors.ledger.batch import BatchItem, SentWrite
 from payment.actors.ledger.dead_letters import DeadLetterWriter
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.in_flight import InFlightEffects
@@ -37,11 +36,19 @@ from payment.actors.ledger.set_aside import PostponedEvents, SetAside
 from payment.actors.ledger.store_state import StoreState
 from payment.actors.ledger.telemetry import LedgerTelemetry
 from payment.actors.messages import EffectCompleted, EventReceived, Handling, InvalidEventReceived
-from payment.core.decide import decide
-from payment.core.messages import Context, Due, LeaseRenewed, Message, OrderCreated, RecheckRequested
+from payment.core.decide import Step, decide
+from payment.core.messages import (
+    ActionRequired,
+    Context,
+    Due,
+    IntentRetrieved,
+    LeaseRenewed,
+    OrderCreated,
+    RecheckRequested,
+)
 from payment.core.order import Order, Writer
 from payment.core.pending import refiled
-from payment.core.replies import Conflict, OutcomePending, Paid, RequiresAction, Start, Unavailability, reply_to
+from payment.core.replies import Conflict, OutcomePending, Paid, Reply, RequiresAction, Start, Unavailability
 from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 from payment.ports.store import Committed, CorruptDocument, OrderStore, StoreUnavailable
@@ -79,6 +86,43 @@ class ProcessIdentity:
     api_version: str
     queue_group: str
     prepare: bool = False
+
+
+class SentWrite(Struct, frozen=True):
+    """A write that may have been applied: what it was decided on, and the document."""
+
+    before: Order | None
+    after: Order
+
+
+class BatchItem(Struct, eq=False):
+    """One order of a commit: its messages, what was decided, and every write of it that may have been applied.
+
+    A message is taken out of `messages` when it is answered: what is left when the ledger dies still waits.
+    """
+
+    queue: OrderQueue
+    messages: list[QueuedMessage]
+    before: Order | None = None
+    after: Order | None = None
+    replies: dict[int, Reply | Start] = field(default_factory=dict)
+    """What `decide` replied to messages, by their `id`."""
+    applied: set[int] = field(default_factory=set)
+    """The messages (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
+    sent: dict[int, SentWrite] = field(default_factory=dict)
+    """The writes of it that may have been applied, by their number (`Writer.number`)."""
+    failures: int = 0
+    """Writes of it that were refused, or whose outcome is not known."""
+    store_ms: float = 0.0
+    """Time that this order has spent in calls to the store."""
+
+    @property
+    def order_id(self) -> str:
+        return self.queue.order_id
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
 
 
 class LoopShare(Struct):
@@ -160,7 +204,6 @@ class Commits:
         self._writes = 0
         self._under_way: dict[str, BatchItem] = {}
         self._stragglers: list[BatchItem] = []
-        self._unreleased: set[str] = set()
         self._read_first_until = 0.0
 
     # ------------------------------------------------------------------------------------------------ one commit
@@ -201,7 +244,7 @@ class Commits:
             await turns.before(place)
             item.before = None if item.sent else self._cache.get(item.order_id)
             at_hand = item.before is not None or (not item.sent and self._presumed_new(item))
-            if at_hand and not self._decide(item, context, just_read=False):
+            if at_hand and not self._decide(item, context.now(), just_read=False):
                 continue
             (decided if at_hand and item.changed else unread).append(item)
         turns.end()
@@ -212,7 +255,7 @@ class Commits:
             if self._was_applied(item):
                 self._finish(item)
                 continue
-            if not self._decide(item, context, just_read=True):
+            if not self._decide(item, context.now(), just_read=True):
                 continue
             if item.changed or _must_fence(item):
                 decided.append(item)
@@ -250,7 +293,7 @@ class Commits:
             return loaded
         return items
 
-    def _decide(self, item: BatchItem, context: "RoundContext", *, just_read: bool) -> bool:
+    def _decide(self, item: BatchItem, context: Context, *, just_read: bool) -> bool:
         """Decide each message of an order, on what the one before it left.
 
         False: that raised. One order's bug, or a document that makes no sense, must not keep others from being decided.
@@ -259,52 +302,44 @@ class Commits:
             order = item.before
             if order is not None and just_read:
                 order = refiled(order)  # a deadline that the document's tasks do not have is written as they have it
-            self._fold(item, order, context.now())
+            now = self._clock.monotonic()
+            item.replies.clear()
+            item.applied.clear()
+            kept: list[QueuedMessage] = []
+            for message in item.messages:
+                match message:
+                    case PendingCharge() if now >= message.deadline or message.answered:
+                        # It starts nothing any more: it is answered now, or HTTP has answered it.
+                        self._charges.reject(message, Unavailability.BUSY)
+                        continue
+                    case PendingCharge():
+                        if not message.message.decided.done():
+                            message.message.decided.set_result(None)
+                        step = decide(order, message.message.request, context)
+                        if not self._may_begin(order, step, message):
+                            continue
+                    case EventReceived() | EffectCompleted():
+                        step = decide(order, message.message, context)
+                    case Due() | LeaseRenewed() | RecheckRequested():
+                        step = decide(order, message, context)
+                kept.append(message)
+                if step.order is not order:
+                    item.applied.add(id(message))
+                order = step.order
+                if step.reply is not None:
+                    item.replies[id(message)] = step.reply
+            item.messages, item.after = kept, order
         except Exception as error:
             self._failed(item, error)
             return False
         return True
 
-    def _fold(self, item: BatchItem, order: Order | None, context: Context) -> None:
-        self._drop_overdue(item)
-        item.replies.clear()
-        item.applied.clear()
-        kept_from_beginning: set[int] = set()
-        for message in item.messages:
-            if isinstance(message, PendingCharge):
-                if not message.message.decided.done():
-                    message.message.decided.set_result(None)
-                # The decline limit answers or holds a request that would begin an attempt, and may not.
-                if (
-                    self._declines.on
-                    and order is not None
-                    and isinstance(reply_to(order, message.request, context.at), Start)
-                    and not self._declines.may_begin(order, message)
-                ):
-                    kept_from_beginning.add(id(message))
-                    continue
-            step = decide(order, _core_message(message), context)
-            if step.order is not order:
-                item.applied.add(id(message))
-            order = step.order
-            if step.reply is not None:
-                item.replies[id(message)] = step.reply
-        item.after = order
-        if kept_from_beginning:
-            item.messages = [message for message in item.messages if id(message) not in kept_from_beginning]
-
-    def _drop_overdue(self, item: BatchItem) -> None:
-        """A request whose time is up starts nothing any more: it is answered now, or HTTP has answered it."""
-        now = self._clock.monotonic()
-        overdue = [
-            message
-            for message in item.messages
-            if isinstance(message, PendingCharge) and (now >= message.deadline or message.answered)
-        ]
-        for charge in overdue:
-            self._charges.reject(charge, Unavailability.BUSY)
-        if overdue:
-            item.messages = [message for message in item.messages if message not in overdue]
+    def _may_begin(self, order: Order | None, step: Step, charge: PendingCharge) -> bool:
+        """Whether the decline limit lets a request begin an attempt, if it does. If not, it is answered, or held."""
+        if not self._declines.on or order is None or step.order is None:
+            return True
+        begins = isinstance(step.reply, Start) or len(step.order.attempts) > len(order.attempts)
+        return not begins or self._declines.may_begin(order, charge)
 
     async def _write(self, items: list[BatchItem], turns: LoopTurns) -> list[Committed]:
         """Write the decided documents, each with its next revision and its writer, noted as sent before it is."""
@@ -377,11 +412,17 @@ class Commits:
 
         Each step by itself: what goes wrong with this order in one of them keeps it from none of the others.
         """
-        order, order_id, handover, retrieved = item.after, item.order_id, item.handover, item.retrieved
-        contain = self._set_aside.contain
+        order, order_id, contain = item.after, item.order_id, self._set_aside.contain
+        intent = order.intent if order is not None else None
+        handover: Handover | None = None  # valid only where the document says that the customer is awaited
+        retrieved = False
         for message in item.messages:
             if isinstance(message, EffectCompleted):
                 self._in_flight.ended(order_id, message.effect_id)
+                outcome = message.message
+                retrieved = retrieved or isinstance(outcome, IntentRetrieved)
+                if isinstance(outcome, ActionRequired | IntentRetrieved) and handover is None:
+                    handover = message.handover if intent is not None and outcome.intent == intent.number else None
         well = True
         if order is not None:
             self._declines.settled(item.before, order)
@@ -389,9 +430,18 @@ class Commits:
             self._cache.move_to_end(order.id)
             if len(self._cache) > CACHED_ORDERS_LIMIT:
                 self._cache.popitem(last=False)
-            well = contain(order_id, self._release, order)
-        well &= contain(order_id, self._telemetry.finished, item)
-        well &= self._answer(item, handover)
+            well = contain(order_id, self._in_flight.release, order)
+        well &= contain(order_id, self._telemetry.finished, item.before, order, item.messages, item.store_ms)
+        while item.messages:  # those that are answered are taken out: if the ledger dies here, the others still wait
+            message = item.messages[0]
+            if isinstance(message, EventReceived):
+                message.settle(Handling.APPLIED if id(message) in item.applied else Handling.STALE)
+            elif isinstance(message, PendingCharge) and not contain(
+                order_id, self._reply, order, message, item.replies[id(message)], handover
+            ):
+                self._charges.reject(message, Unavailability.SET_ASIDE)
+                well = False
+            item.messages.pop(0)
         if order is not None:
             if not contain(order_id, self._charges.written, order, handover):
                 self._charges.fail_order(order_id)
@@ -403,38 +453,19 @@ class Commits:
             self._set_aside.well(order_id)
         self._done(item)
 
-    def _release(self, order: Order) -> None:
-        if not self._in_flight.release(order):
-            self._unreleased.add(order.id)
-
-    def _answer(self, item: BatchItem, handover: Handover | None) -> bool:
-        """Answer requests and settle events by the document as it stands now. Those that are answered are taken out.
-
-        False: a reply could not be made, and its request was given up.
-        """
-        well = True
-        while item.messages:
-            message = item.messages[0]
-            if isinstance(message, EventReceived):
-                message.settle(Handling.APPLIED if id(message) in item.applied else Handling.STALE)
-            elif isinstance(message, PendingCharge) and not self._set_aside.contain(
-                item.order_id, self._reply, item, message, handover
-            ):
-                self._charges.reject(message, Unavailability.SET_ASIDE)
-                well = False
-            item.messages.pop(0)
-        return well
-
-    def _reply(self, item: BatchItem, charge: PendingCharge, handover: Handover | None) -> None:
-        reply = item.replies.get(id(charge))
-        if item.after is not None and isinstance(reply, Start):
-            self._charges.await_outcome(item.after, charge, ChargeState.SUPERSEDING, handover)
-        elif item.after is not None and (reply is None or isinstance(reply, OutcomePending | RequiresAction)):
-            self._charges.await_outcome(item.after, charge, ChargeState.CHARGING, handover)
-        elif isinstance(reply, Paid) and item.after is not None and item.after.cancelled:
-            self._charges.answer(charge, Conflict.CANCELLED)  # it was cancelled in this very write
-        elif reply is not None and not isinstance(reply, Start):
-            self._charges.answer(charge, reply)
+    def _reply(
+        self, order: Order | None, charge: PendingCharge, reply: Reply | Start, handover: Handover | None
+    ) -> None:
+        """Answer a request by the document as it stands now, or have it wait for its outcome."""
+        match reply:
+            case Start() | OutcomePending() | RequiresAction():
+                assert order is not None
+                state = ChargeState.SUPERSEDING if isinstance(reply, Start) else ChargeState.CHARGING
+                self._charges.await_outcome(order, charge, state, handover)
+            case Paid() if order is not None and order.cancelled:
+                self._charges.answer(charge, Conflict.CANCELLED)  # it was cancelled in this very write
+            case _:
+                self._charges.answer(charge, reply)
 
     def _give_up(self, item: BatchItem) -> None:
         """The store is away, and nothing of this order was ever sent.
@@ -490,7 +521,7 @@ class Commits:
         if len(item.messages) > 1:
             self._put_back_singly(item)
         else:
-            self._telemetry.rejected_document(item)
+            self._telemetry.rejected_document(item.order_id)
             error = "the order that it makes can't be stored"
             self._put_away(item.order_id, item.messages[0], Unavailability.CRASHED, error, postpone=False)
         self._done(item)
@@ -581,10 +612,6 @@ class Commits:
         items, self._stragglers = self._stragglers, []
         return items
 
-    def take_unreleased(self, limit: int) -> list[str]:
-        """Orders some of whose effects found no room in a mailbox, taken out."""
-        return [self._unreleased.pop() for _ in range(min(len(self._unreleased), limit))]
-
     def forget(self, order_id: str) -> None:
         """Drop an order's document from the cache: it is read before the next decision."""
         self._cache.pop(order_id, None)
@@ -596,19 +623,19 @@ class RoundContext:
     def __init__(self, clock: Clock, identity: ProcessIdentity) -> None:
         self._clock = clock
         self._identity = identity
-        self._context = self._made()
+        self._began = -math.inf
+        self._context: Context
+        self.now()  # the round begins
 
     def now(self) -> Context:
+        """Returns the context in which the next order is decided."""
         if self._clock.monotonic() - self._began >= DECIDED_AS_OF_ITS_BEGINNING_S:
-            self._context = self._made()
+            self._began = self._clock.monotonic()
+            process = self._identity
+            self._context = Context(
+                self._clock.now(), process.process, process.api_version, process.queue_group, process.prepare
+            )
         return self._context
-
-    def _made(self) -> Context:
-        self._began = self._clock.monotonic()
-        identity = self._identity
-        return Context(
-            self._clock.now(), identity.process, identity.api_version, identity.queue_group, identity.prepare
-        )
 
 
 def _must_fence(item: BatchItem) -> bool:
@@ -626,13 +653,3 @@ def _nothing_written(item: BatchItem) -> None:
     for message in item.messages:
         if isinstance(message, PendingCharge):
             message.state = ChargeState.DECIDING
-
-
-def _core_message(message: QueuedMessage) -> Message:
-    match message:
-        case PendingCharge():
-            return message.request
-        case EventReceived() | EffectCompleted():
-            return message.message
-        case Due() | LeaseRenewed() | RecheckRequested():
-            return message

@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from msgspec import Struct, field
 
 from payment.actors.ledger.pending_charges import ChargeState, PendingCharge, PendingCharges
-from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
+from payment.core.order import UNSETTLED, AttemptState, Order
 from payment.core.replies import Denied
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
@@ -99,7 +99,7 @@ class DeclineLimit:
         If not, it is refused, or held until it may.
         """
         name = (order.id, len(order.attempts) + 1)
-        user_id = charge.request.user_id
+        user_id = charge.message.request.user_id
         user = self._user(user_id)
         match self._verdict(user, name):
             case _Verdict.BEGIN:
@@ -126,8 +126,9 @@ class DeclineLimit:
             return
         was = {attempt.number: attempt.state for attempt in before.attempts} if before is not None else {}
         for attempt in after.attempts:
-            if was.get(attempt.number) in UNSETTLED and attempt.state not in UNSETTLED:
-                self._count(self._user(after.user_id), attempt)
+            ended = was.get(attempt.number) in UNSETTLED and attempt.state not in UNSETTLED
+            if ended and attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
+                self._user(after.user_id).declined.append(self._clock.monotonic())
         begun = self._begun.get(after.id)
         if begun is None:
             return
@@ -185,15 +186,11 @@ class DeclineLimit:
         """How many more attempts the user may have in flight."""
         return self._limit - len(user.declined) - len(user.in_flight) if user.declined else math.inf
 
-    def _count(self, user: _User, attempt: Attempt) -> None:
-        if attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
-            user.declined.append(self._clock.monotonic())
-
     def _refuse(self, user: _User, charge: PendingCharge) -> None:
         declines = len(user.declined)
         again_s = user.declined[declines - self._limit] + self._window_s - self._clock.monotonic()
         self._charges.answer(charge, Denied.TOO_MANY_DECLINES, max(1, math.ceil(again_s)))
-        order_id = charge.request.order_id
+        order_id = charge.message.request.order_id
         if order_id not in user.logged and len(user.logged) < LOGGED_ORDERS_LIMIT:
             user.logged.add(order_id)
             get_logger().warning(

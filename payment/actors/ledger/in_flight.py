@@ -60,6 +60,7 @@ class InFlightEffects:
         Kept until the order is written again, however late: one for each effect that was in flight for an order when it
         was set aside.
         """
+        self._unreleased: set[str] = set()
         self._count = 0
         self._charges = 0
 
@@ -88,7 +89,7 @@ class InFlightEffects:
     def release(self, order: Order) -> bool:
         """Send the actors what the written document owes and this process holds; cancel what it owes no longer.
 
-        False: a mailbox was full. Nothing is lost by that, but somebody should ask again soon.
+        False: a mailbox was full. Nothing is lost by that: the ledger asks again soon (`take_unreleased`).
         """
         mine = {item.effect.id: item for item in pending(order) if item.holder == self._process}
         held = self._held.get(order.id, {})
@@ -99,7 +100,14 @@ class InFlightEffects:
                 held[effect_id].until = item.at
             elif effect_id not in forfeited and not isinstance(item.effect, RecheckLater):
                 complete &= self._hand_over(order.id, item.effect, item.at)
-        return self._cancel(held, mine.keys()) and complete
+        complete &= self._cancel(held, mine.keys())
+        if not complete:
+            self._unreleased.add(order.id)
+        return complete
+
+    def take_unreleased(self, limit: int) -> list[str]:
+        """Orders some of whose effects found no room in a mailbox, taken out."""
+        return [self._unreleased.pop() for _ in range(min(len(self._unreleased), limit))]
 
     def _still_forfeited(self, order_id: str, owed: dict[str, PendingEffect]) -> Collection[str]:
         """The order's forfeited effects that it owes under their old leases; the others are forgotten."""

@@ -76,7 +76,8 @@ class OrderQueues:
         order_queues = list(islice(chain(self._ready_to_finish.values(), self._ready.values()), limit))
         for order_queue in order_queues:
             order_queue.under_way = True
-            self._is_not_ready(order_queue.order_id)
+            self._ready.pop(order_queue.order_id, None)
+            self._ready_to_finish.pop(order_queue.order_id, None)
         return order_queues
 
     def done(self, order_queue: OrderQueue) -> None:
@@ -99,11 +100,8 @@ class OrderQueues:
             order_queue.messages = deque(kept(order_queue.messages))
             if not order_queue.messages and not order_queue.under_way:
                 del self._order_queues[order_id]
-                self._is_not_ready(order_id)
-
-    def _is_not_ready(self, order_id: str) -> None:
-        self._ready.pop(order_id, None)
-        self._ready_to_finish.pop(order_id, None)
+                self._ready.pop(order_id, None)
+                self._ready_to_finish.pop(order_id, None)
 
     @property
     def any_ready(self) -> bool:

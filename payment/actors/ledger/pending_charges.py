@@ -32,7 +32,6 @@ from msgspec import Struct, field
 
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.messages import ChargeOrder, ChargeReply
-from payment.core.messages import ChargeRequested
 from payment.core.order import AttemptState, Order, TaskKind
 from payment.core.replies import (
     Conflict,
@@ -69,10 +68,6 @@ class PendingCharge(Struct, eq=False):
     message: ChargeOrder
     deadline: float
     state: ChargeState = ChargeState.QUEUED
-
-    @property
-    def request(self) -> ChargeRequested:
-        return self.message.request
 
     @property
     def answered(self) -> bool:
@@ -167,7 +162,7 @@ class PendingCharges:
             if now < charge.deadline and not given_up:
                 continue
             if charge.state in (ChargeState.CHARGING, ChargeState.SUPERSEDING) and not given_up:
-                to_read[charge.request.order_id] = None
+                to_read[charge.message.request.order_id] = None
             else:
                 self.answer(charge, unavailable_reply(charge.state))
         if store_long_away:
@@ -184,7 +179,9 @@ class PendingCharges:
             for charge in awaited.charges:
                 if now >= charge.deadline:
                     self.answer(charge, unavailable_reply(charge.state))
-            self._keep(order_id, awaited, [charge for charge in awaited.charges if not charge.answered])
+            awaited.charges = [charge for charge in awaited.charges if not charge.answered]
+            if not awaited.charges:
+                del self._awaited[order_id]
 
     def fail_order(self, order_id: str) -> None:
         """Answering the requests that await one order's outcome went wrong."""
@@ -222,24 +219,20 @@ class PendingCharges:
         awaited.rev = order.rev
         if news:
             self._recheck_wanted.discard(order.id)
-        still = [
+        awaited.charges = [
             charge
             for charge in awaited.charges
             if not ((news or now >= charge.deadline) and self._answered(order, charge, handover))
         ]
-        self._keep(order.id, awaited, still)
-
-    def _keep(self, order_id: str, awaited: _Awaited, charges: list[PendingCharge]) -> None:
-        awaited.charges = charges
-        if not charges:
-            del self._awaited[order_id]
+        if not awaited.charges:
+            del self._awaited[order.id]
 
     def _answered(self, order: Order, charge: PendingCharge, handover: Handover | None) -> bool:
         """Whether the request waits for this order's outcome no longer: it was answered, or is decided again."""
         now, at = self._clock.monotonic(), self._clock.now()
         late = now >= charge.deadline
         superseding = charge.state is ChargeState.SUPERSEDING
-        reply = reply_to(order, charge.request, at)
+        reply = reply_to(order, charge.message.request, at)
         match reply:
             case Start.AFTER_CANCEL if superseding:
                 if late:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from payment.actors.ledger.actor import COMMITS_UNDER_WAY_LIMIT, ORDERS_IN_A_COMMIT_LIMIT
-from payment.actors.ledger.batch import BatchItem
-from payment.actors.ledger.commit import DECIDED_AS_OF_ITS_BEGINNING_S, ITEMS_IN_A_TURN
+from payment.actors.ledger.commit import DECIDED_AS_OF_ITS_BEGINNING_S, ITEMS_IN_A_TURN, BatchItem
+from payment.core.messages import Context
 from tests.unit.actors.ledger.ledger_world import Ledger, world
 
 DECIDING_S = 0.001
@@ -32,14 +32,14 @@ class Others:
 
 def decides_slowly(ledger: Ledger, noted: Callable[[], None] = lambda: None) -> None:
     """From now on each order that the ledger decides about takes its time, and is noted."""
-    commits, drop_overdue = ledger.actor.commits, ledger.actor.commits._drop_overdue
+    commits, decide = ledger.actor.commits, ledger.actor.commits._decide
 
-    def slowly_decided(item: BatchItem) -> None:
+    def slowly_decided(item: BatchItem, context: Context, *, just_read: bool) -> bool:
         noted()
         ledger.clock.oversleep(DECIDING_S)
-        drop_overdue(item)
+        return decide(item, context, just_read=just_read)
 
-    commits._drop_overdue = slowly_decided  # type: ignore[method-assign]
+    commits._decide = slowly_decided  # type: ignore[method-assign]
 
 
 async def others_during_a_commit(they_take_s: float, *, read_first: bool = False) -> Others:
@@ -137,3 +137,18 @@ async def test_what_took_long_to_read_is_decided_as_of_now() -> None:
         ledger.store.go_on()
         await house.clock.settle()
         assert ledger.one_to_stripe().issued_at == house.clock.now()
+
+
+async def test_an_order_that_is_read_first_is_decided_as_of_the_beginning() -> None:
+    """F39: a request that came earlier has the earlier position at Stripe, though its order was not cached."""
+    async with world() as house:
+        ledger = await house.ledger()
+        await ledger.order()
+        await ledger.restart()
+        ledger.store.stall("load")
+        began = house.clock.now()
+        await ledger.tell(ledger.asked())
+        house.clock.oversleep(DECIDED_AS_OF_ITS_BEGINNING_S / 2)
+        ledger.store.go_on()
+        await house.clock.settle()
+        assert ledger.one_to_stripe().issued_at == began

@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 
 from payment.actors.ledger import telemetry as module
-from payment.actors.ledger.batch import BatchItem
-from payment.actors.ledger.order_queues import OrderQueue
 from payment.actors.ledger.telemetry import LINE_EVERY_S, TIMED_CHARGES_LIMIT, LedgerTelemetry
 from payment.actors.messages import EffectCompleted
 from payment.core.messages import ChargeFacts, IntentSucceeded
@@ -54,8 +52,7 @@ class Bench:
         self.telemetry = LedgerTelemetry(self.health, self.metrics, self.clock)
 
     def finished(self, before: Order | None, after: Order | None, *messages: Any, store_ms: float = 2.0) -> None:
-        item = BatchItem(OrderQueue(ORDER), list(messages), before=before, after=after, store_ms=store_ms)
-        self.telemetry.finished(item)
+        self.telemetry.finished(before, after, messages, store_ms)
 
     def story(self, story: Story, *messages: Any, call_ms: float = 0.0) -> None:
         """The order as it stands is written; then each message is."""
@@ -315,6 +312,6 @@ class TestStore:
 
     def test_a_document_that_can_not_be_written_is_an_alarm(self, bench: Bench) -> None:
         """F41."""
-        bench.telemetry.rejected_document(BatchItem(OrderQueue(ORDER), []))
+        bench.telemetry.rejected_document(ORDER)
         (line,) = bench.log.lines
         assert (line["event"], line["alarm"], line["order_id"]) == ("document_unwritable", True, ORDER)
