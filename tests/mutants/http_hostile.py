@@ -316,8 +316,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "            user.declined.append(self._clock.monotonic())\n",
-                "            user.logged.clear()\n",
+                "self._user(after.user_id).declined.append(self._clock.monotonic())\n",
+                "self._user(after.user_id).logged.clear()\n",
             ),
         ),
         beyond=NO_TESTER,
@@ -427,8 +427,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "and isinstance(reply_to(order, message.request, context.at), Start)",
-                "and reply_to(order, message.request, context.at)",
+                "        return not begins or self._declines.may_begin(order, charge)\n",
+                "        return self._declines.may_begin(order, charge)\n",
             ),
         ),
         beyond=NO_TESTER,

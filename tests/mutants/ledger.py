@@ -245,9 +245,9 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
         edits=(
             Edit(
-                COMMIT,
-                "        if not self._in_flight.release(order):\n            self._unreleased.add(order.id)\n",
-                "        self._in_flight.release(order)\n",
+                IN_FLIGHT,
+                "        if not complete:\n            self._unreleased.add(order.id)\n        return complete\n",
+                "        return complete\n",
             ),
         ),
         beyond="It costs a lease's time: the deadline stands.",
@@ -285,8 +285,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "elif isinstance(reply, Paid) and item.after is not None and item.after.cancelled:",
-                "elif item.after is None:",
+                "case Paid() if order is not None and order.cancelled:",
+                "case Paid() if order is None:",
             ),
         ),
     ),

@@ -133,4 +133,12 @@ MUTANTS = (
         edits=(Edit(COMMIT, "            decided.sort(key=lambda item: places[id(item)])\n", ""),),
         beyond=NO_BURST,
     ),
+    Mutant(
+        name="context-of-the-first-decision",
+        wrong="A round decides as of its first decision: where all of its orders are read first, after that.",
+        endangers="F39",
+        test=f"{TURNS}::test_an_order_that_is_read_first_is_decided_as_of_the_beginning",
+        edits=(Edit(COMMIT, "        self.now()  # the round begins\n", ""),),
+        beyond=NO_BURST,
+    ),
 )

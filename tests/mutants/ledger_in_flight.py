@@ -86,8 +86,8 @@ MUTANTS = (
         edits=(
             Edit(
                 ORDER_QUEUES,
-                "                del self._order_queues[order_id]\n                self._is_not_ready",
-                "                self._is_not_ready",
+                "                del self._order_queues[order_id]\n                self._ready.pop(",
+                "                self._ready.pop(",
             ),
         ),
         beyond=NO_LAW,
@@ -270,7 +270,7 @@ MUTANTS = (
         wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
-        edits=(Edit(COMMIT, "(now >= message.deadline or message.answered)", "message.answered"),),
+        edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if message.answered:"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -278,7 +278,7 @@ MUTANTS = (
         wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
         endangers="L4 F39",
         test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
-        edits=(Edit(COMMIT, "(now >= message.deadline or message.answered)", "now >= message.deadline"),),
+        edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if now >= message.deadline:"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -289,8 +289,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            self._charges.reject(charge, Unavailability.BUSY)\n        if overdue",
-                "            self._charges._pending.pop(charge)\n        if overdue",
+                "                        self._charges.reject(message, Unavailability.BUSY)\n",
+                "                        self._charges._pending.pop(message)\n",
             ),
         ),
         beyond=NO_LAW,
@@ -369,7 +369,11 @@ MUTANTS = (
         endangers="F39",
         test=f"{W}::TestDeadline::test_only_overdue_requests_are_answered",
         edits=(
-            Edit(CHARGES, "                to_read[charge.request.order_id] = None\n", "                continue\n"),
+            Edit(
+                CHARGES,
+                "                to_read[charge.message.request.order_id] = None\n",
+                "                continue\n",
+            ),
         ),
         beyond=NO_LAW,
     ),
@@ -381,8 +385,8 @@ MUTANTS = (
         edits=(
             Edit(
                 CHARGES,
-                "        if not charges:\n            del self._awaited[order_id]\n",
-                "        if charges is None:\n            del self._awaited[order_id]\n",
+                "            if not awaited.charges:\n                del self._awaited[order_id]\n",
+                "",
             ),
         ),
         beyond=NO_LAW,

@@ -7,13 +7,13 @@ What a message goes through, from the mailbox on:
                                                                                   └─▶ acknowledgements of events
 
 `actor` reads the mailbox and decides when things happen: it adds a message to its order's queue, starts a commit when
-queues are ready, and has a tick for deadlines and leases and sweeps for what is due. `commit` does a commit, from top to
-bottom. What a confirmed document says is then applied: `in_flight` releases its effects, `pending_charges` answers its
-requests, and its events are settled.
+queues are ready, and has a tick for deadlines and leases and sweeps for what is due. `commit` reads from top to bottom
+what a commit does. What a confirmed document says is then applied: `in_flight` releases its effects, `pending_charges`
+answers its requests, and its events are settled.
 
 A request to charge has one owner, `pending_charges`, from the mailbox to the answer. There it has its state (QUEUED,
-HELD, DECIDING, WRITING, SUPERSEDING, CHARGING), its one deadline, and one function that says what may be replied in each
-state (`unavailable_reply`). The tick answers what is overdue. HTTP only awaits the answer, and waits a grace longer.
+HELD, DECIDING, WRITING, SUPERSEDING, CHARGING), its one deadline, and one function that says what may be replied in
+each state (`unavailable_reply`). The tick answers what is overdue. HTTP only awaits the answer, a grace longer.
 
     actor            the mailbox, the dispatch of commits, the tick, the sweeps
     order_queues     each order's messages, one after another; which queues are ready
