@@ -44,7 +44,7 @@ class ChargeReply(Struct, frozen=True):
 
 
 class PaymentReply(Struct, frozen=True):
-    """A payment as its owner may see it. `handover`: the intent awaits its customer, as Stripe said just now."""
+    """A payment as its owner may see it. `handover` is there where the intent has just been retrieved as awaiting."""
 
     view: PaymentView
     handover: Handover | None = None

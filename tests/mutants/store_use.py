@@ -16,7 +16,7 @@ VALUES = "payment/settings/values.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 S = "tests/unit/actors/ledger/test_store_state.py"
 R = "tests/unit/adapters/mongo/test_refusals.py"
-SAYS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
+SAYS_WHY = "        except StoreUnavailable as error:\n            self._log_why"
 REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
 
 MUTANTS = (

@@ -1,7 +1,7 @@
 """Which Stripe account the database belongs to: asked by the Stripe actor, kept and answered by the ledger (F48).
 
-Owns the questions from their arrival until they are answered. The first process that knows its account has it kept;
-from then on every other account's key is told so. While the store is away a question waits: nothing is sent meanwhile.
+Owns the questions from their arrival until they are answered. The account of the first process that knows its own is
+kept; from then on every other account's key is refused. While the store is away a question waits, and nothing is sent.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ class Accounts:
         self._some.set()
 
     async def answer_all(self) -> None:
-        """Answer whatever comes, for ever."""
+        """Answer questions as they come, for ever."""
         while True:
             await self._some.wait()
             await self._store_up.wait()
-            # It stays in `_waiting` until it is answered: whatever ends us meanwhile, `fail` finds it.
+            # It stays in `_waiting` until it is answered: if the ledger ends meanwhile, `fail` finds it.
             verdict = await self._verdict(self._waiting[0].account)
             _answer(self._waiting.popleft(), verdict)
             if not self._waiting:

@@ -181,7 +181,7 @@ class MongoActor(Actor[LedgerMessage]):
         self.spawn(self._commit_stragglers(), name="stragglers")
         self.spawn(self._views.answer_all(), name="views")
         self.spawn(self._dead_letters.write_all(), name="dead letters")
-        self.spawn(self._backlog.watch(self._state.up), name="backlog")
+        self.spawn(self._backlog.report(self._state.up), name="backlog")
         self.spawn(self._accounts.answer_all(), name="accounts")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._sweep(), name="sweep")

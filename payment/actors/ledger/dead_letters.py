@@ -1,7 +1,7 @@
-"""Events that can't be read, on their way into `dead_letters`: one after another, each settled once it is kept.
+"""Events that can't be applied, on their way into `dead_letters`: one after another, each settled once it is kept.
 
-Owns the poison events from their arrival until they are settled. A flood of them must never take the connections to
-the store from the orders (F30): one write is under way at a time.
+Owns these events from their arrival until they are settled. A flood of them must never take the connections to the
+store from the orders (F30): one write is under way at a time.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from payment.ports.store import DeadLetter, OrderStore, StoreUnavailable
 
 
 class DeadLetterWriter:
-    """The poison events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
+    """The invalid events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
 
     def __init__(self, store: OrderStore, clock: Clock, failed: Callable[[str, str], None]) -> None:
         self._store = store
@@ -28,10 +28,10 @@ class DeadLetterWriter:
         self._some.set()
 
     async def write_all(self) -> None:
-        """Keep whatever comes, for ever."""
+        """Keep events as they come, for ever."""
         while True:
             await self._some.wait()
-            # It stays in `_waiting` until it is settled: whatever ends us meanwhile, `put_off` finds it.
+            # It stays in `_waiting` until it is settled: if the ledger ends meanwhile, `put_off` finds it.
             handling = await self._write(self._waiting[0])
             message = self._waiting.popleft()
             message.settle(handling, message.error)
@@ -41,9 +41,9 @@ class DeadLetterWriter:
                 self._some.clear()
 
     async def _write(self, message: InvalidEventReceived) -> Handling:
-        poison = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
+        dead_letter = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
         try:
-            await self._store.add_dead_letter(poison)
+            await self._store.add_dead_letter(dead_letter)
         except StoreUnavailable as error:
             self._failed(message.identity, str(error))
             return Handling.NOT_NOW

@@ -1,7 +1,7 @@
-"""What the other actors have in their hands: which effects were released to whom, so that none is released twice.
+"""The effects in flight: which were released to which actor, so that none is released twice.
 
-An effect stays in hand from its release until the write that its end led to is confirmed: not until the end is
-heard of, for only the written document says whether it is owed again. Renews the lease of what waits long.
+An effect is in flight from its release until the write that its end led to is confirmed, not until its end arrives:
+only the written document says whether it is owed again. Renews the lease of what waits long.
 
 Change together: `LEASE` in `payment.core.schedule`, and `RENEW_WITHIN` here.
 """
@@ -65,7 +65,7 @@ class InFlightEffects:
         self._charges = 0
 
     def ended(self, order_id: str, effect_id: str) -> None:
-        """The write that an effect's end led to is confirmed: it is in nobody's hands."""
+        """The write that an effect's end led to is confirmed: it is in flight no longer."""
         held = self._held.get(order_id)
         item = held.pop(effect_id, None) if held is not None else None
         if item is None:
@@ -78,8 +78,8 @@ class InFlightEffects:
     def forfeit(self, order_id: str, effect_id: str) -> None:
         """An effect has ended, and the document that would say so can't be written.
 
-        It must not be released again as if it had never been: a charge was perhaps made. When its lease has run out,
-        somebody looks first, or counts the next send on paper.
+        It must not be released again as if it had never been: a charge was perhaps made. When its lease has run out, a
+        process retrieves the intent first, or writes that it sends again.
         """
         item = self._held.get(order_id, {}).get(effect_id)
         if item is not None:
@@ -141,7 +141,7 @@ class InFlightEffects:
         return complete
 
     def wait_s(self, order_id: str) -> float | None:
-        """How long the order's charge will wait for its turn yet. None: no charge of it is in our hands."""
+        """How long the order's charge will wait for its turn yet, in seconds. None: no charge of it is in flight."""
         for item in self._held.get(order_id, {}).values():
             if item.position is not None:
                 return self._estimate.wait_s(item.position)
@@ -160,7 +160,7 @@ class InFlightEffects:
         return LeaseRenewed(order_id, tuple(held)) if held else None
 
     def lost(self, actor: str) -> list[tuple[str, Message]]:
-        """What is to be said of every effect that a dead actor had: effect id and message. They count as held still."""
+        """Effect id and outcome of every effect that a dead actor had. They count as in flight still."""
         return [
             (effect_id, _fate_unknown(order_id, item.effect))
             for order_id, held in self._held.items()
@@ -169,12 +169,12 @@ class InFlightEffects:
         ]
 
     def holds(self, order_id: str) -> bool:
-        """Whether any effect of this order is in our hands."""
+        """Whether any effect of this order is in flight."""
         return order_id in self._held
 
     @property
     def charges(self) -> int:
-        """How many charges are in the Stripe actor's hands. What waits for NATS or for a refund is not among them."""
+        """How many charges are in flight. What waits for NATS or for a refund is not among them."""
         return self._charges
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ class InFlightEffects:
 
 
 def _fate_unknown(order_id: str, effect: Effect) -> Message:
-    """A call that was cancelled or never heard of again: for a charge that is an outcome, the rest can be repeated."""
+    """The outcome of a call that was cancelled, or whose end never came: unclear for a charge, else it is repeated."""
     if isinstance(effect, ConfirmIntent):
         return ConfirmUnclear(order_id, effect.attempt, effect.send, effect.intent.number, effect.intent.id)
     return EffectReturned(order_id, effect.id)

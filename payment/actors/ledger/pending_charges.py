@@ -16,8 +16,8 @@ Each request is a `PendingCharge`: its message, its one deadline, and its state.
 
 What a request is answered where its order's document gives no answer is a function of its state: `unavailable_reply`.
 A request in CHARGING is answered by the next written document of its order that settles it, with `OutcomePending` (202)
-at its deadline, and with that at once where its outcome can't be known in time: the queue at Stripe is longer, or no
-process looks again before.
+at its deadline, and with that at once where its outcome can't be known in time: the queue at Stripe is longer, or the
+next recheck is later.
 
 The order queues, the batch items of a commit and the decline limit refer to these objects, set their states, and drop
 those that have been answered. They must never set a request's future themselves.

@@ -26,18 +26,18 @@ from payment.ports.store import CorruptDocument
 REST_S = 60.0
 """Seconds until an order that was set aside is taken up again: what is wrong waits for an operator or a release."""
 
-SAID_AGAIN_AFTER_S = 3_600.0
+ALARM_AGAIN_AFTER_S = 3_600.0
 """Seconds between two alarms of one order. One that was not met for so long is forgotten: it is well, or gone."""
 
 REMEMBERED_LIMIT = 20_000
 """Orders. Beyond it those that were met longest ago are forgotten, and their alarms come again when they are met."""
 
-LOOKED_AT_LIMIT = 50
-"""Orders that one look a second reads again: all that are remembered in seven minutes."""
+READ_AGAIN_LIMIT = 50
+"""Orders read again each second: all that are remembered in seven minutes."""
 
 LINES_LIMIT = 500
 LINES_WITHIN_S = 10.0
-"""Alarms said within so many seconds: what is not said for this reason is said when the order is met again."""
+"""Alarms logged within so many seconds: what is not logged for this reason is logged when the order is met again."""
 
 DELIVERIES_LIMIT = 60
 """Deliveries of one event. They come 5 s apart, so that is five minutes: longer than a rolling deployment takes to
@@ -58,9 +58,9 @@ class _Aside(Struct):
 
     rests_until: float
     met_at: float
-    said_at: float | None = None
+    alarm_at: float | None = None
     failed: bool = False
-    """An exception set it aside, not what its document says."""
+    """An exception set it aside, not its document."""
     well: bool = False
     """Its document was read, and decided about, since. It stays known so that no alarm is repeated too soon."""
 
@@ -82,7 +82,7 @@ class SetAside:
             self._telemetry.corrupt(document.order_id, document.reason)
 
     def failed(self, order_id: str, error: Exception) -> None:
-        """An exception that nobody expected came of this order."""
+        """An unexpected exception came of this order."""
         if self._met(order_id, failed=True):
             self._telemetry.failed(order_id, error)
 
@@ -123,17 +123,17 @@ class SetAside:
         now = self._clock.monotonic()
         corrupt = ((order_id, aside) for order_id, aside in self._known.items() if not (aside.well or aside.failed))
         found = (order_id for order_id, aside in corrupt if now >= aside.rests_until)
-        return list(islice(found, LOOKED_AT_LIMIT))
+        return list(islice(found, READ_AGAIN_LIMIT))
 
     def forget(self) -> None:
-        """To be called now and then: forget orders that were not met for long, and say how many there are."""
-        long_ago = self._clock.monotonic() - SAID_AGAIN_AFTER_S
+        """To be called now and then: forget orders that were not met for long, and set the gauge of those set aside."""
+        long_ago = self._clock.monotonic() - ALARM_AGAIN_AFTER_S
         while self._known and next(iter(self._known.values())).met_at <= long_ago:
             self._drop_oldest()
         self._telemetry.set_aside(self._count)
 
     def _met(self, order_id: str, *, failed: bool) -> bool:
-        """Note it. True where it is to be said."""
+        """Note it. True where it is to be logged."""
         now = self._clock.monotonic()
         aside = self._known.get(order_id)
         if aside is None:
@@ -143,12 +143,12 @@ class SetAside:
         self._known.move_to_end(order_id)
         self._count += aside.well
         aside.well, aside.failed, aside.met_at, aside.rests_until = False, failed, now, now + REST_S
-        if (aside.said_at is not None and now < aside.said_at + SAID_AGAIN_AFTER_S) or not self._may_say(now):
+        if (aside.alarm_at is not None and now < aside.alarm_at + ALARM_AGAIN_AFTER_S) or not self._may_log(now):
             return False
-        aside.said_at = now
+        aside.alarm_at = now
         return True
 
-    def _may_say(self, now: float) -> bool:
+    def _may_log(self, now: float) -> bool:
         if now >= self._lines_since + LINES_WITHIN_S:
             self._lines, self._lines_since = 0, now
         self._lines += 1

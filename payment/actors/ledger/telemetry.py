@@ -181,7 +181,7 @@ class LedgerTelemetry:
         if after is None or after.payment is None:
             return
         if after is not before and before is not None and before.payment is after.payment:
-            return  # an event is out, the platform has said something: no charge has moved
+            return  # an event was published, or came from the platform: no charge has changed
         self._add_times(after, messages, store_ms)
         states = {attempt.number: attempt for attempt in before.attempts} if before is not None else {}
         for attempt in after.attempts:
@@ -394,7 +394,7 @@ def _refusal(attempt: Attempt) -> str | None:
 
 
 def _given_back_by_hand(attempt: Attempt) -> bool:
-    """Whether its charge was refunded at Stripe before it was known here: the refund is looked at, not made."""
+    """Whether its charge was refunded at Stripe before it was known here: the refund is read, not made."""
     return attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.set_aside import (
+    ALARM_AGAIN_AFTER_S,
     DELIVERIES_LIMIT,
     FORGOTTEN_AFTER_S,
     LINES_LIMIT,
@@ -19,7 +20,6 @@ from payment.actors.ledger.set_aside import (
     POSTPONED_LIMIT,
     REMEMBERED_LIMIT,
     REST_S,
-    SAID_AGAIN_AFTER_S,
     SetAside,
 )
 from payment.actors.ledger.telemetry import LedgerTelemetry
@@ -219,7 +219,7 @@ class TestCorruptDocuments:
         del house.store.database.documents["o2"]
         await house.clock.advance(REST_S + 2)
         assert count(ledger, b"payment_orders_set_aside") == 1
-        await house.clock.advance(SAID_AGAIN_AFTER_S + 2)
+        await house.clock.advance(ALARM_AGAIN_AFTER_S + 2)
         assert count(ledger, b"payment_orders_set_aside") == 1
         assert count(ledger, UNREADABLE) == 4
 
@@ -403,11 +403,11 @@ class TestAlarms:
         aside.corrupt(document)
         assert (self.said(metrics), len(aside)) == (1, 1)
         for _ in range(2):
-            await clock.advance(SAID_AGAIN_AFTER_S / 2)
+            await clock.advance(ALARM_AGAIN_AFTER_S / 2)
             aside.forget()
             aside.corrupt(document)
         assert self.said(metrics) == 2
-        await clock.advance(SAID_AGAIN_AFTER_S)
+        await clock.advance(ALARM_AGAIN_AFTER_S)
         aside.forget()
         assert len(aside) == 0
 
