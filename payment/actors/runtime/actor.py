@@ -22,14 +22,6 @@ BURST_ITEMS = 64
 """Items received in a row before the loop lets others run: reading a mailbox that is never empty does not wait."""
 
 
-class ActorCrashed(Exception):
-    """What a waiting caller gets when the actor that would have answered died. Its request may have taken effect."""
-
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"the {actor} actor stopped before it answered")
-        self.actor = actor
-
-
 class TaskCancelled(Exception):
     """A bug: a task of an actor ended as cancelled though nobody had cancelled it."""
 
@@ -61,7 +53,7 @@ class Actor(ABC, Generic[T]):
         return
 
     async def teardown(self) -> None:
-        """Fail every waiting caller, that of `in_hand` too, with `ActorCrashed`, and give back all resources.
+        """Answer every waiting caller, that of `in_hand` too, and give back all resources.
 
         Always called last and once, also after a crash or half a `setup`, when nothing of the actor runs any more.
         """
