@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec import structs
 
-from payment.actors.ledger.actor import STORE_AWAY_WAIT_S, TICK_S
+from payment.actors.ledger.actor import OWN_WORK_AGAIN_S, STORE_AWAY_WAIT_S, SWEEP_EVERY_S, TICK_S
 from payment.actors.messages import EffectCompleted, Handling
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import OrderCancelled
@@ -207,7 +207,7 @@ class TestAway:
         ledger.to_stripe()
         house.store.stall("load")
         await ledger.start()
-        await house.clock.advance(0.1)
+        await house.clock.advance(OWN_WORK_AGAIN_S + 2 * SWEEP_EVERY_S)
         house.store.away = "gone"
         house.store.go_on()
         await house.clock.advance(0.1)
@@ -434,7 +434,7 @@ class TestRefused:
         ledger.to_stripe()
         house.store.refused_ids = {"o1"}
         await ledger.restart()
-        for number in range(3):
+        for number in range(round(OWN_WORK_AGAIN_S) + 3):
             await ledger.order(f"more{number}")
             await house.clock.advance(1)
         assert ledger.to_stripe() == []
