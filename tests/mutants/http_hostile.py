@@ -353,7 +353,7 @@ MUTANTS = (
         name="customer-of-many-orders-held-up",
         wrong="A user of whom none was declined has no more attempts in flight than may be declined.",
         endangers="L4",
-        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_held_up",
+        test=f"{LIMITED}::test_a_customer_with_many_orders_at_once_is_not_delayed",
         edits=(Edit(DECLINES, " if user.declined else math.inf", ""),),
         beyond=NO_TESTER,
     ),
@@ -394,7 +394,7 @@ MUTANTS = (
         name="held-past-its-time",
         wrong="A held request whose time is up gets no answer.",
         endangers="L4 F32",
-        test=f"{LIMITED}::test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged",
+        test=f"{LIMITED}::test_a_request_that_waited_in_vain_gets_nothing_was_charged",
         edits=(
             Edit(
                 CHARGES,

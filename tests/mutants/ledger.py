@@ -45,14 +45,14 @@ MUTANTS = (
         name="publish-before-the-write",
         wrong="payment:created goes out before the document that says so is confirmed.",
         endangers="L2 F06 F43",
-        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_replied_and_published_only_once_it_is_written",
         edits=_early("document.outbox", "self._in_flight.release(document)"),
     ),
     Mutant(
         name="reply-before-the-write",
         wrong="201 is said before the document that says paid is confirmed.",
         endangers="L4 F43",
-        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_replied_and_published_only_once_it_is_written",
         edits=_early("document.payment", "self._charges.written(document)"),
     ),
     Mutant(
@@ -95,7 +95,7 @@ MUTANTS = (
         wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
         endangers="L4 F26 F36",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder"
-        "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
+        "::test_a_refusal_is_replied_only_once_an_earlier_write_can_land_no_more",
         edits=(Edit(COMMIT, "if item.changed or _must_fence(item):", "if item.changed:"),),
     ),
     Mutant(
@@ -158,7 +158,7 @@ MUTANTS = (
         name="lane-not-held-during-a-write",
         wrong="A later letter of an order is decided while the order's write is under way.",
         endangers="L4 F02",
-        test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
+        test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_queue_under_way_keeps_its_later_messages",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -206,7 +206,7 @@ MUTANTS = (
         name="sweep-that-drops",
         wrong="An order with something in hand is passed over by the sweep, whatever else of it is due.",
         endangers="L4 F28",
-        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_effects_in_flight",
         edits=(
             Edit(
                 MONGO,
@@ -222,7 +222,7 @@ MUTANTS = (
         wrong="An earlier run's work is looked for once: what lands a moment later waits for a minute.",
         endangers="F05",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::"
-        "test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds",
+        "test_a_write_that_lands_after_the_next_run_has_swept_is_found_within_seconds",
         edits=(
             Edit(
                 MONGO,
@@ -235,7 +235,7 @@ MUTANTS = (
         name="full-mailbox-held-as-given",
         wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
         endangers="L4 F39",
-        test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
+        test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_returned_and_tried_again",
         edits=(Edit(IN_FLIGHT, "        if given:\n", "        if given or actor:\n"),),
     ),
     Mutant(
@@ -281,7 +281,7 @@ MUTANTS = (
         name="cancelled-in-the-same-write-told-paid",
         wrong="A request folded into one write with the order's cancel hears that it is paid.",
         endangers="L4 F21",
-        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_is_replied_cancelled",
         edits=(
             Edit(
                 COMMIT,
@@ -301,7 +301,7 @@ MUTANTS = (
         name="dead-letter-not-kept",
         wrong="A bad event is acknowledged though it could not be stored.",
         endangers="L4 F30",
-        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
         edits=(
             Edit(
                 DEAD_LETTERS,
@@ -314,14 +314,14 @@ MUTANTS = (
         name="dead-letters-under-one-name",
         wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
         endangers="L4 F30",
-        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
         edits=(Edit(DEAD_LETTERS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
         wrong="Where one letter makes a document that can't be written, those folded with it are lost.",
         endangers="L4 F41",
-        test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
+        test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_bad_one_of_several_messages_is_found",
         edits=(
             Edit(
                 COMMIT,

@@ -14,7 +14,7 @@ MUTANTS = (
         name="look-for-another-user",
         wrong="A request of another user makes a look, and gets the client secret that it brings.",
         endangers="F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_no_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_the_ledger_retrieve_nothing",
         edits=(Edit(VIEWS, " and view.user_id == message.user_id:", ":"),),
     ),
     Mutant(
@@ -34,7 +34,7 @@ MUTANTS = (
         name="view-without-a-look",
         wrong="A request to see a payment is answered by any write of its order, before the look that it asked for.",
         endangers="F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_by_a_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_once_the_intent_is_retrieved",
         edits=(
             Edit(
                 VIEWS,
@@ -47,7 +47,7 @@ MUTANTS = (
         name="view-waits-for-ever",
         wrong="A request to see a payment waits until a look ends, however long that takes.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_no_look_in_time_is_answered_without",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_without_the_intent_in_time_it_is_answered_without_the_secret",
         edits=(
             Edit(
                 VIEWS,
@@ -100,7 +100,7 @@ MUTANTS = (
         name="requires-action-without-the-secret",
         wrong="A request is answered as one that wants the customer without what the browser needs.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_looks_and_gets_it",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_retrieves_the_intent_and_gets_it",
         edits=(
             Edit(
                 CHARGES,
@@ -113,7 +113,7 @@ MUTANTS = (
         name="look-not-asked-for",
         wrong="A request that needs a look at its intent waits for one that is not asked for.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_looks_are_two_seconds_apart",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_an_intent_is_retrieved_at_most_every_two_seconds",
         edits=(Edit(CHARGES, "                self._recheck_wanted.add(order.id)\n", ""),),
         beyond=NO_LAW,
     ),

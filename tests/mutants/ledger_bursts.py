@@ -8,7 +8,7 @@ ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 MONGO = "payment/actors/ledger/actor.py"
 TIME = "tests/unit/actors/ledger/test_time.py::TestDeadline"
 BESIDE = f"{TIME}::test_a_full_commit_goes_beside_another_at_once"
-BEHIND = f"{TIME}::test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back"
+BEHIND = f"{TIME}::test_requests_are_rejected_while_the_ledger_is_behind"
 NEW = "tests/unit/actors/ledger/test_commit.py::TestNew"
 TURNS = "tests/unit/actors/ledger/test_commit_turns.py"
 
@@ -25,7 +25,7 @@ MUTANTS = (
         name="behind-counted-anew",
         wrong="How long an order has waited for its turn begins anew with each letter that comes for it.",
         endangers="F39",
-        test="tests/unit/actors/ledger/test_order_queues.py::TestBehind::test_it_is_the_age_of_the_lane_that_is_next",
+        test="tests/unit/actors/ledger/test_order_queues.py::TestBehind::test_it_is_the_age_of_the_queue_that_is_next",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -55,7 +55,7 @@ MUTANTS = (
         name="commit-keeps-the-loop",
         wrong="A commit decides and finishes all its works in one turn of the loop.",
         endangers="F39",
-        test=f"{TURNS}::test_others_run_after_every_few_works",
+        test=f"{TURNS}::test_others_run_after_every_few_orders",
         edits=(Edit(COMMIT, "if self._clock.monotonic() - self._turn_began >= self._others_took_s:", "if False:"),),
         beyond=NO_LAW,
     ),
@@ -71,7 +71,7 @@ MUTANTS = (
         name="commits-wait-for-each-other",
         wrong="One commit takes the other's turn for others' work, and has one as long, and so on in turn.",
         endangers="F39",
-        test=f"{TURNS}::test_others_run_after_every_few_works",
+        test=f"{TURNS}::test_others_run_after_every_few_orders",
         edits=(Edit(COMMIT, " - (self._share.used_s - used_s)", ""),),
         beyond=NO_LAW,
     ),

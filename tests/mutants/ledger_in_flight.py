@@ -41,7 +41,7 @@ MUTANTS = (
         name="end-during-a-write-forgotten",
         wrong="An end that came while its order was being written is no end any more when its turn comes.",
         endangers="F39",
-        test=f"{L}::TestTurns::test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done",
+        test=f"{L}::TestTurns::test_a_queue_that_got_a_completion_meanwhile_goes_first_once_it_is_done",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -55,7 +55,7 @@ MUTANTS = (
         name="lane-ready-twice",
         wrong="An order for which something has begun and something ended is written twice at once.",
         endangers="L1 F34",
-        test=f"{L}::TestTurns::test_a_lane_that_has_begun_and_ended_work_is_taken_once",
+        test=f"{L}::TestTurns::test_a_queue_with_a_beginning_and_a_completion_is_taken_once",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -68,7 +68,7 @@ MUTANTS = (
         name="lane-under-way-for-ever",
         wrong="A lane that was written once counts as under way from then on.",
         endangers="F31 F39",
-        test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
+        test=f"{L}::TestTurns::test_a_completion_moves_a_queue_forward_that_was_done_before",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -130,7 +130,7 @@ MUTANTS = (
         name="one-end-empties-the-hands",
         wrong="Where one effect of an order has ended, its others count as never handed over.",
         endangers="L2 F21 F23",
-        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_hand",
+        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_flight",
         edits=(
             Edit(
                 IN_FLIGHT,
@@ -143,7 +143,7 @@ MUTANTS = (
         name="hands-never-empty",
         wrong="An order of which something was once in hand counts as in our hands for ever.",
         endangers="L4 F34 F39",
-        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_is_in_nobody_s_hands",
+        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_has_none_in_flight",
         edits=(Edit(IN_FLIGHT, "        if not held:\n            del self._held[order_id]\n", ""),),
         beyond=NO_LAW,
     ),
@@ -151,7 +151,7 @@ MUTANTS = (
         name="looks-stand-in-the-queue",
         wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
         endangers="F14",
-        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
+        test=f"{H}::TestTime::test_only_charges_have_a_position_in_the_queue_estimate",
         edits=(
             Edit(
                 IN_FLIGHT,
@@ -179,14 +179,14 @@ MUTANTS = (
         name="poison-lost-with-the-ledger",
         wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
         endangers="L4 F30 F32",
-        test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
+        test=f"{M}::TestAway::test_an_invalid_event_that_is_not_kept_when_the_ledger_ends_comes_again",
         edits=(Edit(DEAD_LETTERS, "        while self._waiting:\n", "        while False:\n"),),
     ),
     Mutant(
         name="poison-tried-one-by-one-in-an-outage",
         wrong="While the store is away each bad event is tried against it by itself.",
         endangers="F25 F30",
-        test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test=f"{M}::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
         edits=(Edit(DEAD_LETTERS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
         beyond=NO_LAW,
     ),
@@ -194,7 +194,7 @@ MUTANTS = (
         name="turned-away-and-written",
         wrong="What was decided on a cached document is written though its caller was told that nothing was charged.",
         endangers="L4 F25",
-        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest",
+        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest",
         edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
     ),
     Mutant(
@@ -214,7 +214,7 @@ MUTANTS = (
         name="unknown-order-ends-the-ledger",
         wrong="The ledger dies of a request for an order that nobody knows.",
         endangers="F32",
-        test=f"{M}::TestAway::test_an_order_that_nobody_knows_is_no_end_of_the_ledger",
+        test=f"{M}::TestAway::test_an_unknown_order_does_not_end_the_ledger",
         edits=(
             Edit(
                 COMMIT,
@@ -227,7 +227,7 @@ MUTANTS = (
         name="document-without-writer-ends-the-ledger",
         wrong="The ledger dies of a document that a person has mended and left without its writer.",
         endangers="F32 F41",
-        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_nobody_s_lost_write",
+        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_no_lost_write",
         edits=(
             Edit(
                 COMMIT,
@@ -241,7 +241,7 @@ MUTANTS = (
         name="one-document-taken-for-an-outage",
         wrong="One write of unknown fate among others that were confirmed is taken for an outage.",
         endangers="F31 F26",
-        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(
             Edit(
                 COMMIT,
@@ -255,7 +255,7 @@ MUTANTS = (
         name="straggler-taken-for-an-outage",
         wrong="One document that the store keeps failing is taken for an outage each time that it is tried.",
         endangers="F31",
-        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(
             Edit(
                 COMMIT,
@@ -277,7 +277,7 @@ MUTANTS = (
         name="begun-after-its-answer",
         wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
         endangers="L4 F39",
-        test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
+        test=f"{D}::test_a_request_that_http_has_answered_starts_nothing",
         edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if now >= message.deadline:"),),
         beyond=NO_LAW,
     ),
@@ -334,7 +334,7 @@ MUTANTS = (
         name="refusal-believed-of-an-earlier-write",
         wrong="Where a document is refused, it is said that nothing was written, though an earlier write may land.",
         endangers="L4 F26 F41",
-        test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
+        test=f"{M}::TestOneDocument::test_a_refusal_does_not_deny_an_earlier_write_that_may_land",
         edits=(
             Edit(
                 COMMIT,
@@ -347,7 +347,7 @@ MUTANTS = (
         name="two-letters-taken-for-one",
         wrong="Of two letters whose document is refused the first is put away and the second is lost.",
         endangers="L4 F41",
-        test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
+        test=f"{M}::TestOneDocument::test_of_two_messages_that_were_refused_together_each_is_settled",
         edits=(
             Edit(
                 COMMIT,

@@ -101,7 +101,7 @@ MUTANTS = (
         name="alarm-at-each-meeting",
         wrong="A corrupt document is an alarm whenever it is met.",
         endangers="F50",
-        test=f"{A}::TestAlarms::test_an_order_is_said_once_and_again_after_an_hour",
+        test=f"{A}::TestAlarms::test_an_order_is_an_alarm_once_and_again_after_an_hour",
         edits=(Edit(SET_ASIDE, "ALARM_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
         beyond=NO_LAW,
     ),

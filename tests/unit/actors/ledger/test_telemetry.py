@@ -1,4 +1,4 @@
-"""What the ledger tells people, read off the difference between two confirmed documents."""
+"""What the ledger logs and counts, read off the difference between two confirmed documents."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ class TestCharges:
         (line,) = bench.lines("charge_finished")
         assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
 
-    def test_a_refusal_says_why(self, bench: Bench) -> None:
+    def test_the_line_of_a_refusal_has_its_reason(self, bench: Bench) -> None:
         """One search for the order answers the customer's question; no other outcome has a refusal."""
         story = confirming()
         bench.finished(None, story.doc)
@@ -137,7 +137,7 @@ class TestCharges:
         bench.story(story, withheld())
         assert bench.lines("charge_finished")[0]["reason"] == "withheld"
 
-    def test_nothing_is_told_twice(self, bench: Bench) -> None:
+    def test_nothing_is_logged_twice(self, bench: Bench) -> None:
         """A write that changes no attempt, a step that writes nothing, an order without a payment."""
         story = confirming()
         bench.finished(None, story.doc)
@@ -162,7 +162,7 @@ class TestCharges:
         assert not any(line.get("alarm") for line in bench.log.lines)
 
     def test_a_charge_refunded_by_hand_is_no_alarm(self, bench: Bench) -> None:
-        """F49: it was found with its refund: the line says so, and nothing is to be refunded by us."""
+        """F49: it was found with its refund: the line has that outcome, and nothing is to be refunded by us."""
         story = confirming()
         bench.finished(None, story.doc)
         story.due(by=B)
@@ -234,7 +234,7 @@ class TestRefunds:
         (line,) = bench.lines("charge_disputed")
         assert (line["charge_id"], line["alarm"]) == ("ch_1", True)
 
-    def test_a_payment_that_was_refunded_in_part_says_how_much(self, bench: Bench) -> None:
+    def test_the_line_of_a_payment_refunded_in_part_has_the_amount(self, bench: Bench) -> None:
         """F49: by hand, before it was seen here."""
         bench.story(confirming(), IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", amount_refunded=500)))
         (line,) = bench.lines("charge_finished")
@@ -261,7 +261,7 @@ class TestStore:
         assert [line["event"] for line in bench.log.lines] == ["dependency_lost", "dependency_back"]
 
     def test_what_became_of_a_commit_is_counted(self, bench: Bench) -> None:
-        """And said where it is out of the ordinary."""
+        """And logged where it is out of the ordinary."""
         results = [Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN]
         bench.telemetry.committed(["o1", "o2", "o3"], results, "no majority")
         bench.telemetry.commit_done(0.1)
@@ -287,15 +287,15 @@ class TestStore:
         assert told[1:] == [(198, "a99", "disk full 99")]
         assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
 
-    def test_a_bad_event_that_can_not_be_kept_is_said(self, bench: Bench) -> None:
+    def test_an_invalid_event_that_can_not_be_kept_is_logged(self, bench: Bench) -> None:
         """F30, F52: by its identity, with the store's words, and not each time that it is delivered."""
         for _ in range(50):
             bench.telemetry.dead_letter_waits("orders:7", "not authorized")
         (line,) = bench.log.lines
         assert (line["event"], line["identity"], line["reason"]) == ("dead_letter_waits", "orders:7", "not authorized")
 
-    def test_indexes_that_are_made_are_said_and_degrade(self, bench: Bench) -> None:
-        """F52: readiness has the reason in words while MongoDB is up; an ordinary start says nothing."""
+    def test_indexes_that_are_made_are_logged_and_degrade(self, bench: Bench) -> None:
+        """F52: readiness has the reason in words while MongoDB is up; an ordinary start logs nothing."""
         bench.telemetry.store_up()
         bench.telemetry.indexes_there((), 0.01)
         assert bench.log.lines == []
