@@ -1,4 +1,4 @@
-"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, who is told."""
+"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, the replies."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -36,7 +36,7 @@ MUTANTS = (
     ),
     Mutant(
         name="charge-before-the-write",
-        wrong="A charge is handed to Stripe's line before its intent is confirmed.",
+        wrong="A charge is released to Stripe's actor before its document is confirmed.",
         endangers="L1 L2 F03 F43",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=_early("not document.outbox", "self._in_flight.release(document)"),
@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     Mutant(
         name="reply-before-the-write",
-        wrong="201 is said before the document that says paid is confirmed.",
+        wrong="201 is replied before the document that says paid is confirmed.",
         endangers="L4 F43",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_replied_and_published_only_once_it_is_written",
         edits=_early("document.payment", "self._charges.written(document)"),
@@ -77,11 +77,11 @@ MUTANTS = (
     ),
     Mutant(
         name="own-write-not-recognised",
-        wrong="After a lost answer nobody asks whether the stored document is this very write.",
+        wrong="After a lost answer it is not checked whether the stored document is this very write.",
         endangers="F26",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
         edits=(Edit(COMMIT, "or stored.writer.number not in item.sent:", "or item.sent:"),),
-        beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
+        beyond="It is decided again on the document that it made, which changes nothing but the log.",
     ),
     Mutant(
         name="own-write-by-its-number-alone",
@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         name="refused-while-a-write-may-land",
-        wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
+        wrong="409 is replied to a request whose own write is still on its way, and may yet begin an attempt.",
         endangers="L4 F26 F36",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder"
         "::test_a_refusal_is_replied_only_once_an_earlier_write_can_land_no_more",
@@ -113,7 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         name="hung-straggler-not-noticed",
-        wrong="A commit of what the store keeps failing may hang for ever, and nobody calls it stuck.",
+        wrong="A commit of what the store keeps failing may hang for ever, and does not count as stuck.",
         endangers="L4 F31 F32",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
         edits=(
@@ -155,8 +155,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="lane-not-held-during-a-write",
-        wrong="A later letter of an order is decided while the order's write is under way.",
+        name="queue-not-held-during-a-write",
+        wrong="A later message of an order is decided while the order's write is under way.",
         endangers="L4 F02",
         test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_queue_under_way_keeps_its_later_messages",
         edits=(
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         name="write-not-noted-as-sent",
-        wrong='"Nothing was charged" is said to a request that has entered a write.',
+        wrong='"Nothing was charged" is replied to a request that has entered a write.',
         endangers="L4 F26",
         test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
         edits=(Edit(COMMIT, "message.state = ChargeState.WRITING\n", "message.state = ChargeState.DECIDING\n"),),
@@ -191,7 +191,7 @@ MUTANTS = (
     ),
     Mutant(
         name="sweep-for-itself-alone",
-        wrong="The sweep looks for the work of this client id only: a dead neighbour's is left.",
+        wrong="The sweep reads the work of this client id only: that of another dead process is left.",
         endangers="L4 F05",
         test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
         edits=(
@@ -204,7 +204,7 @@ MUTANTS = (
     ),
     Mutant(
         name="sweep-that-drops",
-        wrong="An order with something in hand is passed over by the sweep, whatever else of it is due.",
+        wrong="An order with an effect in flight is passed over by the sweep, whatever else of it is due.",
         endangers="L4 F28",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_effects_in_flight",
         edits=(
@@ -219,7 +219,7 @@ MUTANTS = (
     ),
     Mutant(
         name="late-write-of-a-dead-run-waits-for-its-lease",
-        wrong="An earlier run's work is looked for once: what lands a moment later waits for a minute.",
+        wrong="An earlier run's work is swept once: what lands just after that waits for a minute.",
         endangers="F05",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::"
         "test_a_write_that_lands_after_the_next_run_has_swept_is_found_within_seconds",
@@ -233,7 +233,7 @@ MUTANTS = (
     ),
     Mutant(
         name="full-mailbox-held-as-given",
-        wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
+        wrong="What found no room in a mailbox counts as in flight, and is renewed for ever.",
         endangers="L4 F39",
         test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_returned_and_tried_again",
         edits=(Edit(IN_FLIGHT, "        if given:\n", "        if given or actor:\n"),),
@@ -258,11 +258,11 @@ MUTANTS = (
         endangers="F14 F34",
         test="tests/unit/actors/ledger/test_in_flight.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
         edits=(Edit(IN_FLIGHT, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
-        beyond="It costs looks, and no money.",
+        beyond="It costs calls, and no money.",
     ),
     Mutant(
         name="lost-charge-called-never-sent",
-        wrong="Of a charge that a dead actor had in its hands it is said that it was never sent.",
+        wrong="A charge that a dead actor had counts as never sent.",
         endangers="L1 L2 F32",
         test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
         edits=(
@@ -272,14 +272,14 @@ MUTANTS = (
     ),
     Mutant(
         name="withdrawal-not-sent",
-        wrong="What an order owes no longer is left in Stripe's line.",
+        wrong="What an order owes no longer is left in Stripe's queue.",
         endangers="F20",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
         edits=(Edit(IN_FLIGHT, "and effect_id not in owed:", "and effect_id in owed:"),),
     ),
     Mutant(
-        name="cancelled-in-the-same-write-told-paid",
-        wrong="A request folded into one write with the order's cancel hears that it is paid.",
+        name="cancelled-in-the-same-write-replied-paid",
+        wrong="A request decided in one write with the order's cancel gets the reply that it is paid.",
         endangers="L4 F21",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_is_replied_cancelled",
         edits=(
@@ -292,7 +292,7 @@ MUTANTS = (
     ),
     Mutant(
         name="overtaken-read-believed",
-        wrong="A read that a write has overtaken answers whoever waits.",
+        wrong="A read that a write has overtaken answers the requests that wait.",
         endangers="L4 F02",
         test="tests/unit/actors/ledger/test_pending_charges.py::TestOutcomes::test_an_overtaken_read_answers_no_overdue_request",
         edits=(Edit(CHARGES, "if awaited is None or order.rev < awaited.rev:", "if awaited is None:"),),
@@ -319,7 +319,7 @@ MUTANTS = (
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
-        wrong="Where one letter makes a document that can't be written, those folded with it are lost.",
+        wrong="Where one message makes a document that can't be written, those decided with it are lost.",
         endangers="L4 F41",
         test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_bad_one_of_several_messages_is_found",
         edits=(
@@ -345,7 +345,7 @@ MUTANTS = (
     ),
     Mutant(
         name="restart-under-the-same-name",
-        wrong="A ledger that was restarted takes what its predecessor had in hand for its own.",
+        wrong="A ledger that was restarted takes what its predecessor had in flight for its own.",
         endangers="L1 F32",
         test="tests/unit/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
         edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
@@ -364,11 +364,11 @@ MUTANTS = (
                 "        if",
             ),
         ),
-        beyond="Nothing of it is on paper: it is answered too late, which no law forbids.",
+        beyond="Nothing of it is written: it is answered too late, which no law forbids.",
     ),
     Mutant(
         name="own-work-forgotten-in-an-outage",
-        wrong="What an earlier run left is looked for once only, though the store went away meanwhile.",
+        wrong="What an earlier run left is swept once only, though the store went away meanwhile.",
         endangers="F25 F33",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
         edits=(

@@ -1,4 +1,4 @@
-"""Wrongs of the ledger while a bank wants the customer: who gets the client secret, when, and another card's turn."""
+"""Wrongs of the ledger while a bank wants the customer: which request gets the secret, and another card's turn."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -11,8 +11,8 @@ NO_LAW = "It costs calls and time, and no law is about either."
 
 MUTANTS = (
     Mutant(
-        name="look-for-another-user",
-        wrong="A request of another user makes a look, and gets the client secret that it brings.",
+        name="retrieved-for-another-user",
+        wrong="A request of another user has the intent retrieved, and gets its client secret.",
         endangers="F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_the_ledger_retrieve_nothing",
         edits=(Edit(VIEWS, " and view.user_id == message.user_id:", ":"),),
@@ -31,8 +31,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="view-without-a-look",
-        wrong="A request to see a payment is answered by any write of its order, before the look that it asked for.",
+        name="view-before-the-intent",
+        wrong="A request to see a payment is answered by any write of its order, before the intent is retrieved.",
         endangers="F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_once_the_intent_is_retrieved",
         edits=(
@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         name="view-waits-for-ever",
-        wrong="A request to see a payment waits until a look ends, however long that takes.",
+        wrong="A request to see a payment waits until the intent is retrieved, however long that takes.",
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_without_the_intent_in_time_it_is_answered_without_the_secret",
         edits=(
@@ -110,8 +110,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="look-not-asked-for",
-        wrong="A request that needs a look at its intent waits for one that is not asked for.",
+        name="recheck-not-asked-for",
+        wrong="A request that needs its intent waits for a recheck that is not asked for.",
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_an_intent_is_retrieved_at_most_every_two_seconds",
         edits=(Edit(CHARGES, "                self._recheck_wanted.add(order.id)\n", ""),),

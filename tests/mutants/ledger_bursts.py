@@ -1,4 +1,4 @@
-"""Wrongs of the ledger under a crowd: who is turned away, what goes beside a commit, whose turn it is at Stripe."""
+"""Wrongs of the ledger in a burst: which request is rejected, what goes beside a commit, the order at Stripe."""
 
 from tests.mutants.ledger_in_flight import NO_BURST, NO_LAW
 from tests.mutants.mutant import Edit, Mutant
@@ -14,8 +14,8 @@ TURNS = "tests/unit/actors/ledger/test_commit_turns.py"
 
 MUTANTS = (
     Mutant(
-        name="crowd-taken-in-whole",
-        wrong="People are turned away by their number alone, however far behind the ledger is.",
+        name="burst-taken-whole",
+        wrong="Requests are rejected by their number alone, however far behind the ledger is.",
         endangers="F39",
         test=BEHIND,
         edits=(Edit(MONGO, " or self._order_queues.behind_s() >= BEHIND_LIMIT_S", ""),),
@@ -23,7 +23,7 @@ MUTANTS = (
     ),
     Mutant(
         name="behind-counted-anew",
-        wrong="How long an order has waited for its turn begins anew with each letter that comes for it.",
+        wrong="How long an order has waited for its turn begins anew with each message that comes for it.",
         endangers="F39",
         test="tests/unit/actors/ledger/test_order_queues.py::TestBehind::test_it_is_the_age_of_the_queue_that_is_next",
         edits=(
@@ -53,15 +53,15 @@ MUTANTS = (
     ),
     Mutant(
         name="commit-keeps-the-loop",
-        wrong="A commit decides and finishes all its works in one turn of the loop.",
+        wrong="A commit decides and applies all its orders in one turn of the loop.",
         endangers="F39",
         test=f"{TURNS}::test_others_run_after_every_few_orders",
         edits=(Edit(COMMIT, "if self._clock.monotonic() - self._turn_began >= self._others_took_s:", "if False:"),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="commit-starved-by-a-crowd",
-        wrong="A commit has the time of a few works, however long the others take between them.",
+        name="commit-starved-by-a-burst",
+        wrong="A commit has the time of a few orders, however long the others take between them.",
         endangers="F39",
         test=f"{TURNS}::test_a_commit_has_as_much_time_as_the_others_take",
         edits=(Edit(COMMIT, "if self._clock.monotonic() - self._turn_began >= self._others_took_s:", "if True:"),),
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         name="commits-wait-for-each-other",
-        wrong="One commit takes the other's turn for others' work, and has one as long, and so on in turn.",
+        wrong="One commit counts the other's turn as others' time, and has one as long, and so on in turn.",
         endangers="F39",
         test=f"{TURNS}::test_others_run_after_every_few_orders",
         edits=(Edit(COMMIT, " - (self._share.used_s - used_s)", ""),),
@@ -95,7 +95,7 @@ MUTANTS = (
     ),
     Mutant(
         name="known-orders-never-expected",
-        wrong="A queue group that hears again of all that ever was writes each unread, and collides with it.",
+        wrong="A queue group that receives all events again writes each order unread, and collides with it.",
         endangers="F39",
         test=f"{NEW}::test_while_there_are_known_ones_all_are_read",
         edits=(Edit(COMMIT, "self._read_first_until = self._clock.monotonic() + READ_FIRST_S", "pass"),),
@@ -110,15 +110,15 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="each-work-in-its-own-moment",
-        wrong="Each order of a commit is decided as of now, and two commits that decide in turns mix who asked when.",
+        name="each-order-in-its-own-context",
+        wrong="Each order of a commit is decided as of now, and two commits in turns mix the order of requests.",
         endangers="F39",
         test=f"{TURNS}::test_two_commits_in_turns_keep_the_order_of_asking",
         edits=(Edit(COMMIT, "- self._began >= DECIDED_AS_OF_ITS_BEGINNING_S", "- self._began >= 0.0"),),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="moment-kept-for-ever",
+        name="context-kept-for-ever",
         wrong="A commit decides as of its beginning, however long the store took to be read.",
         endangers="F38",
         test=f"{TURNS}::test_what_took_long_to_read_is_decided_as_of_now",
@@ -127,7 +127,7 @@ MUTANTS = (
     ),
     Mutant(
         name="read-ones-last",
-        wrong="In a commit, orders that had to be read stand behind those that were at hand.",
+        wrong="In a commit, orders that had to be read stand behind those that were cached.",
         endangers="F39",
         test=f"{TURNS}::test_an_order_that_is_read_first_keeps_its_place",
         edits=(Edit(COMMIT, "            decided.sort(key=lambda item: places[id(item)])\n", ""),),

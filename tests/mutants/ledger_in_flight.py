@@ -1,4 +1,4 @@
-"""Wrongs of what the ledger has given out and has waiting: hands, lanes, writes, bad events (payment/actors)."""
+"""Wrongs of what the ledger has released and has waiting: effects in flight, order queues, writes, invalid events."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -14,7 +14,7 @@ CHARGES = "payment/actors/ledger/pending_charges.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
-NO_BURST = "Who comes first is no law; no simulated crowd is large enough to make it one."
+NO_BURST = "The order of requests is no law; no simulated burst is large enough to make it one."
 NO_LAW = "It costs time, or memory, and no law is about either."
 
 PUT_BACK = (
@@ -25,7 +25,7 @@ PUT_BACK = (
 MUTANTS = (
     Mutant(
         name="ends-behind-beginnings",
-        wrong="What was begun waits behind everybody who has just come.",
+        wrong="What was begun waits behind all that has just come.",
         endangers="F39",
         test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
         edits=(
@@ -52,7 +52,7 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
-        name="lane-ready-twice",
+        name="queue-ready-twice",
         wrong="An order for which something has begun and something ended is written twice at once.",
         endangers="L1 F34",
         test=f"{L}::TestTurns::test_a_queue_with_a_beginning_and_a_completion_is_taken_once",
@@ -65,8 +65,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="lane-under-way-for-ever",
-        wrong="A lane that was written once counts as under way from then on.",
+        name="queue-under-way-for-ever",
+        wrong="A queue whose order was written once counts as under way from then on.",
         endangers="F31 F39",
         test=f"{L}::TestTurns::test_a_completion_moves_a_queue_forward_that_was_done_before",
         edits=(
@@ -79,8 +79,8 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
-        name="empty-lane-kept",
-        wrong="A lane whose letters were all dropped is kept, and a drain waits for it.",
+        name="empty-queue-kept",
+        wrong="A queue whose messages were all taken out is kept, and a drain waits for it.",
         endangers="F33 F39",
         test=f"{L}::TestKeep::test_a_queue_without_messages_is_not_ready",
         edits=(
@@ -94,21 +94,21 @@ MUTANTS = (
     ),
     Mutant(
         name="forfeited-for-one-read-only",
-        wrong="A charge whose end can't be written is handed over again at the second look at its document.",
+        wrong="A charge whose end can't be written is released again at the second read of its document.",
         endangers="L1 L2 F41",
         test=f"{H}::TestForfeit::test_it_is_not_released_again_under_the_lease_that_it_had",
         edits=(Edit(IN_FLIGHT, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
     ),
     Mutant(
         name="forfeited-for-ever",
-        wrong="A charge whose end could once not be written is never handed over again, whoever has looked since.",
+        wrong="A charge whose end could once not be written is never released again, whatever was retrieved since.",
         endangers="L4 F41",
         test=f"{H}::TestForfeit::test_it_is_released_again_under_another_lease",
         edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
     ),
     Mutant(
         name="forfeited-and-owed-no-longer",
-        wrong="The ledger dies of an effect that could not be ended on paper and that nobody owes any more.",
+        wrong="The ledger dies of an effect whose end could not be written, and that its order owes no longer.",
         endangers="F32 F41",
         test=f"{H}::TestForfeit::test_it_is_forgotten_once_it_is_owed_no_longer",
         edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
@@ -127,7 +127,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="one-end-empties-the-hands",
+        name="one-end-ends-all-effects",
         wrong="Where one effect of an order has ended, its others count as never handed over.",
         endangers="L2 F21 F23",
         test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_flight",
@@ -140,16 +140,16 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="hands-never-empty",
-        wrong="An order of which something was once in hand counts as in our hands for ever.",
+        name="in-flight-for-ever-for-an-order",
+        wrong="An order that once had an effect in flight counts as having one for ever.",
         endangers="L4 F34 F39",
         test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_has_none_in_flight",
         edits=(Edit(IN_FLIGHT, "        if not held:\n            del self._held[order_id]\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-stand-in-the-queue",
-        wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
+        name="retrievals-have-a-position",
+        wrong="Retrievals and refunds count as charges in the queue estimate.",
         endangers="F14",
         test=f"{H}::TestTime::test_only_charges_have_a_position_in_the_queue_estimate",
         edits=(
@@ -162,8 +162,8 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-cancelled",
-        wrong="A look or a refund that is owed no longer is taken back like a charge.",
+        name="retrievals-cancelled",
+        wrong="A retrieval or a refund that is owed no longer is cancelled like a charge.",
         endangers="F20 F23",
         test=f"{H}::TestCancelEffect::test_nothing_but_a_charge_is_cancelled",
         edits=(
@@ -176,14 +176,14 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="poison-lost-with-the-ledger",
+        name="invalid-event-lost-with-the-ledger",
         wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
         endangers="L4 F30 F32",
         test=f"{M}::TestAway::test_an_invalid_event_that_is_not_kept_when_the_ledger_ends_comes_again",
         edits=(Edit(DEAD_LETTERS, "        while self._waiting:\n", "        while False:\n"),),
     ),
     Mutant(
-        name="poison-tried-one-by-one-in-an-outage",
+        name="invalid-events-tried-one-by-one-in-an-outage",
         wrong="While the store is away each bad event is tried against it by itself.",
         endangers="F25 F30",
         test=f"{M}::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
@@ -191,15 +191,15 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="turned-away-and-written",
-        wrong="What was decided on a cached document is written though its caller was told that nothing was charged.",
+        name="rejected-and-written",
+        wrong="What was decided on a cached document is written though the reply was that nothing was charged.",
         endangers="L4 F25",
         test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest",
         edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
     ),
     Mutant(
         name="may-be-written-and-given-up",
-        wrong="A work that may have been written is given up where it can't be read.",
+        wrong="An order that may have been written is given up where it can't be read.",
         endangers="L4 F25 F26",
         test=f"{M}::TestUnknown::test_what_may_be_written_waits_where_it_can_not_be_read",
         edits=(
@@ -212,7 +212,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unknown-order-ends-the-ledger",
-        wrong="The ledger dies of a request for an order that nobody knows.",
+        wrong="The ledger dies of a request for an unknown order.",
         endangers="F32",
         test=f"{M}::TestAway::test_an_unknown_order_does_not_end_the_ledger",
         edits=(
@@ -225,7 +225,7 @@ MUTANTS = (
     ),
     Mutant(
         name="document-without-writer-ends-the-ledger",
-        wrong="The ledger dies of a document that a person has mended and left without its writer.",
+        wrong="The ledger dies of a document that an operator has corrected and left without its writer.",
         endangers="F32 F41",
         test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_no_lost_write",
         edits=(
@@ -235,7 +235,7 @@ MUTANTS = (
                 "if stored is None or stored.writer.number",
             ),
         ),
-        beyond="Nobody mends a simulated document by hand.",
+        beyond="No simulated document is corrected by an operator.",
     ),
     Mutant(
         name="one-document-taken-for-an-outage",
@@ -275,15 +275,15 @@ MUTANTS = (
     ),
     Mutant(
         name="begun-after-its-answer",
-        wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
+        wrong="A request that was answered with an unknown outcome begins a charge after that.",
         endangers="L4 F39",
         test=f"{D}::test_a_request_that_http_has_answered_starts_nothing",
         edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if now >= message.deadline:"),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="too-late-and-not-told",
-        wrong="A request whose turn came too late is dropped without a word.",
+        name="too-late-and-not-answered",
+        wrong="A request whose turn came too late is dropped without an answer.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
         edits=(
@@ -332,7 +332,7 @@ MUTANTS = (
     ),
     Mutant(
         name="refusal-believed-of-an-earlier-write",
-        wrong="Where a document is refused, it is said that nothing was written, though an earlier write may land.",
+        wrong="Where a document is refused, the reply is that nothing was written, though an earlier write may land.",
         endangers="L4 F26 F41",
         test=f"{M}::TestOneDocument::test_a_refusal_does_not_deny_an_earlier_write_that_may_land",
         edits=(
@@ -344,8 +344,8 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="two-letters-taken-for-one",
-        wrong="Of two letters whose document is refused the first is put away and the second is lost.",
+        name="two-messages-taken-for-one",
+        wrong="Of two messages whose document is refused the first is put away and the second is lost.",
         endangers="L4 F41",
         test=f"{M}::TestOneDocument::test_of_two_messages_that_were_refused_together_each_is_settled",
         edits=(
@@ -358,7 +358,7 @@ MUTANTS = (
     ),
     Mutant(
         name="read-overtaken-since-believed",
-        wrong="A read is judged by the revision that the first who waits came with, not by those written since.",
+        wrong="A read is judged by the revision that the first request came with, not by those written since.",
         endangers="L4 F02",
         test=f"{W}::TestOutcomes::test_a_read_is_overtaken_by_any_write_since_the_request_began_to_wait",
         edits=(Edit(CHARGES, "        awaited.rev = order.rev\n", ""),),

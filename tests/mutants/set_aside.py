@@ -1,4 +1,4 @@
-"""Wrongs of what keeps one order's trouble to itself: corrupt documents, and exceptions that nobody expected (F50)."""
+"""Wrongs by which one order's error touches others: corrupt documents, and unexpected exceptions (F50)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -111,7 +111,7 @@ MUTANTS = (
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
         edits=(Edit(COMMIT, "if order is not None and just_read:", "if order is None and just_read:"),),
-        beyond="Nobody edits a deadline alone in a world: where no message comes afterwards, nothing finds it.",
+        beyond="No deadline alone is edited in a world: where no message comes afterwards, nothing finds it.",
     ),
     Mutant(
         name="alarm-quotes-the-document",
