@@ -330,8 +330,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "        if len(user.declined) >= self._limit:\n            return _Verdict.REFUSE\n",
-                "        if len(user.declined) > self._limit:\n            return _Verdict.REFUSE\n",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if len(user.declined) > self._limit:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,
@@ -365,8 +365,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT",
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.REFUSE",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if self._places(user) <= 0:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,

@@ -96,7 +96,7 @@ MUTANTS = (
         endangers="L4 F26 F36",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder"
         "::test_a_refusal_is_replied_only_once_an_earlier_write_can_land_no_more",
-        edits=(Edit(COMMIT, "if item.changed or _must_fence(item):", "if item.changed:"),),
+        edits=(Edit(COMMIT, " or _must_fence(item):", ":"),),
     ),
     Mutant(
         name="unwritten-outcome-released-again",
@@ -146,8 +146,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            (decided if at_hand and item.changed else unread).append(item)\n",
-                "            if at_hand and not item.changed:\n"
+                "            (decided if at_hand and item.after is not item.before else unread).append(item)\n",
+                "            if at_hand and item.after is item.before:\n"
                 "                self._finish(item)\n"
                 "            else:\n"
                 "                (decided if at_hand else unread).append(item)\n",

@@ -245,7 +245,7 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "if all(result in NOT_TAKEN for result in results) and any(",
+                "if NOT_TAKEN.issuperset(results) and any(",
                 "if any(",
             ),
         ),
@@ -259,8 +259,8 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                " for result in results) and any(item.failures == 1 for item in items):",
-                " for result in results) and results:",
+                "if NOT_TAKEN.issuperset(results) and any(item.failures == 1 for item in items):",
+                "if NOT_TAKEN.issuperset(results):",
             ),
         ),
         beyond=NO_LAW,

@@ -101,6 +101,7 @@ class BatchItem(Struct, eq=False):
     A message is taken out of `messages` when it is answered: what is left when the ledger dies still waits.
     """
 
+    order_id: str
     queue: OrderQueue
     messages: list[QueuedMessage]
     before: Order | None = None
@@ -115,14 +116,6 @@ class BatchItem(Struct, eq=False):
     """Writes of it that were refused, or whose outcome is not known."""
     store_ms: float = 0.0
     """Time that this order has spent in calls to the store."""
-
-    @property
-    def order_id(self) -> str:
-        return self.queue.order_id
-
-    @property
-    def changed(self) -> bool:
-        return self.after is not self.before
 
 
 class LoopShare(Struct):
@@ -210,7 +203,7 @@ class Commits:
 
     def take(self, order_queues: list[OrderQueue]) -> list[BatchItem]:
         """Take messages from these queues. Each order is under way until `commit` is done with it."""
-        items = [BatchItem(order_queue, order_queue.take()) for order_queue in order_queues]
+        items = [BatchItem(order_queue.order_id, order_queue, order_queue.take()) for order_queue in order_queues]
         for item in items:
             self._under_way[item.order_id] = item
             for message in item.messages:
@@ -246,7 +239,7 @@ class Commits:
             at_hand = item.before is not None or (not item.sent and self._presumed_new(item))
             if at_hand and not self._decide(item, context.now(), just_read=False):
                 continue
-            (decided if at_hand and item.changed else unread).append(item)
+            (decided if at_hand and item.after is not item.before else unread).append(item)
         turns.end()
         loaded = await self._load(unread, decided)
         turns.begin()
@@ -257,7 +250,7 @@ class Commits:
                 continue
             if not self._decide(item, context.now(), just_read=True):
                 continue
-            if item.changed or _must_fence(item):
+            if item.after is not item.before or _must_fence(item):
                 decided.append(item)
             else:
                 self._finish(item)
@@ -392,7 +385,7 @@ class Commits:
                     item.failures += result is Committed.UNKNOWN
                     again.append(item)
         usable = True
-        if all(result in NOT_TAKEN for result in results) and any(item.failures == 1 for item in items):
+        if NOT_TAKEN.issuperset(results) and any(item.failures == 1 for item in items):
             # The store is most likely gone: to find out now is better than after the next read has timed out. But one
             # document that it fails again and again is no outage.
             reason = f"a write was not confirmed: {self._store.trouble}"

@@ -12,7 +12,6 @@ It must never wait for anything, and counts only what the ledger of this process
 own count, and a restart begins at 0 (docs/decisions/0014).
 """
 
-import enum
 import math
 from collections import OrderedDict, deque
 
@@ -58,16 +57,12 @@ class _User(Struct, eq=False):
     logged: set[str] = field(default_factory=set)
 
 
-class _Verdict(enum.Enum):
-    BEGIN = enum.auto()
-    WAIT = enum.auto()
-    REFUSE = enum.auto()
-
-
 class DeclineLimit:
     """Counts declines by user. `limit` 0: nothing is counted, and nothing refused."""
 
     def __init__(self, limit: int, window_s: float, clock: Clock, users_limit: int = USERS_LIMIT) -> None:
+        self.on = limit > 0
+        """Whether there is a limit."""
         self._limit = limit
         self._users_limit = users_limit
         self._window_s = window_s
@@ -78,11 +73,6 @@ class DeclineLimit:
         self._holding: dict[str, _User] = {}
         """The users with requests that are held."""
         self._begun: dict[str, _Begun] = {}
-
-    @property
-    def on(self) -> bool:
-        """Whether there is a limit."""
-        return self._limit > 0
 
     def start(self, charges: PendingCharges) -> None:
         """A ledger begins, with its pending requests. Which attempts of the last one are in flight is unknown."""
@@ -99,23 +89,26 @@ class DeclineLimit:
         If not, it is refused, or held until it may.
         """
         name = (order.id, len(order.attempts) + 1)
-        user_id = charge.message.request.user_id
+        user_id, now = charge.message.request.user_id, self._clock.monotonic()
         user = self._user(user_id)
-        match self._verdict(user, name):
-            case _Verdict.BEGIN:
-                user.logged.clear()
-                if name not in user.in_flight:
-                    user.in_flight[name] = self._clock.monotonic()
-                    self._begun.setdefault(order.id, _Begun(user_id)).written[name[1]] = False
-                return True
-            case _Verdict.WAIT:
+        while user.declined and user.declined[0] <= now - self._window_s:
+            user.declined.popleft()
+        for other in [other for other, began in user.in_flight.items() if began <= now - IN_FLIGHT_S]:
+            self._drop(user, other)
+        if name not in user.in_flight:
+            if len(user.declined) >= self._limit:
+                self._refuse(user, charge)
+                return False
+            if self._places(user) <= 0:
                 if charge.state is ChargeState.DECIDING:
                     charge.state = ChargeState.HELD
                 user.held.append(charge)
                 self._holding[user_id] = user
-            case _Verdict.REFUSE:
-                self._refuse(user, charge)
-        return False
+                return False
+            user.in_flight[name] = now
+            self._begun.setdefault(order.id, _Begun(user_id)).written[name[1]] = False
+        user.logged.clear()
+        return True
 
     def settled(self, before: Order | None, after: Order) -> None:
         """A document stands: count the declines that it adds, and let others begin where an attempt is not in flight.
@@ -169,18 +162,6 @@ class DeclineLimit:
             self._drop(user, name)
         while user.held:
             self._charges.decide_again(user.held.popleft())
-
-    def _verdict(self, user: _User, name: AttemptName) -> _Verdict:
-        now = self._clock.monotonic()
-        while user.declined and user.declined[0] <= now - self._window_s:
-            user.declined.popleft()
-        for other in [other for other, began in user.in_flight.items() if began <= now - IN_FLIGHT_S]:
-            self._drop(user, other)
-        if name in user.in_flight:
-            return _Verdict.BEGIN
-        if len(user.declined) >= self._limit:
-            return _Verdict.REFUSE
-        return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT
 
     def _places(self, user: _User) -> float:
         """How many more attempts the user may have in flight."""

@@ -93,14 +93,15 @@ class InFlightEffects:
         """
         mine = {item.effect.id: item for item in pending(order) if item.holder == self._process}
         held = self._held.get(order.id, {})
-        forfeited = self._still_forfeited(order.id, mine)
+        forfeited = self._still_forfeited(order.id, mine) if order.id in self._forfeited else ()
         complete = True
         for effect_id, item in mine.items():
             if effect_id in held:
                 held[effect_id].until = item.at
             elif effect_id not in forfeited and not isinstance(item.effect, RecheckLater):
                 complete &= self._hand_over(order.id, item.effect, item.at)
-        complete &= self._cancel(held, mine.keys())
+        if held.keys() - mine.keys():
+            complete &= self._cancel(held, mine.keys())
         if not complete:
             self._unreleased.add(order.id)
         return complete
@@ -111,7 +112,7 @@ class InFlightEffects:
 
     def _still_forfeited(self, order_id: str, owed: dict[str, PendingEffect]) -> Collection[str]:
         """The order's forfeited effects that it owes under their old leases; the others are forgotten."""
-        forfeited = self._forfeited.pop(order_id, {})
+        forfeited = self._forfeited.pop(order_id)
         still = {name: until for name, until in forfeited.items() if name in owed and owed[name].at <= until}
         if still:
             self._forfeited[order_id] = still
