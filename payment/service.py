@@ -15,7 +15,7 @@ from payment.actors.http.acceptor import Opening, open_acceptor, open_acceptor_o
 from payment.actors.http.actor import HttpActor, HttpConfig
 from payment.actors.http.connection_limit import CONNECTIONS_MAX, connection_limit_within
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import ProcessIdentity
+from payment.actors.ledger.commit import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.in_flight import NATS, STRIPE, InFlightEffects
 from payment.actors.ledger.telemetry import LedgerTelemetry

@@ -32,7 +32,7 @@ MUTANTS = (
         name="rechecks-not-swept",
         wrong="No sweep looks for charges that are to be looked at again.",
         endangers="L3 F44",
-        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_looked_at_again_by_a_sweep_of_its_own",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_rechecked_by_a_sweep_of_its_own",
         edits=(
             Edit(
                 MONGO,

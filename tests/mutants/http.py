@@ -108,7 +108,7 @@ MUTANTS = (
         name="nothing-charged-while-it-waits",
         wrong='The answer claims "nothing was charged" for a request that the ledger still has.',
         endangers="L4 F32",
-        test="tests/unit/actors/http/test_actor.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
+        test="tests/unit/actors/http/test_actor.py::test_a_request_that_waits_when_the_drain_is_over_has_an_unknown_outcome",
         edits=(
             Edit(
                 PENDING_REQUESTS,
@@ -360,7 +360,7 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING_REQUESTS,
-                "if not message.decided and not message.answer.done():",
+                "if not message.decided.done() and not message.answer.done():",
                 "if not message.answer.done():",
             ),
         ),

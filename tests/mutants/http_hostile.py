@@ -11,7 +11,8 @@ OPS = "payment/actors/http/operations.py"
 REFUSALS = "payment/actors/http/rejection_log.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
-COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
+COMMIT = "payment/actors/ledger/commit.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 MONGO = "payment/actors/ledger/actor.py"
 FILES = "payment/process/file_limit.py"
 
@@ -321,8 +322,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "            user.declined.append(self._clock.monotonic())\n",
-                "            user.logged.clear()\n",
+                "self._user(after.user_id).declined.append(self._clock.monotonic())\n",
+                "self._user(after.user_id).logged.clear()\n",
             ),
         ),
         beyond=NO_TESTER,
@@ -335,8 +336,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "        if len(user.declined) >= self._limit:\n            return _Verdict.REFUSE\n",
-                "        if len(user.declined) > self._limit:\n            return _Verdict.REFUSE\n",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if len(user.declined) > self._limit:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,
@@ -358,7 +359,7 @@ MUTANTS = (
         name="customer-of-many-orders-held-up",
         wrong="A user without declines may have no more attempts in flight than the limit of declines.",
         endangers="L4",
-        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_held_up",
+        test=f"{LIMITED}::test_a_customer_with_many_orders_at_once_is_not_delayed",
         edits=(Edit(DECLINES, " if user.declined else math.inf", ""),),
         beyond=NO_TESTER,
     ),
@@ -370,8 +371,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT",
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.REFUSE",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if self._places(user) <= 0:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,
@@ -399,8 +400,14 @@ MUTANTS = (
         name="held-past-its-time",
         wrong="A held request gets no answer at its deadline.",
         endangers="L4 F32",
-        test=f"{LIMITED}::test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged",
-        edits=(Edit(MONGO, "        self._declines.answer_overdue()\n", ""),),
+        test=f"{LIMITED}::test_a_request_that_waited_in_vain_gets_nothing_was_charged",
+        edits=(
+            Edit(
+                CHARGES,
+                "            if now < charge.deadline and not given_up:",
+                "            if (now < charge.deadline or charge.state is ChargeState.HELD) and not given_up:",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -408,7 +415,14 @@ MUTANTS = (
         wrong="A held request gets no answer when the ledger ends.",
         endangers="F32",
         test=f"{LIMITED}::test_held_requests_are_answered_when_the_ledger_ends",
-        edits=(Edit(MONGO, "        messages += self._declines.held()\n", ""),),
+        edits=(
+            Edit(
+                CHARGES,
+                "            self.reject(charge, Unavailability.CRASHED)\n",
+                "            if charge.state is not ChargeState.HELD:\n"
+                "                self.reject(charge, Unavailability.CRASHED)\n",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -418,9 +432,9 @@ MUTANTS = (
         test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
         edits=(
             Edit(
-                COMMIT_RESULTS,
-                "begins = isinstance(reply_to(order, request.request, at), Start)",
-                "begins = True or at",
+                COMMIT,
+                "        return not begins or self._declines.may_begin(order, charge)\n",
+                "        return self._declines.may_begin(order, charge)\n",
             ),
         ),
         beyond=NO_TESTER,
@@ -430,7 +444,7 @@ MUTANTS = (
         wrong="An attempt that was never written, because the store was away, counts as in flight.",
         endangers="L4 F25",
         test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
-        edits=(Edit(COMMIT_RESULTS, "        self._declines.given_up(order_id)\n", ""),),
+        edits=(Edit(COMMIT, "        self._declines.given_up(item.order_id)\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(

@@ -2,8 +2,7 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
+COMMIT = "payment/actors/ledger/commit.py"
 DOCUMENTS = "payment/adapters/mongo/documents.py"
 MONGO = "payment/actors/ledger/actor.py"
 SET_ASIDE = "payment/actors/ledger/set_aside.py"
@@ -49,8 +48,12 @@ MUTANTS = (
         edits=(
             Edit(
                 COMMIT,
-                "            self._desk.corrupt(item, found)\n            return False\n",
-                "            found = None\n",
+                "                if isinstance(found, CorruptDocument):\n"
+                "                    self._corrupt(item, found)\n"
+                "                else:\n",
+                "                if isinstance(found, CorruptDocument):\n"
+                "                    found = None\n"
+                "                if found is None or found:\n",
             ),
         ),
     ),
@@ -59,7 +62,7 @@ MUTANTS = (
         wrong="An event for a corrupt document is redelivered for minutes, and blocks its subject.",
         endangers="F50",
         test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
-        edits=(Edit(COMMIT_RESULTS, "put_off=document.newer,", "put_off=True,"),),
+        edits=(Edit(COMMIT, "postpone=document.newer,", "postpone=True,"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -67,7 +70,7 @@ MUTANTS = (
         wrong="An event for a document of a newer release, which runs beside this one, is a dead letter at once.",
         endangers="F33 F50",
         test=f"{A}::TestCorruptDocuments::test_an_event_for_a_newer_release_is_put_off_for_a_while",
-        edits=(Edit(COMMIT_RESULTS, "put_off=document.newer,", "put_off=False,"),),
+        edits=(Edit(COMMIT, "postpone=document.newer,", "postpone=False,"),),
         beyond="In the simulation all processes are of one release.",
     ),
     Mutant(
@@ -98,8 +101,8 @@ MUTANTS = (
         name="alarm-at-each-meeting",
         wrong="A corrupt document is an alarm whenever it is read.",
         endangers="F50",
-        test=f"{A}::TestAlarms::test_an_order_is_said_once_and_again_after_an_hour",
-        edits=(Edit(SET_ASIDE, "SAID_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
+        test=f"{A}::TestAlarms::test_an_order_is_an_alarm_once_and_again_after_an_hour",
+        edits=(Edit(SET_ASIDE, "ALARM_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -107,7 +110,7 @@ MUTANTS = (
         wrong="A deadline that an edit removed is not restored: no sweep finds the order.",
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
-        edits=(Edit(COMMIT, "reindexed(item.before) if item.before is not None else None", "item.before"),),
+        edits=(Edit(COMMIT, "if order is not None and just_read:", "if order is None and just_read:"),),
         beyond="No simulated operator edits only a deadline.",
     ),
     Mutant(
@@ -146,7 +149,7 @@ MUTANTS = (
         endangers="F50",
         test=f"{A}::TestCorruptDocuments::"
         "test_one_that_is_corrected_or_deleted_is_counted_no_more_though_nothing_meets_it",
-        edits=(Edit(MONGO, "                await self._look_at_set_aside()\n", ""),),
+        edits=(Edit(MONGO, "                await self._read_set_aside()\n", ""),),
         beyond="No law is about a gauge.",
     ),
 )

@@ -2,9 +2,8 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-COMMIT_RESULTS = "payment/actors/ledger/commit_results.py"
-LINES = "payment/actors/ledger/commit_log.py"
+COMMIT = "payment/actors/ledger/commit.py"
+LINES = "payment/actors/ledger/telemetry.py"
 STATE = "payment/actors/ledger/store_state.py"
 ERRORS = "payment/adapters/mongo/errors.py"
 INDEXES = "payment/adapters/mongo/indexes.py"
@@ -16,7 +15,7 @@ VALUES = "payment/settings/values.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 S = "tests/unit/actors/ledger/test_store_state.py"
 R = "tests/unit/adapters/mongo/test_refusals.py"
-LOGS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
+LOGS_WHY = "        except StoreUnavailable as error:\n            self._log_why"
 REAL_ONES = "The simulation replaces MongoDB by a fake and does not run this file."
 
 MUTANTS = (
@@ -86,7 +85,7 @@ MUTANTS = (
         wrong="Due work whose write is refused waits for the lease of a dead holder.",
         endangers="L4 F05 F52",
         test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
-        edits=(Edit(COMMIT_RESULTS, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
+        edits=(Edit(COMMIT, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(
         name="back-by-ping",
@@ -197,8 +196,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/actors/ledger/actor.py",
-                "            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)\n",
-                "            pass\n",
+                "self._charges.answer_overdue(store_long_away=store_long_away)",
+                "self._charges.answer_overdue(store_long_away=False)",
             ),
         ),
         beyond="No law is about how soon a client has its answer.",

@@ -72,7 +72,7 @@ MUTANTS = (
         name="settled-by-half-a-read",
         wrong="Orders that an incomplete read does not return are logged as settled.",
         endangers="F25",
-        test=f"{TEST_STUCK}::TestLines::test_nothing_is_said_to_be_settled_where_not_all_was_read",
+        test=f"{TEST_STUCK}::TestLines::test_nothing_is_logged_as_settled_where_not_all_was_read",
         edits=(
             Edit(
                 STUCK,

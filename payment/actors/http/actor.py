@@ -193,7 +193,7 @@ class HttpActor(Actor[Never]):
         """
         self._draining = True
         self._line.disband()
-        self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
+        await self._waiting.answer_by(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
         await self._close_acceptor()
 
@@ -331,7 +331,7 @@ class HttpActor(Actor[Never]):
             self._rejections.note(_SHED.status, Unavailability.BUSY.value, context.request_id)
         return charge_answer(
             answer.reply,
-            write_sent=message.write_sent,
+            write_sent=False,
             retry_after_s=answer.retry_after_s,
             handover=answer.handover,
         )

@@ -1,7 +1,7 @@
 """Which Stripe account the database belongs to: asked by the Stripe actor, kept and answered by the ledger (F48).
 
-Owns the questions from their arrival until they are answered. The first process that knows its account has it kept;
-from then on every other account's key is told so. While the store is away a question waits: nothing is sent meanwhile.
+Owns the questions from their arrival until they are answered. The account of the first process that knows its own is
+kept; from then on every other account's key is refused. While the store is away a question waits, and nothing is sent.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Accounts:
         self._waiting.add(message)
 
     async def answer_all(self) -> None:
-        """Answer whatever comes, for ever."""
+        """Answer questions as they come, for ever."""
         while True:
             message = await self._waiting.first()
             await self._store_up.wait()

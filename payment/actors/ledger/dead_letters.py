@@ -1,7 +1,7 @@
-"""Events that can't be read, on their way into `dead_letters`: one after another, each settled once it is kept.
+"""Events that can't be applied, on their way into `dead_letters`: one after another, each settled once it is kept.
 
-Owns the poison events from their arrival until they are settled. A flood of them must never take the connections to
-the store from the orders (F30): one write is under way at a time.
+Owns these events from their arrival until they are settled. A flood of them must never take the connections to the
+store from the orders (F30): one write is under way at a time.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from payment.ports.store import DeadLetter, OrderStore, StoreUnavailable
 
 
 class DeadLetterWriter:
-    """The poison events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
+    """The invalid events that wait to be kept. `failed` is called with an event's identity and why it can't be kept."""
 
     def __init__(self, store: OrderStore, clock: Clock, failed: Callable[[str, str], None]) -> None:
         self._store = store
@@ -25,19 +25,19 @@ class DeadLetterWriter:
         self._waiting.add(message)
 
     async def write_all(self) -> None:
-        """Keep whatever comes, for ever."""
+        """Keep events as they come, for ever."""
         while True:
             message = await self._waiting.first()
             handling = await self._write(message)
             self._waiting.done()
-            message.settle(handling)
+            message.settle(handling, message.error)
             if handling is Handling.NOT_NOW:
                 self.put_off()
 
     async def _write(self, message: InvalidEventReceived) -> Handling:
-        poison = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
+        dead_letter = DeadLetter(message.identity, message.subject, message.data, message.error, self._clock.now())
         try:
-            await self._store.add_dead_letter(poison)
+            await self._store.add_dead_letter(dead_letter)
         except StoreUnavailable as error:
             self._failed(message.identity, str(error))
             return Handling.NOT_NOW

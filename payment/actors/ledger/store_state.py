@@ -1,12 +1,12 @@
-"""Whether the store can be used, and what is said of it: by evidence alone.
+"""Whether the store can be used, by evidence alone.
 
 Owns `up`, the losses of the store, and the making of its indexes. *Up* rests on a probe (`OrderStore.probe`: it reads
 what a charge reads and writes what a charge needs to write) or on a confirmed commit, neither older than a few seconds,
 also while nothing else happens. A call that has failed is a suspicion: the store is lost where the probe fails as well,
-or where the probe's good word was contradicted since without any write confirmed. It must never believe a ping.
+or where a call has failed since the probe passed, and no write was confirmed between. It must never believe a ping.
 
 A loss and the next *up* are `STORE_PROBE_EVERY_S` apart, and further where the store is lost again and again, so that
-what answers probes and fails the rest makes neither a busy loop nor a storm of log lines.
+a store that answers probes and fails the rest causes neither a busy loop nor a storm of log lines.
 """
 
 import asyncio
@@ -69,8 +69,8 @@ class StoreState:
         self._proved_at = self._up_at = self._lost_at = 0.0
         self._losses = 0
         """Those in a row, each after less than `STEADY_S`."""
-        self._said = ""
-        self._said_at = 0.0
+        self._logged = ""
+        self._logged_at = 0.0
 
     # ------------------------------------------------------------------------------------------------ what others bring
 
@@ -132,7 +132,7 @@ class StoreState:
         try:
             await self._store.probe()
         except StoreUnavailable as error:
-            self._say_why(str(error))
+            self._log_why(str(error))
             await self._clock.sleep(STORE_PROBE_EVERY_S)
             return
         self._up_at = self._proved_at = self._clock.monotonic()
@@ -147,20 +147,20 @@ class StoreState:
         steady = self._lost_at - self._up_at >= STEADY_S
         self._losses = 1 if steady else self._losses + 1
         self.up.clear()
-        self._said, self._said_at = reason, self._lost_at
+        self._logged, self._logged_at = reason, self._lost_at
         self._telemetry.store_down(reason)
         self._lost_called()
 
-    def _say_why(self, reason: str) -> None:
+    def _log_why(self, reason: str) -> None:
         """The store is still away: readiness has the newest reason, the log each one that is news."""
         now = self._clock.monotonic()
-        again = reason != self._said and (not self._said or now - self._said_at >= REASON_AGAIN_S)
+        again = reason != self._logged and (not self._logged or now - self._logged_at >= REASON_AGAIN_S)
         if again:
-            self._said, self._said_at = reason, now
+            self._logged, self._logged_at = reason, now
         self._telemetry.store_down(reason, again=again)
 
     async def make_indexes(self) -> None:
-        """Make the indexes that are missing, beside whatever else goes on; again and again until all are there."""
+        """Make the indexes that are missing, beside all other work; again and again until all are there."""
         while not self.indexed.is_set():
             await self.up.wait()
             began_s = self._clock.monotonic()

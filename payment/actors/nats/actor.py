@@ -236,17 +236,16 @@ class NatsActor(Actor[NatsMessage]):
         except BadEvent as error:
             reason, order_id = str(error), order_id_in(delivery.data)
 
-            def invalid_settled(handling: Handling) -> None:
+            def invalid_settled(handling: Handling, error: str | None = None) -> None:
                 self._settle(delivery, handling, started, order_id, reason)
 
             return InvalidEventReceived(delivery.subject, delivery.identity, delivery.data, reason, invalid_settled)
 
-        def settled(handling: Handling) -> None:
-            self._settle(delivery, handling, started, message.order_id, event.error)
+        def settled(handling: Handling, error: str | None = None) -> None:
+            self._settle(delivery, handling, started, message.order_id, error)
 
         subject, identity, data = delivery.subject, delivery.identity, delivery.data
-        event = EventReceived(message, subject, identity, data, delivery.redelivered, settled)
-        return event
+        return EventReceived(message, subject, identity, data, delivery.redelivered, settled)
 
     def _settle(
         self, delivery: Delivery, handling: Handling, started: float, order_id: str | None, error: str | None

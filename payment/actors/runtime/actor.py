@@ -22,14 +22,6 @@ BURST_ITEMS = 64
 """Items received in a row before the loop yields to other tasks: a mailbox that is never empty does not yield."""
 
 
-class ActorCrashed(Exception):
-    """The answer to a pending request whose actor ended before it replied. The request may have taken effect."""
-
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"the {actor} actor stopped before it answered")
-        self.actor = actor
-
-
 class TaskCancelled(Exception):
     """A bug: a task of an actor ended as cancelled, and no code had cancelled it."""
 
@@ -61,7 +53,7 @@ class Actor(ABC, Generic[T]):
         return
 
     async def teardown(self) -> None:
-        """Fail every pending request, that of `current_item` too, with `ActorCrashed`, and release all resources.
+        """Answer every pending request, that of `current_item` too, and release all resources.
 
         It is called last and once, also after a crash or half a `setup`, when no task of the actor runs any more.
         """

@@ -17,6 +17,7 @@ from payment.actors.http.connections import Listener
 from payment.actors.http.pending_requests import LEDGER_RESERVE
 from payment.actors.http.response_bodies import ErrorCode
 from payment.actors.messages import (
+    AnswerBy,
     ChargeOrder,
     ChargeReply,
     GetPayment,
@@ -70,6 +71,8 @@ class FakeLedger:
     def __init__(self, mailbox: Mailbox[LedgerMessage]) -> None:
         self.mailbox = mailbox
         self.asked: list[ChargeOrder | GetPayment] = []
+        self.answer_by: float | None = None
+        """The deadline that HTTP has named last, for all requests that it has asked."""
         self.answer: ChargeReply = ChargeReply(PAID)
         self.found: PaymentReply | Unavailable | None = PaymentReply(view())
         self.holding = False
@@ -86,6 +89,9 @@ class FakeLedger:
     async def run(self) -> None:
         while True:
             message = await self.mailbox.get()
+            if isinstance(message, AnswerBy):
+                self.answer_by = message.deadline
+                continue
             assert isinstance(message, ChargeOrder | GetPayment)
             self.asked.append(message)
             self.arrived.set()

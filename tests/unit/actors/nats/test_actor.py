@@ -236,12 +236,12 @@ async def test_a_dead_letter_that_can_be_read_has_a_reason(world: NatsWorld) -> 
     """F41: its order can't be stored."""
     await world.event(cancel())
     message = await world.arrived()
-    message.error = "the order that it makes can't be stored"
+    error = "the order that it makes can't be stored"
     with capture_logs() as logs:
-        message.settle(Handling.DEAD_LETTER)
+        message.settle(Handling.DEAD_LETTER, error)
         await world.clock.settle()
     (alarm,) = [line for line in logs if line["event"] == "dead_letter_kept"]
-    assert (alarm["order_id"], alarm["error"]) == ("o1", message.error)
+    assert (alarm["order_id"], alarm["error"]) == ("o1", error)
 
 
 async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:

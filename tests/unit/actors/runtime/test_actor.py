@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from payment.actors.runtime.actor import BURST_ITEMS, ActorCrashed, TaskCancelled
+from payment.actors.runtime.actor import BURST_ITEMS, TaskCancelled
 from payment.actors.runtime.deadlines import Lingering
 from payment.actors.runtime.mailbox import Mailbox
 from tests.support.fakes.clock import FakeClock
-from tests.unit.actors.ledger.scripted import Ask, Boom, Script, ScriptedActor
+from tests.unit.actors.runtime.scripted import ActorCrashed, Ask, Boom, Script, ScriptedActor
 
 
 class Scene:

@@ -14,7 +14,7 @@ from payment.actors.runtime.deadlines import (
     within,
 )
 from tests.support.fakes.clock import FakeClock
-from tests.unit.actors.ledger.scripted import Boom, deaf_until, for_ever
+from tests.unit.actors.runtime.scripted import Boom, deaf_until, for_ever
 
 
 async def answer_after(clock: FakeClock, seconds: float) -> str:

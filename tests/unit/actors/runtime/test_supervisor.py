@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from payment.actors.runtime.actor import ActorCrashed
 from payment.actors.runtime.lifecycle import ChildSpec
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.runtime.restarts import RESTART_WINDOW_S, RESTARTS_MAX
@@ -15,7 +14,7 @@ from payment.actors.runtime.supervisor import DRAIN_TOTAL_S, HANG_CHECK_EVERY_S,
 from payment.ops.log_schema import FIELDS, Event
 from tests.support.fakes.clock import FakeClock
 from tests.support.fakes.ids import FakeIds
-from tests.unit.actors.ledger.scripted import Ask, Boom, Script, ScriptedActor, deaf_until, for_ever
+from tests.unit.actors.runtime.scripted import ActorCrashed, Ask, Boom, Script, ScriptedActor, deaf_until, for_ever
 
 NAMES = ("ledger", "stripe", "http")
 SETUP_S, DRAIN_S, HANG_S = 3.0, 4.0, 5.0

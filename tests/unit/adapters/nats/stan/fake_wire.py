@@ -104,8 +104,6 @@ class FakeWire:
             if subscription.subject == subject:
                 message = Msg(_client=client, subject=subject, reply=reply, data=data, headers=headers)
                 await subscription.arrived(message)
-                    Msg(_client=client, subject=subject, reply=reply, data=data, headers=headers)
-                )
 
     @property
     def subjects(self) -> list[str]:

@@ -4,9 +4,16 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from payment.actors.runtime.actor import Actor, ActorCrashed
+from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
 from payment.ports.clock import Clock
+
+
+class ActorCrashed(Exception):
+    """What a waiting caller gets when the actor that would have answered died."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(f"the {actor} actor stopped before it answered")
 
 
 class Boom(Exception):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from payment.actors.ledger.commit_results import READ_FIRST_S
+from payment.actors.ledger.commit import READ_FIRST_S
 from payment.actors.messages import (
     ActorRestarted,
     CancelEffect,
@@ -37,14 +37,14 @@ from tests.unit.actors.ledger.ledger_world import (
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[World]:
+async def stack() -> AsyncIterator[World]:
     async with world() as made:
         yield made
 
 
 @pytest.fixture
-async def ledger(house: World) -> Ledger:
-    return await house.ledger()
+async def ledger(stack: World) -> Ledger:
+    return await stack.ledger()
 
 
 def unavailable(message: object) -> Unavailability:
@@ -57,7 +57,7 @@ class TestOrder:
     """Confirmed first, released then: replies, acknowledgements, effects."""
 
     async def test_a_charge_from_the_order_to_the_published_event(self, ledger: Ledger) -> None:
-        """Every step goes out after its write, and the request hears of the charge once that is written."""
+        """Every step goes out after its write, and the request is answered once the charge is written."""
         await ledger.order()
         message = await ledger.ask()
         charge = ledger.one_to_stripe()
@@ -78,7 +78,7 @@ class TestOrder:
         await ledger.order()
         ledger.store.stall(where)
         message = await ledger.ask()
-        await ledger.tell(ledger.arrived(ledger.created("o2")))
+        await ledger.send(ledger.arrived(ledger.created("o2")))
         assert (ledger.to_stripe(), ledger.settled, waits(message)) == ([], [], True)
         ledger.store.go_on()
         await ledger.clock.settle()
@@ -86,7 +86,9 @@ class TestOrder:
         assert ledger.settled == [("order:created o2", Handling.APPLIED)]
 
     @pytest.mark.parametrize("where", ["commit", "answer"])
-    async def test_an_outcome_is_told_and_published_only_once_it_is_written(self, ledger: Ledger, where: str) -> None:
+    async def test_an_outcome_is_replied_and_published_only_once_it_is_written(
+        self, ledger: Ledger, where: str
+    ) -> None:
         """F06: no 201 and no payment:created before the document says paid."""
         await ledger.order()
         message = await ledger.ask()
@@ -99,9 +101,9 @@ class TestOrder:
         assert len(ledger.to_nats()) == 1
         assert isinstance(reply(message), Paid)
 
-    async def test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more(self, ledger: Ledger) -> None:
-        """F26: its write is held up until the order has expired; what was told 409 must not begin an attempt later."""
-        await ledger.tell(ledger.arrived(ledger.created(days=3 / 86_400)))
+    async def test_a_refusal_is_replied_only_once_an_earlier_write_can_land_no_more(self, ledger: Ledger) -> None:
+        """F26: its write is delayed until the order has expired; what got 409 must not begin an attempt later."""
+        await ledger.send(ledger.arrived(ledger.created(days=3 / 86_400)))
         ledger.store.hold_writes = 1
         ledger.store.stall("probe")
         message = await ledger.ask()
@@ -128,32 +130,32 @@ class TestOrder:
         await ledger.ended(again, seen(charge_id="ch_1"))
         assert ledger.doc().attempts[0].state is AttemptState.PAID
 
-    async def test_an_answer_that_writes_nothing_is_read_afresh(self, house: World, ledger: Ledger) -> None:
+    async def test_an_answer_that_writes_nothing_is_read_afresh(self, stack: World, ledger: Ledger) -> None:
         """A cached document is good for a write that `rev` fences, not for a 403 or a 409."""
         await ledger.order()
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         await other.cancel()
         assert reply(await ledger.ask(user="somebody")) is Denied.NOT_YOURS
         assert reply(await ledger.ask()) is Conflict.CANCELLED
 
     async def test_a_paid_order_that_another_process_cancelled_is_paid_no_more(
-        self, house: World, ledger: Ledger
+        self, stack: World, ledger: Ledger
     ) -> None:
         """F21: the request that was answered with 201 comes again; the document that said so is still cached."""
         await ledger.order()
         await ledger.ask()
         await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         await other.cancel()
         assert reply(await ledger.ask()) is Conflict.CANCELLED
 
-    async def test_a_request_that_meets_its_cancel_in_one_write_hears_of_it(self, ledger: Ledger) -> None:
+    async def test_a_request_that_meets_its_cancel_in_one_write_is_replied_cancelled(self, ledger: Ledger) -> None:
         """Paid a moment ago, cancelled in this very write: 409, and the money goes back."""
         await ledger.order()
         await ledger.ask()
         await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         repeated = ledger.asked()
-        await ledger.tell(repeated, ledger.arrived(OrderCancelled("o1", 1)))
+        await ledger.send(repeated, ledger.arrived(OrderCancelled("o1", 1)))
         assert reply(repeated) is Conflict.CANCELLED
         assert isinstance(ledger.one_to_stripe(), RefundCharge)
 
@@ -164,7 +166,7 @@ class TestOrder:
         assert ledger.store.calls["commit"] - before <= 2
 
     async def test_a_cancelled_order_withdraws_its_charge(self, ledger: Ledger) -> None:
-        """F20: what was not sent yet never is; the request hears 409."""
+        """F20: what was not sent yet never is; the request gets 409."""
         await ledger.order()
         message = await ledger.ask()
         charge = ledger.one_to_stripe()
@@ -183,18 +185,18 @@ class TestNew:
         await ledger.order(*(f"o{number}" for number in range(10)))
         assert (ledger.store.calls["load"], ledger.store.calls["commit"]) == (0, 1)
 
-    async def test_one_that_was_known_is_read_and_left_as_it_is(self, house: World, ledger: Ledger) -> None:
+    async def test_one_that_was_known_is_read_and_left_as_it_is(self, stack: World, ledger: Ledger) -> None:
         """F01, F29: another queue group's events, or a broker that has forgotten what it delivered."""
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         await other.cancel()
-        await ledger.tell(ledger.arrived(ledger.created()))
+        await ledger.send(ledger.arrived(ledger.created()))
         assert ledger.settled == [("order:created o1", Handling.APPLIED)]
         assert ledger.doc().status is OrderStatus.CANCELLED
         assert (ledger.doc().amount, ledger.doc().rev) == (1999, 2)
 
-    async def test_while_there_are_known_ones_all_are_read(self, house: World, ledger: Ledger) -> None:
-        """F39: a new queue group hears all that ever was, and each collision costs more than a read."""
-        other = await house.ledger("web-2", own_store=True)
+    async def test_while_there_are_known_ones_all_are_read(self, stack: World, ledger: Ledger) -> None:
+        """F39: a new queue group receives all events that there ever were, and a collision costs more than a read."""
+        other = await stack.ledger("web-2", own_store=True)
         await other.order("o1", "o2")
         await ledger.order("o1")
         commits, reads = ledger.store.calls["commit"], ledger.store.calls["load"]
@@ -207,14 +209,14 @@ class TestNew:
 
     async def test_a_redelivered_one_is_read_first(self, ledger: Ledger) -> None:
         """F08: most likely it was written, and its acknowledgement lost."""
-        await ledger.tell(ledger.arrived(ledger.created(), redelivered=True))
+        await ledger.send(ledger.arrived(ledger.created(), redelivered=True))
         assert ledger.store.calls["load"] == 1
         assert ledger.settled == [("order:created o1", Handling.APPLIED)]
 
     async def test_a_new_order_whose_answer_is_lost_is_recognised(self, ledger: Ledger) -> None:
-        """F26: it was written, and nobody heard so."""
+        """F26: it was written, and the confirmation was lost."""
         ledger.store.lose_answers = 1
-        await ledger.tell(ledger.arrived(ledger.created()))
+        await ledger.send(ledger.arrived(ledger.created()))
         await ledger.clock.advance(1.0)
         assert ledger.settled == [("order:created o1", Handling.APPLIED)]
         assert (ledger.doc().rev, ledger.store.calls["commit"]) == (1, 1)
@@ -224,60 +226,60 @@ class TestTwice:
     async def test_an_event_delivered_twice_is_applied_once(self, ledger: Ledger) -> None:
         """F01, F08, F29: one order; the second delivery is stale and changes nothing, in one write or in two."""
         created = ledger.created()
-        await ledger.tell(ledger.arrived(created, "a"), ledger.arrived(created, "a again"))
-        await ledger.tell(ledger.arrived(created, "b"))
+        await ledger.send(ledger.arrived(created, "a"), ledger.arrived(created, "a again"))
+        await ledger.send(ledger.arrived(created, "b"))
         assert ledger.doc().rev == 1
         assert ledger.settled == [("a", Handling.APPLIED), ("a again", Handling.STALE), ("b", Handling.STALE)]
 
-    async def test_two_processes_get_the_same_event_at_once(self, house: World, ledger: Ledger) -> None:
+    async def test_two_processes_get_the_same_event_at_once(self, stack: World, ledger: Ledger) -> None:
         """F01: the insert of one collides, is read again, and is stale."""
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         created = ledger.created()
         for each in (ledger, other):
             each.store.stall("commit")
-            await each.tell(each.arrived(created))
+            await each.send(each.arrived(created))
         for each in (ledger, other):
             each.store.go_on()
-        await house.clock.settle()
+        await stack.clock.settle()
         assert [each.settled[0][1] for each in (ledger, other)] == [Handling.APPLIED, Handling.STALE]
         assert ledger.doc().rev == 1
 
     async def test_two_requests_in_one_process_are_one_charge(self, ledger: Ledger) -> None:
-        """F02: the second joins, and both hear the same; another token gets 409."""
+        """F02: the second joins, and both get the same reply; another token gets 409."""
         await ledger.order()
         first, second, third = ledger.asked(), ledger.asked(), ledger.asked(token="tok_2")
-        await ledger.tell(first, second, third)
+        await ledger.send(first, second, third)
         charge = ledger.one_to_stripe()
         assert reply(third) is Conflict.UNDER_WAY
         await ledger.ended(charge, charged("o1", "ch_1"))
         assert reply(first) == reply(second) == Paid(payment_of("o1"), "o1", "ch_1")
         assert reply(await ledger.ask()) == Paid(payment_of("o1"), "o1", "ch_1", replayed=True)
 
-    async def test_two_processes_are_asked_at_once(self, house: World, ledger: Ledger) -> None:
-        """F02: one write wins and charges; the other process joins, looks about once a second, and tells the same."""
+    async def test_two_processes_are_asked_at_once(self, stack: World, ledger: Ledger) -> None:
+        """F02: one write wins and charges; the other process joins, reads about once a second, and replies the same."""
         await ledger.order()
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         messages = []
         for each in (ledger, other):
             each.store.stall("commit")
             messages.append(await each.ask())
         for each in (ledger, other):
             each.store.go_on()
-        await house.clock.settle()
+        await stack.clock.settle()
         charge = ledger.one_to_stripe()
         assert other.to_stripe() == []
         await ledger.ended(charge, charged("o1", "ch_1"))
         assert waits(messages[1])
         reads = other.store.calls["load"]
-        await house.clock.advance(2.0)
+        await stack.clock.advance(2.0)
         assert reply(messages[0]) == reply(messages[1]) == Paid(payment_of("o1"), "o1", "ch_1")
         assert other.store.calls["load"] - reads <= 3
 
     async def test_a_hot_order_does_not_hold_up_others(self, ledger: Ledger) -> None:
         """F31: thousands of requests for one order; one for another is answered by the next write."""
         await ledger.order("hot", "cool")
-        crowd = [ledger.asked("hot") for _ in range(3_000)]
-        for message in crowd:
+        requests = [ledger.asked("hot") for _ in range(3_000)]
+        for message in requests:
             assert ledger.mailbox.offer(message)
         cool = ledger.asked("cool", "tok_2")
         assert ledger.mailbox.offer(cool)
@@ -287,18 +289,18 @@ class TestTwice:
         assert set(charges) == {"hot", "cool"}
         assert ledger.store.calls["commit"] - before <= 3
         await ledger.ended(charges["hot"], charged("hot", "ch_1"))
-        assert {type(reply(message)) for message in crowd} == {Paid}
+        assert {type(reply(message)) for message in requests} == {Paid}
 
 
 class TestOutcomes:
-    async def test_a_late_outcome_is_decided_on_the_newer_document(self, house: World, ledger: Ledger) -> None:
+    async def test_a_late_outcome_is_decided_on_the_newer_document(self, stack: World, ledger: Ledger) -> None:
         """F34: a process paused with a confirm in flight wakes: its write is refused, and the charge is known."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         await ledger.end()
-        await house.clock.advance(62)
+        await stack.clock.advance(62)
         found = other.one_to_stripe()
         assert isinstance(found, RetrieveIntent)
         await other.ended(found, seen(charge_id="ch_1"))
@@ -324,7 +326,7 @@ class TestOutcomes:
         assert ledger.to_stripe() == []
 
     async def test_an_unclear_send_is_sent_again_under_the_same_key(self, ledger: Ledger) -> None:
-        """F09, F10: counted on paper first; the request waits on."""
+        """F09, F10: counted in the document first; the request waits on."""
         await ledger.order()
         message = await ledger.ask()
         first = ledger.one_to_stripe()
@@ -333,7 +335,7 @@ class TestOutcomes:
         assert (second.id, second.intent.key, second.send) == (first.id, first.intent.key, 2)
         assert waits(message)
 
-    async def test_a_declined_request_is_told_and_the_next_token_charges(self, ledger: Ledger) -> None:
+    async def test_a_declined_request_gets_402_and_the_next_token_charges(self, ledger: Ledger) -> None:
         """F15: 402, then a new attempt with a new key."""
         await ledger.order()
         message = await ledger.ask()
@@ -348,14 +350,14 @@ class TestOutcomes:
         await ledger.order("o1", "o2")
         await ledger.ask("o1")
         charge = ledger.one_to_stripe()
-        await ledger.tell(ActorRestarted("nats"))
+        await ledger.send(ActorRestarted("nats"))
         assert ledger.to_stripe() == []
-        await ledger.tell(ActorRestarted("stripe"))
+        await ledger.send(ActorRestarted("stripe"))
         again = ledger.one_to_stripe()
         assert (again.id, again.send) == (charge.id, 2)
         await ledger.ended(again, charged("o1", "ch_1"))
         (event,) = ledger.to_nats()
-        await ledger.tell(ActorRestarted("nats"))
+        await ledger.send(ActorRestarted("nats"))
         await ledger.clock.advance(2)
         assert ledger.to_nats() == [event]
         await ledger.ended(event, EventPublished("o1", event.message_id))
@@ -363,7 +365,7 @@ class TestOutcomes:
 
 
 class TestRestart:
-    async def test_a_new_incarnation_looks_first_then_sends_the_same_key(self, ledger: Ledger) -> None:
+    async def test_a_new_incarnation_retrieves_first_then_sends_the_same_key(self, ledger: Ledger) -> None:
         """F04: crashed after the intent: found nothing, so the same key and parameters again."""
         await ledger.order()
         message = await ledger.ask()
@@ -378,7 +380,7 @@ class TestRestart:
         assert again.intent == replace(charge.intent, id="pi_o1")
 
     async def test_a_charge_that_was_made_is_found_and_not_repeated(self, ledger: Ledger) -> None:
-        """F05, F06, F07: paid by the look; its event goes out, again after a crash until it is marked."""
+        """F05, F06, F07: paid as retrieved; its event goes out, again after a crash until it is marked."""
         await ledger.order()
         await ledger.ask()
         ledger.to_stripe()
@@ -391,35 +393,35 @@ class TestRestart:
         assert ledger.to_nats() == [event]
         assert ledger.to_stripe() == []
 
-    async def test_another_process_waits_for_the_lease(self, house: World, ledger: Ledger) -> None:
-        """F04: somebody else's work is taken up when its lease has run out, not before."""
+    async def test_another_process_waits_for_the_lease(self, stack: World, ledger: Ledger) -> None:
+        """F04: another process's charge is taken up when its lease has run out, not before."""
         await ledger.order()
         await ledger.ask()
         await ledger.end()
-        other = await house.ledger("web-2", own_store=True)
-        await house.clock.advance(58)
+        other = await stack.ledger("web-2", own_store=True)
+        await stack.clock.advance(58)
         assert other.to_stripe() == []
-        await house.clock.advance(4)
+        await stack.clock.advance(4)
         assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
-    async def test_an_event_in_a_crash_is_handed_back_once(self, house: World, ledger: Ledger) -> None:
+    async def test_an_event_in_a_crash_is_handed_back_once(self, stack: World, ledger: Ledger) -> None:
         """F08, F32: not settled yet: to be delivered again; what was settled is not settled twice."""
-        await ledger.tell(ledger.arrived(ledger.created("o1")))
+        await ledger.send(ledger.arrived(ledger.created("o1")))
         ledger.store.stall("commit")
-        await ledger.tell(ledger.arrived(ledger.created("o2")))
+        await ledger.send(ledger.arrived(ledger.created("o2")))
         await ledger.restart()
         assert ledger.settled == [("order:created o1", Handling.APPLIED), ("order:created o2", Handling.NOT_NOW)]
 
     async def test_a_crash_answers_every_caller_once(self, ledger: Ledger) -> None:
-        """F32: in the mailbox's lane, under way to the store, waiting for an outcome, looking at a payment."""
+        """F32: in an order queue, under way to the store, waiting for an outcome, reading a payment."""
         await ledger.order("o1", "o2", "o3", "o4")
         waiting = await ledger.ask("o1")
         ledger.store.stall("commit", "load_by_payment")
         under_way = await ledger.ask("o2")
         order_queue = await ledger.ask("o2", "tok_2")
         view = ledger.view(payment_of("o1"))
-        await ledger.tell(view, ledger.arrived(OrderCreated("o5", 0, USER, ledger.clock.now(), 1, "usd")))
-        await ledger.tell(ledger.poison())
+        await ledger.send(view, ledger.arrived(OrderCreated("o5", 0, USER, ledger.clock.now(), 1, "usd")))
+        await ledger.send(ledger.invalid())
         await ledger.end()
         assert unavailable(waiting) is Unavailability.WRITE_UNKNOWN
         assert unavailable(under_way) is Unavailability.WRITE_UNKNOWN
@@ -429,7 +431,7 @@ class TestRestart:
         await ledger.start()
 
     async def test_outcomes_reach_the_next_incarnation(self, ledger: Ledger) -> None:
-        """F32: what Stripe tells while no ledger runs waits in the mailbox."""
+        """F32: what Stripe's actor brings while no ledger runs waits in the mailbox."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
