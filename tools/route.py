@@ -78,7 +78,7 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("payment/core/decide.py", "decide"),
     ("payment/core/outcomes.py", "_charged"),
     ("payment/core/order.py", "next_state"),
-    ("payment/core/tasks.py", "next_publication"),
+    ("payment/core/attempts.py", "next_publication"),
     ("payment/actors/ledger/group_commit.py", "GroupCommit._write"),
     ("payment/actors/ledger/in_flight.py", "InFlightEffects.release"),
     ("payment/actors/ledger/pending_replies.py", "PendingReplies.written"),

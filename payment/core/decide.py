@@ -13,9 +13,18 @@ from typing import assert_never
 
 from msgspec import Struct, structs
 
-from payment.core.attempts import moved
+from payment.core.attempts import (
+    at_rest,
+    due_taken,
+    moved,
+    numbered_intent,
+    payment_id_of,
+    published,
+    recheck_requested,
+    tasks_changed,
+    usable_intent,
+)
 from payment.core.formats import format_of
-from payment.core.intents import at_rest, numbered_intent, payment_id_of, usable_intent
 from payment.core.messages import (
     ChargeRequested,
     ChargesListed,
@@ -43,14 +52,13 @@ from payment.core.order import (
     Payment,
     TaskKind,
     Trigger,
+    with_intent,
 )
 from payment.core.outcomes import charges_listed, intent_outcome
-from payment.core.parts import with_intent
 from payment.core.pending import with_deadline
 from payment.core.refunds import refund_due, refund_ended
 from payment.core.replies import OutcomePending, Paid, Reply, RequiresAction, Start, instrument_hash, reply_to
 from payment.core.schedule import CONFIRM_ENDS_WITHIN, KEY_LIFE, in_flight, sooner
-from payment.core.tasks import due_taken, published, recheck_requested, tasks_changed
 
 
 class Step(Struct, frozen=True):

@@ -12,9 +12,8 @@ from typing import assert_never
 
 from msgspec import structs
 
-from payment.core.attempts import moved, returned
+from payment.core.attempts import at_rest, holds, moved, next_publication, numbered_intent, returned
 from payment.core.effects import PAYMENT_CREATED
-from payment.core.intents import at_rest, holds, numbered_intent
 from payment.core.messages import (
     ActionRequired,
     CardDeclined,
@@ -46,8 +45,11 @@ from payment.core.order import (
     OutboxEvent,
     TaskKind,
     Trigger,
+    numbered,
+    with_attempt,
+    with_charge,
+    with_intent,
 )
-from payment.core.parts import numbered, with_attempt, with_charge, with_intent
 from payment.core.schedule import (
     CHARGE_LIFE,
     LONGEST_RESEND_DELAY,
@@ -59,7 +61,6 @@ from payment.core.schedule import (
     recheck_later,
     resend_delay,
 )
-from payment.core.tasks import next_publication
 
 CHARGED = GIVING_BACK | {AttemptState.PAID}
 

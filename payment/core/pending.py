@@ -21,6 +21,7 @@ from payment.core.effects import (
     CreateIntent,
     Effect,
     FindRefund,
+    IntentReference,
     ListCharges,
     PendingEffect,
     PublishEvent,
@@ -29,10 +30,9 @@ from payment.core.effects import (
     RefundCharge,
     RetrieveIntent,
 )
-from payment.core.intents import reference
 from payment.core.messages import client_id_of
 from payment.core.order import Attempt, AttemptState, Intent, Order, OutboxEvent, Payment, Task, TaskKind
-from payment.core.schedule import create_deadline, send_deadline
+from payment.core.schedule import create_deadline, list_after, send_deadline
 
 
 def pending(order: Order) -> tuple[PendingEffect, ...]:
@@ -100,7 +100,7 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
     """
     if task.kind is TaskKind.RECHECK_LATER:
         return RecheckLater(order.id, "intent")
-    named = reference(order, payment, intent)
+    named = _reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
             return CreateIntent(named, create_deadline(order))
@@ -181,3 +181,20 @@ def _position(order: Order, event: OutboxEvent) -> int:
 
 def _facts(event: OutboxEvent) -> tuple[str | None, ...]:
     return event.stripe_id, event.refund_id, event.dispute_id, event.status
+
+
+def _reference(order: Order, payment: Payment, intent: Intent) -> IntentReference:
+    """Returns all parameters of the intent's create, and its id where that is known."""
+    assert order.amount is not None
+    assert order.currency is not None
+    return IntentReference(
+        order_id=order.id,
+        payment_id=payment.id,
+        number=intent.number,
+        key=intent.key,
+        id=intent.id,
+        amount=order.amount,
+        currency=order.currency,
+        api_version=intent.api_version,
+        list_after=list_after(order),
+    )

@@ -14,7 +14,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from payment.core.attempts import blocked, moved, with_refund
+from payment.core.attempts import blocked, moved, next_publication, with_refund
 from payment.core.effects import PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import (
     ChargeRefunded,
@@ -26,10 +26,18 @@ from payment.core.messages import (
     RefundOutcome,
     RefundRechecked,
 )
-from payment.core.order import GIVEN_BACK, Attempt, AttemptState, Order, OutboxEvent, Refund, TaskKind, Trigger
-from payment.core.parts import with_charge
+from payment.core.order import (
+    GIVEN_BACK,
+    Attempt,
+    AttemptState,
+    Order,
+    OutboxEvent,
+    Refund,
+    TaskKind,
+    Trigger,
+    with_charge,
+)
 from payment.core.schedule import in_flight, in_time, next_recheck
-from payment.core.tasks import next_publication
 
 REFUNDS_UNDONE_LIMIT = 3
 """How many refunds of one charge may fail after they succeeded; then no more are requested. The card is closed by then,

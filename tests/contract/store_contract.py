@@ -14,8 +14,8 @@ import pytest
 from msgspec import structs
 
 from payment.core.account import BoundAccount, StripeAccount
+from payment.core.attempts import payment_id_of
 from payment.core.decide import decide
-from payment.core.intents import payment_id_of
 from payment.core.messages import (
     Authentication,
     CardDeclined,

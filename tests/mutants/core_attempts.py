@@ -8,7 +8,7 @@ ORDER = "payment/core/order.py"
 OUTCOMES = "payment/core/outcomes.py"
 REFUNDS = "payment/core/refunds.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(
@@ -113,7 +113,7 @@ MUTANTS = (
         wrong="An outcome is applied to the newest attempt, whichever it is about.",
         endangers="L1 L2 F15 F18",
         test="tests/unit/core/test_outcomes.py::test_outcome_is_judged_by_its_own_attempts_number",
-        edits=(Edit("payment/core/parts.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
+        edits=(Edit("payment/core/order.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
     ),
     Mutant(
         name="stored-error-sent-again",
@@ -229,7 +229,7 @@ MUTANTS = (
         test="tests/unit/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
         edits=(
             Edit(
-                "payment/core/intents.py",
+                "payment/core/attempts.py",
                 " or context.now >= attempt.first_sent + AUTHENTICATION_LIFE",
                 "",
             ),

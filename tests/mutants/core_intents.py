@@ -5,12 +5,12 @@ from tests.mutants.mutant import Edit, Mutant
 ATTEMPTS = "payment/core/attempts.py"
 DECIDE = "payment/core/decide.py"
 EFFECTS = "payment/core/effects.py"
-INTENTS = "payment/core/intents.py"
+INTENTS = "payment/core/attempts.py"
 ORDER = "payment/core/order.py"
 OUTCOMES = "payment/core/outcomes.py"
 REPLIES = "payment/core/replies.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(

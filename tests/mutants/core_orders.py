@@ -7,7 +7,7 @@ MONEY = "payment/core/money.py"
 PENDING = "payment/core/pending.py"
 REPLIES = "payment/core/replies.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(

@@ -5,7 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 ATTEMPTS = "payment/core/attempts.py"
 OUTCOMES = "payment/core/outcomes.py"
 REFUNDS = "payment/core/refunds.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 NO_HARM = "It costs calls and time, and no law is about either."
 

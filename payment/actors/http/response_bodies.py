@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from payment.core.replies import PaymentStatus
 
 PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
-"""A payment's id: the beginning of a SHA-256 in hexadecimal digits (`payment.core.intents`)."""
+"""A payment's id: the beginning of a SHA-256 in hexadecimal digits (`payment.core.attempts`)."""
 
 PaymentId = Annotated[str, Meta(pattern=PAYMENT_ID_PATTERN)]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from payment.core.attempts import payment_id_of
 from payment.core.decide import decide
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, Effect, PendingEffect
-from payment.core.intents import payment_id_of
 from payment.core.legacy import upgraded
 from payment.core.messages import (
     ActionRequired,

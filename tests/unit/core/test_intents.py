@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from payment.core.attempts import ID_CHARS, numbered_intent, payment_id_of
 from payment.core.effects import ON_THE_WIRE, CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
-from payment.core.intents import ID_CHARS, numbered_intent, payment_id_of
 from payment.core.messages import (
     ChargeFacts,
     IntentCreated,

@@ -26,7 +26,7 @@ from payment.actors.messages import (
 )
 from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.core.intents import payment_id_of
+from payment.core.attempts import payment_id_of
 from payment.core.messages import (
     Authentication,
     CardDeclined,
