@@ -31,7 +31,7 @@ from payment.actors.ledger import backlog
 from payment.actors.ledger import stuck_log as stuck
 from payment.actors.runtime import restarts, supervisor
 from payment.actors.stripe import rate_limiter
-from payment.adapters.mongo import writes as mongo_writes
+from payment.adapters.mongo import store as mongo_store
 from payment.adapters.stripe import cards as stripe_cards
 from payment.core import order, schedule
 from payment.core.order import TABLE, AttemptState, Trigger
@@ -262,7 +262,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "Longer than a call to Stripe. A process that starts again takes its own work at once.",
     ),
     (
-        mongo_writes,
+        mongo_store,
         "WRITE_CONCERN_TIMEOUT_MS",
         "{} ms for a majority to journal a write",
         "Past it the write is unknown, and read again.",

@@ -1,4 +1,4 @@
-"""What lies in the actors' mailboxes. Every change of an order goes through the ledger (the Mongo actor's mailbox).
+"""The messages of the actors' mailboxes. The ledger (the Mongo actor) makes every change of an order.
 
     HTTP    ──  ChargeOrder, GetPayment  ──────────────▶  ledger   answered through the message's own future
     HTTP    ──  AnswerBy  ─────────────────────────────▶  ledger
@@ -10,8 +10,8 @@
                 ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
     ledger  ──  PublishEvent  ─────────────────────────▶  NATS
 
-Every message is frozen. Where a sender waits for an answer, the message carries a future or a callback, which the
-receiver uses once; what the receiver has to remember of a message it keeps in an object of its own.
+Every message is frozen. If the sender waits for an answer, the message has a future or a callback, which the receiver
+uses once. The receiver keeps its own state about a message in an object of its own.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ def _new_future() -> "asyncio.Future[None]":
 
 
 class ChargeReply(Struct, frozen=True):
-    """What a request to charge came to. With a reply of status 202, and with too many declines, comes `retry_after_s`:
-    an estimate, in seconds.
+    """The answer to a request to charge.
 
-    `handover` comes with `RequiresAction` alone.
+    `retry_after_s` is an estimate in seconds, set for a reply of status 202 and for too many declines. `handover` is
+    set for `RequiresAction` only.
     """
 
     reply: Reply | Unavailable
@@ -44,7 +44,7 @@ class ChargeReply(Struct, frozen=True):
 
 
 class PaymentReply(Struct, frozen=True):
-    """A payment as its owner may see it. `handover` is there where the intent has just been retrieved as awaiting."""
+    """A payment as its owner may see it. `handover` is set if the intent was just retrieved and awaits its customer."""
 
     view: PaymentView
     handover: Handover | None = None
@@ -53,9 +53,9 @@ class PaymentReply(Struct, frozen=True):
 class ChargeOrder(Struct, frozen=True, eq=False):
     """HTTP asks the ledger to charge an order. The ledger sets `answer` exactly once, and by `deadline` at the latest.
 
-    `deadline` and `asked_at` are in seconds of the clock's `monotonic`. At its deadline a request is answered with what
-    is known then. The ledger sets `decided` when it first decides about the request: what it may still wait for after
-    that is a write, or Stripe.
+    `deadline` and `asked_at` are in seconds of the clock's `monotonic`. At its deadline the request gets an answer by
+    what is known then. The ledger sets `decided` when it first decides the request, which then waits only for a write
+    or for Stripe.
     """
 
     request: ChargeRequested
@@ -67,7 +67,7 @@ class ChargeOrder(Struct, frozen=True, eq=False):
 
 
 class GetPayment(Struct, frozen=True, eq=False):
-    """HTTP asks for a payment by its id or by its order's, one of the two. None: there is no such payment.
+    """HTTP asks for a payment, by its id or by its order's id. The answer None: there is no such payment.
 
     `user_id` is the client's: only an owner's request makes the ledger retrieve an intent that awaits its customer.
     HTTP still compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
@@ -81,35 +81,35 @@ class GetPayment(Struct, frozen=True, eq=False):
 
 
 class AnswerBy(Struct, frozen=True):
-    """HTTP drains: the ledger is to answer every request that it has by `deadline`, in seconds of `monotonic`.
+    """HTTP drains: the ledger must answer every pending request by `deadline`, in seconds of the clock's `monotonic`.
 
-    A request whose own deadline is earlier keeps that one.
+    A request with an earlier deadline keeps it.
     """
 
     deadline: float
 
 
 class Handling(enum.Enum):
-    """What became of an event from the broker."""
+    """The result for an event from the broker."""
 
     APPLIED = "applied"
     STALE = "stale"
     DEAD_LETTER = "dead_letter"
     NOT_NOW = "not_now"
-    """The store can't be written now: the broker is to deliver it again."""
+    """The store can't be written now: the broker must deliver the event again."""
 
 
 class Settle(Protocol):
-    """Answers an event. To be called exactly once."""
+    """Settles an event with the broker. It must be called exactly once."""
 
     def __call__(self, handling: Handling, error: str | None = None) -> None:
-        """`error`: why the event has gone to the dead letters, if it has."""
+        """`error`: why the event is a dead letter, if it is one."""
 
 
 class EventReceived(Struct, frozen=True, eq=False):
-    """The NATS actor brings an event. `settle` is called after the write that it led to.
+    """The NATS actor has received an event. The ledger calls `settle` after the write that the event led to.
 
-    `redelivered`: how often the broker has delivered it before, as far as it knows.
+    `redelivered`: how often the broker has delivered it before, by the broker's own count.
     """
 
     message: OrderCreated | OrderCancelled
@@ -121,9 +121,9 @@ class EventReceived(Struct, frozen=True, eq=False):
 
 
 class InvalidEventReceived(Struct, frozen=True, eq=False):
-    """An event that can't be read, or can't be applied: it is kept whole, once, under its identity.
+    """An event that can't be read or applied: the ledger keeps it whole, once, under its identity.
 
-    The NATS actor brings those that can't be read; the ledger makes the others, of an `EventReceived`.
+    The NATS actor sends those that can't be read. The ledger makes the others from an `EventReceived`.
     """
 
     subject: str
@@ -134,27 +134,27 @@ class InvalidEventReceived(Struct, frozen=True, eq=False):
 
 
 class EffectCompleted(Struct, frozen=True):
-    """An actor has done with an effect: `message` says how it ended. `call_ms` is the time at the other side."""
+    """An effect has ended, with the outcome `message`. `call_ms` is how long the other server took, in milliseconds."""
 
     effect_id: str
     message: Message
     call_ms: float = 0.0
     handover: Handover | None = None
-    """What the owner's browser needs, where the message says that the intent awaits its customer; not if replayed."""
+    """What the owner's browser needs. Set if the intent awaits its customer, unless Stripe's answer was replayed."""
     away_ms: float = 0.0
-    """Time that it waited because Stripe was away, or had put it off; in milliseconds, and no part of `call_ms`."""
+    """How long it waited because Stripe was away or asked for a later try, in milliseconds; not a part of `call_ms`."""
 
 
 class CancelEffect(Struct, frozen=True):
-    """An effect in flight at the Stripe actor is pending no longer: a call that was not sent yet must never be sent."""
+    """An effect in flight at the Stripe actor is no longer pending: a call that was not sent yet must not be sent."""
 
     effect_id: str
 
 
 class AccountCheck(Struct, frozen=True):
-    """Whether the database belongs to the account that was seen. None: the store does not say it now.
+    """Whether the database belongs to the account of our key. `same` is None while the store can't be read.
 
-    `text` says why not, for an operator.
+    `text` is the reason for an operator, unless it belongs to it.
     """
 
     same: bool | None
@@ -162,9 +162,9 @@ class AccountCheck(Struct, frozen=True):
 
 
 class AccountRead(Struct, frozen=True, eq=False):
-    """The Stripe actor has read which account our key is for. The ledger keeps it where none is kept yet.
+    """The Stripe actor has read the account of our key. The ledger stores it if none is stored yet.
 
-    `answer` is set exactly once: while the store is away, when it is back.
+    The ledger sets `answer` exactly once; if the store is away, as soon as it is back.
     """
 
     account: StripeAccount
@@ -172,7 +172,7 @@ class AccountRead(Struct, frozen=True, eq=False):
 
 
 class ActorRestarted(Struct, frozen=True):
-    """The supervisor has restarted an actor: how the dead one's effects ended is unknown."""
+    """The supervisor has replaced an actor: the outcomes of its predecessor's effects are unknown."""
 
     name: str
 

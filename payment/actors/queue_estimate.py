@@ -1,10 +1,10 @@
 """How long a charge that is queued now will wait for its confirm at Stripe.
 
-The Stripe actor publishes a new snapshot at each change; the ledger and HTTP read the latest one and never write. A
+The Stripe actor publishes a new snapshot at each change. The ledger and HTTP read the latest one, and never write it. A
 request that would wait longer than `CHARGE_WAIT_S` is answered at once, with this estimate.
 
-A position is a count of messages: `Mailbox.accepted` of the Stripe actor's mailbox when a message was put in. It holds
-across restarts of either actor, for the mailbox outlives them.
+A position is the number of a message: `Mailbox.accepted` of the Stripe actor's mailbox when the message was put in. It
+stays valid when an actor restarts, because the mailbox outlives the actors.
 """
 
 from typing import Protocol
@@ -15,7 +15,7 @@ from msgspec import Struct
 class QueueEstimate(Struct, frozen=True):
     """The two stages of the queue, create and confirm, and their rates in charges a second.
 
-    A charge whose intent exists passes the first stage at once. A message that is no confirm passes both.
+    A charge whose intent exists passes the create stage at once. A message other than a confirm passes both at once.
     """
 
     creates_per_s: float
@@ -40,7 +40,7 @@ class QueueEstimate(Struct, frozen=True):
 
 
 class EstimateReader(Protocol):
-    """What the ledger and HTTP have of the estimate."""
+    """The estimate as the ledger and HTTP see it."""
 
     @property
     def latest(self) -> QueueEstimate:
@@ -48,10 +48,10 @@ class EstimateReader(Protocol):
 
 
 class PublishedEstimate:
-    """The latest snapshot. The Stripe actor alone publishes; others are given an `EstimateReader`."""
+    """The latest snapshot. The Stripe actor alone publishes; the ledger and HTTP get an `EstimateReader`."""
 
     def __init__(self, first: QueueEstimate) -> None:
-        """`first` is what holds until the Stripe actor has started."""
+        """`first` is valid until the Stripe actor has started."""
         self.latest = first
 
     def publish(self, estimate: QueueEstimate) -> None:

@@ -17,8 +17,8 @@ from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from payment.adapters.mongo.options import fit_words as mongo_text
 from payment.adapters.mongo.options import problem_of as mongo_problem
+from payment.adapters.mongo.options import without_secrets as mongo_text
 from payment.core.money import is_currency
 from payment.ops.secret import Secret
 from payment.process.listening import Unfit, is_host

@@ -30,7 +30,7 @@ MUTANTS = (
         name="health-asked-over-ipv4-alone",
         wrong="The container's health check connects to 127.0.0.1, wherever the service listens.",
         endangers="L4",
-        test="tests/unit/test_healthcheck.py::test_it_asks_the_address_that_is_listened_on",
+        test="tests/unit/test_healthcheck.py::test_it_requests_the_address_that_the_service_listens_on",
         edits=(Edit("payment/healthcheck.py", "for each in _reached_at(host):", 'for each in ("127.0.0.1",):'),),
         beyond=NO_PROCESS,
     ),

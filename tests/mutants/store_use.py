@@ -9,7 +9,6 @@ ERRORS = "payment/adapters/mongo/errors.py"
 INDEXES = "payment/adapters/mongo/indexes.py"
 OPTIONS = "payment/adapters/mongo/options.py"
 STORE = "payment/adapters/mongo/store.py"
-WRITES = "payment/adapters/mongo/writes.py"
 VALUES = "payment/settings/values.py"
 
 M = "tests/unit/actors/ledger/test_actor.py"
@@ -26,7 +25,7 @@ MUTANTS = (
         test=f"{R}::TestOrder::test_documents_go_in_the_order_of_their_ids",
         edits=(
             Edit(
-                WRITES,
+                STORE,
                 "in sorted(range(len(orders)), key=lambda place: orders[place].id):",
                 "in range(len(orders)):",
             ),
@@ -38,14 +37,14 @@ MUTANTS = (
         wrong="A document's result is returned for the one that had its index before sorting.",
         endangers="L1 L4 F02 F41",
         test=f"{R}::TestOrder::test_each_result_is_at_the_place_of_its_order",
-        edits=(Edit(WRITES, "zip(places, written, strict=True)", "zip(sorted(places), written, strict=True)"),),
+        edits=(Edit(STORE, "zip(places, written, strict=True)", "zip(sorted(places), written, strict=True)"),),
         beyond=REAL_ONES,
     ),
     Mutant(
         name="interrupted-called-refused",
         wrong="A write that a failover has interrupted counts as not made.",
         endangers="L4 F26 F52",
-        test=f"{R}::TestRefusedWrites::test_what_may_have_been_carried_out_stays_unknown",
+        test=f"{R}::TestRefusedWrites::test_a_write_that_may_have_been_applied_stays_unknown",
         edits=(Edit(ERRORS, "NOT_APPLIED = frozenset({13, ", "NOT_APPLIED = frozenset({11602, 13, "),),
         beyond=REAL_ONES,
     ),
@@ -141,7 +140,7 @@ MUTANTS = (
         name="words-with-a-document-in-them",
         wrong="A logged refusal contains the command, and with it the card's token.",
         endangers="F52",
-        test=f"{R}::TestRefusedWrites::test_words_hold_no_document",
+        test=f"{R}::TestRefusedWrites::test_the_text_of_an_error_has_no_document",
         edits=(Edit(ERRORS, '.partition("{")[0]', ""),),
         beyond=REAL_ONES,
     ),
@@ -149,7 +148,7 @@ MUTANTS = (
         name="unique-index-forbids-a-shard-key",
         wrong="The index of payment ids is unique: orders can then be sharded only by it.",
         endangers="F25",
-        test=f"{R}::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
+        test=f"{R}::TestIndexes::test_missing_indexes_are_made_one_by_one",
         edits=(Edit(INDEXES, "name=self.name, sparse=True)", "name=self.name, sparse=True, unique=True)"),),
         beyond=REAL_ONES,
     ),
@@ -157,7 +156,7 @@ MUTANTS = (
         name="older-unique-index-kept",
         wrong="The unique index of an older release is not dropped.",
         endangers="F25",
-        test=f"{R}::TestIndexes::test_the_unique_one_of_an_older_release_is_dropped_after_the_new_one_is_there",
+        test=f"{R}::TestIndexes::test_the_unique_index_of_an_older_release_is_dropped_once_the_new_one_exists",
         edits=(Edit(INDEXES, "    for name in missing.to_drop:", "    for name in missing.to_drop[:0]:"),),
         beyond=REAL_ONES,
     ),

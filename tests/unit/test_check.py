@@ -52,14 +52,14 @@ class World:
         return [line.split()[:2] for line in self.out.getvalue().splitlines()]
 
 
-async def test_all_is_well() -> None:
+async def test_the_check_succeeds_where_every_server_answers() -> None:
     """A line for each server, and 0."""
     world = World(FakeStore())
     assert await world.check() == os.EX_OK
     assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "ok"]]
 
 
-async def test_a_store_that_takes_no_writes_is_a_failure() -> None:
+async def test_a_store_that_accepts_no_writes_is_a_failure() -> None:
     """F52: exit 69, with the server's text: a role that may only read answers a ping."""
     store = FakeStore()
     store.refuses = "not authorized on payment to execute command (Unauthorized, 13)"
@@ -87,8 +87,8 @@ async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
     assert "does not know our requests" in world.out.getvalue()
 
 
-async def test_a_broker_that_promises_less_is_degraded_and_no_failure() -> None:
-    """F53: its text, and exit 0: a broker that works does not stop a release; one that loses events is a failure."""
+async def test_a_broker_with_weaker_guarantees_is_degraded_and_no_failure() -> None:
+    """F53: its text, and exit 0: such a broker does not stop a release. Only one that loses events is a failure."""
     world = World(FakeStore())
     world.broker.weak = "JetStream at h, but stream s: max_age is 60 s"
     assert await world.check() == os.EX_OK

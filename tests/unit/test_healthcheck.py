@@ -47,7 +47,7 @@ def test_only_a_200_is_healthy(answer: bytes, code: int, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("bound", "host"), [("127.0.0.1", ""), ("127.0.0.1", "0.0.0.0"), ("::1", "::1"), ("::1", "::"), ("::1", "")]
 )
-def test_it_asks_the_address_that_is_listened_on(bound: str, host: str) -> None:
+def test_it_requests_the_address_that_the_service_listens_on(bound: str, host: str) -> None:
     """`HOST=::1` is not reached over IPv4, and every interface is reached over loopback."""
     with answering(ALIVE, bound) as port:
         assert main({"HOST": host, "PORT": str(port)}) == 0

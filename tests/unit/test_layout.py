@@ -48,29 +48,29 @@ def test_an_actor_imports_nothing_of_another(actor: str) -> None:
     assert imports(f"actors/{actor}", *others) == []
 
 
-def test_the_runtime_knows_no_message_and_no_actor() -> None:
+def test_the_runtime_imports_no_message_and_no_actor() -> None:
     """It would serve another service unchanged."""
     others = (f"payment.actors.{other}" for other in ACTORS)
     assert imports("actors/runtime", "payment.core", "payment.actors.messages", *others) == []
 
 
-def test_actors_reach_the_world_through_ports() -> None:
+def test_actors_reach_other_systems_through_ports() -> None:
     """Only `payment.service` and the commands choose the adapter of a port."""
     assert imports("actors", "payment.adapters", "payment.settings", "payment.service") == []
 
 
-def test_ports_know_the_core_alone() -> None:
+def test_ports_import_only_the_core() -> None:
     """An adapter can be replaced without touching an actor."""
     assert imports("ports", "payment.actors", "payment.adapters", "payment.ops") == []
 
 
-def test_adapters_know_no_actor() -> None:
+def test_adapters_import_no_actor() -> None:
     """They serve every caller of their ports."""
     assert imports("adapters", "payment.actors", "payment.service") == []
 
 
 def test_the_core_imports_only_itself() -> None:
-    """And the arithmetic of pauses. `tests/unit/core/test_purity.py` has the rest: nothing that waits or draws."""
+    """And `payment.backoff`. `tests/unit/core/test_purity.py` has the rest: nothing that waits or is random."""
     ours = {module for path in files("core") for module in imported(path) if module.startswith("payment.")}
     assert {module for module in ours if not module.startswith("payment.core")} <= {
         "payment.backoff",
@@ -78,8 +78,8 @@ def test_the_core_imports_only_itself() -> None:
     }
 
 
-def test_the_service_imports_no_program_of_developers() -> None:
-    """The programs of `make run` are not used in production."""
+def test_the_service_imports_neither_devstack_nor_sandbox() -> None:
+    """Production does not run the programs of `make run`."""
     apart = [path for path in files() if path.relative_to(PACKAGE).parts[0] not in APART]
     wanted = tuple(f"payment.{name}" for name in APART)
     assert [

@@ -1,9 +1,9 @@
 """Which inner names of libraries the service uses, what for, and that they are still there.
 
-An inner name may go with any release, without a word in a changelog. So setup.cfg bounds each library in `INNER` from
-above (and where the bound is a minor release, from below too: what was read is what is used), and each name has a line
-here whose failure says what to read before the bound is raised. What aiohttp's server does inside is tested with the
-HTTP actor; aiohttp is bounded as well.
+Any release may remove an inner name without an entry in a changelog. So setup.cfg has an upper bound for each library
+in `INNER` (and a lower one where the upper one is a minor release: the code that was read is the code that is used).
+Each name has an entry here; its failure names what to read before the bound is raised. The internals of aiohttp's
+server are tested with the HTTP actor; aiohttp has an upper bound as well.
 """
 
 import ast
@@ -39,7 +39,7 @@ BOUNDED = frozenset({"aiohttp"})
 IMPORTED = {"nats": "nats-py", "stripe": "stripe", "jwt": "pyjwt", "pymongo": "pymongo", "motor": "motor"} | {
     name: name for name in ("structlog", "prometheus_client", "uvloop")
 }
-"""The packages that are looked through for inner names, and the distributions that they come from."""
+"""The packages whose inner names are searched for, and their distributions."""
 
 OTHER_PROGRAMS = ("payment.devstack", "payment.stripe_sandbox")
 
@@ -58,7 +58,7 @@ def requestor() -> Any:
 
 
 def reads(owner: type, name: str) -> bool:
-    """Whether the library's own code still looks at an attribute that we set."""
+    """Whether the library's own code still reads an attribute that we set."""
     text, attribute = inspect.getsource(owner), rf"\bself\.{name}\b"
     return len(re.findall(attribute, text)) > len(re.findall(rf"{attribute}(: [^=\n]+)? = ", text))
 
@@ -157,7 +157,7 @@ INNER = (
     Inner(
         "pyjwt",
         "PyJWS._decode_base64url_segment",
-        "PlatformJws: a token's parts are decoded without looking at each letter in Python",
+        "PlatformJws: a token's parts are decoded without a loop over its characters in Python",
         lambda: (
             jwt.PyJWS._decode_base64url_segment(b"e30", "header") == b"{}"
             and "self._decode_base64url_segment(" in inspect.getsource(jwt.PyJWS)
@@ -175,7 +175,7 @@ INNER = (
     Inner(
         "pymongo",
         "common.URI_OPTIONS_VALIDATOR_MAP",
-        "settings: which words of MONGO_URL are options of the driver, and may be shown",
+        "settings: which names in MONGO_URL are options of the driver, and may be shown",
         lambda: {"replicaset", "authsource", "tls"} <= set(pymongo.common.URI_OPTIONS_VALIDATOR_MAP),
     ),
     Inner(

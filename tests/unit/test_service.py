@@ -121,7 +121,7 @@ async def test_messages_wait_while_the_ledger_is_replaced(stack: ServiceStack) -
 
 
 async def test_a_restart_reaches_the_ledger_through_a_full_mailbox() -> None:
-    """F32, F39: without the message it would count the dead actor's effects as in flight for ever."""
+    """F32, F39: without the message the ledger would count the dead actor's effects as in flight for ever."""
     clock = FakeClock()
     service = Service(SETTINGS, ports(FakeStore(), FakeBroker(clock), clock), MailboxLimits(ledger=1))
     for name in ("nats", "stripe"):

@@ -2,8 +2,8 @@
 
     {_id: "stripe", rev, account: "acct_…" | null, live: bool | null, fingerprint, since, by, before: [the last ones]}
 
-The document is inserted once: of two processes with keys of two accounts one wins. It is replaced only where its
-revision is the one that was read.
+The document is inserted once: of two processes with keys of two accounts, one wins. It is replaced only if it still has
+the revision that was read.
 
 Change together: `payment.core.account.BoundAccount`, and docs/deploy.md on the collection.
 """
@@ -27,7 +27,7 @@ ONLY_ID = "stripe"
 """The `_id` of its one document."""
 
 BEFORE_LIMIT = 20
-"""Former accounts that are kept beside the present one, for an operator who looks: moves are rare."""
+"""Former accounts that are kept beside the present one, for operators. Moves between accounts are rare."""
 
 
 class Document(Struct, frozen=True):
@@ -60,11 +60,11 @@ class MongoAccounts:
         try:
             await self._collection.insert_one({"_id": ONLY_ID, "rev": 1, **_fields(bound)})
         except PyMongoError as error:
-            # Servers differ in how they say that another process was first: what stands there now decides.
-            stands = await self.read()
-            if stands is None:
+            # Servers differ in how they report that another process was first: the stored document decides.
+            stored = await self.read()
+            if stored is None:
                 raise StoreUnavailable(_reason(error)) from None
-            return stands
+            return stored
         return bound
 
     async def replace(self, old: BoundAccount, new: BoundAccount) -> bool:

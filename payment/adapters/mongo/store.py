@@ -1,18 +1,19 @@
 """MongoDB as the order store, by motor.
 
-Owns the client, its collections (`orders`, `dead_letters`, `probes`) and all reads. It must never read from anywhere
-but the primary, or less than what a majority has: an intent that a failover rolls back would be a charge without a
-trace (F43). Beside it: `mongo_writes` (a group commit), `mongo_indexes`, `mongo_errors` (what an error means),
-`mongo_options` (what the driver is given, whatever the URL says).
+Owns the client, its collections (`orders`, `dead_letters`, `probes`), all reads, and the one write of orders. It must
+never read from a server other than the primary, nor data that no majority has: a failover could roll back an intent
+that was read, and its charge would be in no document (F43). It must never report a write as not made when it may have
+been made: such a write is `UNKNOWN`.
 
-No transaction and no server-side session: one document is the truth, so a standalone mongod does (F27). Only operators
-that MongoDB 4.4 and all later ones have.
+It uses no transaction and no server-side session: all that changes together is in one document, so a standalone server
+suffices (F27). It uses only operators that MongoDB 4.4 and every later release have.
 
-Change together: the fields of `payment.core.order.Order`, and the names in the filters and indexes here.
+Change together: the fields of `payment.core.order.Order`, and the names in the filters here and in the indexes;
+`payment.ports.store.Committed` and `payment.adapters.mongo.errors`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -21,40 +22,73 @@ from bson.binary import Binary
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ASCENDING
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
 
 from payment.adapters.mongo.account import ACCOUNT, MongoAccounts
-from payment.adapters.mongo.backlog import read_backlog
-from payment.adapters.mongo.documents import CODEC, STORED, read
+from payment.adapters.mongo.documents import (
+    CODEC,
+    DOCUMENT_BYTES_MAX,
+    ORDERS,
+    STORED,
+    Document,
+    Write,
+    order_of,
+    write_of,
+)
 from payment.adapters.mongo.due_sweep import DueSweep, Read
-from payment.adapters.mongo.errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
+from payment.adapters.mongo.errors import (
+    DOCUMENT_NOT_APPLIED,
+    DUPLICATE_KEY,
+    NOT_AS_MONGODB,
+    REFUSED_FOR_GOOD,
+    WRITE_CONFLICT,
+    is_certainly_not_applied,
+    is_duplicate,
+    not_as_mongodb,
+    reason_of,
+    server_text,
+)
 from payment.adapters.mongo.indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
 from payment.adapters.mongo.options import SOCKET_TIMEOUT_MS, client_options
-from payment.adapters.mongo.writes import DURABLE, ORDERS, Document, OrderWrites
 from payment.core.order import Order
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
+WRITE_CONCERN_TIMEOUT_MS = 5_000
+"""For a majority to journal a write. Past it the result is unknown, and the order is read again."""
+
+DURABLE = WriteConcern(w="majority", j=True, wtimeout=WRITE_CONCERN_TIMEOUT_MS)
+
+COMMAND_BYTES_MAX = DOCUMENT_BYTES_MAX // 2
+"""Of documents in one command, unless a single one is longer. Two hundred orders have half a megabyte."""
+
 DEAD_LETTER_BYTES_MAX = 15 * 1024 * 1024
-"""Of an event, the most that fits into a document beside its error. NATS takes 1 MiB unless it was told otherwise."""
+"""Of an event: the most that fits into a document beside its error. NATS accepts 1 MiB by default."""
 
 DEAD_LETTERS = "dead_letters"
 
 READ_IN_A_TURN = 64
-"""Documents decoded before others may run: two milliseconds."""
+"""Documents decoded in one turn of the event loop: two milliseconds."""
 
 PROBE_DEADLINE_S = 4.0
 """For a probe as a whole. With the time between two probes it bounds how long readiness may be wrong: ten seconds."""
 
 PROBE_CONCERN_TIMEOUT_MS = 2_500
-"""For a majority to journal a probe's write: shorter than its deadline, so that the server says what is wrong."""
+"""For a majority to journal a probe's write: shorter than the probe's deadline, so that the server reports why."""
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-"""No order is due so early: a probe's look by the index finds nothing to bring."""
+"""No order is due before this time: a probe's query by the index finds none."""
+
+ANY_DATE = {"$gte": BEFORE_ALL}
+"""Matches every deadline of an order, as a range: some servers don't use an index for `$exists`."""
+
+BACKLOG_PAGE_ORDERS = 100
+"""Orders of the backlog decoded in one turn of the event loop: some 5 ms."""
 
 PROBES = "probes"
-"""The collection that probes write to: one small document for each client id, written over each time."""
+"""The collection that probes write to: one small document for each client id, replaced by each probe."""
 
 NO_REVISION = -1
 """A revision that no document has: an update of it changes nothing, and needs the right to write all the same."""
@@ -64,9 +98,9 @@ class MongoStore:
     """The real `OrderStore`."""
 
     def __init__(self, url: str, app_name: str, socket_timeout_ms: int = SOCKET_TIMEOUT_MS) -> None:
-        """`url` holds the database in its path. Nothing is reached before the first call.
+        """`url` has the database in its path. No server is reached before the first call.
 
-        `socket_timeout_ms`: for one answer, but for those about indexes.
+        `socket_timeout_ms`: for one answer, except those about indexes.
         """
         self._url, self._app_name = url, app_name
         options = client_options(app_name, socket_timeout_ms)
@@ -75,7 +109,7 @@ class MongoStore:
         self._orders: AsyncIOMotorCollection[Document] = self._database[ORDERS]
         self._dead_letters: AsyncIOMotorCollection[Document] = self._database[DEAD_LETTERS]
         self._stored_orders: AsyncIOMotorCollection[Any] = self._database[ORDERS].with_options(codec_options=STORED)
-        self._writes = OrderWrites(self._database)
+        self.trouble = ""
         self.accounts = MongoAccounts(self._database[ACCOUNT])
         self._missing: Missing | None = None
         self._sweep = DueSweep(self._find)
@@ -83,63 +117,10 @@ class MongoStore:
     def __repr__(self) -> str:
         return f"MongoStore({self._database.name!r})"
 
-    @property
-    def trouble(self) -> str:
-        return self._writes.trouble
-
-    async def probe(self) -> None:
-        with _driver_errors():
-            try:
-                async with asyncio.timeout(PROBE_DEADLINE_S):
-                    await self._read_as_a_charge()
-                    await self._write_as_a_charge()
-            except TimeoutError:
-                words = f"no answer to a read and a write within {PROBE_DEADLINE_S:g} s"
-                raise StoreUnavailable(words) from None
-
-    async def _read_as_a_charge(self) -> None:
-        """By `_id`, and by the sweep's index once it is there: without it the server would read every order."""
-        await self._orders.find({"_id": {"$in": [self._app_name]}}, limit=1).to_list(length=1)
-        if self._missing is not None and DUE_INDEX not in self._missing.to_make:
-            await self._orders.find({"due": {"$lte": BEFORE_ALL}}, limit=1).sort("due", ASCENDING).to_list(length=1)
-
-    async def _write_as_a_charge(self) -> None:
-        """A durable write of one small document, and an update of no document wherever else we write."""
-        probe = {"_id": self._app_name, "at": datetime.now(UTC)}
-        await self._update(PROBES, {"q": {"_id": self._app_name}, "u": probe, "upsert": True})
-        for collection in (ORDERS, DEAD_LETTERS):
-            nothing = {"_id": self._app_name, "rev": NO_REVISION}
-            await self._update(collection, {"q": nothing, "u": {"$set": {"rev": NO_REVISION}}})
-
-    async def _update(self, collection: str, update: Document) -> None:
-        concern = {**DURABLE.document, "wtimeout": PROBE_CONCERN_TIMEOUT_MS}
-        answer = await self._database.command({"update": collection, "updates": [update], "writeConcern": concern})
-        errors = (*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")]))
-        if errors:
-            raise StoreUnavailable(server_words(errors[0]))
-
-    async def missing_indexes(self) -> tuple[str, ...]:
-        with _driver_errors():
-            self._missing = await missing_of(self._database)
-        return self._missing.words
-
-    async def prepare(self) -> None:
-        with _driver_errors():
-            missing = await missing_of(self._database)
-            if missing.words:
-                # A client of its own: the deadline of an answer is the client's.
-                options = client_options(self._app_name, INDEX_DEADLINE_MS)
-                client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(self._url, **options)
-                try:
-                    await make(_database_of(client), missing)
-                finally:
-                    client.close()
-            self._missing = Missing((), ())
-
     async def load(self, order_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(order_ids)
         found = await self._find({"_id": {"$in": ids}}, len(ids)) if ids else []
-        return {_id_of(each): each for each, _ in found}
+        return {each.id if isinstance(each, Order) else each.order_id: each for each, _ in found}
 
     async def load_by_payment(self, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
         ids = _storable(payment_ids)
@@ -157,27 +138,32 @@ class MongoStore:
         return await self._sweep.rechecks(now, limit)
 
     async def backlog(self, limit: int) -> AsyncIterator[list[Order]]:
-        try:
-            async for some in read_backlog(self._stored_orders, limit):
-                yield some
-        except PyMongoError as error:
-            raise StoreUnavailable(reason_of(error)) from None
+        """By the index `due`, which has only these orders: the cost does not grow with the number of stored orders.
 
-    async def dead_letters_kept(self) -> int:
+        Corrupt documents are left out: the sweep reads and reports them.
+        """
         try:
-            return await self._dead_letters.estimated_document_count()
+            cursor = self._stored_orders.find(
+                {"due": ANY_DATE}, {"history": False}, limit=limit, batch_size=BACKLOG_PAGE_ORDERS
+            )
+            try:
+                while documents := await cursor.to_list(length=BACKLOG_PAGE_ORDERS):
+                    decoded = [order_of(bytes(document.raw)) for document in documents]
+                    yield [order for order in decoded if isinstance(order, Order)]
+            finally:
+                await cursor.close()
         except PyMongoError as error:
             raise StoreUnavailable(reason_of(error)) from None
 
     async def _find(self, query: Document, limit: int, sort: str | None = None, skip: int = 0) -> list[Read]:
-        """Each document is decoded by itself, and let go: one that can't be decoded, or is huge, spoils no other."""
+        """Decode each document alone, so that an undecodable or huge one makes no other read fail."""
         cursor = self._stored_orders.find(query, limit=limit, skip=skip)
         if sort is not None:
             cursor = cursor.sort(sort, ASCENDING)
         found: list[Read] = []
         try:
             async for document in cursor:
-                found.append((read(document), document.get(sort) if sort is not None else None))
+                found.append((order_of(bytes(document.raw)), document.get(sort) if sort is not None else None))
                 if len(found) % READ_IN_A_TURN == 0:
                     await asyncio.sleep(0)
         except PyMongoError as error:
@@ -187,18 +173,84 @@ class MongoStore:
         return found
 
     async def commit(self, orders: Sequence[Order]) -> list[Committed]:
-        return await self._writes.commit(orders)
+        """Write the documents in the order of their ids, in whatever order they are given.
+
+        A server that runs a command as one transaction locks them one after another: two processes that lock them in
+        different orders would wait for each other.
+        """
+        results = [Committed.REJECTED_DOCUMENT] * len(orders)
+        writes: list[Write] = []
+        places: list[int] = []
+        for place in sorted(range(len(orders)), key=lambda place: orders[place].id):
+            write = write_of(orders[place])
+            if write is not None:
+                writes.append(write)
+                places.append(place)
+        written = [result for batch in _batches(writes) for result in await self._write(batch)]
+        for place, result in zip(places, written, strict=True):
+            results[place] = result
+        return results
+
+    async def _write(self, writes: list[Write]) -> list[Committed]:
+        """Send one command, and return a result for each write. An error that names no write is the result of all.
+
+        If all of them are first revisions they are inserted: an insert collides just as an upsert does. The commands
+        are the server's own, because the driver's `bulk_write` decodes each document.
+        """
+        command: Document = {"ordered": False, "writeConcern": DURABLE.document}
+        if all(write.revision == 1 for write in writes):
+            command = {"insert": ORDERS, **command, "documents": [write.document for write in writes]}
+        else:
+            updates = [
+                {"q": {"_id": write.order_id, "rev": write.revision - 1}, "u": write.document, "upsert": True}
+                for write in writes
+            ]
+            command = {"update": ORDERS, **command, "updates": updates}
+        try:
+            results = self._results(await self._database.command(command), len(writes))
+        except PyMongoError as error:
+            if is_duplicate(error) or (isinstance(error, OperationFailure) and error.code == WRITE_CONFLICT):
+                return [Committed.CONFLICT] * len(writes)
+            self.trouble = reason_of(error)
+            return [Committed.REFUSED if is_certainly_not_applied(error) else Committed.UNKNOWN] * len(writes)
+        except NOT_AS_MONGODB as error:
+            self.trouble = not_as_mongodb(error)
+            return [Committed.UNKNOWN] * len(writes)
+        if results is None:
+            # One command for each. A document that the first command wrote is a conflict now: the ledger recognises
+            # it as its own write.
+            return [result for write in writes for result in await self._write([write])]
+        return results
+
+    def _results(self, answer: Mapping[str, Any], count: int) -> list[Committed] | None:
+        """Returns the result of each of `count` writes; None where the answer counts fewer than it has no error for.
+
+        FerretDB 1 stops at the first error and reports it as the first write's. Without this check documents that were
+        never written would count as written, and a card would be charged with no document to say so.
+        """
+        errors = answer.get("writeErrors", ())
+        if errors and answer.get("n", 0) < count - len(errors):
+            return None
+        if concern := answer.get("writeConcernError"):
+            self.trouble = server_text(concern)
+            return [Committed.UNKNOWN] * count
+        results = [Committed.WRITTEN] * count
+        for failed in errors:
+            results[failed["index"]] = result = _result_of(failed.get("code"))
+            if result in (Committed.UNKNOWN, Committed.REFUSED):
+                self.trouble = server_text(failed)
+        return results
 
     async def add_dead_letter(self, letter: DeadLetter) -> bool:
         if not await self._insert(letter, letter.identity) and not await self._has(letter):
-            # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
+            # Another event has this identity. The second is made of the event's bytes: only this event can have it.
             await self._insert(letter, letter.distinct_identity)
         return True
 
-    async def _insert(self, letter: DeadLetter, name: str) -> bool:
-        """False where something lies under that name already."""
+    async def _insert(self, letter: DeadLetter, identity: str) -> bool:
+        """False: a dead letter with that identity is stored already."""
         document = {
-            "_id": name,
+            "_id": identity,
             "subject": letter.subject,
             "data": Binary(letter.data[:DEAD_LETTER_BYTES_MAX]),
             "bytes": len(letter.data),
@@ -214,13 +266,68 @@ class MongoStore:
         return True
 
     async def _has(self, letter: DeadLetter) -> bool:
-        """Whether what lies under the letter's identity is this very event."""
+        """Whether the dead letter that is stored under this identity is the same event."""
         try:
             kept = await self._dead_letters.find_one({"_id": letter.identity}, {"subject": True, "data": True})
         except PyMongoError as error:
             raise StoreUnavailable(reason_of(error)) from None
-        said = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
-        return kept is not None and (kept.get("subject"), kept.get("data")) == said
+        expected = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
+        return kept is not None and (kept.get("subject"), kept.get("data")) == expected
+
+    async def dead_letters_kept(self) -> int:
+        try:
+            return await self._dead_letters.estimated_document_count()
+        except PyMongoError as error:
+            raise StoreUnavailable(reason_of(error)) from None
+
+    async def missing_indexes(self) -> tuple[str, ...]:
+        with _driver_errors():
+            self._missing = await missing_of(self._database)
+        return self._missing.descriptions
+
+    async def prepare(self) -> None:
+        with _driver_errors():
+            missing = await missing_of(self._database)
+            if missing.descriptions:
+                # A client of its own: the driver sets the deadline of an answer for a whole client.
+                options = client_options(self._app_name, INDEX_DEADLINE_MS)
+                client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(self._url, **options)
+                try:
+                    await make(_database_of(client), missing)
+                finally:
+                    client.close()
+            self._missing = Missing((), ())
+
+    async def probe(self) -> None:
+        with _driver_errors():
+            try:
+                async with asyncio.timeout(PROBE_DEADLINE_S):
+                    await self._read_as_a_charge()
+                    await self._write_as_a_charge()
+            except TimeoutError:
+                text = f"no answer to a read and a write within {PROBE_DEADLINE_S:g} s"
+                raise StoreUnavailable(text) from None
+
+    async def _read_as_a_charge(self) -> None:
+        """Read by `_id`, and by the sweep's index once it exists: without it the server would read every order."""
+        await self._orders.find({"_id": {"$in": [self._app_name]}}, limit=1).to_list(length=1)
+        if self._missing is not None and DUE_INDEX not in self._missing.to_make:
+            await self._orders.find({"due": {"$lte": BEFORE_ALL}}, limit=1).sort("due", ASCENDING).to_list(length=1)
+
+    async def _write_as_a_charge(self) -> None:
+        """Write one small document durably, and update no document of the other collections that the service writes."""
+        probe = {"_id": self._app_name, "at": datetime.now(UTC)}
+        await self._update(PROBES, {"q": {"_id": self._app_name}, "u": probe, "upsert": True})
+        for collection in (ORDERS, DEAD_LETTERS):
+            nothing = {"_id": self._app_name, "rev": NO_REVISION}
+            await self._update(collection, {"q": nothing, "u": {"$set": {"rev": NO_REVISION}}})
+
+    async def _update(self, collection: str, update: Document) -> None:
+        concern = {**DURABLE.document, "wtimeout": PROBE_CONCERN_TIMEOUT_MS}
+        answer = await self._database.command({"update": collection, "updates": [update], "writeConcern": concern})
+        errors = (*answer.get("writeErrors", ()), *filter(None, [answer.get("writeConcernError")]))
+        if errors:
+            raise StoreUnavailable(server_text(errors[0]))
 
     async def ping(self) -> str:
         with _driver_errors():
@@ -233,7 +340,7 @@ class MongoStore:
 
 
 def _database_of(client: AsyncIOMotorClient[Document]) -> AsyncIOMotorDatabase[Document]:
-    """The database of the client's URL. What is promised of reads and writes is set here, whatever the URL says."""
+    """Returns the database of the client's URL, with our consistency of reads and writes, whatever the URL asks for."""
     return client.get_default_database().with_options(
         codec_options=CODEC,
         read_concern=ReadConcern("majority"),
@@ -244,9 +351,9 @@ def _database_of(client: AsyncIOMotorClient[Document]) -> AsyncIOMotorDatabase[D
 
 @contextmanager
 def _driver_errors() -> Iterator[None]:
-    """What the driver raises when a server can't be used, as `StoreUnavailable`.
+    """Raise the driver's exceptions about an unusable server as `StoreUnavailable`.
 
-    Only calls that hold nothing of an order are made under it: its second family of errors may be our own bugs.
+    Only for calls that handle no order: `NOT_AS_MONGODB` has exceptions that our own bugs raise too.
     """
     try:
         yield
@@ -256,8 +363,26 @@ def _driver_errors() -> Iterator[None]:
         raise StoreUnavailable(not_as_mongodb(error)) from None
 
 
-def _id_of(found: Order | CorruptDocument) -> str:
-    return found.id if isinstance(found, Order) else found.order_id
+def _batches(writes: list[Write]) -> Iterator[list[Write]]:
+    """Yields the writes in order, in batches of at most `COMMAND_BYTES_MAX`."""
+    batch: list[Write] = []
+    size_bytes = 0
+    for write in writes:
+        if batch and size_bytes + write.size_bytes > COMMAND_BYTES_MAX:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(write)
+        size_bytes += write.size_bytes
+    if batch:
+        yield batch
+
+
+def _result_of(code: object) -> Committed:
+    if code in (DUPLICATE_KEY, WRITE_CONFLICT):
+        return Committed.CONFLICT
+    if code in DOCUMENT_NOT_APPLIED:
+        return Committed.REFUSED
+    return Committed.REJECTED_DOCUMENT if code in REFUSED_FOR_GOOD else Committed.UNKNOWN
 
 
 def _payment_id_of(found: Order | CorruptDocument) -> str | None:
@@ -267,10 +392,12 @@ def _payment_id_of(found: Order | CorruptDocument) -> str | None:
 
 
 def _storable(ids: Sequence[str]) -> list[str]:
-    """Each id once, without those that no document can have: to ask for them would be an error of the driver."""
-    return [each for each in dict.fromkeys(ids) if each.isascii() or _is_unicode(each)]
+    """Returns each id once, without those that no document can have.
 
-
-def _is_unicode(text: str) -> bool:
-    """False for a lone surrogate, which UTF-8 has no bytes for."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    Such an id has a lone surrogate, for which UTF-8 has no bytes: the driver would raise at the whole query.
+    """
+    return [
+        each
+        for each in dict.fromkeys(ids)
+        if each.isascii() or not any("\ud800" <= character <= "\udfff" for character in each)
+    ]

@@ -1,4 +1,4 @@
-"""Stored bytes as orders: whatever stands in them, they are an order or say why they are none (F50)."""
+"""Decoding of stored documents: any bytes become an order, or a corrupt document with its reason (F50)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def why(document: bytes) -> str:
 
 
 @pytest.mark.parametrize("order", [GOOD, rich("o2")], ids=["charging", "rich"])
-def test_what_was_written_is_read(order: Order) -> None:
+def test_a_written_order_is_read_back(order: Order) -> None:
     """Equal in every field."""
     assert order_of(encoded(order)) == order
 
@@ -74,16 +74,16 @@ def test_what_was_written_is_read(order: Order) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_can_be_no_order_says_which_field_it_is(changes: dict[str, Any], words: str) -> None:
-    """F50: and never what stands there."""
+def test_the_reason_of_a_corrupt_document_names_the_field(changes: dict[str, Any], words: str) -> None:
+    """F50: it never quotes the value."""
     reason = why(stored(**changes))
     assert words in reason
     assert "tok_visa" not in reason
 
 
 @pytest.mark.parametrize("name", [ObjectId("5f1f1f1f1f1f1f1f1f1f1f1f"), 7, 7.5, b"x", None, {"a": 1}, "", T0])
-def test_an_id_that_is_no_text_is_one_document_s_trouble(name: Any) -> None:
-    """F50: a sweep meets it, and it has to be named."""
+def test_an_id_that_is_not_text_makes_one_document_corrupt(name: Any) -> None:
+    """F50: the sweep reads it, and reports it by its id as text."""
     document = {key: value for key, value in fields().items() if key != "_id"}
     found = order_of(bson.encode({"_id": name, **document}))
     if name == "":
@@ -94,8 +94,8 @@ def test_an_id_that_is_no_text_is_one_document_s_trouble(name: Any) -> None:
     assert "_id" in found.reason
 
 
-def test_it_is_known_by_its_names() -> None:
-    """F50: its payment's too, by which its owner asks; also where nothing but the names can be decoded."""
+def test_a_corrupt_document_keeps_its_order_and_payment_ids() -> None:
+    """F50: also where nothing else can be decoded; a GET finds it by the payment's id."""
     payment = fields()["payment"]
     for changes in ({"payment": {**payment, "kept": 7}}, {"rev": None}, {"received": DatetimeMS(10**17)}):
         found = order_of(stored(**changes))
@@ -108,22 +108,22 @@ def test_it_is_known_by_its_names() -> None:
     assert order_of(b"\x05\0\0\0\0") == CorruptDocument("None", "Object missing required field `_id`")
 
 
-def test_what_is_no_bson_at_all_is_a_value_too() -> None:
-    """F50: nothing that a server can send ends more than one order's work."""
+def test_bytes_that_are_not_bson_are_a_corrupt_document() -> None:
+    """F50: no bytes of a server can raise: they concern one order alone."""
     for rubbish in (b"", b"\0" * 4, encoded(GOOD)[:-9], b"\xff" * 40, encoded(GOOD)[:-2] + b"\x01\x01"):
         assert isinstance(order_of(rubbish), CorruptDocument)
 
 
-def test_a_newer_release_s_is_told_from_a_broken_one() -> None:
-    """F33: its process may run beside this one."""
+def test_a_document_of_a_newer_release_differs_from_a_broken_one() -> None:
+    """F33: a process of the newer release may run beside this one."""
     newer, older = order_of(stored(format=FORMAT + 1)), order_of(stored(format=-1))
     assert isinstance(newer, CorruptDocument)
     assert isinstance(older, CorruptDocument)
     assert (newer.newer, older.newer) == (True, False)
 
 
-def test_entries_of_the_history_that_are_none_are_left_out() -> None:
-    """F50: nothing is decided by them."""
+def test_invalid_entries_of_the_history_are_left_out() -> None:
+    """F50: no decision depends on the history."""
     entry = {"at": T0, "what": "order created"}
     kept = order_of(stored(history=[1, entry, {"at": "soon", "what": 2}, None]))
     assert isinstance(kept, Order)
@@ -152,7 +152,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @given(st.data())
 @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> None:
-    """F50: nothing raises, and no reason quotes."""
+    """F50: decoding never raises, and no reason quotes a value."""
     document = copy.deepcopy(data.draw(st.sampled_from(DOCUMENTS)))
     for _ in range(data.draw(st.integers(1, 3))):
         *way, last = data.draw(st.sampled_from(_paths(document)))
@@ -170,8 +170,8 @@ def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> 
         assert isinstance(order_of(encoded(structs.replace(reindexed(found), format=FORMAT))), Order)
 
 
-def test_the_library_s_words_that_are_quoted_quote_nothing() -> None:
-    """F50: should a later version of it say a value there, this fails."""
+def test_the_library_s_texts_that_are_shown_quote_no_value() -> None:
+    """F50: this fails with a version of the library whose texts quote a value."""
     for value in ("tok_visa", ["tok_visa"], {"tok_visa": 1}):
         for name in fields():
             with pytest.raises(msgspec.ValidationError) as raised:

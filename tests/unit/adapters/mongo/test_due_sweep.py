@@ -1,4 +1,4 @@
-"""The sweep, past however many documents that are no orders (F50)."""
+"""The sweep finds due orders, however many corrupt documents are due as well (F50)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 50
 
 
 class Documents:
-    """What is stored, read as a server reads it. `read` counts documents."""
+    """Stored documents, found as a server finds them. `read` counts the documents that were read."""
 
     def __init__(self) -> None:
         self.all: list[dict[str, Any]] = []
@@ -29,8 +29,8 @@ class Documents:
         fields = {"_id": name, "version": 1, "rev": 1, "format": 2, "due": due}
         self.all.append(fields | status | other)
 
-    def take(self, name: str) -> None:
-        """It was taken up, and is due no more."""
+    def remove(self, name: str) -> None:
+        """The order was taken up, and is no longer due."""
         self.all = [each for each in self.all if each["_id"] != name]
 
     async def find(self, query: dict[str, Any], limit: int, sort: str, skip: int) -> list[Read]:
@@ -57,7 +57,7 @@ def orders(found: list[Any]) -> list[str]:
 
 
 async def test_without_corrupt_documents_each_sweep_begins_at_the_earliest() -> None:
-    """F31: and reads no more than it is asked for."""
+    """F31: and reads no more documents than the limit."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     for number in range(3 * LIMIT):
@@ -71,7 +71,7 @@ async def test_without_corrupt_documents_each_sweep_begins_at_the_earliest() -> 
 
 
 async def test_ten_thousand_corrupt_documents_hide_no_order() -> None:
-    """F50: those between them are found on the way, and what becomes due afterwards in the very next sweep."""
+    """F50: orders between them are found in a few sweeps, and an order that becomes due later in the next one."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     count = 2 * READ_PAGES_LIMIT * LIMIT
@@ -84,15 +84,15 @@ async def test_ten_thousand_corrupt_documents_hide_no_order() -> None:
         found += orders(await sweep.due(now, LIMIT))
         now += timedelta(seconds=1)
     assert set(found) == {"between", "last"}
-    documents.take("between")
-    documents.take("last")
+    documents.remove("between")
+    documents.remove("last")
     documents.put("new", now)
     documents.read = 0
     assert orders(await sweep.due(now, LIMIT)) == ["new"]
-    assert documents.read <= 3 * LIMIT, "a page of what is older, and no more"
+    assert documents.read <= 3 * LIMIT, "one page of older documents, and no more"
 
 
-async def test_what_is_older_has_its_turn() -> None:
+async def test_older_documents_are_read_in_rotation() -> None:
     """F50: an order that could not be taken up, or a document that was corrected, among a thousand corrupt ones."""
     documents = Documents()
     sweep = DueSweep(documents.find)
@@ -109,11 +109,11 @@ async def test_what_is_older_has_its_turn() -> None:
     documents.all = [each | {"status": "cancelled"} for each in documents.all]
     for _ in range(3 * 20 + 3):
         await sweep.due(now, LIMIT)
-    assert orders(await sweep.due(now, LIMIT))[0] == "bad0", "they are all corrected: from the earliest on, as ever"
+    assert orders(await sweep.due(now, LIMIT))[0] == "bad0", "all are corrected: the sweep begins at the earliest again"
 
 
 async def test_a_deadline_that_is_written_late_is_found_at_once() -> None:
-    """F50: a slow process writes one that lies behind a corrupt document's."""
+    """F50: a slow process writes a deadline earlier than what the last sweep has read."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     documents.put("bad", T0, good=False)
@@ -124,7 +124,7 @@ async def test_a_deadline_that_is_written_late_is_found_at_once() -> None:
 
 
 async def test_a_clock_that_is_put_back_hides_nothing() -> None:
-    """F38: what is due by the right clock lies before what the wrong one looked at."""
+    """F38: an order that is due by the right clock is due before all that was read by the wrong one."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     for number in range(READ_PAGES_LIMIT * LIMIT):
@@ -134,8 +134,8 @@ async def test_a_clock_that_is_put_back_hides_nothing() -> None:
     assert orders(await sweep.due(T0 + timedelta(seconds=1), LIMIT)) == ["good"]
 
 
-async def test_absurd_deadlines_are_read_in_turn() -> None:
-    """F38, F50: also where more corrupt documents than a sweep reads are due in a thousand years."""
+async def test_absurdly_late_deadlines_are_read_in_rotation() -> None:
+    """F38, F50: also where more corrupt documents than one sweep reads are due in a thousand years."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     far = T0 + timedelta(days=365_000)
@@ -149,7 +149,7 @@ async def test_absurd_deadlines_are_read_in_turn() -> None:
 
 
 async def test_dates_that_python_has_no_type_for_stop_no_sweep() -> None:
-    """F50: MongoDB's dates reach further than Python's, in both directions; and all that is due may be such."""
+    """F50: MongoDB has earlier and later dates than Python, and every due document may have one."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     for number, due in enumerate((DatetimeMS(-(2**62)), DatetimeMS(2**62))):
@@ -163,8 +163,8 @@ async def test_dates_that_python_has_no_type_for_stop_no_sweep() -> None:
         assert orders(await sweep.due(now, LIMIT)) == ["good"]
 
 
-async def test_what_release_0_2_0_wrote_is_found_by_its_date() -> None:
-    """F34: it has its deadline once more as a number, which says nothing here."""
+async def test_an_order_of_release_0_2_0_is_found_by_its_date() -> None:
+    """F34: it also has its deadline as a number, which this release ignores."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     documents.put("overdue", T0, dueMs=2**52)
@@ -174,7 +174,7 @@ async def test_what_release_0_2_0_wrote_is_found_by_its_date() -> None:
 
 
 async def test_a_holder_finds_its_own_past_corrupt_documents() -> None:
-    """F04, F50: all that it has, due or not."""
+    """F04, F50: all its orders, due or not."""
     documents = Documents()
     sweep = DueSweep(documents.find)
     for number in range(2 * LIMIT):

@@ -1,4 +1,4 @@
-"""What the driver is given, whatever `MONGO_URL` says; and which URLs no client can be made of."""
+"""The driver's options override those of `MONGO_URL`; and which URLs no client can be made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from payment.adapters.mongo.options import problem_of
 from payment.adapters.mongo.store import MongoStore
 from payment.ports.store import Committed
 from tests.support.servers.scripted_mongo import ScriptedMongo
-from tests.unit.adapters.mongo.test_store import letter, order
+from tests.unit.adapters.mongo.test_store import dead_letter, order
 
 BREAKING = "&".join(
     [
@@ -28,16 +28,16 @@ BREAKING = "&".join(
         "heartbeatFrequencyMS=600000",
     ]
 )
-"""Each of them breaks a promise where it wins: a write that no majority has, one sent twice, a deadline of nothing."""
+"""Each of them would break a guarantee: a write that no majority has, one that is sent twice, a deadline of 1 ms."""
 
 
 async def test_a_url_weakens_no_write_and_no_read() -> None:
-    """F26, F43: durable writes that are sent once, reads of what a majority has, from the primary."""
+    """F26, F43: writes stay durable and are sent once; reads come from the primary, and return what a majority has."""
     server = ScriptedMongo()
     store = MongoStore(f"{await server.start()}?{BREAKING}", "test")
     assert await store.commit([order("o1")]) == [Committed.WRITTEN]
     assert await store.commit([order("o1", rev=2)]) == [Committed.WRITTEN]
-    await store.add_dead_letter(letter())
+    await store.add_dead_letter(dead_letter())
     await store.probe()
     await store.load(["o1"])
     writes = server.named("insert") + server.named("update")
@@ -63,13 +63,13 @@ async def test_a_url_weakens_no_write_and_no_read() -> None:
         ("tls=true&tlsCertificateKeyFile=/no/such.pem", "[Errno 2] "),
     ],
 )
-def test_what_the_driver_refuses_is_a_problem_of_the_settings(options: str, words: str) -> None:
-    """Kind 5: the settings are checked by making what will be used."""
+def test_a_url_that_the_driver_refuses_is_a_problem_of_the_settings(options: str, words: str) -> None:
+    """Kind 5: the settings are checked by making a client."""
     assert words in (problem_of(f"mongodb://host/payment?{options}") or "")
 
 
 def test_a_file_that_holds_no_certificate_is_a_problem(tmp_path: Path) -> None:
-    """Kind 5: it was a traceback, and exit code 1."""
+    """Kind 5: it once was a traceback, and exit code 1."""
     pem = tmp_path / "ca.pem"
     pem.write_text("no certificate")
     assert problem_of(f"mongodb://host/payment?tls=true&tlsCAFile={pem}")
@@ -85,8 +85,8 @@ def test_a_file_that_holds_no_certificate_is_a_problem(tmp_path: Path) -> None:
         f"mongodb://host/payment?{BREAKING}",
     ],
 )
-def test_what_the_driver_takes_is_none(url: str) -> None:
-    """Nothing is reached; DNS is asked when a client is used: that it is away is no fault of the settings."""
+def test_a_url_that_the_driver_accepts_is_no_problem(url: str) -> None:
+    """No server is reached. DNS is asked only when a client is used: without DNS the settings are still valid."""
     assert problem_of(url) is None
 
 
@@ -101,8 +101,8 @@ def test_what_the_driver_takes_is_none(url: str) -> None:
         "mongodb://u:hunter2@a,b/payment?directConnection=true",
     ],
 )
-def test_what_is_said_holds_no_secret(url: str) -> None:
-    """Whatever the driver repeats of the URL."""
+def test_the_problem_s_text_has_no_secret(url: str) -> None:
+    """Whichever part of the URL the driver repeats."""
     problem = problem_of(url)
     assert problem
     assert "hunter2" not in problem

@@ -1,4 +1,4 @@
-"""What `MongoStore` says to the server, and what it makes of answers that no real server gives on demand."""
+"""The commands of `MongoStore`, and its results for answers that no real server gives on demand."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,8 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 from msgspec import structs
 
-from payment.adapters.mongo.store import MongoStore
-from payment.adapters.mongo.writes import COMMAND_BYTES_MAX, DOCUMENT_BYTES_MAX, WRITE_OVERHEAD_BYTES
+from payment.adapters.mongo.documents import DOCUMENT_BYTES_MAX, WRITE_OVERHEAD_BYTES
+from payment.adapters.mongo.store import COMMAND_BYTES_MAX, MongoStore
 from payment.core.decide import decide
 from payment.core.messages import Context, OrderCreated
 from payment.core.order import FORMAT, Order
@@ -47,21 +47,21 @@ def order(order_id: str, *, rev: int = 1, user: str = "user-1") -> Order:
     return structs.replace(made, rev=rev)
 
 
-def letter() -> DeadLetter:
+def dead_letter() -> DeadLetter:
     return DeadLetter("stream:1", "order:created", b"{", "not JSON", T0)
 
 
 async def test_a_write_is_confirmed_by_a_majority_that_journaled_it(server: ScriptedMongo, store: MongoStore) -> None:
-    """F43: what a failover may roll back, nothing is done for; a wait for ever is none either."""
+    """F43: a failover can't roll it back; and the wait for the majority has a limit."""
     assert await store.commit([order("o1")]) == [WRITTEN]
     assert await store.commit([order("o1", rev=2)]) == [WRITTEN]
-    assert await store.add_dead_letter(letter())
+    assert await store.add_dead_letter(dead_letter())
     concerns = [command["writeConcern"] for command in server.named("update") + server.named("insert")]
     assert concerns == [{"w": "majority", "j": True, "wtimeout": 5_000}] * 3
 
 
-async def test_a_write_is_fenced_by_its_revision_and_stands_alone(server: ScriptedMongo, store: MongoStore) -> None:
-    """F34, F41: each document replaces the revision before its own, whatever becomes of those beside it."""
+async def test_a_write_is_fenced_by_its_revision_and_independent(server: ScriptedMongo, store: MongoStore) -> None:
+    """F34, F41: each document replaces the revision before its own, whatever the results of the others are."""
     await store.commit([order("o1"), order("o2", rev=7)])
     [update] = server.named("update")
     assert [each["q"] for each in update["updates"]] == [{"_id": "o1", "rev": 0}, {"_id": "o2", "rev": 6}]
@@ -69,8 +69,8 @@ async def test_a_write_is_fenced_by_its_revision_and_stands_alone(server: Script
     assert update["ordered"] is False
 
 
-async def test_orders_that_begin_are_inserted_and_stand_alone(server: ScriptedMongo, store: MongoStore) -> None:
-    """F34, F41: an insert collides as an upsert does, with less work for the server."""
+async def test_new_orders_are_inserted_independently(server: ScriptedMongo, store: MongoStore) -> None:
+    """F34, F41: an insert collides just as an upsert does, with less work for the server."""
     server.answers["insert"] = [WRITTEN_ANSWER | {"writeErrors": [{"index": 1, "code": 11000, "errmsg": "there"}]}]
     assert await store.commit([order("o1"), order("o2"), order("o3")]) == [WRITTEN, CONFLICT, WRITTEN]
     [insert] = server.named("insert")
@@ -78,8 +78,8 @@ async def test_orders_that_begin_are_inserted_and_stand_alone(server: ScriptedMo
     assert insert["ordered"] is False
 
 
-async def test_a_command_is_no_longer_than_the_driver_takes(server: ScriptedMongo, store: MongoStore) -> None:
-    """F41: it refuses one that is longer in all than the longest document; what each write came to stays its own."""
+async def test_a_command_is_no_longer_than_the_driver_accepts(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: the driver refuses a command longer than the longest document; each write keeps its own result."""
     long = [order(f"o{number}", rev=2, user="u" * (COMMAND_BYTES_MAX // 3)) for number in range(5)]
     collided = {"ok": 1.0, "n": 1, "writeErrors": [{"index": 0, "code": 11000}]}
     server.answers["update"] = [{"ok": 1.0}, collided, {"ok": 1.0}]
@@ -89,7 +89,7 @@ async def test_a_command_is_no_longer_than_the_driver_takes(server: ScriptedMong
 
 
 async def test_a_read_shows_what_a_majority_has_whatever_the_url_says(server: ScriptedMongo) -> None:
-    """F43: an intent that was seen and then rolled back would be a charge without a trace."""
+    """F43: if an intent were read and then rolled back, its charge would be in no document."""
     store = MongoStore(f"{await server.start()}?readPreference=secondary&readConcernLevel=local&w=1", "test")
     await store.load(["o1"])
     await store.load_by_payment(["pay-1"])
@@ -99,11 +99,11 @@ async def test_a_read_shows_what_a_majority_has_whatever_the_url_says(server: Sc
     finds = server.named("find")
     assert len(finds) == 5
     assert all(find["readConcern"] == {"level": "majority"} for find in finds)
-    assert not any("$readPreference" in find for find in finds), "a primary is asked without one"
+    assert not any("$readPreference" in find for find in finds), "a read from the primary has none"
 
 
-async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, store: MongoStore) -> None:
-    """F41: a collision is a conflict, a fault of the document is for good, and what nobody knows is unknown."""
+async def test_each_error_is_the_result_of_its_own_document(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: a collision is a conflict, a fault of the document is for good, and an interrupted write is unknown."""
     errors = [{"index": index, "code": code, "errmsg": "no"} for index, code in ((1, 11000), (2, 10334), (3, 91))]
     server.answers["update"] = [WRITTEN_ANSWER | {"n": 2, "writeErrors": errors}]
     results = await store.commit([order(f"o{number}", rev=2) for number in range(5)])
@@ -111,37 +111,37 @@ async def test_each_refusal_is_told_of_its_own_document(server: ScriptedMongo, s
 
 
 @pytest.mark.parametrize("counted", [{}, {"n": 1}], ids=["none counted", "too few counted"])
-async def test_an_answer_that_counts_too_few_is_asked_for_each(
+async def test_after_an_answer_that_counts_too_few_each_write_is_sent_alone(
     server: ScriptedMongo, store: MongoStore, counted: dict[str, int]
 ) -> None:
-    """F02, F26: FerretDB 1 stops at the first that collides, and calls it the first: the third was not written."""
+    """F02, F26: FerretDB 1 stops at the first collision and reports index 0: the third write was not made."""
     collided = {"writeErrors": [{"index": 0, "code": 11000, "errmsg": "no"}]}
     server.answers["update"] = [
         {"ok": 1.0} | counted | collided,
         {"ok": 1.0, "n": 0} | collided,  # written before
-        {"ok": 1.0, "n": 0} | collided,  # the one that collides
+        {"ok": 1.0, "n": 0} | collided,  # a collision
         WRITTEN_ANSWER,
     ]
     assert await store.commit([order(f"o{number}", rev=2) for number in range(3)]) == [CONFLICT, CONFLICT, WRITTEN]
     assert [len(update["updates"]) for update in server.named("update")] == [3, 1, 1, 1]
 
 
-async def test_what_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
-    """F26: the server says that it was written, and that it may yet be rolled back."""
+async def test_a_write_that_no_majority_has_confirmed_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
+    """F26: the primary has written it, and may still roll it back."""
     failure = {"code": 64, "errmsg": "waiting for replication timed out", "errInfo": {"wtimeout": True}}
     server.answers["update"] = [WRITTEN_ANSWER | {"writeConcernError": failure}]
     assert await store.commit([order("o1", rev=2), order("o2", rev=2)]) == [UNKNOWN, UNKNOWN]
 
 
 async def test_a_write_without_an_answer_is_unknown_and_is_sent_once(server: ScriptedMongo, store: MongoStore) -> None:
-    """F26: whether it was applied is found out by reading, not by sending it again."""
+    """F26: the ledger reads whether it was applied; the store does not send it again."""
     server.answers["update"] = [None]
     assert await store.commit([order("o1", rev=2)]) == [UNKNOWN]
     assert len(server.named("update")) == 1
 
 
-async def test_a_write_that_the_server_would_not_take_now_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
-    """F26: a primary that steps down says so of the command as a whole."""
+async def test_a_write_during_a_step_down_is_unknown(server: ScriptedMongo, store: MongoStore) -> None:
+    """F26: a primary that steps down returns one error for the whole command."""
     server.answers["update"] = [{"ok": 0.0, "code": 189, "codeName": "PrimarySteppedDown", "errmsg": "stepping down"}]
     assert await store.commit([order("o1", rev=2), order("o2", rev=2)]) == [UNKNOWN, UNKNOWN]
 
@@ -156,31 +156,33 @@ async def test_a_document_that_is_too_long_is_not_sent_with_the_others(
     assert [each["_id"] for insert in server.named("insert") for each in insert["documents"]] == ["o2", "o3"]
 
 
-async def test_a_dead_letter_that_was_not_stored_is_not_called_kept(server: ScriptedMongo, store: MongoStore) -> None:
-    """F30: only the same letter, stored before, is as good as stored now."""
+async def test_a_dead_letter_that_was_not_stored_is_not_reported_as_kept(
+    server: ScriptedMongo, store: MongoStore
+) -> None:
+    """F30: of the stored ones only the same event counts as kept."""
     server.answers["insert"] = [
         None,
         {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]},
     ]
     server.answers["find"] = [_found({"_id": "stream:1", "subject": "order:created", "data": b"{"})]
     with pytest.raises(StoreUnavailable):
-        await store.add_dead_letter(letter())
-    assert await store.add_dead_letter(letter())
+        await store.add_dead_letter(dead_letter())
+    assert await store.add_dead_letter(dead_letter())
     assert len(server.named("insert")) == 2
 
 
-async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
+async def test_a_dead_letter_is_not_reported_as_kept_while_the_stored_one_can_not_be_read(
     server: ScriptedMongo, store: MongoStore
 ) -> None:
-    """F30: something has its identity; whether it is the same event, nobody knows while the store is away."""
+    """F30: a stored one has its identity; whether that is the same event is unknown while the store is away."""
     duplicate = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]}
     server.answers["insert"] = [duplicate]
     server.answers["find"] = [None, None]
     with pytest.raises(StoreUnavailable):
-        await store.add_dead_letter(letter())
+        await store.add_dead_letter(dead_letter())
     server.answers["insert"] = [duplicate, None]
     with pytest.raises(StoreUnavailable):
-        await store.add_dead_letter(letter())
+        await store.add_dead_letter(dead_letter())
 
 
 @pytest.mark.parametrize(
@@ -192,29 +194,29 @@ async def test_a_dead_letter_is_not_called_kept_for_what_can_not_be_read(
     ],
     ids=["other bytes", "another subject", "nothing of either"],
 )
-async def test_another_event_of_the_same_name_is_kept_under_a_second_one(
+async def test_another_event_with_the_same_identity_is_kept_under_its_distinct_identity(
     kept: dict[str, object], server: ScriptedMongo, store: MongoStore
 ) -> None:
-    """F30: a broker that lost its data counts from 1 again: what is no copy of what is kept is kept beside it."""
+    """F30: a broker that lost its data counts from 1 again: a different event is kept beside the first."""
     duplicate = {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}]}
     server.answers["insert"] = [duplicate]
     server.answers["find"] = [_found(kept)]
-    assert await store.add_dead_letter(letter())
+    assert await store.add_dead_letter(dead_letter())
     names = [each["documents"][0]["_id"] for each in server.named("insert")]
-    assert names == ["stream:1", letter().distinct_identity]
+    assert names == ["stream:1", dead_letter().distinct_identity]
     assert names[1].startswith("stream:1#")
 
 
-async def test_a_second_name_tells_events_apart_by_what_they_say() -> None:
-    """F30: and is the same at each delivery of one."""
-    one = letter()
+async def test_distinct_identities_depend_on_the_content_of_events() -> None:
+    """F30: and are the same at each delivery of an event."""
+    one = dead_letter()
     others = [structs.replace(one, data=b"{}"), structs.replace(one, subject="order:cancelled")]
     assert len({one.distinct_identity, *(each.distinct_identity for each in others)}) == 3
     assert structs.replace(one, error="worse", at=T0 + timedelta(days=1)).distinct_identity == one.distinct_identity
 
 
-async def test_what_is_no_order_is_brought_as_what_it_is(server: ScriptedMongo, store: MongoStore) -> None:
-    """F50: beside those that are: it spoils no other's read, and is never taken for one that is not there."""
+async def test_corrupt_documents_are_returned_beside_orders(server: ScriptedMongo, store: MongoStore) -> None:
+    """F50: one makes no other read fail, and never counts as a missing document."""
     bad = {"_id": "bad", "status": "created", "payment": {"id": "p1"}}
     far = {"_id": "far", "status": "created", "version": 1, "rev": 1, "expiresAt": DatetimeMS(10**17)}
     good = {"_id": "o1", "status": "cancelled", "version": 1, "rev": 1, "format": FORMAT}
@@ -228,16 +230,16 @@ async def test_what_is_no_order_is_brought_as_what_it_is(server: ScriptedMongo, 
     assert list(await store.load_by_payment(["p1"])) == ["p1"]
 
 
-async def test_an_order_without_a_revision_is_none(server: ScriptedMongo, store: MongoStore) -> None:
-    """F41: it was taken out. No write could be fenced by it, and each would be tried for ever."""
+async def test_a_document_without_a_revision_is_corrupt(server: ScriptedMongo, store: MongoStore) -> None:
+    """F41: an operator removed `rev`. No write could be fenced by it, and each would be repeated for ever."""
     server.answers["find"] = [_found({"_id": "o1", "status": "cancelled", "version": 1, "format": FORMAT})]
     (found,) = (await store.load(["o1"])).values()
     assert isinstance(found, CorruptDocument)
     assert "rev" in found.reason
 
 
-async def test_a_document_of_a_newer_release_is_left_alone(server: ScriptedMongo, store: MongoStore) -> None:
-    """F33: during a deployment, or after one was taken back. This one would drop what it does not know."""
+async def test_a_document_of_a_newer_release_is_corrupt_and_newer(server: ScriptedMongo, store: MongoStore) -> None:
+    """F33: during a deployment or after a rollback. This release would drop the fields that it does not know."""
     server.answers["find"] = [
         _found({"_id": "o1", "status": "cancelled", "version": 1, "rev": 3, "format": FORMAT + 1}),
         _found({"_id": "o1", "status": "cancelled", "version": 1, "rev": 3, "format": FORMAT}),
@@ -248,22 +250,22 @@ async def test_a_document_of_a_newer_release_is_left_alone(server: ScriptedMongo
     assert isinstance((await store.load(["o1"]))["o1"], Order)
 
 
-async def test_a_server_that_does_not_answer_as_mongodb_does_is_not_available(server: ScriptedMongo) -> None:
-    """F25: one that knows no logins answers `saslStart` without a payload, and the driver raises a bare KeyError."""
+async def test_a_server_that_does_not_answer_as_mongodb_does_is_unavailable(server: ScriptedMongo) -> None:
+    """F25: one without logins answers `saslStart` without a payload, and the driver raises a bare KeyError."""
     url = (await server.start()).replace("mongodb://", "mongodb://us:hush@")
     store = MongoStore(f"{url}?authSource=admin", "test")
     for reach in (store.ping, store.prepare, store.probe, store.missing_indexes):
-        with pytest.raises(StoreUnavailable, match="does not answer as MongoDB does") as told:
+        with pytest.raises(StoreUnavailable, match="does not answer as MongoDB does") as raised:
             await reach()
-        assert "hush" not in str(told.value)
+        assert "hush" not in str(raised.value)
     assert server.named("saslStart")
     await store.close()
 
 
-async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(
+async def test_an_order_is_found_at_its_deadline_and_when_that_is_absurdly_late(
     server: ScriptedMongo, store: MongoStore
 ) -> None:
-    """F05, F38: by two questions, each to the millisecond; and each order is found once."""
+    """F05, F38: by two queries, each to the millisecond; and each order is returned once."""
     now, absurd = (_due(T0, each) for each in (0.0, 400 * 86_400.0))
     server.answers["find"] = [_found(now, absurd), _found(absurd)]
     due = await store.due(T0, None, 10)
@@ -278,7 +280,7 @@ async def test_what_is_due_is_due_at_its_time_and_when_it_is_absurdly_late(
 
 
 async def test_a_deadline_is_one_date(server: ScriptedMongo, store: MongoStore) -> None:
-    """F05: by which every release finds it; and none where nothing is due."""
+    """F05: every release finds an order by it; an order with nothing due has none."""
     due, recheck = T0 + timedelta(microseconds=999), T0 + timedelta(days=1)
     await store.commit([structs.replace(order("o1", rev=2), due=due, recheck=recheck), order("o2", rev=2)])
     [first, second] = [each["u"] for update in server.named("update") for each in update["updates"]]
