@@ -78,7 +78,7 @@ coverage-floor: $(VENV)/.for-test
 # Without SEED or SEEDS it is a full run. What it met is written to REPORT; tests/FAULTS.md is made from the one in git:
 # REPORT=tests/simulation/report.json replaces that.
 REPORT ?= build/simulation-report.json
-simulate: $(VENV)/.for-test  ## Schedules full of faults, in virtual time; SEED=… replays one, SEEDS=… runs so many
+simulate: $(VENV)/.for-test  ## Schedules full of faults, in virtual time; SEED=… replays one, SEEDS=… runs that number
 ifdef SEED
 	$(PY) -m tests.simulation --seed $(SEED)
 else ifdef SEEDS
@@ -97,7 +97,7 @@ simulate-coverage: $(VENV)/.for-test  ## How much of the core the simulation alo
 		-m tests.simulation --in-process --seeds $(COVERAGE_SEEDS)
 	$(PY) -m coverage report --rcfile=tests/simulation/coverage.cfg --data-file=.coverage.simulation --fail-under=100
 
-mutants: $(VENV)/.for-test  ## Plant small wrongs in copies of the code, and see that the tests catch each
+mutants: $(VENV)/.for-test  ## Plant small bugs in copies of the code, and see that the tests catch each
 	$(PY) -m tests.mutants $(if $(PART),--part $(PART)) $(MUTANTS)
 
 # cog runs the calls of tools.generated that stand in comments of these documents.

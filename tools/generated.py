@@ -240,7 +240,7 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
     (
         schedule,
         "RETRIEVALS_APART",
-        "{} between two looks at one order's intent that clients ask for",
+        "{} between two retrieves of one order's intent that clients cause",
         "However many processes are asked.",
     ),
     (

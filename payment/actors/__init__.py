@@ -1,10 +1,10 @@
-"""The four actors, a room each, and what they share: `messages.py` (all that lies in a mailbox) and `runtime/`.
+"""The four actors, a package each, and what they share: `messages.py` (the messages of all mailboxes) and `runtime/`.
 
-    runtime/   actor, mailbox, supervisor, deadlines: knows no message
+    runtime/   actor, mailbox, supervisor, deadlines: it imports no message
     http/      HTTP: requests in, the ledger's replies out
     nats/      NATS: the platform's events in, ours out
     stripe/    Stripe: every call, at the rate that Stripe allows
     ledger/    MongoDB: every change of every order, one order's changes one after another
 
-An actor's mailbox is read in its room's `actor.py`. No room imports anything of another; `runtime/` imports none.
+Each package's `actor.py` reads the actor's mailbox. No actor imports another; `runtime/` imports none of them.
 """

@@ -1,1 +1,1 @@
-"""The real ends of the ports, one package for each outside system. Only `payment.service` chooses among them."""
+"""The implementations of the ports, one package for each external system. Only `payment.service` chooses among them."""

@@ -24,9 +24,9 @@ KEY_LIFE = timedelta(hours=12)
 """How long a confirm's key may be sent. Stripe keeps keys for 24 h: the other half is a margin for wrong clocks."""
 
 CREATE_KEY_LIFE = timedelta(hours=23)
-"""How long after the order's arrival Stripe certainly knows its create's key, which it keeps for 24 h. Later a list of
-charges precedes a create, and no intent is created before the first request. An attempt that may last into the last
-`effects.ON_THE_WIRE` of this time has its intent's id written before its confirm."""
+"""How long after the order's arrival Stripe certainly knows the key of its create, which it keeps for 24 h. After this
+time the charges are listed before a create, and no intent is created ahead of the first request. An attempt that may
+last into the last `effects.ON_THE_WIRE` of it has its intent's id written before its confirm."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far the clocks of two processes may differ before a time counts as wrong."""
@@ -40,7 +40,7 @@ Stripe is back."""
 
 SHORTEST_RETRIEVAL_DELAY = timedelta(seconds=5)
 LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
-"""Between retrievals of an intent that awaits its customer: the attempt's age, within these bounds."""
+"""Bounds of the delay between retrievals of an intent that awaits its customer; the delay is the attempt's age."""
 
 RETRIEVALS_APART = timedelta(seconds=2)
 """The least time between two retrievals of one order's intent that requests of clients cause."""
@@ -55,7 +55,7 @@ LONGEST_LIST_DELAY = timedelta(hours=1)
 """Between lists for such an attempt: the time since its last send, at most this."""
 
 LONGEST_DELAY = LONGEST_LIST_DELAY + CLOCK_TOLERANCE
-"""No task is due later than this from now on. A later `due` was written by a wrong clock: the task counts as due."""
+"""No task is due later than this from now. A later `due` was written by a wrong clock: the task counts as due."""
 
 FIRST_BLOCKED_DELAY = timedelta(minutes=1)
 LONGEST_BLOCKED_DELAY = timedelta(hours=1)
@@ -67,8 +67,8 @@ RECHECKS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(
 call."""
 
 RECHECK_LATE = timedelta(hours=6)
-"""How late a recheck may be and still count: a queue of 100,000 takes that long. A later one may come from a wrong
-clock: it is made, and made once more, so that no clock ends the rechecks early by more than this."""
+"""How late a recheck may be and still count: a queue of 100,000 rechecks takes that long. A later one may come from a
+wrong clock: it is made, does not count, and is made again, so no clock ends the rechecks early by more than this."""
 
 LONGEST_RECHECK = RECHECKS[-1] + timedelta(days=1)
 """No recheck is further off than this. One that is was written by a wrong clock: it counts as due."""

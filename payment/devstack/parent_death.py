@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 EXIT_NOT_FOUND = 127
 """As in a shell: there is no such program, or it can't be run."""
 EXIT_ORPHAN = 69
-"""EX_UNAVAILABLE: the parent had ended before the kernel was told to watch it."""
+"""EX_UNAVAILABLE: the parent had ended before the kernel watched it."""
 
 
 def become(parent_pid: int, command: list[str]) -> int:

@@ -20,10 +20,10 @@ from payment.ops.redaction import FIELD_CHARS, Redactor, timestamp
 from payment.ports.clock import Clock
 
 ORDERS_REMEMBERED_LIMIT = 1_000
-"""Orders whose last reasons are kept, the newest. More orders than that have one common cause, which `why` names."""
+"""The number of orders whose last reasons are kept, the newest ones. More orders have one common cause: see `why`."""
 
 SILENCE_S = 10.0
-"""How long Stripe may answer no call before it counts as down: the contract's number."""
+"""How long Stripe may leave every call unanswered before it counts as down, as the contract requires."""
 
 
 class Dependency(enum.StrEnum):
@@ -103,7 +103,7 @@ class _State(Struct):
     note: str | None = None
     """The reason why something waits although the dependency is up."""
     answered_at_s: float = 0.0
-    """When it answered last. Silence begins no earlier than this, so one slow call among good ones is no silence."""
+    """When it answered last. Silence begins no earlier than this: one slow call among good ones is not silence."""
 
 
 class Health:

@@ -112,7 +112,7 @@ class Redactor:
         """Returns the text with every known secret, and every text in the shape of a secret, masked.
 
         `also` are secrets of this text alone, of any length and shape. `whole`: the mask stands for a shape's beginning
-        too, by which an engineer tells a token from a key: for texts that customers read.
+        too, which show an engineer whether it was a token or a key: for texts that customers read.
         """
         for secret in (*filter(None, also), *self._secrets):
             text = text.replace(secret, MASK)

@@ -1,4 +1,4 @@
-"""Wrongs in how an attempt to charge goes on and ends: sends, answers, looks, cancels, refunds (payment/core)."""
+"""Mutants of an attempt to charge: sends, answers, retrieves, cancels, refunds (payment/core)."""
 
 from tests.mutants.mutant import Edit, Mutant
 

@@ -1,4 +1,4 @@
-"""Wrongs in the one open intent an order has: its keys and numbers, its cancel, whose success it is (payment/core)."""
+"""Mutants of an order's one open intent: its keys and numbers, its cancel, which attempt it pays (payment/core)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         name="answer-of-another-id-believed",
-        wrong="What is said of another intent that was made under the same key is taken for what is said of this one.",
+        wrong="An answer about another intent that was made under the same key counts as one about this intent.",
         endangers="L1 L2 F34 F47",
         test="tests/unit/core/test_intents.py::test_word_of_another_intent_under_the_same_number_is_not_believed",
         edits=(
@@ -394,7 +394,7 @@ MUTANTS = (
                 "",
             ),
         ),
-        beyond="Its laws excuse a charge beside another where a clock was wrong for as long as Stripe keeps keys.",
+        beyond="Its laws excuse a charge beside another where a clock was wrong by the life of Stripe's keys.",
     ),
     Mutant(
         name="looked-at-for-each-request",

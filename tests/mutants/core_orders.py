@@ -1,4 +1,4 @@
-"""Wrongs in what an order is owed and told: deadlines, leases, events, replies, money (payment/core)."""
+"""Mutants of an order: deadlines, leases, events, replies, money (payment/core)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         name="lease-ignored",
-        wrong="Whoever looks at an order takes its tasks, though another process holds them.",
+        wrong="Any process that reads an order takes its tasks, though another process holds them.",
         endangers="F02 F34",
         test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "    return overdue or _left", "    overdue = True\n    return overdue or _left"),),
@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         name="paid-though-cancelled",
-        wrong="A repeated request hears that the order is paid after it was cancelled.",
+        wrong="A repeated request gets the answer that the order is paid after it was cancelled.",
         endangers="L4 F21",
         test="tests/unit/core/test_replies.py::test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid",
         edits=(

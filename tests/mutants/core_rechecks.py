@@ -1,4 +1,4 @@
-"""Wrongs in what comes after a charge was given back (payment/core): rechecks, refunds that fail, lost disputes."""
+"""Mutants of charges that were given back (payment/core): rechecks, refunds that fail, lost disputes."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -70,7 +70,7 @@ MUTANTS = (
         endangers="L3 F38 F44",
         test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early",
         edits=(Edit(SCHEDULE, " or recheck > context.now + LONGEST_RECHECK)", ")"),),
-        beyond="The simulation waits as long as it takes: a year is nothing to it.",
+        beyond="The simulation waits without a limit: in its virtual time a year takes an instant.",
     ),
     Mutant(
         name="failed-refund-called-done",
@@ -129,7 +129,7 @@ MUTANTS = (
     ),
     Mutant(
         name="word-of-an-earlier-refund-believed",
-        wrong="That an earlier refund has failed is said of the one that was made since.",
+        wrong="The failure of an earlier refund counts as that of the refund that was made since.",
         endangers="L3 F34 F44",
         test=f"{TESTS}test_answer_about_an_earlier_refund_says_nothing_of_this_one",
         edits=(

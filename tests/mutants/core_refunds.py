@@ -1,4 +1,4 @@
-"""Wrongs in giving charges back and in who has what in hand (payment/core): refunds, events, leases."""
+"""Mutants of refunds, events and their leases (payment/core)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         name="withheld-word-takes-a-look-away",
-        wrong="Word of a send that was withheld gives back whatever its attempt has in hand, a look too.",
+        wrong="The outcome of a withheld send gives back every task that its attempt has in flight, a retrieve too.",
         endangers="F20 F36",
         test="tests/unit/core/test_outcomes.py::test_withheld_send_gives_back_no_look_that_its_own_process_has_in_flight",
         edits=(
@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         name="event-taken-before-its-lease-ends",
-        wrong="Whoever sweeps takes an event over that another process is about to publish.",
+        wrong="A sweep takes over an event that another process is about to publish.",
         endangers="F08 F28",
         test="tests/unit/core/test_refunds_and_events.py::test_due_before_its_time_changes_nothing",
         edits=(
@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         name="waiting-event-taken-over",
-        wrong="A second event behind one that waits in another's hands takes that one over.",
+        wrong="A second event behind one that another process holds takes that one over.",
         endangers="F21 F28",
         test="tests/unit/core/test_refunds_and_events.py::test_event_that_another_process_publishes_stays_there",
         edits=(Edit(TASKS, "if first is None or first.task is not None:", "if first is None:"),),

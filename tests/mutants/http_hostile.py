@@ -120,7 +120,7 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="malformed-charge-told-to-come-back",
+        name="malformed-charge-answered-with-retry-after",
         wrong="In a burst a malformed request is answered 503 and keeps its connection.",
         endangers="F39 F51",
         test=f"{HOSTILE}::test_a_malformed_charge_is_400_and_closed_also_in_a_burst",
@@ -285,7 +285,7 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="refused-at-the-door-unseen",
+        name="refused-connection-not-counted",
         wrong="A request without a valid identity is not logged.",
         endangers="F37",
         test="tests/unit/actors/http/test_rejection_log.py::test_what_http_refuses_is_in_the_log",

@@ -1,4 +1,4 @@
-"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, the replies."""
+"""Mutants of the ledger: releases before the write, lost answers, conflicts, replies."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -233,14 +233,14 @@ MUTANTS = (
     ),
     Mutant(
         name="full-mailbox-held-as-given",
-        wrong="What found no room in a mailbox counts as in flight, and is renewed for ever.",
+        wrong="An effect that did not fit into a mailbox counts as in flight, and is renewed for ever.",
         endangers="L4 F39",
         test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_returned_and_tried_again",
         edits=(Edit(IN_FLIGHT, "        if given:\n", "        if given or actor:\n"),),
     ),
     Mutant(
         name="full-mailbox-not-noted",
-        wrong="What found no room in a mailbox is not offered again soon.",
+        wrong="An effect that did not fit into a mailbox is not offered again soon.",
         endangers="F39",
         test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
         edits=(

@@ -1,4 +1,4 @@
-"""Wrongs of the ledger while a bank wants the customer: which request gets the secret, and another card's turn."""
+"""Mutants of the ledger while an intent awaits its customer: which request gets the secret, and another card."""
 
 from tests.mutants.mutant import Edit, Mutant
 

@@ -1,4 +1,4 @@
-"""Wrongs of the ledger in a burst: which request is rejected, what goes beside a commit, the order at Stripe."""
+"""Mutants of the ledger in a burst: which request is rejected, work beside a commit, the order at Stripe."""
 
 from tests.mutants.ledger_in_flight import NO_BURST, NO_LAW
 from tests.mutants.mutant import Edit, Mutant

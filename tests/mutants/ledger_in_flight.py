@@ -1,4 +1,4 @@
-"""Wrongs of what the ledger has released and has waiting: effects in flight, order queues, writes, invalid events."""
+"""Mutants of the ledger's effects in flight, order queues, writes and invalid events."""
 
 from tests.mutants.mutant import Edit, Mutant
 

@@ -182,7 +182,7 @@ MUTANTS = (
         beyond=NO_TLS,
     ),
     Mutant(
-        name="tls-forced-where-nobody-asked",
+        name="tls-forced-without-being-asked-for",
         wrong="With a nats:// NATS_URL the connection to a server that offers TLS is encrypted.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"

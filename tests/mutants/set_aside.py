@@ -66,7 +66,7 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="newer-release-s-events-buried",
+        name="newer-release-s-events-dead-letters-at-once",
         wrong="An event for a document of a newer release, which runs beside this one, is a dead letter at once.",
         endangers="F33 F50",
         test=f"{A}::TestCorruptDocuments::test_an_event_for_a_newer_release_is_put_off_for_a_while",

@@ -1,4 +1,4 @@
-"""Wrongs in the Stripe actor: which call follows which, when one may leave, and what an answer is taken for."""
+"""Mutants of the Stripe actor: the order of calls, when each may be sent, and what its outcome means."""
 
 from tests.mutants.mutant import Edit, Mutant
 

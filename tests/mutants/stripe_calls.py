@@ -1,4 +1,4 @@
-"""Wrongs in what is sent to Stripe, under which key, and in how its answers are read (payment/adapters/stripe)."""
+"""Mutants of the requests to Stripe, their keys, and how answers are read (payment/adapters/stripe)."""
 
 from tests.mutants.mutant import Edit, Mutant
 

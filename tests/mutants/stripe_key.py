@@ -1,4 +1,4 @@
-"""Wrongs about our key at Stripe: whose it is, what it may do, and what it means when one order is refused."""
+"""Mutants about our key at Stripe: its account, its permissions, and refusals of a single order."""
 
 from tests.mutants.mutant import Edit, Mutant
 

@@ -7,14 +7,14 @@ SUPERVISOR = "payment/actors/runtime/supervisor.py"
 
 MUTANTS = (
     Mutant(
-        name="restart-not-told",
+        name="restart-not-reported",
         wrong="The ledger does not receive that an actor was restarted: the dead actor's effects stay in flight.",
         endangers="L4 F32",
         test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_pending_requests_fail",
         edits=(Edit(SUPERVISOR, "            self._context.on_restart(self.name)\n", ""),),
     ),
     Mutant(
-        name="restart-told-if-there-is-room",
+        name="restart-reported-if-there-is-space",
         wrong="With a full mailbox the ledger does not receive that an actor was restarted.",
         endangers="L4 F32 F39",
         test="tests/unit/test_service.py::test_a_restart_reaches_the_ledger_through_a_full_mailbox",

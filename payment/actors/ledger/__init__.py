@@ -1,19 +1,19 @@
-"""The Mongo actor, called the ledger: it makes every change of every order, and nothing leaves it before a write.
+"""The Mongo actor, called the ledger: it makes every change of every order, and releases nothing before a write.
 
-What a message goes through, from the mailbox on:
+The way of a message, from the mailbox on:
 
     mailbox ─▶ order queue ─▶ a commit: take ─▶ load ─▶ decide ─▶ write ─▶ apply ─┬─▶ effects, to Stripe and NATS
      actor      order_queues  commit                                              ├─▶ replies to requests
                                                                                   └─▶ acknowledgements of events
 
 `actor` reads the mailbox and decides when things happen: it adds a message to its order's queue, starts a commit when
-queues are ready, and has a tick for deadlines and leases and sweeps for what is due. `commit` reads from top to bottom
-what a commit does. What a confirmed document says is then applied: `in_flight` releases its effects, `pending_charges`
-answers its requests, and its events are settled.
+queues are ready, and has a tick for deadlines and leases, and sweeps for due orders. `commit` has the steps of a commit
+from top to bottom. A confirmed document is then applied: `in_flight` releases its effects, `pending_charges` answers
+its requests, and its events are settled.
 
 A request to charge has one owner, `pending_charges`, from the mailbox to the answer. There it has its state (QUEUED,
-HELD, DECIDING, WRITING, SUPERSEDING, CHARGING), its one deadline, and one function that says what may be replied in
-each state (`unavailable_reply`). The tick answers what is overdue. HTTP only awaits the answer, a grace longer.
+HELD, DECIDING, WRITING, SUPERSEDING, CHARGING), its one deadline, and one function with the reply that each state
+allows (`unavailable_reply`). The tick answers overdue requests. HTTP only awaits the answer, a grace longer.
 
     actor            the mailbox, the dispatch of commits, the tick, the sweeps
     order_queues     each order's messages, one after another; which queues are ready

@@ -70,7 +70,7 @@ delays it): we would have nothing to do. Where nothing else wakes us, the next t
 
 CHARGES_IN_FLIGHT_LIMIT = 12_000
 """Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; requests past that
-are rejected before anything of them is written (F39). What waits for NATS or for a refund is not counted."""
+are rejected before anything of them is written (F39). Publications and refunds are not counted."""
 
 BEHIND_LIMIT_S = 4.0
 """Seconds that the next order to be decided about has waited, from which on new requests are rejected: they come faster
@@ -189,7 +189,7 @@ class MongoActor(Actor[LedgerMessage]):
 
     async def drain(self) -> None:
         """Until nothing is left to write and no effect is in flight; the supervisor bounds it."""
-        # What is handed back undone is due at once: other processes take it up, or our next run.
+        # An effect that an actor gives back undone is due at once: another process takes it up, or our next run.
         self._draining = True
         while len(self._order_queues) or len(self._in_flight) or len(self._dead_letters) or self.mailbox.depth:
             await self.clock.sleep(TICK_S / 5)
@@ -318,7 +318,7 @@ class MongoActor(Actor[LedgerMessage]):
             self._wake_dispatch()
 
     async def _commit_stragglers(self) -> None:
-        """What the store keeps failing while it takes others: again and again, where it delays no other (F31)."""
+        """Commit orders that the store keeps failing while it accepts others: here they delay no other (F31)."""
         while True:
             await self.clock.sleep(STRAGGLERS_EVERY_S)
             await self._state.up.wait()
@@ -342,7 +342,7 @@ class MongoActor(Actor[LedgerMessage]):
         self._slow_commits_begun = dict.fromkeys(self._slow_commits_begun, now)
 
     def _read_failed(self, _reason: str) -> None:
-        """A read that no charge waits for, or a dead letter: no outage by itself, but where the probe fails too."""
+        """A read that no charge waits for, or a dead letter, has failed: an outage only if the probe fails as well."""
         self.spawn(self._state.check(), name="probe")
 
     def _dead_letter_failed(self, identity: str, reason: str) -> None:
@@ -497,8 +497,8 @@ class MongoActor(Actor[LedgerMessage]):
         if left_by_an_earlier_run and self._is_ours_alone(order):
             return
         if order.id in self._order_queues and not left_by_an_earlier_run:
-            # It is being worked on, and what is still due after that comes up in the next sweep. What an earlier run
-            # left would not: no later sweep finds it before its lease runs out, whatever event came first.
+            # The order is in progress; a task that is still due afterwards is found by the next sweep. A task that an
+            # earlier run left would not be: no later sweep finds it before its lease ends.
             return
         renewal = self._in_flight.renewal(order.id)
         if renewal is not None:

@@ -1,8 +1,8 @@
-"""What is not settled in the whole database, read off it every few seconds: gauges, and lines about what is stuck.
+"""The unsettled orders of the whole database, read every few seconds: gauges, and log lines about stuck orders.
 
-It owns the gauges that stand for a state of the database. They are read, never remembered: so they are right after a
-restart, and while other processes change the orders. It must never change an order, nor take more than a small part of
-this process's time: where much is pending, it reads less often (`SHARE`).
+It owns the gauges of the state of the database. Each read sets them anew, so they are right after a restart, and while
+other processes change orders. It must never change an order, nor use more than a small part of this process's time: if
+many orders are pending, it reads less often (`SHARE`).
 
 Change together: `payment.core.waits`, `payment.actors.ledger.stuck_log`, the gauges in `payment.ops.metrics`.
 """
@@ -20,17 +20,17 @@ from payment.ports.clock import Clock
 from payment.ports.store import OrderStore, StoreUnavailable
 
 READ_EVERY_S = 5.0
-"""Between two reads where little is pending, in seconds: so long a gauge may be behind the database."""
+"""Between two reads while few orders are pending, in seconds. A gauge may be this far behind the database."""
 
 READ_AT_LEAST_EVERY_S = 60.0
 """Between two reads, however long one took, in seconds."""
 
 SHARE = 20
-"""A read is followed by a pause of this many times its length: it takes 5 % of the time at most. Of that most is the
+"""A read is followed by a pause of this many times its length, so reads take 5 % of the time at most. Most of it is the
 server's: 10,000 orders take two seconds on a slow one, and a quarter of a second here, a few milliseconds at a time."""
 
 ORDERS_LIMIT = 20_000
-"""Orders read at a time: more than one process may have under way. Past it the gauges are at their limit."""
+"""Orders in one read: more than one process may have under way. With more orders the gauges stay at this number."""
 
 ALARMS_LIMIT = 50
 """Alarms for blocked refunds in one read. The others follow in the next ones."""
@@ -40,10 +40,10 @@ REMIND_AFTER = timedelta(days=1)
 
 
 class UnsettledCount:
-    """What one read has found."""
+    """The result of one read."""
 
     def __init__(self, known: dict[tuple[str, str], datetime], limit: int = ORDERS_LIMIT) -> None:
-        """`known`: since when each matter has waited, as the read before found it."""
+        """`known`: since when each matter has waited, by the read before."""
         self._known = known
         self._limit = limit
         self._orders: set[str] = set()
@@ -64,7 +64,7 @@ class UnsettledCount:
                     self._add(wait)
 
     def _add(self, wait: Wait) -> None:
-        # A task that was taken up anew has the time of that. What an earlier read found has waited for longer.
+        # A task that was taken up again has that time; an earlier read knows since when its matter has waited.
         since = self.since[wait.key] = min(wait.since, self._known.get(wait.key, wait.since))
         self.waits.append(wait)
         self.pending[wait.matter] += 1
@@ -77,17 +77,17 @@ class UnsettledCount:
 
     @property
     def complete(self) -> bool:
-        """Whether these are all that there were."""
+        """Whether the read has reached the end."""
         return len(self._orders) < self._limit
 
     def stuck(self, at: datetime) -> list[Stuck]:
-        """What has not been settled for a minute by then."""
+        """Returns the matters that have not been settled for a minute at `at`."""
         pairs = ((wait, self.since[wait.key]) for wait in self.waits)
         return [Stuck(wait, since) for wait, since in pairs if wait.is_stuck(since, at)]
 
 
 class Backlog:
-    """Reads what is not settled, and reports it."""
+    """Reads the unsettled orders, and reports them."""
 
     def __init__(self, store: OrderStore, telemetry: LedgerTelemetry, log: StuckLog, clock: Clock) -> None:
         self._store = store

@@ -10,10 +10,10 @@ For every order of a commit it goes round, at most `ROUNDS_TOGETHER_LIMIT` times
 
 Nothing is released before the store has confirmed the document that says so. A write whose answer is lost is neither
 repeated blindly nor forgotten: the document is read again, and its `writer` says whether it is this very write. Not
-knowing is never reported as not written. What goes round for too long while others are written is tried again by
-itself, more slowly: one order that the store keeps failing must not delay those beside it (F31).
+knowing is never reported as not written. An order that the store keeps failing while others are written is tried again
+by itself, more slowly: it must not delay the others (F31).
 
-`Commits` owns what is remembered between two writes of an order: the orders under way, those that are tried again, and
+`Commits` owns the state between two writes of an order: the orders under way, those that are tried again, and
 a cache of documents just written. It must never call `_finish` before the store has confirmed a document.
 """
 
@@ -74,12 +74,12 @@ two commits decide in turns, some orders are read first, and the request that ca
 older time is no longer the present, and the context is made anew."""
 
 NOT_TAKEN = frozenset({Committed.UNKNOWN, Committed.REFUSED})
-"""Results that say nothing good of the store."""
+"""Results that are no evidence that the store can be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """What `payment.core.messages.Context` says of this process: its fields are described there."""
+    """The fields of `payment.core.messages.Context` about this process; they are described there."""
 
     process: str
     client_id: str
@@ -107,7 +107,7 @@ class BatchItem(Struct, eq=False):
     before: Order | None = None
     after: Order | None = None
     replies: dict[int, Reply | Start] = field(default_factory=dict)
-    """What `decide` replied to messages, by their `id`."""
+    """The replies of `decide` to messages, by the messages' `id()`."""
     applied: set[int] = field(default_factory=set)
     """The messages (`id`) whose own step changed the order: a duplicate folded into the same write did not."""
     sent: dict[int, SentWrite] = field(default_factory=dict)
@@ -476,7 +476,7 @@ class Commits:
         """
         _nothing_written(item)
         item.messages = [each for each in self.answer_not_now(item.messages) if isinstance(each, EffectCompleted | Due)]
-        # What came meanwhile would meet the same.
+        # Messages that came meanwhile would have the same result.
         item.queue.messages = deque(self.answer_not_now(item.queue.messages))
 
     def _corrupt(self, item: BatchItem, document: CorruptDocument) -> None:
@@ -563,7 +563,7 @@ class Commits:
         ours = item.sent[stored.writer.number]
         if ours.after.writer != stored.writer:
             return False
-        # What it was decided on then: the difference between the two is what this write has done.
+        # The order before that write: `_apply` compares both to find what the write has changed.
         item.before, item.after = ours.before, stored
         return True
 

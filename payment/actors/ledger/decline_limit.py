@@ -49,7 +49,7 @@ class _Begun(Struct, eq=False):
 
 
 class _User(Struct, eq=False):
-    """What is known of one user. Times are monotonic seconds."""
+    """One user's declines, attempts in flight and held requests. Times are monotonic seconds."""
 
     declined: deque[float] = field(default_factory=deque)
     in_flight: dict[AttemptName, float] = field(default_factory=dict)

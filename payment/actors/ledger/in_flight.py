@@ -1,7 +1,7 @@
-"""The effects in flight: which were released to which actor, so that none is released twice.
+"""The effects in flight: which effect was released to which actor, so that none is released twice.
 
-An effect is in flight from its release until the write that its end led to is confirmed, not until its end arrives:
-only the written document says whether it is owed again. Renews the lease of what waits long.
+An effect is in flight from its release until the write of its outcome is confirmed, not until the outcome arrives: only
+the written document says whether the effect is pending again. Leases of effects that wait long are renewed.
 
 Change together: `LEASE` in `payment.core.schedule`, and `RENEW_WITHIN` here.
 """
@@ -24,17 +24,17 @@ from payment.core.order import Order
 from payment.core.pending import pending
 
 RENEW_WITHIN = timedelta(seconds=25)
-"""What is left of a lease when it is renewed: several ticks of the ledger, and an outage of the store in between."""
+"""A lease is renewed when less than this is left: several ticks of the ledger, and a short outage of the store."""
 
 CANCELLED_WHEN_OBSOLETE = (ConfirmIntent, CreateIntent)
-"""Effects that are cancelled once they are pending no longer: a charge, and an intent that would be of no use."""
+"""Effects that are cancelled once they are no longer pending: a charge, and an intent that would not be used."""
 
 NATS = "nats"
 STRIPE = "stripe"
 
 
 class InFlightEffect(Struct, eq=False):
-    """One effect in flight at an actor, with its lease. `position` is a confirm's place in the queue estimate."""
+    """One effect in flight at an actor. Its lease ends at `until`; `position` is a confirm's in the queue estimate."""
 
     effect: Effect
     actor: str
@@ -44,7 +44,7 @@ class InFlightEffect(Struct, eq=False):
 
 
 class InFlightEffects:
-    """Releases what is pending to the Stripe and NATS actors, and knows what they have not given back yet."""
+    """Releases pending effects to the Stripe and NATS actors, and keeps those whose outcome is not written yet."""
 
     def __init__(
         self, process: str, stripe: Mailbox[StripeMessage], nats: Mailbox[NatsMessage], estimate: EstimateReader
@@ -55,17 +55,17 @@ class InFlightEffects:
         self._estimate = estimate
         self._held: dict[str, dict[str, InFlightEffect]] = {}
         self._forfeited: dict[str, dict[str, datetime]] = {}
-        """By order: effects that ended, and whose document can't be written; until when their leases run.
+        """By order, the effects that ended but whose outcome can't be written, with the ends of their leases.
 
-        Kept until the order is written again, however late: one for each effect that was in flight for an order when it
-        was set aside.
+        They are kept until the order is written again, at most one for each effect that was in flight for an order when
+        it was set aside.
         """
         self._unreleased: set[str] = set()
         self._count = 0
         self._charges = 0
 
     def ended(self, order_id: str, effect_id: str) -> None:
-        """The write that an effect's end led to is confirmed: it is in flight no longer."""
+        """The write of an effect's outcome is confirmed: the effect is no longer in flight."""
         held = self._held.get(order_id)
         item = held.pop(effect_id, None) if held is not None else None
         if item is None:
@@ -76,10 +76,10 @@ class InFlightEffects:
             del self._held[order_id]
 
     def forfeit(self, order_id: str, effect_id: str) -> None:
-        """An effect has ended, and the document that would say so can't be written.
+        """An effect has ended, and the document with its outcome can't be written.
 
-        It must not be released again as if it had never been: a charge was perhaps made. When its lease has run out, a
-        process retrieves the intent first, or writes that it sends again.
+        It must not be released again under the same lease, because it may have made a charge. After the lease a process
+        retrieves the intent first, or writes that it sends the confirm again.
         """
         item = self._held.get(order_id, {}).get(effect_id)
         if item is not None:
@@ -87,9 +87,9 @@ class InFlightEffects:
             self.ended(order_id, effect_id)
 
     def release(self, order: Order) -> bool:
-        """Send the actors what the written document owes and this process holds; cancel what it owes no longer.
+        """Send the written document's pending effects that this process holds to the actors; cancel obsolete ones.
 
-        False: a mailbox was full. Nothing is lost by that: the ledger asks again soon (`take_unreleased`).
+        False: a mailbox was full. No effect is lost: the ledger tries again soon (`take_unreleased`).
         """
         mine = {item.effect.id: item for item in pending(order) if item.holder == self._process}
         held = self._held.get(order.id, {})
@@ -107,11 +107,11 @@ class InFlightEffects:
         return complete
 
     def take_unreleased(self, limit: int) -> list[str]:
-        """Orders some of whose effects found no room in a mailbox, taken out."""
+        """Returns, and forgets, up to `limit` orders with an effect that did not fit into a mailbox."""
         return [self._unreleased.pop() for _ in range(min(len(self._unreleased), limit))]
 
     def _still_forfeited(self, order_id: str, owed: dict[str, PendingEffect]) -> Collection[str]:
-        """The order's forfeited effects that it owes under their old leases; the others are forgotten."""
+        """Returns the order's forfeited effects that are pending under their old leases; the others are forgotten."""
         forfeited = self._forfeited.pop(order_id)
         still = {name: until for name, until in forfeited.items() if name in owed and owed[name].at <= until}
         if still:
@@ -142,26 +142,26 @@ class InFlightEffects:
         return complete
 
     def wait_s(self, order_id: str) -> float | None:
-        """How long the order's charge will wait for its turn yet, in seconds. None: no charge of it is in flight."""
+        """Returns how long the order's charge will still wait, in seconds. None: no charge of it is in flight."""
         for item in self._held.get(order_id, {}).values():
             if item.position is not None:
                 return self._estimate.latest.wait_s(item.position)
         return None
 
     def renewals(self, now: datetime) -> Iterator[LeaseRenewed]:
-        """For each order whose lease runs out soon: that this process still holds it."""
+        """Yields a renewal for each order with a lease that ends soon."""
         for order_id, held in self._held.items():
             ids = tuple(effect_id for effect_id, item in held.items() if item.until - now < RENEW_WITHIN)
             if ids:
                 yield LeaseRenewed(order_id, ids)
 
     def renewal(self, order_id: str) -> LeaseRenewed | None:
-        """That this process still holds what it has of an order."""
+        """Returns a renewal of all leases of an order's effects. None: none is in flight."""
         held = self._held.get(order_id)
         return LeaseRenewed(order_id, tuple(held)) if held else None
 
     def lost(self, actor: str) -> list[tuple[str, Message]]:
-        """Effect id and outcome of every effect that a dead actor had. They count as in flight still."""
+        """Returns id and outcome of each effect that a dead actor had. They still count as in flight."""
         return [
             (effect_id, _fate_unknown(order_id, item.effect))
             for order_id, held in self._held.items()
@@ -175,16 +175,16 @@ class InFlightEffects:
 
     @property
     def charges(self) -> int:
-        """How many charges are in flight. What waits for NATS or for a refund is not among them."""
+        """The number of charges in flight. Publications and refunds are not counted."""
         return self._charges
 
     def __len__(self) -> int:
-        # Asked for each request while thousands are held: counted, not added up.
+        # Read for each request while thousands are in flight: so it is counted, not computed.
         return self._count
 
 
 def _fate_unknown(order_id: str, effect: Effect) -> Message:
-    """The outcome of a call that was cancelled, or whose end never came: unclear for a charge, else it is repeated."""
+    """Returns the outcome of a call whose actor died: unclear for a charge; any other effect is repeated."""
     if isinstance(effect, ConfirmIntent):
         return ConfirmUnclear(order_id, effect.attempt, effect.send, effect.intent.number, effect.intent.id)
     return EffectReturned(order_id, effect.id)

@@ -1,4 +1,4 @@
-"""The requests to charge that the ledger has, from the mailbox to the answer: the one place where they are.
+"""The pending requests to charge: each is owned here, from the mailbox to the answer.
 
 Each request is a `PendingCharge`: its message, its one deadline, and its state.
 
@@ -14,10 +14,10 @@ Each request is a `PendingCharge`: its message, its one deadline, and its state.
                ▼   └ QUEUED ◀┐
               HELD ──────────┘
 
-What a request is answered where its order's document gives no answer is a function of its state: `unavailable_reply`.
+If the order's document gives no answer, the answer is a function of the request's state: `unavailable_reply`.
 A request in CHARGING is answered by the next written document of its order that settles it, with `OutcomePending` (202)
-at its deadline, and with that at once where its outcome can't be known in time: the queue at Stripe is longer, or the
-next recheck is later.
+at its deadline, and with the same at once if its outcome can't be known in time, because the queue at Stripe is longer
+or the next retrieve is later.
 
 The order queues, the batch items of a commit and the decline limit refer to these objects, set their states, and drop
 those that have been answered. They must never set a request's future themselves.
@@ -48,11 +48,11 @@ from payment.ports.cards import Handover
 from payment.ports.clock import Clock
 
 UNKNOWN_RETRY_AFTER_S = 2
-"""When a client should ask again about an outcome of which there is no estimate, in seconds."""
+"""When a client should repeat its request if there is no estimate of the outcome's time, in seconds."""
 
 
 class ChargeState(enum.Enum):
-    """Where a request is; the module's docstring says what each state means."""
+    """The state of a request, as the module's docstring describes it."""
 
     QUEUED = enum.auto()
     HELD = enum.auto()
@@ -95,14 +95,14 @@ def unavailable_reply(state: ChargeState, why: Unavailability | None = None) -> 
 
 
 class _Awaited(Struct, eq=False):
-    """The requests that wait for the outcome of one order, and the newest revision by which all of them were judged."""
+    """The requests that wait for the outcome of one order, and the newest revision that all of them were checked by."""
 
     rev: int
     charges: list[PendingCharge] = field(default_factory=list)
 
 
 class PendingCharges:
-    """Every request to charge that is not answered yet, in the order in which they came. Answers each exactly once."""
+    """All pending requests to charge, in the order of their arrival. Answers each exactly once."""
 
     def __init__(self, clock: Clock, in_flight: InFlightEffects, queue_again: Callable[[PendingCharge], None]) -> None:
         """`queue_again` puts a request into its order's queue once more."""
@@ -113,7 +113,7 @@ class PendingCharges:
         self._awaited: dict[str, _Awaited] = {}
         """By order: the requests in CHARGING and SUPERSEDING."""
         self._recheck_wanted: set[str] = set()
-        """Orders with a request that waits for a client secret: only retrieving the intent brings that."""
+        """Orders with a request that waits for a client secret, which only a retrieve of the intent returns."""
 
     def add(self, message: ChargeOrder) -> PendingCharge:
         """Take a request over from the mailbox."""
@@ -134,11 +134,13 @@ class PendingCharges:
             charge.message.answer.set_result(ChargeReply(reply, retry_after_s, handover))
 
     def reject(self, charge: PendingCharge, why: Unavailability) -> None:
-        """Answer a request of which nothing more is written; where it may be written already, that this is unknown."""
+        """Answer a request that gets no further write: "outcome unknown" if a write of it may have been applied."""
         self.answer(charge, unavailable_reply(charge.state, why))
 
     def decide_again(self, charge: PendingCharge) -> None:
-        """What the request waited for has ended: an intent, or another attempt of its user. It has charged nothing."""
+        """The intent, or the other attempt of its user, that the request waited for has ended without a charge of this
+        request.
+        """
         if charge.state is not ChargeState.WRITING:
             charge.state = ChargeState.QUEUED
         self._queue_again(charge)
@@ -199,7 +201,7 @@ class PendingCharges:
     def await_outcome(
         self, order: Order, charge: PendingCharge, state: ChargeState, handover: Handover | None = None
     ) -> None:
-        """What a request led to is written, or there already: let it wait in this state, if that makes sense."""
+        """The request's attempt is written: let it wait in this state, unless the document has its answer already."""
         charge.state = state
         if not charge.answered and not self._answered(order, charge, handover):
             self._awaited.setdefault(order.id, _Awaited(order.rev)).charges.append(charge)
@@ -207,9 +209,9 @@ class PendingCharges:
     def written(self, order: Order, handover: Handover | None = None) -> None:
         """The order was written, or read afresh: answer the requests whose outcome it shows.
 
-        `handover` came with the answer of Stripe that led to this document. A read that is older than the last write is
-        ignored: it may lack a new attempt. By a revision that was judged before, only requests whose time is up are
-        judged again: thousands may wait for one order (F31).
+        `handover` came with Stripe's answer that led to this document. A read older than the last write is ignored: it
+        may lack a new attempt. For a revision that was checked before, only overdue requests are checked again,
+        because thousands may wait for one order (F31).
         """
         awaited = self._awaited.get(order.id)
         if awaited is None or order.rev < awaited.rev:

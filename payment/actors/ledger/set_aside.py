@@ -1,8 +1,8 @@
-"""Orders that are set aside: something about one of them went wrong, and that must not touch any other.
+"""Orders that are set aside: an error about one order must not affect any other order.
 
-A document that is no order, or an unexpected exception while one order is decided about, shown or released, ends no
-actor and fails no other order. Each is reported with its order and its reason, once and then once an hour; sweeps leave
-it alone for a minute at a time, and it is back by itself when that has passed and all is well. An event for such an
+A corrupt document, or an unexpected exception while one order is decided, shown or released, ends no actor and fails no
+other order. Each is reported with its order and its reason, once and then once an hour. Sweeps skip the order for a
+minute at a time; after that it is handled again, and is no longer set aside if that succeeds. An event for such an
 order may be applied later: another release may know the document, or lack the bug. It is delivered again for some
 minutes, and then it goes to the dead letters.
 
@@ -27,7 +27,7 @@ REST_S = 60.0
 """Seconds until an order that was set aside is taken up again: what is wrong waits for an operator or a release."""
 
 ALARM_AGAIN_AFTER_S = 3_600.0
-"""Seconds between two alarms of one order. One that was not met for so long is forgotten: it is well, or gone."""
+"""Seconds between two alarms of one order. One not met for this time is forgotten: it was corrected or deleted."""
 
 REMEMBERED_LIMIT = 20_000
 """Orders. Beyond it those that were met longest ago are forgotten, and their alarms come again when they are met."""
@@ -37,7 +37,7 @@ READ_AGAIN_LIMIT = 50
 
 LINES_LIMIT = 500
 LINES_WITHIN_S = 10.0
-"""Alarms logged within so many seconds: what is not logged for this reason is logged when the order is met again."""
+"""At most `LINES_LIMIT` alarms are logged in `LINES_WITHIN_S`. Further ones are logged when the order is met again."""
 
 DELIVERIES_LIMIT = 60
 """Deliveries of one event. They come 5 s apart, so that is five minutes: longer than a rolling deployment takes to
@@ -77,12 +77,12 @@ class SetAside:
         self._lines_since = clock.monotonic()
 
     def corrupt(self, document: CorruptDocument) -> None:
-        """What is stored under an order's id is no order."""
+        """The stored document of an order is corrupt."""
         if self._met(document.order_id, failed=False):
             self._telemetry.corrupt(document.order_id, document.reason)
 
     def failed(self, order_id: str, error: Exception) -> None:
-        """An unexpected exception came of this order."""
+        """This order led to an unexpected exception."""
         if self._met(order_id, failed=True):
             self._telemetry.failed(order_id, error)
 

@@ -1,9 +1,9 @@
-"""Whether the store can be used, by evidence alone.
+"""Whether the store can be used, judged only by evidence.
 
 Owns `up`, the losses of the store, and the making of its indexes. *Up* rests on a probe (`OrderStore.probe`: it reads
 what a charge reads and writes what a charge needs to write) or on a confirmed commit, neither older than a few seconds,
-also while nothing else happens. A call that has failed is a suspicion: the store is lost where the probe fails as well,
-or where a call has failed since the probe passed, and no write was confirmed between. It must never believe a ping.
+also while nothing else happens. A failed call is a suspicion: the store is lost if the probe fails as well, or if a
+call has failed since the last probe passed, with no confirmed write between. A ping is never evidence.
 
 A loss and the next *up* are `STORE_PROBE_EVERY_S` apart, and further where the store is lost again and again, so that
 a store that answers probes and fails the rest causes neither a busy loop nor a storm of log lines.

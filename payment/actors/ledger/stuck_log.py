@@ -1,8 +1,8 @@
-"""The log lines about what is stuck: when each is written, and on what an order waits, in words.
+"""The log lines about stuck orders: when each line is written, and what the order waits for, as text.
 
-It owns what was logged of which matter, so that a line comes again after 10 minutes and an hour, not every few seconds,
-and so that its end is logged too. It reads nothing: `payment.actors.ledger.backlog` brings what is not settled. In an
-outage thousands of orders are stuck by one cause: past `NAMED_LIMIT` they are counted in one line.
+It owns which lines were logged of each matter, so that a line is repeated after 10 minutes and an hour, not every few
+seconds, and so that the end is logged too. It reads no order: `payment.actors.ledger.backlog` passes the unsettled
+ones. In an outage thousands of orders are stuck by one cause: past `NAMED_LIMIT` they are counted in one line.
 """
 
 from collections import Counter
@@ -22,17 +22,17 @@ from payment.ops.logs import get_logger
 from payment.ops.redaction import timestamp
 
 NAMED_LIMIT = 50
-"""Matters that are logged one by one. More at a time have one cause, and their lines would bury it."""
+"""Matters that are logged one by one. More at a time have one cause, and their lines would hide it."""
 
 EXAMPLES_LIMIT = 10
 """Orders that are named where many are counted: the oldest."""
 
 AGAIN_AT_AGES = (timedelta(minutes=10), timedelta(hours=1))
 AGAIN_EVERY = timedelta(hours=6)
-"""When what is stuck is logged again: at these ages, and then so often."""
+"""A stuck matter is logged again at these ages, and then at this interval."""
 
 ANOTHER_S = timedelta(minutes=5)
-"""From this age on also what another process has is logged here: it may be unable to."""
+"""From this age on this process also logs a matter of another process, which may be unable to."""
 
 NOT_HELD = "no process has it just now: the next sweep takes it up"
 
@@ -45,17 +45,17 @@ class Stuck(Struct, frozen=True):
 
 
 class Reasons:
-    """On what a matter waits, in words."""
+    """Describes what a matter waits for."""
 
     def __init__(self, process: str, in_flight: InFlightEffects, order_queues: OrderQueues, health: Health) -> None:
-        """`process` is this one, as tasks name their holder."""
+        """`process` is this process, in the form of a task's `holder`."""
         self._process = process
         self._in_flight = in_flight
         self._order_queues = order_queues
         self._health = health
 
     def of(self, wait: Wait, at: datetime) -> str:
-        """In a sentence, for the field `reason`."""
+        """Returns the description, for the field `reason`."""
         store = self._health.trouble(Dependency.MONGODB)
         if store is not None:
             return f"MongoDB: {store}"

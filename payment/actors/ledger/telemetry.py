@@ -1,10 +1,10 @@
-"""The ledger's log lines and metrics, and the health of MongoDB, all read off confirmed documents.
+"""The ledger's log lines and metrics, and the health of MongoDB.
 
-One line for each charge when it ends, one for each refund, an alarm for what should never be. It reads the difference
-between an order before and after, so that of several messages decided together each is logged once. A store that
-refuses writes, or answers none, fails every commit: each kind of failure is logged at once, then added up and logged at
-most once in `LINE_EVERY_S`. A gauge that stands for a state of the database is not kept here:
-`payment.actors.ledger.backlog` reads it there.
+It logs one line for each charge when it ends, one for each refund, and the alarms of orders. It compares an order
+before and after a confirmed write, so each change is logged once, however many messages led to it. While the store
+refuses writes or does not answer, every commit fails: each kind of failure is logged at once, then counted and logged
+at most once in `LINE_EVERY_S`. Gauges of the state of the database are not here: `payment.actors.ledger.backlog` reads
+them from the database.
 """
 
 import logging
@@ -27,8 +27,8 @@ from payment.ports.clock import Clock
 from payment.ports.store import Committed
 
 TIMED_CHARGES_LIMIT = 20_000
-"""Charges whose times are being added up: above what may be in flight. Beyond it the oldest are forgotten (another
-process has ended them), and a line says 0 for what is not known."""
+"""Charges whose times are being added up: more than may be in flight. Past the limit the oldest are forgotten (another
+process has ended them), and their lines have 0 for the unknown times."""
 
 LINE_EVERY_S = 10.0
 """Between two lines of one kind of failure, in seconds."""
@@ -39,7 +39,7 @@ SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptS
 
 
 class Times(Struct):
-    """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
+    """How long one charge spent where, in milliseconds, as far as this process has seen it."""
 
     asked_at: float | None = None
     """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
@@ -52,28 +52,28 @@ class Times(Struct):
 
 
 class _FailureKind(Struct):
-    """What was not logged yet of one kind of failure. Times are monotonic seconds."""
+    """The failures of one kind that are not logged yet. Times are monotonic seconds."""
 
     next_at_s: float = 0.0
     documents: int = 0
     example: dict[str, str] = field(default_factory=dict)
-    """The field that names the newest of them, and its value."""
+    """The log field that names the newest of them, and its value."""
     reason: str = ""
 
 
 class FailureLog:
-    """Adds up the documents of failed writes, and logs how many, one of them, and why."""
+    """Counts the documents of failed writes. Logs their number, one of them, and the reason."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kinds: dict[Event, _FailureKind] = {}
 
     def note(self, event: Event, order_ids: Sequence[str], reason: str) -> None:
-        """Documents of these orders have failed so."""
+        """The writes of these orders' documents have failed."""
         self._add(event, len(order_ids), {"order_id": order_ids[0]}, reason)
 
     def note_dead_letter(self, identity: str, reason: str) -> None:
-        """A bad event could not be kept."""
+        """A dead letter could not be stored."""
         self._add(Event.DEAD_LETTER_WAITS, 1, {"identity": identity}, reason)
 
     def _add(self, event: Event, documents: int, example: dict[str, str], reason: str) -> None:
@@ -83,7 +83,7 @@ class FailureLog:
         self.flush()
 
     def flush(self) -> None:
-        """Log what may be logged by now. To be called about once a second."""
+        """Log the kinds whose last line is `LINE_EVERY_S` old. It must be called about once a second."""
         now_s = self._clock.monotonic()
         for event, kind in self._kinds.items():
             if kind.documents and now_s >= kind.next_at_s:
@@ -92,11 +92,11 @@ class FailureLog:
 
 
 class LedgerTelemetry:
-    """What the ledger logs, counts, and says of the health of MongoDB."""
+    """Writes the ledger's log lines and metrics, and reports the health of MongoDB."""
 
     def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
         self.health = health
-        """Of every dependency: also what a stuck order waits for."""
+        """The health of every dependency: the log lines of stuck orders read it too."""
         self._metrics = metrics
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
@@ -108,16 +108,16 @@ class LedgerTelemetry:
         self.health.mark_up(Dependency.MONGODB)
 
     def store_down(self, reason: str, *, again: bool = False) -> None:
-        """`again`: the reason is news, and is logged though the loss was."""
+        """`again`: log the reason even if the loss was logged before, because the reason has changed."""
         self.health.mark_down(Dependency.MONGODB, reason, again=again)
 
     def indexes_missing(self, missing: Sequence[str]) -> None:
-        """They are about to be made. Charges are taken meanwhile."""
+        """The indexes in `missing` are about to be made. The service accepts charges meanwhile."""
         self.health.note(Dependency.MONGODB, f"indexes are being made, beside charges: {', '.join(missing)}")
         get_logger().info(Event.INDEXES_MISSING, reason=", ".join(missing))
 
     def indexes_there(self, made: Sequence[str], seconds: float) -> None:
-        """All of them are there, after these were made."""
+        """Every index exists; those in `made` were made just now."""
         self.health.note(Dependency.MONGODB, None)
         if made:
             get_logger().info(Event.INDEXES_MADE, reason=", ".join(made), took_ms=round(seconds * 1_000))
@@ -127,7 +127,7 @@ class LedgerTelemetry:
         get_logger().warning(Event.INDEXES_FAILED, reason=reason)
 
     def committed(self, order_ids: Sequence[str], results: Sequence[Committed], trouble: str) -> None:
-        """What became of each document of a commit. `trouble`: why some were refused, or may or may not be written."""
+        """Count the results of a commit's documents. `trouble`: the store's reason for refused and unknown ones."""
         for result, documents in Counter(results).items():
             self._metrics.ledger_commits(result.value).inc(documents)
         self._metrics.ledger_batch_documents.observe(len(results))
@@ -150,7 +150,7 @@ class LedgerTelemetry:
             get_logger().debug(Event.SWEEP_FINISHED, count=orders)
 
     def second(self, mailbox: int) -> None:
-        """Once a second: what has been added up since, and how many messages the ledger's mailbox holds."""
+        """Called once a second: log the counted failures, and set the gauge of the ledger's mailbox to `mailbox`."""
         self._failures.flush()
         self._metrics.actor_mailbox("mongo").set(mailbox)
 
@@ -174,14 +174,14 @@ class LedgerTelemetry:
     def finished(
         self, before: Order | None, after: Order | None, messages: Sequence[QueuedMessage], store_ms: float
     ) -> None:
-        """An order's document stands as `after`: log and count what ended with it.
+        """The store has confirmed the document `after`: log and count each attempt whose state differs in `before`.
 
-        `messages` have led to it from `before`, and `store_ms` is the time that its calls to the store took.
+        `messages` led from one to the other, and `store_ms` is how long the calls to the store took.
         """
         if after is None or after.payment is None:
             return
         if after is not before and before is not None and before.payment is after.payment:
-            return  # an event was published, or came from the platform: no charge has changed
+            return  # an event was published, or received from the platform: no charge has changed
         self._add_times(after, messages, store_ms)
         states = {attempt.number: attempt for attempt in before.attempts} if before is not None else {}
         for attempt in after.attempts:
@@ -243,10 +243,10 @@ class LedgerTelemetry:
                 return
 
     def _charge_finished(self, order: Order, attempt: Attempt) -> None:
-        """The canonical line. The time is from the request until its outcome is committed.
+        """Log the one line of a charge. Its time is from the request until the outcome is committed.
 
-        Of a charge that another process began it is the time since its intent. Rechecks while the bank waits are the
-        customer's time.
+        If another process began the charge, its time is from the first send. Retrieves while the bank waits for the
+        customer count as the customer's time.
         """
         times = self._times.pop((order.id, attempt.number), None) or Times()
         now_s = self._clock.monotonic()
@@ -311,7 +311,7 @@ class LedgerTelemetry:
         )
 
     def _charged_back(self, order: Order, attempt: Attempt) -> None:
-        """An end, and no alarm, unless the bank gave back a part only: Stripe makes no refund of the rest."""
+        """Log that the bank gave the charge back. An alarm if it was only a part: Stripe does not refund the rest."""
         self._metrics.refunds("charged_back").inc()
         refund = attempt.refund
         partly = refund is not None and refund.text is not None
@@ -342,7 +342,7 @@ class LedgerTelemetry:
             reason=attempt.refund.text if attempt.refund else None,
         )
 
-    # ------------------------------------------------------------------------------- what is not settled, in all orders
+    # ------------------------------------------------------------------------------- unsettled matters of all orders
 
     def backlog(
         self,
@@ -352,7 +352,11 @@ class LedgerTelemetry:
         dead_letters: int,
         at: datetime,
     ) -> None:
-        """The database was read at `at`: what is not settled, since when the oldest is not; events that are not out."""
+        """Set the gauges by a read of the database at `at`.
+
+        `pending` counts the unsettled orders of each matter, `oldest` has since when its oldest one waits, and
+        `unpublished` counts events.
+        """
         metrics = self._metrics
         for matter in Matter:
             age_s = (at - oldest[matter]).total_seconds() if matter in oldest else 0.0
@@ -370,7 +374,7 @@ class LedgerTelemetry:
         self._metrics.orders_stuck.set(count)
 
     def still_blocked(self, wait: Wait) -> None:
-        """A refund that was blocked before this process began, or a day ago."""
+        """Repeat the alarm for a refund that was blocked before this process started, or a day ago."""
         self._metrics.alarms(Event.REFUND_BLOCKED).inc()
         get_logger().error(
             Event.REFUND_BLOCKED,
@@ -387,18 +391,18 @@ class LedgerTelemetry:
 
 
 def _refusal(attempt: Attempt) -> str | None:
-    """Why an attempt was refused, in words: the kind of refusal, and Stripe's own words where it gave any."""
+    """Returns why an attempt was refused: the kind of refusal, and Stripe's own text if it has one."""
     if attempt.state is not AttemptState.REFUSED or attempt.refusal is None:
         return None
     return f"{attempt.refusal.value}: {attempt.text}" if attempt.text else attempt.refusal.value
 
 
 def _given_back_by_hand(attempt: Attempt) -> bool:
-    """Whether its charge was refunded at Stripe before it was known here: the refund is read, not made."""
+    """Whether its charge was refunded at Stripe before this service knew of it: the refund is read, not made."""
     return attempt.task is not None and attempt.task.kind is TaskKind.FIND_REFUND
 
 
 def _intent_id(order: Order, attempt: Attempt) -> str | None:
-    """The id of the attempt's intent, where the document has it: only of the order's last intent."""
+    """Returns the id of the attempt's intent if it is the order's last one: the document has no other."""
     intent = order.intent
     return intent.id if intent is not None and intent.number == attempt.intent else None

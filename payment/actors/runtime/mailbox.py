@@ -16,7 +16,7 @@ class Mailbox(Generic[T]):
     def __init__(self, name: str, limit: int) -> None:
         if limit < 1:
             raise ValueError(
-                f"mailbox {name}: the limit must be at least 1, not {limit}: asyncio takes lower ones for no limit"
+                f"mailbox {name}: the limit must be at least 1, not {limit}: asyncio treats a lower one as no limit"
             )
         self.name = name
         self.limit = limit

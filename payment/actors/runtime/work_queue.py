@@ -1,10 +1,10 @@
-"""What one task of an actor does one after another, in the order in which it came.
+"""A queue of items that one task of an actor works on, one after another.
 
-Owns the items until each is done: whatever ends the task meanwhile, the actor's end finds the item and can say what
-became of it. It has no limit of its own: whoever adds holds one (a mailbox, a broker's limit, the effects released).
+Owns each item until it is done: if the task ends meanwhile, the actor still finds the item and can answer it. The queue
+has no limit of its own; the callers of `add` have one (a mailbox, a broker's limit, the effects that were released).
 
-Not for what leaves in another order than it came, or waits for a time (`payment.actors.nats.publisher`), nor between
-two actors (`payment.actors.runtime.mailbox`).
+It is not for items that are done in another order or after a delay (`payment.actors.nats.publisher`), nor for messages
+between two actors (`payment.actors.runtime.mailbox`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class WorkQueue(Generic[T]):
-    """First in, first out, for one task that works and any that add."""
+    """First in, first out, for one task that works on the items and any number of tasks that add some."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -27,23 +27,23 @@ class WorkQueue(Generic[T]):
         self._some.set()
 
     async def first(self) -> T:
-        """Wait for an item, and return the oldest, which stays until `done`."""
+        """Wait for an item. Returns the oldest, which stays in the queue until `done`."""
         await self._some.wait()
         return self._items[0]
 
     def oldest(self, limit: int) -> list[T]:
-        """Up to `limit` of those that are there, the oldest first. They stay until `done`."""
+        """Returns up to `limit` items, the oldest first. They stay in the queue until `done`."""
         return list(islice(self._items, limit))
 
     def done(self, count: int = 1) -> None:
-        """So many of the oldest are done."""
+        """The `count` oldest items are done."""
         for _ in range(count):
             self._items.popleft()
         if not self._items:
             self._some.clear()
 
     def take_all(self) -> list[T]:
-        """Take out what waits, also what is being done: the task ends, or none of it can be done now."""
+        """Take out and return all items, with those in progress: the task ends, or none of them can be done now."""
         taken = list(self._items)
         self.done(len(taken))
         return taken

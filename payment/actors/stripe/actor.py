@@ -13,12 +13,12 @@ It owns the calls, and what awaits: turns, time, the ledger's mailbox. It must n
 answer: a confirm whose outcome is unclear goes back to the ledger, which commits its next send first. Retrieves, lists
 and refunds are safe to repeat, and are repeated here until they end.
 
-One effect takes this way, for each of its steps:
+Each step of an effect takes this way:
 
     next      `_serve`          which entry may be sent now: `scheduler` and its queues, `rate_limiter`, `telemetry`
     call      `_send`, `_call`  the last check, then one call of the port
-    outcome   `_send`           what it says of Stripe (`telemetry`), and of the effect (`scheduler`, by `outcomes`)
-    tell      `_tell_ledger`    EffectCompleted, once the ledger's mailbox has room
+    outcome   `_send`           what it shows about Stripe (`telemetry`) and the effect (`scheduler`, by `outcomes`)
+    report    `_report_ends`    EffectCompleted, once the ledger's mailbox has room
 """
 
 import asyncio
@@ -108,7 +108,7 @@ class StripeActor(Actor[StripeMessage]):
     async def setup(self) -> None:
         for queue in self._scheduler.queues:
             self.spawn(self._serve(queue), name=f"{queue.kind} queue")
-        self.spawn(self._tell_ledger(), name="ends")
+        self.spawn(self._report_ends(), name="ends")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._checks.run(), name="check")
 
@@ -220,12 +220,12 @@ class StripeActor(Actor[StripeMessage]):
             return await self._cards.cancel(intent_id)
         return await self._cards.retrieve(intent_id)
 
-    # ------------------------------------------------------------------------------------------------ tell the ledger
+    # --------------------------------------------------------------------------------------------------- to the ledger
 
     def _send_end(self, end: EffectCompleted) -> None:
         self._ends.add(end)
 
-    async def _tell_ledger(self) -> None:
+    async def _report_ends(self) -> None:
         """Send each end once the ledger's mailbox has room. Nothing else of the actor waits for that."""
         while True:
             await self._ledger.put(await self._ends.first())

@@ -1,15 +1,15 @@
 """Rate limiters that learn what Stripe allows: one for each endpoint, and one for the account as a whole.
 
-Accounts differ in what they allow, and Stripe says so only by refusing (429). A rate starts at what every account has,
-rises while requests wait and none is refused, and falls on a refusal. More care is not needed: a refused request did
-nothing and is made again.
+Accounts differ in the rate that Stripe allows, and Stripe shows it only by refusing a request (429). A rate starts at
+what every account has, rises while requests wait and none is refused, and falls on a refusal. A refused request has no
+effect and is sent again, so a few refusals do no harm.
 """
 
 START_PER_S = 25.0
-"""What Stripe allows one endpoint unless an account was given more (docs.stripe.com/rate-limits)."""
+"""Stripe's default limit for one endpoint (docs.stripe.com/rate-limits)."""
 
 ACCOUNT_START_PER_S = 100.0
-"""What Stripe allows a live account in all (docs.stripe.com/rate-limits)."""
+"""Stripe's default limit for all requests of a live account (docs.stripe.com/rate-limits)."""
 
 RISE = 1.2
 """Factor a second, while requests wait and none is refused: from 25 to 100 in eight seconds."""
@@ -18,17 +18,18 @@ FALL = 2 / 3
 """Factor on a refusal."""
 
 FALL_SETTLES_S = 0.5
-"""Requests that left before the rate fell, or within this time after, are refused for the same excess: the rate falls
-once for all of them."""
+"""Requests that were sent before the rate fell, or within this time after it, are refused for the same excess: the rate
+falls once for all of them."""
 
 CAREFUL_FROM = 0.95
-"""Share of the rate that was refused last. From there on the rate rises slowly, towards a limit that is known."""
+"""A share of the rate at the last refusal. From there on the rate rises slowly, towards a limit that is known."""
 
 CAREFUL_RISE = 1.005
-"""Factor a second, then: ten seconds from there to the limit. Seldom more than one request in 200 is refused."""
+"""Factor a second from `CAREFUL_FROM` on: it takes ten seconds to the limit. Stripe then seldom refuses more than one
+request in 200."""
 
 REFUSAL_REMEMBERED_S = 30.0
-"""After this time the limit may be another one."""
+"""After this time the limit may have changed."""
 
 SLOWEST_PER_S = 1.0
 """The lowest rate: requests have to go on, to find out that more is allowed again."""
@@ -41,10 +42,10 @@ BURST_S = 0.2
 
 
 class Fall:
-    """One fall of a rate. `blamed` are the requests (by effect id) whose refusals it stands for.
+    """One fall of a rate. `blamed` are the requests (by effect id) whose refusals caused it.
 
-    A request that is answered when it is made again was refused for the rate: the fall was right. Where all of them
-    are refused while others are answered, the rate was not the reason, and the fall is taken back.
+    If one of them is answered when it is sent again, the rate was the reason for the refusals: the fall was `right`. If
+    all of them are refused again while others are answered, it was not, and the fall is undone.
     """
 
     __slots__ = ("blamed", "fell_before_at", "per_s_before", "refused_per_s_before", "right")
@@ -77,9 +78,9 @@ class RateLimiter:
         return wait_s if wait_s > INSTANT_S else 0.0
 
     def took(self, now: float, *, more_wait: bool) -> None:
-        """A request leaves now. While more of them wait, the rate rises by what the time since it last rose allows.
+        """A request is sent now. If more requests wait, the rate rises, by the time since it last rose.
 
-        With none waiting it stays as it is: time without a queue does not raise it.
+        If none waits the rate stays: time without a queue does not raise it.
         """
         self._next_at = max(self._next_at, now - BURST_S) + 1.0 / self.per_s
         elapsed_s = min(1.0, now - self._risen_at)
@@ -90,9 +91,10 @@ class RateLimiter:
             self.per_s = min(self.ceiling_per_s, self.per_s * (CAREFUL_RISE if careful else RISE) ** elapsed_s)
 
     def refused(self, now: float, left_at: float, retry_after_s: float | None) -> bool:
-        """Stripe refused a request for its rate, one that left at `left_at`. Returns whether the rate fell.
+        """Stripe refused a request, sent at `left_at`, for its rate. Returns whether the rate fell.
 
-        Requests that left before the last fall say nothing about the rate since. `retry_after_s` is obeyed either way.
+        The refusal of a request from before the last fall is no evidence about the present rate. `retry_after_s` is
+        obeyed in both cases.
         """
         if retry_after_s is not None:
             self._not_before = max(self._not_before, now + retry_after_s)
@@ -106,17 +108,17 @@ class RateLimiter:
         return True
 
     def blame(self, request: str) -> Fall | None:
-        """The last refusal was this request's: the last fall stands for it. None: the rate never fell."""
+        """Count this request among those that caused the last fall. Returns that fall; None: the rate never fell."""
         if self._last_fall is not None:
             self._last_fall.blamed.add(request)
         return self._last_fall
 
     def acquit(self, fall: Fall, request: str, now: float) -> bool:
-        """This request is refused whatever the rate is. Returns whether its fall was taken back, as none is left."""
+        """This request is refused at any rate. Returns whether the fall was undone: no other request caused it."""
         fall.blamed.discard(request)
         if fall.blamed or fall.right:
             return False
-        fall.right = True  # a fall is taken back once
+        fall.right = True  # a fall is undone only once
         if fall is self._last_fall:
             self.per_s = max(self.per_s, fall.per_s_before)
             self._refused_per_s, self._fell_at = fall.refused_per_s_before, fall.fell_before_at

@@ -194,7 +194,7 @@ class Entry:
 class AwayTime:
     """For how long no charge could be made at Stripe, since the actor's start. Times are monotonic seconds.
 
-    `payment.actors.stripe.telemetry` writes it; the scheduler reads it, to tell an entry's wait for Stripe from its
+    `payment.actors.stripe.telemetry` writes it; the scheduler reads it, to separate an entry's wait for Stripe from its
     wait for its turn.
     """
 

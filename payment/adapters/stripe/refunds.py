@@ -1,11 +1,13 @@
-"""Refunds and disputes: the calls that give a charge back, and those that read whether it has been given back.
+"""Refunds and disputes: the calls that refund a charge, and those that read whether it has been given back.
 
-A charge is given back by refunds that have succeeded, or by the bank. Stripe refunds no charge of which a dispute was
-lost, nor one of which a dispute is open; it does refund one whose dispute was won, and one that a bank only asks about
-(an inquiry, `warning_…`). Sources: docs.stripe.com/api/disputes/object, docs.stripe.com/disputes/how-disputes-work,
-docs.stripe.com/refunds; which statuses can be refunded: github.com/Automattic/woocommerce-payments/issues/7960.
+A charge is *given back* when refunds of its whole amount have succeeded, or when the bank has returned the money.
+Stripe refunds no charge with a lost or an open dispute. It does refund one whose dispute was won, and one about which
+a bank has made only an inquiry (`warning_…`).
 
-It reads, and never keeps, state. Change together: `payment.adapters.stripe.bodies`, and the sandbox's endpoints.
+Sources: docs.stripe.com/api/disputes/object, docs.stripe.com/disputes/how-disputes-work, docs.stripe.com/refunds; which
+statuses can be refunded: github.com/Automattic/woocommerce-payments/issues/7960.
+
+It keeps no state. Change together: `payment.adapters.stripe.bodies`, and the sandbox's endpoints.
 """
 
 from collections.abc import Awaitable
@@ -36,11 +38,11 @@ from payment.ports.cards import (
 )
 
 DISPUTED = "charge_disputed"
-"""Stripe's code where it makes no refund because of a dispute, open or lost (docs.stripe.com/error-codes)."""
+"""Stripe's error code for a refund that an open or lost dispute prevents (docs.stripe.com/error-codes)."""
 
 
 class CallStripe(Protocol):
-    """One HTTP request. Without a `version` it speaks the newest one that this release knows."""
+    """Sends one HTTP request to Stripe. The default `version` is the newest API version that this release knows."""
 
     def __call__(
         self, call: CallKind, verb: Verb, path: str, params: Body, *, version: str = ..., key: str | None = None
@@ -48,20 +50,20 @@ class CallStripe(Protocol):
 
 
 class ListAll(Protocol):
-    """All items of a list, or why not: never a part of it."""
+    """Returns all items of a list, or why they can't be read: never only a part of them."""
 
     def __call__(self, path: str, filters: Body) -> Awaitable[list[Body] | NoSuccess]: ...
 
 
 class Refunds:
-    """The calls of `payment.adapters.stripe.cards.StripeCards` that are about refunds and disputes."""
+    """The calls of `payment.adapters.stripe.cards.StripeCards` about refunds and disputes."""
 
     def __init__(self, call: CallStripe, list_all: ListAll) -> None:
         self._call = call
         self._list = list_all
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
-        """Give a charge back: all that is left of it, where a part was given back by hand."""
+        """Refund a charge: the whole amount, or the rest of it if an operator has refunded a part."""
         params: Body = {"charge": request.charge_id, "metadata": refund_tags_of(request)}
         ended = await self._call(
             CallKind.REFUND, "post", "/v1/refunds", params, version=request.api_version, key=request.key
@@ -76,7 +78,7 @@ class Refunds:
             return Unclear(text=f"Stripe answered with a refund of another charge: {refund_id}", alarm=True)
         if status == "succeeded" and not ended.replayed:
             return Refunded(refund_id=refund_id)
-        # A stored answer says the same a day on: only the list shows what came of the refund since.
+        # A replayed answer stays the same for a day: only the list shows the present state of the refund.
         found = await self.find(request.charge_id)
         if isinstance(found, Refunded | ChargedBack):
             return found
@@ -86,7 +88,7 @@ class Refunds:
         return Blocked(text=text, refund_id=refund_id)
 
     async def find(self, charge_id: str, known: str | None = None) -> FindRefundOutcome:
-        """Read a charge, its refunds and its disputes. `known`: the refund to name, if it is still a success."""
+        """Read a charge, its refunds and its disputes. `known`: the id of the refund to return if it still succeeds."""
         refunds = await self._list("/v1/refunds", {"charge": charge_id})
         if isinstance(refunds, NoSuccess):
             return nothing_known(refunds)
@@ -102,12 +104,16 @@ class Refunds:
         return found
 
     async def recheck(self, request: RecheckRefund) -> FindRefundOutcome:
-        """One call where one refund gave all back and stands, as nearly always; or where the dispute is lost still."""
+        """Read again whether a charge is given back.
+
+        One call is enough if one refund of the whole amount still stands, as nearly always, or if the dispute is still
+        lost.
+        """
         known = request.given_back_by
         if request.charged_back:
             dispute = await self._call(CallKind.READ, "get", f"/v1/disputes/{quote(known, safe='')}", {})
             if isinstance(dispute, NoSuccess):
-                # What may not be read any more is no evidence against what was read before.
+                # A lost permission to read is no evidence that the earlier state has changed.
                 return ChargedBack(dispute_id=known) if _may_not_read(dispute) else nothing_known(dispute)
             return ChargedBack(dispute_id=known) if is_lost(dispute.body) else await self.find(request.charge_id)
         refund = await self._call(CallKind.READ, "get", f"/v1/refunds/{quote(known, safe='')}", {})

@@ -273,7 +273,7 @@ class FakeStore:
         return len(self.database.dead_letters)
 
     async def add_dead_letter(self, dead_letter: DeadLetter) -> bool:
-        await self._called("bury")
+        await self._called("add_dead_letter")
         self.database.keep(dead_letter)
         self.log.append(f"buried {dead_letter.identity}")
         return True
@@ -294,7 +294,7 @@ class FakeStore:
         if self.away is not None:
             raise StoreUnavailable(self.away)
         refusal = self.writes_away or self.refuses
-        if refusal is not None and operation in ("bury", "bind", "replace"):
+        if refusal is not None and operation in ("add_dead_letter", "bind", "replace"):
             raise StoreUnavailable(refusal)
         if operation not in QUIET:
             self.log.append(operation)

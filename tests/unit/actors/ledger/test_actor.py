@@ -167,14 +167,14 @@ class TestAway:
         stack.store.away = "gone"
         await ledger.send(ledger.invalid("c"), ledger.invalid("d"))
         assert ledger.settled[2:] == [("c", Handling.NOT_NOW), ("d", Handling.NOT_NOW)]
-        assert stack.store.calls["bury"] == 3, "the second is not tried against a store that is away"
+        assert stack.store.calls["add_dead_letter"] == 3, "the second is not tried against a store that is away"
         assert not ledger.up
 
     async def test_a_flood_of_invalid_events_writes_one_at_a_time(self, stack: World, ledger: Ledger) -> None:
         """F30: the orders behind it go on meanwhile."""
-        stack.store.stall("bury")
+        stack.store.stall("add_dead_letter")
         await ledger.send(*(ledger.invalid(f"bad {number}") for number in range(500)))
-        assert stack.store.calls["bury"] == 1
+        assert stack.store.calls["add_dead_letter"] == 1
         await ledger.send(ledger.arrived(ledger.created(), "created"))
         assert ledger.settled == [("created", Handling.APPLIED)]
 
@@ -182,7 +182,7 @@ class TestAway:
         self, stack: World, ledger: Ledger
     ) -> None:
         """F30, F32: each is handed back once, the one whose write was under way as well."""
-        stack.store.stall("bury")
+        stack.store.stall("add_dead_letter")
         await ledger.send(ledger.invalid("a"), ledger.invalid("b"))
         await ledger.end()
         assert ledger.settled == [("a", Handling.NOT_NOW), ("b", Handling.NOT_NOW)]
@@ -480,7 +480,7 @@ class TestOneDocument:
         await stack.clock.advance(11)
         assert {reason(message) for message in bad} == {Unavailability.WRITE_UNKNOWN}
         shown = ledger.health.view().dependencies["mongodb"]
-        assert shown.since == since, "what fails for some documents is no outage, not for a moment"
+        assert shown.since == since, "what fails for some documents is no outage, not even briefly"
         stack.store.unknown_ids = set()
         await stack.clock.advance(2)
         assert ledger.to_stripe() == []
