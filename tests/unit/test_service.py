@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
+from payment.actors.http.connections import ListeningSockets
 from payment.actors.messages import ActorRestarted
 from payment.core.order import Order
 from payment.ops.secret import Secret
@@ -41,7 +42,8 @@ SETTINGS = Settings(
 
 def ports(store: FakeStore, broker: FakeBroker, clock: FakeClock) -> Ports:
     stripe = FakeStripe(clock)
-    return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds())
+    listening = ListeningSockets("127.0.0.1", 0)
+    return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds(), listening)
 
 
 def test_every_secret_of_the_settings_is_masked_in_the_log() -> None:
@@ -60,7 +62,14 @@ class ServiceStack:
         self.broker = FakeBroker(self.clock)
         self.stop = asyncio.Event()
         stripe = FakeStripe(self.clock)
-        ports = Ports(self.store, lambda: FakeTransport(self.broker), lambda: FakeCards(stripe), self.clock, FakeIds())
+        ports = Ports(
+            self.store,
+            lambda: FakeTransport(self.broker),
+            lambda: FakeCards(stripe),
+            self.clock,
+            FakeIds(),
+            ListeningSockets("127.0.0.1", 0),
+        )
         self.service = Service(SETTINGS, ports)
         self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from payment.actors.http.actor import HandlerCrashed
+from payment.actors.http.connections import ListeningSockets
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment
 from payment.core.messages import Authentication, Instrument, InstrumentKind
@@ -384,21 +385,25 @@ async def test_an_unexpected_exception_is_a_bare_500_and_then_ends_the_actor(wor
 
 
 async def test_a_new_actor_takes_the_port_over(world: HttpWorld) -> None:
-    """A restart: the port of the dead one can be had at once, though its connections linger."""
+    """A restart: it listens on the same sockets, so that clients who connect meanwhile are served by it."""
     port = world.actor.port
     assert (await world.get("/healthz")).status == 200
     world.running.cancel()
     await world.actor.close()
-    world.actor = world.new_actor(port=port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.actor = world.new_actor()
     await world.actor.setup()
     world.running = asyncio.create_task(world.actor.run())
+    assert (await asyncio.wait_for(read_answer(reader), REAL_S)).status == 200
+    writer.close()
     assert (await world.get("/healthz")).status == 200
     assert world.health.is_up(Dependency.HTTP)
 
 
 async def test_a_port_that_is_taken_is_an_error_of_setup(world: HttpWorld) -> None:
     """The supervisor hears of it; what was half set up can be closed."""
-    second = world.new_actor(port=world.actor.port)
+    second = world.new_actor(ListeningSockets("127.0.0.1", world.actor.port))
     with pytest.raises(OSError, match="another process listens there"):
         await second.setup()
     await second.close()

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from payment.actors.http.auth import (
     COOKIE_CHARS_MAX,
     TOKEN_CHARS_MAX,
+    WRONG_SIGNATURES,
     AuthenticatedUser,
     NotAuthenticated,
     PlatformJws,
+    SignatureDoubt,
     SignatureWrong,
     authenticate,
 )
@@ -310,3 +312,28 @@ def test_a_token_that_was_good_by_a_key_is_not_good_without_it() -> None:
     assert authenticate(text, None, ("the new key", KEY), NOW) == ME
     with pytest.raises(NotAuthenticated):
         authenticate(text, None, ("the new key",), NOW)
+
+
+# When the service's own key is in doubt.
+
+
+def test_a_key_with_which_no_signature_is_right_is_reported_once() -> None:
+    """After ten tokens: then it is hardly the tokens that are forged."""
+    doubt = SignatureDoubt()
+    reported = [doubt.key_seems_wrong(SignatureWrong()) for _ in range(3 * WRONG_SIGNATURES)]
+    assert reported.index(True) == WRONG_SIGNATURES - 1
+    assert reported.count(True) == 1
+
+
+def test_one_good_token_shows_that_the_key_is_right() -> None:
+    """Wrong signatures that come later are forged."""
+    doubt = SignatureDoubt()
+    doubt.key_seems_wrong(SignatureWrong())
+    doubt.token_was_valid()
+    assert not any(doubt.key_seems_wrong(SignatureWrong()) for _ in range(3 * WRONG_SIGNATURES))
+
+
+def test_other_failures_leave_the_key_out_of_doubt() -> None:
+    """A request without a token, or with a malformed one, is a client\'s fault."""
+    doubt = SignatureDoubt()
+    assert not any(doubt.key_seems_wrong(NotAuthenticated("no token was sent")) for _ in range(3 * WRONG_SIGNATURES))

@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payment.actors.http import body as http_body
+from payment.actors.http import requests as http_body
 from tests.unit.actors.http.http_world import (
     FORM,
     JWT_KEY,

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.actors.http import body as http_body
+from payment.actors.http import requests as http_body
 from payment.actors.http.examples import ANSWERS, REQUESTS
 from payment.actors.http.openapi import document
 from payment.actors.http.requests import BadRequest, parse_charge
-from payment.actors.http.response_bodies import ErrorCode
-from payment.actors.http.responses import Case
+from payment.actors.http.responses import Case, ErrorCode
 from payment.actors.http.routes import ANY_REQUEST, ROUTES, Operation
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (

@@ -6,15 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from payment.actors.http.requests import FieldError
-from payment.actors.http.response_bodies import (
-    DeclinedBody,
-    ErrorBody,
-    ErrorCode,
-    PaymentBody,
-    RedirectToUrl,
-    RequiresActionBody,
-)
 from payment.actors.http.responses import (
     DECLINED_TEXT,
     HIDDEN_DECLINE_CODES,
@@ -22,7 +13,14 @@ from payment.actors.http.responses import (
     OUTCOME_UNKNOWN,
     PROMETHEUS,
     Case,
+    DeclinedBody,
+    ErrorBody,
+    ErrorCode,
+    FieldError,
+    PaymentBody,
+    RedirectToUrl,
     Rendered,
+    RequiresActionBody,
     bad_request,
     charge_answer,
     crashed,
