@@ -1,4 +1,4 @@
-"""Wrongs at the door: who is let in, and what is said of a charge."""
+"""Wrongs of the HTTP actor: who is authenticated, what is admitted, and what is answered to a charge."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -9,12 +9,10 @@ WAITING = "payment/actors/http/pending_requests.py"
 
 NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
 HTTP = "payment/actors/http/actor.py"
-LINE = "payment/actors/http/request_queue.py"
-DOOR = "payment/actors/http/acceptor.py"
+LIMITS = "payment/actors/http/admission.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
-BYTES = "payment/actors/http/raw_bytes.py"
-NO_BURST = "No simulated crowd is ten times the load that we bear."
+NO_BURST = "No simulated burst is ten times the load that the service bears."
 
 MUTANTS = (
     Mutant(
@@ -153,144 +151,152 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-whatever-the-reason",
-        wrong="Whatever makes the ledger answer 503 to one request is told to all as busy.",
+        wrong="Whatever makes the ledger answer 503 to one charge makes the service refuse all others as busy.",
         endangers="L4 F26 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_only_that_it_is_busy_is_told_unread",
+        test="tests/unit/actors/http/test_admission.py::test_only_a_busy_ledger_makes_other_charges_refused",
         edits=(
-            Edit(HTTP, "        if answer.reply == _BUSY:\n", "        if isinstance(answer.reply, Unavailable):\n"),
+            Edit(
+                HTTP,
+                "            if reply.reply == _BUSY:\n",
+                "            if isinstance(reply.reply, Unavailable):\n",
+            ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-out-of-turn",
-        wrong="A charge that is told unread to come back is answered before the one ahead of it on its connection.",
+        wrong="A charge that is refused unparsed is answered before the one ahead of it on its connection.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_comes_in_its_turn",
+        test="tests/unit/actors/http/test_admission.py::test_a_refusal_is_never_written_before_the_answer_ahead_of_it",
         edits=(
             Edit(
                 WIRE,
-                "self._head_timer is None and self._is_idle() and not",
-                "self._head_timer is None and not",
+                "            super().data_received(data)\n            self._fail_body()\n            return\n",
+                "            super().data_received(data)\n"
+                "            if not (self._messages and self._is_refused_charge()):\n"
+                "                self._fail_body()\n"
+                "            return\n",
             ),
         ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-inside-a-head",
-        wrong="What looks like a charge is answered as one, though it is a part of another request's head.",
-        endangers="F37 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
-        edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and", "self._awaits_head() and"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-the-rest-along",
-        wrong="What follows a charge in one packet is taken for its body, and never answered.",
+        wrong="What follows a charge in one packet is dropped with it, and never answered.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
-        edits=(Edit(BYTES, "len(data) != head_end + int(length[1])", "len(data) < head_end + int(length[1])"),),
+        test="tests/unit/actors/http/test_admission.py::test_each_of_two_charges_in_one_packet_is_answered",
+        edits=(
+            Edit(
+                WIRE,
+                "            or len(self._messages) > 1\n",
+                "",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-for-ever",
-        wrong="Once the ledger was busy, every charge is told so from then on.",
+        wrong="Once the ledger was busy, every charge is refused from then on.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
-        edits=(Edit(LINE, "now < self._closed_until or", "self._closed_until or"),),
+        test="tests/unit/actors/http/test_admission.py::test_every_charge_is_refused_for_a_moment_after_the_ledger_was_busy",
+        edits=(
+            Edit(
+                LIMITS,
+                "        if self._clock.monotonic() < self._busy_until:\n",
+                "        if self._busy_until:\n",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-while-stopping",
-        wrong="Who stands in line when the house is emptied is told to come back in a second, to a closed door.",
+        wrong="A charge that comes during a stop is told to come back in a second, to a service that is gone.",
         endangers="F33",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_house_is_emptied_hears_that",
-        edits=(Edit(HTTP, "        self._line.disband()\n", "        self._line.close_for(0.0)\n"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-left-without-a-word",
-        wrong="Who stands in line when the HTTP actor ends is told nothing.",
-        endangers="F32",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_actor_ends_is_told",
-        edits=(Edit(HTTP, "        self._line.close_for(0.0)\n", ""),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-jumped",
-        wrong="Who comes while others stand in line is looked at before them, where there is room in the turn.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
+        test="tests/unit/actors/http/test_admission.py::test_a_service_that_stops_says_so_and_not_that_it_is_busy",
         edits=(
             Edit(
-                LINE,
-                "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS and",
-                "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
+                HTTP,
+                "        self._draining = True\n        self._admission.end()\n",
+                "        self._draining = True\n",
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="crowd-looked-at-in-one-turn",
-        wrong="All who stand in line are looked at in one turn of the loop.",
+        name="burst-handled-in-one-turn",
+        wrong="All charges of a burst are handled in one turn of the loop.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
-        edits=(
-            Edit(LINE, "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and", "while self._waiting and"),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-stops",
-        wrong="Once a few of a line were looked at, nobody is any more.",
-        endangers="L4 F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
+        test="tests/unit/actors/http/test_admission.py::test_charges_pass_in_order_and_a_few_in_a_turn",
         edits=(
             Edit(
-                LINE,
-                "        self._moved += self._looked_at\n        self._turn_soon()\n",
-                "        self._moved += self._looked_at\n",
+                LIMITS,
+                "asyncio.Semaphore(AT_ONCE)",
+                "asyncio.Semaphore(1_000)",
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-without-end",
-        wrong="The line grows without bound.",
+        name="queue-without-a-limit",
+        wrong="Any number of charges is admitted.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
-        edits=(Edit(LINE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
+        test="tests/unit/actors/http/test_admission.py::test_as_many_charges_are_admitted_as_come_when_a_sale_begins",
+        edits=(
+            Edit(
+                LIMITS,
+                "return self._waiting < (self._limit if room is None else room)",
+                "return True or room",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-as-long-as-it-may-be",
-        wrong="However slowly it moves, the line is as long as it may be.",
+        name="queue-as-long-as-it-may-be",
+        wrong="However slowly the queue is served, it is as long as it may be.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_line_is_as_long_as_it_moves_fast",
-        edits=(Edit(LINE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""),),
+        test="tests/unit/actors/http/test_admission.py::test_no_more_charges_wait_than_pass_in_time",
+        edits=(
+            Edit(
+                LIMITS,
+                "            self._limit = min(max(known, QUEUE_LEAST), QUEUE_MAX)\n",
+                "            assert known >= 0\n",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-short-before-stripe",
-        wrong="A crowd that will wait for Stripe is refused because the line before it moves slowly.",
+        name="queue-short-before-stripe",
+        wrong="Charges that will wait for Stripe are refused because the queue before it is served slowly.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
-        edits=(Edit(LINE, "return self._limit if room is None else room", "return self._limit"),),
+        test="tests/unit/actors/http/test_admission.py::test_before_stripe_as_many_are_admitted_as_may_be_pending",
+        edits=(
+            Edit(
+                LIMITS,
+                "(self._limit if room is None else room)",
+                "self._limit",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-longer-than-the-room",
-        wrong="People are let into the line whom the service will have no room for.",
+        name="queue-longer-than-the-room",
+        wrong="Charges are admitted for which the service will have no room.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::"
-        "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
-        edits=(Edit(LINE, "if room is None else room", "if room is None else max(room, self._limit)"),),
+        test="tests/unit/actors/http/test_admission.py::test_before_stripe_as_many_are_admitted_as_may_be_pending",
+        edits=(
+            Edit(
+                LIMITS,
+                "if room is None else room)",
+                "if room is None else max(room, self._limit))",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="room-of-those-who-were-answered",
         wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
         endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_those_who_were_taken_in_leave",
+        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_charges_before_stripe_leave",
         edits=(
             Edit(
                 WAITING,
@@ -301,42 +307,58 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-ahead-of-the-ledger",
-        wrong="Who stands in line is looked at however far behind the ledger is.",
+        name="charges-ahead-of-the-ledger",
+        wrong="Charges are sent to the ledger however far behind it is.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
-        edits=(Edit(LINE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-for-a-dead-ledger",
-        wrong="Who stands in line before a ledger that has come to a halt stands there for ever.",
-        endangers="L4 F32",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(Edit(LINE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="gone-and-in-line",
-        wrong="Who has hung up keeps a place in the line.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
+        test="tests/unit/actors/http/test_admission.py::test_no_charge_passes_while_the_ledger_is_behind",
         edits=(
             Edit(
-                WIRE,
-                "        self._listener.line.leave(self)\n        self._listener.idle.busy(self)\n",
-                "        self._listener.idle.busy(self)\n",
+                LIMITS,
+                "while self._behind_s() >= BEHIND_S and",
+                "while self._behind_s() < 0.0 and",
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="line-not-counted-as-waiting",
-        wrong="Who has stood in line waits for its outcome as long again as others do.",
-        endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
+        name="queue-for-a-dead-ledger",
+        wrong="A charge waits for ever for a ledger that has come to a halt.",
+        endangers="L4 F32",
+        test="tests/unit/actors/http/test_admission.py::test_a_ledger_that_has_come_to_a_halt_leaves_no_charge_waiting",
         edits=(
-            Edit(HTTP, "asked_at = self.clock.monotonic() - context.in_line_s", "asked_at = self.clock.monotonic()"),
+            Edit(
+                LIMITS,
+                "- since >= PATIENCE_S:",
+                "- since >= 1e9:",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="gone-and-in-the-queue",
+        wrong="A client that has disconnected keeps its place in the queue.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_client_that_is_gone_while_it_waits_takes_no_place",
+        edits=(
+            Edit(
+                LIMITS,
+                "        finally:\n            self._waiting -= 1\n",
+                "        except TimeoutError:\n            return False\n        self._waiting -= 1\n",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-not-counted-as-waiting",
+        wrong="A charge that has waited in the queue waits for its outcome as long again as others do.",
+        endangers="L4 F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_burst_waits_and_its_wait_counts",
+        edits=(
+            Edit(
+                HTTP,
+                "deadline = context.started_at + self._config.charge_wait_s",
+                "deadline = self.clock.monotonic() + self._config.charge_wait_s",
+            ),
         ),
         beyond=NO_BURST,
     ),
@@ -352,142 +374,28 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-and-not-counted",
-        wrong="The crowd that is turned away unread is in no metric.",
+        wrong="Charges that are refused unparsed are in no metric.",
         endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_is_counted",
-        edits=(Edit(HTTP, "        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()\n", ""),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-with-its-id-as-it-came",
-        wrong="A request id of any shape comes back in a header where a charge is answered unread.",
-        endangers="F37",
-        test="tests/unit/actors/http/test_pending_requests.py::test_an_id_of_another_shape_is_replaced_there_too",
-        edits=(Edit(HTTP, "request_id = self._request_id(given_id)", 'request_id = given_id or ""'),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="closed-while-it-accepts",
-        wrong="The door closes while connections that it accepted have yet to be made some.",
-        endangers="F33",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_closes_lets_in_whoever_was_accepted",
+        test="tests/unit/actors/http/test_admission.py::test_charges_that_are_refused_unparsed_are_in_the_metrics",
         edits=(
             Edit(
-                DOOR,
-                "        while self._outside:\n            self._let_in()\n",
-                "        while False:\n            self._let_in()\n",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="let-in-before-it-was-noted",
-        wrong="Connections are only taken off the kernel's queue as they are let in.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(
-            Edit(
-                DOOR,
-                "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))",
-                "LET_IN_IN_A_TURN - len(self._outside)",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="crowd-let-in-in-one-turn",
-        wrong="All who stand outside are let in in one turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(Edit(DOOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="no-file-descriptor-and-it-spins",
-        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_waits_for_resources_can_be_closed",
-        edits=(
-            Edit(
-                DOOR,
-                "        self._pause()\n        self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)\n",
+                HTTP,
+                "        self._metrics.http_requests(PAYMENTS_PATH, str(_REFUSED.status)).inc()\n",
                 "",
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="heard-first-looked-at-first",
-        wrong="Who has an open connection passes whoever waits for one.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
-        edits=(
-            Edit(LINE, "self._waiting[caller] = (came_at, self._came)", "self._waiting[caller] = (now, self._came)"),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="looked-at-before-the-unheard",
-        wrong="Who stands first in line is looked at, though somebody came earlier and is about to be heard.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
-        edits=(Edit(LINE, " and self._first_came_at() <= unheard_since:", ":"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="unheard-forgotten",
-        wrong="Whoever has been let in is taken for heard.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
-        edits=(Edit(DOOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="place-kept-by-a-connection",
-        wrong="Who opened a connection early passes all who came before it spoke.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
+        name="shed-with-its-id-as-it-came",
+        wrong="A request id of any shape comes back in a header where a charge is refused unparsed.",
+        endangers="F37",
+        test="tests/unit/actors/http/test_admission.py::test_a_request_id_of_another_shape_is_replaced_there_too",
         edits=(
             Edit(
-                WIRE,
-                "return came_at if self._loop.time() - self._let_in_at <= FIRST_WORDS_S else None",
-                "return came_at",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="looked-at-when-gone",
-        wrong="Who has hung up while standing in line is looked at all the same.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::test_who_has_hung_up_is_not_looked_at",
-        edits=(
-            Edit(
-                WIRE,
-                "return self.transport is None or self.transport.is_closing()",
-                "return self.transport is None",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="impatient-served-first",
-        wrong="Who asks again before aiohttp has noticed that it has its answer passes the line.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::test_who_asks_again_at_once_stands_in_line_too",
-        edits=(Edit(WIRE, "return self._answers == self._request_count", "return self._awaits_head()"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="open-connection-heard-late",
-        wrong="In a crowd, what is read on an open connection came when it is read, and not when it was listened to.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_what_is_read_in_a_crowd_was_said_before_the_others_came",
-        edits=(
-            Edit(
-                DOOR,
-                "return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()",
-                "return self._clock.monotonic()",
+                HTTP,
+                "        request_id = self._request_id(given_id)\n",
+                '        request_id = given_id or ""\n',
             ),
         ),
         beyond=NO_BURST,
@@ -496,7 +404,7 @@ MUTANTS = (
         name="gone-and-remembered",
         wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_those_who_have_left_take_no_memory",
+        test="tests/unit/actors/runtime/test_position_queue.py::test_members_that_have_left_take_no_memory",
         edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
         beyond=NO_BURST,
     ),

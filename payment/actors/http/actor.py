@@ -122,6 +122,11 @@ async def _leave_expectation(_request: web.Request) -> None:
     """aiohttp would invite the body before the request is admitted: `read_body` does it."""
 
 
+def _is_gone(connection: web.RequestHandler) -> bool:
+    """Whether the client has disconnected: the event loop may know that before aiohttp does."""
+    return connection.transport is None or connection.transport.is_closing()
+
+
 class HttpActor(Actor[Never]):
     """Serves the contract's HTTP. `stuck` names the actors that have been at one thing for too long."""
 
@@ -221,7 +226,6 @@ class HttpActor(Actor[Never]):
         """Answer every pending request, write the answers out, and close every connection."""
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
         self._draining = True
-        self._admission.end()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -241,7 +245,7 @@ class HttpActor(Actor[Never]):
         context.template = self._templates.get(called, OTHER)
         connection = request.protocol
         if called not in self._of_customers and not await self._turn(connection):
-            return web.Response()  # The client is gone: nothing can be sent.
+            return web.Response()  # Nothing can be sent.
         if isinstance(connection, Connection):
             connection.begin()
         with log_context(request_id=context.request_id):
@@ -275,7 +279,7 @@ class HttpActor(Actor[Never]):
         if isinstance(connection, Connection):
             connection.rest()
         await self._admission.turn()
-        return connection.transport is not None and not connection.transport.is_closing()
+        return not _is_gone(connection)
 
     def _context(self, request: web.BaseRequest) -> RequestContext:
         request_id = self._request_id(request.headers.get("X-Request-ID"))
@@ -344,6 +348,8 @@ class HttpActor(Actor[Never]):
     async def _charge(self, request: web.Request) -> web.Response:
         if not self._admission.admits_charge() or not await self._admission.charge_turn():
             raise Rejected(_REFUSED, reason=Unavailability.BUSY.value)
+        if _is_gone(request.protocol):
+            return web.Response()  # Nothing can be sent, and nothing has begun.
         context = request[_CONTEXT]
         user_id = self._user_id(request)
         try:

@@ -56,7 +56,7 @@ SPARED_S = 1.0
 is on its way, or the next one of an old one."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end, in seconds. They are small: only the sockets' buffers count."""
-ACCEPTED_IN_A_TURN = 16
+ACCEPTED_IN_A_TURN = 64
 """Connections that are accepted in one turn of the event loop, from each listening socket: uvloop accepts one for each
 server on it. To make a connection costs a quarter of a millisecond, and a burst must not hold up the charges under
 way."""

@@ -120,7 +120,7 @@ async def test_a_ledger_that_has_come_to_a_halt_leaves_no_charge_waiting() -> No
     queue = Queue()
     await queue.waits(3 * AT_ONCE)
     await queue.clock.advance(PATIENCE_S)
-    await asyncio.gather(*queue.tasks)
+    await asyncio.wait(queue.tasks, timeout=REAL_S)
     assert (queue.passed, len(queue.refused)) == ([], 3 * AT_ONCE)
     queue.behind_s = 0.0
     await queue.come(1)
@@ -290,6 +290,17 @@ async def test_a_busy_service_refuses_a_charge_before_it_is_read_or_verified(sen
         assert len(world.ledger.asked) == 1
 
 
+async def test_each_of_two_charges_in_one_packet_is_answered() -> None:
+    """F39: what follows a charge is never taken for a part of it."""
+    async with http_world() as world:
+        await _busy(world)
+        connection, wire = await world.connected()
+        connection.data_received(CHARGE + CHARGE.replace(b"r-1", b"r-2"))
+        await world.until(lambda: wire.written.count(b" 503 ") == 2)
+        assert (wire.written.count(b"r-1"), wire.written.count(b"r-2")) == (1, 1)
+        connection.connection_lost(None)
+
+
 async def test_a_refusal_is_never_written_before_the_answer_ahead_of_it() -> None:
     """F39: behind a request that is under way on the same connection it waits."""
     async with http_world() as world:
@@ -405,6 +416,25 @@ async def test_a_burst_waits_and_its_wait_counts() -> None:
         _answer_held(world)
         assert (await second).status == 201
         await draining
+
+
+async def test_a_client_that_leaves_before_its_turn_is_not_charged() -> None:
+    """F39: nothing has begun for it, and the queue is served for those who wait."""
+    async with http_world() as world:
+        world.ledger.holding = True
+        first = asyncio.create_task(world.post())
+        await world.ledger.holds(1)
+        await world.clock.advance(BEHIND_S)
+        connection, wire = await world.connected()
+        connection.data_received(CHARGE)
+        await world.until(lambda: world.actor._admission._waiting == 1)
+        wire.close()
+        _answer_held(world)
+        await world.until(lambda: world.actor._admission._waiting == 0)
+        assert (await first).status == 201
+        assert len(world.ledger.asked) == 1
+        assert b" 201 " not in wire.written
+        connection.connection_lost(None)
 
 
 # Requests that need no reply of the ledger.

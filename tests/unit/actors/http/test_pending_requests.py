@@ -3,6 +3,7 @@ more.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -11,8 +12,10 @@ import pytest_asyncio
 
 from payment.actors.http.actor import ANSWER_GRACE_S, DRAIN_ANSWER_S, LOOK_WAIT_S
 from payment.actors.http.pending_requests import (
+    HELD_UP_S,
     LEDGER_RESERVE,
     OVERDUE_EVERY_S,
+    ROOM_LEFT_REQUESTS,
     WAITING_REQUESTS,
     PendingRequests,
 )
@@ -155,6 +158,53 @@ async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> N
     room.dismiss(Unavailability.STOPPING)
     await room.emptied()
     assert {(await each).reply for each in waiting} == {Unavailable(Unavailability.WRITE_UNKNOWN)}
+
+
+async def test_there_is_as_much_room_as_charges_before_stripe_leave(world: HttpWorld) -> None:
+    """F39: known only where Stripe is the limit; charges that are answered and still queued there are counted too."""
+    estimate = QueueEstimate(25.0, 25.0)
+    room = PendingRequests(world.mailbox, estimate, world.clock)
+    empty = WAITING_REQUESTS - ROOM_LEFT_REQUESTS
+    before_limit = math.ceil(HELD_UP_S * estimate.confirms_per_s) - 1
+    estimate.entered = before_limit
+    assert room.room_before_stripe() is None
+    estimate.entered += 1
+    assert room.room_before_stripe() == empty - estimate.queued
+    world.ledger.holding = True
+    loop = asyncio.get_running_loop()
+    waiting = [asyncio.create_task(room.charge(_message(loop), 1e9)) for _ in range(40)]
+    await world.ledger.holds(40)
+    assert room.room_before_stripe() == empty - estimate.queued - 40, "none of them is in the queue yet"
+    for message in world.ledger.asked:
+        assert isinstance(message, ChargeOrder)
+        message.decided = True
+    estimate.created = estimate.confirmed = estimate.entered
+    estimate.entered += before_limit + 1
+    room.behind_s()
+    assert room.room_before_stripe() == empty - 40, "some of them are in the queue"
+    room.dismiss(Unavailability.STOPPING)
+    await asyncio.gather(*waiting)
+
+
+async def test_the_ledger_is_behind_as_long_as_it_owes_a_decision(world: HttpWorld) -> None:
+    """F39: what waits for Stripe was decided, and an answer is a decision too."""
+    room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
+    world.ledger.holding = True
+    messages = [_message(asyncio.get_running_loop()) for _ in range(3)]
+    assert room.behind_s() == 0.0
+    waiting = []
+    for message in messages:
+        waiting.append(asyncio.create_task(room.charge(message, 1e9)))
+        await asyncio.sleep(0)
+        await world.clock.advance(1.0)
+    assert room.behind_s() == 3.0
+    messages[0].decided = True
+    assert room.behind_s() == 2.0
+    messages[1].answer.set_result(ChargeReply(PAID))
+    assert room.behind_s() == 1.0
+    room.dismiss(Unavailability.STOPPING)
+    assert room.behind_s() == 0.0
+    await asyncio.gather(*waiting)
 
 
 def _message(loop: asyncio.AbstractEventLoop) -> ChargeOrder:
