@@ -115,7 +115,7 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
-        listening=ListeningSockets(settings.host, settings.port, listening),
+        listening=ListeningSockets(settings.host, settings.port, get_logger(), listening),
         connections_max=connections_within(file_limit(resource), CONNECTIONS_LIMIT),
     )
 

@@ -152,6 +152,10 @@ class Event(enum.StrEnum):
         "How many requests that were no success had no line of their own within the last second: too many of them, or "
         "refused unread.",
     )
+    CONNECTIONS_WAIT = (
+        "connections_wait",
+        "The process or the machine has no file descriptor or buffer for another connection. Tried again each second.",
+    )
 
     # The ledger.
     COMMIT_UNKNOWN = (

@@ -86,7 +86,7 @@ MUTANTS = (
         name="payment-shown-to-anybody",
         wrong="A payment is shown to somebody else than its owner.",
         endangers="L4",
-        test="tests/unit/actors/http/test_responses.py::test_nobody_else_sees_the_payment",
+        test="tests/unit/actors/http/test_responses.py::test_only_the_owner_sees_the_payment",
         edits=(Edit(ANSWERS, "case PaymentView() if found.user_id != user_id:", "case PaymentView() if not user_id:"),),
     ),
     Mutant(
@@ -106,7 +106,7 @@ MUTANTS = (
         name="nothing-charged-while-it-waits",
         wrong='"Nothing was charged" is said to a request that the ledger still has.',
         endangers="L4 F32",
-        test="tests/unit/actors/http/test_actor.py::test_who_still_waits_when_the_drain_is_over_hears_that_the_outcome_is_unknown",
+        test="tests/unit/actors/http/test_actor.py::test_a_charge_that_still_waits_when_the_drain_is_over_is_answered_outcome_unknown",
         edits=(
             Edit(
                 WAITING,

@@ -11,6 +11,7 @@ from msgspec import structs
 from payment.actors.http.connections import ListeningSockets
 from payment.actors.messages import ActorRestarted
 from payment.core.order import Order
+from payment.ops.logs import get_logger
 from payment.ops.secret import Secret
 from payment.service import MailboxLimits, Ports, Service, secrets_of
 from payment.settings.environment import Settings
@@ -42,7 +43,7 @@ SETTINGS = Settings(
 
 def ports(store: FakeStore, broker: FakeBroker, clock: FakeClock) -> Ports:
     stripe = FakeStripe(clock)
-    listening = ListeningSockets("127.0.0.1", 0)
+    listening = ListeningSockets("127.0.0.1", 0, get_logger())
     return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds(), listening)
 
 
@@ -68,7 +69,7 @@ class ServiceStack:
             lambda: FakeCards(stripe),
             self.clock,
             FakeIds(),
-            ListeningSockets("127.0.0.1", 0),
+            ListeningSockets("127.0.0.1", 0, get_logger()),
         )
         self.service = Service(SETTINGS, ports)
         self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))

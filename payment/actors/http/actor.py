@@ -3,9 +3,9 @@
     request ──▶ admit ──▶ authenticate ──▶ parse ──▶ ChargeOrder, GetPayment ──▶ ledger
             ◀── payment.actors.http.responses     ◀──────────────── the message's future ◀──
 
-Its mailbox holds nothing: its input are connections. aiohttp's own server (`web.AppRunner`, `web.SockSite`) accepts
-them, parses requests and finds the handler; `payment.actors.http.connections` has what aiohttp lacks. The actor knows
-nothing of MongoDB or Stripe, and must never read more into a reply than the reply says.
+Its mailbox holds nothing: its input are connections. aiohttp's own server (`web.AppRunner`) parses requests and finds
+their handlers; `payment.actors.http.connections` has what aiohttp lacks. The actor knows nothing of MongoDB or Stripe,
+and must never read more into a reply than the reply says.
 
 A client that disconnects ends nothing: the message stays, and the same request finds its outcome. An unexpected
 exception is answered with 500 and then ends this actor, as every other actor's does: every pending request is answered

@@ -1,21 +1,23 @@
 """Connections: what the service's HTTP server adds to aiohttp's own.
 
-aiohttp's `AppRunner` and `SockSite` serve an `Application`. This file holds what aiohttp does not offer, and no more;
+aiohttp's `AppRunner` serves an `Application`. This file holds what aiohttp does not offer, and no more;
 `docs/decisions/0020-aiohttp-s-own-server.md` has the figures for each piece:
 
 - malformed HTTP, and an exception that no handler expected, are answered in the platform's shape;
 - a charge that is not admitted is answered as soon as its bytes are parsed, without a task, a request and a response;
 - a head has a deadline (`HEAD_S`) and a size (`HEAD_BYTES_MAX`);
 - a client that does not read its answers is disconnected (`UNREAD_S`);
-- connections have a limit, and one that is idle is closed for a new one.
+- connections have a limit, and one that is idle is closed for a new one;
+- a burst of clients is accepted in many turns of the event loop, and not in one, nor one client in each (`Site`).
 
 It must never decide what a request means: `payment.actors.http.actor` does.
 
 Internals of aiohttp that this file uses. A test for each fails clearly where one has gone
-(`tests/unit/actors/http/test_connections.py`): `AppRunner._make_server`; `web.Server.request_handler`,
-`.request_factory`, `._connections`, `._loop` and `.__call__`, which makes the protocol; of `RequestHandler` its
-keyword arguments, `handle_error`, `_messages`, `_waiter`, `_parser.message_consumed`, `_request_count`,
-`_current_request`, `_upgraded`, `_keepalive_handle`, `_next_keepalive_close_time` and `_process_keepalive`;
+(`tests/unit/actors/http/test_connections.py`): `AppRunner._make_server`, `BaseSite._runner`; of `web.Server`
+`request_handler`, `request_factory`, `_connections`, `_loop` and `__call__`, which makes the protocol; of
+`RequestHandler` its keyword arguments, `handle_error`, `_messages`, `_waiter`, `_parser.message_consumed`,
+`_request_count`, `_current_request`, `_upgraded`, `_keepalive_handle`, `_next_keepalive_close_time` and
+`_process_keepalive`;
 `web_protocol._ErrInfo`, `streams.EMPTY_PAYLOAD`, `helpers.set_exception`.
 """
 
@@ -29,11 +31,13 @@ from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
+from structlog.typing import FilteringBoundLogger
 
 from payment.actors.http.admission import CONNECTIONS_MAX
 from payment.actors.http.requests import BODY_BYTES_MAX
 from payment.actors.http.responses import PAYMENTS_PATH, Case, Rendered, error
-from payment.process.listening import BACKLOG_CONNECTIONS, listen
+from payment.ops.log_schema import Event
+from payment.process.listening import listen
 
 HEAD_S = 20.0
 """How long a head may take to arrive, in seconds, from its first byte: slower is an attack, not a phone."""
@@ -57,9 +61,11 @@ is on its way, or the next one of an old one."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end, in seconds. They are small: only the sockets' buffers count."""
 ACCEPTED_IN_A_TURN = 64
-"""Connections that are accepted in one turn of the event loop, from each listening socket: uvloop accepts one for each
-server on it. To make a connection costs a quarter of a millisecond, and a burst must not hold up the charges under
-way."""
+"""Connections that are accepted in one turn of the event loop. aiohttp's `SockSite` on uvloop accepts one, and the
+others wait in the kernel's queue; to make a connection costs a tenth of a millisecond, so thousands must not be made
+at once."""
+ACCEPT_AGAIN_S = 1.0
+"""How long nothing is accepted, in seconds, after the process or the machine had no file descriptor or buffer left."""
 
 
 class Answers(Protocol):
@@ -95,10 +101,13 @@ class Listening(Protocol):
 class ListeningSockets:
     """Sockets that the process listens on, opened here unless they were given."""
 
-    def __init__(self, host: str | None, port: int, opened: list[socket.socket] | None = None) -> None:
+    def __init__(
+        self, host: str | None, port: int, logger: FilteringBoundLogger, opened: list[socket.socket] | None = None
+    ) -> None:
         """`host` None: every interface; `port` 0: any free one. `opened` listen there already."""
         self._host = host
         self._port = port
+        self._log = logger
         self._opened = opened or []
 
     @property
@@ -108,17 +117,67 @@ class ListeningSockets:
     async def sites(self, runner: web.BaseRunner) -> list[web.BaseSite]:
         if not self._opened:
             self._opened = await asyncio.to_thread(listen, self._host, self._port)  # a look-up of a name may take long
-        # A site closes its socket, and aiohttp sets the backlog anew.
-        return [
-            web.SockSite(runner, each.dup(), backlog=BACKLOG_CONNECTIONS)
-            for each in self._opened
-            for _ in range(ACCEPTED_IN_A_TURN)
-        ]
+        return [Site(runner, each.dup(), self._log) for each in self._opened]
 
     def close(self) -> None:
         for each in self._opened:
             each.close()
         self._opened = []
+
+
+class Site(web.BaseSite):
+    """Accepts the connections of one socket, which it closes when it stops; no accepted socket is left behind."""
+
+    def __init__(self, runner: web.BaseRunner, listening: socket.socket, logger: FilteringBoundLogger) -> None:
+        super().__init__(runner)
+        self._listening = listening
+        self._log = logger
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        return f"http on port {self._listening.getsockname()[1]}"
+
+    async def start(self) -> None:
+        await super().start()
+        self._loop.add_reader(self._listening, self._accept)
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_IN_A_TURN):
+            try:
+                accepted, _address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return  # No client waits, or it has disconnected.
+            except OSError as error:
+                # No descriptor or buffer is left. The kernel would report the same clients in each turn of the loop.
+                self._log.warning(Event.CONNECTIONS_WAIT, error=error.strerror or type(error).__name__)
+                self._loop.remove_reader(self._listening)
+                self._again = self._loop.call_later(
+                    ACCEPT_AGAIN_S, self._loop.add_reader, self._listening, self._accept
+                )
+                return
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._connect(accepted), name="connect")
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        assert self._runner.server is not None
+        try:
+            await self._loop.connect_accepted_socket(self._runner.server, accepted)
+        except OSError:
+            accepted.close()  # the client has disconnected
 
 
 class Runner(web.AppRunner):

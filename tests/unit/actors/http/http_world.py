@@ -136,7 +136,7 @@ class HttpWorld:
 
     def __init__(
         self,
-        ledger_letters: int = LEDGER_RESERVE + 100,
+        ledger_messages: int = LEDGER_RESERVE + 100,
         host: str | None = "127.0.0.1",
         ops_key: str | None = None,
         connections_max: int = CONNECTIONS_MAX,
@@ -147,9 +147,9 @@ class HttpWorld:
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.stuck: Callable[[], list[str]] = list
-        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_letters)
+        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_messages)
         self.ledger = FakeLedger(self.mailbox)
-        self.listening = ListeningSockets(host, 0)
+        self.listening = ListeningSockets(host, 0, get_logger())
         self.actor = self.new_actor()
 
     def new_actor(self, listening: ListeningSockets | None = None) -> HttpActor:

@@ -1,8 +1,10 @@
 """`payment.actors.http.connections`: malformed HTTP, and connections that are slow, many or broken off."""
 
 import asyncio
+import errno
 import gc
 import inspect
+import itertools
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -10,11 +12,13 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-import uvloop
 from aiohttp import streams, web, web_protocol
+from structlog.testing import capture_logs
 
 from payment.actors.http import connections as http_wire
-from payment.actors.http.connections import SPARED_S, Server
+from payment.actors.http.connections import ACCEPT_AGAIN_S, ACCEPTED_IN_A_TURN, SPARED_S, Server, Site
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
 from tests.unit.actors.http.http_world import (
     FORM,
     REAL_S,
@@ -138,24 +142,84 @@ async def test_a_connection_outlives_the_routers() -> None:
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1"])
 @pytest.mark.parametrize("turns", range(5))
-def test_a_client_that_connects_during_the_stop_leaves_nothing_behind(
+async def test_a_client_that_connects_during_the_stop_leaves_nothing_behind(
     host: str | None, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F33: on the production's event loop; asyncio's own forgets a socket that it accepted just before."""
+    """F33: asyncio's own server drops what it accepted just before it closed, and complains at the next collection."""
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
-
-    async def stop() -> None:
-        async with http_world(host=host) as world:
-            with socket.create_connection(("127.0.0.1", world.actor.port)):
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                await world.actor.drain()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(stop())
+    async with http_world(host=host) as world:
+        with socket.create_connection(("127.0.0.1", world.actor.port)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await world.actor.drain()
     gc.collect()
     assert unraisable == []
+
+
+# How clients are accepted.
+
+
+class Descriptors:
+    """A listening socket of a process that has no descriptor left, until a test says otherwise."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        self.left = False
+        self.tried = 0
+
+    def accept(self) -> object:
+        self.tried += 1
+        if not self.left:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.listening.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.listening, name)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_burst_of_clients_is_accepted_in_many_turns(world: HttpWorld) -> None:
+    """F39: and all of it, so that later clients wait for no timer."""
+    clients = [socket.create_connection(("127.0.0.1", world.actor.port)) for _ in range(ACCEPTED_IN_A_TURN * 3)]
+    (site,) = world.actor._runner.sites if world.actor._runner else ()
+    assert isinstance(site, Site)
+    accepted = [0]
+    while len(world.server.connections) < len(clients):
+        await asyncio.sleep(0)
+        accepted.append(len(world.server.connections))
+    in_a_turn = [after - before for before, after in itertools.pairwise(accepted)]
+    assert max(in_a_turn) == ACCEPTED_IN_A_TURN
+    await world.until(lambda: not site._connecting)
+    for client in clients:
+        client.close()
+
+
+async def test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so(world: HttpWorld) -> None:
+    """F39: the kernel keeps them, and the loop does not spin on them; a stop does not wait for the next try."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    descriptors = Descriptors(listening)
+    assert world.actor._runner is not None
+    site = Site(world.actor._runner, descriptors, get_logger())  # type: ignore[arg-type]
+    with capture_logs() as logged:
+        await site.start()
+        with socket.create_connection(listening.getsockname()):
+            await world.until(lambda: descriptors.tried == 1)
+            await _turns(20)
+            assert descriptors.tried == 1
+            assert site._again is not None
+            assert site._again.when() - asyncio.get_running_loop().time() == pytest.approx(ACCEPT_AGAIN_S, abs=0.5)
+            descriptors.left = True
+            site._again.cancel()
+            asyncio.get_running_loop().add_reader(listening, site._accept)
+            await world.until(lambda: len(world.server.connections) == 1)
+        await site.stop()
+    assert [line["event"] for line in logged if line["log_level"] == "warning"] == [Event.CONNECTIONS_WAIT]
 
 
 async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
@@ -245,7 +309,8 @@ async def test_aiohttps_server_makes_its_protocol_as_it_did() -> None:
     assert {"request_handler", "request_factory", "_connections", "_loop"} <= set(vars(web.Server(_no_handler)))
     source = inspect.getsource(web.BaseRunner.setup)
     assert "self._server = await self._make_server()" in source
-    assert "self._runner.server" in inspect.getsource(web.SockSite.start)
+    assert {"_runner", "_server"} <= set(web.BaseSite.__slots__)
+    assert "self._runner._unreg_site(self)" in inspect.getsource(web.BaseSite.stop)
 
 
 def test_aiohttps_protocol_has_the_names_that_are_used() -> None:

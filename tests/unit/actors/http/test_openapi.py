@@ -253,7 +253,7 @@ KNOWN_WORDS = (
 
 
 def test_every_case_of_every_route_is_driven() -> None:
-    """A case that is documented and never seen would be a promise that nobody checked."""
+    """A case that is documented and never driven would be an unchecked promise."""
     documented = {(route.operation, case) for route in ROUTES for case in route.cases}
     everywhere = {(operation, case) for operation in (Operation.CHARGE, Operation.ALIVE) for case in ANY_REQUEST}
     assert set(SCENARIOS) == documented | everywhere

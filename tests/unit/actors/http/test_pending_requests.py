@@ -1,5 +1,5 @@
-"""`payment.actors.http.pending_requests`: nobody waits for ever, and the requests under way leave room for what matters
-more.
+"""`payment.actors.http.pending_requests`: no request waits for ever, and the requests under way leave room for what
+matters more.
 """
 
 import asyncio
@@ -54,8 +54,8 @@ async def test_requests_that_wait_do_not_hold_up_others(world: HttpWorld) -> Non
     assert {(await each).status for each in waiting} == {201}
 
 
-async def test_a_ledger_that_never_answers_leaves_nobody_waiting(world: HttpWorld) -> None:
-    """F32: a little after the deadline the client hears that the outcome is unknown, which it is."""
+async def test_a_ledger_that_never_answers_leaves_no_request_waiting(world: HttpWorld) -> None:
+    """F32: a little after the deadline the client is answered that the outcome is unknown, which it is."""
     world.ledger.holding = True
     posting = asyncio.create_task(world.post())
     await world.ledger.holds(1)
@@ -130,7 +130,7 @@ async def test_a_client_that_goes_away_ends_nothing(world: HttpWorld) -> None:
 
 async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> None:
     """F39: charges are refused at once before the mailbox is full, and say that nothing was charged."""
-    async with http_world(ledger_letters=LEDGER_RESERVE + 2) as world:
+    async with http_world(ledger_messages=LEDGER_RESERVE + 2) as world:
         world.answering.cancel()
         waiting = [asyncio.create_task(world.post()) for _ in range(2)]
         await world.until(lambda: world.mailbox.depth == 2)
@@ -143,7 +143,7 @@ async def test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events() -> 
             each.cancel()
 
 
-async def test_no_more_than_so_many_requests_wait_at_once(world: HttpWorld) -> None:
+async def test_no_more_than_the_limit_of_requests_wait_at_once(world: HttpWorld) -> None:
     """F39: memory is bounded whatever the ledger does with its messages."""
     room = PendingRequests(world.mailbox, QueueEstimate(25.0, 25.0), world.clock)
     world.ledger.holding = True

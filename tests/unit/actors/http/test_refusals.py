@@ -93,7 +93,7 @@ class TestCharges:
         assert line["reason"] == got.message
 
     async def test_a_hidden_decline_code_is_in_the_log_alone(self, world: HttpWorld) -> None:
-        """A thief learns nothing, and the operator who is asked does."""
+        """A thief learns nothing from the answer; the operator finds the true code in the log."""
         world.ledger.says(CardWasDeclined(PAYMENT_ID, "stolen_card", "Your card was stolen."))
         with capture_logs() as logs:
             got = await world.post()
@@ -184,7 +184,7 @@ class TestLookUps:
 
 class TestFloods:
     async def test_one_user_has_a_few_lines_a_second_and_the_rest_is_counted(self, world: HttpWorld) -> None:
-        """F39: who hammers one order does not write the log full, nor take the lines of others."""
+        """F39: a client that repeats one order fills neither the log nor the lines of other users."""
         world.ledger.says(Denied.UNKNOWN)
         with capture_logs() as logs:
             for number in range(USER_LINES_PER_S + 5):

@@ -260,7 +260,7 @@ def test_an_owner_sees_the_payment(status: PaymentStatus, stripe_id: str | None)
     assert read(answer) == expected | ({"stripeId": stripe_id} if stripe_id else {})
 
 
-def test_nobody_else_sees_the_payment() -> None:
+def test_only_the_owner_sees_the_payment() -> None:
     """403, and not a word of what the payment is."""
     answer = payment_answer(PaymentView("p1", "o1", "u1", PaymentStatus.REQUIRES_ACTION, "ch_1"), "u2", REDIRECT)
     assert (answer.status, only_error(answer)["code"]) == (403, "not_owner")
