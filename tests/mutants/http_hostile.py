@@ -27,8 +27,62 @@ MUTANTS = (
         edits=(
             Edit(
                 LIMITS,
-                "        async with self._others:\n            await asyncio.sleep(0)\n",
-                "        self._others.locked()\n",
+                "            await asyncio.sleep(TURN_S if loop.time() - self._other_passed_at < TURN_S else 0)\n",
+                "",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="turns-without-a-pause",
+        wrong="Requests that need no reply of the ledger follow one another without a pause, and take the whole loop.",
+        endangers="F51",
+        test="tests/unit/actors/http/test_admission.py::test_turns_that_follow_one_another_leave_the_loop_time",
+        edits=(Edit(LIMITS, "asyncio.sleep(TURN_S if", "asyncio.sleep(0 if"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="clients-accepted-beyond-the-room",
+        wrong="As many clients are accepted at once where there is room for none as where there is.",
+        endangers="F39 F51",
+        test="tests/unit/actors/http/test_connections.py::test_few_clients_are_accepted_at_once_where_there_is_no_room",
+        edits=(Edit(WIRE, "min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))", "ACCEPTED_IN_A_TURN"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="burst-accepted-in-one-turn",
+        wrong="All clients of a burst are accepted in one turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::test_a_burst_of_clients_is_accepted_in_many_turns",
+        edits=(Edit(WIRE, "for _ in range(at_once - len(self._connecting)):", "for _ in range(at_once * 1_000):"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="no-file-descriptor-and-it-spins",
+        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so",
+        edits=(
+            Edit(
+                WIRE,
+                "                self._loop.remove_reader(self._listening)\n                self._again",
+                "                self._again",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="closed-while-it-accepts",
+        wrong="A site stops while connections that it accepted have yet to be made.",
+        endangers="F33",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_a_site_that_stops_waits_for_the_connections_that_it_accepted",
+        edits=(
+            Edit(
+                WIRE,
+                "        if self._connecting:\n            await asyncio.wait(self._connecting)\n",
+                "",
             ),
         ),
         beyond=NO_FLOOD,

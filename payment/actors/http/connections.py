@@ -64,6 +64,9 @@ ACCEPTED_IN_A_TURN = 64
 """Connections that are accepted in one turn of the event loop. aiohttp's `SockSite` on uvloop accepts one, and the
 others wait in the kernel's queue; to make a connection costs a tenth of a millisecond, so thousands must not be made
 at once."""
+REFUSED_AT_ONCE = 8
+"""Connections that are accepted together where there is room for none: to refuse them, or to close idle ones for
+them."""
 ACCEPT_AGAIN_S = 1.0
 """How long nothing is accepted, in seconds, after the process or the machine had no file descriptor or buffer left."""
 
@@ -154,7 +157,10 @@ class Site(web.BaseSite):
             await asyncio.wait(self._connecting)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_IN_A_TURN):
+        server = self._runner.server
+        assert isinstance(server, Server)
+        at_once = min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))
+        for _ in range(at_once - len(self._connecting)):
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -213,9 +219,14 @@ class Server(web.Server):
     def __call__(self) -> "Connection":
         return Connection(self, self._loop)
 
+    @property
+    def room(self) -> int:
+        """How many more connections there may be."""
+        return self._connections_max - len(self._connections)
+
     def takes_one_more(self) -> bool:
         """Whether there is room for another connection, or an idle one was closed for it."""
-        if len(self._connections) < self._connections_max:
+        if self.room > 0:
             return True
         connection, since = next(iter(self.idle.items()), (None, 0.0))
         if connection is None or self._loop.time() - since < SPARED_S:

@@ -19,6 +19,7 @@ from payment.actors.http.admission import (
     QUEUE_WAIT_S,
     RATE_WINDOW_S,
     STORE_DESCRIPTORS,
+    TURN_S,
     Admission,
     connections_within,
 )
@@ -491,6 +492,17 @@ async def test_others_run_between_pipelined_requests(request_bytes: bytes, conne
             connection.connection_lost(None)
     assert max(in_a_turn) == 1
     assert sum(in_a_turn) == connections * PIPELINED
+
+
+async def test_turns_that_follow_one_another_leave_the_loop_time() -> None:
+    """F51: one that comes alone does not wait; the next one waits for a timer."""
+    admission, happened = Queue().admission, []
+    alone, next_one = asyncio.create_task(admission.turn()), asyncio.create_task(admission.turn())
+    asyncio.get_running_loop().call_later(TURN_S * 0.9, happened.append, "a shorter timer")
+    await alone
+    assert happened == []
+    await next_one
+    assert happened == ["a shorter timer"]
 
 
 async def test_turns_come_in_the_order_of_the_requests() -> None:

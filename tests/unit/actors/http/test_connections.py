@@ -16,7 +16,7 @@ from aiohttp import streams, web, web_protocol
 from structlog.testing import capture_logs
 
 from payment.actors.http import connections as http_wire
-from payment.actors.http.connections import ACCEPT_AGAIN_S, ACCEPTED_IN_A_TURN, SPARED_S, Server, Site
+from payment.actors.http.connections import ACCEPT_AGAIN_S, ACCEPTED_IN_A_TURN, REFUSED_AT_ONCE, SPARED_S, Server, Site
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from tests.unit.actors.http.http_world import (
@@ -197,6 +197,33 @@ async def test_a_burst_of_clients_is_accepted_in_many_turns(world: HttpWorld) ->
     await world.until(lambda: not site._connecting)
     for client in clients:
         client.close()
+
+
+async def test_few_clients_are_accepted_at_once_where_there_is_no_room() -> None:
+    """F51: accepted sockets take descriptors too, before they are refused."""
+    async with http_world(connections_max=1) as world:
+        assert world.actor._runner is not None
+        (site,) = world.actor._runner.sites
+        assert isinstance(site, Site)
+        clients = [socket.create_connection(("127.0.0.1", world.actor.port)) for _ in range(REFUSED_AT_ONCE * 3)]
+        most = 0
+        for _ in range(100):
+            await asyncio.sleep(0)
+            most = max(most, len(site._connecting))
+        assert most == REFUSED_AT_ONCE
+        for client in clients:
+            client.close()
+
+
+async def test_a_site_that_stops_waits_for_the_connections_that_it_accepted(world: HttpWorld) -> None:
+    """F33: none of them is left without a protocol."""
+    assert world.actor._runner is not None
+    (site,) = world.actor._runner.sites
+    assert isinstance(site, Site)
+    with socket.create_connection(("127.0.0.1", world.actor.port)):
+        await world.until(lambda: len(site._connecting) == 1)
+        await site.stop()
+        assert (len(site._connecting), len(world.server.connections)) == (0, 1)
 
 
 async def test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so(world: HttpWorld) -> None:
