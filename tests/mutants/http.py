@@ -479,7 +479,7 @@ MUTANTS = (
         wrong="A request with two instruments is charged with one of them.",
         endangers="F45",
         test="tests/unit/actors/http/test_requests.py::test_exactly_one_instrument_is_taken",
-        edits=(Edit(REQUESTS, "    return faults | {kind.value: beside for kind in others}\n", "    return faults\n"),),
+        edits=(Edit(REQUESTS, "        if kind is not given[0]:\n", "        if kind.value in faults:\n"),),
         beyond=NO_FORGER,
     ),
     Mutant(

@@ -7,7 +7,7 @@ Change together: the contract's table of cases, and the request schema in `payme
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
@@ -172,12 +172,31 @@ def parse_charge(body: bytes) -> ChargeForm:
         raise BadRequest([FieldError(f"The body {bad}")]) from None
     if not isinstance(fields, dict):
         raise BadRequest([FieldError("The body must be a JSON object")])
-    order_fault = _fault(fields, "orderId", id_fault)
-    order_id = str(fields["orderId"]) if order_fault is None else None
-    _raise_faults({"orderId": order_fault} | _instrument_faults(fields) | _authentication_faults(fields), order_id)
-    kind = next(kind for kind in InstrumentKind if kind.value in fields)
-    authentication = Authentication(fields.get("useStripeSdk", False), fields.get("returnUrl"))
-    return ChargeForm(fields["orderId"], Instrument(kind, fields[kind.value]), authentication)
+    faults: dict[str, str | None] = {"orderId": id_fault(fields["orderId"]) if "orderId" in fields else "is required"}
+    order_id = str(fields["orderId"]) if faults["orderId"] is None else None
+    given = [kind for kind in InstrumentKind if kind.value in fields]
+    if not given:
+        faults["token"] = "is required, or paymentMethod, or confirmationToken"
+    for kind in given:
+        value = fields[kind.value]
+        if kind is not given[0]:
+            beside = f"can't be given beside {given[0].value}"
+            faults[kind.value] = f"{beside}: exactly one of token, paymentMethod and confirmationToken is taken"
+        elif not isinstance(value, str):
+            faults[kind.value] = "must be text"
+        elif len(value) > INSTRUMENT_CHARS_MAX or not _INSTRUMENTS[kind].fullmatch(value):
+            faults[kind.value] = _WANTED[kind]
+    use_stripe_sdk = fields.get("useStripeSdk", False)
+    if not isinstance(use_stripe_sdk, bool):
+        faults["useStripeSdk"] = "must be true or false"
+    if "returnUrl" in fields:
+        both = "can't be given beside useStripeSdk: at most one of them is taken"
+        faults["returnUrl"] = both if use_stripe_sdk is True else _return_url_fault(fields["returnUrl"])
+    errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
+    if errors:
+        raise BadRequest(errors, order_id)
+    authentication = Authentication(use_stripe_sdk, fields.get("returnUrl"))
+    return ChargeForm(fields["orderId"], Instrument(given[0], fields[given[0].value]), authentication)
 
 
 def parse_order_query(values: Sequence[str]) -> str:
@@ -186,49 +205,10 @@ def parse_order_query(values: Sequence[str]) -> str:
     Raises:
         BadRequest: there is none, there are several, or it is no id.
     """
-    if len(values) > 1:
-        _raise_faults({"orderId": "must be given once"})
-    _raise_faults({"orderId": id_fault(values[0]) if values else "is required"})
+    fault = "must be given once" if len(values) > 1 else id_fault(values[0]) if values else "is required"
+    if fault is not None:
+        raise BadRequest([FieldError(f"orderId {fault}", "orderId")])
     return values[0]
-
-
-def _raise_faults(faults: dict[str, str | None], order_id: str | None = None) -> None:
-    errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
-    if errors:
-        raise BadRequest(errors, order_id)
-
-
-def _fault(fields: dict[str, object], name: str, check: Callable[[object], str | None]) -> str | None:
-    return check(fields[name]) if name in fields else "is required"
-
-
-def _instrument_faults(fields: dict[str, object]) -> dict[str, str | None]:
-    given = [kind for kind in InstrumentKind if kind.value in fields]
-    if not given:
-        return {"token": "is required, or paymentMethod, or confirmationToken"}
-    first, *others = given
-    faults: dict[str, str | None] = {first.value: _instrument_fault(first, fields[first.value])}
-    beside = f"can't be given beside {first.value}: exactly one of token, paymentMethod and confirmationToken is taken"
-    return faults | {kind.value: beside for kind in others}
-
-
-def _instrument_fault(kind: InstrumentKind, value: object) -> str | None:
-    if not isinstance(value, str):
-        return "must be text"
-    if len(value) > INSTRUMENT_CHARS_MAX or not _INSTRUMENTS[kind].fullmatch(value):
-        return _WANTED[kind]
-    return None
-
-
-def _authentication_faults(fields: dict[str, object]) -> dict[str, str | None]:
-    faults: dict[str, str | None] = {}
-    use_stripe_sdk = fields.get("useStripeSdk", False)
-    if not isinstance(use_stripe_sdk, bool):
-        faults["useStripeSdk"] = "must be true or false"
-    if "returnUrl" in fields:
-        both = "can't be given beside useStripeSdk: at most one of them is taken"
-        faults["returnUrl"] = both if use_stripe_sdk is True else _return_url_fault(fields["returnUrl"])
-    return faults
 
 
 def _return_url_fault(value: object) -> str | None:
