@@ -7,8 +7,8 @@ hard limit may be infinite, and then macOS refuses to set it (EINVAL) though a l
 from typing import Protocol
 
 FILES_WANTED = 32_768
-"""Files: 16,384 connections of clients and the service's own, with as much to spare. Not all that the system offers: that
-may be a thousand million."""
+"""Files: 16,384 connections of clients and the service's own, with as much to spare. Not all that the system offers:
+that may be a thousand million."""
 FILES_TRIED = (FILES_WANTED, 24_576, 10_240, 4_096, 1_024)
 """What is tried, from the most on. 10,240 is what every macOS takes (its OPEN_MAX); 24,576 is below each larger limit
 that it has for a process (kern.maxfilesperproc)."""
