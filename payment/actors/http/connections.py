@@ -60,7 +60,7 @@ SPARED_S = 1.0
 is on its way, or the next one of an old one."""
 FLUSH_S = 2.0
 """How long answers may take to be written at the end, in seconds. They are small: only the sockets' buffers count."""
-ACCEPTED_IN_A_TURN = 64
+ACCEPTED_IN_A_TURN = 32
 """Connections that are accepted in one turn of the event loop. aiohttp's `SockSite` on uvloop accepts one, and the
 others wait in the kernel's queue; to make a connection costs a tenth of a millisecond, so thousands must not be made
 at once."""
